@@ -1,0 +1,39 @@
+# Every target sets up what it needs: a virtual environment in .venv with seedwise and its tools.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+# One thread a test worker: two workers with two threads each would fight over the cores.
+TEST_ENV := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
+
+.PHONY: demo test test-slow check bench format clean
+
+demo: $(STAMP)                     ## five seeds on embedded data, then the summary
+	$(BIN)/seedwise train digits -r demo --seeds 5 -o runs/demo
+
+test: $(STAMP)                     ## the test suite
+	$(TEST_ENV) $(BIN)/pytest -n 2 -m "not slow"
+
+test-slow: $(STAMP)                ## the tests that take minutes
+	$(TEST_ENV) $(BIN)/pytest -m slow
+
+check: $(STAMP)                    ## style, types, layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(STAMP)                    ## paired step benchmark against timm
+	$(BIN)/python benchmarks/step.py
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(STAMP): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -e ".[dev]"
+	touch $@

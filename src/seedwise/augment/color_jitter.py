@@ -1,0 +1,108 @@
+"""Color jitter: brightness, contrast, saturation and hue by a factor per image, in an order per image.
+
+The arithmetic is torchvision's for uint8 images: after every operation the result is cut to uint8.
+"""
+
+import torch
+from torch import Tensor
+
+from seedwise.augment.config import ColorJitterConfig
+from seedwise.augment.measure import Measured
+from seedwise.batch import Batch
+
+OPERATIONS = ("brightness", "contrast", "saturation", "hue")
+COLUMNS = 2 * len(OPERATIONS)
+NEUTRAL = torch.tensor([1.0, 1.0, 1.0, 0.0], dtype=torch.float64)
+
+
+def parameters(draws: Tensor, config: ColorJitterConfig) -> tuple[Tensor, Tensor]:
+    """Factors float64[n, 4], in the order of OPERATIONS, and int64[n, 4]: which operation comes first, second, ..."""
+    draws = draws.double()
+    strength = torch.tensor([getattr(config, name) for name in OPERATIONS], dtype=torch.float64)
+    lowest = NEUTRAL - strength
+    lowest[:3].clamp_(min=0)
+    factors = lowest + draws[:, :4] * (NEUTRAL + strength - lowest)
+    return factors, draws[:, 4:].argsort(dim=1, stable=True)
+
+
+def jitter(images: Tensor, factors: Tensor, order: Tensor, config: ColorJitterConfig) -> Tensor:
+    """Apply the four operations to uint8[n, 3, h, w], each image with its factors and in its order."""
+    images = images.clone(memory_format=torch.contiguous_format)
+    for turn in range(len(OPERATIONS)):
+        for index, name in enumerate(OPERATIONS):
+            members = (order[:, turn] == index).nonzero()[:, 0]
+            if getattr(config, name) == 0 or not len(members):
+                continue
+            factor = factors[members, index]
+            members = members.to(images.device)
+            images.index_copy_(0, members, ADJUST[name](images.index_select(0, members), factor))
+    return images
+
+
+def adjust_brightness(images: Tensor, factor: Tensor) -> Tensor:
+    """Multiply each of uint8[n, 3, h, w] by its float64[n] factor."""
+    return (images.float() * _spread(factor, images)).clamp_(0, 255).to(torch.uint8)
+
+
+def adjust_contrast(images: Tensor, factor: Tensor) -> Tensor:
+    """Blend with the mean of the image's gray."""
+    gray = _gray(images)
+    # An integer sum is exact, so the mean doesn't depend on the order of summation.
+    mean = gray.int().sum(dim=(1, 2, 3), keepdim=True).float() / gray[0].numel()
+    return _blend(images, mean, factor)
+
+
+def adjust_saturation(images: Tensor, factor: Tensor) -> Tensor:
+    """Blend with the gray image."""
+    return _blend(images, _gray(images), factor)
+
+
+def adjust_hue(images: Tensor, factor: Tensor) -> Tensor:
+    """Turn the hue by `factor` of the color circle, through HSV."""
+    rgb = images.float() / 255
+    value, smallest = rgb.amax(dim=1), rgb.amin(dim=1)
+    chroma = value - smallest
+    divisor = torch.where(chroma == 0, 1.0, chroma)
+    r, g, b = rgb.unbind(dim=1)
+    sixths = torch.where(
+        value == r, (g - b) / divisor, torch.where(value == g, 2 + (b - r) / divisor, 4 + (r - g) / divisor)
+    )
+    # HSV to RGB in closed form: value - chroma * max(0, min(k, 4 - k, 1)), where k = (offset + hue in sixths) mod 6.
+    offsets = torch.tensor([5.0, 3.0, 1.0], device=images.device)[:, None, None]
+    k = (sixths[:, None] + 6 * _spread(factor, images) + offsets).remainder_(6)
+    rgb = value[:, None] - chroma[:, None] * torch.minimum(k, 4 - k).clamp_(0, 1)
+    # torchvision's way back to uint8: equal shares of [0, 1] for each of the 256 values.
+    return rgb.mul_(256 - 1e-3).clamp_(0, 255).to(torch.uint8)
+
+
+ADJUST = {
+    "brightness": adjust_brightness,
+    "contrast": adjust_contrast,
+    "saturation": adjust_saturation,
+    "hue": adjust_hue,
+}
+
+
+def _gray(images: Tensor) -> Tensor:
+    """float32[n, 1, h, w] of whole numbers: the luma of ITU-R 601, cut off as torchvision does."""
+    r, g, b = images.float().unbind(dim=1)
+    return (r * 0.2989).add_(g, alpha=0.587).add_(b, alpha=0.114).floor_()[:, None]
+
+
+def _blend(images: Tensor, other: Tensor, factor: Tensor) -> Tensor:
+    """factor * images + (1 - factor) * other, with torchvision's roundings: a gray pixel may lose 1 in both."""
+    scaled = images.float() * _spread(factor, images)
+    return torch.addcmul(scaled, other, _spread(1 - factor, images)).clamp_(0, 255).to(torch.uint8)
+
+
+def _spread(factor: Tensor, images: Tensor) -> Tensor:
+    """float64[n] on the CPU to float32[n, 1, 1, 1] beside the images."""
+    return factor.float().to(images.device)[:, None, None, None]
+
+
+def apply(batch: Batch, draws: Tensor, config: ColorJitterConfig) -> tuple[Batch, Measured]:
+    """Jitter each image; measures the factors of the operations that are on."""
+    factors, order = parameters(draws, config)
+    measured = {name: factors[:, i] for i, name in enumerate(OPERATIONS) if getattr(config, name) > 0}
+    images = jitter(batch.images, factors, order, config)
+    return Batch(images, batch.targets), {"share": (factors != NEUTRAL).any(dim=1), **measured}

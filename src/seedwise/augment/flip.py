@@ -1,0 +1,33 @@
+"""Mirroring: `horizontal_flip` and `vertical_flip`, one coin per image."""
+
+import torch
+from torch import Tensor
+
+from seedwise.augment.config import HorizontalFlipConfig, VerticalFlipConfig
+from seedwise.augment.measure import Measured
+from seedwise.batch import Batch
+
+COLUMNS = 1
+
+
+def parameters(draws: Tensor, prob: float) -> Tensor:
+    """bool[n]: whether each image is mirrored; from float32[n, 1] draws."""
+    return draws[:, 0].double() < prob
+
+
+def flip(images: Tensor, flipped: Tensor, dim: int) -> Tensor:
+    """Mirror those of uint8[n, c, h, w] for which bool[n] `flipped` holds, along `dim`."""
+    chosen = flipped.to(images.device)[:, None, None, None]
+    return torch.where(chosen, images.flip(dim), images)
+
+
+def apply_horizontal(batch: Batch, draws: Tensor, config: HorizontalFlipConfig) -> tuple[Batch, Measured]:
+    """Mirror left and right with probability `config.prob`."""
+    flipped = parameters(draws, config.prob)
+    return Batch(flip(batch.images, flipped, -1), batch.targets), {"share": flipped}
+
+
+def apply_vertical(batch: Batch, draws: Tensor, config: VerticalFlipConfig) -> tuple[Batch, Measured]:
+    """Mirror top and bottom with probability `config.prob`."""
+    flipped = parameters(draws, config.prob)
+    return Batch(flip(batch.images, flipped, -2), batch.targets), {"share": flipped}

@@ -1,0 +1,100 @@
+"""Resampling to the training size: of whole images, and of one box per image."""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+WEIGHT_UNIT = 2.0**-15
+"""Filter weights are rounded to multiples of this. A product of such a weight and a uint8 pixel, and any sum of them
+over a filter (at most 1.25 * 255 / WEIGHT_UNIT < 2**24 units), is exact in float32: the result depends neither on the
+order of summation, and so on threads or batch size, nor on the device."""
+
+
+def resize(images: Tensor, size: int, interpolation: str) -> Tensor:
+    """Resample uint8[n, c, h, w] to uint8[n, c, size, size] in channels_last, antialiased when it shrinks."""
+    # torch's uint8 kernels for CPUs are 2 to 6 times faster in this format.
+    images = images.contiguous(memory_format=torch.channels_last)
+    n, _, h, w = images.shape
+    if (h, w) == (size, size):
+        return images
+    if interpolation == "nearest":
+        resized = interpolate(images, size=(size, size), mode="nearest")
+    elif images.device.type == "cpu":
+        resized = interpolate(images, size=(size, size), mode=interpolation, align_corners=False, antialias=True)
+    else:
+        resized = as_matrices(images, torch.tensor([0, 0, h, w]).expand(n, 4), size, interpolation)
+    return resized.contiguous(memory_format=torch.channels_last)
+
+
+def resize_boxes(images: Tensor, boxes: Tensor, size: int, interpolation: str) -> Tensor:
+    """Resample the box int64[n, 4] (top, left, height, width) of each image to uint8[n, c, size, size].
+
+    As cropping and then resizing: what is outside of the box has no influence.
+    """
+    # Measured on one thread: image by image through torch's uint8 kernel takes half the time of the matrix products at
+    # 32 px and a twentieth at 256 px. Other devices have no such kernel, and would pay for 3 launches an image.
+    return (_one_by_one if images.device.type == "cpu" else as_matrices)(images, boxes, size, interpolation)
+
+
+def _one_by_one(images: Tensor, boxes: Tensor, size: int, interpolation: str) -> Tensor:
+    n, c, _, _ = images.shape
+    images = images.contiguous(memory_format=torch.channels_last)
+    resized = torch.empty((n, c, size, size), dtype=torch.uint8, memory_format=torch.channels_last)
+    for i, (top, left, height, width) in enumerate(boxes.tolist()):
+        resized[i] = resize(images[i : i + 1, :, top : top + height, left : left + width], size, interpolation)[0]
+    return resized
+
+
+def as_matrices(images: Tensor, boxes: Tensor, size: int, interpolation: str) -> Tensor:
+    """`resize_boxes` for all images at once and on any device: a matrix product per image and direction.
+
+    In between, pixels are rounded to whole numbers in [0, 255], as Pillow and torch's uint8 kernels do; torch's float
+    kernels, which don't, differ by several steps where a bicubic filter overshoots.
+    """
+    n, c, h, w = images.shape
+    top, left, height, width = boxes.to(images.device).unbind(1)
+    across = filter_weights(left, width, w, size, interpolation)
+    down = filter_weights(top, height, h, size, interpolation)
+    pixels = images.reshape(n, c * h, w).float()
+    pixels = _round(pixels @ across.transpose(1, 2)).view(n, c, h, size)
+    pixels = pixels.transpose(2, 3).reshape(n, c * size, h)
+    pixels = _round(pixels @ down.transpose(1, 2)).view(n, c, size, size).transpose(2, 3)
+    return pixels.to(torch.uint8)
+
+
+def filter_weights(start: Tensor, length: Tensor, extent: int, size: int, interpolation: str) -> Tensor:
+    """float32[n, size, extent]: how much each of `extent` input lines counts in each of `size` output lines.
+
+    int64[n] `start` and `length` are the part of the input that is resampled, of each image.
+    """
+    line = torch.arange(extent, device=start.device) - start[:, None, None]
+    scale = (length / size)[:, None, None]
+    output = torch.arange(size, device=start.device)[:, None]
+    if interpolation == "nearest":
+        return (line == (output * scale).long()).float()
+    stretch = scale.clamp(min=1.0)
+    center = (output + 0.5) * scale
+    radius = (1 if interpolation == "bilinear" else 2) * stretch
+    low = (center - radius + 0.5).long().clamp(min=0)
+    high = torch.minimum((center + radius + 0.5).long(), length[:, None, None])
+    distance = ((line - center + 0.5) / stretch).abs()
+    weights = _triangle(distance) if interpolation == "bilinear" else _cubic(distance)
+    weights = weights * ((line >= low) & (line < high))
+    weights = weights / weights.sum(dim=-1, keepdim=True)
+    return (weights / WEIGHT_UNIT).round() * WEIGHT_UNIT
+
+
+def _triangle(distance: Tensor) -> Tensor:
+    return (1 - distance).clamp(min=0)
+
+
+def _cubic(distance: Tensor) -> Tensor:
+    """Keys' cubic convolution with a = -1/2, the one Pillow and torch antialias with."""
+    near = (1.5 * distance - 2.5) * distance * distance + 1
+    far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
+    return torch.where(distance < 1, near, torch.where(distance < 2, far, 0.0))
+
+
+def _round(pixels: Tensor) -> Tensor:
+    """Round half up and clamp to [0, 255], in float."""
+    return pixels.add_(0.5).floor_().clamp_(0, 255)

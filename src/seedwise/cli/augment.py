@@ -1,0 +1,52 @@
+"""`seedwise augment`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from seedwise.cli.options import Data, DataDir, Overrides, RecipeName, default_recipe
+
+
+def augment(
+    data: Data,
+    recipe: RecipeName = None,
+    out: Annotated[Path, typer.Option("-o", "--out", help="PNG file to write.")] = Path("grid.png"),
+    seed: Annotated[int, typer.Option(help="Seed of the draws and of the choice of images.")] = 0,
+    settings: Overrides = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Draw what a recipe's augmentation does: a row a technique, before and after.
+
+    Example:
+
+        seedwise augment digits -s augment.cutmix=default -o grid.png
+    """
+    import numpy as np
+    import torch
+
+    from seedwise import plan, recipes, rng
+    from seedwise.augment.grid import draw_grid
+    from seedwise.data.open import open_data
+    from seedwise.errors import UserError
+
+    chosen = recipes.read(recipe or default_recipe(data), settings or ())
+    if not out.parent.is_dir():
+        raise UserError(f"{out.parent}: no such folder; create it first")
+    dataset = open_data(data, chosen.data, data_dir=data_dir, short_side=plan.short_side(chosen))
+    count = min(8, len(dataset.train))
+    order = rng.generator(seed, "grid").permutation(len(dataset.train))
+    positions = np.sort(order[:count]).astype(np.int64)
+    pixels, sizes = dataset.train.gather(positions)
+    draw_grid(
+        out,
+        torch.from_numpy(pixels),
+        None if sizes is None else torch.from_numpy(sizes),
+        torch.from_numpy(dataset.train.targets[positions]),
+        dataset.classes,
+        chosen.augment,
+        seed=seed,
+        size=chosen.train.image_size,
+        count=count,
+    )
+    print(out)

@@ -1,0 +1,84 @@
+"""`seedwise recipes`: list, show, copy and check recipes."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from seedwise import recipes
+from seedwise.config import json_schema
+from seedwise.errors import UserError
+from seedwise.files import write_text
+from seedwise.recipe import Recipe
+
+app = typer.Typer(help="List, show, copy and check recipes.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(metavar="RECIPE", help="Name of a built-in recipe, or a path.")]
+
+
+@app.command()
+def ls() -> None:
+    """List the built-in recipes.
+
+    Example: `seedwise recipes ls`
+    """
+    width = max(map(len, recipes.names()))
+    for name in recipes.names():
+        print(f"{name:<{width}}  {recipes.summary(name)}")
+
+
+@app.command()
+def show(name: Name) -> None:
+    """Print a recipe with its header.
+
+    Example: `seedwise recipes show lite`
+    """
+    sys.stdout.write(recipes.find(name).read_text(encoding="utf-8"))
+
+
+@app.command()
+def cp(
+    name: Name,
+    target: Annotated[Path | None, typer.Argument(help="File or folder.", show_default="./RECIPE.yaml")] = None,
+) -> None:
+    """Copy a recipe to edit it; an existing file is never overwritten.
+
+    Example: `seedwise recipes cp lite mine.yaml`
+    """
+    source = recipes.find(name)
+    path = target or Path(source.name)
+    path = path / source.name if path.is_dir() else path
+    if path.exists():
+        raise UserError(f"{path}: exists already; give another name")
+    if not path.parent.is_dir():
+        raise UserError(f"{path.parent}: no such folder; create it first")
+    write_text(path, source.read_text(encoding="utf-8"))
+    print(path)
+
+
+@app.command()
+def validate(names: Annotated[list[str], typer.Argument(metavar="RECIPE...", help="Names or paths.")]) -> None:
+    """Check recipes; every mistake is a line with file, line and column, and the exit code is 2.
+
+    Example: `seedwise recipes validate mine.yaml`
+    """
+    mistakes = []
+    for name in names:
+        try:
+            recipes.read(name)
+            print(f"{name}: valid")
+        except UserError as error:
+            mistakes.append(str(error))
+    if mistakes:
+        raise UserError("\n".join(mistakes))
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of recipes, for completion and checks in editors.
+
+    Example: `seedwise recipes schema > seedwise.schema.json`
+    """
+    print(json.dumps(json_schema(Recipe), indent=2, ensure_ascii=False))

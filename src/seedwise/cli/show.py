@@ -1,0 +1,80 @@
+"""What is printed at the end: a run, a study, a plan."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from seedwise.config import dump
+from seedwise.cost import Cost
+from seedwise.recipe import Recipe
+from seedwise.record import RunRecord, Scores
+from seedwise.stats import summarize
+from seedwise.study.plan import BASE, StudyRecord
+
+
+def announce_trial(arm: str, seed: int, number: int, count: int) -> None:
+    """Say on stderr which run of a study is next."""
+    print(f"[{number}/{count}] {arm}, seed {seed}", file=sys.stderr, flush=True)
+
+
+def print_run(folder: Path, record: RunRecord, as_json: bool) -> None:
+    """A finished run: its scores without a spread, which one run has not, and where its files are."""
+    if as_json:
+        print(record.model_dump_json(indent=2))
+        return
+    assert record.final is not None
+    print(f"{'':<8}{'top-1':>8}{'top-5':>8}{'loss':>8}")
+    for name in ("train", "val", "test"):
+        scores: Scores | None = getattr(record.final, name)
+        if scores is not None:
+            print(f"{name:<8}{scores.top1:>8.4f}{scores.top5:>8.4f}{scores.loss:>8.3f}")
+    best = record.final.test or record.final.val or record.final.train
+    name = "test" if record.final.test else "val" if record.final.val else "train"
+    print(f"{name} top-1 {summarize([best.top1])}")
+    print(f"seed {record.seed}, {_duration(record.seconds['total'])}, {record.images_per_second:.0f} images/s in training")
+    print(f"files: {folder}")
+
+
+def print_study(folder: Path, study: StudyRecord, as_json: bool) -> None:
+    """Every seed of a study, then mean, spread and interval, and where the files are."""
+    if as_json:
+        print(study.model_dump_json(indent=2))
+        return
+    splits = study.summary.get(BASE, {})
+    split = "test" if "test" in splits else "val" if "val" in splits else "train"
+    print(f"{'seed':>12}{'train':>9}{'val':>9}{'test':>9}   top-1")
+    columns = {name: iter(splits[name]["top1"]["values"]) if name in splits else None for name in ("train", "val", "test")}
+    for trial in study.trials:
+        if trial.status == "finished":
+            cells = "".join(f"{'-' if it is None else format(next(it), '.4f'):>9}" for it in columns.values())
+            print(f"{trial.seed:>12}{cells}")
+        else:
+            print(f"{trial.seed:>12}   {trial.status}")
+    if splits:
+        print(f"{split} top-1 {summarize(splits[split]['top1']['values'])}")
+    print(f"files: {folder}")
+
+
+def print_plan(recipe: Recipe, splits: dict[str, int], cost: Cost, seeds: Sequence[int], as_json: bool) -> None:
+    """A dry run: the resolved recipe, then what it would take."""
+    total = cost.seconds * len(seeds)
+    if as_json:
+        facts = {"steps": cost.steps, "seconds_per_run": cost.seconds, "memory_gb": cost.memory_gb}
+        content = {"recipe": recipe.model_dump(mode="json"), "splits": splits, "seeds": list(seeds), **facts}
+        print(json.dumps(content, indent=2))
+        return
+    print(dump(recipe), end="")
+    print(f"# images: {', '.join(f'{name} {count}' for name, count in splits.items())}")
+    print(f"# seeds:  {', '.join(map(str, seeds))}")
+    print(f"# steps:  {cost.steps} a run")
+    print(f"# memory: {cost.memory_gb:.1f} GB at the peak of a step (measured)")
+    each = f"{_duration(cost.seconds)} a run"
+    print(f"# time:   {each}, {_duration(total)} in all (from measured steps; decoding apart)")
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

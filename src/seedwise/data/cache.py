@@ -1,0 +1,191 @@
+"""Decoded images on disk, shared by all processes: `<root>/<name>-<path hash>/<stamp hash>-<short side>/`.
+
+A start computes the stamp of the source (paths, sizes, times), finds the folder, and maps its files; nothing is hashed
+and no pixel is read. The first start decodes under a file lock, so that others wait for it instead of doing the same.
+"""
+
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seedwise.data.build import Built, build
+from seedwise.data.source import Int64Array, Progress, Source
+from seedwise.data.storage import Images, map_images
+from seedwise.errors import UserError
+
+CACHE_VARIABLE = "SEEDWISE_CACHE"
+FORMAT = 1
+"""Raise when what the files hold changes."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class StoredPart:
+    """Labels int64[n] and images of one part."""
+
+    labels: Int64Array
+    images: Images
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A decoded source. `largest_short_side`: of the originals, which decides what other requests it can serve."""
+
+    fingerprint: str
+    classes: tuple[str, ...]
+    superclasses: tuple[str, ...] | None
+    superclass_of: Int64Array | None
+    short_side: int
+    largest_short_side: int
+    parts: dict[str, StoredPart]
+
+
+class Damaged(Exception):
+    """A cache folder does not hold what was written there."""
+
+
+def cache_root() -> Path:
+    """SEEDWISE_CACHE, or `~/.cache/seedwise`."""
+    return Path(os.environ.get(CACHE_VARIABLE) or "~/.cache/seedwise").expanduser()
+
+
+def open_cached(
+    source: Source, short_side: int, *, progress: Progress | None = None, threads: int | None = None
+) -> Stored:
+    """The decoded source, at a short side of `short_side` or of its largest image if that is smaller."""
+    place = hashlib.sha256(os.fsencode(f"{source.path}")).hexdigest()[:12]
+    folder = cache_root() / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', source.name)[:40]}-{place}"
+    stamp = "\n".join([f"format {FORMAT}", *source.stamp()])
+    key = hashlib.sha256(os.fsencode(stamp)).hexdigest()[:16]
+    if stored := _find(folder, key, short_side):
+        return stored
+    report = progress or _silent
+    try:
+        with _alone(folder, source.name, report):
+            if stored := _find(folder, key, short_side):
+                return stored
+            return _make(source, short_side, folder, key, report, threads or _cores())
+    except OSError as error:  # the sources report their own files as UserError, so this is the cache's disk
+        raise UserError(
+            f"{folder}: decoded images cannot be kept there ({error.strerror}): free some space, or set "
+            f"{CACHE_VARIABLE} to a folder that can be written"
+        ) from error
+
+
+def _silent(_label: str, _done: int, _total: int) -> None:
+    pass
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _find(folder: Path, key: str, short_side: int) -> Stored | None:
+    for candidate in sorted(folder.glob(f"{key}-*")):
+        try:
+            stored = load(candidate)
+        except Damaged:
+            continue
+        if min(short_side, stored.largest_short_side) == stored.short_side:
+            return stored
+    return None
+
+
+def _make(source: Source, short_side: int, folder: Path, key: str, report: Progress, threads: int) -> Stored:
+    working = folder / "building"
+    shutil.rmtree(working, ignore_errors=True)  # left by a process that was killed; nobody else builds under the lock
+    working.mkdir()
+    try:
+        built = build(source, short_side, working, report, threads)
+        _write_meta(working, built)
+        final = folder / f"{key}-{built.short_side}"
+        if final.exists():  # a sound one would have been found
+            _log.warning("%s was damaged: the images have been decoded again", final)
+        for old in folder.iterdir():
+            # what an older state of the source left, or damage; processes that have it mapped keep their pages
+            if old.is_dir() and old != working and (old == final or not old.name.startswith(f"{key}-")):
+                shutil.rmtree(old)
+        working.rename(final)
+    finally:
+        shutil.rmtree(working, ignore_errors=True)
+    return load(final)
+
+
+@contextmanager
+def _alone(folder: Path, name: str, report: Progress) -> Iterator[None]:
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            report(f"waiting for another process that decodes {name}", 0, 1)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _write_meta(folder: Path, built: Built) -> None:
+    contents = built.contents
+    body: dict[str, Any] = {
+        "fingerprint": built.fingerprint,
+        "classes": contents.classes,
+        "superclasses": contents.superclasses,
+        "superclass_of": None if contents.superclass_of is None else contents.superclass_of.tolist(),
+        "short_side": built.short_side,
+        "largest_short_side": built.largest_short_side,
+        "index_sha256": {part: _sha256((folder / f"{part}.index").read_bytes()) for part in contents.parts},
+    }
+    with (folder / "meta.json").open("w", encoding="utf-8") as file:
+        json.dump({"sha256": _sha256(json.dumps(body).encode()), "body": body}, file)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def load(folder: Path) -> Stored:
+    """Maps a cache folder; raises `Damaged` on anything but what was written, short of changed pixel values."""
+    try:
+        meta = json.loads((folder / "meta.json").read_bytes())
+        body = meta["body"]
+        if _sha256(json.dumps(body).encode()) != meta["sha256"]:
+            raise Damaged("meta.json has changed")
+        parts = {part: _load_part(folder, part, digest) for part, digest in body["index_sha256"].items()}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Damaged(f"{error}") from error
+    superclasses, superclass_of = body["superclasses"], body["superclass_of"]
+    return Stored(
+        fingerprint=body["fingerprint"],
+        classes=tuple(body["classes"]),
+        superclasses=None if superclasses is None else tuple(superclasses),
+        superclass_of=None if superclass_of is None else np.array(superclass_of, np.int64),
+        short_side=body["short_side"],
+        largest_short_side=body["largest_short_side"],
+        parts=parts,
+    )
+
+
+def _load_part(folder: Path, part: str, digest: str) -> StoredPart:
+    raw = (folder / f"{part}.index").read_bytes()
+    if _sha256(raw) != digest:
+        raise Damaged(f"{part}.index has changed")
+    index = np.frombuffer(raw, np.int64).reshape(-1, 3)
+    labels, sizes = index[:, 0].copy(), index[:, 1:].copy()
+    pixels = folder / f"{part}.pixels"
+    expected = int(sizes.prod(axis=1).sum()) * 3
+    if (found := pixels.stat().st_size) != expected:
+        raise Damaged(f"{pixels.name} has {found} bytes instead of {expected}")
+    return StoredPart(labels, map_images(pixels, sizes))
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,42 @@
+"""Options of the data part."""
+
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+from seedwise.config import Section
+
+
+def _share(value: Any) -> Any:
+    """One message in place of the two that pydantic gives when neither member of a union fits."""
+    is_count = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    is_fraction = isinstance(value, float) and 0 <= value < 1
+    if not (is_count or is_fraction):
+        raise ValueError("give a fraction in [0, 1) such as 0.1 or a whole number of images such as 5000")
+    return value
+
+
+Share = Annotated[int | float, BeforeValidator(_share)]
+
+
+class DataConfig(Section):
+    """Which images are trained on and which are held out."""
+
+    val: Share = 0.1
+    """Validation images, stratified by class: a fraction in [0, 1) of the training part, or a whole number of images;
+    0 trains on everything, without any selection. CIFAR-100 holds out 5,000 of 50,000. A source with its own validation
+    part uses that part instead (and ignores it at 0)."""
+
+    test: Share = 0.2
+    """Test images that are carved out, stratified, before validation, when the source has no test part of its own: a
+    fraction in [0, 1) of all its images, or a whole number; 0 leaves no test. A source's own test part is always
+    used."""
+
+    split_seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of every split, 0 or more. It is not the run's seed: all runs of a study share one split unless this is
+    changed on purpose."""
+
+    limit: Annotated[int, Field(ge=2)] | None = None
+    """Train on this many images (2 or more, at least one a class), stratified; null trains on all. Taken after the
+    split, so validation and test stay the same; the images of a smaller limit are among those of a larger one, so
+    learning curves are paired."""

@@ -1,0 +1,77 @@
+"""A data set as training sees it: classes, and subsets of stored parts."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from seedwise.data.source import Int64Array, UInt8Array
+from seedwise.data.storage import Images
+
+
+@dataclass(frozen=True)
+class Subset:
+    """Some images of a stored part.
+
+    `ids`: int64[m], ascending rows in the stored part; an image keeps its id whatever is held out or limited.
+    `targets`: int64[m], class indices. `rows_in_part`: rows of the whole part, the height of a table of random draws
+    that is indexed by id.
+    """
+
+    ids: Int64Array
+    targets: Int64Array
+    rows_in_part: int
+    images: Images
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def gather(self, positions: Int64Array) -> tuple[UInt8Array, Int64Array | None]:
+        """Images at positions in 0..m-1: uint8[n, 3, h, w], channels last in memory, and sizes int64[n, 2] or None.
+
+        Images of different sizes lie at the top left of a canvas as large as the largest of them, zero elsewhere, and
+        sizes holds their (height, width); None says that every stored image has the same size.
+        """
+        return self.images.gather(self.ids[positions])
+
+    def take(self, positions: Int64Array) -> "Subset":
+        """The images at these positions as a smaller subset with the same ids."""
+        return Subset(self.ids[positions], self.targets[positions], self.rows_in_part, self.images)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Classes, and what to train on, select on and score once.
+
+    `fingerprint`: sha256 over class names, labels and stored pixels; the same wherever the files lie.
+    `superclass_of`: int64[k], the index into `superclasses` of each class. `path`: absolute folder of the source, None
+    when it comes inside a package.
+    """
+
+    name: str
+    path: Path | None
+    fingerprint: str
+    classes: tuple[str, ...]
+    superclasses: tuple[str, ...] | None
+    superclass_of: Int64Array | None
+    train: Subset
+    val: Subset | None
+    test: Subset | None
+
+    @property
+    def splits(self) -> dict[str, int]:
+        """Number of images in each split."""
+        subsets = {"train": self.train, "val": self.val, "test": self.test}
+        return {name: 0 if subset is None else len(subset) for name, subset in subsets.items()}
+
+    def summary(self) -> dict[str, Any]:
+        """What a run's record keeps about its data; `image_size` is [h, w], or null when sizes differ."""
+        size = self.train.images.size
+        return {
+            "name": self.name,
+            "path": None if self.path is None else str(self.path),
+            "fingerprint": self.fingerprint,
+            "splits": self.splits,
+            "classes": len(self.classes),
+            "superclasses": None if self.superclasses is None else len(self.superclasses),
+            "image_size": None if size is None else [int(side) for side in size],
+        }

@@ -1,0 +1,54 @@
+"""From a name and a configuration to a data set."""
+
+from pathlib import Path
+
+import numpy as np
+
+from seedwise.data.cache import open_cached
+from seedwise.data.config import DataConfig
+from seedwise.data.dataset import Dataset, Subset
+from seedwise.data.find import find_source
+from seedwise.data.source import Progress
+from seedwise.data.splits import hold_out, limit_train
+
+
+def open_data(
+    name: str,
+    config: DataConfig,
+    *,
+    data_dir: Path | None = None,
+    short_side: int,
+    progress: Progress | None = None,
+) -> Dataset:
+    """Finds the data, decodes it on the first start, and splits it.
+
+    `name`: `digits`, `cifar10`, `cifar100`, or a folder of images or Parquet files. `data_dir`: where local copies lie
+    (else the environment variable SEEDWISE_DATA). `short_side`: pixels of the short side that larger images are stored
+    at, which is the largest that training will ask for.
+    """
+    source = find_source(name, data_dir)
+    stored = open_cached(source, short_side, progress=progress)
+    parts = {
+        part: Subset(np.arange(len(kept.labels)), kept.labels, len(kept.labels), kept.images)
+        for part, kept in stored.parts.items()
+    }
+    train, val, test = parts["train"], parts.get("val"), parts.get("test")
+    if test is None and config.test:
+        train, test = hold_out(train, config.test, option="test", seed=config.split_seed, classes=stored.classes)
+    if not config.val:
+        val = None
+    elif val is None:
+        train, val = hold_out(train, config.val, option="val", seed=config.split_seed, classes=stored.classes)
+    if config.limit is not None:
+        train = limit_train(train, config.limit, seed=config.split_seed)
+    return Dataset(
+        name=source.name,
+        path=source.path,
+        fingerprint=stored.fingerprint,
+        classes=stored.classes,
+        superclasses=stored.superclasses,
+        superclass_of=stored.superclass_of,
+        train=train,
+        val=val,
+        test=test,
+    )

@@ -1,0 +1,102 @@
+"""Stratified, seeded choices of images: what is held out, what a limit keeps, what is probed."""
+
+import numpy as np
+
+from seedwise import rng
+from seedwise.data.dataset import Subset
+from seedwise.data.source import Int64Array
+from seedwise.errors import UserError
+
+
+def allocate(counts: Int64Array, total: int, capacity: Int64Array) -> Int64Array:
+    """`total` seats shared among classes in proportion to `counts` by largest remainder, at most `capacity` each.
+
+    In whole numbers throughout, so it is exact; ties go to the class with the lower index.
+    """
+    seats: Int64Array = np.minimum(counts * total // max(1, counts.sum()), capacity)
+    by_remainder = np.argsort(-(counts * total % max(1, counts.sum())), kind="stable")
+    while (left := total - int(seats.sum())) > 0:
+        open_classes = by_remainder[seats[by_remainder] < capacity[by_remainder]]
+        if not len(open_classes):
+            raise ValueError(f"{total} seats exceed the capacity of {capacity.sum()}")
+        seats[open_classes[:left]] += 1
+    return seats
+
+
+def _ranks(targets: Int64Array, generator: np.random.Generator) -> Int64Array:
+    """Each image's place, from 0, in a random order of its own class."""
+    order = np.lexsort((generator.random(len(targets)), targets))
+    sorted_targets = targets[order]
+    ranks = np.empty(len(targets), np.int64)
+    ranks[order] = np.arange(len(targets)) - np.searchsorted(sorted_targets, sorted_targets)
+    return ranks
+
+
+def stratified_sample(targets: Int64Array, count: int, generator: np.random.Generator) -> Int64Array:
+    """Ascending positions of exactly `count` images, each class in proportion by largest remainder."""
+    counts = np.bincount(targets)
+    seats = allocate(counts, count, capacity=counts)
+    return np.flatnonzero(_ranks(targets, generator) < seats[targets])
+
+
+def stratified_order(targets: Int64Array, generator: np.random.Generator) -> Int64Array:
+    """An order of all positions whose every prefix is stratified.
+
+    Largest remainders would not nest (a class can lose a seat when the total grows, the Alabama paradox), so image r of
+    a class of n gets the priority (r + 1/2) / n, which is Sainte-Laguë's method. Equal priorities are ordered by a
+    random order of the classes.
+    """
+    counts = np.bincount(targets)
+    priority = (2 * _ranks(targets, generator) + 1) / (2 * counts[targets])
+    class_order = generator.permutation(len(counts))
+    return np.lexsort((class_order[targets], priority))
+
+
+def share_of(share: int | float, size: int) -> int:
+    """A whole number of images, from a fraction in [0, 1) (rounded half up) or a count."""
+    return share if isinstance(share, int) else int(share * size + 0.5)
+
+
+def hold_out(
+    train: Subset, share: int | float, *, option: str, seed: int, classes: tuple[str, ...]
+) -> tuple[Subset, Subset]:
+    """(rest, held out): a stratified share of the training images, by a seeded draw named after the option.
+
+    Every class keeps at least one image to train on.
+    """
+    size = len(train)
+    count = share_of(share, size)
+    counts = np.bincount(train.targets, minlength=len(classes))
+    if (counts == 1).any():
+        name = classes[int(np.argmax(counts == 1))]
+        raise UserError(
+            f"data.{option}={share}: class '{name}' has a single image left to train on, which cannot be split: "
+            f"add images, give a part of its own for {option}, or set data.{option}=0"
+        )
+    spare = np.maximum(counts - 1, 0)
+    if not 0 < count <= spare.sum():
+        raise UserError(
+            f"data.{option}={share} is {count} of {size} images in {len(classes)} classes: "
+            f"choose from 1 to {spare.sum()} images, or 0 for none"
+        )
+    generator = rng.generator(seed, "data", option)
+    seats = allocate(counts, count, capacity=spare)
+    held_out = _ranks(train.targets, generator) < seats[train.targets]
+    return train.take(np.flatnonzero(~held_out)), train.take(np.flatnonzero(held_out))
+
+
+def limit_train(train: Subset, limit: int, *, seed: int) -> Subset:
+    """`limit` stratified training images, or all when there are no more; smaller limits lie within larger ones."""
+    if limit >= len(train):
+        return train
+    classes = len(np.unique(train.targets))
+    if limit < classes:
+        raise UserError(f"data.limit={limit} is less than one image for each of {classes} classes: raise it")
+    order = stratified_order(train.targets, rng.generator(seed, "data", "limit"))
+    return train.take(np.sort(order[:limit]))
+
+
+def train_probe(train: Subset, count: int = 5000) -> Subset:
+    """A fixed stratified sample of min(count, n) training images, on which `final.train` is measured."""
+    generator = rng.generator(0, "data", "train_probe")
+    return train.take(stratified_sample(train.targets, min(count, len(train)), generator))

@@ -1,0 +1,97 @@
+"""Checkpoints: everything a run needs to continue with the same bits, in safetensors and JSON (nothing is unpickled).
+
+`checkpoint.json` names the tensor file, its checksum and the small state. It is renamed into place after the tensors are
+on disk, so a kill at any moment leaves the previous checkpoint or the new one, whole.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from seedwise.errors import UserError
+from seedwise.files import atomic_path, read_json, sha256_of, write_json
+
+POINTER = "checkpoint.json"
+
+
+def save(folder: Path, step: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+    """Write a checkpoint and remove the one before it."""
+    path = folder / f"checkpoint-{step}.safetensors"
+    with atomic_path(path) as temporary:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary)
+        checksum = sha256_of(temporary)
+    write_json(folder / POINTER, {"file": path.name, "sha256": checksum, "step": step, "state": state})
+    _remove(folder, but=path)
+
+
+def load(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """The tensors and the state of the folder's checkpoint; None without one; a UserError when it is damaged."""
+    if not (folder / POINTER).exists():
+        return None
+    pointer = read_json(folder / POINTER)
+    advice = "delete it to start this run anew"
+    try:
+        path, checksum, state = folder / Path(pointer["file"]).name, pointer["sha256"], pointer["state"]
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{folder / POINTER}: damaged, it has no {error}; {advice}") from error
+    if not path.is_file():
+        raise UserError(f"{path}: missing, though {POINTER} names it; {advice.replace('it', POINTER)}")
+    if sha256_of(path) != checksum:
+        raise UserError(f"{path}: damaged, its checksum is not the recorded one; {advice} with {POINTER}")
+    try:
+        return load_file(path), state
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UserError(f"{path}: damaged ({error}); {advice} with {POINTER}") from error
+
+
+def clear(folder: Path) -> None:
+    """Remove the checkpoint of a finished run."""
+    (folder / POINTER).unlink(missing_ok=True)
+    _remove(folder, but=None)
+
+
+def _remove(folder: Path, but: Path | None) -> None:
+    for leftover in folder.glob("checkpoint-*.safetensors"):
+        if leftover != but:
+            leftover.unlink(missing_ok=True)
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The optimizer's state as flat names `optimizer/<parameter number>/<name>`."""
+    return {
+        f"optimizer/{index}/{name}": value
+        for index, values in optimizer.state_dict()["state"].items()
+        for name, value in values.items()
+        if isinstance(value, Tensor)
+    }
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Put `optimizer_tensors` back.
+
+    Each tensor gets its parameter's memory layout: kernels round differently over another one.
+    """
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        if key.startswith("optimizer/"):
+            _, index, name = key.split("/", 2)
+            like = parameters[int(index)]
+            if value.shape == like.shape:
+                value = torch.empty_like(like).copy_(value)
+            state.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def model_tensors(model: nn.Module, prefix: str) -> dict[str, Tensor]:
+    """The model's parameters and buffers as flat names `<prefix>/<name>`."""
+    return {f"{prefix}/{name}": value for name, value in model.state_dict().items()}
+
+
+def under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names begin with `<prefix>/`, without it."""
+    return {name.removeprefix(f"{prefix}/"): t for name, t in tensors.items() if name.startswith(f"{prefix}/")}

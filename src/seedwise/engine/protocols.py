@@ -1,0 +1,79 @@
+"""What the engine asks of data, augmentation and onlookers."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from seedwise.batch import Batch
+from seedwise.record import EpochRow
+
+
+class Images(Protocol):
+    """A set of labeled images, for instance the training part of a split."""
+
+    @property
+    def ids(self) -> NDArray[np.int64]:
+        """int64[m]: the images' numbers in the data set, stable under any split or limit."""
+
+    @property
+    def targets(self) -> NDArray[np.int64]:
+        """int64[m]: class numbers."""
+
+    def gather(self, positions: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64] | None]:
+        """The images at these positions in 0..m-1: uint8[n, 3, h, w], and their sizes when they share a canvas."""
+
+
+class Augment(Protocol):
+    """From stored pixels to the model's input."""
+
+    def train(
+        self, images: Tensor, sizes: Tensor | None, targets: Tensor, ids: NDArray[np.int64], *, epoch: int, size: int
+    ) -> Batch:
+        """Augmented, resized and normalized training images with their targets."""
+
+    def evaluate(self, images: Tensor, sizes: Tensor | None, *, size: int) -> Tensor:
+        """Resized and normalized images, the same every time."""
+
+    def effects(self) -> dict[str, dict[str, float]]:
+        """What each technique measurably did so far."""
+
+    def state(self) -> dict[str, Any]:
+        """The measured effects as JSON, for a checkpoint."""
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Continue measuring from a checkpoint."""
+
+
+class Observer(Protocol):
+    """Watches a run; changes nothing."""
+
+    def on_start(self, epochs: int, steps_per_epoch: int, steps_done: int) -> None:
+        """Training starts or resumes."""
+
+    def on_step(self, epoch: int, step: int, loss: float, top1: float, images_per_second: float) -> None:
+        """Some steps were made: mean loss and mixed top-1 of this epoch so far."""
+
+    def on_epoch(self, row: EpochRow, rows: Sequence[EpochRow]) -> None:
+        """An epoch ended."""
+
+    def on_phase(self, name: str, done: int, total: int) -> None:
+        """Something besides training moves on: decoding, evaluation."""
+
+
+class Silent:
+    """The observer that shows nothing."""
+
+    def on_start(self, epochs: int, steps_per_epoch: int, steps_done: int) -> None:
+        """Show nothing."""
+
+    def on_step(self, epoch: int, step: int, loss: float, top1: float, images_per_second: float) -> None:
+        """Show nothing."""
+
+    def on_epoch(self, row: EpochRow, rows: Sequence[EpochRow]) -> None:
+        """Show nothing."""
+
+    def on_phase(self, name: str, done: int, total: int) -> None:
+        """Show nothing."""

@@ -1,0 +1,143 @@
+"""Files that are whole or absent: atomic writes, checksums, and a lock that keeps a folder's writers alone."""
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from seedwise.errors import UserError
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` to write to; on success it is synced and renamed over `path`.
+
+    After a kill at any moment `path` holds its old content or its new one, never a part.
+    """
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    except OSError as error:
+        raise _write_error(path, error) from error
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o666 & ~_umask())
+        _sync(temporary)
+        temporary.replace(path)
+        _sync(path.parent)
+    except OSError as error:
+        raise _write_error(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a whole file atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(path: Path, content: str) -> None:
+    """Write a whole UTF-8 text file atomically."""
+    write_bytes(path, content.encode())
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write indented JSON atomically; NaN and infinity are refused, since JSON has no such numbers."""
+    write_text(path, json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Parse a JSON file of ours; anything wrong with it is a UserError that names the file and the place."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: can't be read ({error.strerror or error})") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: damaged, not UTF-8 text at byte {error.start}") from error
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}:{error.lineno}:{error.colno}: damaged, not JSON ({error.msg})") from error
+    except (RecursionError, ValueError) as error:
+        raise UserError(f"{path}: damaged, not JSON of ours") from error
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's content, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def make_folder(path: Path) -> None:
+    """Create a folder and its parents; a UserError says why that can't be."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _write_error(path, error) from error
+
+
+@contextmanager
+def sole_writer(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock, or raise a UserError when another process holds it.
+
+    The operating system releases it when the holder dies, however it dies, so no stale lock is ever left.
+    """
+    make_folder(folder)
+    try:
+        file = (folder / ".lock").open("a+")
+    except OSError as error:
+        raise _write_error(folder / ".lock", error) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                raise UserError(f"{folder}: another process is writing this folder; wait for it, or stop it") from error
+            raise _write_error(folder, error) from error
+        yield
+
+
+def is_being_written(folder: Path) -> bool:
+    """Whether some process holds the folder's lock."""
+    lock = folder / ".lock"
+    if not lock.exists():
+        return False
+    with lock.open("r") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _write_error(path: Path, error: OSError) -> UserError:
+    advice = {
+        errno.ENOSPC: "the disk is full; free some space and resume",
+        errno.EDQUOT: "the disk quota is used up; free some space and resume",
+        errno.EROFS: "the file system is read-only; choose another folder with -o",
+        errno.EACCES: "no permission to write there; choose another folder with -o",
+        errno.ENOTDIR: "a file stands where a folder is needed; choose another folder with -o",
+        errno.EEXIST: "a file stands where a folder is needed; choose another folder with -o",
+        errno.ENAMETOOLONG: "the name is too long; choose a shorter one with -o",
+    }.get(error.errno or 0, error.strerror or str(error))
+    return UserError(f"{path}: can't be written: {advice}")

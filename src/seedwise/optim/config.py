@@ -1,0 +1,129 @@
+"""Options of the optimizer, its schedule and the loss."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, field_validator
+
+from seedwise.config import Section
+
+
+class AdamW(Section):
+    """AdamW, decoupled weight decay (arXiv 1711.05101)."""
+
+    name: Literal["adamw"] = "adamw"
+    """The algorithm."""
+    betas: tuple[float, float] = Field((0.9, 0.999), strict=False)
+    """Decay rates of the two moment estimates, each in [0, 1)."""
+    eps: float = Field(1e-8, gt=0)
+    """Added to the denominator, > 0."""
+
+    @field_validator("betas")
+    @classmethod
+    def _in_unit_interval(cls, betas: tuple[float, float]) -> tuple[float, float]:
+        if not all(0 <= beta < 1 for beta in betas):
+            raise ValueError(f"each must be in [0, 1), is {list(betas)}")
+        return betas
+
+
+class SGD(Section):
+    """Stochastic gradient descent with momentum; its weight decay is added to the gradient, as PyTorch does."""
+
+    name: Literal["sgd"] = "sgd"
+    """The algorithm."""
+    momentum: float = Field(0.9, ge=0, lt=1)
+    """Momentum, in [0, 1)."""
+    nesterov: bool = True
+    """Nesterov's form of momentum; needs momentum > 0."""
+
+    @field_validator("nesterov")
+    @classmethod
+    def _needs_momentum(cls, nesterov: bool, info: Any) -> bool:
+        if nesterov and info.data.get("momentum") == 0:
+            raise ValueError("needs momentum > 0; set it to false")
+        return nesterov
+
+
+class Constant(Section):
+    """The peak rate from the first step to the last, after a linear warm-up."""
+
+    name: Literal["constant"] = "constant"
+    """The schedule."""
+    warmup_epochs: float = Field(0.0, ge=0)
+    """Epochs (fractions allowed) over which the rate rises linearly from near 0 to its peak."""
+
+
+class Step(Section):
+    """Multiplies the rate by gamma every step_epochs, as torch's StepLR stepped once an epoch."""
+
+    name: Literal["step"] = "step"
+    """The schedule."""
+    step_epochs: int = Field(10, ge=1)
+    """Epochs between two drops."""
+    gamma: float = Field(0.9, gt=0, le=1)
+    """Factor of each drop, in (0, 1]."""
+    warmup_epochs: float = Field(0.0, ge=0)
+    """Epochs (fractions allowed) over which the rate rises linearly from near 0 to its peak."""
+
+
+class Cosine(Section):
+    """Half a cosine from the peak to final_fraction of it (arXiv 1608.03983, without restarts)."""
+
+    name: Literal["cosine"] = "cosine"
+    """The schedule."""
+    warmup_epochs: float = Field(0.0, ge=0)
+    """Epochs (fractions allowed) over which the rate rises linearly from near 0 to its peak."""
+    final_fraction: float = Field(0.0, ge=0, le=1)
+    """The last rate as a fraction of the peak, in [0, 1]."""
+
+
+class OneCycle(Section):
+    """One cycle up and down in cosine shape (arXiv 1708.07120), as torch's OneCycleLR with momentum left constant."""
+
+    name: Literal["one_cycle"] = "one_cycle"
+    """The schedule."""
+    warmup_fraction: float = Field(0.15, gt=0, lt=1)
+    """Fraction of all steps that the rise takes, in (0, 1)."""
+    initial_divisor: float = Field(25.0, ge=1)
+    """The first rate is peak / initial_divisor."""
+    final_divisor: float = Field(1e4, ge=1)
+    """The last rate is peak / initial_divisor / final_divisor."""
+
+
+def _by_name(value: Any) -> Any:
+    """`schedule: cosine` is short for `schedule: {name: cosine}`."""
+    return {"name": value} if isinstance(value, str) else value
+
+
+Algorithm = Annotated[AdamW | SGD, Field(discriminator="name"), BeforeValidator(_by_name)]
+Schedule = Annotated[Constant | Step | Cosine | OneCycle, Field(discriminator="name"), BeforeValidator(_by_name)]
+
+
+class OptimConfig(Section):
+    """How the weights are updated."""
+
+    algorithm: Algorithm = AdamW()
+    """`adamw` or `sgd`, by name or with its own options."""
+    lr: float = Field(4e-4, gt=0)
+    """Peak learning rate, > 0."""
+    weight_decay: float = Field(1e-3, ge=0)
+    """Weight decay of every parameter, >= 0."""
+    schedule: Schedule = Cosine()
+    """`constant`, `step`, `cosine` or `one_cycle`, by name or with its own options."""
+    clip_norm: float | None = Field(None, gt=0)
+    """Gradients are scaled down to this global L2 norm when they exceed it; null: never."""
+
+
+class LossConfig(Section):
+    """Cross-entropy against target probabilities."""
+
+    smoothing: float = Field(0.0, ge=0, lt=1)
+    """Label smoothing (arXiv 1512.00567): this share of each target is spread evenly over all classes, in [0, 1)."""
+    class_weights: Literal["balanced"] | tuple[float, ...] | None = None
+    """null: all alike; `balanced`: n / (k * count) from the training labels; or one weight >= 0 per class."""
+
+    @field_validator("class_weights")
+    @classmethod
+    def _not_negative(cls, weights: Any) -> Any:
+        if isinstance(weights, tuple) and (any(w < 0 for w in weights) or sum(weights) == 0):
+            raise ValueError("weights must be >= 0 and not all 0")
+        return weights

@@ -1,0 +1,88 @@
+"""Automatic choices, made once: from a recipe to a resolved recipe with no `auto` left."""
+
+import math
+
+from seedwise import machine
+from seedwise.config import diff
+from seedwise.errors import UserError
+from seedwise.models.config import resolve_weights
+from seedwise.recipe import ComputeConfig, Recipe
+
+PHOTO_HEADROOM = 256 / 224
+"""Photos are stored this much larger than the training size when boxes are cut out of them."""
+
+
+def resolve(recipe: Recipe) -> Recipe:
+    """The recipe with every automatic choice written out, for this machine."""
+    model = recipe.model.model_copy(update={"weights": resolve_weights(recipe.model)})
+    return recipe.model_copy(update={"model": model, "compute": _resolve_compute(recipe.compute)})
+
+
+def adopt(recipe: Recipe, resolved: Recipe) -> Recipe:
+    """The recipe with its automatic choices taken from one that was resolved earlier, perhaps elsewhere."""
+    compute = {
+        name: getattr(resolved.compute, name)
+        for name in ComputeConfig.model_fields
+        if getattr(recipe.compute, name) == "auto"
+    }
+    model = recipe.model.model_copy(update={"weights": resolve_weights(recipe.model)})
+    return recipe.model_copy(update={"model": model, "compute": recipe.compute.model_copy(update=compute)})
+
+
+def demand_same(recipe: Recipe, resolved: Recipe, place: str) -> None:
+    """Raise a UserError unless the recipe is the resolved one of a folder, automatic choices and name apart."""
+    differences = diff(resolved, adopt(recipe, resolved).model_copy(update={"name": resolved.name}))
+    if differences:
+        more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
+        raise UserError(f"{place}: holds another recipe: {differences[0]}{more}; choose another folder with -o")
+
+
+def short_side(recipe: Recipe) -> int:
+    """Pixels of the short side at which larger photos are stored for this recipe."""
+    boxes = recipe.augment.random_resized_crop is not None
+    return math.ceil(recipe.train.image_size * (PHOTO_HEADROOM if boxes else 1))
+
+
+def _resolve_compute(compute: ComputeConfig) -> ComputeConfig:
+    device = _device() if compute.device == "auto" else compute.device
+    kind = device.split(":")[0]
+    choices = {
+        "device": device,
+        "precision": _precision(kind),
+        "threads": machine.cores(),
+        "channels_last": kind != "mps",
+        "depthwise_backward": "fast" if kind == "cpu" else "stock",
+        "compile": False,
+    }
+    resolved = {name: value for name, value in choices.items() if getattr(compute, name) == "auto"}
+    return _check(compute.model_copy(update=resolved))
+
+
+def _device() -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _precision(kind: str) -> str:
+    import torch
+
+    if kind == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    return "bf16" if kind == "cpu" and machine.has_amx() else "fp32"
+
+
+def _check(compute: ComputeConfig) -> ComputeConfig:
+    import torch
+
+    kind, _, number = compute.device.partition(":")
+    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
+        found = torch.cuda.device_count()
+        raise UserError(f"compute.device: {compute.device} is not here ({found} CUDA devices found); use cpu or auto")
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise UserError("compute.device: mps is not here; use cpu or auto")
+    if kind != "cpu" and compute.depthwise_backward == "fast":
+        raise UserError(f"compute.depthwise_backward: 'fast' is for cpu, the device is {compute.device}; use stock")
+    return compute

@@ -1,0 +1,86 @@
+"""The recipe: everything that decides a run's weights but the data and the seed, frozen and validated once."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from seedwise.augment.config import AugmentConfig
+from seedwise.config import Section
+from seedwise.data.config import DataConfig
+from seedwise.models.config import ModelConfig
+from seedwise.optim.config import LossConfig, OneCycle, OptimConfig
+
+Auto = Literal["auto"]
+
+
+class TrainConfig(Section):
+    """How long, how large, and which epoch's weights are kept."""
+
+    epochs: int = Field(10, ge=1)
+    """Passes over the training images."""
+    batch_size: int = Field(128, ge=1)
+    """Images per forward pass. An epoch is cut into equal batches of at most this size; none is dropped."""
+    accumulate: int = Field(1, ge=1)
+    """Batches whose gradients are averaged into one optimizer step."""
+    image_size: int = Field(64, ge=8, le=2048)
+    """Height and width in pixels at which images enter the model, in training and evaluation."""
+    select: Literal["last", "best"] = "last"
+    """Which weights are kept: the last epoch's, or those with the best validation top-1. Never by test."""
+    patience: int | None = Field(None, ge=1)
+    """Stop after this many epochs without a better validation top-1; null: train all epochs."""
+    checkpoint_every: int = Field(100, ge=1)
+    """Optimizer steps between checkpoints: what a kill can lose at most. Each epoch's end is one too."""
+
+
+class ComputeConfig(Section):
+    """Where and how to compute. Each `auto` is decided once, before training, and written into the run's recipe."""
+
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
+    """`cpu`, `mps`, `cuda`, `cuda:N`; auto: CUDA, then MPS, then CPU."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """fp32, or bf16 autocast; auto: bf16 where the hardware multiplies it fast (AMX, CUDA), else fp32."""
+    threads: Auto | Annotated[int, Field(ge=1)] = "auto"
+    """CPU threads; auto: every core this process may use. The weights' last bits depend on it."""
+    channels_last: Auto | bool = "auto"
+    """Memory layout of images and weights; auto: true on CPU and CUDA."""
+    depthwise_backward: Literal["auto", "stock", "fast"] = "auto"
+    """Gradients of depthwise convolutions: PyTorch's, or the faster ones for CPUs; auto: fast on CPU."""
+    compile: Auto | bool = "auto"
+    """torch.compile the model; auto: false."""
+
+
+class Recipe(Section):
+    """A complete recipe. Parts read their own section, never the whole."""
+
+    name: str = "custom"
+    """A short name, used in the default folder's name and in tables."""
+    seed: int = Field(0, ge=0, lt=2**63)
+    """The master seed that `--seeds N` draws the runs' seeds from; a single run's default seed."""
+    data: DataConfig = DataConfig()
+    """Splits and subsets."""
+    model: ModelConfig = ModelConfig()
+    """Architecture and initial weights."""
+    augment: AugmentConfig = AugmentConfig()
+    """One optional field a technique, applied in the order of the fields."""
+    optim: OptimConfig = OptimConfig()
+    """Optimizer and schedule."""
+    loss: LossConfig = LossConfig()
+    """Cross-entropy's options."""
+    train: TrainConfig = TrainConfig()
+    """Length, batch and image size, selection."""
+    compute: ComputeConfig = ComputeConfig()
+    """Device, precision, threads."""
+
+    @model_validator(mode="after")
+    def _check_across_sections(self) -> "Recipe":
+        if self.data.val == 0 and self.train.select == "best":
+            raise ValueError("train.select: 'best' needs validation images; set data.val above 0 or select to last")
+        if self.data.val == 0 and self.train.patience is not None:
+            raise ValueError("train.patience: needs validation images; set data.val above 0 or patience to null")
+        schedule = self.optim.schedule
+        if not isinstance(schedule, OneCycle) and schedule.warmup_epochs >= self.train.epochs:
+            raise ValueError(
+                f"optim.schedule.warmup_epochs: must be below train.epochs ({self.train.epochs}), "
+                f"is {schedule.warmup_epochs}"
+            )
+        return self

@@ -1,0 +1,161 @@
+"""The run record: what a run was, did and reached. Everything downstream reads it, without torch."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from seedwise.errors import UserError
+from seedwise.files import read_json, sha256_of, write_json
+
+SCHEMA_VERSION = 1
+RECORD = "record.json"
+
+Status = Literal["running", "interrupted", "failed", "finished"]
+
+
+class Part(BaseModel):
+    """Base of the record's parts: unknown keys are damage, numbers are finite."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+class Scores(Part):
+    """How a set of images is classified."""
+
+    top1: float = Field(ge=0, le=1)
+    """Share of images whose most probable class is the target."""
+    top5: float = Field(ge=0, le=1)
+    """Share whose target is among the min(5, k) most probable classes."""
+    loss: float
+    """Mean cross-entropy against the hard targets, without smoothing or class weights, in nats."""
+
+
+class EpochRow(Part):
+    """One epoch; also a line of metrics.jsonl."""
+
+    epoch: int
+    """From 1."""
+    steps: int
+    """Optimizer steps since the start of training."""
+    lr: float
+    """Learning rate of the epoch's last step."""
+    image_size: int
+    """Height and width of the training images, in pixels."""
+    train_loss: float
+    """Mean training loss, as it was optimized (smoothed, weighted, on augmented images)."""
+    train_top1_mixed: float
+    """Mean target probability of the predicted class on augmented images: top-1 where nothing mixes labels."""
+    val: Scores | None
+    """On the validation images, or null without any."""
+    seconds: float
+    """Wall seconds of the epoch's training steps."""
+    images_per_second: float
+    """Training images per wall second in this epoch."""
+
+
+class Final(Part):
+    """Scores of the kept weights."""
+
+    train: Scores
+    """On 5,000 fixed training images without augmentation: the gap to test is the overfitting."""
+    val: Scores | None
+    test: Scores | None
+
+
+class DataRecord(Part):
+    """What the run was trained on."""
+
+    name: str
+    source: str
+    """What finds the data again: a known name, or an absolute path."""
+    data_dir: str | None = None
+    """For a known name, the absolute folder where its local copy was found."""
+    fingerprint: str
+    """SHA-256 over pixels, labels and class names: equal data, equal fingerprint, wherever it lies."""
+    classes: list[str]
+    superclasses: list[str] | None = None
+    superclass_of: list[int] | None = None
+    """For each class the index of its superclass."""
+    splits: dict[str, int]
+    """Images in train, val and test."""
+
+
+class ModelRecord(Part):
+    """What was trained."""
+
+    name: str
+    architecture: str
+    """timm's name, or seedwise:small."""
+    weights: str
+    """Where the initial weights came from."""
+    mean: tuple[float, float, float]
+    """Normalization per channel, on images in [0, 1]; it comes from the weights."""
+    std: tuple[float, float, float]
+
+
+class RunRecord(Part):
+    """record.json of a run folder."""
+
+    schema_version: int = SCHEMA_VERSION
+    kind: Literal["run"] = "run"
+    status: Status
+    recipe: str
+    """The recipe's name; recipe.yaml beside it is the whole of it."""
+    seed: int
+    data: DataRecord
+    model: ModelRecord
+    parameters: int
+    """Trainable numbers of the model."""
+    machine: dict[str, Any]
+    versions: dict[str, str]
+    seconds: dict[str, float] = {}
+    """Wall seconds by phase: train (steps only), evaluate, data, total."""
+    images_per_second: float | None = None
+    """Training images per wall second over the whole run."""
+    epochs: list[EpochRow] = []
+    final: Final | None = None
+    selected_epoch: int | None = None
+    """The epoch whose weights were kept."""
+    epochs_to_95: int | None = None
+    """First epoch whose validation top-1 is at least 95% of the best one's."""
+    test_evaluations: int = 0
+    """How often the test images were scored; 1 for a finished run."""
+    techniques: dict[str, dict[str, float]] = {}
+    """Measured effects of each technique that was on."""
+    files: dict[str, str] = {}
+    """SHA-256 of the run's other files, in hex."""
+
+
+def write_record(folder: Path, record: RunRecord) -> None:
+    """Write a run's record.json atomically."""
+    write_json(folder / RECORD, record.model_dump(mode="json"))
+
+
+def read_record(folder: Path) -> RunRecord:
+    """Read a run's record.json; a UserError says what is missing or damaged."""
+    path = folder / RECORD
+    if not path.is_file():
+        raise UserError(f"{folder}: not a run folder (it has no {RECORD})")
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: damaged, its content is not an object")
+    version = content.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise UserError(f"{path}: schema version {version!r}; this seedwise reads version {SCHEMA_VERSION}")
+    try:
+        return RunRecord.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"{path}: damaged at {place}: {first['msg']}") from error
+
+
+def check_files(folder: Path, record: RunRecord, *names: str) -> None:
+    """Check the named files against the checksums in the record; a UserError names the first that differs."""
+    for name in names:
+        path = folder / name
+        if not path.is_file():
+            raise UserError(f"{path}: missing; the run is not complete, resume it or train it again")
+        if name in record.files and sha256_of(path) != record.files[name]:
+            raise UserError(f"{path}: damaged, its checksum is not the recorded one; copy it anew or train it again")

@@ -1,0 +1,34 @@
+"""Named random streams: every random number comes from a seed and a path of names, never from ambient state.
+
+`stream_seed(7, "augment", "rotation", epoch)` is the same number on every machine and in every process, and adding a
+technique or a worker can't shift anyone else's draws. NumPy's Philox generators are made from it; torch code seeds its
+own generators with the same integer, so this module needs no torch.
+"""
+
+import hashlib
+
+import numpy as np
+
+
+def stream_seed(seed: int, *path: str | int) -> int:
+    """A 63-bit integer that depends on the seed and on every element of the path (order and types included)."""
+    key = repr((int(seed), *path)).encode()
+    return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "little") >> 1
+
+
+def generator(seed: int, *path: str | int) -> np.random.Generator:
+    """An independent NumPy generator (Philox, counter-based) for one named stream."""
+    return np.random.Generator(np.random.Philox(key=stream_seed(seed, *path)))
+
+
+def draw_seeds(master_seed: int, count: int) -> tuple[int, ...]:
+    """`count` distinct run seeds in [0, 2**31), drawn with NumPy from the master seed.
+
+    The draws for a smaller count are a prefix of those for a larger one, so a study can be extended by more seeds
+    without replacing the ones it has.
+    """
+    stream = generator(master_seed, "seeds")
+    seeds: dict[int, None] = {}
+    while len(seeds) < count:
+        seeds[int(stream.integers(0, 2**31))] = None
+    return tuple(seeds)

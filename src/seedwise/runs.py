@@ -1,0 +1,102 @@
+"""A finished run as an object: its record, its recipe, its network."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from seedwise.augment.pipeline import Augmenter
+from seedwise.config import load as load_section
+from seedwise.data.images import decode, resize_short_side
+from seedwise.data.source import RawImage
+from seedwise.engine.placement import Placement
+from seedwise.errors import UserError
+from seedwise.models.build import load_model
+from seedwise.plan import short_side
+from seedwise.recipe import Recipe
+from seedwise.record import RunRecord, check_files, read_record
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+PREDICT_BATCH = 64
+
+RECIPE, WEIGHTS, PREDICTIONS, MODEL_CONFIG = "recipe.yaml", "model.safetensors", "predictions.npz", "config.json"
+
+
+class Run:
+    """A run folder. `record` and `recipe` are read at once and checked; the network when it is first needed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.record: RunRecord = read_record(folder)
+        self.recipe: Recipe = load_section(Recipe, folder / RECIPE)
+
+    @property
+    def classes(self) -> list[str]:
+        """Class names by class number."""
+        return self.record.data.classes
+
+    @cached_property
+    def model(self) -> torch.nn.Module:
+        """The trained network, in evaluation mode, on the CPU; its file's checksum is checked first."""
+        if self.record.status != "finished":
+            raise UserError(f"{self.folder}: not finished (status: {self.record.status}); `seedwise resume` it first")
+        check_files(self.folder, self.record, WEIGHTS, MODEL_CONFIG)
+        return load_model(self.folder).module
+
+    def logits(self, split: str = "test") -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+        """The stored (ids, targets, logits) of `val` or `test`."""
+        check_files(self.folder, self.record, PREDICTIONS)
+        with np.load(self.folder / PREDICTIONS, allow_pickle=False) as stored:
+            if f"{split}_logits" not in stored:
+                raise UserError(f"{self.folder}: has no predictions for '{split}'")
+            return stored[f"{split}_ids"], stored[f"{split}_targets"], stored[f"{split}_logits"]
+
+    def predict(self, images: "Sequence[Any] | NDArray[np.uint8]") -> NDArray[np.float32]:
+        """Class probabilities float32[n, k] of images, preprocessed as in this run's own evaluation.
+
+        `images`: paths, PIL images or uint8 arrays [h, w, 3], of any sizes; or one array uint8[n, h, w, 3].
+        """
+        augment = Augmenter(
+            self.recipe.augment,
+            seed=0,
+            rows=0,
+            mean=self.record.model.mean,
+            std=self.record.model.std,
+            device=torch.device("cpu"),
+        )
+        placement = Placement(torch.device("cpu"), bf16=False, channels_last=True)
+        model = placement.module(self.model)
+        parts = [torch.empty(0, len(self.classes))]
+        with torch.inference_mode():
+            for start in range(0, len(images), PREDICT_BATCH):
+                inputs = [self._input(image, augment) for image in images[start : start + PREDICT_BATCH]]
+                parts.append(model(placement.images(torch.cat(inputs))).softmax(dim=1))
+        probabilities: NDArray[np.float32] = torch.cat(parts).numpy()
+        return probabilities
+
+    def _input(self, image: "Path | str | Image | NDArray[np.uint8]", augment: Augmenter) -> torch.Tensor:
+        pixels = _pixels(image)
+        if min(pixels.shape[:2]) > short_side(self.recipe):
+            pixels = resize_short_side(pixels, short_side(self.recipe))
+        tensor = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None]
+        return augment.evaluate(tensor, None, size=self.recipe.train.image_size)
+
+
+def load(folder: Path | str) -> Run:
+    """The run in this folder; a UserError when it isn't one or is damaged."""
+    return Run(Path(folder))
+
+
+def _pixels(image: "Path | str | Image | NDArray[np.uint8]") -> NDArray[np.uint8]:
+    if isinstance(image, str | Path):
+        return decode(RawImage(str(image), Path(image)))
+    array = np.asarray(image if isinstance(image, np.ndarray) else image.convert("RGB"))
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
+        raise UserError(f"an image is {array.dtype}{list(array.shape)}; give uint8[h, w, 3], a PIL image or a path")
+    return array

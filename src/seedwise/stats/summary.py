@@ -1,0 +1,39 @@
+"""Mean, spread and interval of one outcome over seeds."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+
+@dataclass(frozen=True)
+class Summary:
+    """An outcome over n seeds. `sd` and `ci95` are None for n = 1, which has no spread."""
+
+    n: int
+    mean: float
+    sd: float | None
+    """Sample standard deviation (n - 1 in the denominator)."""
+    ci95: tuple[float, float] | None
+    """95% interval of the mean from Student's t with n - 1 degrees of freedom."""
+
+    def __str__(self) -> str:
+        if self.sd is None or self.ci95 is None:
+            return f"{self.mean:.4f} (n=1, no spread)"
+        low, high = self.ci95
+        return f"{self.mean:.4f} ± {self.sd:.4f} (n={self.n}), 95% CI [{low:.4f}, {high:.4f}]"
+
+
+def summarize(values: Sequence[float]) -> Summary:
+    """Mean, standard deviation and t-interval of at least one value."""
+    if not values:
+        raise ValueError("no values to summarize")
+    numbers = np.asarray(values, dtype=np.float64)
+    n, mean = len(numbers), float(numbers.mean())
+    if n == 1:
+        return Summary(1, mean, None, None)
+    sd = float(numbers.std(ddof=1))
+    half = float(stats.t.ppf(0.975, n - 1)) * sd / math.sqrt(n)
+    return Summary(n, mean, sd, (mean - half, mean + half))

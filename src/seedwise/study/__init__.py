@@ -1,0 +1,1 @@
+"""Studies: the same recipe over several seeds, summarized."""

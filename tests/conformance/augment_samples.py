@@ -1,0 +1,52 @@
+"""Images that look real enough to compare pixels on, and the measure of agreement."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seedwise.augment.config import AugmentConfig
+from seedwise.augment.pipeline import Augmenter
+
+SHAPES = [(32, 32), (33, 47), (20, 13)]
+ON = {
+    "random_resized_crop": {},
+    "random_crop": {},
+    "horizontal_flip": {},
+    "vertical_flip": {},
+    "rotation": {"interpolation": "bilinear"},
+    "color_jitter": {},
+    "cutmix": {"alpha": 0.7},
+}
+
+
+def photos(n: int, h: int, w: int, seed: int = 0) -> Tensor:
+    """uint8[n, 3, h, w]: smooth color gradients and waves with noise, some of it saturated."""
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[0:h, 0:w] / max(h, w)
+    wave = random.uniform(-9, 9, (n, 3, 2, 1, 1))
+    phase = random.uniform(0, 6, (n, 3, 1, 1))
+    smooth = 128 + 110 * np.sin(wave[:, :, 0] * y + wave[:, :, 1] * x + phase)
+    noisy = smooth + random.normal(0, 12, (n, 3, h, w))
+    return torch.from_numpy(noisy.round().clip(0, 255).astype(np.uint8))
+
+
+def draws(n: int, columns: int, seed: int = 0) -> Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).random((n, columns), dtype=np.float32))
+
+
+def assert_agree(ours: Tensor, theirs: Tensor) -> None:
+    """Within 1/255 on 99.9% of the values."""
+    assert ours.dtype == theirs.dtype == torch.uint8
+    assert ours.shape == theirs.shape
+    far = (ours.int() - theirs.int()).abs() > 1
+    assert far.float().mean().item() <= 0.001
+
+
+def one_hot(n: int, classes: int = 10) -> Tensor:
+    return torch.eye(classes)[torch.arange(n) % classes]
+
+
+def augmenter(rows: int = 64, seed: int = 0, **techniques: object) -> Augmenter:
+    """An augmenter whose output is pixels / 255."""
+    config = AugmentConfig.model_validate(techniques)
+    return Augmenter(config, seed=seed, rows=rows, mean=[0.0] * 3, std=[1.0] * 3, device=torch.device("cpu"))

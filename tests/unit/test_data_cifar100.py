@@ -1,0 +1,66 @@
+"""The real CIFAR-100, when it is at hand: what was published about it holds for what we store."""
+
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from seedwise.data import DataConfig, open_data, train_probe
+
+DATA = Path(os.environ.get("SEEDWISE_DATA") or Path(__file__).parents[3] / "shared/data")
+
+pytestmark = pytest.mark.skipif(
+    not [*DATA.glob("train-*.parquet"), *DATA.glob("cifar100/train-*.parquet")],
+    reason=f"no CIFAR-100 in Parquet in {DATA} (set SEEDWISE_DATA)",
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEEDWISE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def cifar100(_cache):
+    return open_data("cifar100", DataConfig(), data_dir=DATA, short_side=64)
+
+
+def test_published_counts(cifar100):
+    assert cifar100.splits == {"train": 45000, "val": 5000, "test": 10000}
+    assert np.bincount(cifar100.train.targets).tolist() == [450] * 100
+    assert np.bincount(cifar100.val.targets).tolist() == [50] * 100
+    assert np.bincount(cifar100.test.targets).tolist() == [100] * 100
+    assert cifar100.train.rows_in_part == cifar100.val.rows_in_part == 50000
+    assert not np.intersect1d(cifar100.train.ids, cifar100.val.ids).size
+    assert np.bincount(train_probe(cifar100.train).targets).tolist() == [50] * 100
+
+
+def test_published_classes(cifar100):
+    assert len(cifar100.classes) == 100 and cifar100.classes == tuple(sorted(cifar100.classes))
+    assert len(cifar100.superclasses) == 20
+    assert np.bincount(cifar100.superclass_of).tolist() == [5] * 20
+    flowers = np.flatnonzero(cifar100.superclass_of == cifar100.superclasses.index("flowers"))
+    assert [cifar100.classes[index] for index in flowers] == ["orchid", "poppy", "rose", "sunflower", "tulip"]
+
+
+def test_published_pixel_statistics(cifar100):
+    histogram = np.zeros((3, 256), np.int64)
+    for split in (cifar100.train, cifar100.val):
+        images, sizes = split.gather(np.arange(len(split)))
+        assert images.shape[1:] == (3, 32, 32) and sizes is None
+        histogram += [np.bincount(images[:, channel].ravel(), minlength=256) for channel in range(3)]
+    values, share = np.arange(256) / 255, histogram / (50000 * 32 * 32)
+    mean = share @ values
+    assert mean == pytest.approx([0.50708, 0.48655, 0.44092], abs=1e-5)
+    assert np.sqrt(share @ values**2 - mean**2) == pytest.approx([0.26733, 0.25644, 0.27615], abs=1e-5)
+
+
+def test_second_open_takes_less_than_a_second(cifar100):
+    start = time.perf_counter()
+    again = open_data("cifar100", DataConfig(), data_dir=DATA, short_side=224)
+    assert time.perf_counter() - start < 1
+    assert again.fingerprint == cifar100.fingerprint

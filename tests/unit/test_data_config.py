@@ -1,0 +1,32 @@
+import pytest
+from pydantic import ValidationError
+
+from seedwise.data.config import DataConfig
+
+
+@pytest.mark.parametrize("share", [0, 0.0, 0.1, 1, 5000, 0.999])
+def test_fractions_and_counts_keep_their_type(share):
+    config = DataConfig(val=share, test=share)
+    assert config.val == share and type(config.val) is type(share)
+    assert config.test == share and type(config.test) is type(share)
+
+
+@pytest.mark.parametrize("share", [-1, -0.1, 1.0, 1.5, 5000.0, "a tenth", True, None, [1], float("nan")])
+def test_other_shares_get_one_message_at_the_field(share):
+    with pytest.raises(ValidationError) as caught:
+        DataConfig(val=share)
+    (error,) = caught.value.errors()
+    assert error["loc"] == ("val",)
+    assert "fraction in [0, 1)" in error["msg"] and "whole number" in error["msg"]
+
+
+def test_every_field_is_described_in_the_schema():
+    properties = DataConfig.model_json_schema()["properties"]
+    assert set(properties) == {"val", "test", "split_seed", "limit"}
+    assert all(field["description"] for field in properties.values())
+
+
+@pytest.mark.parametrize("options", [{"limit": 0}, {"limit": 1}, {"limit": -3}, {"split_seed": -1}, {"vall": 1}])
+def test_out_of_range_and_unknown_options_are_refused(options):
+    with pytest.raises(ValidationError):
+        DataConfig(**options)

@@ -1,0 +1,192 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from seedwise.data import DataConfig, open_data
+from seedwise.errors import UserError
+
+ALL = DataConfig(val=0, test=0)
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEEDWISE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("SEEDWISE_DATA", raising=False)
+
+
+def save(file, shape=(8, 8), seed=0):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (*shape, 3), np.uint8)
+    Image.fromarray(pixels).save(file)
+    return pixels
+
+
+def opened(root, config=ALL, short_side=64):
+    return open_data(str(root), config, short_side=short_side)
+
+
+def test_class_folders_are_split(tmp_path):
+    root = tmp_path / "pets"
+    for index, name in enumerate(["dog", "cat", "eel"]):
+        for number in range(20):
+            save(root / name / f"{number:02}.png", seed=100 * index + number)
+    pets = opened(root, DataConfig())
+    assert pets.name == "pets" and pets.classes == ("cat", "dog", "eel") and pets.path == root
+    assert pets.splits == {"train": 43, "val": 5, "test": 12}
+    ids = np.concatenate([pets.train.ids, pets.val.ids, pets.test.ids])
+    assert np.array_equal(np.sort(ids), np.arange(60)) and pets.test.rows_in_part == 60
+    assert np.bincount(pets.test.targets).tolist() == [4, 4, 4]
+    pixels = pets.val.gather(np.array([2]))[0][0].transpose(1, 2, 0)
+    row = pets.val.ids[2]
+    file = root / pets.classes[row // 20] / f"{row % 20:02}.png"
+    assert np.array_equal(pixels, np.asarray(Image.open(file)))
+
+
+@pytest.mark.parametrize("validation", ["val", "valid", "validation", "Val"])
+def test_parts_of_its_own(tmp_path, validation):
+    for name in ("a", "b", "c"):
+        for number in range(3):
+            save(tmp_path / "d/train" / name / f"{number}.png")
+    save(tmp_path / "d" / validation / "c" / "1.png")  # a and b are missing: c is still class 2
+    save(tmp_path / "d/test/b/1.png")
+    (tmp_path / "d/test/empty").mkdir()
+    data = opened(tmp_path / "d", DataConfig())
+    assert data.splits == {"train": 9, "val": 1, "test": 1}
+    assert data.val.targets.tolist() == [2] and data.test.targets.tolist() == [1]
+
+
+def test_a_class_may_be_called_train(tmp_path):
+    for name in ("train", "plane"):
+        save(tmp_path / "d" / name / "1.png")
+    assert opened(tmp_path / "d").classes == ("plane", "train")
+
+
+def test_only_images_count_and_folders_nest(tmp_path):
+    root = tmp_path / "d"
+    for file in (
+        "a/1.png",
+        "a/deep/er/2.PNG",
+        "a/.hidden.png",
+        "b/1.jpeg",
+        "b/.git/2.png",
+        ".x/1.png",
+        "__MACOSX/1.png",
+    ):
+        save(root / file)
+    (root / "a/notes.txt").write_text("no image")
+    (root / "a/Thumbs.db").write_bytes(b"no image")
+    save(root / "loose.png")
+    data = opened(root)
+    assert data.classes == ("a", "b") and data.train.targets.tolist() == [0, 0, 1]
+
+
+def test_linked_class_folders_are_followed(tmp_path):
+    for name in ("a", "b"):
+        save(tmp_path / "elsewhere" / name / "1.png")
+    (tmp_path / "d").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / "d" / name).symlink_to(tmp_path / "elsewhere" / name)
+    (tmp_path / "elsewhere/a/loop").symlink_to(tmp_path / "elsewhere/a")
+    assert opened(tmp_path / "d").train.targets.tolist() == [0, 1]
+
+
+def test_odd_names(tmp_path):
+    for name in ('it\'s "odd"', "한글 class", "café" * 20):
+        save(tmp_path / "a d" / name / "x y'z.png")
+    assert opened(tmp_path / "a d").classes == tuple(sorted(('it\'s "odd"', "한글 class", "café" * 20)))
+    for missing in ("nowhere", "x" * 5000, "null\0byte"):
+        with pytest.raises(UserError, match="no such data"):
+            opened(tmp_path / missing)
+
+
+def test_photos_share_a_short_side(tmp_path):
+    shapes = {"a/1.png": (60, 90), "a/2.png": (120, 80), "b/1.png": (40, 50), "b/2.png": (30, 100)}
+    originals = {file: save(tmp_path / "d" / file, shape, seed) for seed, (file, shape) in enumerate(shapes.items())}
+    data = opened(tmp_path / "d", short_side=48)
+    images, sizes = data.train.gather(np.array([3, 0, 1, 2]))
+    # 30 x 100 is cut to 30 x 60 first; smaller ones grow to the common short side
+    assert sizes.dtype == np.int64 and sizes.tolist() == [[48, 96], [48, 72], [72, 48], [48, 60]]
+    assert images.shape == (4, 3, 72, 96) and data.train.images.size is None and data.summary()["image_size"] is None
+    for image, (height, width), file in zip(images, sizes, ["b/2.png", "a/1.png", "a/2.png", "b/1.png"], strict=True):
+        original = originals[file][:, 20:80] if file == "b/2.png" else originals[file]
+        expected = Image.fromarray(original).resize((width, height), Image.Resampling.BICUBIC)
+        assert np.array_equal(image[:, :height, :width].transpose(1, 2, 0), np.asarray(expected))
+        assert not image[:, height:].any() and not image[:, :, width:].any()
+    alone, alone_size = data.train.gather(np.array([1]))
+    assert alone.shape == (1, 3, 72, 48) and alone_size.tolist() == [[72, 48]]
+
+
+def test_the_largest_short_side_bounds_what_is_stored(tmp_path):
+    for file, shape in {"a/1.png": (20, 30), "b/1.png": (16, 16)}.items():
+        save(tmp_path / "d" / file, shape)
+    assert opened(tmp_path / "d", short_side=224).train.gather(np.arange(2))[1].tolist() == [[20, 30], [20, 20]]
+
+
+def test_one_common_size_is_kept_unless_too_large(tmp_path):
+    pixels = [save(tmp_path / "d" / name / "1.png", (10, 35), seed) for seed, name in enumerate("ab")]
+    images, sizes = opened(tmp_path / "d", short_side=10).train.gather(np.arange(2))
+    assert sizes is None and np.array_equal(images.transpose(0, 2, 3, 1), pixels)
+    assert opened(tmp_path / "d", short_side=5).train.gather(np.arange(2))[0].shape == (2, 3, 5, 10)
+
+
+def test_square_photos_of_several_sizes_become_uniform(tmp_path):
+    for file, side in {"a/1.png": 20, "a/2.png": 33, "b/1.png": 48}.items():
+        save(tmp_path / "d" / file, (side, side))
+    images, sizes = opened(tmp_path / "d", short_side=24).train.gather(np.array([2, 0]))
+    assert images.shape == (2, 3, 24, 24) and sizes is None
+
+
+def touch(root, *files):
+    for file in files:
+        save(root / file)
+
+
+CASES = {
+    "empty": (lambda d: None, "no images in class folders"),
+    "only loose images": (lambda d: touch(d, "1.png", "2.png"), "no images in class folders"),
+    "one class": (lambda d: touch(d, "a/1.png"), "only the class 'a'"),
+    "class without images": (
+        lambda d: [touch(d, "a/1.png", "b/1.png"), (d / "c").mkdir()],
+        "/c: this class has no images",
+    ),
+    "class only in val": (
+        lambda d: touch(d, "train/a/1.png", "train/b/1.png", "val/c/1.png"),
+        "class 'c' is not in train/",
+    ),
+    "empty val": (
+        lambda d: [touch(d, "train/a/1.png", "train/b/1.png"), (d / "val").mkdir()],
+        "val: no images in class",
+    ),
+    "dangling link": (
+        lambda d: [touch(d, "a/1.png", "b/1.png"), (d / "b/2.png").symlink_to("nowhere.png")],
+        r"/b/2\.png: cannot be read",
+    ),
+    "two validation folders": (
+        lambda d: touch(d, "train/a/1.png", "train/b/1.png", "val/a/1.png", "valid/a/1.png"),
+        "val/ and valid/ both look like the validation part",
+    ),
+    "broken image": (
+        lambda d: [touch(d, "a/1.png", "b/1.png"), (d / "b/2.jpg").write_bytes(b"broken\n")],
+        r"/b/2\.jpg: not a readable image",
+    ),
+    "too few to split": (
+        lambda d: touch(d, "a/1.png", "a/2.png", "a/3.png", "b/1.png"),
+        "class 'b' has a single image",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_bad_folders_are_one_line(tmp_path, case):
+    make, message = CASES[case]
+    (tmp_path / "d").mkdir()
+    make(tmp_path / "d")
+    with pytest.raises(UserError, match=message) as caught:
+        opened(tmp_path / "d", DataConfig())
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_in_place_of_a_folder(tmp_path):
+    save(tmp_path / "it.png")
+    with pytest.raises(UserError, match="is a file"):
+        opened(tmp_path / "it.png")

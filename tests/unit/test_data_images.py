@@ -1,0 +1,155 @@
+"""Decoding against Pillow and plain arithmetic."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from seedwise.data.images import decode, resize_short_side
+from seedwise.data.source import RawImage
+from seedwise.errors import UserError
+
+RANDOM = np.random.default_rng(0)
+RGB = RANDOM.integers(0, 256, (12, 20, 3), np.uint8)
+GRAY = RGB[..., 0]
+
+
+def encoded(image, kind="PNG", **options):
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return RawImage("it", buffer.getvalue())
+
+
+def test_plain_images_are_what_pillow_reads(tmp_path):
+    assert np.array_equal(decode(encoded(Image.fromarray(RGB))), RGB)
+    file = tmp_path / "it.jpg"
+    Image.fromarray(RGB).save(file, quality=80)
+    assert np.array_equal(decode(RawImage("it", file)), np.asarray(Image.open(file)))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK", "YCbCr"])
+def test_modes_without_alpha(mode):
+    image = Image.fromarray(RGB).convert(mode)
+    raw = encoded(image, "TIFF" if mode in ("CMYK", "YCbCr") else "PNG")
+    reread = Image.open(io.BytesIO(raw.data))
+    assert reread.mode == mode
+    assert np.array_equal(decode(raw), np.asarray(reread.convert("RGB")))
+
+
+def test_cmyk_jpeg():
+    raw = encoded(Image.fromarray(np.full((8, 8, 3), (200, 30, 60), np.uint8)).convert("CMYK"), "JPEG", quality=95)
+    assert Image.open(io.BytesIO(raw.data)).mode == "CMYK"
+    assert np.abs(decode(raw).astype(int) - (200, 30, 60)).max() < 8
+
+
+@pytest.mark.parametrize("gray", [False, True])
+def test_alpha_lies_over_white(gray):
+    alpha = RANDOM.integers(0, 256, (12, 20), np.uint8)
+    color = np.repeat(GRAY[..., None], 3, 2) if gray else RGB
+    image = (
+        Image.merge("LA", [Image.fromarray(GRAY), Image.fromarray(alpha)])
+        if gray
+        else Image.fromarray(np.dstack([RGB, alpha]))
+    )
+    weight = alpha[..., None] / 255
+    expected = color * weight + 255 * (1 - weight)
+    assert np.abs(decode(encoded(image)) - expected).max() <= 1
+
+
+def test_transparent_palette_and_color_key_lie_over_white():
+    palette = Image.new("P", (2, 1))
+    palette.putpalette([10, 20, 30, 40, 50, 60])
+    palette.putdata([0, 1])
+    assert decode(encoded(palette, transparency=1)).tolist() == [[[10, 20, 30], [255, 255, 255]]]
+    keyed = Image.fromarray(np.array([[[1, 2, 3], [4, 5, 6]]], np.uint8))
+    assert decode(encoded(keyed, transparency=(1, 2, 3))).tolist() == [[[255, 255, 255], [4, 5, 6]]]
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_16_bits_are_scaled(kind):
+    deep = np.linspace(0, 65535, 12 * 20).astype(np.uint16).reshape(12, 20)
+    expected = np.rint(deep / 257).astype(np.uint8)
+    assert np.array_equal(decode(encoded(Image.fromarray(deep), kind)), np.repeat(expected[..., None], 3, 2))
+
+
+def test_16_bit_pgm():
+    deep = np.array([[0, 257, 65535]], ">u2")
+    assert decode(RawImage("it", b"P5 3 1 65535\n" + deep.tobytes()))[0, :, 0].tolist() == [0, 1, 255]
+
+
+def test_floats_in_one_and_in_255():
+    image = np.array([[0.0, 0.5, 1.0]], np.float32)
+    assert decode(encoded(Image.fromarray(image), "TIFF"))[0, :, 1].tolist() == [0, 128, 255]
+    assert decode(encoded(Image.fromarray(image * 200), "TIFF"))[0, :, 1].tolist() == [0, 100, 200]
+
+
+def test_lab_is_converted():
+    lab = Image.frombytes("LAB", (4, 4), bytes([255, 0, 0]) * 16)  # L = 100, a = b = 0
+    assert decode(encoded(lab, "TIFF")).min() > 250
+
+
+UPRIGHT = {
+    2: np.fliplr,
+    3: lambda a: np.rot90(a, 2),
+    4: np.flipud,
+    5: lambda a: np.swapaxes(a, 0, 1),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: np.rot90(np.swapaxes(a, 0, 1), 2),
+    8: lambda a: np.rot90(a, 1),
+}  # the EXIF 2.3 table of what the viewer has to do
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
+def test_exif_orientation(orientation, kind):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {"lossless": True} if kind == "WEBP" else {}
+    assert np.array_equal(decode(encoded(Image.fromarray(RGB), kind, exif=exif, **options)), UPRIGHT[orientation](RGB))
+
+
+def test_first_frame_of_an_animation():
+    frames = [Image.new("RGB", (6, 4), color) for color in ("red", "blue")]
+    for kind in ("GIF", "WEBP", "TIFF"):
+        options = {"lossless": True} if kind == "WEBP" else {}
+        raw = encoded(frames[0], kind, save_all=True, append_images=frames[1:], **options)
+        assert Image.open(io.BytesIO(raw.data)).n_frames == 2
+        assert (decode(raw) == (255, 0, 0)).all()
+
+
+def png_header(width, height):
+    body = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + body + struct.pack(">I", zlib.crc32(body))
+
+
+BROKEN = {
+    "empty": b"",
+    "text": b"this is not an image\nat all",
+    "cut jpeg": encoded(Image.fromarray(RGB), "JPEG").data[:-40],
+    "cut png": encoded(Image.fromarray(RGB)).data[:-60],
+    "only a header": png_header(20, 12),
+    "decompression bomb": png_header(60000, 60000),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_broken_images_are_one_line_with_their_name(case):
+    with pytest.raises(UserError, match=r"^photos/7\.png: not a readable image \(.+\): replace or remove it$"):
+        decode(RawImage("photos/7.png", BROKEN[case]))
+
+
+@pytest.mark.parametrize(("shape", "side", "expected"), [
+    ((40, 60), 20, (20, 30)), ((60, 40), 20, (30, 20)), ((10, 15), 20, (20, 30)), ((7, 10), 20, (20, 29)),
+    ((20, 20), 20, (20, 20)), ((30, 200), 20, (20, 40)), ((200, 30), 20, (40, 20)), ((10, 21), 10, (10, 20)),
+])  # fmt: skip
+def test_short_side(shape, side, expected):
+    pixels = RANDOM.integers(0, 256, (*shape, 3), np.uint8)
+    fitted = resize_short_side(pixels, side)
+    assert fitted.shape == (*expected, 3)
+    height, width = shape
+    left, top = max(0, width - 2 * height) // 2, max(0, height - 2 * width) // 2
+    middle = Image.fromarray(pixels).crop((left, top, left + min(width, 2 * height), top + min(height, 2 * width)))
+    assert np.array_equal(fitted, np.asarray(middle.resize(expected[::-1], Image.Resampling.BICUBIC)))
