@@ -1,6 +1,6 @@
 """Training step of seedwise against timm: pairs in one run, each side in a process of its own.
 
-    python benchmarks/step.py [--model efficientnet_lite0] [--size 64] [--batch 128] [--rounds 8] [--threads N] [-o FILE]
+    python benchmarks/step.py [--model NAME] [--size 64] [--batch 128] [--rounds 8] [--threads N] [-o FILE]
 
 timm is measured as its users have it (its model, loader with `num_workers=0`, and AdamW) in fp32, fp32 + channels_last
 and bf16 autocast + channels_last. The sides take turns, one step each, so that a busy neighbor meets all alike; the
@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
-from typing import IO, cast
+from typing import IO, Any, cast
 
 Times = tuple[float, float]
 """(seconds to read and augment a batch, seconds of forward, backward and optimizer)."""
@@ -83,8 +83,8 @@ def timm_step(options: argparse.Namespace, bf16: bool, channels_last: bool) -> C
     import timm
     import torch
     from PIL import Image
-    from timm.data import create_loader
-    from timm.optim import create_optimizer_v2
+    from timm.data.loader import create_loader
+    from timm.optim._optim_factory import create_optimizer_v2
     from torch.nn.functional import cross_entropy
 
     from seedwise.data.config import DataConfig
@@ -110,7 +110,7 @@ def timm_step(options: argparse.Namespace, bf16: bool, channels_last: bool) -> C
     model = model.to(memory_format=layout).train()
     optimizer = create_optimizer_v2(model, opt="adamw", lr=1e-3, weight_decay=1e-3)
     loader = create_loader(
-        Pictures(),
+        cast("Any", Pictures()),
         input_size=(3, options.size, options.size),
         batch_size=options.batch,
         is_training=True,
@@ -125,16 +125,17 @@ def timm_step(options: argparse.Namespace, bf16: bool, channels_last: bool) -> C
     def step() -> Times:
         nonlocal batches
         began = time.perf_counter()
-        images, targets = next(batches, (None, None))
-        if images is None:
+        pair = next(batches, None)
+        if pair is None:
             batches = iter(loader)
-            images, targets = next(batches)
+            pair = next(batches)
+        images, targets = pair
         images = images.contiguous(memory_format=layout)
         read = time.perf_counter()
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             loss = cross_entropy(model(images), targets, label_smoothing=0.1)
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         loss.item()
         return read - began, time.perf_counter() - read
@@ -214,7 +215,9 @@ def main() -> None:
     if options.out:
         options.out.write_text(json.dumps(result, indent=2) + "\n")
     facts = machine.facts()
-    print(f"{options.model}, {options.size} px, batch {options.batch}, {options.threads} threads, {options.rounds} turns")
+    print(
+        f"{options.model}, {options.size} px, batch {options.batch}, {options.threads} threads, {options.rounds} turns"
+    )
     print(f"{facts['cpu']}, {facts['cpu_capability']}, AMX {'yes' if facts['amx'] else 'no'}")
     for name, rate in cast("dict[str, float]", result["images_per_second"]).items():
         print(f"  {name:<26}{rate:>8.0f} images/s")

@@ -1,5 +1,6 @@
 """Files that are whole or absent: atomic writes, checksums, and a lock that keeps a folder's writers alone."""
 
+import contextlib
 import errno
 import fcntl
 import hashlib
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from seedwise.errors import UserError
+
+LOCK = ".lock"
 
 
 @contextmanager
@@ -54,18 +57,26 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """Parse a JSON file of ours; anything wrong with it is a UserError that names the file and the place."""
+def read_text(path: Path) -> str:
+    """A UTF-8 text file; anything wrong with it is a UserError that names the file and the place."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         raise UserError(f"{path}: can't be read ({error.strerror or error})") from error
     except UnicodeDecodeError as error:
-        raise UserError(f"{path}: damaged, not UTF-8 text at byte {error.start}") from error
+        raise UserError(f"{path}: not UTF-8 text at byte {error.start}") from error
+
+
+def read_json(path: Path, advice: str) -> Any:
+    """Parse a JSON file of ours; anything wrong with it is a UserError with the place and what to do about it."""
+    try:
+        return json.loads(read_text(path))
     except json.JSONDecodeError as error:
-        raise UserError(f"{path}:{error.lineno}:{error.colno}: damaged, not JSON ({error.msg})") from error
+        raise UserError(f"{path}:{error.lineno}:{error.colno}: damaged, not JSON ({error.msg}); {advice}") from error
     except (RecursionError, ValueError) as error:
-        raise UserError(f"{path}: damaged, not JSON of ours") from error
+        raise UserError(f"{path}: damaged, not JSON of ours; {advice}") from error
+    except UserError as error:
+        raise UserError(f"{error}; {advice}") from error
 
 
 def sha256_of(path: Path) -> str:
@@ -86,13 +97,14 @@ def make_folder(path: Path) -> None:
 def sole_writer(folder: Path) -> Iterator[None]:
     """Hold the folder's lock, or raise a UserError when another process holds it.
 
-    The operating system releases it when the holder dies, however it dies, so no stale lock is ever left.
+    The operating system releases it when the holder dies, however it dies, so no stale lock is ever left. Temporary
+    files that a killed writer left are removed.
     """
     make_folder(folder)
     try:
-        file = (folder / ".lock").open("a+")
+        file = (folder / LOCK).open("a+")
     except OSError as error:
-        raise _write_error(folder / ".lock", error) from error
+        raise _write_error(folder / LOCK, error) from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -100,20 +112,17 @@ def sole_writer(folder: Path) -> Iterator[None]:
             if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
                 raise UserError(f"{folder}: another process is writing this folder; wait for it, or stop it") from error
             raise _write_error(folder, error) from error
+        for leftover in folder.glob(".*.tmp"):
+            leftover.unlink(missing_ok=True)
         yield
 
 
-def is_being_written(folder: Path) -> bool:
-    """Whether some process holds the folder's lock."""
-    lock = folder / ".lock"
-    if not lock.exists():
-        return False
-    with lock.open("r") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return True
-    return False
+def discard(folder: Path, *names: str) -> None:
+    """Remove these files, and the folder if nothing else is in it."""
+    for name in names:
+        (folder / name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # not empty, or not there
+        folder.rmdir()
 
 
 def _sync(path: Path) -> None:

@@ -27,6 +27,26 @@ def prepare_process() -> None:
             mallopt(_MALLOC_TRIM_THRESHOLD, 2**31 - 1)
 
 
+def processes() -> int:
+    """How many processes torchrun started for this run; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def local_processes() -> int:
+    """How many of them run on this machine and share its cores."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
+def local_rank() -> int:
+    """This process's number on this machine, from 0, which is also its CUDA device's."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def rank() -> int:
+    """This process's number among them, from 0; the first one writes and talks."""
+    return int(os.environ.get("RANK", "0"))
+
+
 def cores() -> int:
     """CPU cores that this process may use: its affinity, cut to a container's CPU quota where there is one."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -58,11 +78,18 @@ def facts() -> dict[str, Any]:
         "system": platform.platform(),
         "cpu": _cpu_name(),
         "cores": cores(),
+        "processes": processes(),
         "memory_gb": None if memory is None else round(memory / 2**30, 1),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "amx": has_amx(),
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
     }
+
+
+def describe(facts: dict[str, Any]) -> str:
+    """The processor of `facts` in a line."""
+    amx = "with AMX" if facts["amx"] else "no AMX"
+    return f"{facts['cpu']}, {facts['cores']} cores, {facts['cpu_capability']}, {amx}"
 
 
 def versions() -> dict[str, str]:

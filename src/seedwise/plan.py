@@ -25,8 +25,13 @@ def adopt(recipe: Recipe, resolved: Recipe) -> Recipe:
         for name in ComputeConfig.model_fields
         if getattr(recipe.compute, name) == "auto"
     }
-    model = recipe.model.model_copy(update={"weights": resolve_weights(recipe.model)})
-    return recipe.model_copy(update={"model": model, "compute": recipe.compute.model_copy(update=compute)})
+    return recipe.model_copy(
+        update={
+            "data": recipe.data.model_copy(update={"download": resolved.data.download}),  # no part of what is trained
+            "model": recipe.model.model_copy(update={"weights": resolve_weights(recipe.model)}),
+            "compute": recipe.compute.model_copy(update=compute),
+        }
+    )
 
 
 def demand_same(recipe: Recipe, resolved: Recipe, place: str) -> None:
@@ -49,7 +54,7 @@ def _resolve_compute(compute: ComputeConfig) -> ComputeConfig:
     choices = {
         "device": device,
         "precision": _precision(kind),
-        "threads": machine.cores(),
+        "threads": max(1, machine.cores() // machine.local_processes()),
         "channels_last": kind != "mps",
         "depthwise_backward": "fast" if kind == "cpu" else "stock",
         "compile": False,

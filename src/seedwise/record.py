@@ -9,7 +9,9 @@ from seedwise.errors import UserError
 from seedwise.files import read_json, sha256_of, write_json
 
 SCHEMA_VERSION = 1
-RECORD = "record.json"
+RECORD, STUDY = "record.json", "study.json"
+"""What makes a folder a run's or a study's."""
+DAMAGED = "restore it, or delete it and give the train command again"
 
 Status = Literal["running", "interrupted", "failed", "finished"]
 
@@ -89,9 +91,9 @@ class ModelRecord(Part):
     """timm's name, or seedwise:small."""
     weights: str
     """Where the initial weights came from."""
-    mean: tuple[float, float, float]
+    mean: tuple[float, ...]
     """Normalization per channel, on images in [0, 1]; it comes from the weights."""
-    std: tuple[float, float, float]
+    std: tuple[float, ...]
 
 
 class RunRecord(Part):
@@ -137,10 +139,8 @@ def read_record(folder: Path) -> RunRecord:
     path = folder / RECORD
     if not path.is_file():
         raise UserError(f"{folder}: not a run folder (it has no {RECORD})")
-    content = read_json(path)
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: damaged, its content is not an object")
-    version = content.get("schema_version")
+    content = read_json(path, DAMAGED)
+    version = content.get("schema_version") if isinstance(content, dict) else None
     if version != SCHEMA_VERSION:
         raise UserError(f"{path}: schema version {version!r}; this seedwise reads version {SCHEMA_VERSION}")
     try:
@@ -148,7 +148,7 @@ def read_record(folder: Path) -> RunRecord:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"{path}: damaged at {place}: {first['msg']}") from error
+        raise UserError(f"{path}: damaged at {place}: {first['msg']}; {DAMAGED}") from error
 
 
 def check_files(folder: Path, record: RunRecord, *names: str) -> None:

@@ -6,13 +6,16 @@ own generators with the same integer, so this module needs no torch.
 """
 
 import hashlib
+import operator
 
 import numpy as np
 
 
 def stream_seed(seed: int, *path: str | int) -> int:
     """A 63-bit integer that depends on the seed and on every element of the path (order and types included)."""
-    key = repr((int(seed), *path)).encode()
+    # NumPy's integers must count as the plain ones that they equal, and their repr depends on NumPy's version.
+    plain = (part if isinstance(part, str) else operator.index(part) for part in path)
+    key = repr((operator.index(seed), *plain)).encode()
     return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "little") >> 1
 
 

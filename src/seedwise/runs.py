@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from seedwise.augment.pipeline import Augmenter
 from seedwise.config import load as load_section
-from seedwise.data.images import decode, resize_short_side
+from seedwise.data.images import decode, resize_short_side, upright_rgb
 from seedwise.data.source import RawImage
 from seedwise.engine.placement import Placement
 from seedwise.errors import UserError
@@ -34,6 +34,7 @@ class Run:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.record: RunRecord = read_record(folder)
+        check_files(folder, self.record, RECIPE)
         self.recipe: Recipe = load_section(Recipe, folder / RECIPE)
 
     @property
@@ -96,7 +97,8 @@ def load(folder: Path | str) -> Run:
 def _pixels(image: "Path | str | Image | NDArray[np.uint8]") -> NDArray[np.uint8]:
     if isinstance(image, str | Path):
         return decode(RawImage(str(image), Path(image)))
-    array = np.asarray(image if isinstance(image, np.ndarray) else image.convert("RGB"))
-    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
-        raise UserError(f"an image is {array.dtype}{list(array.shape)}; give uint8[h, w, 3], a PIL image or a path")
-    return array
+    if not isinstance(image, np.ndarray):
+        return upright_rgb(image)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise UserError(f"an image is {image.dtype}{list(image.shape)}; give uint8[h, w, 3], a PIL image or a path")
+    return image

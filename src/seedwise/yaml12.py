@@ -255,7 +255,7 @@ class _Builder:
 class _Dumper(yaml.SafeDumper):
     """Writes what readers of YAML 1.1 and 1.2 take for the same value."""
 
-    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - PyYAML's signature
+    def ignore_aliases(self, data: Any) -> bool:
         return True
 
 

@@ -1,3 +1,6 @@
+import hashlib
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -21,6 +24,17 @@ def save(file, shape=(8, 8), seed=0):
     return pixels
 
 
+def in_order(data, files, originals):
+    """Positions of these files: rows stand by class, then by the sha256 of the height, the width and the pixels."""
+
+    def key(file):
+        height, width, _ = originals[file].shape
+        return file.split("/")[0], hashlib.sha256(f"{height} {width}\0".encode() + originals[file].tobytes()).digest()
+
+    ordered = sorted(files, key=key)
+    return np.array([ordered.index(file) for file in files])
+
+
 def opened(root, config=ALL, short_side=64):
     return open_data(str(root), config, short_side=short_side)
 
@@ -36,10 +50,12 @@ def test_class_folders_are_split(tmp_path):
     ids = np.concatenate([pets.train.ids, pets.val.ids, pets.test.ids])
     assert np.array_equal(np.sort(ids), np.arange(60)) and pets.test.rows_in_part == 60
     assert np.bincount(pets.test.targets).tolist() == [4, 4, 4]
-    pixels = pets.val.gather(np.array([2]))[0][0].transpose(1, 2, 0)
-    row = pets.val.ids[2]
-    file = root / pets.classes[row // 20] / f"{row % 20:02}.png"
-    assert np.array_equal(pixels, np.asarray(Image.open(file)))
+    for split in (pets.train, pets.val, pets.test):
+        images = split.gather(np.arange(len(split)))[0].transpose(0, 2, 3, 1)
+        for pixels, target, row in zip(images, split.targets, split.ids, strict=True):
+            assert row // 20 == target  # rows stand by class
+            files = (root / pets.classes[target]).glob("*.png")
+            assert any(np.array_equal(pixels, np.asarray(Image.open(file))) for file in files)
 
 
 @pytest.mark.parametrize("validation", ["val", "valid", "validation", "Val"])
@@ -103,7 +119,7 @@ def test_photos_share_a_short_side(tmp_path):
     shapes = {"a/1.png": (60, 90), "a/2.png": (120, 80), "b/1.png": (40, 50), "b/2.png": (30, 100)}
     originals = {file: save(tmp_path / "d" / file, shape, seed) for seed, (file, shape) in enumerate(shapes.items())}
     data = opened(tmp_path / "d", short_side=48)
-    images, sizes = data.train.gather(np.array([3, 0, 1, 2]))
+    images, sizes = data.train.gather(in_order(data, list(shapes), originals)[[3, 0, 1, 2]])
     # 30 x 100 is cut to 30 x 60 first; smaller ones grow to the common short side
     assert sizes.dtype == np.int64 and sizes.tolist() == [[48, 96], [48, 72], [72, 48], [48, 60]]
     assert images.shape == (4, 3, 72, 96) and data.train.images.size is None and data.summary()["image_size"] is None
@@ -112,7 +128,7 @@ def test_photos_share_a_short_side(tmp_path):
         expected = Image.fromarray(original).resize((width, height), Image.Resampling.BICUBIC)
         assert np.array_equal(image[:, :height, :width].transpose(1, 2, 0), np.asarray(expected))
         assert not image[:, height:].any() and not image[:, :, width:].any()
-    alone, alone_size = data.train.gather(np.array([1]))
+    alone, alone_size = data.train.gather(in_order(data, list(shapes), originals)[[1]])
     assert alone.shape == (1, 3, 72, 48) and alone_size.tolist() == [[72, 48]]
 
 
@@ -120,6 +136,14 @@ def test_the_largest_short_side_bounds_what_is_stored(tmp_path):
     for file, shape in {"a/1.png": (20, 30), "b/1.png": (16, 16)}.items():
         save(tmp_path / "d" / file, shape)
     assert opened(tmp_path / "d", short_side=224).train.gather(np.arange(2))[1].tolist() == [[20, 30], [20, 20]]
+
+
+def test_whole_numbers_are_classes_by_value(tmp_path):
+    for name in ("10", "9", "007"):
+        save(tmp_path / "d" / name / "1.png")
+    assert opened(tmp_path / "d").classes == ("007", "9", "10")
+    save(tmp_path / "d" / "9a" / "1.png")
+    assert opened(tmp_path / "d").classes == ("007", "10", "9", "9a")
 
 
 def test_one_common_size_is_kept_unless_too_large(tmp_path):
@@ -165,6 +189,15 @@ CASES = {
         lambda d: touch(d, "train/a/1.png", "train/b/1.png", "val/a/1.png", "valid/a/1.png"),
         "val/ and valid/ both look like the validation part",
     ),
+    "pipe": (lambda d: [touch(d, "a/1.png", "b/1.png"), os.mkfifo(d / "b/2.png")], r"/b/2\.png: not an ordinary file"),
+    "no byte": (
+        lambda d: [touch(d, "a/1.png", "b/1.png"), (d / "b/2.jpg").touch()],
+        r"/b/2\.jpg: not a readable image \(it is empty\)",
+    ),
+    "line break in a name": (
+        lambda d: [touch(d, "a/1.png", "b/1.png"), (d / "b/2\n.jpg").touch()],
+        r"/b/2\\n\.jpg: not a readable image",
+    ),
     "broken image": (
         lambda d: [touch(d, "a/1.png", "b/1.png"), (d / "b/2.jpg").write_bytes(b"broken\n")],
         r"/b/2\.jpg: not a readable image",
@@ -188,5 +221,37 @@ def test_bad_folders_are_one_line(tmp_path, case):
 
 def test_a_file_in_place_of_a_folder(tmp_path):
     save(tmp_path / "it.png")
-    with pytest.raises(UserError, match="is a file"):
+    with pytest.raises(UserError, match="is a file of no known kind"):
         opened(tmp_path / "it.png")
+
+
+def test_names_that_are_no_utf_8(tmp_path):
+    """A class is named as text with its odd bytes spelled out; a root of such a name is refused, for runs note it."""
+    for name in (os.fsdecode(b"caf\xe9"), "tea"):
+        save(tmp_path / "it.png")
+        (tmp_path / "d" / name).mkdir(parents=True)
+        (tmp_path / "it.png").rename(tmp_path / "d" / name / os.fsdecode(b"\xff \xfe.png"))
+    data = opened(tmp_path / "d")
+    assert data.classes == ("caf\\xe9", "tea") and len(data.train) == 2
+    odd = (tmp_path / "d").rename(tmp_path / os.fsdecode(b"\xe9"))
+    with pytest.raises(UserError, match=r"xe9: a path of data must be UTF-8") as caught:
+        opened(odd)
+    str(caught.value).encode()
+
+
+def test_a_folder_named_like_an_image_is_a_folder(tmp_path):
+    for file in ("a/x.png/1.png", "b/1.png", "b/y.jpg/deep.jpg/2.png"):
+        save(tmp_path / "d" / file)
+    assert opened(tmp_path / "d").train.targets.tolist() == [0, 1, 1]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_what_may_not_be_read_is_one_line(tmp_path):
+    touch(tmp_path / "d", "a/1.png", "b/1.png")
+    (tmp_path / "d/b/1.png").chmod(0)
+    with pytest.raises(UserError, match=r"b/1\.png: cannot be read \(Permission denied\): check its permissions"):
+        opened(tmp_path / "d")
+    (tmp_path / "d/b").chmod(0)
+    with pytest.raises(UserError, match="cannot be listed"):
+        opened(tmp_path / "d")
+    (tmp_path / "d/b").chmod(0o700)

@@ -132,7 +132,29 @@ BROKEN = {
     "cut png": encoded(Image.fromarray(RGB)).data[:-60],
     "only a header": png_header(20, 12),
     "decompression bomb": png_header(60000, 60000),
+    "a little too large": png_header(13378, 13378),
+    "gif bomb": b"GIF89a" + struct.pack("<HH", 65535, 65535) + b"\0\0\0;",
+    "bmp bomb": b"BM" + struct.pack("<IIIIiiHHIIiiII", 54, 0, 54, 40, 60000, 60000, 1, 24, 0, 0, 0, 0, 0, 0),
+    "eps program": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n(%pipe%touch /tmp/x) run\n",
 }
+
+
+def test_the_limit_holds_when_other_code_has_lifted_pillows(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    header = b"BM" + struct.pack("<IIIIiiHHIIiiII", 54, 0, 54, 40, 13378, 13378, 1, 24, 0, 0, 0, 0, 0, 0)
+    with pytest.raises(UserError, match="13378 x 13378 pixels are more than 178956970"):
+        decode(RawImage("it", header))
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+def test_a_damaged_exif_block_does_not_matter():
+    raw = encoded(Image.fromarray(RGB), "WEBP", lossless=True, exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
+    assert np.array_equal(decode(raw), RGB)
+
+
+def test_what_cannot_be_opened_says_why(tmp_path):
+    with pytest.raises(UserError, match=r"^it: cannot be read \(No such file or directory\): check its permissions$"):
+        decode(RawImage("it", tmp_path / "gone.png"))
 
 
 @pytest.mark.parametrize("case", BROKEN)

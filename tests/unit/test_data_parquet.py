@@ -48,6 +48,10 @@ def write(file, labels, *, seed=0, image="img", label="fine_label", coarse=True,
     return np.stack(pixels)
 
 
+def as_set(images):
+    return sorted(image.tobytes() for image in images)
+
+
 def labels_of(count):
     return [row % 4 for row in range(count)]
 
@@ -73,9 +77,12 @@ def test_hub_layout_with_all_its_parts(tmp_path):
     assert json.loads(json.dumps(zoo.summary())) == zoo.summary()
     for subset, pixels in ((zoo.train, np.concatenate([first, second])), (zoo.val, held), (zoo.test, test)):
         images, sizes = subset.gather(np.arange(len(subset)))
-        assert sizes is None and np.array_equal(images.transpose(0, 2, 3, 1), pixels)
+        assert sizes is None and as_set(images.transpose(0, 2, 3, 1)) == as_set(pixels)
         assert images.transpose(0, 2, 3, 1).flags.c_contiguous and images.flags.writeable
-    assert zoo.train.targets.tolist() == labels_of(40) + labels_of(7) and zoo.val.targets.tolist() == [3, 0]
+    for image, target in zip(zoo.train.gather(np.arange(47))[0], zoo.train.targets, strict=True):
+        row = next(i for i, p in enumerate([*first, *second]) if np.array_equal(p, image.transpose(1, 2, 0)))
+        assert target == (labels_of(40) + labels_of(7))[row]
+    assert zoo.val.targets.tolist() == [0, 3]
     assert open_data(str(folder), DataConfig(val=0), short_side=64).val is None
 
 
@@ -92,14 +99,14 @@ def test_other_column_names_plain_bytes_and_no_metadata(tmp_path):
     )
     data = open_data(str(tmp_path / "d"), DataConfig(val=0, test=0), short_side=64)
     assert data.classes == ("a", "m", "x") and data.superclasses is None
-    assert data.train.targets.tolist() == [2, 0, 1] * 4
-    assert np.array_equal(data.train.gather(np.array([5, 2]))[0].transpose(0, 2, 3, 1), pixels[[5, 2]])
+    assert data.train.targets.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    assert as_set(data.train.gather(np.arange(4, 8))[0].transpose(0, 2, 3, 1)) == as_set(pixels[2::3])
 
 
 def test_integer_labels_without_names_are_named_after_themselves(tmp_path):
     write(tmp_path / "train-0-of-1.parquet", [30, 7, 30, 7], label="target", coarse=False, names=None)
     data = open_data(str(tmp_path), DataConfig(val=0, test=0), short_side=64)
-    assert data.classes == ("7", "30") and data.train.targets.tolist() == [1, 0, 1, 0]
+    assert data.classes == ("7", "30") and data.train.targets.tolist() == [0, 0, 1, 1]
 
 
 def test_superclasses_that_are_no_hierarchy_are_left_out(tmp_path):
@@ -136,11 +143,93 @@ def test_a_folder_name_is_looked_up_in_the_data_folder_first(tmp_path, monkeypat
 def test_missing_local_copies_say_what_to_do(tmp_path):
     with pytest.raises(UserError, match="--data-dir DIR or SEEDWISE_DATA=DIR"):
         open_data("cifar100", DataConfig(), short_side=64)
-    with pytest.raises(UserError, match="no Parquet files"):
+    with pytest.raises(UserError, match=r"no Parquet files and no archive .* -s data.download=true"):
         open_data("cifar100", DataConfig(), data_dir=tmp_path, short_side=64)
     write(tmp_path / "train-00000-of-00001.parquet", labels_of(8))
     with pytest.raises(UserError, match="4 classes, but cifar100 has 100"):
         open_data("cifar100", DataConfig(), data_dir=tmp_path, short_side=64)
+
+
+PARTS = DataConfig(val=0.5, test=0)
+
+
+def test_a_single_file_with_a_split_column(tmp_path):
+    names = ["train"] * 6 + ["validation"] * 2 + ["TEST"] * 2
+    table = {"image": [png(picture(row)) for row in range(10)], "kind": ["x", "y"] * 5, "split": names}
+    pq.write_table(pa.table(table), tmp_path / "zoo.parquet")
+    data = open_data(str(tmp_path / "zoo.parquet"), PARTS, short_side=64)
+    assert data.name == "zoo" and data.path == tmp_path / "zoo.parquet" and data.classes == ("x", "y")
+    assert data.splits == {"train": 6, "val": 2, "test": 2} and data.test.targets.tolist() == [0, 1]
+    held = data.test.gather(np.arange(2))[0].transpose(0, 2, 3, 1)
+    assert np.array_equal(held, [picture(8), picture(9)])
+    pq.write_table(pa.table(table | {"split": ["train", "dev"] * 5}), tmp_path / "zoo.parquet")
+    with pytest.raises(UserError, match="split='dev' is none of train, "):
+        open_data(str(tmp_path / "zoo.parquet"), PARTS, short_side=64)
+
+
+@pytest.mark.parametrize("names", [
+    ("train.parquet", "test.parquet"), ("cifar_train_0.parquet", "cifar_test_0.parquet"),
+    ("train/0000.parquet", "test/0000.parquet"), ("data/train-x.parquet", "data/test-x.parquet"),
+])  # fmt: skip
+def test_other_file_names(tmp_path, names):
+    for name, count in zip(names, (8, 4), strict=True):
+        write(tmp_path / "zoo" / name, labels_of(count), seed=count)
+    data = open_data(str(tmp_path / "zoo"), DataConfig(val=0, test=0), short_side=64)
+    assert data.splits == {"train": 8, "val": 0, "test": 4} and data.superclasses == tuple(COARSE_NAMES)
+
+
+def test_notes_beside_folders_of_images_do_not_count(tmp_path):
+    for name in "ab":
+        (tmp_path / "d" / name).mkdir(parents=True)
+        (tmp_path / "d" / name / "1.png").write_bytes(png(picture(ord(name))))
+    write(tmp_path / "d/notes.parquet", labels_of(8))
+    assert open_data(str(tmp_path / "d"), DataConfig(val=0, test=0), short_side=64).classes == ("a", "b")
+
+
+def test_files_without_a_part_in_their_names_are_all_for_training(tmp_path):
+    for number in range(3):
+        write(tmp_path / "zoo" / f"{number:04}.parquet", labels_of(8), seed=10 * number)
+    assert len(open_data(str(tmp_path / "zoo"), DataConfig(val=0, test=0), short_side=64).train) == 24
+    write(tmp_path / "zoo/test.parquet", labels_of(8), seed=100)
+    with pytest.raises(UserError, match=r"0000\.parquet: its name says no part, but others there do"):
+        open_data(str(tmp_path / "zoo"), DataConfig(val=0, test=0), short_side=64)
+
+
+def test_columns_may_be_named(tmp_path):
+    table = {"a": [png(picture(i)) for i in range(8)], "b": [png(picture(9 + i)) for i in range(8)]}
+    table |= {"x": [0, 1] * 4, "y": [0, 0, 1, 1] * 2}
+    pq.write_table(pa.table(table), tmp_path / "d.parquet")
+    config = DataConfig(val=0, test=0, image_column="b", label_column="y")
+    data = open_data(str(tmp_path / "d.parquet"), config, short_side=64)
+    images = data.train.gather(np.arange(8))[0].transpose(0, 2, 3, 1)
+    assert as_set(images) == as_set([picture(9 + i) for i in range(8)])
+    other = open_data(str(tmp_path / "d.parquet"), config.model_copy(update={"label_column": "x"}), short_side=64)
+    assert other.fingerprint != data.fingerprint
+    for options, message in (
+        ({}, "which column holds an image cannot be told from their names: a, b, x, y; name it: -s data.image_column="),
+        ({"image_column": "a"}, "which column holds a label cannot be told"),
+        ({"label_column": "z"}, "data.label_column=z: no such column; there are a, b, x, y"),
+        ({"image_column": "a", "label_column": "b"}, "column 'b' holds binary: it must be of integers or strings"),
+    ):
+        with pytest.raises(UserError, match=message):
+            open_data(str(tmp_path / "d.parquet"), DataConfig(**options), short_side=64)
+
+
+def test_paths_in_place_of_bytes(tmp_path):
+    (tmp_path / "deep").mkdir()
+    for row in range(4):
+        (tmp_path / f"deep/{row}.png").write_bytes(png(picture(row)))
+    paths = [f"deep/{row}.png" for row in range(4)]
+    none_held = DataConfig(val=0, test=0)
+    prints = set()
+    for kind in (paths, [{"bytes": None, "path": path} for path in paths]):
+        pq.write_table(pa.table({"image": kind, "label": [0, 1, 0, 1]}), tmp_path / "d.parquet")
+        prints.add(open_data(str(tmp_path / "d.parquet"), none_held, short_side=64).fingerprint)
+    assert len(prints) == 1
+    pq.write_table(pa.table({"path": paths, "label": [0, 1, 0, 1]}), tmp_path / "d.parquet")
+    (tmp_path / "deep/3.png").unlink()
+    with pytest.raises(UserError, match=r"deep/3\.png: cannot be read"):
+        open_data(str(tmp_path / "d.parquet"), none_held, short_side=64)
 
 
 CASES = {
@@ -151,14 +240,16 @@ CASES = {
     ),
     "no train": (lambda d: write(d / "test-00000-of-00001.parquet", [0, 1]), "no train-"),
     "no label column": (
-        lambda d: write(d / "train-0-of-1.parquet", [0, 1], label="caption", names=None, coarse=False),
-        "no a label column",
+        lambda d: pq.write_table(
+            pa.table({"img": [png(picture(0))], "caption": ["x"], "author": ["y"]}), d / "train-0-of-1.parquet"
+        ),
+        "a label cannot be told from their names: img, caption, author; name it: -s data.label_column",
     ),
     "one class": (lambda d: write(d / "train-0-of-1.parquet", [0, 0], names=["only"]), "only the class 'only'"),
     "label out of range": (lambda d: write(d / "train-0-of-1.parquet", [0, 4]), "fine_label=4, none of 4 classes"),
     "unlabelled row": (
         lambda d: write(d / "train-0-of-1.parquet", [0, None, 1], coarse=False),
-        "1 rows without a label",
+        "1 rows without a value",
     ),
     "broken image": (
         lambda d: write(d / "train-0-of-1.parquet", [0, 1], images=[png(picture(0)), b"nothing"]),

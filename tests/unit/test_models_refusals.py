@@ -109,6 +109,7 @@ def test_folders_that_say_another_model_or_nonsense(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert "holds no weights" in refusal(tmp_path / "empty")
     assert "no such weights file" in refusal(tmp_path / "missing.pth")
+    assert "File name too long" in refusal(tmp_path / ("w" * 300 + ".pth"))
     (tmp_path / "picture.png").write_bytes(b"\x89PNG")
     assert "unknown kind of weights file '.png'" in refusal(tmp_path / "picture.png")
 

@@ -1,12 +1,11 @@
-"""`seedwise`: one verb a file, and what happens to errors."""
+"""`seedwise`: one verb a file."""
 
-import sys
+from typing import Any
 
 import typer
 
 from seedwise.cli import augment, doctor, recipes, resume, train
 from seedwise.errors import Interrupted, UserError
-from seedwise.machine import prepare_process
 
 app = typer.Typer(
     name="seedwise",
@@ -23,21 +22,17 @@ app.command(name="doctor")(doctor.doctor)
 app.command(name="augment")(augment.augment)
 
 
-def main() -> None:
-    """Run the command line; a mistake of the user's is one line and exit code 2, a stop is 130."""
-    prepare_process()
+_UsageError: Any = typer.BadParameter.__base__
+"""What typer raises for a wrong command line, under no public name of its own."""
+
+
+def run() -> int:
+    """Parse the command line and run its verb; a mistake in it is a UserError like any other."""
     try:
-        app()
-    except UserError as error:
-        sys.exit(_say(f"error: {error}", error.exit_code))
-    except Interrupted as stop:
-        sys.exit(_say(str(stop), stop.exit_code))
-    except KeyboardInterrupt:
-        sys.exit(_say("stopped", Interrupted.exit_code))
-    except BrokenPipeError:
-        sys.exit(141)
-
-
-def _say(message: str, code: int) -> int:
-    print(message, file=sys.stderr)
-    return code
+        code = app(standalone_mode=False)
+    except typer.Abort:
+        return Interrupted.exit_code
+    except _UsageError as error:
+        command = error.ctx.command_path if error.ctx else "seedwise"
+        raise UserError(f"{error.format_message().rstrip('.')}; see `{command} --help`") from None
+    return code or 0

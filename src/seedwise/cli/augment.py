@@ -12,7 +12,7 @@ def augment(
     data: Data,
     recipe: RecipeName = None,
     out: Annotated[Path, typer.Option("-o", "--out", help="PNG file to write.")] = Path("grid.png"),
-    seed: Annotated[int, typer.Option(help="Seed of the draws and of the choice of images.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the draws and of the choice of images.")] = 0,
     settings: Overrides = None,
     data_dir: DataDir = None,
 ) -> None:
@@ -30,19 +30,22 @@ def augment(
     from seedwise.data.open import open_data
     from seedwise.errors import UserError
 
-    chosen = recipes.read(recipe or default_recipe(data), settings or ())
+    chosen = recipes.read(default_recipe(data) if recipe is None else recipe, settings or ())
     if not out.parent.is_dir():
         raise UserError(f"{out.parent}: no such folder; create it first")
+    if out.is_dir():
+        raise UserError(f"{out}: is a folder; give a PNG file to write")
     dataset = open_data(data, chosen.data, data_dir=data_dir, short_side=plan.short_side(chosen))
     count = min(8, len(dataset.train))
     order = rng.generator(seed, "grid").permutation(len(dataset.train))
     positions = np.sort(order[:count]).astype(np.int64)
     pixels, sizes = dataset.train.gather(positions)
+    labels = torch.from_numpy(dataset.train.targets[positions])
     draw_grid(
         out,
         torch.from_numpy(pixels),
         None if sizes is None else torch.from_numpy(sizes),
-        torch.from_numpy(dataset.train.targets[positions]),
+        torch.nn.functional.one_hot(labels, len(dataset.classes)).float(),
         dataset.classes,
         chosen.augment,
         seed=seed,

@@ -30,7 +30,7 @@ def doctor(
         "device": compute.device,
         "precision": compute.precision,
         "threads": str(compute.threads),
-        "cpu": f"{facts['cpu']}, {facts['cores']} cores, {facts['cpu_capability']}, AMX {'yes' if facts['amx'] else 'no'}",
+        "cpu": machine.describe(facts),
         "gpus": ", ".join(facts["gpus"]) or "none",
         "memory": f"{facts['memory_gb']} GB",
         "free disk": f"{_free_gb(Path.cwd()):.0f} GB here",

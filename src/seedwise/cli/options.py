@@ -8,6 +8,7 @@ import typer
 
 from seedwise.config import paths
 from seedwise.recipe import Recipe
+from seedwise.yaml12 import write_inline
 
 
 def _complete_override(incomplete: str) -> list[tuple[str, str]]:
@@ -24,7 +25,12 @@ def _complete_recipe(incomplete: str) -> list[tuple[str, str]]:
     return [(name, recipes.summary(name)) for name in recipes.names() if name.startswith(incomplete)]
 
 
-Data = Annotated[str, typer.Argument(help="`digits`, `cifar10`, `cifar100`, or a folder of images or Parquet files.")]
+Data = Annotated[
+    str,
+    typer.Argument(
+        help="`digits`, `cifar10`, `cifar100`, or a path: a folder or archive of images, a Parquet or CSV file."
+    ),
+]
 RecipeName = Annotated[
     str | None,
     typer.Option(
@@ -45,6 +51,35 @@ Overrides = Annotated[
         autocompletion=_complete_override,
     ),
 ]
+Model = Annotated[
+    str | None, typer.Option("-m", "--model", help="Architecture, for instance efficientnetv2_s or timm:resnet18.")
+]
+Weights = Annotated[str | None, typer.Option(help="auto, pip, hub, none, or a file or folder.")]
+Epochs = Annotated[int | None, typer.Option(help="Passes over the training images.")]
+LearningRate = Annotated[float | None, typer.Option("--lr", help="Peak learning rate.")]
+BatchSize = Annotated[int | None, typer.Option("-b", "--batch-size", help="Images per batch.")]
+ImageSize = Annotated[int | None, typer.Option("--img-size", help="Image side in pixels, in training and evaluation.")]
+Seed = Annotated[int | None, typer.Option(min=0, help="One run with this seed; -o is then its folder.")]
+Seeds = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N|A,B,C", help="A study: N seeds drawn from the recipe's master seed, or these; -o is then its folder."
+    ),
+]
+Select = Annotated[
+    str | None, typer.Option(metavar="last|best", help="Keep the last weights, or the best by validation top-1.")
+]
+Patience = Annotated[int | None, typer.Option(help="Stop after this many epochs without a better validation top-1.")]
+Device = Annotated[str | None, typer.Option(help="auto, cpu, mps, cuda or cuda:N.")]
+Precision = Annotated[str | None, typer.Option(help="auto, fp32 or bf16.")]
+Threads = Annotated[str | None, typer.Option(metavar="N|auto", help="CPU threads.")]
+Out = Annotated[
+    Path | None,
+    typer.Option("-o", "--out", help="Output folder.", show_default="runs/<data>-<recipe>-<time>"),
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Print the resolved recipe, steps, memory and time; train nothing.")
+]
 DataDir = Annotated[
     Path | None,
     typer.Option("--data-dir", help="Where local copies of named data lie; else the variable SEEDWISE_DATA."),
@@ -59,4 +94,4 @@ def default_recipe(data: str) -> str:
 
 def overrides(flags: dict[str, Any], given: Iterable[str] | None) -> list[str]:
     """Familiar flags as overrides, the explicit `-s` ones behind them, so that these win."""
-    return [f"{path}={value}" for path, value in flags.items() if value is not None] + list(given or ())
+    return [f"{path}={write_inline(value)}" for path, value in flags.items() if value is not None] + list(given or ())

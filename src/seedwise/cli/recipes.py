@@ -35,7 +35,7 @@ def show(name: Name) -> None:
 
     Example: `seedwise recipes show lite`
     """
-    sys.stdout.write(recipes.find(name).read_text(encoding="utf-8"))
+    sys.stdout.write(recipes.text(name))
 
 
 @app.command()
@@ -47,14 +47,14 @@ def cp(
 
     Example: `seedwise recipes cp lite mine.yaml`
     """
-    source = recipes.find(name)
+    source, content = recipes.find(name), recipes.text(name)
     path = target or Path(source.name)
     path = path / source.name if path.is_dir() else path
     if path.exists():
         raise UserError(f"{path}: exists already; give another name")
     if not path.parent.is_dir():
         raise UserError(f"{path.parent}: no such folder; create it first")
-    write_text(path, source.read_text(encoding="utf-8"))
+    write_text(path, content)
     print(path)
 
 

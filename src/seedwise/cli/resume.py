@@ -24,10 +24,11 @@ def resume(
 
         seedwise resume runs/cifar100-lite-20261124-101500
     """
+    from seedwise import machine
     from seedwise.cli.show import announce_trial, print_run, print_study
     from seedwise.cli.watch import watching
     from seedwise.errors import UserError
-    from seedwise.study.plan import STUDY
+    from seedwise.record import STUDY
 
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give a run's or a study's")
@@ -35,13 +36,12 @@ def resume(
         from seedwise.study.run import resume_study
 
         with watching(folder) as watch:
-            study = resume_study(
-                folder, data_dir=data_dir, watch=watch, on_trial=announce_trial, elsewhere=elsewhere
-            )
+            study = resume_study(folder, data_dir=data_dir, watch=watch, on_trial=announce_trial, elsewhere=elsewhere)
         print_study(folder, study, as_json)
     else:
         from seedwise.training import resume as resume_run
 
         with watching(folder) as watch:
             run = resume_run(folder, watch=watch, data_dir=data_dir, elsewhere=elsewhere)
-        print_run(folder, run.record, as_json)
+        if machine.rank() == 0:
+            print_run(folder, run.record, as_json)

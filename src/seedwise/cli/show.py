@@ -12,6 +12,8 @@ from seedwise.record import RunRecord, Scores
 from seedwise.stats import summarize
 from seedwise.study.plan import BASE, StudyRecord
 
+SPLITS = ("train", "val", "test")
+
 
 def announce_trial(arm: str, seed: int, number: int, count: int) -> None:
     """Say on stderr which run of a study is next."""
@@ -25,14 +27,16 @@ def print_run(folder: Path, record: RunRecord, as_json: bool) -> None:
         return
     assert record.final is not None
     print(f"{'':<8}{'top-1':>8}{'top-5':>8}{'loss':>8}")
-    for name in ("train", "val", "test"):
+    for name in SPLITS:
         scores: Scores | None = getattr(record.final, name)
         if scores is not None:
             print(f"{name:<8}{scores.top1:>8.4f}{scores.top5:>8.4f}{scores.loss:>8.3f}")
     best = record.final.test or record.final.val or record.final.train
     name = "test" if record.final.test else "val" if record.final.val else "train"
     print(f"{name} top-1 {summarize([best.top1])}")
-    print(f"seed {record.seed}, {_duration(record.seconds['total'])}, {record.images_per_second:.0f} images/s in training")
+    print(
+        f"seed {record.seed}, {_duration(record.seconds['total'])}, {record.images_per_second:.0f} images/s in training"
+    )
     print(f"files: {folder}")
 
 
@@ -43,14 +47,15 @@ def print_study(folder: Path, study: StudyRecord, as_json: bool) -> None:
         return
     splits = study.summary.get(BASE, {})
     split = "test" if "test" in splits else "val" if "val" in splits else "train"
-    print(f"{'seed':>12}{'train':>9}{'val':>9}{'test':>9}   top-1")
-    columns = {name: iter(splits[name]["top1"]["values"]) if name in splits else None for name in ("train", "val", "test")}
+    print(f"{'seed':>12}{''.join(f'{name:>9}' for name in SPLITS)}   top-1")
+    finished = 0
     for trial in study.trials:
-        if trial.status == "finished":
-            cells = "".join(f"{'-' if it is None else format(next(it), '.4f'):>9}" for it in columns.values())
-            print(f"{trial.seed:>12}{cells}")
-        else:
+        if trial.status != "finished":
             print(f"{trial.seed:>12}   {trial.status}")
+            continue
+        tops = [splits[name]["top1"]["values"][finished] if name in splits else None for name in SPLITS]
+        print(f"{trial.seed:>12}" + "".join(f"{'-' if top is None else f'{top:.4f}':>9}" for top in tops))
+        finished += 1
     if splits:
         print(f"{split} top-1 {summarize(splits[split]['top1']['values'])}")
     print(f"files: {folder}")

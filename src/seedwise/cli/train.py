@@ -1,51 +1,70 @@
 """`seedwise train`."""
 
 from pathlib import Path
-from typing import Annotated, Any
 
-import typer
-
-from seedwise.cli.options import Data, DataDir, Json, Overrides, RecipeName, default_recipe, overrides
-
-HELP = """
-Train a recipe on data: one run, or one a seed.
-
-Examples:
-
-    seedwise train digits --seeds 5
-
-    seedwise train cifar100 -r lite --data-dir DIR --seeds 5 -o runs/lite
-
-    seedwise train ./photos -m efficientnet_lite0 --epochs 20 --lr 3e-4 -s augment.cutmix.prob=0.5
-
-The same command again with the same -o completes what is missing; Ctrl-C loses nothing that `seedwise resume` can't
-bring back.
-"""
+from seedwise import machine
+from seedwise.cli.options import (
+    BatchSize,
+    Data,
+    DataDir,
+    Device,
+    DryRun,
+    Epochs,
+    ImageSize,
+    Json,
+    LearningRate,
+    Model,
+    Out,
+    Overrides,
+    Patience,
+    Precision,
+    RecipeName,
+    Seed,
+    Seeds,
+    Select,
+    Threads,
+    Weights,
+    default_recipe,
+    overrides,
+)
+from seedwise.recipe import Recipe
 
 
 def train(
     data: Data,
     recipe: RecipeName = None,
-    model: Annotated[str | None, typer.Option("-m", "--model", help="Architecture, for instance efficientnetv2_s or timm:resnet18.")] = None,
-    weights: Annotated[str | None, typer.Option(help="auto, pip, hub, none, or a file or folder.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
-    lr: Annotated[str | None, typer.Option(metavar="FLOAT", help="Peak learning rate.")] = None,
-    batch_size: Annotated[int | None, typer.Option("-b", "--batch-size", help="Images per batch.")] = None,
-    img_size: Annotated[int | None, typer.Option("--img-size", help="Image side in pixels, in training and evaluation.")] = None,
-    seed: Annotated[int | None, typer.Option(help="One run with this seed; -o is then its folder.")] = None,
-    seeds: Annotated[str | None, typer.Option(metavar="N|A,B,C", help="A study: N seeds drawn from the recipe's, or these; -o is then its folder.")] = None,
-    select: Annotated[str | None, typer.Option(help="Keep the last epoch's weights, or the best's on validation: last or best.")] = None,
-    patience: Annotated[int | None, typer.Option(help="Stop after this many epochs without a better validation top-1.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, mps, cuda or cuda:N.")] = None,
-    precision: Annotated[str | None, typer.Option(help="auto, fp32 or bf16.")] = None,
-    threads: Annotated[str | None, typer.Option(metavar="INT|auto", help="CPU threads.")] = None,
+    model: Model = None,
+    weights: Weights = None,
+    epochs: Epochs = None,
+    lr: LearningRate = None,
+    batch_size: BatchSize = None,
+    img_size: ImageSize = None,
+    seed: Seed = None,
+    seeds: Seeds = None,
+    select: Select = None,
+    patience: Patience = None,
+    device: Device = None,
+    precision: Precision = None,
+    threads: Threads = None,
     data_dir: DataDir = None,
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="Output folder.", show_default="runs/<data>-<recipe>-<time>")] = None,
+    out: Out = None,
     settings: Overrides = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe, steps, memory and time; train nothing.")] = False,
+    dry_run: DryRun = False,
     as_json: Json = False,
-) -> None:  # fmt: skip
-    """Command; its help is HELP."""
+) -> None:
+    """Train a recipe on data: one run, or one a seed.
+
+    Examples:
+
+        seedwise train digits --seeds 5
+
+        seedwise train cifar100 -r lite --data-dir DIR --seeds 5 -o runs/lite
+
+        seedwise train ./photos -m efficientnet_lite0 --epochs 20 --lr 3e-4 -s augment.cutmix.prob=0.5
+
+    The same command again with the same -o completes what is missing; Ctrl-C loses nothing that `seedwise resume` can't
+    bring back.
+    """
     from seedwise import recipes
     from seedwise.errors import UserError
 
@@ -60,11 +79,11 @@ def train(
         "train.patience": patience,
         "compute.device": device,
         "compute.precision": precision,
-        "compute.threads": threads,
+        "compute.threads": int(threads) if threads and threads.isdecimal() else threads,
     }
     if seed is not None and seeds is not None:
         raise UserError("--seed and --seeds: give one of them; --seeds takes a list such as 3,7,11 too")
-    chosen = recipes.read(recipe or default_recipe(data), overrides(flags, settings))
+    chosen = recipes.read(default_recipe(data) if recipe is None else recipe, overrides(flags, settings))
     if dry_run:
         _dry_run(chosen, data, data_dir, seed, seeds, as_json)
     elif seeds is not None:
@@ -73,39 +92,37 @@ def train(
         _train_one(chosen, data, seed, data_dir, out, as_json)
 
 
-train.__doc__ = HELP
-
-
-def _train_one(recipe: Any, data: str, seed: int | None, data_dir: Path | None, out: Path | None, as_json: bool) -> None:
+def _train_one(
+    recipe: Recipe, data: str, seed: int | None, data_dir: Path | None, out: Path | None, as_json: bool
+) -> None:
     from seedwise.cli.show import print_run
     from seedwise.cli.watch import watching
-    from seedwise.training import default_folder
+    from seedwise.folders import default_folder
     from seedwise.training import train as train_run
 
-    folder = out or default_folder(data, recipe.name)
+    folder = out or default_folder(data, recipe, data_dir)
     with watching(folder) as watch:
         run = train_run(recipe, data, seed=seed, out=folder, data_dir=data_dir, watch=watch)
-    print_run(run.folder, run.record, as_json)
+    if machine.rank() == 0:
+        print_run(run.folder, run.record, as_json)
 
 
-def _train_study(recipe: Any, data: str, seeds: str, data_dir: Path | None, out: Path | None, as_json: bool) -> None:
+def _train_study(recipe: Recipe, data: str, seeds: str, data_dir: Path | None, out: Path | None, as_json: bool) -> None:
     from seedwise.cli.show import announce_trial, print_study
     from seedwise.cli.watch import watching
+    from seedwise.folders import default_folder
     from seedwise.study.plan import parse_seeds
     from seedwise.study.run import train_seeds
-    from seedwise.training import default_folder
 
     numbers = parse_seeds(seeds, recipe.seed)
-    folder = out or default_folder(data, recipe.name)
+    folder = out or default_folder(data, recipe, data_dir)
     with watching(folder) as watch:
-        study = train_seeds(
-            recipe, data, numbers, folder, data_dir=data_dir, watch=watch, on_trial=announce_trial
-        )
+        study = train_seeds(recipe, data, numbers, folder, data_dir=data_dir, watch=watch, on_trial=announce_trial)
     print_study(folder, study, as_json)
 
 
 def _dry_run(
-    recipe: Any, data: str, data_dir: Path | None, seed: int | None, seeds: str | None, as_json: bool
+    recipe: Recipe, data: str, data_dir: Path | None, seed: int | None, seeds: str | None, as_json: bool
 ) -> None:
     from seedwise.cli.show import print_plan
     from seedwise.study.plan import parse_seeds

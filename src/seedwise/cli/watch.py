@@ -1,11 +1,13 @@
 """Live progress, and the signals that stop a run in an orderly way."""
 
+import shlex
 import signal
 import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -13,8 +15,11 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from seedwise import machine
+from seedwise.engine.protocols import Silent
 from seedwise.errors import Interrupted
-from seedwise.record import EpochRow
+from seedwise.files import discard
+from seedwise.record import RECORD, STUDY, EpochRow
 from seedwise.training import Watch
 
 PLAIN_SECONDS = 10.0
@@ -33,24 +38,37 @@ def watching(folder: Path) -> Iterator[Watch]:
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     console = Console(stderr=True, highlight=False)
-    observer = _Live(console) if console.is_terminal else _Plain()
+    observer = _Quiet() if machine.rank() else _Live(console) if console.is_terminal else _Plain()
     try:
         with observer:
             yield Watch(observer, stop.is_set)
     except (Interrupted, KeyboardInterrupt) as error:
         words = str(error) or "stopped at once, back to the last checkpoint"
-        raise Interrupted(f"{words}; go on with: seedwise resume {folder}") from None
+        began = any((folder / name).exists() for name in (RECORD, STUDY))
+        command = f"seedwise resume {shlex.quote(str(folder))}" if began else "the same command; nothing is lost"
+        raise Interrupted(f"{words}; go on with: {command}") from None
     finally:
+        discard(folder)  # made for a run that could not begin
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+class _Quiet(Silent):
+    """The other processes of torchrun."""
+
+    def __enter__(self) -> "_Quiet":
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        pass
 
 
 class _Plain:
     """Lines for logs and pipes."""
 
     def __init__(self) -> None:
-        self._shown = time.monotonic()
-        self._total = 0
+        self._shown = self._began = time.monotonic()
+        self._total = self._first = 0
 
     def __enter__(self) -> "_Plain":
         return self
@@ -59,14 +77,16 @@ class _Plain:
         pass
 
     def on_start(self, epochs: int, steps_per_epoch: int, steps_done: int) -> None:
-        self._total = epochs * steps_per_epoch
+        self._total, self._first = epochs * steps_per_epoch, steps_done
+        self._began = time.monotonic()
         if steps_done:
             _line(f"resuming at step {steps_done} of {self._total}")
 
     def on_step(self, epoch: int, step: int, loss: float, top1: float, images_per_second: float) -> None:
         if time.monotonic() - self._shown >= PLAIN_SECONDS:
             self._shown = time.monotonic()
-            rate = f"{images_per_second:.0f} images/s"
+            left = (self._shown - self._began) / (step - self._first) * (self._total - step)
+            rate = f"{images_per_second:.0f} images/s, {timedelta(seconds=round(left))} left"
             _line(f"epoch {epoch}  step {step}/{self._total}  loss {loss:.3f}  top-1 {top1:.3f}  {rate}")
 
     def on_epoch(self, row: EpochRow, rows: Sequence[EpochRow]) -> None:
@@ -76,7 +96,7 @@ class _Plain:
     def on_phase(self, name: str, done: int, total: int) -> None:
         if time.monotonic() - self._shown >= PLAIN_SECONDS:
             self._shown = time.monotonic()
-            _line(f"{name} {done}/{total}")
+            _line(f"{name} {amount(name, done)}/{amount(name, total)}")
 
 
 class _Live:
@@ -86,12 +106,13 @@ class _Live:
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
-            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+            TextColumn("{task.fields[done]}"),
             TextColumn("{task.fields[note]}"),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
         )
         self._progress = Progress(*columns, console=console)
+        self._total = 0
         self._train: TaskID | None = None
         self._phase: TaskID | None = None
 
@@ -106,14 +127,16 @@ class _Live:
         self._drop_phase()
         if self._train is not None:
             self._progress.remove_task(self._train)
-        total = epochs * steps_per_epoch
-        self._train = self._progress.add_task("training", total=total, completed=steps_done, note="")
+        total = self._total = epochs * steps_per_epoch
+        self._train = self._progress.add_task(
+            "training", total=total, completed=steps_done, done=f"{steps_done}/{total}", note=""
+        )
 
     def on_step(self, epoch: int, step: int, loss: float, top1: float, images_per_second: float) -> None:
         self._drop_phase()
         if self._train is not None:
             note = f"epoch {epoch}  loss {loss:.3f}  top-1 {top1:.3f}  {images_per_second:.0f} images/s"
-            self._progress.update(self._train, completed=step, note=note)
+            self._progress.update(self._train, completed=step, done=f"{step}/{self._total}", note=note)
 
     def on_epoch(self, row: EpochRow, rows: Sequence[EpochRow]) -> None:
         self._drop_phase()
@@ -121,13 +144,19 @@ class _Live:
 
     def on_phase(self, name: str, done: int, total: int) -> None:
         if self._phase is None:
-            self._phase = self._progress.add_task(name, total=total, note="")
-        self._progress.update(self._phase, description=name, completed=done, total=total)
+            self._phase = self._progress.add_task(name, total=total, done="", note="")
+        words = f"{amount(name, done)}/{amount(name, total)}"
+        self._progress.update(self._phase, description=name, completed=done, total=total, done=words)
 
     def _drop_phase(self) -> None:
         if self._phase is not None:
             self._progress.remove_task(self._phase)
             self._phase = None
+
+
+def amount(phase: str, number: int) -> str:
+    """A phase's progress in its unit: downloads count bytes, everything else images."""
+    return f"{number / 1e6:.1f} MB" if phase.startswith("downloading") else str(number)
 
 
 def describe(row: EpochRow) -> str:

@@ -1,7 +1,13 @@
-"""Decoding a source into files: in parallel threads, in order, in bounded memory.
+"""Decoding a source into files: in parallel threads, in bounded memory, in an order that is not the source's.
 
-A folder gets, for each part, `<part>.pixels` (h * w * 3 bytes an image, one after the other) and `<part>.index`
-(int64[n, 3]: label, height, width).
+A folder gets, for each part, `<part>.pixels` (h * w * 3 bytes an image, one after the other as they came) and
+`<part>.index` (int64[n, 4]: label, height, width, and the image's number in the pixel file).
+
+The rows of the index stand in the *canonical order*: by class, then by the sha256 of the decoded original. It depends
+on what the images show and on nothing else, so a folder, a Parquet file, a CSV and an archive of the same images give
+the same rows, the same splits and the same weights, whatever the files are called and in which order they come; nor
+does it change with the size that images are stored at. Only equal images of one class are tied, and these may be
+exchanged freely.
 """
 
 import hashlib
@@ -11,7 +17,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,9 +24,13 @@ import numpy as np
 
 from seedwise.data.images import MAX_ASPECT, decode, resize_short_side
 from seedwise.data.source import Contents, Int64Array, Progress, RawImage, Source, UInt8Array
+from seedwise.errors import UserError
 
 CHUNK = 32
 """Images a thread decodes at a time: enough to hide the cost of handing them over, few enough for photos in memory."""
+CHUNK_BYTES = 8 << 20
+"""A chunk of encoded images ends when it has grown to this, so that large photos out of archives stay few."""
+INDEX_COLUMNS = 4
 
 
 @dataclass(frozen=True)
@@ -35,13 +44,22 @@ class Built:
 
 
 class _Prepared(NamedTuple):
+    """`identity`: sha256 of the original, by which images are ordered; `content`: of the pixels as stored."""
+
     pixels: UInt8Array
     original_size: tuple[int, int]
+    identity: bytes
+    content: bytes
 
 
-class _Written(NamedTuple):
+@dataclass(frozen=True)
+class _Written:
+    """In the order of the pixel file; digests are uint8[n, 32]."""
+
     sizes: Int64Array
     original_sizes: Int64Array
+    identities: UInt8Array
+    contents: UInt8Array
 
 
 def build(source: Source, short_side: int, folder: Path, report: Progress, threads: int) -> Built:
@@ -55,11 +73,13 @@ def build(source: Source, short_side: int, folder: Path, report: Progress, threa
     written: dict[str, _Written] = {}
 
     def shrink(raw: RawImage) -> _Prepared:
-        pixels = decode(raw)
-        height, width = pixels.shape[:2]
-        if min(height, width) > short_side:
-            pixels = resize_short_side(pixels, short_side)
-        return _Prepared(pixels, (height, width))
+        original = decode(raw)
+        height, width = original.shape[:2]
+        identity = _digest(original)
+        if min(height, width) <= short_side:
+            return _Prepared(original, (height, width), identity, identity)
+        pixels = resize_short_side(original, short_side)
+        return _Prepared(pixels, (height, width), identity, _digest(pixels))
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's remarks on odd EXIF blocks and on large but still allowed photos
@@ -68,16 +88,26 @@ def build(source: Source, short_side: int, folder: Path, report: Progress, threa
             count = len(content.labels)
             pixels = _prepare(content.images(), shrink, threads, lambda done: report(label, done, count))  # noqa: B023
             written[part] = _write(folder / f"{part}.pixels", pixels)
+            if (came := len(written[part].sizes)) != count:
+                raise UserError(f"{source.path}: {part} had {count} images and then {came}: it changed; start again")
     originals = np.concatenate([part.original_sizes for part in written.values()])
     largest = int(originals.min(axis=1).max())
     stored_side = min(short_side, largest)
     if not (originals == originals[0]).all():
         for part, before in written.items():
             written[part] = _refit(folder / f"{part}.pixels", before, stored_side, threads)
-    for part, content in contents.parts.items():
-        index = np.column_stack([content.labels, written[part].sizes])
-        _write_durably(folder / f"{part}.index", [index.tobytes()])
-    return Built(contents, _fingerprint(folder, contents), stored_side, largest)
+    digest = hashlib.sha256()
+    for name in contents.classes:
+        digest.update(os.fsencode(name) + b"\0")
+    for part in sorted(contents.parts):
+        digest.update(_write_index(folder / f"{part}.index", part, contents.parts[part].labels, written[part]))
+    return Built(contents, digest.hexdigest(), stored_side, largest)
+
+
+def _digest(pixels: UInt8Array) -> bytes:
+    digest = hashlib.sha256(b"%d %d\0" % pixels.shape[:2])
+    digest.update(np.ascontiguousarray(pixels).data)
+    return digest.digest()
 
 
 def _prepare(
@@ -96,7 +126,7 @@ def _prepare(
     done = 0
     with ThreadPoolExecutor(threads) as pool:
         while True:
-            while len(under_way) < 2 * threads and (chunk := list(islice(remaining, CHUNK))):
+            while len(under_way) < 2 * threads and (chunk := _next_chunk(remaining)):
                 under_way.append(pool.submit(prepare_chunk, chunk))
             if not under_way:
                 return
@@ -106,18 +136,34 @@ def _prepare(
             report(done)
 
 
+def _next_chunk(images: Iterator[RawImage]) -> list[RawImage]:
+    chunk: list[RawImage] = []
+    size = 0
+    for raw in images:
+        chunk.append(raw)
+        size += len(raw.data) if isinstance(raw.data, bytes) else 0
+        if len(chunk) == CHUNK or size >= CHUNK_BYTES:
+            break
+    return chunk
+
+
 def _write(file: Path, images: Iterable[_Prepared]) -> _Written:
     sizes: list[tuple[int, int]] = []
     originals: list[tuple[int, int]] = []
+    identities, contents = bytearray(), bytearray()
 
-    def contents() -> Iterator[bytes]:
-        for pixels, original in images:
+    def stored() -> Iterator[bytes]:
+        nonlocal identities, contents
+        for pixels, original, identity, content in images:
             sizes.append((pixels.shape[0], pixels.shape[1]))
             originals.append(original)
+            identities += identity
+            contents += content
             yield pixels.tobytes()
 
-    _write_durably(file, contents())
-    return _Written(np.array(sizes, np.int64), np.array(originals, np.int64))
+    _write_durably(file, stored())
+    digests = [np.frombuffer(many, np.uint8).reshape(-1, 32) for many in (identities, contents)]
+    return _Written(np.array(sizes, np.int64), np.array(originals, np.int64), *digests)
 
 
 def _write_durably(file: Path, contents: Iterable[bytes]) -> None:
@@ -142,22 +188,17 @@ def _refit(file: Path, before: _Written, short_side: int, threads: int) -> _Writ
 
     def fit(raw: RawImage) -> _Prepared:
         pixels = resize_short_side(decode(raw), short_side)
-        return _Prepared(pixels, (pixels.shape[0], pixels.shape[1]))
+        return _Prepared(pixels, (pixels.shape[0], pixels.shape[1]), bytes(32), _digest(pixels))
 
     after = _write(file, _prepare(images(), fit, threads, lambda _done: None))
     smaller.unlink()
-    return _Written(after.sizes, before.original_sizes)
+    return _Written(after.sizes, before.original_sizes, before.identities, after.contents)
 
 
-def _fingerprint(folder: Path, contents: Contents) -> str:
-    """sha256 over class names, then labels, sizes and pixels of each part; no path goes into it."""
-    digest = hashlib.sha256()
-    for name in contents.classes:
-        digest.update(os.fsencode(name) + b"\0")
-    for part in sorted(contents.parts):
-        digest.update(f"{part} {len(contents.parts[part].labels)}\0".encode())
-        for kind in ("index", "pixels"):
-            with (folder / f"{part}.{kind}").open("rb") as file:
-                while block := file.read(1 << 20):
-                    digest.update(block)
-    return digest.hexdigest()
+def _write_index(file: Path, part: str, labels: Int64Array, written: _Written) -> bytes:
+    """Writes the rows in canonical order; returns what the fingerprint takes of the part: no path, no file order."""
+    words = written.identities.view(">u8")
+    order = np.lexsort((*(words[:, word] for word in reversed(range(words.shape[1]))), labels))
+    seen = np.column_stack([labels, written.sizes])[order]
+    _write_durably(file, [np.column_stack([seen, order]).tobytes()])
+    return f"{part} {len(labels)}\0".encode() + seen.tobytes() + written.contents[order].tobytes()

@@ -19,13 +19,13 @@ from typing import Any
 
 import numpy as np
 
-from seedwise.data.build import Built, build
+from seedwise.data.build import INDEX_COLUMNS, Built, build
 from seedwise.data.source import Int64Array, Progress, Source
 from seedwise.data.storage import Images, map_images
 from seedwise.errors import UserError
 
 CACHE_VARIABLE = "SEEDWISE_CACHE"
-FORMAT = 1
+FORMAT = 2
 """Raise when what the files hold changes."""
 
 _log = logging.getLogger(__name__)
@@ -71,21 +71,27 @@ def open_cached(
     key = hashlib.sha256(os.fsencode(stamp)).hexdigest()[:16]
     if stored := _find(folder, key, short_side):
         return stored
-    report = progress or _silent
+    report = progress or silent
+    with cache_errors(folder), alone(folder, f"decodes {source.name}", report):
+        if stored := _find(folder, key, short_side):
+            return stored
+        return _make(source, short_side, folder, key, report, threads or _cores())
+
+
+@contextmanager
+def cache_errors(folder: Path) -> Iterator[None]:
+    """One line for what the cache's disk refuses; sources report their own files as UserError."""
     try:
-        with _alone(folder, source.name, report):
-            if stored := _find(folder, key, short_side):
-                return stored
-            return _make(source, short_side, folder, key, report, threads or _cores())
-    except OSError as error:  # the sources report their own files as UserError, so this is the cache's disk
+        yield
+    except OSError as error:
         raise UserError(
-            f"{folder}: decoded images cannot be kept there ({error.strerror}): free some space, or set "
+            f"{folder}: images cannot be kept there ({error.strerror}): free some space, or set "
             f"{CACHE_VARIABLE} to a folder that can be written"
         ) from error
 
 
-def _silent(_label: str, _done: int, _total: int) -> None:
-    pass
+def silent(_label: str, _done: int, _total: int) -> None:
+    """Progress that nobody looks at."""
 
 
 def _cores() -> int:
@@ -124,13 +130,14 @@ def _make(source: Source, short_side: int, folder: Path, key: str, report: Progr
 
 
 @contextmanager
-def _alone(folder: Path, name: str, report: Progress) -> Iterator[None]:
+def alone(folder: Path, doing: str, report: Progress) -> Iterator[None]:
+    """Makes the folder and keeps other processes out of it; they wait for whoever `doing`, "decodes cats", is."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            report(f"waiting for another process that decodes {name}", 0, 1)
+            report(f"waiting for another process that {doing}", 0, 1)
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -178,13 +185,13 @@ def _load_part(folder: Path, part: str, digest: str) -> StoredPart:
     raw = (folder / f"{part}.index").read_bytes()
     if _sha256(raw) != digest:
         raise Damaged(f"{part}.index has changed")
-    index = np.frombuffer(raw, np.int64).reshape(-1, 3)
-    labels, sizes = index[:, 0].copy(), index[:, 1:].copy()
+    index = np.frombuffer(raw, np.int64).reshape(-1, INDEX_COLUMNS)
+    labels, sizes, slots = index[:, 0].copy(), index[:, 1:3].copy(), index[:, 3].copy()
     pixels = folder / f"{part}.pixels"
     expected = int(sizes.prod(axis=1).sum()) * 3
     if (found := pixels.stat().st_size) != expected:
         raise Damaged(f"{pixels.name} has {found} bytes instead of {expected}")
-    return StoredPart(labels, map_images(pixels, sizes))
+    return StoredPart(labels, map_images(pixels, sizes, slots))
 
 
 def _sha256(data: bytes) -> str:

@@ -40,3 +40,13 @@ class DataConfig(Section):
     """Train on this many images (2 or more, at least one a class), stratified; null trains on all. Taken after the
     split, so validation and test stay the same; the images of a smaller limit are among those of a larger one, so
     learning curves are paired."""
+
+    download: bool = False
+    """Fetch cifar10 or cifar100 from the internet when no local copy is found (a published archive of 170 MB, checked
+    by its MD5, kept beside the decoded images); false never touches the network."""
+
+    image_column: str | None = None
+    """Column of a Parquet file or a CSV that holds the images (bytes, or paths relative to the file); null finds it."""
+
+    label_column: str | None = None
+    """Column of a Parquet file or a CSV that holds the labels (strings or integers); null finds it."""

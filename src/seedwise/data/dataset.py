@@ -12,7 +12,8 @@ from seedwise.data.storage import Images
 class Subset:
     """Some images of a stored part.
 
-    `ids`: int64[m], ascending rows in the stored part; an image keeps its id whatever is held out or limited.
+    `ids`: int64[m], ascending rows in the stored part, which stands in canonical order (see build): image i of a part
+    is the same one wherever the images come from, whatever is held out or limited, and at any stored size.
     `targets`: int64[m], class indices. `rows_in_part`: rows of the whole part, the height of a table of random draws
     that is indexed by id.
     """
@@ -42,9 +43,9 @@ class Subset:
 class Dataset:
     """Classes, and what to train on, select on and score once.
 
-    `fingerprint`: sha256 over class names, labels and stored pixels; the same wherever the files lie.
-    `superclass_of`: int64[k], the index into `superclasses` of each class. `path`: absolute folder of the source, None
-    when it comes inside a package.
+    `fingerprint`: sha256 over class names, labels and stored pixels; the same for a folder, a table or an archive of
+    the same images, whatever their names and order. `superclass_of`: int64[k], the index into `superclasses` of each
+    class. `path`: absolute folder or file of the source, None when it comes inside a package.
     """
 
     name: str

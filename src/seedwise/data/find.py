@@ -1,58 +1,103 @@
-"""From what the user typed to a source: a known name, or a folder."""
+"""From what the user typed to a source: a known name, or a folder, a table or an archive."""
 
 import difflib
 import os
 from pathlib import Path
 
+from seedwise.data import archive, csvfile
+from seedwise.data.archive import ArchiveSource
+from seedwise.data.cifar import PUBLISHED, find_published
+from seedwise.data.config import DataConfig
+from seedwise.data.csvfile import CsvSource
 from seedwise.data.digits import DigitsSource
 from seedwise.data.folder import FolderSource
 from seedwise.data.parquet import ParquetSource, shard_folder
-from seedwise.data.source import Source
+from seedwise.data.published import DownloadSource, download_folder
+from seedwise.data.source import Source, printable
 from seedwise.errors import UserError
 
-PARQUET_NAMES = {"cifar10": 10, "cifar100": 100}
-"""Data sets that are looked for as Parquet files under their name, with their number of classes."""
-KNOWN_NAMES = ("digits", *PARQUET_NAMES)
+KNOWN_NAMES = ("digits", *PUBLISHED)
 DATA_VARIABLE = "SEEDWISE_DATA"
 
 
-def find_source(name: str, data_dir: Path | None) -> Source:
+def find_source(name: str, data_dir: Path | None, config: DataConfig | None = None) -> Source:
     """The source of this name; known names come before folders of the same name (write `./digits` for the folder)."""
+    config = config or DataConfig()
     if name == "digits":
         return DigitsSource()
     local = _local_folder(data_dir)
-    if name in PARQUET_NAMES:
-        return _find_parquet(name, local)
-    candidates = [Path(name).expanduser()] if local is None else [local / name, Path(name).expanduser()]
+    if name in PUBLISHED:
+        return _find_published(name, local, config)
+    candidates = [_typed(name)] if local is None else [local / name, _typed(name)]
     # os.path's exists() is also False for names too long or otherwise impossible, where Path's raises
     path = next((candidate.resolve() for candidate in candidates if os.path.exists(candidate)), None)  # noqa: PTH110
     if path is None:
         raise UserError(f"{name}: no such data: {_suggestion(name)}")
-    if not path.is_dir():
-        raise UserError(f"{name}: is a file: give the folder that holds the images or the Parquet files")
-    shards = shard_folder(path)
-    return FolderSource(path.name, path) if shards is None else ParquetSource(path.name, shards)
+    if printable(str(path)) != str(path):  # what finds the data again is written down as text
+        raise UserError(f"{printable(str(path))}: a path of data must be UTF-8 text in one line: rename it")
+    return _find_by_content(path, config)
+
+
+def _find_by_content(path: Path, config: DataConfig) -> Source:
+    if (published := find_published(path)) is not None:
+        return published
+    if path.is_dir():
+        shards = shard_folder(path)
+        return FolderSource(path.name, path) if shards is None else ParquetSource(path.name, shards, config=config)
+    if not path.is_file():
+        raise UserError(f"{path}: neither a file nor a folder: give the folder that holds the images")
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
+        return ParquetSource(path.stem, path, config=config)
+    if suffix in csvfile.SUFFIXES:
+        return CsvSource(path.stem, path, config)
+    if archive.is_archive(path):
+        return ArchiveSource(_stem(path), path)
+    known = ", ".join((".parquet", *csvfile.SUFFIXES, *archive.SUFFIXES))
+    raise UserError(f"{path}: is a file of no known kind ({known}): give one, or the folder that holds the images")
+
+
+def _stem(path: Path) -> str:
+    """The name without all that says how it is packed."""
+    name = path.name
+    suffix = max((suffix for suffix in archive.SUFFIXES if name.lower().endswith(suffix)), key=len)
+    return name[: -len(suffix)] or name
 
 
 def _local_folder(data_dir: Path | None) -> Path | None:
     if data_dir is not None:
-        return data_dir.expanduser()
-    return Path(variable).expanduser() if (variable := os.environ.get(DATA_VARIABLE)) else None
+        return _typed(str(data_dir))
+    return _typed(variable) if (variable := os.environ.get(DATA_VARIABLE)) else None
 
 
-def _find_parquet(name: str, local: Path | None) -> Source:
-    layout = "train-00000-of-00001.parquet and so on"
+def _typed(path: str) -> Path:
+    return Path(os.path.expanduser(path))  # noqa: PTH111 -- Path's raises for ~nobody
+
+
+def _find_published(name: str, local: Path | None, config: DataConfig) -> Source:
+    """Parquet files or the published archive, in the folder of local copies or from an earlier download."""
+    for folder in () if local is None else ((local / name).resolve(), local.resolve()):
+        if (shards := shard_folder(folder)) is not None:
+            return ParquetSource(name, shards, PUBLISHED[name].classes, config)
+        if (published := find_published(folder, (name,))) is not None:
+            return published
+    if (published := find_published(download_folder(name).absolute(), (name,))) is not None:
+        return published
+    if config.download:
+        return DownloadSource(name)
+    archive_name = PUBLISHED[name].archive
+    layout = f"train-00000-of-00001.parquet and so on, {archive_name}, or {PUBLISHED[name].folder}/"
+    download = f"or fetch it with -s data.download=true ({PUBLISHED[name].size / 1e6:.0f} MB)"
     if local is None:
         raise UserError(
-            f"{name}: no local copy named: give its folder ({layout}) with --data-dir DIR or {DATA_VARIABLE}=DIR"
+            f"{name}: no local copy named: give its folder ({layout}) with --data-dir DIR or {DATA_VARIABLE}=DIR, "
+            f"{download}"
         )
-    for folder in (local / name, local):
-        if (shards := shard_folder(folder.resolve())) is not None:
-            return ParquetSource(name, shards, PARQUET_NAMES[name])
-    raise UserError(f"{name}: no Parquet files ({layout}) in {local / name} or {local}: give the folder with them")
+    places = f"{local / name} or {local}"
+    raise UserError(f"{name}: no Parquet files and no archive ({layout}) in {places}: give its folder, {download}")
 
 
 def _suggestion(name: str) -> str:
     if close := difflib.get_close_matches(name.lower(), KNOWN_NAMES, n=1):
         return f"did you mean '{close[0]}'?"
-    return f"give a folder that exists, or one of {', '.join(KNOWN_NAMES)}"
+    return f"give a folder or a file that exists, or one of {', '.join(KNOWN_NAMES)}"

@@ -1,11 +1,13 @@
 """Any image that Pillow opens as uint8[h, w, 3], upright, and at the size it is stored in."""
 
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from seedwise.data.source import RawImage, UInt8Array
+from seedwise.data.source import RawImage, UInt8Array, printable
 from seedwise.errors import UserError
 
 if TYPE_CHECKING:
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
 MAX_ASPECT = 2
 """Resized photos are center-cropped to this ratio of long to short side, lest one panorama blow up every batch."""
 
+MAX_PIXELS = 178_956_970
+"""Larger images are taken for decompression bombs: twice what Pillow warns of, whatever its own limit was set to."""
+
 ORIENTATION_TAG = 0x0112
 
 
@@ -21,18 +26,58 @@ def decode(raw: RawImage) -> UInt8Array:
     """uint8[h, w, 3]: EXIF orientation applied, 16 bits scaled to 8, alpha laid over white, first frame only."""
     import io
 
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     if isinstance(raw.data, np.ndarray):
         return raw.data
     try:
-        with Image.open(io.BytesIO(raw.data) if isinstance(raw.data, bytes) else raw.data) as image:
-            is_turned = image.getexif().get(ORIENTATION_TAG, 1) != 1
-            return np.asarray(_to_rgb(ImageOps.exif_transpose(image) if is_turned else image))
+        with Image.open(io.BytesIO(raw.data) if isinstance(raw.data, bytes) else raw.data, formats=_formats()) as image:
+            _demand_size(image)
+            return upright_rgb(image)
     # a dozen types come out of Pillow for damaged files: OSError, SyntaxError, struct.error, DecompressionBombError, …
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{raw.where}: not a readable image ({reason}): replace or remove it") from error
+        where = printable(raw.where)
+        if isinstance(error, OSError) and error.errno is not None and isinstance(raw.data, Path):
+            raise UserError(f"{where}: cannot be read ({error.strerror}): check its permissions") from error
+        raise UserError(f"{where}: not a readable image ({_reason(error, raw.data)}): replace or remove it") from error
+
+
+def _reason(error: Exception, data: bytes | Path | UInt8Array) -> str:
+    from PIL import UnidentifiedImageError
+
+    if isinstance(error, UnidentifiedImageError):  # its own message names a Python object
+        is_empty = not (data.stat().st_size if isinstance(data, Path) else len(data))
+        return "it is empty" if is_empty else "it is in no image format known here"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    """All that Pillow opens but EPS, which is a program for Ghostscript to run rather than an image."""
+    from PIL import Image
+
+    Image.init()
+    return tuple(name for name in Image.ID if name != "EPS")
+
+
+def _demand_size(image: "Image.Image") -> None:
+    """Before a pixel is decoded; Pillow has the same check, but any other code in the process may have lifted it."""
+    if image.width * image.height > MAX_PIXELS:
+        raise ValueError(f"{image.width} x {image.height} pixels are more than {MAX_PIXELS}")
+
+
+def upright_rgb(image: "Image.Image") -> UInt8Array:
+    """An opened image as uint8[h, w, 3], with the conversions that `decode` names."""
+    from PIL import ImageOps
+
+    return np.asarray(_to_rgb(ImageOps.exif_transpose(image) if _is_turned(image) else image))
+
+
+def _is_turned(image: "Image.Image") -> bool:
+    try:
+        return bool(image.getexif().get(ORIENTATION_TAG, 1) != 1)
+    except Exception:  # cameras and editors leave damaged EXIF blocks in sound photos
+        return False
 
 
 def _to_rgb(image: "Image.Image") -> "Image.Image":

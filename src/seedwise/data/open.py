@@ -4,10 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
-from seedwise.data.cache import open_cached
+from seedwise.data.cache import open_cached, silent
 from seedwise.data.config import DataConfig
 from seedwise.data.dataset import Dataset, Subset
 from seedwise.data.find import find_source
+from seedwise.data.published import DownloadSource
 from seedwise.data.source import Progress
 from seedwise.data.splits import hold_out, limit_train
 
@@ -22,11 +23,14 @@ def open_data(
 ) -> Dataset:
     """Finds the data, decodes it on the first start, and splits it.
 
-    `name`: `digits`, `cifar10`, `cifar100`, or a folder of images or Parquet files. `data_dir`: where local copies lie
-    (else the environment variable SEEDWISE_DATA). `short_side`: pixels of the short side that larger images are stored
-    at, which is the largest that training will ask for.
+    `name`: `digits`, `cifar10`, `cifar100`, a folder of images or Parquet files, a Parquet file, a CSV, or an archive
+    of a folder of images. `data_dir`: where local copies lie (else the environment variable SEEDWISE_DATA). The network
+    is touched only when `config.download` says so and there is no local copy. `short_side`: pixels of the short side
+    that larger images are stored at, which is the largest that training will ask for.
     """
-    source = find_source(name, data_dir)
+    source = find_source(name, data_dir, config)
+    if isinstance(source, DownloadSource):
+        source.fetch(progress or silent)
     stored = open_cached(source, short_side, progress=progress)
     parts = {
         part: Subset(np.arange(len(kept.labels)), kept.labels, len(kept.labels), kept.images)

@@ -1,199 +1,259 @@
-"""Parquet in the Hugging Face layout: `{split}-{i}-of-{n}.parquet` with an image and a label column."""
+"""Parquet files: shards in the Hugging Face layout, files named after their part, or a single file."""
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from seedwise.data.source import VALIDATION_NAMES, Contents, Int64Array, Part, RawImage, file_stamp, require_classes
+from seedwise.data.config import DataConfig
+from seedwise.data.source import Contents, Int64Array, RawImage, file_stamp
+from seedwise.data.table import (
+    COARSE_COLUMN,
+    IMAGE_COLUMNS,
+    LABEL_COLUMNS,
+    PART_OF_SPLIT,
+    PATH_COLUMNS,
+    Columns,
+    Header,
+    Rows,
+    part_of,
+)
 from seedwise.errors import UserError
 
-LABEL_COLUMNS = ("fine_label", "label", "labels", "class", "target")
-IMAGE_COLUMNS = ("image", "img")
-COARSE_COLUMN = "coarse_label"
 ROWS_AT_A_TIME = 32
 
 _SHARD = re.compile(r"(?P<split>\w+)-(?P<index>\d+)-of-(?P<count>\d+)\.parquet")
-_PART_OF_SPLIT = {"train": "train", "test": "test"} | dict.fromkeys(VALIDATION_NAMES, "val")
 
 
 def shard_folder(folder: Path) -> Path | None:
-    """Where the Parquet files lie: the folder itself, or `data/` in it as in a clone from the Hugging Face hub."""
+    """Where Parquet files lie: the folder itself, `data/` in it as in a clone from the Hugging Face hub, or the folder
+    of folders `train/`, `test/` that hold them.
+
+    Files that are not named like shards may be somebody's notes beside folders of images, so then they do not count.
+    """
     for candidate in (folder, folder / "data"):
-        if candidate.is_dir() and any(_SHARD.fullmatch(file.name) for file in candidate.glob("*.parquet")):
+        if not candidate.is_dir():
+            continue
+        files = _parquet_files(candidate)
+        has_shards = any(_SHARD.fullmatch(file.name) for file in files)
+        if has_shards or (files and (files[0].parent != candidate or not _has_folders(candidate))):
             return candidate
     return None
 
 
+def _has_folders(folder: Path) -> bool:
+    return any(inside.is_dir() and not inside.name.startswith(".") for inside in folder.iterdir())
+
+
+def _parquet_files(folder: Path) -> list[Path]:
+    """Sorted; in folders named after parts only when there are none in the folder itself."""
+    try:
+        files = sorted(file for file in folder.glob("*.parquet") if not file.name.startswith("."))
+        if not files:
+            parts = [inside for inside in sorted(folder.iterdir()) if inside.name.lower() in PART_OF_SPLIT]
+            files = [file for part in parts for file in sorted(part.glob("*.parquet"))]
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be listed ({error.strerror}): check its permissions") from error
+    return files
+
+
 @dataclass(frozen=True)
 class ParquetSource:
-    """A folder of Parquet files; `path` is the one that holds them."""
+    """A Parquet file, or a folder of them."""
 
     name: str
     path: Path
     expected_classes: int | None = None
     """How many classes a data set known by name has, so that another one in its place is noticed."""
+    config: DataConfig = field(default_factory=DataConfig)
 
     @cached_property
-    def _shards(self) -> dict[str, list[Path]]:
-        """The files of each part, in order. A missing one is an error: half a training set is another training set."""
-        shards: dict[str, list[Path]] = {}
-        group_of: dict[str, str] = {}
-        for file in sorted(self.path.glob("*.parquet")):
-            shard = _SHARD.fullmatch(file.name)
-            if shard is None or shard["split"] not in _PART_OF_SPLIT:
-                continue
-            part, group = _PART_OF_SPLIT[shard["split"]], f"{shard['split']}-*-of-{shard['count']}.parquet"
-            if group_of.setdefault(part, group) != group:
-                raise UserError(f"{self.path}: both {group_of[part]} and {group} are there: keep one of the two sets")
-            shards.setdefault(part, []).append(file)
-        for part, group in group_of.items():
-            there, wanted = len(shards[part]), int(group.removesuffix(".parquet").rsplit("-", 1)[1])
-            if there != wanted:
-                raise UserError(f"{self.path / group}: {there} of {wanted} files are there: copy all of them")
-        if "train" not in shards:
+    def _files(self) -> dict[Path, str | None]:
+        """The files in order, with the part that the name of each says; None when no name says any."""
+        if not self.path.is_dir():
+            return {self.path: None}
+        files = _parquet_files(self.path)
+        shards = {file: shard for file in files if (shard := _SHARD.fullmatch(file.name))}
+        shards = {file: shard for file, shard in shards.items() if shard["split"] in PART_OF_SPLIT}
+        if shards:
+            return dict(_complete(self.path, shards))
+        parts = {file: _named_part(file.relative_to(self.path)) for file in files}
+        if None in parts.values() and len(set(parts.values())) > 1:
+            unclear = next(file for file, part in parts.items() if part is None)
+            raise UserError(f"{unclear}: its name says no part, but others there do: add train, val or test to it")
+        if "train" not in parts.values() and None not in parts.values():
             raise UserError(f"{self.path}: no train-*-of-*.parquet among the Parquet files: add the training split")
-        return shards
+        return parts
 
     def stamp(self) -> list[str]:
-        """Every Parquet file with its size and time."""
-        return [file_stamp(file) for files in self._shards.values() for file in files]
+        """Every Parquet file, and every image that lies outside of them, with its size and time."""
+        stamps = [file_stamp(file) for file in self._files]
+        if self.config.image_column or self.config.label_column:
+            stamps.append(f"columns {self.config.image_column!r} {self.config.label_column!r}")
+        column = self._columns.image
+        for file in self._files if not self._holds_bytes(column) else ():
+            stamps += [file_stamp(_beside(file, path)) for path in self._column(file, column)]
+        return stamps
 
     def read(self) -> Contents:
         """Class names from the metadata or the training labels, and labels of every part."""
-        first = self._shards["train"][0]
-        with _readable(first):
-            columns = _find_columns(first)
-        labels = _Labels.of(self._column(columns.label), columns.label, columns.names, self.path)
-        require_classes(labels.classes, self.path)
-        if self.expected_classes not in (None, len(labels.classes)):
+        columns, features = self._columns, self._features
+        labels, above, parts = [], [], []
+        for file, part in self._files.items():
+            found = self._column(file, columns.label)
+            labels += found
+            above += [] if columns.coarse is None else self._column(file, columns.coarse)
+            if part is None and columns.split is not None:
+                parts += [part_of(value, f"{file}") for value in self._column(file, columns.split)]
+            else:
+                parts += [part or "train"] * len(found)
+        rows = Rows(
+            self.path,
+            columns,
+            labels,
+            parts,
+            features.get(columns.label, {}).get("names"),
+            None if columns.coarse is None else above,
+            features.get(COARSE_COLUMN, {}).get("names"),
+        )
+        contents = rows.contents(self._images)
+        if self.expected_classes not in (None, len(contents.classes)):
             raise UserError(
-                f"{self.path}: {len(labels.classes)} classes, but {self.name} has {self.expected_classes}: "
+                f"{self.path}: {len(contents.classes)} classes, but {self.name} has {self.expected_classes}: "
                 f"give the folder of {self.name}"
             )
-        parts = {
-            part: Part(labels.indices[part], lambda files=files: _images(files, columns.image))  # type: ignore[misc]
-            for part, files in self._shards.items()
-        }
-        if columns.coarse_names is None:
-            return Contents(labels.classes, parts)
-        coarse = _Labels.of(self._column(COARSE_COLUMN), COARSE_COLUMN, columns.coarse_names, self.path)
-        superclass_of = _superclass_of(labels, coarse)
-        return Contents(labels.classes, parts, None if superclass_of is None else coarse.classes, superclass_of)
+        return contents
 
-    def _column(self, column: str) -> dict[str, list[Any]]:
-        import pyarrow as pa
+    @cached_property
+    def _schema(self) -> Any:
         import pyarrow.parquet as pq
 
-        values: dict[str, list[Any]] = {}
-        for part, files in self._shards.items():
-            values[part] = []
-            for file in files:
-                with _readable(file):
-                    read = pq.read_table(file, columns=[column]).column(column)
-                    if pa.types.is_dictionary(read.type):
-                        read = read.cast(read.type.value_type)
-                    allowed = (pa.types.is_integer, pa.types.is_string, pa.types.is_large_string)
-                    if not any(check(read.type) for check in allowed):
-                        raise UserError(f"{file}: column '{column}' holds {read.type}: labels are integers or strings")
-                    if read.null_count:
-                        raise UserError(f"{file}: column '{column}' has {read.null_count} rows without a label")
-                    values[part] += read.to_pylist()
-        return values
+        first = next(iter(self._files))
+        with _readable(first):
+            return pq.read_schema(first)
 
+    @cached_property
+    def _features(self) -> dict[str, Any]:
+        with _readable(next(iter(self._files))):
+            metadata = json.loads((self._schema.metadata or {}).get(b"huggingface", b"{}"))
+            return dict(metadata.get("info", {}).get("features", {}))
 
-@dataclass(frozen=True)
-class _Columns:
-    image: str
-    label: str
-    names: list[str] | None
-    coarse_names: list[str] | None
-    """None when there is no coarse column; empty when there is one without names."""
+    @cached_property
+    def _columns(self) -> Columns:
+        import pyarrow as pa
 
+        names, images = self._schema.names, [name for name in self._schema.names if self._holds_bytes(name)]
+        texts = [name for name in names if _is_text(self._schema.field(name).type)]
+        integers = [name for name in names if pa.types.is_integer(self._schema.field(name).type)]
+        labels = [name for name in names if name in (*LABEL_COLUMNS, *integers, *texts)]
+        paths = [name for name in texts if name in (*IMAGE_COLUMNS, *PATH_COLUMNS)]
+        stated = [name for name, feature in self._features.items() if feature.get("_type") == "ClassLabel"]
+        header = Header(names, images or paths, labels, [name for name in stated if name != COARSE_COLUMN])
+        return header.choose(self.config, next(iter(self._files)))
 
-@dataclass(frozen=True)
-class _Labels:
-    classes: tuple[str, ...]
-    indices: dict[str, Int64Array]
+    def _holds_bytes(self, column: str) -> bool:
+        import pyarrow as pa
 
-    @classmethod
-    def of(cls, values: dict[str, list[Any]], column: str, names: list[str] | None, path: Path) -> "_Labels":
-        """Indices into `names`, or into the sorted values of the training part when the file gives no names."""
-        known = sorted(set(values["train"]))
-        if names and isinstance(known[0], int):
-            index = {number: number for number in range(len(names))}
-            classes = tuple(names)
-        else:
-            index = {value: number for number, value in enumerate(known)}
-            classes = tuple(str(value) for value in known)
-        for part, part_values in values.items():
-            for value in sorted(set(part_values)):
-                if value not in index:
-                    raise UserError(f"{path}: {part} has {column}={value!r}, none of {len(index)} classes: mend it")
-                if value not in known:
-                    name = classes[index[value]]
-                    raise UserError(f"{path}: class '{name}' is in {part} but not in train: add it or remove it there")
-        return cls(classes, {p: np.array([index[value] for value in v], np.int64) for p, v in values.items()})
-
-
-def _superclass_of(labels: _Labels, coarse: _Labels) -> Int64Array | None:
-    """The superclass of each class; None when some class does not lie in exactly one (then it is not a hierarchy)."""
-    pairs = {
-        (int(fine), int(above))
-        for part in labels.indices
-        for fine, above in zip(labels.indices[part], coarse.indices[part], strict=True)
-    }
-    above_of = dict(pairs)
-    if not len(pairs) == len(above_of) == len(labels.classes):
-        return None
-    return np.array([above_of[fine] for fine in range(len(labels.classes))], np.int64)
-
-
-def _find_columns(file: Path) -> _Columns:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    schema = pq.read_schema(file)
-    metadata = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-    features = metadata.get("info", {}).get("features", {})
-
-    def holds_images(kind: pa.DataType) -> bool:
+        kind = self._schema.field(column).type
         if pa.types.is_struct(kind):
             return bool(kind.get_field_index("bytes") >= 0)
         return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
-    images = [field.name for field in schema if holds_images(field.type)]
-    class_labels = [name for name, feature in features.items() if feature.get("_type") == "ClassLabel"]
-    labels = [name for name in (*LABEL_COLUMNS, *class_labels) if name in schema.names and name != COARSE_COLUMN]
-    if not images or not labels:
-        wanted = "an image column (bytes)" if not images else f"a label column ({', '.join(LABEL_COLUMNS)})"
-        raise UserError(f"{file}: no {wanted} among the columns {', '.join(schema.names)}: rename the one that is it")
-    image = next((name for name in IMAGE_COLUMNS if name in images), images[0])
-    coarse = features.get(COARSE_COLUMN, {}).get("names", []) if COARSE_COLUMN in schema.names else None
-    return _Columns(image, labels[0], features.get(labels[0], {}).get("names"), coarse)
+    def _column(self, file: Path, column: str) -> list[Any]:
+        """All values of a column of labels or paths."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        with _readable(file):
+            read = pq.read_table(file, columns=[column], partitioning=None).column(column)
+            if pa.types.is_dictionary(read.type):
+                read = read.cast(read.type.value_type)
+            if not (pa.types.is_integer(read.type) or _is_text(read.type)):
+                raise UserError(f"{file}: column '{column}' holds {read.type}: it must be of integers or strings")
+            if read.null_count:
+                raise UserError(f"{file}: column '{column}' has {read.null_count} rows without a value: fill them")
+            return list(read.to_pylist())
+
+    def _images(self, rows: Int64Array) -> Iterator[RawImage]:
+        import pyarrow.parquet as pq
+
+        first = 0
+        for file in self._files:
+            with _readable(file):
+                count = pq.read_metadata(file).num_rows
+            wanted = rows[np.searchsorted(rows, first) : np.searchsorted(rows, first + count)] - first
+            first += count
+            if len(wanted):
+                yield from _rows_of(file, self._columns.image, wanted)
 
 
-def _images(files: list[Path], column: str) -> Iterator[RawImage]:
-    """Encoded images one by one; only a few rows are in memory at a time."""
+def _complete(folder: Path, shards: dict[Path, re.Match[str]]) -> Iterator[tuple[Path, str]]:
+    """The part of each shard. A missing one is an error: half a training set is another training set."""
+    group_of: dict[str, str] = {}
+    there: dict[str, int] = {}
+    for shard in shards.values():
+        part, group = PART_OF_SPLIT[shard["split"]], f"{shard['split']}-*-of-{shard['count']}.parquet"
+        if group_of.setdefault(part, group) != group:
+            raise UserError(f"{folder}: both {group_of[part]} and {group} are there: keep one of the two sets")
+        there[part] = there.get(part, 0) + 1
+    for part, group in group_of.items():
+        if there[part] != (wanted := int(group.removesuffix(".parquet").rsplit("-", 1)[1])):
+            raise UserError(f"{folder / group}: {there[part]} of {wanted} files are there: copy all of them")
+    if "train" not in group_of:
+        raise UserError(f"{folder}: no train-*-of-*.parquet among the Parquet files: add the training split")
+    return ((file, PART_OF_SPLIT[shard["split"]]) for file, shard in shards.items())
+
+
+def _named_part(file: Path) -> str | None:
+    """The part whose name is a word of a file's path (`cifar_train.parquet`, `test/0000.parquet`)."""
+    words = re.split(r"[^a-z]+", str(file.with_suffix("")).lower())
+    parts = {PART_OF_SPLIT[word] for word in words if word in PART_OF_SPLIT}
+    if len(parts) > 1:
+        raise UserError(f"{file}: its name says both {' and '.join(sorted(parts))}: rename it")
+    return parts.pop() if parts else None
+
+
+def _is_text(kind: Any) -> bool:
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(kind):
+        return _is_text(kind.value_type)
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _beside(file: Path, path: str) -> str:
+    return os.path.join(file.parent, path)  # noqa: PTH118 -- 100,000 Paths take a second of every start
+
+
+def _rows_of(file: Path, column: str, wanted: Int64Array) -> Iterator[RawImage]:
+    """Images one by one; only a few rows are in memory at a time."""
     import pyarrow.parquet as pq
 
-    for file in files:
-        row = 0
-        with _readable(file), pq.ParquetFile(file) as parquet:
-            is_struct = column not in parquet.schema.names
-            for batch in parquet.iter_batches(ROWS_AT_A_TIME, columns=[f"{column}.bytes" if is_struct else column]):
-                values = batch.column(0).field("bytes") if is_struct else batch.column(0)
-                for value in values:
-                    if (data := value.as_py()) is None:
-                        raise UserError(f"{file}: row {row}: no bytes in column '{column}': remove or fill the row")
-                    yield RawImage(f"{file}: row {row}", data)
-                    row += 1
+    row, chosen = 0, set(wanted.tolist())
+    with _readable(file), pq.ParquetFile(file) as parquet:
+        for batch in parquet.iter_batches(ROWS_AT_A_TIME, columns=[column]):
+            for value in batch.column(0):
+                if row in chosen:
+                    yield _raw_image(file, row, column, value.as_py())
+                row += 1
+
+
+def _raw_image(file: Path, row: int, column: str, value: Any) -> RawImage:
+    path = value if isinstance(value, str) else None
+    if isinstance(value, dict):  # as the hub has it: bytes, or the path of a file beside
+        value, path = value.get("bytes"), value.get("path")
+    if isinstance(value, bytes):
+        return RawImage(f"{file}: row {row}", value)
+    if not path or not os.path.isfile(_beside(file, path)):  # noqa: PTH113
+        raise UserError(f"{file}: row {row}: no bytes in column '{column}', nor a file: remove or fill the row")
+    return RawImage(f"{file}: row {row}: {path}", Path(_beside(file, path)))
 
 
 @contextmanager
@@ -203,6 +263,6 @@ def _readable(file: Path) -> Iterator[None]:
 
     try:
         yield
-    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+    except (pa.ArrowException, OSError, KeyError, ValueError, AttributeError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{file}: not a readable Parquet file ({reason}): copy it again") from error

@@ -1,7 +1,9 @@
 """What a source of images tells about itself: a cheap stamp for the cache, then labels, then pixels one by one."""
 
 import os
-from collections.abc import Callable, Iterator
+import re
+import stat
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -15,7 +17,7 @@ UInt8Array = npt.NDArray[np.uint8]
 Int64Array = npt.NDArray[np.int64]
 
 Progress = Callable[[str, int, int], None]
-"""Called with (label, done, total) while images are decoded."""
+"""Called with (label, done, total) while images are decoded (in images) or downloaded (in bytes)."""
 
 PARTS = ("train", "val", "test")
 VALIDATION_NAMES = ("val", "valid", "validation")
@@ -31,7 +33,8 @@ class RawImage(NamedTuple):
 
 @dataclass(frozen=True)
 class Part:
-    """Labels int64[n] of one part, and its images in the same order, read as a stream."""
+    """Labels int64[n] of one part, and its images in the same order, read as a stream. The order is the source's own:
+    what is stored has one that does not depend on it (see build)."""
 
     labels: Int64Array
     images: Callable[[], Iterator[RawImage]]
@@ -57,7 +60,7 @@ class Source(Protocol):
 
     @property
     def path(self) -> Path | None:
-        """Absolute folder, or None when the images come inside a package."""
+        """Absolute folder or file, or None when the images come inside a package."""
         ...
 
     def stamp(self) -> list[str]:
@@ -73,8 +76,11 @@ def file_stamp(path: str | Path) -> str:
     """Path, size and modification time of a file in one line."""
     try:
         status = os.stat(path)  # noqa: PTH116 -- a Path for each of 100,000 files takes a second
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}): mend or remove it") from error
+    except (OSError, ValueError) as error:  # ValueError: a null byte in a name out of a table
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"{printable(str(path))}: cannot be read ({reason}): mend or remove it") from error
+    if not stat.S_ISREG(status.st_mode):  # reading from a pipe or a device might never end
+        raise UserError(f"{printable(str(path))}: not an ordinary file: mend or remove it")
     return f"{path}\0{status.st_size}\0{status.st_mtime_ns}"
 
 
@@ -83,3 +89,26 @@ def require_classes(classes: tuple[str, ...], where: Path) -> None:
     if len(classes) < 2:
         found = f"only the class '{classes[0]}'" if classes else "no class"
         raise UserError(f"{where}: {found} was found, and training needs at least 2: add another class")
+
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
+
+
+def printable(name: str) -> str:
+    r"""A file's name as text in one line: bytes that are no UTF-8 become `\xff`, line breaks `\n`."""
+    text = os.fsencode(name).decode("utf-8", "backslashreplace")
+    return _CONTROL.sub(lambda match: repr(match[0])[1:-1], text)
+
+
+_WHOLE = re.compile(r"-?\d{1,18}", re.ASCII)
+
+
+def class_order(names: Iterable[str]) -> list[str]:
+    """Class names in the order of their indices: by value when all are whole numbers, else by text.
+
+    All sources whose classes have no order of their own use it, so that class 2 stands before class 10 in each of them.
+    """
+    different = set(names)
+    if all(_WHOLE.fullmatch(name) for name in different):
+        return sorted(different, key=lambda name: (int(name), name))
+    return sorted(different)

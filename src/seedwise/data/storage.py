@@ -24,9 +24,13 @@ class Images(Protocol):
 
 @dataclass(frozen=True)
 class UniformImages:
-    """Pixels uint8[n, h, w, 3]: what torch's channels_last wants, so no copy follows the one out of the map."""
+    """Pixels uint8[n, h, w, 3]: what torch's channels_last wants, so no copy follows the one out of the map.
+
+    `slots`: int64[n], where in the pixels each row lies.
+    """
 
     pixels: UInt8Array
+    slots: Int64Array
 
     @property
     def size(self) -> tuple[int, int] | None:
@@ -35,7 +39,7 @@ class UniformImages:
 
     def gather(self, rows: Int64Array) -> tuple[UInt8Array, Int64Array | None]:
         """The rows as uint8[n, 3, h, w]."""
-        return self.pixels[rows].transpose(0, 3, 1, 2), None
+        return self.pixels[self.slots[rows]].transpose(0, 3, 1, 2), None
 
 
 @dataclass(frozen=True)
@@ -61,12 +65,13 @@ class RaggedImages:
         return canvas.transpose(0, 3, 1, 2), sizes
 
 
-def map_images(file: Path, sizes: Int64Array) -> Images:
-    """Images of a file that holds h * w * 3 bytes of each, for sizes int64[n, 2]."""
+def map_images(file: Path, sizes: Int64Array, slots: Int64Array) -> Images:
+    """Images of a file that holds h * w * 3 bytes of each, for sizes int64[n, 2]; row i is number `slots[i]` in it."""
     # a plain array over the map: memmap's subclass machinery costs more than a small gather
     pixels = np.asarray(np.memmap(file, np.uint8, mode="r"))
     if (sizes == sizes[0]).all():
         height, width = sizes[0]
-        return UniformImages(pixels.reshape(len(sizes), height, width, 3))
-    lengths = sizes.prod(axis=1) * 3
-    return RaggedImages(pixels, np.cumsum(lengths) - lengths, sizes)
+        return UniformImages(pixels.reshape(len(sizes), height, width, 3), slots)
+    lengths = np.empty(len(sizes), np.int64)
+    lengths[slots] = sizes.prod(axis=1) * 3
+    return RaggedImages(pixels, (np.cumsum(lengths) - lengths)[slots], sizes)

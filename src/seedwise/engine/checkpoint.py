@@ -1,51 +1,65 @@
 """Checkpoints: everything a run needs to continue with the same bits, in safetensors and JSON (nothing is unpickled).
 
-`checkpoint.json` names the tensor file, its checksum and the small state. It is renamed into place after the tensors are
-on disk, so a kill at any moment leaves the previous checkpoint or the new one, whole.
+`checkpoint.json` names the tensor file and its checksum; the small state rides in the tensor file's header. The pointer
+is renamed into place after the tensors are on disk under a name that was never used before, so a kill at any moment
+leaves the previous checkpoint or the new one, whole.
 """
 
+import json
+import secrets
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from seedwise.errors import UserError
 from seedwise.files import atomic_path, read_json, sha256_of, write_json
 
 POINTER = "checkpoint.json"
+ADVICE = f"delete {POINTER} to train this run anew"
 
 
 def save(folder: Path, step: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
     """Write a checkpoint and remove the one before it."""
-    path = folder / f"checkpoint-{step}.safetensors"
-    with atomic_path(path) as temporary:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary)
-        checksum = sha256_of(temporary)
-    write_json(folder / POINTER, {"file": path.name, "sha256": checksum, "step": step, "state": state})
+    path = folder / f"checkpoint-{step}-{secrets.token_hex(4)}.safetensors"
+    checksum = write_tensors(path, tensors, {"state": json.dumps(state, allow_nan=False)})
+    write_json(folder / POINTER, {"file": path.name, "sha256": checksum})
     _remove(folder, but=path)
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
+    """Write a safetensors file atomically; returns its SHA-256."""
+    on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with atomic_path(path) as temporary:
+        try:
+            save_file(on_cpu, temporary, metadata=metadata)
+        except SafetensorError as error:  # what it makes of every OSError
+            raise UserError(f"{path}: can't be written ({error}); free some space and resume") from error
+        return sha256_of(temporary)
 
 
 def load(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     """The tensors and the state of the folder's checkpoint; None without one; a UserError when it is damaged."""
     if not (folder / POINTER).exists():
         return None
-    pointer = read_json(folder / POINTER)
-    advice = "delete it to start this run anew"
+    pointer = read_json(folder / POINTER, ADVICE)
     try:
-        path, checksum, state = folder / Path(pointer["file"]).name, pointer["sha256"], pointer["state"]
+        path, checksum = folder / Path(pointer["file"]).name, pointer["sha256"]
     except (KeyError, TypeError) as error:
-        raise UserError(f"{folder / POINTER}: damaged, it has no {error}; {advice}") from error
+        raise UserError(f"{folder / POINTER}: damaged, it names no file and checksum; {ADVICE}") from error
     if not path.is_file():
-        raise UserError(f"{path}: missing, though {POINTER} names it; {advice.replace('it', POINTER)}")
+        raise UserError(f"{path}: missing, though {POINTER} names it; {ADVICE}")
     if sha256_of(path) != checksum:
-        raise UserError(f"{path}: damaged, its checksum is not the recorded one; {advice} with {POINTER}")
+        raise UserError(f"{path}: damaged, its checksum is not the recorded one; {ADVICE}")
     try:
-        return load_file(path), state
-    except (SafetensorError, OSError, ValueError) as error:
-        raise UserError(f"{path}: damaged ({error}); {advice} with {POINTER}") from error
+        with safe_open(path, "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
+            return tensors, json.loads(file.metadata()["state"])
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: not a checkpoint of this version ({error!r}); {ADVICE}") from error
 
 
 def clear(folder: Path) -> None:
@@ -55,7 +69,8 @@ def clear(folder: Path) -> None:
 
 
 def _remove(folder: Path, but: Path | None) -> None:
-    for leftover in folder.glob("checkpoint-*.safetensors"):
+    """Remove tensor files but one, and what writers that were killed left unfinished (the folder's lock is ours)."""
+    for leftover in (*folder.glob("checkpoint-*.safetensors"), *folder.glob(".checkpoint*.tmp")):
         if leftover != but:
             leftover.unlink(missing_ok=True)
 

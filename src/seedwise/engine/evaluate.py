@@ -11,6 +11,8 @@ from torch import nn
 
 from seedwise.engine.placement import Placement
 from seedwise.engine.protocols import Augment, Images
+from seedwise.engine.world import ALONE, World
+from seedwise.errors import UserError
 from seedwise.record import Scores
 
 EVALUATION_BATCH = 256
@@ -35,22 +37,23 @@ def predict(
     *,
     size: int,
     placement: Placement,
+    world: World = ALONE,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Predictions:
-    """Logits of every image, each exactly once, in the set's own order."""
+    """Logits of every image, each exactly once, in the set's own order; processes share the batches out."""
     count = len(images.ids)
-    parts = []
+    parts = {}
     model.eval()
     with torch.inference_mode():
-        for start in range(0, count, EVALUATION_BATCH):
+        for start in range(world.rank * EVALUATION_BATCH, count, world.size * EVALUATION_BATCH):
             pixels, sizes = images.gather(np.arange(start, min(start + EVALUATION_BATCH, count)))
-            tensor = placement.tensor(pixels)
-            assert tensor is not None
-            inputs = augment.evaluate(tensor, placement.tensor(sizes), size=size)
+            valid = None if sizes is None else torch.from_numpy(sizes)
+            inputs = augment.evaluate(placement.tensor(pixels), valid, size=size)
             with placement.autocast():
-                parts.append(model(placement.images(inputs)).float())
+                parts[start] = model(placement.images(inputs)).float()
             on_progress(min(start + EVALUATION_BATCH, count), count)
-    logits = torch.cat(parts).cpu().numpy()
+    merged = world.merge({start: part.cpu() for start, part in parts.items()})
+    logits = torch.cat([merged[start] for start in sorted(merged)]).numpy()
     return Predictions(np.asarray(images.ids), np.asarray(images.targets), logits)
 
 
@@ -75,5 +78,5 @@ def score(predictions: Predictions) -> Scores:
 
 def _finite(loss: float) -> float:
     if not math.isfinite(loss):
-        raise FloatingPointError("the evaluation loss is not finite")
+        raise UserError("the loss on held-out images is not finite; lower optim.lr, or set optim.clip_norm")
     return loss

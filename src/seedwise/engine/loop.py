@@ -2,8 +2,9 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,11 @@ from seedwise.engine import checkpoint
 from seedwise.engine.evaluate import predict, score
 from seedwise.engine.placement import Placement
 from seedwise.engine.protocols import Augment, Images, Observer
-from seedwise.engine.step import Loss, training_step
+from seedwise.engine.step import training_step
+from seedwise.engine.world import ALONE, World
 from seedwise.errors import Interrupted, UserError
 from seedwise.optim.config import OptimConfig
+from seedwise.optim.loss import Loss
 from seedwise.optim.optimizers import set_lr
 from seedwise.optim.schedules import lr_at
 from seedwise.recipe import TrainConfig
@@ -48,6 +51,13 @@ class Setup:
     seed: int
     folder: Path
     """Where checkpoints go."""
+    world: World = ALONE
+    """The processes that train this model together."""
+
+    @cached_property
+    def forward(self) -> nn.Module:
+        """The model as the training step calls it: its gradients are averaged over the world."""
+        return self.world.shared(self.model)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -58,6 +68,10 @@ class Setup:
     def total_steps(self) -> int:
         """Optimizer steps of the whole run."""
         return self.steps_per_epoch * self.config.epochs
+
+    def lr(self, step: int) -> float:
+        """The learning rate of an optimizer step, from 0."""
+        return lr_at(self.optim, step, steps_per_epoch=self.steps_per_epoch, total_steps=self.total_steps)
 
 
 @dataclass
@@ -90,23 +104,35 @@ class State:
 def fit(setup: Setup, *, observer: Observer, should_stop: Callable[[], bool] = lambda: False) -> State:
     """Train to the end, from the folder's checkpoint if it has one; the model ends with the selected weights.
 
-    Raises Interrupted, after a checkpoint, once `should_stop()` is true; UserError when the loss is no longer finite.
+    Raises Interrupted, after a checkpoint, once `should_stop()` is true (asked after every step and validation batch);
+    UserError when the loss is no longer finite.
     """
     state, best = _restore(setup)
+    _demand_enough_images(setup)
     observer.on_start(setup.config.epochs, setup.steps_per_epoch, state.step)
     while not state.done:
         _train_epoch(setup, state, best, observer, should_stop)
-        best = _end_epoch(setup, state, best, observer)
+        best = _end_epoch(setup, state, best, observer, should_stop)
         _save(setup, state, best)
     if setup.config.select == "best" and best:
         setup.model.load_state_dict(best)
     return state
 
 
+def _demand_enough_images(setup: Setup) -> None:
+    """Every process needs an image for each batch of each step, or it would wait for the others for ever."""
+    fewest = len(setup.train.ids) // setup.steps_per_epoch
+    needed = setup.world.size * (setup.config.accumulate if setup.world.size > 1 else 1)
+    if fewest < needed:
+        raise UserError(
+            f"train.batch_size: {fewest} images a step are too few for {setup.world.size} processes; raise it"
+        )
+
+
 def _train_epoch(
     setup: Setup, state: State, best: dict[str, Tensor], observer: Observer, should_stop: Callable[[], bool]
 ) -> None:
-    epoch = state.step // setup.steps_per_epoch
+    epoch = len(state.rows)  # not from the step: a run that stopped in validation still owes this epoch its end
     steps = epoch_steps(setup, epoch)
     setup.model.train()
     pending: list[Tensor] = []
@@ -114,7 +140,7 @@ def _train_epoch(
 
     def catch_up() -> None:
         nonlocal clock
-        for loss, hits in torch.stack(pending).tolist() if pending else ():
+        for loss, hits in setup.world.sum(torch.stack(pending)).tolist() if pending else ():
             state.loss_sum += loss
             state.hit_sum += hits
         pending.clear()
@@ -127,23 +153,15 @@ def _train_epoch(
             )
 
     for positions in steps[state.step - epoch * setup.steps_per_epoch :]:
-        batches = [make_batch(setup, part, epoch) for part in split_evenly(positions, setup.config.accumulate)]
-        lr = lr_at(setup.optim, state.step, steps_per_epoch=setup.steps_per_epoch, total_steps=setup.total_steps)
-        set_lr(setup.optimizer, lr)
+        mine = setup.world.share(positions)
+        batches = [make_batch(setup, part, epoch) for part in split_evenly(mine, setup.config.accumulate)]
+        set_lr(setup.optimizer, setup.lr(state.step))
         # Dropout and drop path draw from the global generator, so it is put in place for this very step.
-        torch.manual_seed(rng.stream_seed(setup.seed, "model", state.step, 0))
-        sums = training_step(
-            setup.model,
-            setup.loss,
-            setup.optimizer,
-            batches,
-            placement=setup.placement,
-            clip_norm=setup.optim.clip_norm,
-        )
-        pending.append(sums)
+        torch.manual_seed(rng.stream_seed(setup.seed, "model", state.step, setup.world.rank))
+        pending.append(_step(setup, batches, total=len(positions)))
         state.step += 1
         state.images += len(positions)
-        stop, due = should_stop(), state.step % setup.config.checkpoint_every == 0
+        stop, due = setup.world.any(should_stop()), state.step % setup.config.checkpoint_every == 0
         if stop or due or len(pending) == REPORT_EVERY:
             catch_up()
             means = state.loss_sum / state.images, state.hit_sum / state.images
@@ -156,15 +174,45 @@ def _train_epoch(
     catch_up()
 
 
-def _end_epoch(setup: Setup, state: State, best: dict[str, Tensor], observer: Observer) -> dict[str, Tensor]:
+def _step(setup: Setup, batches: Sequence[Batch], total: int) -> Tensor:
+    try:
+        return training_step(
+            setup.forward,
+            setup.loss,
+            setup.optimizer,
+            batches,
+            placement=setup.placement,
+            clip_norm=setup.optim.clip_norm,
+            world=setup.world,
+            total=total,
+        )
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise UserError(
+            "train.batch_size: BatchNorm can't normalize a batch of one image whose map is one pixel; "
+            "raise train.batch_size, or train.image_size"
+        ) from error
+
+
+def _end_epoch(
+    setup: Setup, state: State, best: dict[str, Tensor], observer: Observer, should_stop: Callable[[], bool]
+) -> dict[str, Tensor]:
     """Validate, add the epoch's row, select; returns the best weights so far (empty unless they are wanted)."""
+
+    def report(done: int, total: int) -> None:
+        observer.on_phase("validation", done, total)
+        if setup.world.size == 1 and should_stop():  # several processes agree on it at the next step
+            _save(setup, state, best)
+            raise Interrupted(f"stopped in the validation after step {state.step} of {setup.total_steps}")
+
     began = time.perf_counter()
-    val = _validate(setup, observer)
+    val = _validate(setup, report)
     state.evaluate_seconds += time.perf_counter() - began
     row = EpochRow(
         epoch=len(state.rows) + 1,
         steps=state.step,
-        lr=setup.optimizer.param_groups[0]["lr"],
+        lr=setup.lr(state.step - 1),
         image_size=setup.config.image_size,
         train_loss=state.loss_sum / state.images,
         train_top1_mixed=state.hit_sum / state.images,
@@ -186,7 +234,7 @@ def _end_epoch(setup: Setup, state: State, best: dict[str, Tensor], observer: Ob
     return best
 
 
-def _validate(setup: Setup, observer: Observer) -> Scores | None:
+def _validate(setup: Setup, on_progress: Callable[[int, int], None]) -> Scores | None:
     if setup.val is None:
         return None
     predictions = predict(
@@ -195,7 +243,8 @@ def _validate(setup: Setup, observer: Observer) -> Scores | None:
         setup.augment,
         size=setup.config.image_size,
         placement=setup.placement,
-        on_progress=lambda done, total: observer.on_phase("validation", done, total),
+        world=setup.world,
+        on_progress=on_progress,
     )
     return score(predictions)
 
@@ -214,11 +263,10 @@ def split_evenly(positions: NDArray[np.int64], parts: int) -> list[NDArray[np.in
 def make_batch(setup: Setup, positions: NDArray[np.int64], epoch: int) -> Batch:
     """The augmented batch of the training images at these positions."""
     pixels, sizes = setup.train.gather(positions)
-    tensor, labels = setup.placement.tensor(pixels), setup.placement.tensor(setup.train.targets[positions])
-    assert tensor is not None and labels is not None
+    labels = setup.placement.tensor(setup.train.targets[positions])
     return setup.augment.train(
-        tensor,
-        setup.placement.tensor(sizes),
+        setup.placement.tensor(pixels),
+        None if sizes is None else torch.from_numpy(sizes),
         F.one_hot(labels, setup.num_classes).float(),
         setup.train.ids[positions],
         epoch=epoch,
@@ -227,6 +275,8 @@ def make_batch(setup: Setup, positions: NDArray[np.int64], epoch: int) -> Batch:
 
 
 def _save(setup: Setup, state: State, best: dict[str, Tensor]) -> None:
+    if not setup.world.is_first:
+        return
     tensors = checkpoint.model_tensors(setup.model, "model") | checkpoint.optimizer_tensors(setup.optimizer)
     tensors |= {f"best/{name}": value for name, value in best.items()}
     content = {"loop": asdict(state), "augment": setup.augment.state()}

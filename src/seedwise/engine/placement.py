@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from seedwise import machine
 from seedwise.recipe import ComputeConfig
 
 
@@ -21,8 +22,11 @@ class Placement:
 
     @classmethod
     def of(cls, compute: ComputeConfig) -> "Placement":
-        """The placement of a resolved section (no `auto` left)."""
-        return cls(torch.device(compute.device), compute.precision == "bf16", compute.channels_last is True)
+        """The placement of a resolved section (no `auto` left); under torchrun `cuda` is this process's own device."""
+        device = torch.device(compute.device)
+        if device.type == "cuda" and device.index is None:
+            device = torch.device("cuda", machine.local_rank())
+        return cls(device, compute.precision == "bf16", compute.channels_last is True)
 
     def autocast(self) -> AbstractContextManager[None]:
         """bf16 autocast, or nothing for fp32."""
@@ -30,13 +34,14 @@ class Placement:
 
     def module(self, module: nn.Module) -> nn.Module:
         """The module on the device, its weights in the memory layout."""
-        return module.to(self.device, memory_format=torch.channels_last if self.channels_last else None)
+        module = module.to(self.device)
+        return module.to(memory_format=torch.channels_last) if self.channels_last else module
 
     def images(self, images: Tensor) -> Tensor:
         """Images on the device in the memory layout."""
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
         return images.contiguous(memory_format=layout)
 
-    def tensor(self, array: NDArray[np.generic] | None) -> Tensor | None:
+    def tensor(self, array: NDArray[np.generic]) -> Tensor:
         """A NumPy array as a tensor on the device."""
-        return None if array is None else torch.from_numpy(array).to(self.device, non_blocking=True)
+        return torch.from_numpy(array).to(self.device)

@@ -27,7 +27,7 @@ class Images(Protocol):
 
 
 class Augment(Protocol):
-    """From stored pixels to the model's input."""
+    """From stored pixels, on the device, to the model's input; `sizes` and `ids` stay on the CPU."""
 
     def train(
         self, images: Tensor, sizes: Tensor | None, targets: Tensor, ids: NDArray[np.int64], *, epoch: int, size: int

@@ -1,19 +1,14 @@
 """One optimizer step, in the order in which it is written in every textbook."""
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from seedwise.batch import Batch
 from seedwise.engine.placement import Placement
-
-
-class Loss(Protocol):
-    """(logits float[n, k], targets float[n, k]) -> the mean loss over the images."""
-
-    def __call__(self, logits: Tensor, targets: Tensor, /) -> Tensor: ...
+from seedwise.engine.world import ALONE, World
+from seedwise.optim.loss import Loss
 
 
 def training_step(
@@ -24,21 +19,26 @@ def training_step(
     *,
     placement: Placement,
     clip_norm: float | None,
+    world: World = ALONE,
+    total: int | None = None,
 ) -> Tensor:
     """Forward, loss, backward, step; several batches accumulate into one step, each image with the same weight.
 
+    With more processes than one `model` is `world.shared(...)`, and `total` the number of images of all of them.
+
     Returns float[2] on the device: the loss and the mixed top-1 (target probability of the predicted class), both
-    summed over the images.
+    summed over this process's images.
     """
-    total = sum(len(batch.targets) for batch in batches)
+    total = total or sum(len(batch.targets) for batch in batches)
     sums = torch.zeros(2, device=placement.device)
     optimizer.zero_grad(set_to_none=True)
-    for batch in batches:
-        with placement.autocast():
-            logits = model(placement.images(batch.images))
-        mean_loss = loss(logits, batch.targets)
-        share = len(batch.targets) / total
-        (mean_loss * share if len(batches) > 1 else mean_loss).backward()
+    for number, batch in enumerate(batches, 1):
+        with world.alone(model, number < len(batches)):
+            with placement.autocast():
+                logits = model(placement.images(batch.images))
+            mean_loss = loss(logits, batch.targets)
+            weight = len(batch.targets) / total * world.size  # for gradients are averaged over processes
+            (mean_loss * weight if weight != 1 else mean_loss).backward()  # type: ignore[no-untyped-call]
         with torch.no_grad():
             hits = batch.targets.gather(1, logits.argmax(dim=1, keepdim=True)).sum()
             sums += torch.stack([mean_loss.detach() * len(batch.targets), hits])

@@ -1,6 +1,6 @@
 """From a recipe's model section and a seed to a network with its weights."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,19 +10,24 @@ import torch
 from torch import nn
 
 from seedwise.errors import UserError
+from seedwise.models import factory
 from seedwise.models.checkpoint import CONFIG_FILE, first_sentence, read_checkpoint
-from seedwise.models.config import ModelConfig
+from seedwise.models.config import FACTORY_PREFIX, ModelConfig
+from seedwise.models.hub import require_tag, require_timm_model
 from seedwise.models.small import ARCHITECTURE as SMALL_ARCHITECTURE
 from seedwise.models.small import SmallNet
 from seedwise.models.weights import (
     Weights,
+    bare_name,
     classifier_names,
     find_weights,
+    our_name,
     put_weights,
-    require_timm_model,
     weights_of_checkpoint,
 )
 from seedwise.rng import stream_seed
+
+_LARGEST_SIDE = 4096
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,7 @@ class BuiltModel:
     """Side in pixels of the images that the architecture's published weights were trained on."""
 
     architecture: str
-    """timm's name without tag, or `seedwise:small`."""
+    """timm's name without tag, `seedwise:small`, or `factory:` and the import path of a user's own."""
 
     weights: str
     """Where the weights came from, with hash or tag, and whether the head is new."""
@@ -51,20 +56,26 @@ class BuiltModel:
     """What the architecture's constructor is told beside its name, for config.json."""
 
 
-def build_model(config: ModelConfig, *, num_classes: int, seed: int) -> BuiltModel:
+def build_model(
+    config: ModelConfig, *, num_classes: int, seed: int, classes: Sequence[str] = (), image_size: int | None = None
+) -> BuiltModel:
     """The recipe's network with its weights, in training mode.
 
     What is random comes from (seed, "model") and the head from (seed, "head"), whatever weights, dropout and drop path
-    are: paired runs start from the same head. torch's global generator is left as it was.
+    are: paired runs start from the same head. torch's global generator is left as it was. `classes`: the data's class
+    names; weights that name others get a new head. `image_size`: side in pixels at which a user's own network is tried.
     """
     found = find_weights(config)
     with _drawing_from(stream_seed(seed, "model")):
-        module = _construct(found, num_classes, config.dropout, config.drop_path)
-    with _drawing_from(stream_seed(seed, "head")):
-        _reset_head(module, found.architecture)
-    head_kept = put_weights(module, found)
-    head = "" if found.state is None else "; its head kept" if head_kept else f"; new head for {num_classes} classes"
-    return _describe(module, found, found.origin + head)
+        module = _construct(found, num_classes, config.dropout, config.drop_path, image_size)
+    if not (config.factory and found.state is None):
+        with _drawing_from(stream_seed(seed, "head")):
+            _reset_head(module, found.architecture)
+    if found.state is None:
+        return _describe(module.train(), found, found.origin)
+    reason = put_weights(module, found, classes)
+    head = f"new head for {num_classes} classes, {reason}" if reason else f"its head kept, {num_classes} classes"
+    return _describe(module.train(), found, f"{found.origin}; {head}")
 
 
 def load_model(folder: Path) -> BuiltModel:
@@ -74,13 +85,13 @@ def load_model(folder: Path) -> BuiltModel:
     """
     checkpoint = read_checkpoint(folder)
     architecture, num_classes = checkpoint.config.get("architecture"), checkpoint.config.get("num_classes")
-    if not isinstance(architecture, str) or not isinstance(num_classes, int):
-        where = checkpoint.file.with_name(CONFIG_FILE)
+    where = checkpoint.file.with_name(CONFIG_FILE)
+    if not isinstance(architecture, str) or type(num_classes) is not int or num_classes < 1:
         raise UserError(f"{where}: missing, or without architecture and num_classes; give a finished run's folder")
     found = weights_of_checkpoint(checkpoint, architecture)
     with _drawing_from(0):
-        module = _construct(found, num_classes, 0.0, 0.0)
-    if not put_weights(module, found):
+        module = _construct(found, num_classes, 0.0, 0.0, _stored_size(checkpoint.config))
+    if put_weights(module, found):
         raise UserError(f"{checkpoint.file}: its classifier doesn't have the {num_classes} classes of {CONFIG_FILE}")
     return _describe(module.eval(), found, found.origin)
 
@@ -96,25 +107,44 @@ def _drawing_from(seed: int) -> Iterator[None]:
         yield
 
 
-def _construct(weights: Weights, num_classes: int, dropout: float, drop_path: float) -> nn.Module:
-    if weights.architecture == SMALL_ARCHITECTURE:
-        return SmallNet(num_classes, drop_rate=dropout, drop_path_rate=drop_path)
-    import timm
+def _stored_size(config: Mapping[str, Any]) -> int | None:
+    """Side in pixels of the images that a folder's config.json says the network is for."""
+    described = config.get("pretrained_cfg")
+    size = described.get("input_size") if isinstance(described, dict) else None
+    side = size[-1] if isinstance(size, list) and size else None
+    return side if type(side) is int and 0 < side <= _LARGEST_SIDE else None
 
+
+def _construct(
+    weights: Weights, num_classes: int, dropout: float, drop_path: float, image_size: int | None
+) -> nn.Module:
     name = weights.architecture
-    require_timm_model(name)
+    if name.startswith(FACTORY_PREFIX):
+        path, rates = name.removeprefix(FACTORY_PREFIX), {"dropout": dropout, "drop_path": drop_path}
+        return factory.build(path, num_classes=num_classes, **rates, image_size=image_size)
+    if name != SMALL_ARCHITECTURE:
+        require_timm_model(name)
+        require_tag(name)
     arguments = {**weights.model_args, "num_classes": num_classes, "drop_rate": dropout}
     try:
-        try:
-            module: nn.Module = timm.create_model(name, drop_path_rate=drop_path, **arguments)
-        except TypeError as error:
-            # Some architectures have no residual branch to drop; those build only when none is to be dropped.
-            if drop_path or "drop_path_rate" not in str(error):
-                raise
-            module = timm.create_model(name, **arguments)
-    except (TypeError, ValueError, RuntimeError) as error:
+        if name == SMALL_ARCHITECTURE:
+            return SmallNet(**arguments, drop_path_rate=drop_path)
+        return _timm_model(name, arguments, drop_path)
+    except Exception as error:  # arguments from a damaged config.json make constructors raise almost anything
         given = ", ".join(f"{key}={value}" for key, value in {**arguments, "drop_path_rate": drop_path}.items())
-        raise UserError(f"model timm:{name} can't be built with {given}: {first_sentence(error)}") from error
+        raise UserError(f"model {our_name(name)} can't be built with {given}: {first_sentence(error)}") from error
+
+
+def _timm_model(name: str, arguments: Mapping[str, Any], drop_path: float) -> nn.Module:
+    import timm
+
+    try:
+        module: nn.Module = timm.create_model(name, drop_path_rate=drop_path, **arguments)
+    except TypeError as error:
+        # Some architectures have no residual branch to drop; those build only when none is to be dropped.
+        if drop_path or "drop_path_rate" not in str(error):
+            raise
+        module = timm.create_model(name, **arguments)
     return module
 
 
@@ -127,7 +157,7 @@ def _reset_head(module: nn.Module, architecture: str) -> None:
     names = classifier_names(module)
     layers = [layer for name in names for layer in module.get_submodule(name).modules()]
     resettable = [layer for layer in layers if isinstance(layer, nn.Linear | nn.Conv2d)]
-    if not resettable:
+    if not resettable and not architecture.startswith(FACTORY_PREFIX):
         raise UserError(f"model {architecture}: timm names no classifier layer for it; choose another model")
     for layer in resettable:
         layer.reset_parameters()
@@ -140,7 +170,7 @@ def _describe(module: nn.Module, weights: Weights, origin: str) -> BuiltModel:
         mean=tuple(weights.mean or cfg["mean"]),
         std=tuple(weights.std or cfg["std"]),
         pretrained_size=cfg["input_size"][-1],
-        architecture=weights.architecture.split(".")[0],
+        architecture=bare_name(weights.architecture),
         weights=origin,
         model_args=dict(weights.model_args),
     )

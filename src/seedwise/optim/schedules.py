@@ -34,7 +34,7 @@ def _one_cycle(schedule: OneCycle, step: int, total_steps: int) -> float:
     peak_step = schedule.warmup_fraction * total_steps - 1
     first = 1 / schedule.initial_divisor
     if step <= peak_step:
-        return _cosine(first, 1.0, step / peak_step)
+        return _cosine(first, 1.0, step / peak_step if peak_step else 1.0)
     last = first / schedule.final_divisor
     return _cosine(1.0, last, min(1.0, (step - peak_step) / (total_steps - 1 - peak_step)))
 

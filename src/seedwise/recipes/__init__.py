@@ -1,11 +1,13 @@
 """The recipes that come with seedwise, and how a recipe is found by name or path."""
 
+import os
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
 from seedwise.config import load
 from seedwise.errors import UserError
+from seedwise.files import read_text
 from seedwise.recipe import Recipe
 
 FOLDER = Path(__file__).parent
@@ -21,12 +23,12 @@ def find(name: str) -> Path:
     built_in = FOLDER / f"{name}.yaml"
     if name in names():
         return built_in
-    path = Path(name).expanduser()
-    if path.exists():
-        return path
+    path = os.path.expanduser(name)  # noqa: PTH111 -- Path's raises for ~nobody, and exists() for endless names
+    if os.path.exists(path):  # noqa: PTH110
+        return Path(path)
     close = get_close_matches(name, names(), n=1)
     hint = f"did you mean '{close[0]}'?" if close else f"give a path, or one of {', '.join(names())}"
-    raise UserError(f"{name}: no such recipe; {hint}")
+    raise UserError(f"{name or repr(name)}: no such recipe; {hint}")
 
 
 def read(name: str, overrides: Sequence[str] = ()) -> Recipe:
@@ -37,7 +39,11 @@ def read(name: str, overrides: Sequence[str] = ()) -> Recipe:
     return recipe if "name" in recipe.model_fields_set else recipe.model_copy(update={"name": path.stem})
 
 
+def text(name: str) -> str:
+    """The YAML of the recipe of this name or path."""
+    return read_text(find(name))
+
+
 def summary(name: str) -> str:
     """What a recipe is for: the first line of its header."""
-    first = find(name).read_text(encoding="utf-8").splitlines()[0]
-    return first.removeprefix("#").strip()
+    return text(name).splitlines()[0].removeprefix("#").strip()

@@ -28,7 +28,7 @@ class Summary:
 
 def summarize(values: Sequence[float]) -> Summary:
     """Mean, standard deviation and t-interval of at least one value."""
-    if not values:
+    if len(values) == 0:
         raise ValueError("no values to summarize")
     numbers = np.asarray(values, dtype=np.float64)
     n, mean = len(numbers), float(numbers.mean())

@@ -10,11 +10,10 @@ from pydantic import ValidationError
 from seedwise.errors import UserError
 from seedwise.files import read_json, write_json
 from seedwise.recipe import Recipe
-from seedwise.record import Part, RunRecord, read_record
+from seedwise.record import DAMAGED, RECORD, STUDY, Part, RunRecord, read_record
 from seedwise.rng import draw_seeds
 from seedwise.stats import summarize
 
-STUDY = "study.json"
 BASE = "base"
 SCORES = ("top1", "top5", "loss")
 SCHEMA_VERSION = 1
@@ -85,7 +84,7 @@ def refresh(folder: Path, study: StudyRecord) -> StudyRecord:
         finished = []
         for seed in study.seeds:
             path = trial_folder(arm, seed)
-            record = read_record(folder / path) if (folder / path / "record.json").exists() else None
+            record = read_record(folder / path) if (folder / path / RECORD).exists() else None
             status = record.status if record else "planned"
             trials.append(Trial(arm=arm, seed=seed, folder=path.as_posix(), status=status))
             if record is not None and record.final is not None:
@@ -125,7 +124,7 @@ def read_study(folder: Path) -> StudyRecord:
     path = folder / STUDY
     if not path.is_file():
         raise UserError(f"{folder}: not a study folder (it has no {STUDY})")
-    content = read_json(path)
+    content = read_json(path, DAMAGED)
     version = content.get("schema_version") if isinstance(content, dict) else None
     if version != SCHEMA_VERSION:
         raise UserError(f"{path}: schema version {version!r}; this seedwise reads version {SCHEMA_VERSION}")
@@ -135,5 +134,5 @@ def read_study(folder: Path) -> StudyRecord:
             study.recipe(arm)
     except ValidationError as error:
         first = error.errors()[0]
-        raise UserError(f"{path}: damaged at {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        raise UserError(f"{path}: damaged at {'.'.join(map(str, first['loc']))}: {first['msg']}; {DAMAGED}") from error
     return study

@@ -85,26 +85,31 @@ class _DepthwiseConv(Function):
 def depthwise_conv2d(images: Tensor, weight: Tensor, stride: tuple[int, int], padding: tuple[int, int]) -> Tensor:
     """A depthwise convolution without bias or dilation: [n, c, h, w] with weight [c, 1, kh, kw], as `F.conv2d` has it.
 
-    Under autocast both inputs are cast to the autocast type first, as `F.conv2d` does.
+    Under autocast both inputs are cast to the autocast type first, as `F.conv2d` does (which leaves float64 alone).
     """
-    if torch.is_autocast_enabled("cpu"):
+    if torch.is_autocast_enabled("cpu") and images.dtype != torch.float64:
         dtype = torch.get_autocast_dtype("cpu")
         images, weight = images.to(dtype), weight.to(dtype)
     result: Tensor = _DepthwiseConv.apply(images, weight, stride, padding)
     return result
 
 
+def _pair(values: Any) -> tuple[int, int]:
+    height, width = values
+    return height, width
+
+
 class _Depthwise(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:
-        return depthwise_conv2d(input, self.weight, self.stride, self.padding)  # type: ignore[arg-type]
+        return depthwise_conv2d(input, self.weight, _pair(self.stride), _pair(self.padding))
 
 
-class _DepthwiseSame(Conv2dSame):  # type: ignore[misc]
+class _DepthwiseSame(Conv2dSame):
     """TensorFlow's SAME padding, which depends on the input's size, so the input is padded first (as timm does)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        padded = pad_same(x, self.kernel_size, self.stride)
-        return depthwise_conv2d(padded, self.weight, self.stride, (0, 0))
+        kernel, stride = _pair(self.kernel_size), _pair(self.stride)
+        return depthwise_conv2d(pad_same(x, list(kernel), list(stride)), self.weight, stride, (0, 0))
 
 
 _FAST: dict[type[nn.Module], type[nn.Module]] = {nn.Conv2d: _Depthwise, Conv2dSame: _DepthwiseSame}

@@ -1,0 +1,193 @@
+"""A .zip or .tar of class folders, read where it lies: nothing of it is ever written to disk as a file.
+
+An archive may come from a stranger. Links, absolute names and names with `..` are refused, although nothing here would
+follow them; so is an archive that unpacks to hundreds of times its size.
+"""
+
+import bz2
+import gzip
+import io
+import lzma
+import tarfile
+import zipfile
+import zlib
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, NamedTuple, cast
+
+from seedwise.data import layout
+from seedwise.data.source import Contents, RawImage, file_stamp, printable
+from seedwise.errors import UserError
+
+SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+MAX_MEMBERS = 5_000_000
+MAX_MEMBER_BYTES = 512 << 20
+MAX_BYTES = 1 << 30
+"""An archive may always unpack to this much; to more only if it does not grow by more than MAX_GROWTH."""
+MAX_GROWTH = 200
+
+
+class Member(NamedTuple):
+    """A file in an archive. `file` opens it for reading, before the next member is asked for."""
+
+    name: str
+    size: int
+    file: IO[bytes]
+
+
+def is_archive(path: Path) -> bool:
+    """Whether a file is taken for an archive, by its name."""
+    return path.name.lower().endswith(SUFFIXES)
+
+
+@dataclass(frozen=True)
+class ArchiveSource:
+    """The layout of a folder of images, below any number of folders that hold nothing else."""
+
+    name: str
+    path: Path
+
+    def stamp(self) -> list[str]:
+        """The archive with its size and time."""
+        return [file_stamp(self.path)]
+
+    def read(self) -> Contents:
+        """Lists the archive once for the labels; the images follow in a second pass, in the archive's order."""
+        names = [member.name for member in members(self.path) if _is_image(member.name)]
+        duplicate = len(names) - len(set(names))
+        if duplicate:
+            raise UserError(f"{printable(str(self.path))}: {duplicate} names are there twice: pack it again")
+        root = _root(names)
+        inside = [name for name in names if name.count("/") > root.count("/")]
+        roots = _part_roots(inside, root, self.path)
+        parts: dict[str, dict[str, list[str]]] = {part: defaultdict(list) for part in roots}
+        for name in inside:
+            for part, top in roots.items():
+                if name.startswith(top) and "/" in (below := name[len(top) :]):
+                    parts[part][below.split("/", 1)[0]].append(name)
+        where = {part: self.path / top for part, top in roots.items()}
+        return layout.contents(parts, where, self._images, order=names)
+
+    def _images(self, files: list[str]) -> Iterator[RawImage]:
+        wanted = set(files)
+        for member in members(self.path):
+            if member.name in wanted:
+                with reading(self.path):
+                    data = member.file.read()
+                yield RawImage(f"{self.path}: {member.name}", data)
+
+
+def _is_image(name: str) -> bool:
+    *folders, file = name.split("/")
+    return layout.is_image(file) and not any(layout.is_hidden(folder) for folder in folders)
+
+
+def _root(names: list[str]) -> str:
+    """The folders that all images are below, with the class folders still to come: `""` or ending in a slash."""
+    root = ""
+    while names:
+        tops = {name[len(root) :].split("/", 1)[0] for name in names}
+        if len(tops) > 1 or any(name.count("/") < root.count("/") + 2 for name in names):
+            break
+        root += f"{tops.pop()}/"
+    return root
+
+
+def _part_roots(names: list[str], root: str, path: Path) -> dict[str, str]:
+    tops = {name[len(root) :].split("/", 1)[0] for name in names}
+    deep = {name[len(root) :].split("/", 1)[0] for name in names if name.count("/") >= root.count("/") + 2}
+    parts = layout.choose_parts({top.lower(): top for top in tops}, lambda top: top in deep, path)
+    return {part: f"{root}{top}/" for part, top in parts.items()} or {"train": root}
+
+
+def members(path: Path) -> Iterator[Member]:
+    """Every file of an archive in its order; anything hostile or damaged about it is a UserError."""
+    with reading(path):
+        budget = max(MAX_BYTES, MAX_GROWTH * path.stat().st_size)
+        is_zip = path.name.lower().endswith(".zip")
+        total = 0
+        for number, member in enumerate(_zip_members(path) if is_zip else _tar_members(path)):
+            total += member.size
+            if total > budget or number >= MAX_MEMBERS:
+                raise UserError(f"{path}: unpacks to hundreds of times its size: it is no archive of images")
+            if member.size > MAX_MEMBER_BYTES:
+                raise _refused(path, member.name, f"has {member.size} bytes")
+            if member.name.startswith(("/", "\\")) or ".." in member.name.split("/") or member.name[1:3] == ":\\":
+                raise _refused(path, member.name, "names a place outside of the archive")
+            yield member._replace(name="/".join(step for step in member.name.split("/") if step not in ("", ".")))
+
+
+def _tar_members(path: Path) -> Iterator[Member]:
+    with _unpacked(path) as unpacked, tarfile.open(fileobj=(bounded := _Bounded(unpacked)), mode="r:") as tar:
+        for info in tar:
+            tar.members = []  # type: ignore[attr-defined]  # else it remembers every one
+            if info.isdir():
+                continue
+            if not info.isreg():
+                raise _refused(path, info.name, "is a link or a device")
+            file = tar.extractfile(info)
+            assert file is not None  # only for what is no regular file
+            yield Member(info.name, info.size, file)
+        if bounded.last != bytes(tarfile.BLOCKSIZE):  # tarfile takes a header that is cut or damaged for the end
+            raise tarfile.ReadError("it ends early")
+
+
+def _unpacked(path: Path) -> IO[bytes]:
+    with path.open("rb") as file:
+        start = file.read(6)
+    openers: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
+    opener = next((opener for magic, opener in openers.items() if start.startswith(magic)), Path.open)
+    return cast(IO[bytes], opener(path, "rb"))
+
+
+class _Bounded(io.RawIOBase):
+    """A file of which nobody may read too much at a time: tarfile takes headers of any length into memory.
+
+    `last`: what was read last.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self.last = file, b""
+        self.seek, self.tell = file.seek, file.tell  # type: ignore[method-assign]
+
+    def read(self, size: int = -1, /) -> bytes:
+        if not 0 <= size <= MAX_MEMBER_BYTES:
+            raise tarfile.ReadError("a header of it is too long")
+        self.last = self._file.read(size)
+        return self.last
+
+
+def _zip_members(path: Path) -> Iterator[Member]:
+    with zipfile.ZipFile(path) as archive:
+        for info in archive.infolist():
+            if info.is_dir():
+                continue
+            if (info.external_attr >> 16) & 0o170000 not in (0, 0o100000):
+                raise _refused(path, info.filename, "is a link or a device")
+            if info.flag_bits & 1:
+                raise UserError(f"{path}: is encrypted: unpack it and give the folder")
+            with archive.open(info) as file:
+                yield Member(info.filename, info.file_size, file)
+
+
+def _refused(path: Path, name: str, reason: str) -> UserError:
+    return UserError(f"{path}: member {printable(name)[:200]!r} {reason}: pack the images themselves")
+
+
+_DAMAGE = (
+    *(OSError, EOFError, ValueError, RuntimeError, NotImplementedError),
+    *(zlib.error, lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile),
+)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turns what a damaged archive raises into one line."""
+    try:
+        yield
+    except _DAMAGE as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{path}: not a readable archive ({reason}): copy it again") from error

@@ -1,0 +1,83 @@
+"""Which folder may be written: new ones, and those that hold the same run or study. Nothing else is ever touched."""
+
+import re
+import time
+from pathlib import Path
+
+from seedwise import machine, plan
+from seedwise.config import load
+from seedwise.data.find import KNOWN_NAMES, find_source
+from seedwise.data.open import open_data
+from seedwise.errors import UserError
+from seedwise.files import LOCK
+from seedwise.recipe import Recipe
+from seedwise.record import RECORD, STUDY, RunRecord
+from seedwise.runs import RECIPE
+
+ELSEWHERE = "choose another folder with -o"
+
+
+def default_folder(data: str, recipe: Recipe, data_dir: Path | None) -> Path:
+    """`runs/<data>-<recipe>-<time>`, made at once, so that two runs started in one second get two folders.
+
+    Data that can't be found is an error before anything is made.
+    """
+    if machine.processes() > 1:
+        raise UserError("torchrun: every process must know the run folder; give it with -o")
+    name = re.sub(r"[^\w.-]+", "_", f"{find_source(data, data_dir, recipe.data).name}-{recipe.name}")
+    stem = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    for number in range(1, 1000):
+        folder = Path("runs") / (stem if number == 1 else f"{stem}-{number}")
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise UserError(f"{folder}: can't be written: {error.strerror}; choose a folder with -o") from error
+    raise UserError(f"runs/{stem}: a thousand runs began in this second; choose a folder with -o")
+
+
+def demand_free(folder: Path, *, study: bool) -> None:
+    """Raise a UserError unless the folder is new, or empty, or holds what is to be completed."""
+    if (folder / (RECORD if study else STUDY)).exists():
+        words = "a single run, not a study" if study else "a study, not a single run"
+        raise UserError(f"{folder}: holds {words}; {ELSEWHERE}")
+    if not folder.is_dir() or any((folder / name).exists() for name in (LOCK, RECORD, STUDY)):
+        return
+    other = next((path.name for path in folder.iterdir() if not path.name.startswith(".")), None)
+    if other is not None:
+        raise UserError(f"{folder}: holds other files ({other}); choose a new or an empty folder with -o")
+
+
+def read_recipe(folder: Path) -> Recipe | None:
+    """The resolved recipe of a run folder, or None when there is none yet."""
+    path = folder / RECIPE
+    return load(Recipe, path) if path.exists() else None
+
+
+def demand_same_data(
+    folder: Path, source: str, fingerprint: str, recipe: Recipe, data: str, data_dir: Path | None
+) -> None:
+    """Raise a UserError unless `data` is what the folder was made from: the same place, or else the same content."""
+    found = find_source(data, data_dir, recipe.data)
+    if (data if data in KNOWN_NAMES else str(found.path)) == source:
+        return
+    now = open_data(data, recipe.data, data_dir=data_dir, short_side=plan.short_side(recipe))
+    if now.fingerprint != fingerprint:
+        raise UserError(f"{folder}: holds a run on {source}, not on {data}; {ELSEWHERE}")
+
+
+def demand_same_machine(folder: Path, record: RunRecord) -> None:
+    """Raise a UserError when the run's bits can't be kept here."""
+    here, versions = machine.facts(), machine.versions()
+    for name, before, now in (
+        ("CPU capability", record.machine.get("cpu_capability"), here["cpu_capability"]),
+        ("number of processes", record.machine.get("processes"), here["processes"]),
+        ("torch", record.versions.get("torch"), versions["torch"]),
+    ):
+        if before != now:
+            raise UserError(
+                f"{folder}: began with {name} {before}, here it is {now}, so the same bits can't be kept; "
+                "resume there, or go on with --elsewhere"
+            )

@@ -1,0 +1,185 @@
+"""Keeps a run folder's files in step with the run; of several processes only the first one's journal writes."""
+
+import contextlib
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from seedwise import machine
+from seedwise.config import dump
+from seedwise.data.dataset import Dataset
+from seedwise.data.find import KNOWN_NAMES
+from seedwise.engine import checkpoint
+from seedwise.engine.evaluate import Predictions, score
+from seedwise.engine.protocols import Observer
+from seedwise.errors import UserError
+from seedwise.files import atomic_path, sha256_of, write_json, write_text
+from seedwise.models.build import BuiltModel
+from seedwise.recipe import Recipe
+from seedwise.record import DataRecord, EpochRow, Final, ModelRecord, RunRecord, Status, write_record
+from seedwise.runs import MODEL_CONFIG, PREDICTIONS, RECIPE, WEIGHTS
+
+METRICS, LOG = "metrics.jsonl", "train.log"
+
+log = logging.getLogger("seedwise")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run ended with."""
+
+    rows: list[EpochRow]
+    selected_epoch: int
+    scored: Mapping[str, Predictions]
+    """By split: train (the probe), val and test where they exist."""
+    effects: dict[str, dict[str, float]]
+    """Measured, by technique."""
+    weights: dict[str, Tensor]
+    model_config: dict[str, Any]
+    """config.json, for timm."""
+    data_seconds: float
+    evaluate_seconds: float
+
+
+class Journal:
+    """An observer of the training loop that writes what it sees, and passes it on to the user's own observer."""
+
+    def __init__(self, folder: Path, recipe: Recipe, record: RunRecord, inner: Observer, *, writes: bool) -> None:
+        self._folder, self._recipe, self._record = folder, recipe, record
+        self._inner, self._writes = inner, writes
+        self.on_start, self.on_step, self.on_phase = inner.on_start, inner.on_step, inner.on_phase
+
+    def begin(self) -> None:
+        """Write the recipe and the first record."""
+        record = self._record
+        if self._writes:
+            write_text(self._folder / RECIPE, dump(self._recipe, "Resolved: every automatic choice is written out."))
+            record.files = {RECIPE: sha256_of(self._folder / RECIPE)}
+            write_record(self._folder, record)
+        log.info("data %s, %s", record.data.name, record.data.splits)
+        log.info("model %s, %d parameters, %s", record.model.architecture, record.parameters, record.model.weights)
+
+    def on_epoch(self, row: EpochRow, rows: Sequence[EpochRow]) -> None:
+        """Write the epochs so far."""
+        self._record.epochs = list(rows)
+        if self._writes:
+            self._write_metrics(rows)
+            write_record(self._folder, self._record)
+        log.info("epoch %s", row.model_dump_json())
+        self._inner.on_epoch(row, rows)
+
+    def leave(self, status: Status) -> None:
+        """Note how the run ended, even if a full disk keeps the note from being written."""
+        self._record.status = status
+        if self._writes:
+            with contextlib.suppress(UserError):
+                write_record(self._folder, self._record)
+
+    def finish(self, outcome: Outcome) -> None:
+        """Write predictions, weights and metrics, and only then call the run finished and drop its checkpoint."""
+        if not self._writes:
+            return
+        folder, record = self._folder, self._record
+        _write_predictions(folder / PREDICTIONS, outcome.scored)
+        write_json(folder / MODEL_CONFIG, outcome.model_config)
+        checkpoint.write_tensors(folder / WEIGHTS, outcome.weights, {"format": "pt"})
+        self._write_metrics(outcome.rows)
+        record.epochs = outcome.rows
+        record.final = Final(**{name: score(it) if it else None for name, it in _by_split(outcome.scored).items()})
+        record.seconds = _seconds(outcome)
+        record.images_per_second = len(outcome.rows) * record.data.splits["train"] / record.seconds["train"]
+        record.selected_epoch = outcome.selected_epoch
+        record.epochs_to_95 = _epochs_to_95(outcome.rows)
+        record.test_evaluations = int("test" in outcome.scored)
+        record.techniques = outcome.effects
+        names = (RECIPE, METRICS, PREDICTIONS, MODEL_CONFIG, WEIGHTS)
+        record.files = {name: sha256_of(folder / name) for name in names}
+        record.status = "finished"
+        write_record(folder, record)
+        checkpoint.clear(folder)
+        log.info("finished: %s", record.final)
+
+    def _write_metrics(self, rows: Sequence[EpochRow]) -> None:
+        write_text(self._folder / METRICS, "".join(row.model_dump_json() + "\n" for row in rows))
+
+
+def new_record(recipe: Recipe, seed: int, data: str, dataset: Dataset, built: BuiltModel) -> RunRecord:
+    """The record of a run that is about to train."""
+    named = data in KNOWN_NAMES
+    return RunRecord(
+        status="running",
+        recipe=recipe.name,
+        seed=seed,
+        data=DataRecord(
+            name=dataset.name,
+            source=data if named else str(dataset.path),
+            data_dir=str(dataset.path) if named and dataset.path is not None else None,
+            fingerprint=dataset.fingerprint,
+            classes=list(dataset.classes),
+            superclasses=None if dataset.superclasses is None else list(dataset.superclasses),
+            superclass_of=None if dataset.superclass_of is None else dataset.superclass_of.tolist(),
+            splits=dataset.splits,
+        ),
+        model=ModelRecord(
+            name=recipe.model.name,
+            architecture=built.architecture,
+            weights=built.weights,
+            mean=built.mean,
+            std=built.std,
+        ),
+        parameters=sum(p.numel() for p in built.module.parameters() if p.requires_grad),
+        machine=machine.facts(),
+        versions=machine.versions(),
+    )
+
+
+def _by_split(scored: Mapping[str, Predictions]) -> dict[str, Predictions | None]:
+    return {name: scored.get(name) for name in ("train", "val", "test")}
+
+
+def _seconds(outcome: Outcome) -> dict[str, float]:
+    phases = {
+        "data": outcome.data_seconds,
+        "train": sum(row.seconds for row in outcome.rows),
+        "evaluate": outcome.evaluate_seconds,
+    }
+    return phases | {"total": sum(phases.values())}
+
+
+def _epochs_to_95(rows: Sequence[EpochRow]) -> int | None:
+    tops = [row.val.top1 for row in rows if row.val is not None]
+    return next((i for i, top1 in enumerate(tops, 1) if top1 >= 0.95 * max(tops)), None)
+
+
+def _write_predictions(path: Path, scored: Mapping[str, Predictions]) -> None:
+    arrays = {
+        f"{name}_{key}": value
+        for name in ("val", "test")
+        if name in scored
+        for key, value in asdict(scored[name]).items()
+    }
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **arrays)
+
+
+@contextlib.contextmanager
+def logging_to(path: Path) -> Iterator[None]:
+    """Append the program's log to the run's train.log while the run lasts."""
+    try:
+        handler = logging.FileHandler(path, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{path}: can't be written: {error.strerror}; choose another folder with -o") from error
+    handler.handleError = lambda record: None  # type: ignore[method-assign]  # a full disk stops the run, not its log
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        handler.close()

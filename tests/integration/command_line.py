@@ -1,0 +1,76 @@
+"""`seedwise …` in this process, in one of its own, and in one that dies."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+TINY = ("-m", "small", "-s", "data.limit=200", "--epochs", "1", "--img-size", "16", "-b", "64", "--threads", "1")
+"""A run of a second: four steps."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def line(self) -> str:
+        """What is said about an error: a single line, and nothing on stdout."""
+        assert self.out == "", self.out
+        assert self.err.count("\n") == 1, self.err
+        return self.err.strip()
+
+
+Cli = Callable[..., Answer]
+
+
+def call(*arguments: Any) -> int:
+    """`seedwise …` in this process; the exit code."""
+    import seedwise.cli
+
+    before = sys.argv
+    sys.argv = ["seedwise", *map(str, arguments)]
+    try:
+        seedwise.cli.main()
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    finally:
+        sys.argv = before
+    raise AssertionError("main() always exits")
+
+
+def command(*arguments: Any) -> list[str]:
+    """`seedwise …` as a process of its own."""
+    return [sys.executable, "-c", "from seedwise.cli import main; main()", *map(str, arguments)]
+
+
+def process(*arguments: Any) -> Answer:
+    done = subprocess.run(command(*arguments), capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr, done.stderr
+    return Answer(done.returncode, done.stdout, done.stderr)
+
+
+KILLED = """
+import os, signal
+from seedwise.cli import main, watch
+
+step_to_die = {step}
+
+def on_step(self, epoch, step, *rest):
+    if step == step_to_die:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+watch._Plain.on_step = on_step
+main()
+"""
+
+
+def killed_at(step: int, *arguments: Any) -> None:
+    """`seedwise …` in a process that dies by kill -9 right after an optimizer step."""
+    script = KILLED.format(step=step)
+    done = subprocess.run([sys.executable, "-c", script, *map(str, arguments)], capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr

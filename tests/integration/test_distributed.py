@@ -1,0 +1,135 @@
+"""Two gloo processes under torchrun train as one process does."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from seedwise.batch import Batch
+from seedwise.engine.placement import Placement
+from seedwise.engine.step import training_step
+from seedwise.engine.world import World, joined
+
+TINY = ["digits", "-m", "small", "-s", "data.limit=200", "--img-size", "16", "-b", "64", "--threads", "1"]
+
+
+def torchrun(*command: str) -> list[str]:
+    """The command under torchrun with two processes on this machine."""
+    return [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *command]
+
+
+def run(*command: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(torchrun(*command), capture_output=True, text=True, timeout=300, check=False)
+
+
+# ---------------------------------------------------------------------------------------------------------- gradients
+
+
+def gradients(world: World, parts: int) -> list[torch.Tensor]:
+    """Gradients in fp64 of one step on 13 fixed images, with BatchNorm in eval mode."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 5)).double()
+    model.eval()
+    images = torch.randn(13, 3, 8, 8, dtype=torch.float64)
+    targets = torch.rand(13, 5, dtype=torch.float64).softmax(1)
+    mine = world.share(np.arange(13))
+    batches = [Batch(images[part], targets[part]) for part in np.array_split(mine, parts)]
+    training_step(
+        world.shared(model),
+        nn.functional.cross_entropy,
+        torch.optim.SGD(model.parameters(), lr=0.1),
+        batches,
+        placement=Placement(torch.device("cpu"), bf16=False, channels_last=False),
+        clip_norm=None,
+        world=world,
+        total=13,
+    )
+    return [p.grad for p in model.parameters() if p.grad is not None]
+
+
+def save_gradients(folder: str) -> None:
+    """What each process of the test below does."""
+    with joined() as world:
+        for parts in (1, 3):
+            torch.save(gradients(world, parts), Path(folder) / f"{world.rank}-{parts}.pt")
+
+
+def test_gradients_of_two_processes_are_those_of_one(tmp_path: Path) -> None:
+    done = run(__file__, str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    alone = gradients(World(), 1)
+    for rank in (0, 1):
+        for parts in (1, 3):
+            both = torch.load(tmp_path / f"{rank}-{parts}.pt", weights_only=True)
+            for one, two in zip(alone, both, strict=True):
+                torch.testing.assert_close(two, one, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+def test_every_image_of_a_step_is_in_exactly_one_share(size: int) -> None:
+    positions = np.random.default_rng(0).permutation(50)
+    shares = [World(rank, size).share(positions) for rank in range(size)]
+    assert sorted(np.concatenate(shares)) == list(range(50))
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+# ---------------------------------------------------------------------------------------------------------- whole runs
+
+
+def test_a_run_of_two_processes_scores_every_image_once_and_agrees_with_one(tmp_path: Path) -> None:
+    settings = [*TINY, "--epochs", "2"]
+    done = run("-m", "seedwise", "train", *settings, "-o", str(tmp_path / "two"))
+    assert done.returncode == 0, done.stderr
+    record = json.loads((tmp_path / "two" / "record.json").read_text())
+    assert record["status"] == "finished" and record["machine"]["processes"] == 2
+    with np.load(tmp_path / "two" / "predictions.npz") as stored:
+        for split in ("val", "test"):
+            assert len(set(stored[f"{split}_ids"])) == record["data"]["splits"][split] == len(stored[f"{split}_logits"])
+        top1 = (stored["test_logits"].argmax(1) == stored["test_targets"]).mean()
+    assert top1 == pytest.approx(record["final"]["test"]["top1"], abs=0.01)
+    assert done.stdout.count("test top-1") == 1, "only the first process talks"
+
+
+def test_sigterm_to_torchrun_leaves_a_run_that_resumes_to_the_same_bits(tmp_path: Path) -> None:
+    settings = [*TINY, "--epochs", "6", "-s", "train.checkpoint_every=2"]
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    assert run("-m", "seedwise", "train", *settings, "-o", str(whole)).returncode == 0
+    command = torchrun("-m", "seedwise", "train", *settings, "-o", str(stopped))
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+    deadline = time.monotonic() + 120
+    while not (stopped / "metrics.jsonl").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    process.wait(timeout=120)
+    status = json.loads((stopped / "record.json").read_text())["status"]
+    assert status == "interrupted"
+    again = run("-m", "seedwise", "resume", str(stopped))
+    assert again.returncode == 0, again.stderr
+    first, second = (
+        json.loads((f / "record.json").read_text())["files"]["model.safetensors"] for f in (whole, stopped)
+    )
+    assert first == second
+
+
+def test_a_study_under_torchrun_is_refused(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "seedwise", "train", *TINY, "--seeds", "2", "-o", str(tmp_path / "study")],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"WORLD_SIZE": "2", "RANK": "0"},
+    )
+    assert done.returncode == 2
+    assert "torchrun" in done.stderr and "Traceback" not in done.stderr
+
+
+if __name__ == "__main__":
+    save_gradients(sys.argv[1])

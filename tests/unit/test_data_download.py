@@ -1,0 +1,230 @@
+"""Downloads from a real HTTP server on this machine, which obeys, dawdles, breaks off, lies and fails as told."""
+
+import dataclasses
+import hashlib
+import http.server
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from seedwise.data import DataConfig, cifar, open_data, published
+from seedwise.data.download import Patience, Wanted, fetch
+from seedwise.data.find import find_source
+from seedwise.errors import Interrupted, UserError
+
+CONTENT = os.urandom(400_000)
+MD5 = hashlib.md5(CONTENT).hexdigest()
+QUICK = Patience(timeout=0.5, measured_seconds=0.2, slowest=1_000_000, attempts=3)
+
+
+class Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self):
+        self.requests, self.content = [], CONTENT
+        super().__init__(("127.0.0.1", 0), Handler)
+
+    def url(self, way):
+        return f"http://127.0.0.1:{self.server_port}/{way}/file.tar.gz"
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """The first folder of the path says how to answer."""
+
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        way, wanted = self.path.split("/")[1], self.headers.get("Range")
+        self.server.requests.append((way, wanted))
+        if way.isdigit():
+            self.send_error(int(way))
+        elif way == "redirect":
+            self.send_response(302)
+            self.send_header("Location", "/good/file.tar.gz")
+            self.end_headers()
+        else:
+            self.send_file(way, wanted)
+
+    def send_file(self, way, wanted):
+        content = self.server.content
+        start = int(wanted[6:-1]) if wanted and way != "ignorant" else 0
+        body = {"liar": content[::-1], "short": content[:-1], "long": content + b"x" * 10}.get(way, content)[start:]
+        self.send_response(206 if wanted and way != "ignorant" else 200)
+        if wanted and way != "ignorant":
+            first = start + 7 if way == "shifted" else start
+            self.send_header("Content-Range", f"bytes {first}-{len(content) - 1}/{len(content)}")
+        if way not in ("endless", "long"):
+            self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.send_body(way, body)
+
+    def send_body(self, way, body):
+        if way == "endless":
+            while True:
+                self.wfile.write(body)
+        if way == "breaks":
+            body = body[:150_000]
+        if way == "stalls":
+            self.wfile.write(body[:1000])
+            self.wfile.flush()
+            time.sleep(2)
+            return
+        pieces = [body[at : at + 20_000] for at in range(0, len(body), 20_000)]
+        for piece in pieces:
+            self.wfile.write(piece)
+            if way == "slow":
+                time.sleep(0.06)
+
+
+@pytest.fixture
+def server():
+    with Server() as running:
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        running.handle_error = lambda *_: None  # clients hang up on purpose
+        yield running
+        running.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def wanted(tmp_path):
+    return Wanted("cifar100", tmp_path / "file.tar.gz", len(CONTENT), MD5)
+
+
+def get(wanted, server, *ways, report=lambda *_: None, patience=QUICK):
+    fetch(wanted, [server.url(way) for way in ways], report, patience)
+    assert wanted.file.read_bytes() == CONTENT and not wanted.part.exists()
+    return [way for way, _ in server.requests]
+
+
+@pytest.mark.parametrize("way", ["good", "redirect", "ignorant"])
+def test_a_place_that_has_it(wanted, server, way):
+    calls = []
+    get(wanted, server, way, report=lambda *call: calls.append(call))
+    assert calls[-1] == ("downloading cifar100 from 127.0.0.1", len(CONTENT), len(CONTENT))
+
+
+@pytest.mark.parametrize("way", ["404", "500", "503", "liar", "short", "long", "stalls", "slow", "endless"])
+def test_the_second_place_is_asked_when_the_first_fails(wanted, server, way):
+    assert get(wanted, server, way, "good")[-1] == "good"
+
+
+def test_a_broken_connection_is_continued(wanted, server):
+    assert get(wanted, server, "breaks") == ["breaks"] * 3
+    assert [start for _, start in server.requests] == [None, "bytes=150000-", "bytes=300000-"]
+
+
+def test_a_part_is_continued_wherever_it_came_from(wanted, server):
+    wanted.part.write_bytes(CONTENT[:123_456])
+    get(wanted, server, "good")
+    assert server.requests == [("good", "bytes=123456-")]
+
+
+@pytest.mark.parametrize("way", ["ignorant", "good"])
+@pytest.mark.parametrize("left", [b"", b"other content", CONTENT, CONTENT[::-1], CONTENT + b"more"])
+def test_whatever_was_left_there_the_file_is_right(wanted, server, way, left):
+    wanted.part.write_bytes(left)
+    get(wanted, server, way)
+
+
+def test_a_wrong_part_of_the_file_is_refused(wanted, server):
+    wanted.part.write_bytes(CONTENT[:1000])
+    assert get(wanted, server, "shifted", "good") == ["shifted", "good"]
+
+
+def test_a_slow_place_is_better_than_none(wanted, server):
+    ways = get(wanted, server, "slow", "404")
+    assert ways == ["slow", "404", "slow"]
+    assert server.requests[2][1] != None  # noqa: E711 -- it goes on where it left off
+
+
+def test_all_failing_is_one_line_with_every_reason(wanted, server):
+    with pytest.raises(UserError) as caught:
+        get(wanted, server, "404", "liar", "stalls")
+    message = str(caught.value)
+    assert "HTTP 404" in message and "MD5 is wrong" in message and "no answer in time" in message
+    assert "--data-dir" in message and "\n" not in message and not wanted.file.exists()
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/x", "http://no-such-host.invalid/x", "file:///etc/passwd", "x"])
+def test_unreachable_places_are_one_line(wanted, url):
+    with pytest.raises(UserError, match="cannot be downloaded") as caught:
+        fetch(wanted, [url], lambda *_: None, QUICK)
+    assert "\n" not in str(caught.value) and not wanted.file.exists()
+
+
+def test_a_stop_keeps_what_is_there(wanted, server, monkeypatch):
+    def stop(*_):
+        raise Interrupted("stopped")
+
+    monkeypatch.setattr("seedwise.data.download.REPORT_SECONDS", 0)
+    with pytest.raises(Interrupted):
+        fetch(wanted, [server.url("good")], stop, QUICK)
+    assert 0 < wanted.part.stat().st_size < len(CONTENT)
+    get(wanted, server, "good")
+    assert server.requests[1][1]
+
+
+@pytest.fixture
+def offered(tmp_path, server, monkeypatch):
+    """A small archive of four classes that the server offers in place of CIFAR-100."""
+    from test_data_published import files100, pack
+
+    monkeypatch.setenv("SEEDWISE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("SEEDWISE_DATA", raising=False)
+    monkeypatch.setenv(published.MIRRORS_VARIABLE, f"{server.url('404')[:-12]} {server.url('good')[:-12]}/")
+    archive = pack(tmp_path / "server/cifar-100-python.tar.gz", files100(), "cifar-100-python")
+    server.content = archive.read_bytes()
+    changes = {"classes": 4, "size": len(server.content), "md5": hashlib.md5(server.content).hexdigest()}
+    small = dataclasses.replace(cifar.PUBLISHED["cifar100"], **changes)
+    monkeypatch.setitem(cifar.PUBLISHED, "cifar100", small)
+    return archive
+
+
+def test_nothing_is_fetched_unless_asked_for(server, offered, tmp_path):
+    with pytest.raises(UserError, match=r"no local copy named.*-s data.download=true \(0 MB\)"):
+        open_data("cifar100", DataConfig(), short_side=64)
+    find_source("cifar100", None, DataConfig(download=True))
+    open_data("cifar100", DataConfig(download=True), data_dir=offered.parent, short_side=64)
+    assert server.requests == []
+
+
+def test_a_download_is_kept_and_found(server, offered, tmp_path):
+    labels = []
+    first = open_data(
+        "cifar100", DataConfig(download=True), short_side=64, progress=lambda *call: labels.append(call[0])
+    )
+    assert [way for way, _ in server.requests] == ["404", "good"]
+    assert labels[0].startswith("downloading cifar100 from") and labels[-1].startswith("decoding")
+    assert first.path == tmp_path / "cache/downloads/cifar100/cifar-100-python.tar.gz"
+    again = open_data("cifar100", DataConfig(), short_side=64)
+    elsewhere = open_data("cifar100", DataConfig(), data_dir=tmp_path, short_side=64)
+    found = open_data("cifar100", DataConfig(), data_dir=first.path, short_side=64)
+    local = open_data(str(offered), DataConfig(), short_side=64)
+    assert {first.fingerprint} == {one.fingerprint for one in (again, elsewhere, found, local)}
+    assert len(server.requests) == 2
+
+
+PROCESS = """
+import dataclasses, sys
+from seedwise.data import DataConfig, cifar, open_data
+size, md5 = int(sys.argv[1]), sys.argv[2]
+cifar.PUBLISHED["cifar100"] = dataclasses.replace(cifar.PUBLISHED["cifar100"], classes=4, size=size, md5=md5)
+print(open_data("cifar100", DataConfig(download=True), short_side=64).fingerprint)
+"""
+
+
+def test_two_processes_download_once(server, offered, monkeypatch):
+    small = cifar.PUBLISHED["cifar100"]
+    command = [sys.executable, "-c", PROCESS, str(small.size), small.md5]
+    monkeypatch.setenv(published.MIRRORS_VARIABLE, server.url("slow")[:-12])
+    runs = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    answers = {run.communicate(timeout=90)[0] for run in runs}
+    assert len(answers) == 1 and all(run.returncode == 0 for run in runs)
+    assert [way for way, _ in server.requests] == ["slow"]
