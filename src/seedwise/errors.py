@@ -15,3 +15,12 @@ class Interrupted(Exception):
     """Ctrl-C or SIGTERM reached a run. Its last checkpoint is on disk and `seedwise resume` continues from it."""
 
     exit_code = 130
+
+
+def first_sentence(error: BaseException) -> str:
+    """The start of an exception's message, without line breaks, fit for the inside of our one line.
+
+    What follows is advice to programmers; torch's, for one, is to unpickle what it just refused.
+    """
+    message = " ".join(str(error).split()).split(". ")[0].rstrip(".:") or type(error).__name__
+    return message if len(message) <= 160 else message[:157] + "..."

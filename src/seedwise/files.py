@@ -70,7 +70,9 @@ def read_text(path: Path) -> str:
 def read_json(path: Path, advice: str) -> Any:
     """Parse a JSON file of ours; anything wrong with it is a UserError with the place and what to do about it."""
     try:
-        return json.loads(read_text(path))
+        content = json.loads(read_text(path))
+        json.dumps(content, allow_nan=False, ensure_ascii=False).encode()  # NaN, 1e999 and lone surrogates are refused
+        return content
     except json.JSONDecodeError as error:
         raise UserError(f"{path}:{error.lineno}:{error.colno}: damaged, not JSON ({error.msg}); {advice}") from error
     except (RecursionError, ValueError) as error:

@@ -1,10 +1,11 @@
 """Which folder may be written: new ones, and those that hold the same run or study. Nothing else is ever touched."""
 
+import logging
 import re
 import time
 from pathlib import Path
 
-from seedwise import machine, plan
+from seedwise import machine, own_code, plan
 from seedwise.config import load
 from seedwise.data.find import KNOWN_NAMES, find_source
 from seedwise.data.open import open_data
@@ -13,6 +14,8 @@ from seedwise.files import LOCK
 from seedwise.recipe import Recipe
 from seedwise.record import RECORD, STUDY, RunRecord
 from seedwise.runs import RECIPE
+
+log = logging.getLogger("seedwise")
 
 ELSEWHERE = "choose another folder with -o"
 
@@ -68,16 +71,43 @@ def demand_same_data(
         raise UserError(f"{folder}: holds a run on {source}, not on {data}; {ELSEWHERE}")
 
 
-def demand_same_machine(folder: Path, record: RunRecord) -> None:
+def demand_same_machine(folder: Path, record: RunRecord, recipe: Recipe) -> None:
     """Raise a UserError when the run's bits can't be kept here."""
-    here, versions = machine.facts(), machine.versions()
-    for name, before, now in (
+    for name, before, now in changed(record, recipe):
+        raise UserError(
+            f"{folder}: began with {name} {before}, here it is {now}, so the same bits can't be kept; "
+            "resume there, or go on with --elsewhere"
+        )
+
+
+def changed(record: RunRecord, recipe: Recipe) -> list[tuple[str, str, str]]:
+    """(what, then, now) of all that decides a run's bits and is not here as it was when the run last went on."""
+    here, versions, code = machine.facts(), machine.versions(), own_code_of(recipe)
+    compared = (
         ("CPU capability", record.machine.get("cpu_capability"), here["cpu_capability"]),
         ("number of processes", record.machine.get("processes"), here["processes"]),
         ("torch", record.versions.get("torch"), versions["torch"]),
-    ):
-        if before != now:
-            raise UserError(
-                f"{folder}: began with {name} {before}, here it is {now}, so the same bits can't be kept; "
-                "resume there, or go on with --elsewhere"
-            )
+        *((name, record.versions.get(name), now) for name, now in code.items()),
+    )
+    return [(name, str(before), str(now)) for name, before, now in compared if before != now]
+
+
+def note_moves(record: RunRecord, known: RunRecord, recipe: Recipe) -> None:
+    """Add to `machine` of a run's new record, as `moved`, what changed on its way, after which epoch."""
+    before = known.machine.get("moved")
+    moved = list(before) if isinstance(before, list) else []
+    for name, then, now in changed(known, recipe):
+        moved.append(f"after epoch {len(known.epochs)}: {name} {then} -> {now}")
+        log.warning("goes on with other bits: %s %s -> %s", name, then, now)
+    if moved:
+        record.machine["moved"] = moved
+
+
+def own_code_of(recipe: Recipe) -> dict[str, str]:
+    """The file and hash of the user's own code that trains, by option and import path: versions, for the record.
+
+    Data is left out, whose fingerprint says more than the code that brings it.
+    """
+    custom = recipe.augment.custom
+    paths = {"model.factory": recipe.model.factory, "augment.custom": custom.function if custom else None}
+    return {f"{option} {path}": own_code.source(own_code.find(option, path)) for option, path in paths.items() if path}

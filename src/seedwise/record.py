@@ -1,7 +1,10 @@
 """The run record: what a run was, did and reached. Everything downstream reads it, without torch."""
 
+import hashlib
+import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -13,7 +16,13 @@ RECORD, STUDY = "record.json", "study.json"
 """What makes a folder a run's or a study's."""
 DAMAGED = "restore it, or delete it and give the train command again"
 
+SEAL = "sha256"
+"""A record's own checksum, over the rest of its content: a bit that flips in a number gives another number."""
+
 Status = Literal["running", "interrupted", "failed", "finished"]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+RGB = Annotated[tuple[float, ...], Field(min_length=3, max_length=3)]
+Scalar = str | int | float | bool | None
 
 
 class Part(BaseModel):
@@ -91,9 +100,9 @@ class ModelRecord(Part):
     """timm's name, or seedwise:small."""
     weights: str
     """Where the initial weights came from."""
-    mean: tuple[float, ...]
+    mean: RGB
     """Normalization per channel, on images in [0, 1]; it comes from the weights."""
-    std: tuple[float, ...]
+    std: RGB
 
 
 class RunRecord(Part):
@@ -104,12 +113,12 @@ class RunRecord(Part):
     status: Status
     recipe: str
     """The recipe's name; recipe.yaml beside it is the whole of it."""
-    seed: int
+    seed: Seed
     data: DataRecord
     model: ModelRecord
     parameters: int
     """Trainable numbers of the model."""
-    machine: dict[str, Any]
+    machine: dict[str, Scalar | Sequence[Scalar]]
     versions: dict[str, str]
     seconds: dict[str, float] = {}
     """Wall seconds by phase: train (steps only), evaluate, data, total."""
@@ -129,9 +138,51 @@ class RunRecord(Part):
     """SHA-256 of the run's other files, in hex."""
 
 
+P = TypeVar("P", bound=Part)
+
+
+def write_sealed(path: Path, part: Part) -> None:
+    """Write a part as JSON, atomically, with its own checksum in it."""
+    content = part.model_dump(mode="json")
+    write_json(path, content | {SEAL: _seal(content)})
+
+
+def read_sealed(path: Path, kind: type[P]) -> P:
+    """Read what `write_sealed` wrote; a UserError says what is wrong with it. Without a checksum it isn't compared."""
+    content = read_json(path, DAMAGED)
+    version = content.get("schema_version") if isinstance(content, dict) else None
+    if not isinstance(version, str | int | None):
+        version = type(version).__name__
+    known = kind.model_fields["schema_version"].default
+    if version != known:
+        raise UserError(f"{path}: schema version {version!r:.40}; this seedwise reads version {known}")
+    seal = content.pop(SEAL, None)
+    try:
+        part = kind.model_validate(content)
+        part.model_dump(mode="json")  # what can't be written again isn't ours
+    except ValidationError as error:
+        raise damaged(path, error) from error
+    except ValueError as error:
+        raise UserError(f"{path}: damaged, it is nested too deeply; {DAMAGED}") from error
+    if seal not in (None, _seal(content)):
+        raise UserError(f"{path}: damaged, its checksum is not the one in it; {DAMAGED}")
+    return part
+
+
+def damaged(path: Path, error: ValidationError) -> UserError:
+    """The first problem of a file of ours, in one line whatever its keys are."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    place = repr(".".join(map(str, first["loc"])))[1:-1]
+    return UserError(f"{path}: damaged at {place:.80}: {first['msg']}; {DAMAGED}")
+
+
+def _seal(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
 def write_record(folder: Path, record: RunRecord) -> None:
     """Write a run's record.json atomically."""
-    write_json(folder / RECORD, record.model_dump(mode="json"))
+    write_sealed(folder / RECORD, record)
 
 
 def read_record(folder: Path) -> RunRecord:
@@ -139,16 +190,7 @@ def read_record(folder: Path) -> RunRecord:
     path = folder / RECORD
     if not path.is_file():
         raise UserError(f"{folder}: not a run folder (it has no {RECORD})")
-    content = read_json(path, DAMAGED)
-    version = content.get("schema_version") if isinstance(content, dict) else None
-    if version != SCHEMA_VERSION:
-        raise UserError(f"{path}: schema version {version!r}; this seedwise reads version {SCHEMA_VERSION}")
-    try:
-        return RunRecord.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"{path}: damaged at {place}: {first['msg']}; {DAMAGED}") from error
+    return read_sealed(path, RunRecord)
 
 
 def check_files(folder: Path, record: RunRecord, *names: str) -> None:

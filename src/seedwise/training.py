@@ -22,7 +22,15 @@ from seedwise.engine.protocols import Observer, Silent
 from seedwise.engine.world import World, joined
 from seedwise.errors import Interrupted, UserError
 from seedwise.files import LOCK, discard, sole_writer
-from seedwise.folders import default_folder, demand_free, demand_same_data, demand_same_machine, read_recipe
+from seedwise.folders import (
+    default_folder,
+    demand_free,
+    demand_same_data,
+    demand_same_machine,
+    note_moves,
+    own_code_of,
+    read_recipe,
+)
 from seedwise.journal import LOG, Journal, Outcome, logging_to, new_record
 from seedwise.models.build import BuiltModel, build_model
 from seedwise.models.export_config import timm_config
@@ -112,7 +120,7 @@ def run(
             if known.status == "finished":
                 return Run(folder)
             if not elsewhere:
-                demand_same_machine(folder, known)
+                demand_same_machine(folder, known, recipe)
         world.wait()  # nobody writes before all have looked
         if world.is_first:
             held.enter_context(logging_to(folder / LOG))
@@ -167,7 +175,10 @@ def _train(
         image_size=recipe.train.image_size,
     )
     record = new_record(recipe, seed, data, dataset, built)
-    record.epochs = [] if known is None else known.epochs
+    record.versions |= own_code_of(recipe)
+    if known is not None:
+        record.epochs = known.epochs
+        note_moves(record, known, recipe)
     journal = Journal(folder, recipe, record, watch.observer, writes=world.is_first)
     journal.begin()
     try:
@@ -223,7 +234,7 @@ def _outcome(
     recipe: Recipe, setup: Setup, state: State, dataset: Dataset, built: BuiltModel, data_seconds: float, watch: Watch
 ) -> Outcome:
     """Score the kept weights, the test images last and once."""
-    began = time.perf_counter()
+    began, size = time.perf_counter(), recipe.train.image_size
     subsets = {"train": train_probe(dataset.train), "val": dataset.val, "test": dataset.test}
     scored = {name: _predict(setup, it, name, watch) for name, it in subsets.items() if it is not None}
     best = state.best_epoch if recipe.train.select == "best" else None
@@ -237,8 +248,9 @@ def _outcome(
             built,
             num_classes=len(dataset.classes),
             classes=dataset.classes,
-            size=recipe.train.image_size,
-            interpolation=recipe.augment.resize.interpolation,
+            size=size,
+            # where photos were shrunk to this size for the cache, which is bicubic, nothing is left to resize
+            interpolation="bicubic" if dataset.short_side == size else recipe.augment.resize.interpolation,
         ),
         data_seconds=data_seconds,
         evaluate_seconds=state.evaluate_seconds + time.perf_counter() - began,

@@ -26,7 +26,7 @@ def test_table_is_the_config_in_its_order() -> None:
 @techniques
 @pytest.mark.parametrize("chosen", [{}, None], ids=["defaults", "chosen"])
 def test_round_trip_through_yaml(technique, chosen: dict | None) -> None:
-    options = ON[technique.name] if chosen is None else chosen
+    options = ON[technique.name] if chosen is None or technique.name == "custom" else chosen
     config = AugmentConfig.model_validate({technique.name: options})
     assert isinstance(getattr(config, technique.name), technique.config)
     assert load(AugmentConfig, dump(config)) == config
@@ -75,6 +75,9 @@ def test_sections_read_as_cards(technique) -> None:
         "cutmix: {prob: 2}",
         "cutmix: {alpha: 0}",
         "cutmix: {alpha: .inf}",
+        "custom: {}",
+        "custom: my_pkg.aug",
+        "custom: {function: 3}",
         "mixup: {}",
     ],
 )

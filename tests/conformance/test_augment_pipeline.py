@@ -44,7 +44,8 @@ def test_ids_may_be_a_tensor_and_the_input_stays_as_it_was(name: str) -> None:
     images = photos(8, 32, 32)
     before = images.clone()
     ids = np.array([5, 3, 9, 11, 0, 63, 2, 7])
-    by_array, by_tensor = train({name: {}}, images, ids), train({name: {}}, images, torch.from_numpy(ids))
+    techniques = {name: ON[name]}
+    by_array, by_tensor = train(techniques, images, ids), train(techniques, images, torch.from_numpy(ids))
     assert torch.equal(by_array.images, by_tensor.images)
     assert torch.equal(images, before)
 
@@ -90,7 +91,7 @@ def test_parameters_come_from_the_named_stream(name: str) -> None:
         return torch.from_numpy(rng.generator(3, "augment", name, 5).random((64, columns), dtype=np.float32)[ids])
 
     images = photos(3, 32, 32)
-    ours = augmenter(seed=3, **{name: {}})
+    ours = augmenter(seed=3, **{name: ON[name] if name == "custom" else {}})
     result = ours.train(images, None, one_hot(3), ids, epoch=5, size=32)
     measured = ours.effects()[name]
     match name:
@@ -107,6 +108,8 @@ def test_parameters_come_from_the_named_stream(name: str) -> None:
             assert measured["mean_area"] == pytest.approx((boxes[:, 2:].prod(dim=1) / 1024).mean().item())
         case "color_jitter":
             assert measured["mean_brightness"] == pytest.approx((0.8 + 0.4 * draws(8)[:, 0]).mean().item())
+        case "custom":
+            assert measured["share"] == (draws(8)[:, 0] < 0.5).double().mean().item()
         case "cutmix":
             mix = cutmix.parameters(draws(5), ours._config.cutmix, (32, 32))
             assert torch.equal(result.targets, cutmix.mix_targets(one_hot(3), mix, 1024))
@@ -242,6 +245,7 @@ def test_effects_are_what_was_asked() -> None:
     assert 0.08 < effects["random_resized_crop"]["mean_area"] < 1
     assert effects["color_jitter"]["share"] == 1
     assert effects["color_jitter"]["mean_contrast"] == pytest.approx(1, abs=0.02)
+    assert effects["custom"]["share"] == pytest.approx(0.5, abs=0.03)
     assert 0.4 < effects["cutmix"]["share"] < 0.5
     assert 0.5 < effects["cutmix"]["mean_lambda"] < 1
 

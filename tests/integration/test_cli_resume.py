@@ -14,7 +14,7 @@ import pytest
 from command_line import TINY, Cli, command, killed_at, process
 
 from seedwise.files import sha256_of, sole_writer
-from seedwise.record import read_record
+from seedwise.record import read_record, write_record
 
 STEPS = (*TINY, "--epochs", 2, "-s", "train.checkpoint_every=1", "--seed", 3)
 """Eight steps, each with a checkpoint."""
@@ -215,8 +215,9 @@ def test_another_machine_is_refused_unless_told_to_go_on(
     cli: Cli, stopped_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = Path(shutil.copytree(stopped_once, tmp_path / "run"))
-    text = (run / "record.json").read_text()
-    (run / "record.json").write_text(text.replace('"cpu_capability": "', '"cpu_capability": "Z80'))
+    record = read_record(run)
+    record.machine["cpu_capability"] = "Z80"
+    write_record(run, record)
     answer = cli("resume", run)
     assert answer.code == 2 and "the same bits can't be kept; resume there, or go on with --elsewhere" in answer.line
     assert cli("resume", run, "--elsewhere").code == 0

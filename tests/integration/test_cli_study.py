@@ -21,6 +21,7 @@ DEMO_LR = recipes.read("demo").optim.lr
 
 def study_of(folder: Path | str) -> dict[str, Any]:
     content: dict[str, Any] = json.loads((Path(folder) / "study.json").read_text())
+    assert len(content.pop("sha256")) == 64  # the study's own
     return content
 
 
@@ -129,7 +130,7 @@ def test_a_run_that_diverges_does_not_cost_the_others(cli: Cli, monkeypatch: pyt
         (lambda text: text.replace('"schema_version": 1', '"schema_version": 99'), "schema version 99"),
         (lambda text: text.replace('"seeds"', '"sedes"'), "damaged at seeds"),
         (lambda text: "[]", "schema version None"),
-        (lambda text: text.replace('"epochs": 1', '"epochs": 0'), "damaged at train.epochs"),
+        (lambda text: text.replace('"epochs": 1', '"epochs": 0'), "its checksum is not the one in it"),
     ],
 )
 def test_a_damaged_study_is_named_and_can_be_made_anew(cli: Cli, damage: Any, said: str) -> None:

@@ -23,6 +23,7 @@ FILES = {
 
 def record_of(folder: Path | str) -> dict[str, Any]:
     content: dict[str, Any] = json.loads((Path(folder) / "record.json").read_text())
+    assert len(content.pop("sha256")) == 64  # the record's own
     return content
 
 

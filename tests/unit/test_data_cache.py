@@ -1,3 +1,4 @@
+import fcntl
 import json
 import os
 import shutil
@@ -204,3 +205,59 @@ def test_two_processes_build_once_and_agree(cache, photos, tmp_path):
     assert all(run.returncode == 0 for run in runs)
     assert answers[0][0] == answers[1][0]
     assert [answer[1:] for answer in answers] == [["decoding"], ["waiting"]]
+
+
+@pytest.mark.parametrize("short_side", [16, 32])  # squares of one size, and photos of many
+def test_changed_pixels_are_noticed_when_they_are_first_gathered(cache, photos, short_side):
+    if short_side == 16:
+        for file in photos.rglob("*.png"):
+            Image.open(file).resize((16, 16)).save(file)
+    whole = pixels_of(opened(photos, short_side)[0])
+    (file,) = cache.glob("*/*/train.pixels")
+    for at in (0, file.stat().st_size // 2, file.stat().st_size - 1):
+        content = file.read_bytes()
+        flipped = bytearray(content)
+        flipped[at] ^= 1
+        file.write_bytes(flipped)
+        data, decoded = opened(photos, short_side)
+        assert not decoded
+        refused = 0
+        for row in range(len(data.train)):
+            try:
+                data.train.gather(np.array([row]))
+            except UserError as error:
+                refused += 1
+                assert f"{file}: damaged" in str(error) and f"delete {file.parent} and" in str(error)
+        assert refused == 1
+        with pytest.raises(UserError, match="damaged"):
+            pixels_of(data)
+        file.write_bytes(content)
+    data, _ = opened(photos, short_side)
+    assert all(np.array_equal(pixels_of(data), whole) for _ in range(2))  # checked once, trusted later
+    shutil.rmtree(file.parent)
+    assert opened(photos, short_side)[1]
+
+
+def test_a_wait_for_another_process_can_be_stopped_and_ends_with_it(cache, photos):
+    opened(photos)
+    (folder,) = cache.glob("photos-*")
+    shutil.rmtree(next(folder.glob("*/meta.json")).parent)
+    said = []
+
+    def stop(label, done, total):
+        said.append(label)
+        if len(said) == 3:
+            raise KeyboardInterrupt
+
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(KeyboardInterrupt):
+            open_data(str(photos), ALL, short_side=32, progress=stop)
+        assert said == ["waiting for another process that decodes photos"] * 3
+
+        def release(label, done, total):
+            said.append(label)
+            fcntl.flock(lock, fcntl.LOCK_UN)
+
+        assert len(open_data(str(photos), ALL, short_side=32, progress=release).train) == 80
+    assert said[3].startswith("waiting") and said[-1].startswith("decoding")

@@ -1,10 +1,11 @@
 """What augmentation can be asked for: one optional section a technique, in the order in which they are applied."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from seedwise.config import Section
+from seedwise.own_code import ImportPath
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -116,6 +117,25 @@ class ResizeConfig(Section):
     """`nearest`, `bilinear` or `bicubic`."""
 
 
+class CustomConfig(Section):
+    """Your own function, by import path; `custom: my_pkg.aug:fn` is short for `custom: {function: my_pkg.aug:fn}`.
+
+    It is called as `fn(images, draws)` with the whole batch at the training size, uint8[n, 3, h, w], and float32[n, 8]
+    draws in [0, 1), both on the device, and returns images of the same shape and type. All randomness must come from
+    `draws`, a row an image: then an image's change depends on seed, epoch and image alone, as with every technique.
+    Helps: what only you know about your images. Hurts: the step's speed, if it loops over images.
+    Source: yours; docs/own-code.md has an example. A run records the SHA-256 of the file that defines it.
+    """
+
+    function: ImportPath
+    """`my_pkg.aug:fn`, from the current folder or the Python path."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _path_alone(cls, given: Any) -> Any:
+        return {"function": given} if isinstance(given, str) else given
+
+
 class CutMixConfig(Section):
     """Paste a box from another image of the batch, and mix the labels by the share of pixels.
 
@@ -134,8 +154,8 @@ class AugmentConfig(Section):
     """What happens to a batch on the device. A technique that is null is off; `{}` turns it on with its defaults.
 
     The order is fixed, and is that of the fields: random_resized_crop (without it, the center square), random_crop,
-    horizontal_flip, vertical_flip, rotation, color_jitter, resize, cutmix. Normalization, which acts on each pixel
-    alone, comes last; mean and standard deviation belong to the weights, not to the recipe. Evaluation takes the
+    horizontal_flip, vertical_flip, rotation, color_jitter, resize, custom, cutmix. Normalization, which acts on each
+    pixel alone, comes last; mean and standard deviation belong to the weights, not to the recipe. Evaluation takes the
     center square, `resize` and the normalization.
     """
 
@@ -153,5 +173,7 @@ class AugmentConfig(Section):
     """Random brightness, contrast, saturation and hue."""
     resize: ResizeConfig = ResizeConfig()
     """How images reach the training size (always on)."""
+    custom: CustomConfig | None = None
+    """Your own function, `my_pkg.aug:fn`."""
     cutmix: CutMixConfig | None = None
     """A box pasted from another image, with mixed labels."""

@@ -4,9 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from seedwise.augment import color_jitter, cutmix, flip, random_crop, random_resized_crop, rotation
+from seedwise.augment import color_jitter, custom, cutmix, flip, random_crop, random_resized_crop, rotation
 from seedwise.augment.config import (
     ColorJitterConfig,
+    CustomConfig,
     CutMixConfig,
     HorizontalFlipConfig,
     RandomCropConfig,
@@ -55,5 +56,6 @@ TECHNIQUES: tuple[Technique, ...] = (
     Technique("vertical_flip", VerticalFlipConfig, flip.COLUMNS, flip.apply_vertical, "native"),
     Technique("rotation", RotationConfig, rotation.COLUMNS, rotation.apply, "native"),
     Technique("color_jitter", ColorJitterConfig, color_jitter.COLUMNS, color_jitter.apply, "native"),
+    Technique("custom", CustomConfig, custom.COLUMNS, custom.apply, "final"),
     Technique("cutmix", CutMixConfig, cutmix.COLUMNS, cutmix.apply, "final"),
 )

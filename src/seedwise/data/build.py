@@ -1,7 +1,7 @@
 """Decoding a source into files: in parallel threads, in bounded memory, in an order that is not the source's.
 
 A folder gets, for each part, `<part>.pixels` (h * w * 3 bytes an image, one after the other as they came) and
-`<part>.index` (int64[n, 4]: label, height, width, and the image's number in the pixel file).
+`<part>.index` (int64[n, 5]: label, height, width, the image's number in the pixel file, and the CRC-32 of its pixels).
 
 The rows of the index stand in the *canonical order*: by class, then by the sha256 of the decoded original. It depends
 on what the images show and on nothing else, so a folder, a Parquet file, a CSV and an archive of the same images give
@@ -13,6 +13,7 @@ exchanged freely.
 import hashlib
 import os
 import warnings
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -30,7 +31,7 @@ CHUNK = 32
 """Images a thread decodes at a time: enough to hide the cost of handing them over, few enough for photos in memory."""
 CHUNK_BYTES = 8 << 20
 """A chunk of encoded images ends when it has grown to this, so that large photos out of archives stay few."""
-INDEX_COLUMNS = 4
+INDEX_COLUMNS = 5
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,14 @@ class Built:
 
 
 class _Prepared(NamedTuple):
-    """`identity`: sha256 of the original, by which images are ordered; `content`: of the pixels as stored."""
+    """`identity`: sha256 of the original, by which images are ordered; `content`: of the pixels as stored, whose
+    CRC-32, `crc`, is what every later process checks."""
 
     pixels: UInt8Array
     original_size: tuple[int, int]
     identity: bytes
     content: bytes
+    crc: int
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,7 @@ class _Written:
     original_sizes: Int64Array
     identities: UInt8Array
     contents: UInt8Array
+    crcs: Int64Array
 
 
 def build(source: Source, short_side: int, folder: Path, report: Progress, threads: int) -> Built:
@@ -77,9 +81,9 @@ def build(source: Source, short_side: int, folder: Path, report: Progress, threa
         height, width = original.shape[:2]
         identity = _digest(original)
         if min(height, width) <= short_side:
-            return _Prepared(original, (height, width), identity, identity)
+            return _Prepared(original, (height, width), identity, identity, _crc(original))
         pixels = resize_short_side(original, short_side)
-        return _Prepared(pixels, (height, width), identity, _digest(pixels))
+        return _Prepared(pixels, (height, width), identity, _digest(pixels), _crc(pixels))
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's remarks on odd EXIF blocks and on large but still allowed photos
@@ -108,6 +112,10 @@ def _digest(pixels: UInt8Array) -> bytes:
     digest = hashlib.sha256(b"%d %d\0" % pixels.shape[:2])
     digest.update(np.ascontiguousarray(pixels).data)
     return digest.digest()
+
+
+def _crc(pixels: UInt8Array) -> int:
+    return zlib.crc32(np.ascontiguousarray(pixels).data)
 
 
 def _prepare(
@@ -150,20 +158,23 @@ def _next_chunk(images: Iterator[RawImage]) -> list[RawImage]:
 def _write(file: Path, images: Iterable[_Prepared]) -> _Written:
     sizes: list[tuple[int, int]] = []
     originals: list[tuple[int, int]] = []
+    crcs: list[int] = []
     identities, contents = bytearray(), bytearray()
 
     def stored() -> Iterator[bytes]:
         nonlocal identities, contents
-        for pixels, original, identity, content in images:
+        for pixels, original, identity, content, crc in images:
             sizes.append((pixels.shape[0], pixels.shape[1]))
             originals.append(original)
             identities += identity
             contents += content
+            crcs.append(crc)
             yield pixels.tobytes()
 
     _write_durably(file, stored())
-    digests = [np.frombuffer(many, np.uint8).reshape(-1, 32) for many in (identities, contents)]
-    return _Written(np.array(sizes, np.int64), np.array(originals, np.int64), *digests)
+    by_original, by_content = (np.frombuffer(many, np.uint8).reshape(-1, 32) for many in (identities, contents))
+    stored_sizes, original_sizes = np.array(sizes, np.int64), np.array(originals, np.int64)
+    return _Written(stored_sizes, original_sizes, by_original, by_content, np.array(crcs, np.int64))
 
 
 def _write_durably(file: Path, contents: Iterable[bytes]) -> None:
@@ -188,11 +199,11 @@ def _refit(file: Path, before: _Written, short_side: int, threads: int) -> _Writ
 
     def fit(raw: RawImage) -> _Prepared:
         pixels = resize_short_side(decode(raw), short_side)
-        return _Prepared(pixels, (pixels.shape[0], pixels.shape[1]), bytes(32), _digest(pixels))
+        return _Prepared(pixels, (pixels.shape[0], pixels.shape[1]), bytes(32), _digest(pixels), _crc(pixels))
 
     after = _write(file, _prepare(images(), fit, threads, lambda _done: None))
     smaller.unlink()
-    return _Written(after.sizes, before.original_sizes, before.identities, after.contents)
+    return _Written(after.sizes, before.original_sizes, before.identities, after.contents, after.crcs)
 
 
 def _write_index(file: Path, part: str, labels: Int64Array, written: _Written) -> bytes:
@@ -200,5 +211,5 @@ def _write_index(file: Path, part: str, labels: Int64Array, written: _Written) -
     words = written.identities.view(">u8")
     order = np.lexsort((*(words[:, word] for word in reversed(range(words.shape[1]))), labels))
     seen = np.column_stack([labels, written.sizes])[order]
-    _write_durably(file, [np.column_stack([seen, order]).tobytes()])
+    _write_durably(file, [np.column_stack([seen, order, written.crcs[order]]).tobytes()])
     return f"{part} {len(labels)}\0".encode() + seen.tobytes() + written.contents[order].tobytes()

@@ -1,7 +1,8 @@
 """Decoded images on disk, shared by all processes: `<root>/<name>-<path hash>/<stamp hash>-<short side>/`.
 
-A start computes the stamp of the source (paths, sizes, times), finds the folder, and maps its files; nothing is hashed
-and no pixel is read. The first start decodes under a file lock, so that others wait for it instead of doing the same.
+A start computes the stamp of the source (paths, sizes, times), finds the folder, and maps its files; no pixel is read.
+Each image's checksum is compared when a process first gathers it (see storage). The first start decodes under a file
+lock, so that others wait for it instead of doing the same.
 """
 
 import fcntl
@@ -11,11 +12,12 @@ import logging
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -25,8 +27,10 @@ from seedwise.data.storage import Images, map_images
 from seedwise.errors import UserError
 
 CACHE_VARIABLE = "SEEDWISE_CACHE"
-FORMAT = 2
+FORMAT = 3
 """Raise when what the files hold changes."""
+POLL_SECONDS = 0.2
+"""Between looks at a lock that another process holds; a stop is noticed as soon."""
 
 _log = logging.getLogger(__name__)
 
@@ -134,12 +138,18 @@ def alone(folder: Path, doing: str, report: Progress) -> Iterator[None]:
     """Makes the folder and keeps other processes out of it; they wait for whoever `doing`, "decodes cats", is."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        while not _locked(lock):  # a blocking flock would begin anew after a signal, and the report not see the stop
             report(f"waiting for another process that {doing}", 0, 1)
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            time.sleep(POLL_SECONDS)
         yield
+
+
+def _locked(lock: IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _write_meta(folder: Path, built: Built) -> None:
@@ -160,7 +170,7 @@ def _write_meta(folder: Path, built: Built) -> None:
 
 
 def load(folder: Path) -> Stored:
-    """Maps a cache folder; raises `Damaged` on anything but what was written, short of changed pixel values."""
+    """Maps a cache folder; raises `Damaged` on anything but what was written; pixel values are checked later."""
     try:
         meta = json.loads((folder / "meta.json").read_bytes())
         body = meta["body"]
@@ -186,12 +196,12 @@ def _load_part(folder: Path, part: str, digest: str) -> StoredPart:
     if _sha256(raw) != digest:
         raise Damaged(f"{part}.index has changed")
     index = np.frombuffer(raw, np.int64).reshape(-1, INDEX_COLUMNS)
-    labels, sizes, slots = index[:, 0].copy(), index[:, 1:3].copy(), index[:, 3].copy()
+    labels, sizes, slots, crcs = index[:, 0].copy(), index[:, 1:3].copy(), index[:, 3].copy(), index[:, 4].copy()
     pixels = folder / f"{part}.pixels"
     expected = int(sizes.prod(axis=1).sum()) * 3
     if (found := pixels.stat().st_size) != expected:
         raise Damaged(f"{pixels.name} has {found} bytes instead of {expected}")
-    return StoredPart(labels, map_images(pixels, sizes, slots))
+    return StoredPart(labels, map_images(pixels, sizes, slots, crcs))
 
 
 def _sha256(data: bytes) -> str:

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from seedwise.config import Section
+from seedwise.own_code import ImportPath
 
 
 def _share(value: Any) -> Any:
@@ -50,3 +51,8 @@ class DataConfig(Section):
 
     label_column: str | None = None
     """Column of a Parquet file or a CSV that holds the labels (strings or integers); null finds it."""
+
+    factory: ImportPath | None = None
+    """Your own data in place of what DATA names, which is then only a name: `my_pkg.data:load`, an import path from the
+    current folder or the Python path. It is called without arguments at every start and returns `{"classes": [...],
+    "train": (images, labels)}`, and `"val"` and `"test"` if there are any; see docs/own-code.md."""

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from seedwise.data.source import Int64Array, UInt8Array
 from seedwise.data.storage import Images
 
@@ -63,6 +65,12 @@ class Dataset:
         """Number of images in each split."""
         subsets = {"train": self.train, "val": self.val, "test": self.test}
         return {name: 0 if subset is None else len(subset) for name, subset in subsets.items()}
+
+    @property
+    def short_side(self) -> int:
+        """Pixels of the short side of every stored image."""
+        pixels, _ = self.train.gather(np.zeros(1, np.int64))
+        return min(int(side) for side in pixels.shape[2:])
 
     def summary(self) -> dict[str, Any]:
         """What a run's record keeps about its data; `image_size` is [h, w], or null when sizes differ."""

@@ -11,10 +11,12 @@ from seedwise.data.config import DataConfig
 from seedwise.data.csvfile import CsvSource
 from seedwise.data.digits import DigitsSource
 from seedwise.data.folder import FolderSource
+from seedwise.data.own import OPTION, OwnSource
 from seedwise.data.parquet import ParquetSource, shard_folder
 from seedwise.data.published import DownloadSource, download_folder
 from seedwise.data.source import Source, printable
 from seedwise.errors import UserError
+from seedwise.own_code import find
 
 KNOWN_NAMES = ("digits", *PUBLISHED)
 DATA_VARIABLE = "SEEDWISE_DATA"
@@ -23,6 +25,8 @@ DATA_VARIABLE = "SEEDWISE_DATA"
 def find_source(name: str, data_dir: Path | None, config: DataConfig | None = None) -> Source:
     """The source of this name; known names come before folders of the same name (write `./digits` for the folder)."""
     config = config or DataConfig()
+    if config.factory is not None:
+        return _find_own(name, config.factory)
     if name == "digits":
         return DigitsSource()
     local = _local_folder(data_dir)
@@ -36,6 +40,17 @@ def find_source(name: str, data_dir: Path | None, config: DataConfig | None = No
     if printable(str(path)) != str(path):  # what finds the data again is written down as text
         raise UserError(f"{printable(str(path))}: a path of data must be UTF-8 text in one line: rename it")
     return _find_by_content(path, config)
+
+
+def _find_own(name: str, factory: str) -> Source:
+    """The user's own data; DATA is a name for it, and none that stands for other images."""
+    if name in KNOWN_NAMES or name != str(Path(name)) or printable(name) != name:
+        raise UserError(
+            f"{printable(name)}: with {OPTION} it is only a name for what {factory} returns; give another, such as "
+            "my-data, in one line and not one of " + ", ".join(KNOWN_NAMES)
+        )
+    find(OPTION, factory)  # a typo is said at once
+    return OwnSource(factory, name)
 
 
 def _find_by_content(path: Path, config: DataConfig) -> Source:

@@ -1,5 +1,7 @@
-"""Images as they lie in the cache: memory-mapped bytes, one shape for all or a shape each."""
+"""Images as they lie in the cache: memory-mapped bytes, one shape for all or a shape each, checked when first read."""
 
+import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -7,6 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from seedwise.data.source import Int64Array, UInt8Array
+from seedwise.errors import UserError
 
 
 class Images(Protocol):
@@ -22,6 +25,27 @@ class Images(Protocol):
         ...
 
 
+class Checksums:
+    """The CRC-32 of every row, int64[n], compared with its pixels the first time that this process reads them."""
+
+    def __init__(self, file: Path, crcs: Int64Array) -> None:
+        self._file, self._crcs = file, crcs
+        self._unread = np.ones(len(crcs), np.bool_)
+
+    def verify(self, rows: Int64Array, images: Sequence[UInt8Array] | UInt8Array) -> None:
+        """Raise a UserError if any of these rows' images is not what was written."""
+        fresh = np.flatnonzero(self._unread[rows])
+        if not len(fresh):
+            return
+        for i, crc in zip(fresh.tolist(), self._crcs[rows[fresh]].tolist(), strict=True):
+            if zlib.crc32(images[i].data) != crc:
+                raise UserError(
+                    f"{self._file}: damaged, an image in it is not the one that was written: delete "
+                    f"{self._file.parent} and give the command again, which decodes the images anew"
+                )
+        self._unread[rows[fresh]] = False
+
+
 @dataclass(frozen=True)
 class UniformImages:
     """Pixels uint8[n, h, w, 3]: what torch's channels_last wants, so no copy follows the one out of the map.
@@ -31,6 +55,7 @@ class UniformImages:
 
     pixels: UInt8Array
     slots: Int64Array
+    checksums: Checksums | None = None
 
     @property
     def size(self) -> tuple[int, int] | None:
@@ -39,7 +64,10 @@ class UniformImages:
 
     def gather(self, rows: Int64Array) -> tuple[UInt8Array, Int64Array | None]:
         """The rows as uint8[n, 3, h, w]."""
-        return self.pixels[self.slots[rows]].transpose(0, 3, 1, 2), None
+        taken = self.pixels[self.slots[rows]]
+        if self.checksums is not None:
+            self.checksums.verify(rows, taken)
+        return taken.transpose(0, 3, 1, 2), None
 
 
 @dataclass(frozen=True)
@@ -49,6 +77,7 @@ class RaggedImages:
     pixels: UInt8Array
     offsets: Int64Array
     sizes: Int64Array
+    checksums: Checksums | None = None
 
     @property
     def size(self) -> tuple[int, int] | None:
@@ -60,18 +89,23 @@ class RaggedImages:
         sizes = self.sizes[rows]
         height, width = sizes.max(axis=0, initial=0)
         canvas = np.zeros((len(rows), height, width, 3), np.uint8)
-        for image, offset, (h, w) in zip(canvas, self.offsets[rows], sizes, strict=True):
-            image[:h, :w] = self.pixels[offset : offset + h * w * 3].reshape(h, w, 3)
+        spans = zip(self.offsets[rows], sizes.prod(axis=1) * 3, strict=True)
+        taken = [self.pixels[offset : offset + length] for offset, length in spans]
+        if self.checksums is not None:
+            self.checksums.verify(rows, taken)
+        for image, pixels, (h, w) in zip(canvas, taken, sizes, strict=True):
+            image[:h, :w] = pixels.reshape(h, w, 3)
         return canvas.transpose(0, 3, 1, 2), sizes
 
 
-def map_images(file: Path, sizes: Int64Array, slots: Int64Array) -> Images:
+def map_images(file: Path, sizes: Int64Array, slots: Int64Array, crcs: Int64Array) -> Images:
     """Images of a file that holds h * w * 3 bytes of each, for sizes int64[n, 2]; row i is number `slots[i]` in it."""
+    checksums = Checksums(file, crcs)
     # a plain array over the map: memmap's subclass machinery costs more than a small gather
     pixels = np.asarray(np.memmap(file, np.uint8, mode="r"))
     if (sizes == sizes[0]).all():
         height, width = sizes[0]
-        return UniformImages(pixels.reshape(len(sizes), height, width, 3), slots)
+        return UniformImages(pixels.reshape(len(sizes), height, width, 3), slots, checksums)
     lengths = np.empty(len(sizes), np.int64)
     lengths[slots] = sizes.prod(axis=1) * 3
-    return RaggedImages(pixels, (np.cumsum(lengths) - lengths)[slots], sizes)
+    return RaggedImages(pixels, (np.cumsum(lengths) - lengths)[slots], sizes, checksums)

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from seedwise.errors import UserError
+from seedwise.errors import UserError, first_sentence
 from seedwise.models import factory
-from seedwise.models.checkpoint import CONFIG_FILE, first_sentence, read_checkpoint
+from seedwise.models.checkpoint import CONFIG_FILE, read_checkpoint
 from seedwise.models.config import FACTORY_PREFIX, ModelConfig
 from seedwise.models.hub import require_tag, require_timm_model
 from seedwise.models.small import ARCHITECTURE as SMALL_ARCHITECTURE

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from seedwise.errors import UserError
+from seedwise.errors import UserError, first_sentence
 from seedwise.files import read_json
 from seedwise.record import RECORD, check_files, read_record
 
@@ -119,12 +119,3 @@ def _read_config(file: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise UserError(f"{file}: holds {type(config).__name__}, expected an object with 'architecture'")
     return config
-
-
-def first_sentence(error: BaseException) -> str:
-    """The start of an exception's message, without line breaks, fit for the inside of our one line.
-
-    What follows is advice to programmers; torch's, for one, is to unpickle what it just refused.
-    """
-    message = " ".join(str(error).split()).split(". ")[0].rstrip(".:") or type(error).__name__
-    return message if len(message) <= 160 else message[:157] + "..."

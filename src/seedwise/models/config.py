@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import Field, field_validator, model_validator
 
 from seedwise.config import Section
+from seedwise.own_code import ImportPath
 
 SMALL = "small"
 TIMM_PREFIX = "timm:"
@@ -37,7 +38,7 @@ class ModelConfig(Section):
     """`efficientnet_lite0/1/2`, `efficientnetv2_s/m/l` (timm's `tf_` models), `small` (ours, for 32 px from scratch),
     or `timm:NAME` for any other of timm's."""
 
-    factory: str | None = None
+    factory: ImportPath | None = None
     """Your own network in place of a named one: `my_pkg.nets:build`, an import path from the current folder or the
     Python path. It is called as `build(num_classes=...)`, with `dropout=` and `drop_path=` too if it has such
     parameters, and returns a torch.nn.Module. `mean` and `std`, or timm's `pretrained_cfg`, on the module give the
@@ -63,19 +64,6 @@ class ModelConfig(Section):
             return given
         published = given.get("weights", "auto") in WEIGHT_WORDS
         return {**given, "name": FACTORY_PREFIX + given["factory"], **({"weights": "none"} if published else {})}
-
-    @field_validator("factory")
-    @classmethod
-    def _import_path(cls, factory: str | None) -> str | None:
-        """Refuse what can't be an import path; whether it exists shows when it is built."""
-        if factory is None:
-            return None
-        module, colon, attribute = factory.partition(":")
-        if colon and all(part.isidentifier() for part in (*module.split("."), *attribute.split("."))):
-            return factory
-        head, _, tail = factory.rpartition(".")
-        hint = f"did you mean '{head}:{tail}'?" if head and not colon else "for example my_pkg.nets:build"
-        raise ValueError(f"'{factory}' is no import path; write module:callable, {hint}")
 
     @field_validator("name")
     @classmethod

@@ -1,14 +1,9 @@
 """A user's own network: found by import path, called once, and tried before anything is trained with it."""
 
-import importlib
 import inspect
 import random
-import sys
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from difflib import get_close_matches
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,52 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from seedwise.errors import UserError
-from seedwise.files import sha256_of
-from seedwise.models.checkpoint import first_sentence
+from seedwise.own_code import fails, find
 
+OPTION = "model.factory"
 IMAGENET_MEAN: tuple[float, float, float] = (0.485, 0.456, 0.406)
 IMAGENET_STD: tuple[float, float, float] = (0.229, 0.224, 0.225)
 _TRIED_SIZE = 64
 """Side in pixels of the trial images when neither the recipe nor the network names one."""
-
-
-def find(factory: str) -> Callable[..., Any]:
-    """The callable at `module:callable`; the current folder is searched first, as `python -m` does."""
-    name, _, path = factory.partition(":")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    importlib.invalidate_caches()
-    try:
-        found: Any = importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not (name == error.name or name.startswith(f"{error.name}.")):
-            raise _fails(factory, f"importing {name} raised", error) from error
-        raise UserError(
-            f"model.factory {factory}: there is no module '{error.name}' in {here} or on the Python path; start "
-            "seedwise in the folder that holds it, or set PYTHONPATH"
-        ) from error
-    except (Exception, SystemExit) as error:
-        raise _fails(factory, f"importing {name} raised", error) from error
-    for part in path.split("."):
-        if not hasattr(found, part):
-            close = get_close_matches(part, [own for own in vars(found) if not own.startswith("_")], n=1)
-            hint = f"did you mean '{close[0]}'?" if close else f"see {getattr(found, '__file__', name)}"
-            raise UserError(f"model.factory {factory}: {name} has no '{part}'; {hint}")
-        found = getattr(found, part)
-    if not callable(found):
-        raise UserError(f"model.factory {factory}: is {type(found).__name__}, which can't be called; name a function")
-    made: Callable[..., Any] = found
-    return made
-
-
-def source(build: Callable[..., Any]) -> str:
-    """The file that a callable was defined in, and its hash, for records."""
-    try:
-        file = Path(inspect.getfile(inspect.unwrap(build)))
-        return f"{file.name} sha256 {sha256_of(file)}"
-    except (TypeError, OSError):
-        return "source unknown"
 
 
 def build(
@@ -72,16 +28,16 @@ def build(
     Drawn from torch's global generator, and Python's and NumPy's seeded like it. `image_size`: side in pixels of the
     images it is tried on.
     """
-    call = find(factory)
+    call = find(OPTION, factory)
     arguments = {"num_classes": num_classes, **_regularization(factory, call, dropout, drop_path)}
     given = ", ".join(f"{name}={value}" for name, value in arguments.items())
     with _seeded_like_torch():
         try:
             module = call(**arguments)
         except (Exception, SystemExit) as error:
-            raise _fails(factory, f"called with {given}, it raised", error) from error
+            raise fails(OPTION, factory, f"called with {given}, it raised", error) from error
         if not isinstance(module, nn.Module):
-            raise UserError(f"model.factory {factory}: returned {type(module).__name__}; return a torch.nn.Module")
+            raise UserError(f"{OPTION} {factory}: returned {type(module).__name__}; return a torch.nn.Module")
         cfg = _described(factory, module)
         side = image_size or int(cfg["input_size"][-1])
         _try(factory, module, num_classes, side)
@@ -97,7 +53,7 @@ def _regularization(factory: str, call: Callable[..., Any], dropout: float, drop
     except (TypeError, ValueError):  # some builtins have no signature
         parameters = {}  # type: ignore[assignment]
     if drop_path and "drop_path" not in parameters:
-        raise UserError(f"model.factory {factory}: takes no drop_path, and model.drop_path is {drop_path}; set it to 0")
+        raise UserError(f"{OPTION} {factory}: takes no drop_path, and model.drop_path is {drop_path}; set it to 0")
     rates = {"dropout": dropout, "drop_path": drop_path}
     return {name: rate for name, rate in rates.items() if name in parameters}
 
@@ -128,7 +84,7 @@ def _described(factory: str, module: nn.Module) -> dict[str, Any]:
         except (TypeError, ValueError):
             values = ()
         if len(values) != 3 or not all(np.isfinite(values)) or (key == "std" and min(values) <= 0):
-            raise UserError(f"model.factory {factory}: {key} must be three numbers per channel, it is {value!r:.80}")
+            raise UserError(f"{OPTION} {factory}: {key} must be three numbers per channel, it is {value!r:.80}")
         cfg[key] = values
     return cfg
 
@@ -141,17 +97,17 @@ def _try(factory: str, module: nn.Module, num_classes: int, side: int) -> None:
         with torch.no_grad():
             out = module.eval()(torch.zeros(shape))
     except Exception as error:
-        raise _fails(factory, f"its network, given images float{shape}, raised", error) from error
+        raise fails(OPTION, factory, f"its network, given images float{shape}, raised", error) from error
     finally:
         for part, training in modes:
             part.training = training
     wanted = f"expected logits float[2, {num_classes}], one a class"
     if not isinstance(out, Tensor):
-        raise UserError(f"model.factory {factory}: its network returns {type(out).__name__}; {wanted}")
+        raise UserError(f"{OPTION} {factory}: its network returns {type(out).__name__}; {wanted}")
     if list(out.shape) != [2, num_classes] or not out.is_floating_point():
         kind = str(out.dtype).removeprefix("torch.")
         raise UserError(
-            f"model.factory {factory}: for images float{shape} its network returns {kind}{list(out.shape)}; {wanted}"
+            f"{OPTION} {factory}: for images float{shape} its network returns {kind}{list(out.shape)}; {wanted}"
         )
 
 
@@ -161,15 +117,3 @@ def _last_layer(module: nn.Module, num_classes: int) -> str | None:
     name, layer = layers[-1] if layers else ("", None)
     outputs = layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels if layer else None
     return name if outputs == num_classes else None
-
-
-def _fails(factory: str, what: str, error: BaseException) -> UserError:
-    """One line with the user's own exception, and where in their code it arose."""
-    torchs, ours = str(Path(torch.__file__).parent), __file__
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if frame.filename != ours and not frame.filename.startswith((torchs, "<frozen"))
-    ]
-    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-    return UserError(f"model.factory {factory}: {what} {type(error).__name__}: {first_sentence(error)}{where}")

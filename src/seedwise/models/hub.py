@@ -18,8 +18,8 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any
 
-from seedwise.errors import UserError
-from seedwise.models.checkpoint import file_sha256, first_sentence
+from seedwise.errors import UserError, first_sentence
+from seedwise.models.checkpoint import file_sha256
 
 log = logging.getLogger("seedwise")
 

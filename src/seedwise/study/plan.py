@@ -3,20 +3,21 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from seedwise.errors import UserError
-from seedwise.files import read_json, write_json
 from seedwise.recipe import Recipe
-from seedwise.record import DAMAGED, RECORD, STUDY, Part, RunRecord, read_record
+from seedwise.record import RECORD, STUDY, Part, RunRecord, Seed, damaged, read_record, read_sealed, write_sealed
 from seedwise.rng import draw_seeds
 from seedwise.stats import summarize
 
 BASE = "base"
 SCORES = ("top1", "top5", "loss")
 SCHEMA_VERSION = 1
+Arm = Annotated[str, Field(pattern=r"^[^./\x00][^/\x00]*$")]
+"""An arm names a folder, which must not lead out of the study's."""
 
 
 class Trial(Part):
@@ -39,9 +40,9 @@ class StudyRecord(Part):
     """What finds the data again: a known name, or an absolute path."""
     data_dir: str | None
     """Absolute folder in which a known name was looked up, if one was given."""
-    master_seed: int
-    seeds: list[int]
-    arms: dict[str, dict[str, Any]]
+    master_seed: Seed
+    seeds: list[Seed]
+    arms: dict[Arm, dict[str, Any]]
     """The resolved recipe of each arm."""
     trials: list[Trial] = []
     summary: dict[str, dict[str, dict[str, dict[str, Any]]]] = {}
@@ -116,7 +117,7 @@ def _with_values(values: list[float]) -> dict[str, Any]:
 
 def write_study(folder: Path, study: StudyRecord) -> None:
     """Write study.json atomically."""
-    write_json(folder / STUDY, study.model_dump(mode="json"))
+    write_sealed(folder / STUDY, study)
 
 
 def read_study(folder: Path) -> StudyRecord:
@@ -124,15 +125,10 @@ def read_study(folder: Path) -> StudyRecord:
     path = folder / STUDY
     if not path.is_file():
         raise UserError(f"{folder}: not a study folder (it has no {STUDY})")
-    content = read_json(path, DAMAGED)
-    version = content.get("schema_version") if isinstance(content, dict) else None
-    if version != SCHEMA_VERSION:
-        raise UserError(f"{path}: schema version {version!r}; this seedwise reads version {SCHEMA_VERSION}")
+    study = read_sealed(path, StudyRecord)
     try:
-        study = StudyRecord.model_validate(content)
         for arm in study.arms:
             study.recipe(arm)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise UserError(f"{path}: damaged at {'.'.join(map(str, first['loc']))}: {first['msg']}; {DAMAGED}") from error
+        raise damaged(path, error) from error
     return study
