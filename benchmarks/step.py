@@ -13,7 +13,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
 from typing import IO, Any, cast
@@ -77,19 +77,15 @@ def seedwise_step(options: argparse.Namespace) -> Callable[[], Times]:
     return step
 
 
-def timm_step(options: argparse.Namespace, bf16: bool, channels_last: bool) -> Callable[[], Times]:
-    """One step of timm's model, loader and optimizer on the same images."""
+def timm_batches(options: argparse.Namespace) -> Iterator[Any]:
+    """timm's own loader over the same images, without end."""
     import numpy as np
-    import timm
     import torch
     from PIL import Image
     from timm.data.loader import create_loader
-    from timm.optim._optim_factory import create_optimizer_v2
-    from torch.nn.functional import cross_entropy
 
     from seedwise.data.config import DataConfig
     from seedwise.data.open import open_data
-    from seedwise.models.config import TIMM_NAMES
 
     train = open_data("digits", DataConfig(), short_side=options.size).train
     pixels, _ = train.gather(np.arange(len(train)))
@@ -105,10 +101,6 @@ def timm_step(options: argparse.Namespace, bf16: bool, channels_last: bool) -> C
             picture, target = pictures[index]
             return self.transform(picture), target
 
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-    model = timm.create_model(TIMM_NAMES[options.model].split(".")[0], num_classes=CLASSES, drop_rate=0.2)
-    model = model.to(memory_format=layout).train()
-    optimizer = create_optimizer_v2(model, opt="adamw", lr=1e-3, weight_decay=1e-3)
     loader = create_loader(
         cast("Any", Pictures()),
         input_size=(3, options.size, options.size),
@@ -120,16 +112,28 @@ def timm_step(options: argparse.Namespace, bf16: bool, channels_last: bool) -> C
         num_workers=0,
         persistent_workers=False,
     )
-    batches = iter(loader)
+    while True:
+        yield from loader
+
+
+def timm_step(options: argparse.Namespace, bf16: bool, channels_last: bool) -> Callable[[], Times]:
+    """One step of timm's model, loader and optimizer on the same images."""
+    import timm
+    import torch
+    from timm.optim._optim_factory import create_optimizer_v2
+    from torch.nn.functional import cross_entropy
+
+    from seedwise.models.config import TIMM_NAMES
+
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    model = timm.create_model(TIMM_NAMES[options.model].split(".")[0], num_classes=CLASSES, drop_rate=0.2)
+    model = model.to(memory_format=layout).train()
+    optimizer = create_optimizer_v2(model, opt="adamw", lr=1e-3, weight_decay=1e-3)
+    batches = timm_batches(options)
 
     def step() -> Times:
-        nonlocal batches
         began = time.perf_counter()
-        pair = next(batches, None)
-        if pair is None:
-            batches = iter(loader)
-            pair = next(batches)
-        images, targets = pair
+        images, targets = next(batches)
         images = images.contiguous(memory_format=layout)
         read = time.perf_counter()
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
@@ -218,7 +222,7 @@ def main() -> None:
     print(
         f"{options.model}, {options.size} px, batch {options.batch}, {options.threads} threads, {options.rounds} turns"
     )
-    print(f"{facts['cpu']}, {facts['cpu_capability']}, AMX {'yes' if facts['amx'] else 'no'}")
+    print(machine.describe(facts))
     for name, rate in cast("dict[str, float]", result["images_per_second"]).items():
         print(f"  {name:<26}{rate:>8.0f} images/s")
     for key in ("step_ratio", "model_ratio", "augmentation_share"):
