@@ -15,6 +15,12 @@ from typing import Any
 from seedwise.errors import UserError
 
 LOCK = ".lock"
+CACHE_VARIABLE = "SEEDWISE_CACHE"
+
+
+def cache_root() -> Path:
+    """SEEDWISE_CACHE, or `~/.cache/seedwise`: decoded images, downloads, compiled kernels. Safe to delete."""
+    return Path(os.environ.get(CACHE_VARIABLE) or "~/.cache/seedwise").expanduser()
 
 
 @contextmanager

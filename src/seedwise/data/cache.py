@@ -25,8 +25,8 @@ from seedwise.data.build import INDEX_COLUMNS, Built, build
 from seedwise.data.source import Int64Array, Progress, Source
 from seedwise.data.storage import Images, map_images
 from seedwise.errors import UserError
+from seedwise.files import CACHE_VARIABLE, cache_root
 
-CACHE_VARIABLE = "SEEDWISE_CACHE"
 FORMAT = 3
 """Raise when what the files hold changes."""
 POLL_SECONDS = 0.2
@@ -58,11 +58,6 @@ class Stored:
 
 class Damaged(Exception):
     """A cache folder does not hold what was written there."""
-
-
-def cache_root() -> Path:
-    """SEEDWISE_CACHE, or `~/.cache/seedwise`."""
-    return Path(os.environ.get(CACHE_VARIABLE) or "~/.cache/seedwise").expanduser()
 
 
 def open_cached(

@@ -1,0 +1,102 @@
+"""C++ kernels, compiled for this machine at first use and kept in the cache. Without a compiler there are none.
+
+A kernel file is plain C++ with a C interface: raw pointers and sizes, no header of torch's. So a build takes seconds,
+and depends on neither torch's version nor Python's. Loops are parallel through OpenMP; the library finds the runtime
+that torch brought into the process, hence torch's own threads, which is why torch has to be imported first.
+"""
+
+import ctypes
+import functools
+import hashlib
+import logging
+import os
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+
+from seedwise.errors import UserError
+from seedwise.files import atomic_path, cache_root, sha256_of, write_text
+
+FLAGS = (
+    *("-std=c++17", "-O3", "-march=native", "-fopenmp", "-shared", "-fPIC"),
+    *("-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wno-unknown-pragmas"),
+)
+"""No -ffast-math: it would let sums be reordered and infinities vanish."""
+TIMEOUT_SECONDS = 120
+
+_log = logging.getLogger("seedwise")
+
+
+@functools.cache
+def compiler() -> str | None:
+    """The C++ compiler's path: CXX's, or g++, or clang++; None when there is none."""
+    names = [os.environ["CXX"]] if os.environ.get("CXX") else ["g++", "clang++"]
+    return next((path for path in map(shutil.which, names) if path), None)
+
+
+@functools.cache
+def compiler_version() -> str | None:
+    """What the compiler calls itself, for instance "g++ (Debian 12.2.0-14) 12.2.0"; None without one that runs."""
+    path = compiler()
+    if path is None:
+        return None
+    try:
+        done = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.partition("\n")[0].strip() or None
+
+
+@functools.cache
+def library(source: Path) -> ctypes.CDLL | None:
+    """The compiled library of a C++ file, built now if the cache has none for this text, compiler and processor.
+
+    None when there is no compiler, or it fails: the log then says how.
+    """
+    version = compiler_version()
+    if version is None:
+        return None
+    text = source.read_bytes()
+    key = hashlib.sha256(b"\0".join([text, " ".join(FLAGS).encode(), version.encode(), _processor().encode()]))
+    built = cache_root() / "kernels" / f"{source.stem}-{key.hexdigest()[:16]}.so"
+    try:
+        if not _is_sound(built):
+            _build(source, built)
+        return ctypes.CDLL(str(built))
+    except subprocess.CalledProcessError as error:
+        reason = error.stderr.strip().partition("\n")[0]
+    except (OSError, UserError, subprocess.SubprocessError) as error:
+        reason = str(error)
+    _log.warning("kernels of %s can't be compiled (%s): PyTorch's own are used, which are slower", source.name, reason)
+    return None
+
+
+def _build(source: Path, built: Path) -> None:
+    built.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(built) as temporary:
+        command = [str(compiler()), *FLAGS, str(source), "-o", str(temporary)]
+        subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=True)
+    write_text(_seal(built), sha256_of(built))
+
+
+def _seal(built: Path) -> Path:
+    return built.with_suffix(".sha256")
+
+
+def _is_sound(built: Path) -> bool:
+    """Loading a damaged library would end the process, so its hash is compared first."""
+    try:
+        return _seal(built).read_text() == sha256_of(built)
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def _processor() -> str:
+    """What `-march=native` depends on: a cache may be shared by the machines of a cluster."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return f"{platform.machine()} {platform.processor()}"
+    told = [line for line in lines if line.startswith(("model name", "flags", "Features", "CPU part"))]
+    return "\n".join(sorted(set(told)))
