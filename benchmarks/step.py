@@ -59,7 +59,7 @@ def seedwise_step(options: argparse.Namespace) -> Callable[[], Times]:
         "compute.threads": options.threads,
     }
     recipe = plan.resolve(recipes.read("lite", [f"{key}={value}" for key, value in settings.items()]))
-    dataset = open_data("digits", recipe.data, short_side=plan.short_side(recipe))
+    dataset = open_data("digits", recipe.data, **plan.stored_sides(recipe))
     built = build_model(recipe.model, num_classes=CLASSES, seed=0)
     setup = training.prepare(Path(), recipe, 0, dataset, built, num_classes=CLASSES)
     positions = epoch_steps(setup, 0)[0]

@@ -9,8 +9,9 @@ from seedwise import machine, own_code, plan
 from seedwise.config import load
 from seedwise.data.find import KNOWN_NAMES, find_source
 from seedwise.data.open import open_data
+from seedwise.data.source import Progress
 from seedwise.errors import UserError
-from seedwise.files import LOCK
+from seedwise.files import LOCK, make_new_folder
 from seedwise.recipe import Recipe
 from seedwise.record import RECORD, STUDY, RunRecord
 from seedwise.runs import RECIPE
@@ -31,13 +32,8 @@ def default_folder(data: str, recipe: Recipe, data_dir: Path | None) -> Path:
     stem = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
     for number in range(1, 1000):
         folder = Path("runs") / (stem if number == 1 else f"{stem}-{number}")
-        try:
-            folder.mkdir(parents=True)
+        if make_new_folder(folder):
             return folder
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise UserError(f"{folder}: can't be written: {error.strerror}; choose a folder with -o") from error
     raise UserError(f"runs/{stem}: a thousand runs began in this second; choose a folder with -o")
 
 
@@ -60,13 +56,19 @@ def read_recipe(folder: Path) -> Recipe | None:
 
 
 def demand_same_data(
-    folder: Path, source: str, fingerprint: str, recipe: Recipe, data: str, data_dir: Path | None
+    folder: Path,
+    source: str,
+    fingerprint: str,
+    recipe: Recipe,
+    data: str,
+    data_dir: Path | None,
+    progress: Progress,
 ) -> None:
     """Raise a UserError unless `data` is what the folder was made from: the same place, or else the same content."""
     found = find_source(data, data_dir, recipe.data)
     if (data if data in KNOWN_NAMES else str(found.path)) == source:
         return
-    now = open_data(data, recipe.data, data_dir=data_dir, short_side=plan.short_side(recipe))
+    now = open_data(data, recipe.data, data_dir=data_dir, progress=progress, **plan.stored_sides(recipe))
     if now.fingerprint != fingerprint:
         raise UserError(f"{folder}: holds a run on {source}, not on {data}; {ELSEWHERE}")
 

@@ -4,12 +4,13 @@ import math
 
 from seedwise import machine
 from seedwise.config import diff
+from seedwise.data.config import StoredSides
 from seedwise.errors import UserError
 from seedwise.models.config import resolve_weights
 from seedwise.recipe import ComputeConfig, Recipe
 
 PHOTO_HEADROOM = 256 / 224
-"""Photos are stored this much larger than the training size when boxes are cut out of them."""
+"""Photos to train on are stored this much larger than the training size when boxes are cut out of them."""
 
 
 def resolve(recipe: Recipe) -> Recipe:
@@ -42,10 +43,14 @@ def demand_same(recipe: Recipe, resolved: Recipe, place: str) -> None:
         raise UserError(f"{place}: holds another recipe: {differences[0]}{more}; choose another folder with -o")
 
 
-def short_side(recipe: Recipe) -> int:
-    """Pixels of the short side at which larger photos are stored for this recipe."""
+def stored_sides(recipe: Recipe) -> StoredSides:
+    """The short sides at which larger photos are stored for this recipe.
+
+    What is scored has the training size, so that it is resampled once, as torchvision's Resize would do it.
+    """
+    size = recipe.train.image_size
     boxes = recipe.augment.random_resized_crop is not None
-    return math.ceil(recipe.train.image_size * (PHOTO_HEADROOM if boxes else 1))
+    return {"short_side": size, "train_short_side": math.ceil(size * (PHOTO_HEADROOM if boxes else 1))}
 
 
 def _resolve_compute(compute: ComputeConfig) -> ComputeConfig:
@@ -54,7 +59,7 @@ def _resolve_compute(compute: ComputeConfig) -> ComputeConfig:
     choices = {
         "device": device,
         "precision": _precision(kind),
-        "threads": max(1, machine.cores() // machine.local_processes()),
+        "threads": machine.threads(),
         "channels_last": kind != "mps",
         "depthwise_backward": "fast" if kind == "cpu" else "stock",
         "compile": False,

@@ -16,7 +16,6 @@ from seedwise.data.source import RawImage
 from seedwise.engine.placement import Placement
 from seedwise.errors import UserError
 from seedwise.models.build import load_model
-from seedwise.plan import short_side
 from seedwise.recipe import Recipe
 from seedwise.record import RunRecord, check_files, read_record
 
@@ -83,10 +82,11 @@ class Run:
 
     def _input(self, image: "Path | str | Image | NDArray[np.uint8]", augment: Augmenter) -> torch.Tensor:
         pixels = _pixels(image)
-        if min(pixels.shape[:2]) > short_side(self.recipe):
-            pixels = resize_short_side(pixels, short_side(self.recipe))
+        size = self.recipe.train.image_size
+        if min(pixels.shape[:2]) > size:
+            pixels = resize_short_side(pixels, size)
         tensor = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None]
-        return augment.evaluate(tensor, None, size=self.recipe.train.image_size)
+        return augment.evaluate(tensor, None, size=size)
 
 
 def load(folder: Path | str) -> Run:

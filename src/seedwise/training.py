@@ -75,14 +75,15 @@ def train(
         plan.demand_same(recipe, stored, str(folder))
         resolved = stored
     seed = resolved.seed if seed is None else seed
+    watch = watch or Watch()
     if (folder / RECORD).exists():
         known = read_record(folder).data
-        demand_same_data(folder, known.source, known.fingerprint, resolved, str(data), data_dir)
-    return run(folder, resolved, str(data), seed, data_dir, watch or Watch())
+        demand_same_data(folder, known.source, known.fingerprint, resolved, str(data), data_dir, stoppable(watch))
+    return run(folder, resolved, str(data), seed, data_dir, watch)
 
 
 def resume(folder: Path, *, watch: Watch | None = None, data_dir: Path | None = None, elsewhere: bool = False) -> Run:
-    """Complete a run folder; a finished one is returned as it is.
+    """Complete a run folder; a finished one is returned as it is, after a look at its files' checksums.
 
     `elsewhere` allows another CPU capability or torch version than the run began with, and other bits with it.
     """
@@ -118,6 +119,8 @@ def run(
                     f"{folder}: holds a run with seed {known.seed}, not {seed}; choose another folder with -o"
                 )
             if known.status == "finished":
+                kept = (name for name in known.files if (folder / name).exists())  # one may drop what one can spare
+                check_files(folder, known, *kept)
                 return Run(folder)
             if not elsewhere:
                 demand_same_machine(folder, known, recipe)
@@ -138,7 +141,7 @@ def run(
 def rehearse(recipe: Recipe, data: str, *, data_dir: Path | None) -> tuple[Recipe, dict[str, int], Cost]:
     """The resolved recipe, the sizes of the splits, and the measured cost of a run, without training or downloading."""
     resolved = plan.resolve(recipe)
-    dataset = open_data(data, recipe.data, data_dir=data_dir, short_side=plan.short_side(recipe))
+    dataset = open_data(data, recipe.data, data_dir=data_dir, **plan.stored_sides(recipe))
     random = recipe.model.model_copy(update={"weights": "none"})
     size = recipe.train.image_size
     built = build_model(random, num_classes=len(dataset.classes), seed=recipe.seed, image_size=size)
@@ -161,8 +164,8 @@ def _train(
         data,
         recipe.data,
         data_dir=data_dir,
-        short_side=plan.short_side(recipe),
-        progress=_stoppable(watch),
+        **plan.stored_sides(recipe),
+        progress=stoppable(watch),
     )
     data_seconds = time.perf_counter() - began
     if known is not None and known.data.fingerprint != dataset.fingerprint:
@@ -237,6 +240,7 @@ def _outcome(
     began, size = time.perf_counter(), recipe.train.image_size
     subsets = {"train": train_probe(dataset.train), "val": dataset.val, "test": dataset.test}
     scored = {name: _predict(setup, it, name, watch) for name, it in subsets.items() if it is not None}
+    held_out = dataset.test or dataset.val or dataset.train
     best = state.best_epoch if recipe.train.select == "best" else None
     return Outcome(
         rows=state.epochs,
@@ -250,7 +254,7 @@ def _outcome(
             classes=dataset.classes,
             size=size,
             # where photos were shrunk to this size for the cache, which is bicubic, nothing is left to resize
-            interpolation="bicubic" if dataset.short_side == size else recipe.augment.resize.interpolation,
+            interpolation="bicubic" if held_out.short_side == size else recipe.augment.resize.interpolation,
         ),
         data_seconds=data_seconds,
         evaluate_seconds=state.evaluate_seconds + time.perf_counter() - began,
@@ -258,7 +262,7 @@ def _outcome(
 
 
 def _predict(setup: Setup, subset: Subset, name: str, watch: Watch) -> Predictions:
-    report = _stoppable(watch)
+    report = stoppable(watch)
     return predict(
         setup.model,
         subset,
@@ -270,7 +274,7 @@ def _predict(setup: Setup, subset: Subset, name: str, watch: Watch) -> Predictio
     )
 
 
-def _stoppable(watch: Watch) -> Callable[[str, int, int], None]:
+def stoppable(watch: Watch) -> Callable[[str, int, int], None]:
     """Progress of phases outside the loop; raises Interrupted when the run shall stop."""
 
     def report(name: str, done: int, total: int) -> None:

@@ -3,11 +3,17 @@
 import numpy as np
 import torch
 from torch import Tensor
+from torchvision.transforms import InterpolationMode
 
 from seedwise.augment.config import AugmentConfig
 from seedwise.augment.pipeline import Augmenter
 
 SHAPES = [(32, 32), (33, 47), (20, 13)]
+FILTERS = {
+    "nearest": InterpolationMode.NEAREST_EXACT,  # Pillow's; torchvision's NEAREST is OpenCV's on tensors
+    "bilinear": InterpolationMode.BILINEAR,
+    "bicubic": InterpolationMode.BICUBIC,
+}
 ON = {
     "random_resized_crop": {},
     "random_crop": {},

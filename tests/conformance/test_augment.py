@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision.transforms.v2.functional as tv
-from augment_samples import SHAPES, assert_agree, draws, one_hot, photos
+from augment_samples import FILTERS, SHAPES, assert_agree, draws, one_hot, photos
 from scipy.stats import beta, kstest
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
@@ -183,7 +183,7 @@ def test_color_factors_and_orders_are_even() -> None:
 def test_resize_is_torchvisions(shape: tuple[int, int], n: int, interpolation: str, size: int) -> None:
     images = photos(n, *shape)
     ours = resize(images, size, interpolation)
-    assert_agree(ours, tv.resize(images, [size, size], InterpolationMode(interpolation), antialias=True))
+    assert_agree(ours, tv.resize(images, [size, size], FILTERS[interpolation], antialias=True))
     assert ours.is_contiguous(memory_format=torch.channels_last)
 
 
@@ -193,7 +193,7 @@ def test_resize_is_torchvisions(shape: tuple[int, int], n: int, interpolation: s
 def test_resize_without_uint8_kernels_is_torchvisions(shape: tuple[int, int], interpolation: str, size: int) -> None:
     images = photos(8, *shape)
     ours = as_matrices(images, torch.tensor([0, 0, *shape]).expand(8, 4), size, interpolation)
-    assert_agree(ours, tv.resize(images, [size, size], InterpolationMode(interpolation), antialias=True))
+    assert_agree(ours, tv.resize(images, [size, size], FILTERS[interpolation], antialias=True))
 
 
 @pytest.mark.parametrize("resample", [resize_boxes, as_matrices])
@@ -207,7 +207,7 @@ def test_boxes_are_torchvisions_resized_crop(resample, shape, n: int, interpolat
         draws(n, random_resized_crop.COLUMNS), torch.tensor(shape).expand(n, 2), RandomResizedCropConfig()
     )
     theirs = [
-        tv.resized_crop(image, *box, [size, size], InterpolationMode(interpolation), antialias=True)
+        tv.resized_crop(image, *box, [size, size], FILTERS[interpolation], antialias=True)
         for image, box in zip(images, boxes.tolist(), strict=True)
     ]
     assert_agree(resample(images, boxes, size, interpolation), torch.stack(theirs))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision.transforms.v2.functional as tv
-from augment_samples import ON, assert_agree, augmenter, one_hot, photos
+from augment_samples import FILTERS, ON, assert_agree, augmenter, one_hot, photos
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 
@@ -153,11 +153,9 @@ def test_evaluation_is_torchvisions(interpolation: str, shape: tuple[int, int]) 
     images = photos(6, *shape)
     ours = augmenter(resize={"interpolation": interpolation})
     evaluated = ours.evaluate(images, None, size=40)
-    square = images
     side = min(shape)
-    top, left = (shape[0] - side) // 2, (shape[1] - side) // 2
-    square = tv.crop(images, top, left, side, side)
-    assert_agree(pixels(evaluated), tv.resize(square, [40, 40], InterpolationMode(interpolation), antialias=True))
+    square = tv.center_crop(images, [side, side])
+    assert_agree(pixels(evaluated), tv.resize(square, [40, 40], FILTERS[interpolation], antialias=True))
     assert torch.equal(ours.train(images, None, one_hot(6), np.arange(6), epoch=0, size=40).images, evaluated)
 
 
@@ -188,7 +186,7 @@ def test_photos_of_several_shapes_are_cut_to_their_center() -> None:
     images, ours = canvas(0), augmenter(resize={"interpolation": "bicubic"})
     theirs = []
     for image, (h, w) in zip(images, SIZES.tolist(), strict=True):
-        square = tv.crop(image[:, :h, :w], (h - 32) // 2, (w - 32) // 2, 32, 32)
+        square = tv.center_crop(image[:, :h, :w], [32, 32])
         theirs.append(tv.resize(square, [40, 40], InterpolationMode.BICUBIC, antialias=True))
     assert_agree(pixels(ours.evaluate(images, SIZES, size=40)), torch.stack(theirs))
     trained = ours.train(images, SIZES, one_hot(5), np.arange(5), epoch=0, size=40)

@@ -120,13 +120,14 @@ def test_photos_share_a_short_side(tmp_path):
     originals = {file: save(tmp_path / "d" / file, shape, seed) for seed, (file, shape) in enumerate(shapes.items())}
     data = opened(tmp_path / "d", short_side=48)
     images, sizes = data.train.gather(in_order(data, list(shapes), originals)[[3, 0, 1, 2]])
-    # 30 x 100 is cut to 30 x 60 first; smaller ones grow to the common short side
+    # 30 x 100 grows to 48 x 160 and is cut to 48 x 96; smaller ones grow to the common short side
     assert sizes.dtype == np.int64 and sizes.tolist() == [[48, 96], [48, 72], [72, 48], [48, 60]]
     assert images.shape == (4, 3, 72, 96) and data.train.images.size is None and data.summary()["image_size"] is None
     for image, (height, width), file in zip(images, sizes, ["b/2.png", "a/1.png", "a/2.png", "b/1.png"], strict=True):
-        original = originals[file][:, 20:80] if file == "b/2.png" else originals[file]
-        expected = Image.fromarray(original).resize((width, height), Image.Resampling.BICUBIC)
-        assert np.array_equal(image[:, :height, :width].transpose(1, 2, 0), np.asarray(expected))
+        whole = 160 if file == "b/2.png" else width
+        resized = np.asarray(Image.fromarray(originals[file]).resize((whole, height), Image.Resampling.BICUBIC))
+        left = (whole - width) // 2
+        assert np.array_equal(image[:, :height, :width].transpose(1, 2, 0), resized[:, left : left + width])
         assert not image[:, height:].any() and not image[:, :, width:].any()
     alone, alone_size = data.train.gather(in_order(data, list(shapes), originals)[[1]])
     assert alone.shape == (1, 3, 72, 48) and alone_size.tolist() == [[72, 48]]
@@ -150,7 +151,7 @@ def test_one_common_size_is_kept_unless_too_large(tmp_path):
     pixels = [save(tmp_path / "d" / name / "1.png", (10, 35), seed) for seed, name in enumerate("ab")]
     images, sizes = opened(tmp_path / "d", short_side=10).train.gather(np.arange(2))
     assert sizes is None and np.array_equal(images.transpose(0, 2, 3, 1), pixels)
-    assert opened(tmp_path / "d", short_side=5).train.gather(np.arange(2))[0].shape == (2, 3, 5, 10)
+    assert opened(tmp_path / "d", short_side=5).train.gather(np.arange(2))[0].shape == (2, 3, 5, 9)
 
 
 def test_square_photos_of_several_sizes_become_uniform(tmp_path):

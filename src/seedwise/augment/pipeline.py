@@ -117,16 +117,17 @@ class Augmenter:
 def center_square(images: Tensor, sizes: Tensor | None) -> Tensor:
     """The center square of uint8[n, c, h, w], or of the valid area int64[n, 2] `sizes` of each image.
 
-    Photos of several shapes all get the side of the smallest short side in the batch (normally all are equal).
+    Photos of several shapes all get the side of the smallest short side in the batch (normally all are equal). Halves
+    of a pixel are rounded to even, as torchvision's CenterCrop does.
     """
     n, c, h, w = images.shape
     if sizes is None:
         side = min(h, w)
-        top, left = (h - side) // 2, (w - side) // 2
+        top, left = round((h - side) / 2), round((w - side) / 2)
         return images[:, :, top : top + side, left : left + side]
     sizes = sizes.cpu()
     side = int(sizes.min())
-    corners = ((sizes - side) // 2).to(images.device)
+    corners = ((sizes - side) / 2).round().long().to(images.device)
     line = torch.arange(side, device=images.device)
     rows = (corners[:, :1] + line)[:, None, :, None].expand(n, c, side, w)
     columns = (corners[:, 1:] + line)[:, None, None, :].expand(n, c, side, side)

@@ -18,7 +18,7 @@ def resize(images: Tensor, size: int, interpolation: str) -> Tensor:
     if (h, w) == (size, size):
         return images
     if interpolation == "nearest":
-        resized = interpolate(images, size=(size, size), mode="nearest")
+        resized = interpolate(images, size=(size, size), mode="nearest-exact")  # as Pillow; "nearest" is OpenCV's
     elif images.device.type == "cpu":
         resized = interpolate(images, size=(size, size), mode=interpolation, align_corners=False, antialias=True)
     else:
@@ -71,7 +71,7 @@ def filter_weights(start: Tensor, length: Tensor, extent: int, size: int, interp
     scale = (length / size)[:, None, None]
     output = torch.arange(size, device=start.device)[:, None]
     if interpolation == "nearest":
-        return (line == (output * scale).long()).float()
+        return (line == ((output + 0.5) * scale).long()).float()
     stretch = scale.clamp(min=1.0)
     center = (output + 0.5) * scale
     radius = (1 if interpolation == "bilinear" else 2) * stretch

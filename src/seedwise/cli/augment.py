@@ -35,7 +35,7 @@ def augment(
         raise UserError(f"{out.parent}: no such folder; create it first")
     if out.is_dir():
         raise UserError(f"{out}: is a folder; give a PNG file to write")
-    dataset = open_data(data, chosen.data, data_dir=data_dir, short_side=plan.short_side(chosen))
+    dataset = open_data(data, chosen.data, data_dir=data_dir, **plan.stored_sides(chosen))
     count = min(8, len(dataset.train))
     order = rng.generator(seed, "grid").permutation(len(dataset.train))
     positions = np.sort(order[:count]).astype(np.int64)

@@ -1,6 +1,6 @@
 """Options of the data part."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, TypedDict
 
 from pydantic import BeforeValidator, Field
 
@@ -15,6 +15,13 @@ def _share(value: Any) -> Any:
     if not (is_count or is_fraction):
         raise ValueError("give a fraction in [0, 1) such as 0.1 or a whole number of images such as 5000")
     return value
+
+
+class StoredSides(TypedDict):
+    """Short sides in pixels at which larger photos are stored: all of them, and once more those to train on."""
+
+    short_side: int
+    train_short_side: int
 
 
 Share = Annotated[int | float, BeforeValidator(_share)]

@@ -36,6 +36,11 @@ class Subset:
         """
         return self.images.gather(self.ids[positions])
 
+    @property
+    def short_side(self) -> int:
+        """Pixels of the short side of every image."""
+        return min(int(side) for side in self.gather(np.zeros(1, np.int64))[0].shape[2:])
+
     def take(self, positions: Int64Array) -> "Subset":
         """The images at these positions as a smaller subset with the same ids."""
         return Subset(self.ids[positions], self.targets[positions], self.rows_in_part, self.images)
@@ -65,12 +70,6 @@ class Dataset:
         """Number of images in each split."""
         subsets = {"train": self.train, "val": self.val, "test": self.test}
         return {name: 0 if subset is None else len(subset) for name, subset in subsets.items()}
-
-    @property
-    def short_side(self) -> int:
-        """Pixels of the short side of every stored image."""
-        pixels, _ = self.train.gather(np.zeros(1, np.int64))
-        return min(int(side) for side in pixels.shape[2:])
 
     def summary(self) -> dict[str, Any]:
         """What a run's record keeps about its data; `image_size` is [h, w], or null when sizes differ."""

@@ -1,5 +1,6 @@
 """Any image that Pillow opens as uint8[h, w, 3], upright, and at the size it is stored in."""
 
+import math
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
 MAX_ASPECT = 2
 """Resized photos are center-cropped to this ratio of long to short side, lest one panorama blow up every batch."""
+
+MAX_RESIZED_ASPECT = 64
+"""Anything longer is cut to this before it is resized: a strip of one pixel by a million is no photo."""
 
 MAX_PIXELS = 178_956_970
 """Larger images are taken for decompression bombs: twice what Pillow warns of, whatever its own limit was set to."""
@@ -106,16 +110,21 @@ def _to_8_bits(gray: npt.NDArray[Any]) -> UInt8Array:
 
 
 def resize_short_side(pixels: UInt8Array, short_side: int) -> UInt8Array:
-    """Center-cropped to an aspect of at most 2:1, then bicubic with antialiasing to the given short side."""
+    """Bicubic with antialiasing to the given short side, as torchvision's Resize; cropped to an aspect of at most 2:1.
+
+    What is cut off is an even number of pixels at both ends: the center square of the result, whose offset torchvision
+    rounds to even, is then the center square of the whole.
+    """
     from PIL import Image
 
     height, width = pixels.shape[:2]
-    longest = MAX_ASPECT * min(height, width)
-    top, left = max(0, height - longest) // 2, max(0, width - longest) // 2
-    pixels = pixels[top : top + longest, left : left + longest]
-    height, width = pixels.shape[:2]
-    if min(height, width) == short_side:
-        return pixels
-    scale = short_side / min(height, width)
-    size = round(width * scale), round(height * scale)
-    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))
+    shortest, longest = min(height, width), min(max(height, width), MAX_RESIZED_ASPECT * min(height, width))
+    if longest < max(height, width):  # a strip, whose resized whole would not fit in memory
+        top, left = max(0, height - longest) // 2, max(0, width - longest) // 2
+        pixels = pixels[top : top + longest, left : left + longest]
+    whole = int(short_side * longest / shortest)  # torchvision truncates
+    size = (short_side, whole) if height > width else (whole, short_side)
+    if shortest != short_side:
+        pixels = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))
+    cut = min(2 * max(0, math.ceil((whole - MAX_ASPECT * short_side) / 4)), 2 * ((whole - short_side) // 4))
+    return pixels[cut : whole - cut] if height > width else pixels[:, cut : whole - cut]

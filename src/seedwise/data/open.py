@@ -1,5 +1,6 @@
 """From a name and a configuration to a data set."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ def open_data(
     *,
     data_dir: Path | None = None,
     short_side: int,
+    train_short_side: int | None = None,
     progress: Progress | None = None,
 ) -> Dataset:
     """Finds the data, decodes it on the first start, and splits it.
@@ -26,7 +28,8 @@ def open_data(
     `name`: `digits`, `cifar10`, `cifar100`, a folder of images or Parquet files, a Parquet file, a CSV, or an archive
     of a folder of images. `data_dir`: where local copies lie (else the environment variable SEEDWISE_DATA). The network
     is touched only when `config.download` says so and there is no local copy. `short_side`: pixels of the short side
-    that larger images are stored at, which is the largest that training will ask for.
+    that larger images are stored at. `train_short_side`: as much for those to train on, when it is another; both
+    stores have the same rows.
     """
     source = find_source(name, data_dir, config)
     if isinstance(source, DownloadSource):
@@ -43,6 +46,9 @@ def open_data(
         val = None
     elif val is None:
         train, val = hold_out(train, config.val, option="val", seed=config.split_seed, classes=stored.classes)
+    if train_short_side not in (None, short_side):
+        larger = open_cached(source, train_short_side, progress=progress)
+        train = replace(train, images=larger.parts["train"].images)
     if config.limit is not None:
         train = limit_train(train, config.limit, seed=config.split_seed)
     return Dataset(
