@@ -13,6 +13,7 @@ from seedwise.engine.placement import Placement
 from seedwise.engine.protocols import Augment, Images
 from seedwise.engine.world import ALONE, World
 from seedwise.errors import UserError
+from seedwise.models.folding import folded
 from seedwise.record import Scores
 
 EVALUATION_BATCH = 256
@@ -44,13 +45,16 @@ def predict(
     count = len(images.ids)
     parts = {}
     model.eval()
+    fast = None
     with torch.inference_mode():
         for start in range(world.rank * EVALUATION_BATCH, count, world.size * EVALUATION_BATCH):
             pixels, sizes = images.gather(np.arange(start, min(start + EVALUATION_BATCH, count)))
             valid = None if sizes is None else torch.from_numpy(sizes)
             inputs = augment.evaluate(placement.tensor(pixels), valid, size=size)
+            inputs = placement.images(inputs)
+            fast = fast or folded(model, inputs)
             with placement.autocast():
-                parts[start] = model(placement.images(inputs)).float()
+                parts[start] = fast(inputs).float()
             on_progress(min(start + EVALUATION_BATCH, count), count)
     merged = world.merge({start: part.cpu() for start, part in parts.items()})
     logits = torch.cat([merged[start] for start in sorted(merged)]).numpy()

@@ -1,0 +1,69 @@
+"""A copy of a network for evaluation, in which every BatchNorm is folded into the convolution before it.
+
+In evaluation mode BatchNorm is a fixed scale and shift per channel, so weight * scale and a bias do the same in one
+pass less over the activations (Jacob et al. 2018, arXiv 1712.05877, section 3.2).
+"""
+
+import copy
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+TRIED_IMAGES = 2
+TOLERANCE = 1e-3
+"""Largest difference between the two networks' logits, relative to the largest logit, on the images that are tried."""
+
+
+def folded(model: nn.Module, images: Tensor) -> nn.Module:
+    """A copy of `model`, in evaluation mode, that gives the same logits faster; `model` itself if none can be made.
+
+    `images`: float[n, c, h, w], some of what will be evaluated. Which convolution feeds which BatchNorm is seen from a
+    forward pass over two of them, and the copy has to agree with the original on these. Call it without gradients.
+    """
+    tried = images[:TRIED_IMAGES]
+    if getattr(model, "_compiled_call_impl", None) is not None:
+        return model  # a compiler folds for itself
+    try:
+        copied = copy.deepcopy(model).eval()
+    except Exception:  # a user's own network may hold what can't be copied
+        return model
+    pairs = _pairs(copied, tried)
+    if not pairs:
+        return model
+    places = {id(child): (parent, name) for parent in copied.modules() for name, child in parent.named_children()}
+    for conv, norm in pairs:
+        _fold(conv, norm)
+        parent, name = places[id(norm)]
+        setattr(parent, name, getattr(norm, "act", nn.Identity()))  # timm's BatchNorm brings its activation
+    expected, got = model(tried), copied(tried)
+    near = (got - expected).abs().max() <= TOLERANCE * expected.abs().max().clamp(min=1.0)
+    return copied if bool(near) else model
+
+
+def _pairs(model: nn.Module, images: Tensor) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
+    """Convolutions that ran once and whose output went straight into a BatchNorm that ran once."""
+    made: dict[int, tuple[nn.Conv2d, Tensor]] = {}
+    runs: dict[nn.Module, int] = {}
+    pairs: list[tuple[nn.Conv2d, nn.BatchNorm2d]] = []
+
+    def look(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        runs[module] = runs.get(module, 0) + 1
+        if isinstance(module, nn.Conv2d):
+            made[id(output)] = module, output  # kept, so that its id is not given to another tensor
+        elif id(inputs[0]) in made:
+            pairs.append((made[id(inputs[0])][0], cast("nn.BatchNorm2d", module)))
+
+    hooks = [m.register_forward_hook(look) for m in model.modules() if isinstance(m, nn.Conv2d | nn.BatchNorm2d)]
+    model(images)
+    for hook in hooks:
+        hook.remove()
+    return [(conv, norm) for conv, norm in pairs if runs[conv] == runs[norm] == 1 and norm.running_mean is not None]
+
+
+def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
+    mean, var = cast("Tensor", norm.running_mean), cast("Tensor", norm.running_var)
+    weight = norm.weight if norm.affine else torch.ones_like(mean)
+    bias = norm.bias if norm.affine else torch.zeros_like(mean)
+    conv.weight, conv.bias = fuse_conv_bn_weights(conv.weight, conv.bias, mean, var, norm.eps, weight, bias)
