@@ -11,7 +11,7 @@ from seedwise.config_errors import Input, explain
 from seedwise.config_options import Option, plain
 from seedwise.config_options import paths as option_paths
 from seedwise.config_overrides import apply
-from seedwise.errors import UserError
+from seedwise.errors import Mistakes, UserError
 from seedwise.yaml12 import MAX_CHARACTERS, position, read, write, write_inline
 
 __all__ = ["Option", "Section", "diff", "dump", "json_schema", "load", "paths"]
@@ -56,7 +56,7 @@ def load(cls: type[S], source: FilePath | str, source_name: str | None = None, o
         # Through JSON, for pydantic's strict mode takes lists for tuples and strings for paths and enums only there.
         return cls.model_validate_json(json.dumps(document.value))
     except ValidationError as error:
-        raise UserError(explain(cls, error, given)) from None
+        raise Mistakes(explain(cls, error, given)) from None
 
 
 def dump(section: BaseModel, header: str = "") -> str:

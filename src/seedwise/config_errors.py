@@ -52,11 +52,11 @@ class _Location(NamedTuple):
     """It ends at one alternative of a union, so that the errors of all alternatives belong together."""
 
 
-def explain(cls: type[BaseModel], error: ValidationError, given: Input) -> str:
+def explain(cls: type[BaseModel], error: ValidationError, given: Input) -> list[str]:
     """One line per mistake, in the order of the file and then of the overrides."""
     problems = _problems(cls, error.errors(include_url=False), given.document.value)
     lines = [_placed(cls, problem, given) for problem in problems]
-    return "\n".join(dict.fromkeys(text for _, text in sorted(lines, key=lambda line: line[0])))
+    return list(dict.fromkeys(text for _, text in sorted(lines, key=lambda line: line[0])))
 
 
 def unknown_key(cls: type[BaseModel], sections: Sequence[type[BaseModel]], name: str, inside: Path = ()) -> str:

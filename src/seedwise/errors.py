@@ -1,5 +1,7 @@
 """Errors that are the user's to mend: one clear line, exit code 2, no traceback."""
 
+from collections.abc import Sequence
+
 
 class UserError(Exception):
     """Something outside the program is wrong: a recipe, a path, an image, a damaged file.
@@ -9,6 +11,24 @@ class UserError(Exception):
     """
 
     exit_code = 2
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The message as the command line prints it, whatever the names in it hold."""
+        return (str(self),)
+
+
+class Mistakes(UserError):
+    """Several of them, a line each."""
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        super().__init__("\n".join(lines))
+        self._lines = tuple(lines)
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """One a mistake."""
+        return self._lines
 
 
 class Interrupted(Exception):

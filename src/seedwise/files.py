@@ -15,6 +15,9 @@ from typing import Any
 from seedwise.errors import UserError
 
 LOCK = ".lock"
+_made: set[Path] = set()
+"""Absolute folders that this process made, which may go again when nothing came of what they were made for."""
+
 CACHE_VARIABLE = "SEEDWISE_CACHE"
 
 
@@ -95,10 +98,22 @@ def sha256_of(path: Path) -> str:
 
 def make_folder(path: Path) -> None:
     """Create a folder and its parents; a UserError says why that can't be."""
+    if not make_new_folder(path) and not path.is_dir():
+        raise _write_error(path, FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)))
+
+
+def make_new_folder(path: Path) -> bool:
+    """Create a folder and its parents; False when something of that name is there, a UserError for all else."""
+    whole = path.absolute()
+    missing = [folder for folder in (whole, *whole.parents) if not os.path.lexists(folder)]
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        path.mkdir(parents=True)
+    except FileExistsError:
+        return False
     except OSError as error:
         raise _write_error(path, error) from error
+    _made.update(missing)
+    return True
 
 
 @contextmanager
@@ -126,11 +141,16 @@ def sole_writer(folder: Path) -> Iterator[None]:
 
 
 def discard(folder: Path, *names: str) -> None:
-    """Remove these files, and the folder if nothing else is in it."""
+    """Remove these files, and the folder and those above it as far as this process made them and they are empty."""
     for name in names:
         (folder / name).unlink(missing_ok=True)
+    whole = folder.absolute()
     with contextlib.suppress(OSError):  # not empty, or not there
-        folder.rmdir()
+        for made in (whole, *whole.parents):
+            if made not in _made:  # the user's own, even if it is empty
+                return
+            made.rmdir()
+            _made.discard(made)
 
 
 def _sync(path: Path) -> None:
@@ -156,5 +176,5 @@ def _write_error(path: Path, error: OSError) -> UserError:
         errno.ENOTDIR: "a file stands where a folder is needed; choose another folder with -o",
         errno.EEXIST: "a file stands where a folder is needed; choose another folder with -o",
         errno.ENAMETOOLONG: "the name is too long; choose a shorter one with -o",
-    }.get(error.errno or 0, error.strerror or str(error))
+    }.get(error.errno or 0, f"{error.strerror or error}; choose another folder with -o")
     return UserError(f"{path}: can't be written: {advice}")

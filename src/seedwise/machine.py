@@ -1,7 +1,5 @@
 """What this machine is, and how a process is prepared for it. torch is imported only by what asks about it."""
 
-import ctypes
-import importlib.metadata
 import os
 import platform
 import sys
@@ -10,6 +8,9 @@ from typing import Any
 
 _MALLOC_TRIM_THRESHOLD, _MALLOC_MMAP_MAX = -1, -4
 """glibc's names for mallopt(3): M_TRIM_THRESHOLD, M_MMAP_MAX."""
+
+CGROUPS = Path("/sys/fs/cgroup")
+"""Where Linux shows the limits of containers and services."""
 
 
 def prepare_process() -> None:
@@ -21,6 +22,8 @@ def prepare_process() -> None:
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     if sys.platform == "linux" and "MALLOC_MMAP_MAX_" not in os.environ:
+        import ctypes
+
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
         if mallopt is not None:  # musl has none
             mallopt(_MALLOC_MMAP_MAX, 0)
@@ -50,15 +53,35 @@ def rank() -> int:
 def cores() -> int:
     """CPU cores that this process may use: its affinity, cut to a container's CPU quota where there is one."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(allowed, _quota() or allowed))
+    return max(1, min(allowed, quota() or allowed))
 
 
-def _quota() -> int | None:
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return None if quota == "max" else round(int(quota) / int(period))
-    except (OSError, ValueError):
-        return None
+def quota() -> int | None:
+    """CPU cores that a container's or a service's quota allows, at least 1; None without a quota."""
+    quotas = []
+    for folder in _cgroups("cpu"):
+        try:
+            if (folder / "cpu.max").exists():
+                allowed, period = (folder / "cpu.max").read_text().split()
+            else:
+                allowed = (folder / "cpu.cfs_quota_us").read_text().strip()
+                period = (folder / "cpu.cfs_period_us").read_text()
+            if allowed not in ("max", "-1"):
+                quotas.append(max(1, round(int(allowed) / int(period))))
+        except (OSError, ValueError, ZeroDivisionError):
+            continue
+    return min(quotas, default=None)
+
+
+def threads() -> int:
+    """CPU threads for this process unless it is told otherwise: OMP_NUM_THREADS, else its share of the cores.
+
+    torchrun sets the variable to 1 by itself, on machines of any size, so there a 1 says nothing.
+    """
+    given = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()  # "4,2" is OpenMP's for nested loops
+    if given.isdecimal() and int(given) > 0 and not (given == "1" and local_processes() > 1):
+        return int(given)
+    return max(1, cores() // local_processes())
 
 
 def memory_bytes() -> int | None:
@@ -67,6 +90,52 @@ def memory_bytes() -> int | None:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (ValueError, OSError, AttributeError):
         return None
+
+
+def available_memory_bytes() -> int | None:
+    """Memory that can be used now: what the system could free, cut to what a container's limit leaves."""
+    left = [found for found in (_meminfo("MemAvailable"), *map(_left_in, _cgroups("memory"))) if found is not None]
+    return min(left, default=None)
+
+
+def _meminfo(name: str) -> int | None:
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
+    except (OSError, ValueError, IndexError, StopIteration):
+        return None
+
+
+def _left_in(cgroup: Path) -> int | None:
+    """What a memory limit leaves; cached files count as used there, but those not lately read are given back."""
+    for limit_file, used_file, cached in (
+        ("memory.max", "memory.current", "inactive_file"),
+        ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    ):
+        try:
+            limit, used = (int((cgroup / name).read_text()) for name in (limit_file, used_file))
+            stat = dict(line.split() for line in (cgroup / "memory.stat").read_text().splitlines())
+            return max(0, limit - used + int(stat.get(cached, 0)))
+        except (OSError, ValueError):  # no such file, or "max"
+            continue
+    return None
+
+
+def _cgroups(controller: str) -> list[Path]:
+    """The control groups of this process, whose limits hold all at once: its own and those above it."""
+    folders = []
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        _, names, inside = line.split(":", 2)
+        if names and controller not in names.split(","):
+            continue
+        root = CGROUPS / controller if names else CGROUPS
+        place = root / inside.strip("/")
+        folders += [place, *(above for above in place.parents if above.is_relative_to(root))]
+    return [*dict.fromkeys([*folders, CGROUPS])]
 
 
 def facts() -> dict[str, Any]:
@@ -94,6 +163,8 @@ def describe(facts: dict[str, Any]) -> str:
 
 def versions() -> dict[str, str]:
     """Versions of what the numbers depend on."""
+    import importlib.metadata  # slow to import, and prepare_process stands at every start
+
     names = ("seedwise", "torch", "timm", "numpy", "scipy", "pillow")
     return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in names}
 

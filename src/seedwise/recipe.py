@@ -40,7 +40,8 @@ class ComputeConfig(Section):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """fp32, or bf16 autocast; auto: bf16 where the hardware multiplies it fast (AMX, CUDA), else fp32."""
     threads: Auto | Annotated[int, Field(ge=1)] = "auto"
-    """CPU threads; auto: every core this process may use. The weights' last bits depend on it."""
+    """CPU threads; auto: OMP_NUM_THREADS where it is set, else every core this process may use (its share of them under
+    torchrun, whose own OMP_NUM_THREADS=1 doesn't count). The weights' last bits depend on it."""
     channels_last: Auto | bool = "auto"
     """Memory layout of images and weights; auto: true on CPU and CUDA."""
     depthwise_backward: Literal["auto", "stock", "fast"] = "auto"

@@ -15,6 +15,7 @@ SCHEMA_VERSION = 1
 RECORD, STUDY = "record.json", "study.json"
 """What makes a folder a run's or a study's."""
 DAMAGED = "restore it, or delete it and give the train command again"
+REMAKE = f"delete it and {RECORD} and give the train command again"
 
 SEAL = "sha256"
 """A record's own checksum, over the rest of its content: a bit that flips in a number gives another number."""
@@ -193,11 +194,18 @@ def read_record(folder: Path) -> RunRecord:
     return read_sealed(path, RunRecord)
 
 
+def demand_final(folder: Path, record: RunRecord) -> Final:
+    """The scores of a finished run; a UserError when they, or the times beside them, are not in its record."""
+    if record.final is None or record.images_per_second is None or "total" not in record.seconds:
+        raise UserError(f"{folder / RECORD}: damaged, of a finished run but without its scores; {DAMAGED}")
+    return record.final
+
+
 def check_files(folder: Path, record: RunRecord, *names: str) -> None:
     """Check the named files against the checksums in the record; a UserError names the first that differs."""
     for name in names:
         path = folder / name
         if not path.is_file():
-            raise UserError(f"{path}: missing; the run is not complete, resume it or train it again")
+            raise UserError(f"{path}: missing; restore it, or delete {RECORD} and give the train command again")
         if name in record.files and sha256_of(path) != record.files[name]:
-            raise UserError(f"{path}: damaged, its checksum is not the recorded one; copy it anew or train it again")
+            raise UserError(f"{path}: damaged, its checksum is not the recorded one; restore it, or {REMAKE}")

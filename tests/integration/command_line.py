@@ -10,6 +10,12 @@ from typing import Any
 TINY = ("-m", "small", "-s", "data.limit=200", "--epochs", "1", "--img-size", "16", "-b", "64", "--threads", "1")
 """A run of a second: four steps."""
 
+LEAN = (
+    *("digits", "-m", "small", "--epochs", "2", "--img-size", "16", "-b", "20", "--threads", "1", "--seed", "3"),
+    *("-s", "data.limit=60", "-s", "data.val=20", "-s", "data.test=20", "-s", "train.checkpoint_every=1"),
+)
+"""A run, data included, of two epochs of three steps, with a checkpoint after each step."""
+
 
 @dataclass(frozen=True)
 class Answer:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from command_line import TINY, Answer, Cli, call
+from command_line import LEAN, TINY, Answer, Cli, call
 from PIL import Image
 
 
@@ -70,6 +70,33 @@ def finished_once(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 def finished(finished_once: Path, tmp_path: Path) -> Path:
     """A finished run of TINY on digits with seed 3, to be damaged at will."""
     return Path(shutil.copytree(finished_once, tmp_path / "finished run"))
+
+
+@pytest.fixture(scope="session")
+def whole_once(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of LEAN; not to be touched."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEEDWISE_CACHE", str(cache))
+        assert call("train", *LEAN, "-o", folder) == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
+def halfway_once(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same run, stopped in its second epoch; not to be touched."""
+    from seedwise.cli import watch
+
+    def on_step(self: object, epoch: int, step: int, *rest: float) -> None:
+        if step == 4:  # the next step asks
+            os.kill(os.getpid(), signal.SIGINT)
+
+    folder = tmp_path_factory.mktemp("halfway") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEEDWISE_CACHE", str(cache))
+        patch.setattr(watch._Plain, "on_step", on_step)
+        assert call("train", *LEAN, "-o", folder) == 130
+    return folder
 
 
 @pytest.fixture

@@ -1,32 +1,56 @@
 """The command line: parse, call, print."""
 
+import errno
+import io
+import re
 import sys
+from collections.abc import Sequence
 
 from seedwise.errors import Interrupted, UserError
 from seedwise.machine import prepare_process
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
+_ADVICE = {
+    errno.ENAMETOOLONG: "give a shorter name",
+    errno.ENOSPC: "free some space",
+    errno.EACCES: "check its permissions",
+    errno.EROFS: "give a place that can be written",
+}
 
 
 def main() -> None:
     """Run the command line; a mistake of the user's is one line and exit code 2, a stop is 130."""
     prepare_process()
+    _show_any_name()
     try:
         from seedwise.cli.app import run
 
         code = run()
         if sys.stdout is not None:  # closed by `>&-`
             sys.stdout.flush()
-    except (UserError, Interrupted) as error:
-        code = _say(str(error), error.exit_code)
+    except UserError as error:
+        code = _say(error.lines, error.exit_code)
+    except Interrupted as error:
+        code = _say([str(error)], error.exit_code)
     except KeyboardInterrupt:
-        code = _say("stopped", Interrupted.exit_code)
+        code = _say(["stopped"], Interrupted.exit_code)
     except BrokenPipeError:  # `| head` has seen enough; what is left in the buffer must not be written at exit
         sys.stdout = None
         code = 141
     except OSError as error:  # the disk's or the terminal's fault, not the program's
-        code = _say(f"{error.filename or 'output'}: {error.strerror or error}", UserError.exit_code)
+        advice = f"; {_ADVICE[error.errno]}" if error.filename and error.errno in _ADVICE else ""
+        code = _say([f"{error.filename or 'output'}: {error.strerror or error}{advice}"], UserError.exit_code)
     sys.exit(code)
 
 
-def _say(message: str, code: int) -> int:
-    print(message, file=sys.stderr)
+def _show_any_name() -> None:
+    """Let names of files that aren't UTF-8 be printed: as they are, and in messages readably. Python would fail."""
+    for stream, errors in ((sys.stdout, "surrogateescape"), (sys.stderr, "backslashreplace")):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=errors)
+
+
+def _say(lines: Sequence[str], code: int) -> int:
+    for line in lines:  # a name may hold anything but a slash and a zero
+        print(_CONTROL.sub(lambda match: repr(match[0])[1:-1], line), file=sys.stderr)
     return code

@@ -1,14 +1,12 @@
 """`seedwise doctor`."""
 
-import importlib.util
-import os
-import shutil
-from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from seedwise.cli.options import DataDir
+
+UNKNOWN = "unknown"
 
 
 def doctor(
@@ -17,76 +15,60 @@ def doctor(
 ) -> None:
     """Show what this machine offers, and say what will hurt.
 
+    Nothing is written or downloaded.
+
     Example: `seedwise doctor --data-dir DIR`
     """
-    import json
+    from seedwise.checkup import examine
+    from seedwise.checkup_advice import advise
 
-    from seedwise import machine, plan
-    from seedwise.recipe import Recipe
-
-    compute = plan.resolve(Recipe()).compute
-    facts, versions = machine.facts(), machine.versions()
-    findings = {
-        "device": compute.device,
-        "precision": compute.precision,
-        "threads": str(compute.threads),
-        "cpu": machine.describe(facts),
-        "gpus": ", ".join(facts["gpus"]) or "none",
-        "memory": f"{facts['memory_gb']} GB",
-        "free disk": f"{_free_gb(Path.cwd()):.0f} GB here",
-        "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
-        **_data(data_dir),
-        **_weights(),
-    }
-    advice = _advice(facts, findings)
+    findings = examine(data_dir)
+    advice = advise(findings)
     if as_json:
+        import json
+
         print(json.dumps({**findings, "advice": advice}, indent=2))
         return
-    for name, value in findings.items():
+    for name, value in _lines(findings).items():
         print(f"{name + ':':<12}{value}")
     for line in advice:
         print(f"! {line}")
 
 
-def _free_gb(path: Path) -> float:
-    return shutil.disk_usage(path).free / 2**30
+def _lines(found: dict[str, Any]) -> dict[str, str]:
+    memory, disk, compiler, weights = (found[name] for name in ("memory", "free disk", "compiler", "weights"))
+    return {
+        "device": _or_unknown(found["device"]),
+        "precision": _or_unknown(found["precision"]),
+        "threads": _or_unknown(found["threads"]),
+        "cpu": _or_unknown(found["cpu"]),
+        "load": f"{_or_unknown(found['load'])} on {_or_unknown(found['machine_cores'])} cores",
+        "gpus": _listed(found["gpus"]),
+        "compiler": UNKNOWN if compiler is None else compiler["version"] or compiler["path"] or "none",
+        "memory": f"{_gb(memory['available_gb'])} available of {_gb(memory['total_gb'])}",
+        "free disk": f"{_gb(disk['here_gb'])} here, {_gb(disk['cache_gb'])} at the cache",
+        "cache": _or_unknown(found["cache"]["path"]),
+        "cifar10": _data(found, "cifar10"),
+        "cifar100": _data(found, "cifar100"),
+        "weights": f"pip: {_listed(weights['pip'])}; hub: {_listed(weights['hub'])} in {weights['hub_cache']}",
+        "variables": ", ".join(f"{name}={value}" for name, value in found["variables"].items()) or "none",
+        "versions": ", ".join(f"{name} {version}" for name, version in (found["versions"] or {}).items()) or UNKNOWN,
+    }
 
 
-def _data(data_dir: Path | None) -> dict[str, str]:
-    from seedwise.data.cache import cache_root
-    from seedwise.data.find import DATA_VARIABLE, find_source
-    from seedwise.errors import UserError
-
-    try:
-        source = find_source("cifar100", data_dir)
-        found = str(source.path)
-    except UserError:
-        found = f"not found; --data-dir DIR or {DATA_VARIABLE}=DIR names a local copy"
-    return {"cifar100": found, "cache": str(cache_root())}
+def _data(found: dict[str, Any], name: str) -> str:
+    if found[name] is not None:
+        return str(found[name])
+    return "not found; --data-dir DIR or SEEDWISE_DATA=DIR names a local copy, -s data.download=true fetches one"
 
 
-def _weights() -> dict[str, str]:
-    from seedwise.models.config import PIP_PACKAGES
-
-    found = [name for name, package in PIP_PACKAGES.items() if importlib.util.find_spec(package.replace("-", "_"))]
-    hub = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser() / "hub"
-    cached = sorted(p.name.removeprefix("models--timm--") for p in hub.glob("models--timm--*"))
-    return {"weights": f"pip: {', '.join(found) or 'none'}; hub cache: {', '.join(cached) or 'empty'}"}
+def _or_unknown(value: Any) -> str:
+    return UNKNOWN if value is None else str(value)
 
 
-def _advice(facts: dict[str, object], findings: dict[str, str]) -> list[str]:
-    advice = []
-    if findings["device"] == "cpu" and not facts["amx"]:
-        advice.append("no GPU and no AMX: use the `lite` recipe; EfficientNetV2 at 224 px takes days here")
-    if findings["device"] == "cpu" and facts["amx"]:
-        advice.append("no GPU: use the `lite` recipe; EfficientNetV2 at 224 px takes days here")
-    if facts["cores"] == 1:
-        advice.append("one core: expect twice the time that the recipes' headers name")
-    if os.environ.get("OMP_WAIT_POLICY", "passive").lower() != "passive":
-        advice.append("OMP_WAIT_POLICY is not passive: a busy neighbor can slow training many times; unset it")
-    if _free_gb(Path.cwd()) < 5:
-        advice.append("less than 5 GB free here: checkpoints and caches need room; choose another disk with -o")
-    memory = facts["memory_gb"]
-    if isinstance(memory, float) and memory < 6:
-        advice.append("less than 6 GB of memory: lower train.batch_size (-b 32)")
-    return advice
+def _listed(values: list[str] | None) -> str:
+    return UNKNOWN if values is None else ", ".join(values) or "none"
+
+
+def _gb(value: float | None) -> str:
+    return UNKNOWN if value is None else f"{value:g} GB"

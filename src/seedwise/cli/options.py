@@ -6,12 +6,11 @@ from typing import Annotated, Any
 
 import typer
 
-from seedwise.config import paths
-from seedwise.recipe import Recipe
-from seedwise.yaml12 import write_inline
-
 
 def _complete_override(incomplete: str) -> list[tuple[str, str]]:
+    from seedwise.config import paths
+    from seedwise.recipe import Recipe
+
     return [
         (f"{option.path}=", option.description.split("\n")[0])
         for option in paths(Recipe)
@@ -94,4 +93,6 @@ def default_recipe(data: str) -> str:
 
 def overrides(flags: dict[str, Any], given: Iterable[str] | None) -> list[str]:
     """Familiar flags as overrides, the explicit `-s` ones behind them, so that these win."""
+    from seedwise.yaml12 import write_inline
+
     return [f"{path}={write_inline(value)}" for path, value in flags.items() if value is not None] + list(given or ())

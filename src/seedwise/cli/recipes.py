@@ -1,6 +1,5 @@
 """`seedwise recipes`: list, show, copy and check recipes."""
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -8,12 +7,9 @@ from typing import Annotated
 import typer
 
 from seedwise import recipes
-from seedwise.config import json_schema
-from seedwise.errors import UserError
-from seedwise.files import write_text
-from seedwise.recipe import Recipe
+from seedwise.errors import Mistakes, UserError
 
-app = typer.Typer(help="List, show, copy and check recipes.", no_args_is_help=True)
+app = typer.Typer(help="List, show, copy and check recipes.", no_args_is_help=True, rich_markup_mode=None)
 
 Name = Annotated[str, typer.Argument(metavar="RECIPE", help="Name of a built-in recipe, or a path.")]
 
@@ -47,6 +43,8 @@ def cp(
 
     Example: `seedwise recipes cp lite mine.yaml`
     """
+    from seedwise.files import write_text
+
     source, content = recipes.find(name), recipes.text(name)
     path = target or Path(source.name)
     path = path / source.name if path.is_dir() else path
@@ -58,27 +56,32 @@ def cp(
     print(path)
 
 
-@app.command()
+@app.command(short_help="Check recipes; every mistake is a line with its place.")
 def validate(names: Annotated[list[str], typer.Argument(metavar="RECIPE...", help="Names or paths.")]) -> None:
     """Check recipes; every mistake is a line with file, line and column, and the exit code is 2.
 
     Example: `seedwise recipes validate mine.yaml`
     """
-    mistakes = []
+    mistakes: list[str] = []
     for name in names:
         try:
             recipes.read(name)
             print(f"{name}: valid")
         except UserError as error:
-            mistakes.append(str(error))
+            mistakes += error.lines
     if mistakes:
-        raise UserError("\n".join(mistakes))
+        raise Mistakes(mistakes)
 
 
-@app.command()
+@app.command(short_help="Print the JSON schema of recipes, for editors.")
 def schema() -> None:
     """Print the JSON schema of recipes, for completion and checks in editors.
 
     Example: `seedwise recipes schema > seedwise.schema.json`
     """
+    import json
+
+    from seedwise.config import json_schema
+    from seedwise.recipe import Recipe
+
     print(json.dumps(json_schema(Recipe), indent=2, ensure_ascii=False))

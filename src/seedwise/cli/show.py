@@ -8,7 +8,7 @@ from pathlib import Path
 from seedwise.config import dump
 from seedwise.cost import Cost
 from seedwise.recipe import Recipe
-from seedwise.record import RunRecord, Scores
+from seedwise.record import RunRecord, Scores, demand_final
 from seedwise.stats import summarize
 from seedwise.study.plan import BASE, StudyRecord
 
@@ -22,17 +22,17 @@ def announce_trial(arm: str, seed: int, number: int, count: int) -> None:
 
 def print_run(folder: Path, record: RunRecord, as_json: bool) -> None:
     """A finished run: its scores without a spread, which one run has not, and where its files are."""
+    final = demand_final(folder, record)
     if as_json:
         print(record.model_dump_json(indent=2))
         return
-    assert record.final is not None
     print(f"{'':<8}{'top-1':>8}{'top-5':>8}{'loss':>8}")
     for name in SPLITS:
-        scores: Scores | None = getattr(record.final, name)
+        scores: Scores | None = getattr(final, name)
         if scores is not None:
             print(f"{name:<8}{scores.top1:>8.4f}{scores.top5:>8.4f}{scores.loss:>8.3f}")
-    best = record.final.test or record.final.val or record.final.train
-    name = "test" if record.final.test else "val" if record.final.val else "train"
+    best = final.test or final.val or final.train
+    name = "test" if final.test else "val" if final.val else "train"
     print(f"{name} top-1 {summarize([best.top1])}")
     print(
         f"seed {record.seed}, {_duration(record.seconds['total'])}, {record.images_per_second:.0f} images/s in training"

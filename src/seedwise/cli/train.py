@@ -1,6 +1,7 @@
 """`seedwise train`."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from seedwise import machine
 from seedwise.cli.options import (
@@ -27,7 +28,9 @@ from seedwise.cli.options import (
     default_recipe,
     overrides,
 )
-from seedwise.recipe import Recipe
+
+if TYPE_CHECKING:
+    from seedwise.recipe import Recipe
 
 
 def train(
@@ -84,6 +87,7 @@ def train(
     if seed is not None and seeds is not None:
         raise UserError("--seed and --seeds: give one of them; --seeds takes a list such as 3,7,11 too")
     chosen = recipes.read(default_recipe(data) if recipe is None else recipe, overrides(flags, settings))
+    _demand_one_network(chosen, model, weights)
     if dry_run:
         _dry_run(chosen, data, data_dir, seed, seeds, as_json)
     elif seeds is not None:
@@ -92,8 +96,22 @@ def train(
         _train_one(chosen, data, seed, data_dir, out, as_json)
 
 
+def _demand_one_network(recipe: "Recipe", model: str | None, weights: str | None) -> None:
+    """Refuse a named model, or weights published for one, beside the user's own network, which would replace it."""
+    from seedwise.errors import UserError
+
+    factory = recipe.model.factory
+    if factory is not None and model not in (None, recipe.model.name):
+        raise UserError(f"-m {model}: the model is model.factory={factory}; drop one of them (-s model.factory=null)")
+    if factory is not None and weights in ("pip", "hub"):
+        raise UserError(
+            f"--weights {weights}: is for named models, and the model is model.factory={factory}; "
+            "give --weights none, or a file or folder"
+        )
+
+
 def _train_one(
-    recipe: Recipe, data: str, seed: int | None, data_dir: Path | None, out: Path | None, as_json: bool
+    recipe: "Recipe", data: str, seed: int | None, data_dir: Path | None, out: Path | None, as_json: bool
 ) -> None:
     from seedwise.cli.show import print_run
     from seedwise.cli.watch import watching
@@ -107,7 +125,9 @@ def _train_one(
         print_run(run.folder, run.record, as_json)
 
 
-def _train_study(recipe: Recipe, data: str, seeds: str, data_dir: Path | None, out: Path | None, as_json: bool) -> None:
+def _train_study(
+    recipe: "Recipe", data: str, seeds: str, data_dir: Path | None, out: Path | None, as_json: bool
+) -> None:
     from seedwise.cli.show import announce_trial, print_study
     from seedwise.cli.watch import watching
     from seedwise.folders import default_folder
@@ -122,7 +142,7 @@ def _train_study(recipe: Recipe, data: str, seeds: str, data_dir: Path | None, o
 
 
 def _dry_run(
-    recipe: Recipe, data: str, data_dir: Path | None, seed: int | None, seeds: str | None, as_json: bool
+    recipe: "Recipe", data: str, data_dir: Path | None, seed: int | None, seeds: str | None, as_json: bool
 ) -> None:
     from seedwise.cli.show import print_plan
     from seedwise.study.plan import parse_seeds

@@ -4,11 +4,12 @@ import os
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from seedwise.config import load
 from seedwise.errors import UserError
-from seedwise.files import read_text
-from seedwise.recipe import Recipe
+
+if TYPE_CHECKING:
+    from seedwise.recipe import Recipe
 
 FOLDER = Path(__file__).parent
 
@@ -31,8 +32,11 @@ def find(name: str) -> Path:
     raise UserError(f"{name or repr(name)}: no such recipe; {hint}")
 
 
-def read(name: str, overrides: Sequence[str] = ()) -> Recipe:
+def read(name: str, overrides: Sequence[str] = ()) -> "Recipe":
     """The recipe of this name or path with overrides such as `optim.lr=1e-3`; its file's name unless it has its own."""
+    from seedwise.config import load  # here, for pydantic takes longer than all that listing recipes needs
+    from seedwise.recipe import Recipe
+
     path = find(name)
     shown = path.name if path.parent == FOLDER else str(path)
     recipe = load(Recipe, path, shown, overrides)
@@ -41,6 +45,8 @@ def read(name: str, overrides: Sequence[str] = ()) -> Recipe:
 
 def text(name: str) -> str:
     """The YAML of the recipe of this name or path."""
+    from seedwise.files import read_text
+
     return read_text(find(name))
 
 

@@ -9,7 +9,18 @@ from pydantic import Field, ValidationError
 
 from seedwise.errors import UserError
 from seedwise.recipe import Recipe
-from seedwise.record import RECORD, STUDY, Part, RunRecord, Seed, damaged, read_record, read_sealed, write_sealed
+from seedwise.record import (
+    RECORD,
+    STUDY,
+    Final,
+    Part,
+    Seed,
+    damaged,
+    demand_final,
+    read_record,
+    read_sealed,
+    write_sealed,
+)
 from seedwise.rng import draw_seeds
 from seedwise.stats import summarize
 
@@ -88,17 +99,17 @@ def refresh(folder: Path, study: StudyRecord) -> StudyRecord:
             record = read_record(folder / path) if (folder / path / RECORD).exists() else None
             status = record.status if record else "planned"
             trials.append(Trial(arm=arm, seed=seed, folder=path.as_posix(), status=status))
-            if record is not None and record.final is not None:
-                finished.append(record)
+            if record is not None and record.status == "finished":  # a run may fail after it was scored
+                finished.append(demand_final(folder / path, record))
         if finished:
             summary[arm] = _summarize(finished)
     return study.model_copy(update={"trials": trials, "summary": summary})
 
 
-def _summarize(records: Sequence[RunRecord]) -> dict[str, dict[str, dict[str, Any]]]:
+def _summarize(finals: Sequence[Final]) -> dict[str, dict[str, dict[str, Any]]]:
     splits: dict[str, dict[str, dict[str, Any]]] = {}
     for split in ("train", "val", "test"):
-        scores = [getattr(record.final, split) for record in records]
+        scores = [getattr(final, split) for final in finals]
         if all(score is not None for score in scores):
             splits[split] = {name: _with_values([getattr(s, name) for s in scores]) for name in SCORES}
     return splits

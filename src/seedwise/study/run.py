@@ -20,7 +20,7 @@ from seedwise.study.plan import (
     trial_folder,
     write_study,
 )
-from seedwise.training import Watch, run
+from seedwise.training import Watch, run, stoppable
 
 OnTrial = Callable[[str, int, int, int], None]
 """(arm, seed, number from 1, count): a trial is about to begin."""
@@ -54,7 +54,7 @@ def train_seeds(
             plan.demand_same(recipe, before.recipe(BASE), str(folder))
             for record in _records(folder, before)[:1]:  # all of them have the same
                 known = record.data
-                demand_same_data(folder, known.source, known.fingerprint, resolved, data, data_dir)
+                demand_same_data(folder, known.source, known.fingerprint, resolved, data, data_dir, stoppable(watch))
             study = extend(before, seeds).model_copy(update={"data": study.data, "data_dir": study.data_dir})
         try:
             return _complete(folder, study, data, data_dir, watch, on_trial)

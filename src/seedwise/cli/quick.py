@@ -1,0 +1,38 @@
+"""Words of the command line as they are, without pydantic.
+
+Newer versions of typer (0.29 is one) import pydantic and build a schema for every option of a command, given or not:
+that takes longer than listing or showing recipes. Options that are absent and options that are text need none of it.
+"""
+
+from typing import Any
+
+import typer
+
+
+def quicken(command: Any) -> None:
+    """Let absent options and plain text of this command and those below pass as they are; the rest is typer's.
+
+    Where typer looks different inside, this changes nothing.
+    """
+    for parameter in command.get_params(typer.Context(command)):  # --help is among these alone
+        if hasattr(parameter, "_runtime_param") and hasattr(parameter, "type_descriptor"):
+            parameter._runtime_param = _AsItIs()
+    for below in getattr(command, "commands", {}).values():
+        quicken(below)
+
+
+class _AsItIs:
+    """Stands where typer keeps its own conversion, and makes way for it when there is something to convert."""
+
+    def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
+        """What typer's conversion gives for this value."""
+        kind, many = param.type_descriptor.annotation, param.multiple or param.nargs == -1
+        own = getattr(param.type_descriptor.parameter_info, "parser", None) is not None
+        if value is None:
+            return () if many else None
+        if kind is str and isinstance(value, str) and not own:
+            return value
+        if kind == list[str] and isinstance(value, tuple) and not own:
+            return list(value)
+        param._runtime_param = None  # typer builds its own where there is none
+        return param.get_runtime_param().coerce(value, param=param, ctx=ctx)
