@@ -1,0 +1,183 @@
+"""Seedwise and timm as their users have them, making a training step or scoring images on embedded pictures."""
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from turns import Work, peak_bytes
+
+if TYPE_CHECKING:
+    from torch import nn
+
+CLASSES = 100
+SCORED = 512
+"""Images that one piece of evaluation scores."""
+
+TIMM = ("timm fp32", "timm fp32 channels_last", "timm bf16 channels_last")
+COMPILED = tuple(f"{name} compiled" for name in TIMM)
+SIDES = ("seedwise", *TIMM, *COMPILED)
+
+
+def works(options: argparse.Namespace) -> dict[str, Work]:
+    """What a worker of the side `options.worker` can be asked for."""
+    if options.worker == "seedwise":
+        from seedwise.machine import prepare_process
+
+        prepare_process()
+    import torch
+
+    torch.set_num_threads(options.threads)
+    made = seedwise_works(options) if options.worker == "seedwise" else timm_works(options)
+    return {**made, "memory": peak_bytes}
+
+
+def timed(read: Work, train: Callable[[Any], None]) -> Work:
+    """[seconds to read and augment a batch, seconds of forward, backward and optimizer]."""
+
+    def step() -> list[float]:
+        began = time.perf_counter()
+        batch = read()
+        ready = time.perf_counter()
+        train(batch)
+        return [ready - began, time.perf_counter() - ready]
+
+    return step
+
+
+def seconds(work: Work) -> Work:
+    """The same, answered by how long it took."""
+
+    def run() -> list[float]:
+        began = time.perf_counter()
+        work()
+        return [time.perf_counter() - began]
+
+    return run
+
+
+def seedwise_works(options: argparse.Namespace) -> dict[str, Work]:
+    """Seedwise's own step and evaluation, at exactly `options.batch` images."""
+    import numpy as np
+
+    from seedwise import plan, recipes, training
+    from seedwise.data.open import open_data
+    from seedwise.engine.evaluate import predict
+    from seedwise.engine.loop import make_batch
+    from seedwise.engine.step import training_step
+    from seedwise.models.build import build_model
+
+    settings = {
+        "model.name": options.model,
+        "model.weights": "none",
+        "train.image_size": options.size,
+        "train.batch_size": options.batch,
+        "compute.threads": options.threads,
+        **dict(text.split("=", 1) for text in options.set),
+    }
+    recipe = plan.resolve(recipes.read("lite", [f"{key}={value}" for key, value in settings.items()]))
+    dataset = open_data("digits", recipe.data, **plan.stored_sides(recipe))
+    built = build_model(recipe.model, num_classes=CLASSES, seed=0)
+    setup = training.prepare(Path(), recipe, 0, dataset, built, num_classes=CLASSES)
+    positions = np.arange(options.batch)
+    scored = dataset.train.take(np.arange(SCORED))
+
+    def train(batch: Any) -> None:
+        setup.model.train()
+        training_step(
+            setup.model, setup.loss, setup.optimizer, [batch], placement=setup.placement, clip_norm=None
+        ).tolist()
+
+    def evaluate() -> None:
+        predict(setup.model, scored, setup.augment, size=options.size, placement=setup.placement)
+
+    return {"step": timed(lambda: make_batch(setup, positions, 0), train), "evaluate": seconds(evaluate)}
+
+
+def timm_works(options: argparse.Namespace) -> dict[str, Work]:
+    """timm's model, loader (without workers: they would take the cores from the step) and optimizer."""
+    import torch
+    from timm.optim._optim_factory import create_optimizer_v2
+    from torch.nn.functional import cross_entropy
+
+    bf16, channels_last = "bf16" in options.worker, "channels_last" in options.worker
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    model = timm_model(options).to(memory_format=layout)
+    optimizer = create_optimizer_v2(model, opt="adamw", lr=1e-3, weight_decay=1e-3)
+    if "compiled" in options.worker:
+        model.compile()
+    batches = timm_batches(options)
+
+    def read() -> Any:
+        images, targets = next(batches)
+        return images.contiguous(memory_format=layout), targets
+
+    def train(batch: Any) -> None:
+        model.train()
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            loss = cross_entropy(model(batch[0]), batch[1], label_smoothing=0.1)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        loss.item()
+
+    images = torch.randn(SCORED, 3, options.size, options.size).contiguous(memory_format=layout)
+
+    def evaluate() -> None:
+        model.eval()
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            for chunk in torch.split(images, 256):
+                model(chunk)
+
+    return {"step": timed(read, train), "evaluate": seconds(evaluate)}
+
+
+def timm_model(options: argparse.Namespace) -> "nn.Module":
+    """The same architecture as a user of timm builds it."""
+    import timm
+
+    from seedwise.models.config import TIMM_NAMES
+
+    name = TIMM_NAMES[options.model].split(".")[0]
+    model: nn.Module = timm.create_model(name, num_classes=CLASSES, drop_rate=0.2)
+    return model
+
+
+def timm_batches(options: argparse.Namespace) -> Iterator[Any]:
+    """timm's own loader over the same images, without end: pad, crop and flip at 32 px, then bicubic."""
+    import numpy as np
+    import torch
+    from PIL import Image
+    from timm.data.loader import create_loader
+
+    from seedwise.data.config import DataConfig
+    from seedwise.data.open import open_data
+
+    train = open_data("digits", DataConfig(), short_side=options.size).train
+    pixels, _ = train.gather(np.arange(len(train)))
+    pictures = [(Image.fromarray(p.transpose(1, 2, 0)), int(t)) for p, t in zip(pixels, train.targets, strict=True)]
+
+    class Pictures(torch.utils.data.Dataset):  # type: ignore[type-arg]
+        transform: Any
+
+        def __len__(self) -> int:
+            return len(pictures)
+
+        def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+            picture, target = pictures[index]
+            return self.transform(picture), target
+
+    loader = create_loader(
+        cast("Any", Pictures()),
+        input_size=(3, options.size, options.size),
+        batch_size=options.batch,
+        is_training=True,
+        use_prefetcher=False,
+        train_crop_mode="rkrc",
+        interpolation="bicubic",
+        num_workers=0,
+        persistent_workers=False,
+    )
+    while True:
+        yield from loader
