@@ -104,7 +104,7 @@ def make_folder(path: Path) -> None:
 
 def make_new_folder(path: Path) -> bool:
     """Create a folder and its parents; False when something of that name is there, a UserError for all else."""
-    whole = path.absolute()
+    whole = _real(path)
     missing = [folder for folder in (whole, *whole.parents) if not os.path.lexists(folder)]
     try:
         path.mkdir(parents=True)
@@ -144,13 +144,17 @@ def discard(folder: Path, *names: str) -> None:
     """Remove these files, and the folder and those above it as far as this process made them and they are empty."""
     for name in names:
         (folder / name).unlink(missing_ok=True)
-    whole = folder.absolute()
+    whole = _real(folder)
     with contextlib.suppress(OSError):  # not empty, or not there
         for made in (whole, *whole.parents):
             if made not in _made:  # the user's own, even if it is empty
                 return
             made.rmdir()
             _made.discard(made)
+
+
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))  # Path's own resolve() raises where links lead in a circle
 
 
 def _sync(path: Path) -> None:

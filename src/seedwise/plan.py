@@ -12,6 +12,9 @@ from seedwise.recipe import ComputeConfig, Recipe
 PHOTO_HEADROOM = 256 / 224
 """Photos to train on are stored this much larger than the training size when boxes are cut out of them."""
 
+MAX_THREADS = 1024
+"""More than the cores at hand are fine, to get the bits of a larger machine; at millions the process would die."""
+
 
 def resolve(recipe: Recipe) -> Recipe:
     """The recipe with every automatic choice written out, for this machine."""
@@ -93,6 +96,8 @@ def _check(compute: ComputeConfig) -> ComputeConfig:
         raise UserError(f"compute.device: {compute.device} is not here ({found} CUDA devices found); use cpu or auto")
     if kind == "mps" and not torch.backends.mps.is_available():
         raise UserError("compute.device: mps is not here; use cpu or auto")
+    if int(compute.threads) > MAX_THREADS:
+        raise UserError(f"compute.threads: {compute.threads} is too many, this machine has {machine.cores()}; use auto")
     if kind != "cpu" and compute.depthwise_backward == "fast":
         raise UserError(f"compute.depthwise_backward: 'fast' is for cpu, the device is {compute.device}; use stock")
     return compute

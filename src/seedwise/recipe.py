@@ -16,9 +16,9 @@ Auto = Literal["auto"]
 class TrainConfig(Section):
     """How long, how large, and which epoch's weights are kept."""
 
-    epochs: int = Field(10, ge=1)
+    epochs: int = Field(10, ge=1, le=100_000)
     """Passes over the training images."""
-    batch_size: int = Field(128, ge=1)
+    batch_size: int = Field(128, ge=1, le=1_000_000)
     """Images per forward pass. An epoch is cut into equal batches of at most this size; none is dropped."""
     accumulate: int = Field(1, ge=1)
     """Batches whose gradients are averaged into one optimizer step."""
