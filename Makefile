@@ -23,8 +23,9 @@ check: $(STAMP)                    ## style, types, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(STAMP)                    ## paired step benchmark against timm
-	$(BIN)/python benchmarks/step.py
+bench: $(STAMP)                    ## paired benchmarks against timm -> docs/performance.md
+	$(BIN)/python benchmarks/suite.py
+	$(BIN)/python benchmarks/page.py
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

@@ -44,14 +44,9 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
         "peak_bytes": memory,
     }
     if scoring:
-        result["evaluated_per_second"] = {
-            name: SCORED / median([t[0] for t in times]) for name, times in scoring.items()
-        }
-        for name, times in scoring.items():
-            if name in TIMM:
-                result[f"evaluation_ratio to {name}"] = ratios(
-                    [t[0] for t in times], [t[0] for t in scoring["seedwise"]]
-                )
+        took = {name: [t[0] for t in times] for name, times in scoring.items()}
+        result["evaluated_per_second"] = {name: SCORED / median(times) for name, times in took.items()}
+        result |= {f"evaluation_ratio to {name}": ratios(took[name], took["seedwise"]) for name in TIMM}
     return result
 
 

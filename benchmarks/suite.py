@@ -112,6 +112,14 @@ def against_script(source: Path, rounds: int, threads: int) -> dict[str, Any]:
     }
 
 
+def first_starts() -> dict[str, Any]:
+    """What folder.py measures, of its default 100,000 images."""
+    with tempfile.TemporaryDirectory() as place:
+        out = Path(place, "folder.json")
+        subprocess.run([sys.executable, str(Path(__file__).with_name("folder.py")), "-o", str(out)], check=True)
+        return dict(json.loads(out.read_text()))
+
+
 def main() -> None:
     """Measure all, write JSON."""
     from seedwise import machine
@@ -132,6 +140,8 @@ def main() -> None:
     result: dict[str, Any] = {"cells": cells, "growth": growth(cores, rounds), "commands": whole_commands()}
     if options.timm_src:
         result["script"] = against_script(options.timm_src.resolve(), min(rounds, 4), cores)
+    if not options.quick:
+        result["folder"] = first_starts()
     result |= {"machine": machine.facts(), "versions": machine.versions()}
     options.out.write_text(json.dumps(result, indent=2) + "\n")
     headline = median([c["step_ratio"]["median"] for c in cells])

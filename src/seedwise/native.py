@@ -52,12 +52,14 @@ def compiler_version() -> str | None:
 def library(source: Path) -> ctypes.CDLL | None:
     """The compiled library of a C++ file, built now if the cache has none for this text, compiler and processor.
 
+    Headers are the `.hpp` files beside it.
+
     None when there is no compiler, or it fails: the log then says how.
     """
     version = compiler_version()
     if version is None:
         return None
-    text = source.read_bytes()
+    text = b"".join(file.read_bytes() for file in [source, *sorted(source.parent.glob("*.hpp"))])
     key = hashlib.sha256(b"\0".join([text, " ".join(FLAGS).encode(), version.encode(), _processor().encode()]))
     built = cache_root() / "kernels" / f"{source.stem}-{key.hexdigest()[:16]}.so"
     try:
