@@ -21,7 +21,13 @@ ON = {
     "vertical_flip": {},
     "rotation": {"interpolation": "bilinear"},
     "color_jitter": {},
+    "rand_augment": {"magnitude": 12.5},
+    "trivial_augment_wide": {"interpolation": "bilinear"},
+    "grayscale": {"prob": 0.3},
+    "blur": {"kernel_size": 5},
     "custom": {"function": "augment_samples:darken"},
+    "random_erasing": {"value": "random"},
+    "mixup": {"alpha": 0.4},
     "cutmix": {"alpha": 0.7},
 }
 
@@ -59,7 +65,13 @@ def one_hot(n: int, classes: int = 10) -> Tensor:
     return torch.eye(classes)[torch.arange(n) % classes]
 
 
-def augmenter(rows: int = 64, seed: int = 0, **techniques: object) -> Augmenter:
+def augmenter(rows: int = 64, seed: int = 0, epochs: int | None = None, **techniques: object) -> Augmenter:
     """An augmenter whose output is pixels / 255."""
     config = AugmentConfig.model_validate(techniques)
-    return Augmenter(config, seed=seed, rows=rows, mean=[0.0] * 3, std=[1.0] * 3, device=torch.device("cpu"))
+    cpu = torch.device("cpu")
+    return Augmenter(config, seed=seed, rows=rows, mean=[0.0] * 3, std=[1.0] * 3, device=cpu, epochs=epochs)
+
+
+def pixels(normalized: Tensor) -> Tensor:
+    """Back to uint8 from the output of `augmenter`, whose mean is 0 and standard deviation 1."""
+    return (normalized * 255).round().to(torch.uint8)

@@ -21,6 +21,7 @@ from seedwise.augment.config import (
     RotationConfig,
     VerticalFlipConfig,
 )
+from seedwise.augment.mixing import beta_quantile
 from seedwise.augment.resize import as_matrices, resize, resize_boxes
 from seedwise.batch import Batch
 from seedwise.errors import UserError
@@ -298,7 +299,7 @@ def test_cutmix_label_share_is_the_pixel_share() -> None:
 
 @pytest.mark.parametrize("alpha", [0.2, 1.0, 3.0])
 def test_lambda_is_beta(alpha: float) -> None:
-    quantiles = cutmix.beta_quantile(draws(20_000, 1)[:, 0].double(), alpha)
+    quantiles = beta_quantile(draws(20_000, 1)[:, 0].double(), alpha)
     assert kstest(quantiles.numpy(), beta(alpha, alpha).cdf).pvalue > 0.01
 
 

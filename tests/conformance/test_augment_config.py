@@ -1,5 +1,6 @@
 """Every technique's section: it round-trips, refuses nonsense, and reads as a card."""
 
+import importlib
 import re
 import subprocess
 import sys
@@ -16,11 +17,39 @@ from seedwise.errors import UserError
 techniques = pytest.mark.parametrize("technique", TECHNIQUES, ids=lambda t: t.name)
 
 
+AGREES = {
+    "random_resized_crop": "test_augment.test_boxes_are_torchvisions_resized_crop",
+    "random_crop": "test_augment.test_random_crop_is_pad_and_crop",
+    "horizontal_flip": "test_augment.test_flips_are_torchvisions",
+    "vertical_flip": "test_augment.test_flips_are_torchvisions",
+    "rotation": "test_augment.test_rotation_is_torchvisions",
+    "color_jitter": "test_augment.test_color_jitter_is_torchvisions_in_the_drawn_order",
+    "rand_augment": "test_augment_auto.test_rand_augment_applies_the_drawn_operations_in_order",
+    "trivial_augment_wide": "test_augment_auto.test_trivial_augment_applies_the_drawn_operation",
+    "grayscale": "test_augment_cover.test_grayscale_is_torchvisions",
+    "blur": "test_augment_cover.test_blur_is_torchvisions",
+    "custom": "test_augment_pipeline.test_parameters_come_from_the_named_stream",
+    "random_erasing": "test_augment_cover.test_erasing_is_torchvisions",
+    "mixup": "test_augment_mix.test_mixup_is_the_papers",
+    "cutmix": "test_augment.test_cutmix_is_the_papers",
+}
+"""Where each technique is held against torchvision, or a slow reference written from the paper."""
+
+
+def test_each_technique_agrees_with_something() -> None:
+    assert list(AGREES) == [t.name for t in TECHNIQUES]
+    for place in AGREES.values():
+        module, test = place.split(".")
+        assert callable(getattr(importlib.import_module(module), test))
+
+
 def test_table_is_the_config_in_its_order() -> None:
-    assert [t.name for t in TECHNIQUES] == [name for name in AugmentConfig.model_fields if name != "resize"]
-    assert {t.name for t in TECHNIQUES} == set(ON)
+    """A technique that is in one of table, config and conformance cases, but not in all, fails here."""
+    others = {"resize", "mix_off_epochs"}
+    assert [t.name for t in TECHNIQUES] == [name for name in AugmentConfig.model_fields if name not in others]
+    assert [t.name for t in TECHNIQUES] == list(ON)
     stages = [t.stage for t in TECHNIQUES]
-    assert stages == sorted(stages, key=["frame", "native", "final"].index)
+    assert stages == sorted(stages, key=["frame", "native", "final", "mix"].index)
 
 
 @techniques
@@ -35,7 +64,7 @@ def test_round_trip_through_yaml(technique, chosen: dict | None) -> None:
 
 
 def test_everything_is_off_by_default() -> None:
-    on = {name: section for name, section in AugmentConfig() if section is not None}
+    on = {name: section for name, section in AugmentConfig() if section not in (None, 0)}
     assert list(on) == ["resize"]
     assert on["resize"].interpolation == "bilinear"
 
@@ -78,7 +107,29 @@ def test_sections_read_as_cards(technique) -> None:
         "custom: {}",
         "custom: my_pkg.aug",
         "custom: {function: 3}",
-        "mixup: {}",
+        "mixup: {alpha: 0}",
+        "mixup: {prob: -0.5}",
+        "mixup: {switch_prob: 1.5}",
+        "mixup: {alpha: .inf}",
+        "mix_off_epochs: -1",
+        "mix_off_epochs: 1.5",
+        "rand_augment: {num_ops: 0}",
+        "rand_augment: {num_ops: 9}",
+        "rand_augment: {magnitude: -1}",
+        "rand_augment: {magnitude: 31}",
+        "rand_augment: {num_magnitude_bins: 1}",
+        "rand_augment: {interpolation: bicubic}",
+        "trivial_augment_wide: {num_magnitude_bins: 1}",
+        "grayscale: {prob: 2}",
+        "blur: {kernel_size: 4}",
+        "blur: {kernel_size: 1}",
+        "blur: {sigma: [0.0, 1.0]}",
+        "blur: {sigma: [2.0, 1.0]}",
+        "random_erasing: {scale: [0.5, 0.2]}",
+        "random_erasing: {scale: [0.5, 1.2]}",
+        "random_erasing: {ratio: [2.0, 0.5]}",
+        "random_erasing: {value: black}",
+        "manifold_mixup: {}",
     ],
 )
 def test_nonsense_is_refused(line: str) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from augment_samples import ON, augmenter, one_hot, photos
+from augment_samples import ON, augmenter, one_hot, photos, pixels
 from PIL import Image
 
 from seedwise.augment import grid
@@ -59,3 +59,15 @@ def test_the_same_picture_twice(tmp_path: Path) -> None:
     draw(tmp_path / "a.png", ON)
     draw(tmp_path / "b.png", ON)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_a_rare_technique_shows_an_image_that_it_changes(tmp_path: Path) -> None:
+    picture = draw(tmp_path / "grid.png", {"grayscale": {"prob": 0.05}}, count=6, seed=4)
+    ours, images = augmenter(rows=8, seed=4, grayscale={"prob": 0.05}), photos(8, 32, 32)
+    batches = [ours.train(images, None, one_hot(8), torch.arange(8), epoch=epoch, size=32) for epoch in range(6)]
+    changed = torch.stack([(pixels(batch.images) != images).flatten(1).any(dim=1) for batch in batches])
+    first = int(changed.any(dim=0).int().argmax())
+    assert not changed[:, 0].any()
+    assert first > 0
+    for epoch in range(6):
+        assert np.array_equal(tile(picture, 0, 1 + epoch, 32), pixels(batches[epoch].images[first]).permute(1, 2, 0))

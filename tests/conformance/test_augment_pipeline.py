@@ -6,23 +6,35 @@ import numpy as np
 import pytest
 import torch
 import torchvision.transforms.v2.functional as tv
-from augment_samples import FILTERS, ON, assert_agree, augmenter, one_hot, photos
+from augment_samples import FILTERS, ON, assert_agree, augmenter, one_hot, photos, pixels
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 
 from seedwise import rng
-from seedwise.augment import cutmix, flip, random_crop, random_resized_crop, rotation
-from seedwise.augment.config import AugmentConfig, RandomResizedCropConfig
+from seedwise.augment import (
+    cutmix,
+    flip,
+    mixup,
+    rand_augment,
+    random_crop,
+    random_erasing,
+    random_resized_crop,
+    rotation,
+    trivial_augment_wide,
+)
+from seedwise.augment.config import (
+    AugmentConfig,
+    MixUpConfig,
+    RandAugmentConfig,
+    RandomErasingConfig,
+    RandomResizedCropConfig,
+    TrivialAugmentWideConfig,
+)
 from seedwise.augment.pipeline import Augmenter
 
 names = pytest.mark.parametrize("name", ON)
-PER_IMAGE = [name for name in ON if name != "cutmix"]
+PER_IMAGE = [name for name in ON if name not in ("mixup", "cutmix")]
 EVERYTHING = {**ON, "resize": {"interpolation": "bicubic"}}
-
-
-def pixels(normalized: Tensor) -> Tensor:
-    """Back to uint8 from the output of `augmenter`, whose mean is 0 and standard deviation 1."""
-    return (normalized * 255).round().to(torch.uint8)
 
 
 def train(techniques: dict, images: Tensor, ids: object, *, epoch: int = 0, size: int = 40, seed: int = 0):
@@ -60,22 +72,26 @@ def test_an_image_does_not_depend_on_its_batch(techniques: dict) -> None:
     assert torch.equal(one.images[0], whole.images[7])
 
 
-def test_cutmix_does_not_depend_on_the_order_in_its_batch() -> None:
+@pytest.mark.parametrize("techniques", [{"mixup": {}}, {"cutmix": {}}, {"mixup": {}, "cutmix": {"prob": 1}}], ids=str)
+def test_mixing_does_not_depend_on_the_order_in_its_batch(techniques: dict) -> None:
     images, order = photos(24, 32, 32), np.random.default_rng(1).permutation(24)
     targets = torch.eye(24)
-    whole = augmenter(cutmix={}).train(images, None, targets, np.arange(24), epoch=0, size=40)
-    mixed = augmenter(cutmix={}).train(images[order], None, targets[order], order, epoch=0, size=40)
+    whole = augmenter(**techniques).train(images, None, targets, np.arange(24), epoch=0, size=40)
+    mixed = augmenter(**techniques).train(images[order], None, targets[order], order, epoch=0, size=40)
     assert torch.equal(mixed.images, whole.images[order])
     assert torch.equal(mixed.targets, whole.targets[order])
 
 
 def test_draws_do_not_depend_on_other_techniques() -> None:
-    """Everything on gives what the techniques give one after the other with the draws that each has alone."""
+    """Everything on gives what the techniques give one after the other with the draws that each has alone.
+
+    Mixup and CutMix together are in test_augment_mix.py.
+    """
     images, ids = photos(12, 32, 32), np.arange(12)
-    once = train({**EVERYTHING, "random_resized_crop": None}, images, ids, size=32)
+    once = train({**EVERYTHING, "random_resized_crop": None, "mixup": None}, images, ids, size=32)
     step = pixels(images / 255)
     for name in ON:
-        if name not in ("random_resized_crop", "cutmix"):
+        if name not in ("random_resized_crop", "mixup", "cutmix"):
             step = pixels(train({name: ON[name]}, step, ids, size=32).images)
     last = train({"cutmix": ON["cutmix"]}, step, ids, size=32)
     assert torch.equal(pixels(once.images), pixels(last.images))
@@ -110,7 +126,24 @@ def test_parameters_come_from_the_named_stream(name: str) -> None:
             assert measured["mean_brightness"] == pytest.approx((0.8 + 0.4 * draws(8)[:, 0]).mean().item())
         case "custom":
             assert measured["share"] == (draws(8)[:, 0] < 0.5).double().mean().item()
-        case "cutmix":
+        case "rand_augment":
+            codes, _ = rand_augment.parameters(draws(16), RandAugmentConfig(), (32, 32))
+            assert measured["share_equalize"] == pytest.approx((codes == 13).double().mean().item())
+        case "trivial_augment_wide":
+            codes, _ = trivial_augment_wide.parameters(draws(3), TrivialAugmentWideConfig(), (32, 32))
+            assert measured["share_rotate"] == pytest.approx((codes == 5).double().mean().item())
+        case "grayscale":
+            assert measured["share"] == (draws(1)[:, 0] < 0.1).double().mean().item()
+        case "blur":
+            assert measured["share"] == (draws(2)[:, 0] < 0.5).double().mean().item()
+        case "random_erasing":
+            boxes = random_erasing.parameters(draws(24), RandomErasingConfig(), (32, 32))
+            assert measured["share"] == (boxes.sum(dim=1) > 0).double().mean().item()
+        case "mixup":
+            kept, partners = mixup.parameters(draws(4), MixUpConfig())
+            assert torch.equal(result.targets, mixup.mix_targets(one_hot(3), kept, partners))
+        case _:
+            assert name == "cutmix"
             mix = cutmix.parameters(draws(5), ours._config.cutmix, (32, 32))
             assert torch.equal(result.targets, cutmix.mix_targets(one_hot(3), mix, 1024))
 
@@ -132,8 +165,9 @@ def test_one_and_two_threads_give_the_same_bits(techniques: dict) -> None:
 
 @pytest.mark.parametrize("n", [1, 5])
 @pytest.mark.parametrize("shape", [(32, 32), (31, 45), (50, 20)])
-def test_output(n: int, shape: tuple[int, int]) -> None:
-    ours = augmenter(**EVERYTHING)
+@pytest.mark.parametrize("techniques", [{name: ON[name]} for name in ON] + [EVERYTHING], ids=str)
+def test_output(n: int, shape: tuple[int, int], techniques: dict) -> None:
+    ours = augmenter(**techniques)
     images, ids = photos(n, *shape), np.arange(n)
     for size in (24, 48):
         batch = ours.train(images, None, one_hot(n), ids, epoch=0, size=size)
@@ -227,7 +261,7 @@ def run(ours: Augmenter, epochs: range) -> None:
 
 
 def test_effects_are_what_was_asked() -> None:
-    ours = augmenter(**{**ON, "rotation": {"degrees": 20}, "cutmix": {"prob": 0.5}})
+    ours = augmenter(**{**ON, "rotation": {"degrees": 20}, "cutmix": {"prob": 0.5}, "mixup": {"switch_prob": 0.25}})
     assert ours.effects() == {}
     run(ours, range(60))
     effects = ours.effects()
@@ -244,7 +278,22 @@ def test_effects_are_what_was_asked() -> None:
     assert effects["color_jitter"]["share"] == 1
     assert effects["color_jitter"]["mean_contrast"] == pytest.approx(1, abs=0.02)
     assert effects["custom"]["share"] == pytest.approx(0.5, abs=0.03)
-    assert 0.4 < effects["cutmix"]["share"] < 0.5
+    assert all(effect["images"] == 60 * 64 for effect in effects.values())
+    for name in ("rand_augment", "trivial_augment_wide"):
+        drawn = {key: share for key, share in effects[name].items() if key.startswith("share_")}
+        assert len(drawn) == 14
+        assert sum(drawn.values()) == pytest.approx(1)
+        assert max(abs(share - 1 / 14) for share in drawn.values()) < 0.02
+        assert effects[name]["share"] > 0.7
+    assert effects["rand_augment"]["mean_magnitude"] == 12.5
+    assert effects["grayscale"]["share"] == pytest.approx(0.3, abs=0.05)
+    assert effects["blur"]["share"] == pytest.approx(0.5, abs=0.03)
+    assert effects["blur"]["mean_sigma"] == pytest.approx(1.05, abs=0.05)
+    assert effects["random_erasing"]["share"] == pytest.approx(0.5, abs=0.03)
+    assert effects["random_erasing"]["mean_area"] == pytest.approx(0.175, abs=0.02)
+    assert effects["mixup"]["share"] == pytest.approx(0.75 * 0.9, abs=0.1)  # some lambdas come to 1
+    assert effects["mixup"]["mean_lambda"] == pytest.approx(0.45, abs=0.08)
+    assert effects["cutmix"]["share"] == pytest.approx(0.25 * 0.47, abs=0.03)
     assert 0.5 < effects["cutmix"]["mean_lambda"] < 1
 
 
@@ -263,6 +312,10 @@ def test_a_switch_without_effect_says_so() -> None:
         "horizontal_flip": {"prob": 0},
         "rotation": {"degrees": 0},
         "color_jitter": {"brightness": 0, "contrast": 0, "saturation": 0, "hue": 0},
+        "grayscale": {"prob": 0},
+        "blur": {"prob": 0},
+        "random_erasing": {"prob": 0},
+        "mixup": {"prob": 0},
         "cutmix": {"prob": 0},
     }
     ours = augmenter(**inert)
@@ -270,7 +323,7 @@ def test_a_switch_without_effect_says_so() -> None:
     assert {name: effect["share"] for name, effect in ours.effects().items()} == dict.fromkeys(inert, 0.0)
     alone = augmenter(cutmix={"prob": 1})
     alone.train(photos(1, 16, 16), None, one_hot(1), np.arange(1), epoch=0, size=16)
-    assert alone.effects() == {"cutmix": {"share": 0.0}}
+    assert alone.effects() == {"cutmix": {"images": 1, "share": 0.0}}
 
 
 def test_effects_resume_exactly() -> None:

@@ -38,8 +38,8 @@ def draw_grid(
 ) -> None:
     """Save a PNG with a row for each technique that is on and one for all of them.
 
-    Each row shows another of uint8[n, c, h, w] `images`: first as evaluation sees it, then under the draws of `count`
-    epochs. Under it stand its classes and their shares, from float32[n, k] `targets`.
+    Each row shows another of uint8[n, c, h, w] `images` that the technique changes: first as evaluation sees it, then
+    under the draws of `count` epochs. Under it stand its classes and their shares, from float32[n, k] `targets`.
     """
     rows = _rows(config)
     scale = -(-TILE // size)
@@ -86,14 +86,19 @@ def _cells(
     size: int,
     count: int,
 ) -> list[tuple[npt.NDArray[np.uint8], Tensor]]:
-    """Pixels uint8[size, size, 3] and target of image `shown`: the original, then one for each epoch."""
+    """Pixels uint8[size, size, 3] and target of an image: the original, then one for each epoch.
+
+    The image is `shown`, or the next one that changes in one of the epochs: rare techniques leave many alone.
+    """
     black, white = (0.0,) * images.shape[1], (1.0,) * images.shape[1]
     augmenter = Augmenter(config, seed=seed, rows=len(images), mean=black, std=white, device=images.device)
     ids = torch.arange(len(images))
-    cells = [(augmenter.evaluate(images, sizes, size=size)[shown], targets[shown])]
-    for epoch in range(count):
-        batch = augmenter.train(images, sizes, targets, ids, epoch=epoch, size=size)
-        cells.append((batch.images[shown], batch.targets[shown]))
+    original = augmenter.evaluate(images, sizes, size=size)
+    epochs = [augmenter.train(images, sizes, targets, ids, epoch=epoch, size=size) for epoch in range(count)]
+    changed = [(batch.images != original).flatten(1).any(dim=1) for batch in epochs]
+    candidates = torch.stack(changed).any(dim=0).roll(-shown) if changed else torch.zeros(1)
+    shown = (shown + int(candidates.int().argmax())) % len(images)
+    cells = [(original[shown], targets[shown]), *((batch.images[shown], batch.targets[shown]) for batch in epochs)]
     return [((image * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy(), t.cpu()) for image, t in cells]
 
 
@@ -123,8 +128,8 @@ def _write_caption(
     font = _font(11)
     shares, indices = target.sort(descending=True, stable=True)
     for line, (share, index) in enumerate(zip(shares[:2].tolist(), indices[:2].tolist(), strict=True)):
-        if share > 0:
-            prefix = f"{share:.2f} " if share < 1 else ""
+        if share >= 0.005:
+            prefix = f"{share:.2f} " if share < 0.995 else ""
             text = prefix + classes[index]
             while font.getlength(text) > tile and len(text) > len(prefix) + 1:
                 text = text[:-2] + "…"

@@ -2,12 +2,21 @@
 
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 Measured = dict[str, Tensor]
-"""Of one batch, on the CPU: `share`, bool[n], which images really changed; every other name one number for each
-image that it applies to, e.g. `degrees`. Measuring parameters rather than pixels costs nothing and never waits for
-the device."""
+"""Of one batch, on the CPU: `share`, bool[n], which images really changed; bool of any length for another share, such
+as `share_rotate`; every other name one number for each image that it applies to, e.g. `degrees`. Most techniques
+measure parameters rather than pixels, which costs nothing and never waits for the device."""
+
+
+def changed(before: Tensor, after: Tensor) -> Tensor:
+    """bool[n] on the CPU: which of uint8[n, c, h, w] changed; for techniques whose parameters don't tell."""
+    pair = before.flatten(1), after.flatten(1)
+    if pair[0].shape[1] % 8 == 0 and not any(t.storage_offset() % 8 for t in pair):  # 8 values at a time
+        pair = pair[0].view(torch.int64), pair[1].view(torch.int64)
+    return (pair[0] != pair[1]).any(dim=1).cpu()
 
 
 @dataclass
@@ -20,7 +29,11 @@ class _Total:
     max: float = float("-inf")
 
     def add(self, values: Tensor) -> None:
-        if values.numel():
+        if values.dtype == torch.bool:
+            self.count += values.numel()
+            self.sum += int(values.count_nonzero())
+            self.min, self.max = 0.0, 1.0
+        elif values.numel():
             values = values.double()
             self.count += values.numel()
             self.sum += float(values.sum())
@@ -35,13 +48,16 @@ class Effects:
     _totals: dict[str, dict[str, _Total]] = field(default_factory=dict)
 
     def add(self, technique: str, measured: Measured) -> None:
-        """Count one batch of one technique."""
+        """Count one batch of one technique; nothing measured says that it was on but not in force."""
         totals = self._totals.setdefault(technique, {})
         for quantity, values in measured.items():
             totals.setdefault(quantity, _Total()).add(values)
 
     def summary(self) -> dict[str, dict[str, float]]:
-        """For each technique `share` of images changed in [0, 1], and mean_, min_ and max_ of what else it measures."""
+        """For each technique the number of `images` while it was in force and the `share` of them that it changed.
+
+        Further shares, in [0, 1], by their names, and mean_, min_ and max_ of what else it measures.
+        """
         return {technique: _summary(totals) for technique, totals in self._totals.items()}
 
     def state(self) -> dict[str, dict[str, list[float]]]:
@@ -60,13 +76,14 @@ class Effects:
 
 
 def _summary(totals: dict[str, _Total]) -> dict[str, float]:
-    summary: dict[str, float] = {}
+    images = totals.get("share", _Total()).count
+    summary = {"images": float(images), "share": 0.0}
     for quantity, total in totals.items():
         if not total.count:
             continue
         mean = total.sum / total.count
-        if quantity == "share":
-            summary["share"] = mean
+        if quantity.startswith("share"):
+            summary[quantity] = mean
         else:
             summary |= {f"mean_{quantity}": mean, f"min_{quantity}": total.min, f"max_{quantity}": total.max}
     return summary

@@ -1,6 +1,6 @@
 """The order in which a batch is framed, augmented, resized and normalized."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,15 @@ from torch import Tensor
 from seedwise import rng
 from seedwise.augment.config import AugmentConfig
 from seedwise.augment.measure import Effects
+from seedwise.augment.mixing import Mixing
+from seedwise.augment.mixup import turns
 from seedwise.augment.resize import resize
 from seedwise.augment.table import TECHNIQUES, Stage, Technique
 from seedwise.batch import Batch
+from seedwise.config import Section
+
+STRENGTHS = {f"{t.name}.{t.strength}": t.name for t in TECHNIQUES if t.strength is not None}
+"""What a stage of progressive learning may set for a call of `Augmenter.train`, and whose it is."""
 
 
 class Augmenter:
@@ -32,11 +38,18 @@ class Augmenter:
         mean: Sequence[float],
         std: Sequence[float],
         device: torch.device,
+        epochs: int | None = None,
     ) -> None:
-        """`rows` is the number of images in the stored part that ids index; mean and std are for pixels in [0, 1]."""
+        """`rows` is the number of images in the stored part that ids index; mean and std are for pixels in [0, 1].
+
+        `epochs` is the length of the whole training, which `mix_off_epochs` counts from the end of; without it mixing
+        is never switched off.
+        """
         self._config = config
         self._seed = seed
         self._rows = rows
+        self._epochs = epochs
+        self._mean = tuple(mean)
         self._offset = 255 * torch.tensor(mean, dtype=torch.float64)
         self._scale = 1 / (255 * torch.tensor(std, dtype=torch.float64))
         self._offset, self._scale = self._offset.float().to(device), self._scale.float().to(device)
@@ -53,21 +66,33 @@ class Augmenter:
         *,
         epoch: int,
         size: int,
+        strengths: Mapping[str, float] | None = None,
     ) -> Batch:
         """Augment uint8[n, c, h, w]; returns float32[n, c, size, size], normalized, in channels_last.
 
         `sizes` are the valid (height, width) of photos on a shared canvas; `ids` int64[n] on the CPU are the images'
-        rows in the stored part. Parameters come from the CPU, so nothing here waits for another device.
+        rows in the stored part. Parameters come from the CPU, so hardly anything here waits for another device.
+
+        `strengths` (keys: STRENGTHS) replace options for this call, with the same draws; those of techniques that are
+        off are ignored. Alpha 0 switches Mixup or CutMix off, which leaves every image to the other.
         """
         rows = np.asarray(ids)
+        sections = self._in_force(epoch, strengths or {})
         batch = Batch(images, targets, sizes)
         if self._config.random_resized_crop is None:
             batch = Batch(center_square(images, sizes), targets)
         interpolation = self._config.resize.interpolation
-        batch = self._stage("frame", batch, rows, epoch, size=size, interpolation=interpolation)
-        batch = self._stage("native", batch, rows, epoch)
-        batch = Batch(resize(batch.images, size, interpolation), batch.targets)
-        batch = self._stage("final", batch, rows, epoch)
+        context = {"size": size, "interpolation": interpolation, "mean": self._mean}
+
+        def stage(name: Stage, batch: Batch) -> Batch:
+            for technique in self._on:
+                if technique.stage == name and technique.name in sections:
+                    batch = self._apply(technique, batch, self._draws(technique, epoch, rows), sections, context)
+            return batch
+
+        batch = stage("native", stage("frame", batch))
+        batch = stage("final", Batch(resize(batch.images, size, interpolation), batch.targets))
+        batch = self._mix(batch, rows, epoch, sections)
         return Batch(self._normalize(batch.images), batch.targets)
 
     def evaluate(self, images: Tensor, sizes: Tensor | None, *, size: int) -> Tensor:
@@ -86,14 +111,51 @@ class Augmenter:
         """Continue from what `state` returned."""
         self._effects.load_state(state["effects"])
 
-    def _stage(self, stage: Stage, batch: Batch, rows: npt.NDArray[np.int64], epoch: int, **target: int | str) -> Batch:
-        """Apply the techniques of one stage that are on, in the table's order."""
+    def _in_force(self, epoch: int, strengths: Mapping[str, float]) -> dict[str, Section]:
+        """The sections of the techniques that act in this epoch, at these strengths."""
+        unknown = strengths.keys() - STRENGTHS.keys()
+        if unknown:
+            raise ValueError(f"unknown strengths {sorted(unknown)}; there are {sorted(STRENGTHS)}")
+        mix_off = self._epochs is not None and epoch >= self._epochs - self._config.mix_off_epochs
+        sections: dict[str, Section] = {}
         for technique in self._on:
-            if technique.stage == stage:
-                draws = torch.from_numpy(self._table(technique, epoch)[rows])
-                batch, measured = technique.apply(batch, draws, getattr(self._config, technique.name), **target)
-                self._effects.add(technique.name, measured)
+            section = getattr(self._config, technique.name)
+            strength = strengths.get(f"{technique.name}.{technique.strength}")
+            if technique.stage == "mix" and (mix_off or strength == 0):
+                self._effects.add(technique.name, {})
+                continue
+            if strength is not None:
+                section = type(section).model_validate({**dict(section), technique.strength: strength})
+            sections[technique.name] = section
+        return sections
+
+    def _mix(self, batch: Batch, rows: npt.NDArray[np.int64], epoch: int, sections: Mapping[str, Section]) -> Batch:
+        """Mix images with each other: each by one technique at most, and all from the batch as it is now."""
+        on = [technique for technique in self._on if technique.stage == "mix" and technique.name in sections]
+        draws = {technique.name: self._draws(technique, epoch, rows) for technique in on}
+        source, takes = batch, turns(sections, draws)
+        for technique in on:
+            mixing = Mixing(source, takes[technique.name])
+            batch = self._apply(technique, batch, draws[technique.name], sections, {"mixing": mixing})
         return batch
+
+    def _apply(
+        self,
+        technique: Technique,
+        batch: Batch,
+        draws: Tensor,
+        sections: Mapping[str, Section],
+        context: Mapping[str, object],
+    ) -> Batch:
+        """Apply one technique and count what it did."""
+        taken = {name: context[name] for name in technique.takes}
+        batch, measured = technique.apply(batch, draws, sections[technique.name], **taken)
+        self._effects.add(technique.name, measured)
+        return batch
+
+    def _draws(self, technique: Technique, epoch: int, rows: npt.NDArray[np.int64]) -> Tensor:
+        """float32[n, columns] in [0, 1) on the CPU."""
+        return torch.from_numpy(self._table(technique, epoch)[rows])
 
     def _table(self, technique: Technique, epoch: int) -> npt.NDArray[np.float32]:
         """float32[rows, columns] in [0, 1), of one epoch; kept until the next."""

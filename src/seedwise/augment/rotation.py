@@ -1,9 +1,8 @@
 """Rotation about the center by one angle per image."""
 
-import torch
 from torch import Tensor
-from torch.nn.functional import grid_sample
 
+from seedwise.augment.affine import rotations, warp
 from seedwise.augment.config import RotationConfig
 from seedwise.augment.measure import Measured
 from seedwise.batch import Batch
@@ -18,20 +17,7 @@ def parameters(draws: Tensor, degrees: float) -> Tensor:
 
 def rotate(images: Tensor, angles: Tensor, interpolation: str) -> Tensor:
     """Rotate uint8[n, c, h, w] by float64[n] `angles` in degrees; what comes from outside is black."""
-    h, w = images.shape[-2:]
-    grid = _grid(angles, h, w, images.device)
-    turned = grid_sample(images.float(), grid, mode=interpolation, padding_mode="zeros", align_corners=False)
-    return turned.round_().to(torch.uint8)
-
-
-def _grid(angles: Tensor, h: int, w: int, device: torch.device) -> Tensor:
-    """float32[n, h, w, 2]: the place (x, y) in [-1, 1] that each output pixel is read from."""
-    radians = angles.deg2rad()
-    cos = radians.cos().float().to(device)[:, None, None]
-    sin = radians.sin().float().to(device)[:, None, None]
-    y = (torch.arange(h, device=device) - (h - 1) / 2)[:, None]
-    x = (torch.arange(w, device=device) - (w - 1) / 2)[None, :]
-    return torch.stack(((cos * x - sin * y) * (2 / w), (sin * x + cos * y) * (2 / h)), dim=-1)
+    return warp(images, rotations(angles), interpolation)
 
 
 def apply(batch: Batch, draws: Tensor, config: RotationConfig) -> tuple[Batch, Measured]:

@@ -4,22 +4,27 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from seedwise.augment import color_jitter, custom, cutmix, flip, random_crop, random_resized_crop, rotation
-from seedwise.augment.config import (
-    ColorJitterConfig,
-    CustomConfig,
-    CutMixConfig,
-    HorizontalFlipConfig,
-    RandomCropConfig,
-    RandomResizedCropConfig,
-    RotationConfig,
-    VerticalFlipConfig,
+from seedwise.augment import (
+    blur,
+    color_jitter,
+    custom,
+    cutmix,
+    flip,
+    grayscale,
+    mixup,
+    rand_augment,
+    random_crop,
+    random_erasing,
+    random_resized_crop,
+    rotation,
+    trivial_augment_wide,
 )
+from seedwise.augment import config as c
 from seedwise.augment.measure import Measured
 from seedwise.batch import Batch
 from seedwise.config import Section
 
-Stage = Literal["frame", "native", "final"]
+Stage = Literal["frame", "native", "final", "mix"]
 
 
 @dataclass(frozen=True)
@@ -39,23 +44,54 @@ class Technique:
     apply: Callable[..., tuple[Batch, Measured]]
     """Its function."""
     stage: Stage
-    """Where it acts: `frame` makes images of any shape size x size, and also takes the size and the interpolation;
-    `native` comes before, `final` after the resize to the training size."""
+    """Where it acts: `frame` makes images of any shape size x size; `native` comes before, `final` after the resize to
+    the training size; `mix` comes last and takes each image's partner from the batch that no other has mixed."""
+    takes: tuple[str, ...] = ()
+    """What its function takes besides, by name: `size`, `interpolation`, the weights' `mean`, or `mixing`."""
+    strength: str | None = None
+    """The option that progressive learning raises: `Augmenter.train` takes it as `<name>.<strength>`."""
 
 
 TECHNIQUES: tuple[Technique, ...] = (
     Technique(
         "random_resized_crop",
-        RandomResizedCropConfig,
+        c.RandomResizedCropConfig,
         random_resized_crop.COLUMNS,
         random_resized_crop.apply,
         "frame",
+        takes=("size", "interpolation"),
     ),
-    Technique("random_crop", RandomCropConfig, random_crop.COLUMNS, random_crop.apply, "native"),
-    Technique("horizontal_flip", HorizontalFlipConfig, flip.COLUMNS, flip.apply_horizontal, "native"),
-    Technique("vertical_flip", VerticalFlipConfig, flip.COLUMNS, flip.apply_vertical, "native"),
-    Technique("rotation", RotationConfig, rotation.COLUMNS, rotation.apply, "native"),
-    Technique("color_jitter", ColorJitterConfig, color_jitter.COLUMNS, color_jitter.apply, "native"),
-    Technique("custom", CustomConfig, custom.COLUMNS, custom.apply, "final"),
-    Technique("cutmix", CutMixConfig, cutmix.COLUMNS, cutmix.apply, "final"),
+    Technique("random_crop", c.RandomCropConfig, random_crop.COLUMNS, random_crop.apply, "native"),
+    Technique("horizontal_flip", c.HorizontalFlipConfig, flip.COLUMNS, flip.apply_horizontal, "native"),
+    Technique("vertical_flip", c.VerticalFlipConfig, flip.COLUMNS, flip.apply_vertical, "native"),
+    Technique("rotation", c.RotationConfig, rotation.COLUMNS, rotation.apply, "native"),
+    Technique("color_jitter", c.ColorJitterConfig, color_jitter.COLUMNS, color_jitter.apply, "native"),
+    Technique(
+        "rand_augment",
+        c.RandAugmentConfig,
+        rand_augment.COLUMNS,
+        rand_augment.apply,
+        "native",
+        strength="magnitude",
+    ),
+    Technique(
+        "trivial_augment_wide",
+        c.TrivialAugmentWideConfig,
+        trivial_augment_wide.COLUMNS,
+        trivial_augment_wide.apply,
+        "native",
+    ),
+    Technique("grayscale", c.GrayscaleConfig, grayscale.COLUMNS, grayscale.apply, "native"),
+    Technique("blur", c.BlurConfig, blur.COLUMNS, blur.apply, "native"),
+    Technique("custom", c.CustomConfig, custom.COLUMNS, custom.apply, "final"),
+    Technique(
+        "random_erasing",
+        c.RandomErasingConfig,
+        random_erasing.COLUMNS,
+        random_erasing.apply,
+        "final",
+        takes=("mean",),
+    ),
+    Technique("mixup", c.MixUpConfig, mixup.COLUMNS, mixup.apply, "mix", takes=("mixing",), strength="alpha"),
+    Technique("cutmix", c.CutMixConfig, cutmix.COLUMNS, cutmix.apply, "mix", takes=("mixing",), strength="alpha"),
 )

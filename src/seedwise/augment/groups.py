@@ -1,0 +1,31 @@
+"""Changing the images of a batch group by group: each group by its own function, and all of a group at once."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+Change = Callable[[Tensor, Tensor], Tensor]
+"""From some images uint8[m, ...] and their places int64[m] in the batch, on the CPU, to the changed images."""
+
+
+def change(images: Tensor, kinds: Tensor, changes: Sequence[Change | None]) -> Tensor:
+    """Change uint8[n, ...] `images` by the function that int64[n] `kinds` (on the CPU) names; None leaves them alone.
+
+    As a sort, and back again: torch copies rows of bytes 10 times faster when it gathers them than when it scatters.
+    """
+    order = kinds.argsort(stable=True)
+    counts = kinds.bincount(minlength=len(changes)).tolist()
+    if all(function is None or not count for function, count in zip(changes, counts, strict=True)):
+        return images
+    gathered = torch.split(images.contiguous().index_select(0, order.to(images.device)), counts)
+    parts = [
+        part if function is None or not len(part) else function(part, places)
+        for function, part, places in zip(changes, gathered, torch.split(order, counts), strict=True)
+    ]
+    return torch.cat(parts).index_select(0, order.argsort().to(images.device))
+
+
+def change_some(images: Tensor, chosen: Tensor, function: Change) -> Tensor:
+    """Change those of uint8[n, ...] `images` for which bool[n] `chosen`, on the CPU, holds."""
+    return change(images, chosen.long(), (None, function))

@@ -1,0 +1,79 @@
+"""Mixup: two images of the batch blended, labels by the same share (arXiv 1710.09412)."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from seedwise.augment.boxes import as_images, as_lines
+from seedwise.augment.config import MixUpConfig
+from seedwise.augment.groups import change_some
+from seedwise.augment.measure import Measured
+from seedwise.augment.mixing import Mixing, beta_quantile, partners_in_ring
+from seedwise.batch import Batch
+
+COLUMNS = 4
+UNIT = 2.0**-15
+"""lambda is rounded to a multiple of this, so that products with uint8 pixels, and their sum, are exact in float32: the
+result depends neither on threads nor on the device."""
+
+
+def parameters(draws: Tensor, config: MixUpConfig) -> tuple[Tensor, Tensor]:
+    """lambda float64[n] in [0, 1], 1 where nothing is mixed, and int64[n] partners; from float32[n, 4] draws.
+
+    The draws are: whether to mix, lambda, a place in the ring of partners, and the switch between Mixup and CutMix.
+    """
+    draws = draws.double()
+    kept = (beta_quantile(draws[:, 1], config.alpha) / UNIT).round() * UNIT
+    partners = partners_in_ring(draws[:, 2])
+    mixes = (draws[:, 0] < config.prob) & (partners != torch.arange(len(draws)))
+    return torch.where(mixes, kept, 1.0), partners
+
+
+def left_to_cutmix(draws: Tensor, config: MixUpConfig) -> Tensor:
+    """bool[n]: the images that Mixup leaves to CutMix when both act."""
+    return draws[:, 3].double() < config.switch_prob
+
+
+def turns(sections: Mapping[str, object], draws: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """bool[n] for each technique that mixes: the images that it may take.
+
+    A technique with probability 0 doesn't act, and leaves all images to the other, as if it had never been named.
+    """
+    every = {name: torch.ones(len(of_all), dtype=torch.bool) for name, of_all in draws.items()}
+    config, other = sections.get("mixup"), sections.get("cutmix")
+    if not isinstance(config, MixUpConfig) or config.prob == 0 or getattr(other, "prob", 0) == 0:
+        return every
+    left = left_to_cutmix(draws["mixup"], config)
+    return every | {"mixup": ~left, "cutmix": left}
+
+
+def blend(images: Tensor, kept: Tensor, partners: Tensor) -> Tensor:
+    """Keep float64[n] `kept` of each of uint8[n, c, h, w] and take the rest from its partner; in channels_last."""
+    lines = as_lines(images)
+
+    def with_partners(own: Tensor, places: Tensor) -> Tensor:
+        share = kept[places].float().to(images.device)[:, None, None]
+        others = lines.index_select(0, partners[places].to(images.device))
+        return own.float().mul_(share).add_(others.float().mul_(1 - share)).round_().to(torch.uint8)
+
+    return as_images(change_some(lines, kept < 1, with_partners), images.shape[1])
+
+
+def mix_targets(targets: Tensor, kept: Tensor, partners: Tensor) -> Tensor:
+    """Weight float32[n, k] targets as the pixels are."""
+    share = kept.float().to(targets.device)[:, None]
+    return share * targets + (1 - share) * targets.index_select(0, partners.to(targets.device))
+
+
+def apply(batch: Batch, draws: Tensor, config: MixUpConfig, *, mixing: Mixing | None = None) -> tuple[Batch, Measured]:
+    """Blend the images it may take with probability `config.prob`; measures lambda of those that were.
+
+    It comes first of the techniques that mix, so `batch` is still the unmixed one.
+    """
+    kept, partners = parameters(draws, config)
+    if mixing is not None:
+        kept = torch.where(mixing.takes, kept, 1.0)
+    mixed = kept < 1
+    images = blend(batch.images, kept, partners)
+    return Batch(images, mix_targets(batch.targets, kept, partners)), {"share": mixed, "lambda": kept[mixed]}

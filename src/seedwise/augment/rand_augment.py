@@ -1,0 +1,34 @@
+"""RandAugment: a few operations for each image, drawn from 14, all at one magnitude (arXiv 1909.13719)."""
+
+import torch
+from torch import Tensor
+
+from seedwise.augment.config import RandAugmentConfig
+from seedwise.augment.measure import Measured, changed
+from seedwise.augment.operations import NAMES, Space, magnitudes, shares, transform, values
+from seedwise.batch import Batch
+
+COLUMNS = 16
+"""For each of at most 8 operations which one it is, and its direction: more operations leave the first ones alone."""
+SPACE = Space(shear=0.3, translate=(150 / 331, 0), degrees=30.0, factor=0.9, bits=4)
+"""torchvision's ranges."""
+
+
+def parameters(draws: Tensor, config: RandAugmentConfig, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Codes int64[n, num_ops] of the operations of each image of `shape` = (h, w), and float64[n, num_ops] values."""
+    draws = draws[:, : 2 * config.num_ops].double()
+    codes = (draws[:, ::2] * len(NAMES)).long()
+    table = magnitudes(SPACE, config.num_magnitude_bins, shape)
+    magnitude = torch.full_like(draws[:, ::2], config.magnitude)
+    return codes, values(codes, magnitude, draws[:, 1::2] < 0.5, table)
+
+
+def apply(batch: Batch, draws: Tensor, config: RandAugmentConfig) -> tuple[Batch, Measured]:
+    """Apply the operations one after the other; measures how often each was drawn, and whose pixels changed."""
+    codes, value = parameters(draws, config, batch.images.shape[-2:])
+    images = batch.images
+    for turn in range(config.num_ops):
+        images = transform(images, codes[:, turn], value[:, turn], config.interpolation)
+    magnitude = torch.full((len(codes),), config.magnitude)
+    measured = {"share": changed(batch.images, images), "magnitude": magnitude, **shares(codes)}
+    return Batch(images, batch.targets), measured
