@@ -108,8 +108,14 @@ def note_moves(record: RunRecord, known: RunRecord, recipe: Recipe) -> None:
 def own_code_of(recipe: Recipe) -> dict[str, str]:
     """The file and hash of the user's own code that trains, by option and import path: versions, for the record.
 
-    Data is left out, whose fingerprint says more than the code that brings it.
+    Data is left out, whose fingerprint says more than the code that brings it. Native kernels are code of this
+    machine's own too: their bits depend on what compiled them.
     """
     custom = recipe.augment.custom
     paths = {"model.factory": recipe.model.factory, "augment.custom": custom.function if custom else None}
-    return {f"{option} {path}": own_code.source(own_code.find(option, path)) for option, path in paths.items() if path}
+    found = {f"{option} {path}": own_code.source(own_code.find(option, path)) for option, path in paths.items() if path}
+    if recipe.compute.kernels != "native":
+        return found
+    from seedwise.models import acceleration  # imports torch, which a mistake on the command line need not wait for
+
+    return found | {"kernels": str(acceleration.version())}

@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,7 @@ class Journal:
     def __init__(self, folder: Path, recipe: Recipe, record: RunRecord, inner: Observer, *, writes: bool) -> None:
         self._folder, self._recipe, self._record = folder, recipe, record
         self._inner, self._writes = inner, writes
+        self.kernels: Callable[[], dict[str, str]] = dict
         self.on_start, self.on_step, self.on_phase = inner.on_start, inner.on_step, inner.on_phase
 
     def begin(self) -> None:
@@ -66,7 +67,7 @@ class Journal:
 
     def on_epoch(self, row: EpochRow, rows: Sequence[EpochRow]) -> None:
         """Write the epochs so far."""
-        self._record.epochs = list(rows)
+        self._record.epochs, self._record.kernels = list(rows), self.kernels()
         if self._writes:
             self._write_metrics(rows)
             write_record(self._folder, self._record)

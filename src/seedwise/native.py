@@ -13,6 +13,7 @@ import os
 import platform
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 from seedwise.errors import UserError
@@ -52,23 +53,31 @@ def compiler_version() -> str | None:
 def library(source: Path) -> ctypes.CDLL | None:
     """The compiled library of a C++ file, built now if the cache has none for this text, compiler and processor.
 
-    Headers are the `.hpp` files beside it.
+    Headers are those beside it.
 
     None when there is no compiler, or it fails: the log then says how.
     """
     version = compiler_version()
     if version is None:
         return None
-    text = b"".join(file.read_bytes() for file in [source, *sorted(source.parent.glob("*.hpp"))])
+    text = b"".join(file.read_bytes() for file in [source, *sorted(source.parent.glob("*.h*"))])
     key = hashlib.sha256(b"\0".join([text, " ".join(FLAGS).encode(), version.encode(), _processor().encode()]))
-    built = cache_root() / "kernels" / f"{source.stem}-{key.hexdigest()[:16]}.so"
+    name = f"{source.stem}-{key.hexdigest()[:16]}.so"
+    try:
+        return _load(source, cache_root() / "kernels" / name)
+    except (OSError, UserError):  # a cache that can't be written: for this process alone, then
+        with tempfile.TemporaryDirectory() as place:
+            return _load(source, Path(place) / name)
+
+
+def _load(source: Path, built: Path) -> ctypes.CDLL | None:
     try:
         if not _is_sound(built):
             _build(source, built)
         return ctypes.CDLL(str(built))
     except subprocess.CalledProcessError as error:
         reason = error.stderr.strip().partition("\n")[0]
-    except (OSError, UserError, subprocess.SubprocessError) as error:
+    except subprocess.SubprocessError as error:
         reason = str(error)
     _log.warning("kernels of %s can't be compiled (%s): PyTorch's own are used, which are slower", source.name, reason)
     return None

@@ -64,7 +64,7 @@ def _resolve_compute(compute: ComputeConfig) -> ComputeConfig:
         "precision": _precision(kind),
         "threads": machine.threads(),
         "channels_last": kind != "mps",
-        "depthwise_backward": "fast" if kind == "cpu" else "stock",
+        "kernels": _kernels(kind) if compute.kernels == "auto" else compute.kernels,
         "compile": False,
     }
     resolved = {name: value for name, value in choices.items() if getattr(compute, name) == "auto"}
@@ -87,6 +87,14 @@ def _precision(kind: str) -> str:
     return "bf16" if kind == "cpu" and machine.has_amx() else "fp32"
 
 
+def _kernels(kind: str) -> str:
+    if kind != "cpu":
+        return "stock"
+    from seedwise.models import acceleration
+
+    return "native" if acceleration.available() else "composed"
+
+
 def _check(compute: ComputeConfig) -> ComputeConfig:
     import torch
 
@@ -98,6 +106,11 @@ def _check(compute: ComputeConfig) -> ComputeConfig:
         raise UserError("compute.device: mps is not here; use cpu or auto")
     if int(compute.threads) > MAX_THREADS:
         raise UserError(f"compute.threads: {compute.threads} is too many, this machine has {machine.cores()}; use auto")
-    if kind != "cpu" and compute.depthwise_backward == "fast":
-        raise UserError(f"compute.depthwise_backward: 'fast' is for cpu, the device is {compute.device}; use stock")
+    if kind != "cpu" and compute.kernels != "stock":
+        raise UserError(f"compute.kernels: {compute.kernels} is for cpu, the device is {compute.device}; use stock")
+    if compute.kernels == "native":
+        from seedwise.models import acceleration
+
+        if not acceleration.available():
+            raise UserError("compute.kernels: native needs a C++ compiler that works (g++ or clang++); use composed")
     return compute

@@ -44,8 +44,10 @@ class ComputeConfig(Section):
     torchrun, whose own OMP_NUM_THREADS=1 doesn't count). The weights' last bits depend on it."""
     channels_last: Auto | bool = "auto"
     """Memory layout of images and weights; auto: true on CPU and CUDA."""
-    depthwise_backward: Literal["auto", "stock", "fast"] = "auto"
-    """Gradients of depthwise convolutions: PyTorch's, or the faster ones for CPUs; auto: fast on CPU."""
+    kernels: Literal["auto", "stock", "composed", "native"] = "auto"
+    """Layers on a CPU. `stock`: PyTorch's. `composed`: gradients of depthwise convolutions put together from PyTorch's
+    faster operations. `native`: C++ kernels for depthwise convolutions and for BatchNorm with its activation, compiled
+    for this machine at first use. auto: native where a compiler is found, else composed; stock off the CPU."""
     compile: Auto | bool = "auto"
     """torch.compile the model; auto: false."""
 
@@ -78,6 +80,11 @@ class Recipe(Section):
             raise ValueError("train.select: 'best' needs validation images; set data.val above 0 or select to last")
         if self.data.val == 0 and self.train.patience is not None:
             raise ValueError("train.patience: needs validation images; set data.val above 0 or patience to null")
+        if self.augment.mix_off_epochs >= self.train.epochs:
+            raise ValueError(
+                f"augment.mix_off_epochs: must be below train.epochs ({self.train.epochs}), "
+                f"is {self.augment.mix_off_epochs}"
+            )
         schedule = self.optim.schedule
         if not isinstance(schedule, OneCycle) and schedule.warmup_epochs >= self.train.epochs:
             raise ValueError(

@@ -133,6 +133,8 @@ class RunRecord(Part):
     """First epoch whose validation top-1 is at least 95% of the best one's."""
     test_evaluations: int = 0
     """How often the test images were scored; 1 for a finished run."""
+    kernels: dict[str, str] = {}
+    """Which implementation computed each shape of depthwise convolution; a resumed run uses the same."""
     techniques: dict[str, dict[str, float]] = {}
     """Measured effects of each technique that was on."""
     files: dict[str, str] = {}

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -32,6 +32,7 @@ from seedwise.folders import (
     read_recipe,
 )
 from seedwise.journal import LOG, Journal, Outcome, logging_to, new_record
+from seedwise.models.acceleration import accelerate, chosen
 from seedwise.models.build import BuiltModel, build_model
 from seedwise.models.export_config import timm_config
 from seedwise.optim.loss import build_loss
@@ -180,13 +181,14 @@ def _train(
     record = new_record(recipe, seed, data, dataset, built)
     record.versions |= own_code_of(recipe)
     if known is not None:
-        record.epochs = known.epochs
+        record.epochs, record.kernels = known.epochs, known.kernels
         note_moves(record, known, recipe)
     journal = Journal(folder, recipe, record, watch.observer, writes=world.is_first)
     journal.begin()
     try:
         with torch.random.fork_rng(enabled=recipe.compute.device == "cpu", devices=[]):
-            setup = replace(prepare(folder, recipe, seed, dataset, built), world=world)
+            setup = replace(prepare(folder, recipe, seed, dataset, built, known_kernels=record.kernels), world=world)
+            journal.kernels = lambda: chosen(setup.model)
             state = fit(setup, observer=journal, should_stop=watch.should_stop)
             journal.finish(_outcome(recipe, setup, state, dataset, built, data_seconds, watch))
     except Interrupted:
@@ -198,16 +200,23 @@ def _train(
 
 
 def prepare(
-    folder: Path, recipe: Recipe, seed: int, dataset: Dataset, built: BuiltModel, *, num_classes: int | None = None
+    folder: Path,
+    recipe: Recipe,
+    seed: int,
+    dataset: Dataset,
+    built: BuiltModel,
+    *,
+    num_classes: int | None = None,
+    known_kernels: Mapping[str, str] | None = None,
 ) -> Setup:
-    """Join the parts of a resolved recipe into what the loop trains; `num_classes` is the data's unless given."""
+    """Join the parts of a resolved recipe into what the loop trains.
+
+    `num_classes` is the data's unless given; `known_kernels`: what a run's record says was chosen before.
+    """
     num_classes = num_classes or len(dataset.classes)
     placement = Placement.of(recipe.compute)
     model = placement.module(built.module)
-    if recipe.compute.depthwise_backward == "fast":
-        from seedwise.models.depthwise import use_fast_backward
-
-        use_fast_backward(model)
+    accelerate(model, recipe.compute.kernels, known_kernels or {})
     if recipe.compute.compile is True:
         model.compile()
     return Setup(
@@ -218,6 +227,7 @@ def prepare(
             recipe.augment,
             seed=seed,
             rows=dataset.train.rows_in_part,
+            epochs=recipe.train.epochs,
             mean=built.mean,
             std=built.std,
             device=placement.device,

@@ -60,7 +60,11 @@ CONFIGURATION = [
         r"^compute\.threads: 99999999 is too many, .*auto",
     ),
     Case("-s: below a number", option("train.epochs.x=1"), r"^-s train\.epochs\.x=1: .*without options below it"),
-    Case("-s: null", option("train.epochs=null"), r"^-s train\.epochs=null: must be an integer >= 1, is null"),
+    Case(
+        "-s: null",
+        option("train.epochs=null"),
+        r"^-s train\.epochs=null: must be an integer >= 1 and .*, is null",
+    ),
     Case(
         "-m beside an own network",
         lambda place: train("digits", "-s", "model.factory=nets:build"),

@@ -12,10 +12,16 @@ import pytest
 from command_line import LEAN, TINY, Answer, Cli, call
 from PIL import Image
 
+from seedwise.files import cache_root
+
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
+    """A cache of its own, but for the kernels: compiling them takes longer than most tests."""
+    folder, compiled = tmp_path_factory.mktemp("cache"), cache_root() / "kernels"
+    compiled.mkdir(parents=True, exist_ok=True)
+    (folder / "kernels").symlink_to(compiled)
+    return folder
 
 
 @pytest.fixture(autouse=True)

@@ -1,5 +1,16 @@
-"""Depthwise convolutions whose backward is fast on a CPU. `use_fast_backward(model)` swaps them in."""
+"""Depthwise convolutions that are fast on a CPU. `use_fast_depthwise(model, ...)` swaps them in."""
 
+from seedwise.models.depthwise.choices import Choices
 from seedwise.models.depthwise.conv import depthwise_conv2d, use_fast_backward
+from seedwise.models.depthwise.fast import available, machine_choices, use_fast_depthwise
+from seedwise.models.depthwise.kernels import library_name
 
-__all__ = ["depthwise_conv2d", "use_fast_backward"]
+__all__ = [
+    "Choices",
+    "available",
+    "depthwise_conv2d",
+    "library_name",
+    "machine_choices",
+    "use_fast_backward",
+    "use_fast_depthwise",
+]

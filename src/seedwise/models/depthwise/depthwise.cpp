@@ -1,0 +1,242 @@
+// Depthwise convolution over channels_last tensors: forward, and both gradients in one pass over the data.
+//
+// A task takes some images, rows and channels. It first stages what it reads: a copy in fp32, laid out
+// [32-channel block][row][column][32 channels], with the zero columns of the padding around each row. The copy reads
+// memory in order and stays in the L2 cache, so that memory is read once, the arithmetic knows neither the type nor
+// horizontal borders nor a padded tensor, and a channel count that no vector divides ends in zeros. Rows outside the
+// map are skipped, not staged: on maps smaller than the kernel they are most of the work.
+//
+// Every sum is taken in an order that follows from the shape alone, so the bits depend on neither threads nor timing.
+
+#include "tiles.hpp"
+
+namespace {
+
+template <class T, int K, int S>
+int forward(const T* x, const T* weight, T* out, const Geometry& geometry, int threads) {
+    const Shape<K, S> shape(geometry);
+    const int blocks = shape.blocks(), oh = int(shape.oh), columns = shape.x_columns();
+    const Plan plan = make_plan(blocks, oh, [&](int rows) {
+        return std::min<int64_t>(shape.h, (rows - 1) * S + K) * columns * BLOCK;
+    });
+    const int64_t strips = (oh + plan.rows - 1) / plan.rows, each = plan.floats / LANES + shape.ow * VECS;
+    const Memory taps(int64_t(blocks) * K * K * VECS), staged(each * threads);
+    if (!taps.data || !staged.data) return 2;
+    const bool streamed = is_streamed(out, shape.c, shape.n * oh * shape.ow * shape.c);
+#pragma omp parallel num_threads(threads)
+    {
+#pragma omp for schedule(static)
+        for (int64_t block = 0; block < blocks; ++block) stage_weight(weight, shape.c, K * K, false, block, taps.data);
+#pragma omp for schedule(static)
+        for (int slot = 0; slot < threads; ++slot) {
+            const int64_t tasks = shape.n * strips * plan.groups;
+            for (int64_t task = tasks * slot / threads; task < tasks * (slot + 1) / threads; ++task) {
+                const int64_t group = task % plan.groups, strip = task / plan.groups % strips;
+                const int64_t n = task / plan.groups / strips, first = group * plan.blocks * BLOCK;
+                const int channels = int(std::min<int64_t>(plan.blocks * BLOCK, shape.c - first));
+                const Span rows{int(strip * plan.rows), int(std::min<int64_t>(oh, (strip + 1) * plan.rows))};
+                const Sheet sheet{staged.data + each * slot, shape.x_rows(rows), columns};
+                const T* image = x + n * shape.h * shape.w * shape.c + first;
+                stage(image, shape.c, int(shape.w), channels, int(shape.left), sheet);
+                vec* line = staged.data + each * slot + plan.floats / LANES;
+                for (int block = 0; block * BLOCK < channels; ++block)
+                    for (int o = rows.begin; o < rows.end; ++o) {
+                        T* data = out + (n * oh + o) * shape.ow * shape.c + first + block * BLOCK;
+                        const Span ky = shape.kernel_rows(o);
+                        const vec* w = taps.data + ((group * plan.blocks + block) * K + ky.begin) * K * VECS;
+                        const vec* from = sheet.at(block, o * S - int(shape.top) + ky.begin, 0);
+                        dot_row<K, S>(from, sheet.row_size(), w, std::max(0, ky.size()), int(shape.ow), line);
+                        unstage_line(line, shape.c, int(shape.ow), channels - block * BLOCK, streamed, data);
+                    }
+            }
+            finish_stream();
+        }
+    }
+    return 0;
+}
+
+template <class T, int K, int S>
+struct Backward {
+    const Shape<K, S> shape;
+    const T *x, *g;
+    T *x_grad;        // or null, and then `taps` is too
+    const vec* taps;  // staged weight, reversed for stride 1
+    vec* sums;        // or null: the weight's gradient, [chunk][block][K*K][VECS]
+    int chunks;
+    Plan plan;
+    bool streamed;
+
+    static int64_t floats(const Shape<K, S>& shape, int rows, bool wants_weight) {
+        const int64_t x_floats = std::min<int64_t>(shape.h, (rows - 1) * S + K) * shape.x_columns() * BLOCK;
+        return std::min<int64_t>(shape.oh, rows + K) * shape.g_columns() * BLOCK + (wants_weight ? x_floats : 0);
+    }
+
+    vec* chunk_sums(int64_t chunk, int64_t block) const {
+        return sums + (chunk * shape.blocks() + block) * K * K * VECS;
+    }
+
+    // One task: the images of a chunk, the channels of a group.
+    void run(int64_t chunk, int64_t group, vec* memory) const {
+        const int64_t begin = shape.n * chunk / chunks, end = shape.n * (chunk + 1) / chunks;
+        if (sums) {
+            const int64_t first = group * plan.blocks, last = std::min<int64_t>(shape.blocks(), first + plan.blocks);
+            std::fill(chunk_sums(chunk, first), chunk_sums(chunk, last), vec{});
+        }
+        for (int64_t n = begin; n < end; n += plan.images)
+            for (int row = 0; row < shape.oh; row += plan.rows) {
+                const Span rows{row, std::min(int(shape.oh), row + plan.rows)};
+                part(n, int(std::min<int64_t>(plan.images, end - n)), rows, chunk, group, memory);
+            }
+    }
+
+    // Some images, and the gradients that belong to these output rows.
+    void part(int64_t n, int images, Span rows, int64_t chunk, int64_t group, vec* memory) const {
+        const int64_t first = group * plan.blocks * BLOCK;
+        const int channels = int(std::min<int64_t>(plan.blocks * BLOCK, shape.c - first));
+        const int blocks = (channels + BLOCK - 1) / BLOCK;
+        const Span y = shape.y_rows(rows), need = x_grad && y.size() > 0 ? shape.g_rows(y) : rows;
+        const Span g_rows{std::min(rows.begin, need.begin), std::max(rows.end, need.end)};
+        Sheet gs{memory, g_rows, shape.g_columns()}, xs{nullptr, shape.x_rows(rows), shape.x_columns()};
+        const int64_t g_size = blocks * g_rows.size() * gs.row_size(), x_size = blocks * xs.rows.size() * xs.row_size();
+        xs.data = memory + images * g_size;
+        const Sheet g_first = gs, x_first = xs;
+        vec* const line = memory + plan.floats * plan.images / LANES + VECS;  // a column stands before it
+        for (int i = 0; i < images; ++i, gs.data += g_size, xs.data += x_size) {
+            const T* from = g + (n + i) * shape.oh * shape.ow * shape.c + first;
+            stage(from, shape.c, int(shape.ow), channels, shape.g_left(), gs);
+            if (sums)
+                stage(x + (n + i) * shape.h * shape.w * shape.c + first, shape.c, int(shape.w), channels,
+                      int(shape.left), xs);
+            if (!x_grad) continue;
+            for (int block = 0; block < blocks; ++block) {
+                const vec* w = taps + (group * plan.blocks + block) * K * K * VECS;
+                for (int row = y.begin; row < y.end; ++row) {
+                    T* data = x_grad + ((n + i) * shape.h + row) * shape.w * shape.c + first + block * BLOCK;
+                    data_row(gs, block, w, row, line);
+                    unstage_line(line, shape.c, int(shape.w), channels - block * BLOCK, streamed, data);
+                }
+            }
+        }
+        if (!sums) return;
+        for (int block = 0; block < blocks; ++block)
+            weight_block<K, S>(shape, x_first, x_size, g_first, g_size, images, rows, block,
+                               chunk_sums(chunk, group * plan.blocks + block));
+    }
+
+    void data_row(const Sheet& gs, int block, const vec* w, int y, vec* out) const {
+        const Span o = shape.g_rows({y, y + 1});
+        const vec* from = gs.at(block, o.begin, 0);
+        const int ky = y + int(shape.top) - o.begin * S;  // the kernel row that output row `o.begin` used
+        if constexpr (S == 1)
+            dot_row<K, 1>(from, gs.row_size(), w + (K - 1 - ky) * K * VECS, o.size(), int(shape.w), out);
+        else
+            phase_row<K>(from, gs.row_size(), w + ky * K * VECS, o.size(), int(shape.left), int(shape.w), out);
+    }
+
+    // The chunks' sums, added in their order, to the weight's gradient [c, K*K].
+    void fold(int64_t block, T* weight_grad) const {
+        const int count = int(std::min<int64_t>(BLOCK, shape.c - block * BLOCK));
+        for (int tap = 0; tap < K * K; ++tap) {
+            float total[BLOCK] = {};
+            for (int chunk = 0; chunk < chunks; ++chunk) {
+                const float* from = reinterpret_cast<const float*>(chunk_sums(chunk, block) + tap * VECS);
+                for (int i = 0; i < BLOCK; ++i) total[i] += from[i];
+            }
+            for (int i = 0; i < count; ++i) narrow(total[i], weight_grad + (block * BLOCK + i) * K * K + tap);
+        }
+    }
+};
+
+template <class T, int K, int S>
+int backward(const T* x, const T* g, const T* weight, T* x_grad, T* weight_grad, const Geometry& geometry,
+             int threads) {
+    const Shape<K, S> shape(geometry);
+    const int blocks = shape.blocks();
+    // Enough chunks of images for many threads, and few enough that their sums stay small beside the data.
+    const int chunks = int(std::min<int64_t>(shape.n, weight_grad ? std::max<int64_t>(8, 4096 / shape.c) : shape.n));
+    Plan plan = make_plan(blocks, int(shape.oh),
+                          [&](int rows) { return Backward<T, K, S>::floats(shape, rows, weight_grad != nullptr); });
+    plan.images = int(std::min<int64_t>(plan.images, (shape.n + chunks - 1) / chunks));
+    const int64_t each = plan.floats * plan.images / LANES + (shape.w + 2) * VECS;
+    const Memory taps(int64_t(blocks) * K * K * VECS), staged(each * threads);
+    const Memory sums(weight_grad ? int64_t(chunks) * blocks * K * K * VECS : 0);
+    if (!taps.data || !staged.data || !sums.data) return 2;
+    const Backward<T, K, S> job{shape, x, g, x_grad, taps.data, weight_grad ? sums.data : nullptr, chunks, plan,
+                                 is_streamed(x_grad, shape.c, shape.n * shape.h * shape.w * shape.c)};
+#pragma omp parallel num_threads(threads)
+    {
+        if (x_grad) {
+#pragma omp for schedule(static)
+            for (int64_t block = 0; block < blocks; ++block)
+                stage_weight(weight, shape.c, K * K, S == 1, block, taps.data);
+        }
+#pragma omp for schedule(static)
+        for (int slot = 0; slot < threads; ++slot) {
+            const int64_t tasks = int64_t(chunks) * plan.groups;
+            for (int64_t task = tasks * slot / threads; task < tasks * (slot + 1) / threads; ++task)
+                job.run(task / plan.groups, task % plan.groups, staged.data + each * slot);
+            finish_stream();
+        }
+        if (weight_grad) {
+#pragma omp for schedule(static)
+            for (int64_t block = 0; block < blocks; ++block) job.fold(block, weight_grad);
+        }
+    }
+    return 0;
+}
+
+// Calls `call` with the kernel size and the stride as compile-time constants. 1: there is no kernel for them.
+template <class Call>
+int dispatch(const Geometry& geometry, Call call) {
+    using std::integral_constant;
+    const int64_t kind = geometry.kernel * 10 + geometry.stride;
+    switch (kind) {
+        case 31: return call(integral_constant<int, 3>{}, integral_constant<int, 1>{});
+        case 32: return call(integral_constant<int, 3>{}, integral_constant<int, 2>{});
+        case 51: return call(integral_constant<int, 5>{}, integral_constant<int, 1>{});
+        case 52: return call(integral_constant<int, 5>{}, integral_constant<int, 2>{});
+        case 71: return call(integral_constant<int, 7>{}, integral_constant<int, 1>{});
+        case 72: return call(integral_constant<int, 7>{}, integral_constant<int, 2>{});
+        default: return 1;
+    }
+}
+
+template <class T>
+int forward_of(const void* x, const void* weight, void* out, const Geometry& geometry, int threads) {
+    return dispatch(geometry, [&](auto k, auto s) {
+        return forward<T, k.value, s.value>(static_cast<const T*>(x), static_cast<const T*>(weight),
+                                            static_cast<T*>(out), geometry, threads);
+    });
+}
+
+template <class T>
+int backward_of(const void* x, const void* g, const void* weight, void* x_grad, void* weight_grad,
+                const Geometry& geometry, int threads) {
+    return dispatch(geometry, [&](auto k, auto s) {
+        return backward<T, k.value, s.value>(static_cast<const T*>(x), static_cast<const T*>(g),
+                                             static_cast<const T*>(weight), static_cast<T*>(x_grad),
+                                             static_cast<T*>(weight_grad), geometry, threads);
+    });
+}
+
+}  // namespace
+
+// Both return 0, 1 (no kernel for this size and stride) or 2 (no memory). Tensors are NHWC without gaps, the weight is
+// [c, kernel, kernel]; all are fp32, or all bf16. Padding is less than the kernel on each side.
+
+extern "C" int depthwise_forward(int is_bf16, const void* x, const void* weight, void* out, const int64_t* geometry,
+                                 int threads) {
+    Geometry whole;
+    std::memcpy(&whole, geometry, sizeof whole);
+    return is_bf16 ? forward_of<bf16>(x, weight, out, whole, threads)
+                   : forward_of<float>(x, weight, out, whole, threads);
+}
+
+// Null for a gradient that isn't wanted.
+extern "C" int depthwise_backward(int is_bf16, const void* x, const void* g, const void* weight, void* x_grad,
+                                  void* weight_grad, const int64_t* geometry, int threads) {
+    Geometry whole;
+    std::memcpy(&whole, geometry, sizeof whole);
+    return is_bf16 ? backward_of<bf16>(x, g, weight, x_grad, weight_grad, whole, threads)
+                   : backward_of<float>(x, g, weight, x_grad, weight_grad, whole, threads);
+}

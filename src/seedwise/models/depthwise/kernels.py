@@ -1,0 +1,127 @@
+"""The C++ kernels of `depthwise.cpp` as functions of tensors."""
+
+import ctypes
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seedwise import native
+
+SOURCE = Path(__file__).with_name("depthwise.cpp")
+KERNELS, STRIDES = (3, 5, 7), (1, 2)
+"""What there are kernels for: square ones of these sizes, with these strides along both axes."""
+_DTYPES = (torch.float32, torch.bfloat16)
+_NO_MEMORY = 2
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """A square depthwise convolution: kernel size, stride, and the zeros around the input, in pixels."""
+
+    kernel: int
+    stride: int
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    def out_size(self, height: int, width: int) -> tuple[int, int]:
+        """The output's height and width; less than 1 where the padded input is smaller than the kernel."""
+        return (
+            (height + self.top + self.bottom - self.kernel) // self.stride + 1,
+            (width + self.left + self.right - self.kernel) // self.stride + 1,
+        )
+
+
+def same(kernel: int, stride: int, height: int, width: int) -> Geometry:
+    """TensorFlow's SAME padding for an input of this size: the odd zero goes to the bottom and the right."""
+    down = max((-(-height // stride) - 1) * stride + kernel - height, 0)
+    across = max((-(-width // stride) - 1) * stride + kernel - width, 0)
+    return Geometry(kernel, stride, down // 2, across // 2, down - down // 2, across - across // 2)
+
+
+@functools.cache
+def library() -> Any:
+    """The compiled kernels, or None without a compiler that builds them."""
+    found = native.library(SOURCE)
+    if found is not None:
+        pointer, number = ctypes.c_void_p, ctypes.c_int
+        found.depthwise_forward.argtypes = [number, *[pointer] * 4, number]
+        found.depthwise_backward.argtypes = [number, *[pointer] * 6, number]
+    return found
+
+
+def library_name() -> str | None:
+    """Names the library's text, its compiler and this processor; None without a library."""
+    found = library()
+    return None if found is None else Path(found._name).stem
+
+
+def fits(images: Tensor, weight: Tensor, geometry: Geometry) -> bool:
+    """Whether the kernels take these: CPU, fp32 or bf16, channels_last without gaps, a known kernel size and stride."""
+    limit = geometry.kernel - 1
+    return (
+        images.dim() == 4
+        and images.device.type == weight.device.type == "cpu"
+        and images.dtype == weight.dtype
+        and images.dtype in _DTYPES
+        and geometry.kernel in KERNELS
+        and geometry.stride in STRIDES
+        and weight.shape == (images.shape[1], 1, geometry.kernel, geometry.kernel)
+        and max(geometry.top, geometry.left, geometry.bottom, geometry.right) <= limit
+        and images.numel() > 0
+        and min(geometry.out_size(images.shape[2], images.shape[3])) >= 1
+        and images.is_contiguous(memory_format=torch.channels_last)
+    )
+
+
+def forward(images: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
+    """The convolution of [n, c, h, w] with [c, 1, k, k], both as `fits` has them; the result is channels_last."""
+    n, c, h, w = images.shape
+    size = geometry.out_size(h, w)
+    out = torch.empty(n, c, *size, dtype=images.dtype, memory_format=torch.channels_last)
+    weight = weight.contiguous()
+    numbers = _numbers(images, geometry, size)
+    pointers = images.data_ptr(), weight.data_ptr(), out.data_ptr()
+    _check(library().depthwise_forward(_is_bf16(images), *pointers, numbers, torch.get_num_threads()))
+    return out
+
+
+def backward(
+    images: Tensor, grad: Tensor, weight: Tensor, geometry: Geometry, wants: tuple[bool, bool]
+) -> tuple[Tensor | None, Tensor | None]:
+    """The gradients of images and weight, those that are wanted, in one pass over the data.
+
+    `grad`: the output's gradient, channels_last and of the images' type. Sums are in fp32. The bits depend on the
+    shapes only, not on the number of threads.
+    """
+    image_grad = torch.empty_like(images, memory_format=torch.channels_last) if wants[0] else None
+    weight = weight.contiguous()
+    weight_grad = torch.empty_like(weight) if wants[1] else None
+    numbers = _numbers(images, geometry, (grad.shape[2], grad.shape[3]))
+    pointers = (
+        *(images.data_ptr(), grad.data_ptr(), weight.data_ptr()),
+        *(None if wanted is None else wanted.data_ptr() for wanted in (image_grad, weight_grad)),
+    )
+    _check(library().depthwise_backward(_is_bf16(images), *pointers, numbers, torch.get_num_threads()))
+    return image_grad, weight_grad
+
+
+def _is_bf16(tensor: Tensor) -> int:
+    return int(tensor.dtype == torch.bfloat16)
+
+
+def _numbers(images: Tensor, geometry: Geometry, size: tuple[int, int]) -> Any:
+    values = (*images.shape, *size, geometry.top, geometry.left, geometry.kernel, geometry.stride)
+    return (ctypes.c_int64 * len(values))(*values)
+
+
+def _check(code: int) -> None:
+    if code == _NO_MEMORY:
+        raise MemoryError("no memory for a depthwise convolution's sums")
+    if code:
+        raise ValueError("no depthwise kernel for this size and stride")

@@ -1,0 +1,168 @@
+// Vectors of float over channels: loads and stores of float and bfloat16, activations with their derivatives, and the
+// loops that walk a matrix [rows, c]. Included by norm_act.cpp alone.
+#pragma once
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+#include <cstdint>
+#include <cstring>
+
+namespace {
+
+using std::int64_t;
+
+constexpr int kWide = 8;                    // of 32 bits: one AVX register
+#define INLINE __attribute__((always_inline)) inline
+#define LAMBDA_INLINE __attribute__((always_inline))
+
+template <int N> struct Lanes {
+  typedef float F __attribute__((vector_size(4 * N)));
+  typedef std::int32_t I __attribute__((vector_size(4 * N)));
+  typedef std::uint32_t U __attribute__((vector_size(4 * N)));
+  typedef std::uint16_t H __attribute__((vector_size(2 * N)));
+};
+template <int N> using F = typename Lanes<N>::F;
+template <int N> struct Int {
+  static constexpr int value = N;
+};
+struct Bf16 {
+  std::uint16_t bits;
+};
+
+template <int N> INLINE F<N> load(const float *from) {
+  F<N> v;
+  std::memcpy(&v, from, sizeof v);
+  return v;
+}
+template <int N> INLINE F<N> load(const Bf16 *from) {
+  typename Lanes<N>::H half;
+  std::memcpy(&half, from, sizeof half);
+#if defined(__AVX2__) // GCC would take four times as many instructions
+  if constexpr (N == 8)
+    return (F<N>)_mm256_slli_epi32(_mm256_cvtepu16_epi32((__m128i)half), 16);
+#endif
+  return (F<N>)(__builtin_convertvector(half, typename Lanes<N>::U) << 16);
+}
+
+template <int N> INLINE F<N> smaller(F<N> a, F<N> b) { // b when one is NaN
+#if defined(__AVX2__)
+  if constexpr (N == 8)
+    return _mm256_min_ps(a, b);
+#endif
+  return a < b ? a : b;
+}
+template <int N> INLINE F<N> larger(F<N> a, F<N> b) { // b when one is NaN
+#if defined(__AVX2__)
+  if constexpr (N == 8)
+    return _mm256_max_ps(a, b);
+#endif
+  return a > b ? a : b;
+}
+
+template <int N> INLINE F<N> pack(F<N> v, float) { return v; }
+// To nearest, ties to even; a NaN stays one (adding to its bits could make it infinite).
+template <int N> INLINE typename Lanes<N>::H pack(F<N> v, Bf16) {
+  using U = typename Lanes<N>::U;
+  U bits = (U)v;
+  bits = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  bits = v != v ? U{} + 0x7fc0u : bits;
+#if defined(__AVX2__)
+  if constexpr (N == 8) {
+    const __m256i wide = (__m256i)bits;
+    return (typename Lanes<N>::H)_mm_packus_epi32(_mm256_castsi256_si128(wide), _mm256_extracti128_si256(wide, 1));
+  }
+#endif
+  return __builtin_convertvector(bits, typename Lanes<N>::H);
+}
+
+// `stream`: past the cache; `to` must then be aligned to the vector.
+template <int N, class T> INLINE void store(T *to, F<N> v, bool stream = false) {
+  const auto packed = pack<N>(v, T{});
+#if defined(__AVX2__)
+  if constexpr (N == 8)
+    if (stream) {
+      if constexpr (sizeof(T) == 4)
+        return _mm256_stream_ps(reinterpret_cast<float *>(to), packed);
+      else
+        return _mm_stream_si128(reinterpret_cast<__m128i *>(to), (__m128i)packed);
+    }
+#endif
+  std::memcpy(to, &packed, sizeof packed);
+}
+// e^v for v in [-87, 88] (others are clamped; NaN stays), 1 ulp: Cephes' expf. 2^n is put together from its bits.
+template <int N> INLINE F<N> exponential(F<N> v) {
+  using V = F<N>;
+  using I = typename Lanes<N>::I;
+  const V low = V{} - 87.0f, high = V{} + 88.0f, rounder = V{} + 12582912.0f; // 1.5 * 2^23: adding it rounds to integer
+  v = smaller<N>(high, larger<N>(low, v));
+  const V shifted = v * 1.44269504088896341f + rounder;
+  const V n = shifted - rounder;
+  const V r = (v - n * 0.693359375f) + n * 2.12194440e-4f;
+  V p = r * 1.9875691500e-4f + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * (r * r) + r + 1.0f;
+  return p * (V)(((I)shifted - (I)rounder + 127) << 23);
+}
+
+enum { kIdentity, kRelu, kRelu6, kSilu, kHardswish };
+
+// Comparisons are written so that NaN passes, as it does in PyTorch.
+template <int A, int N> INLINE F<N> activate(F<N> z) {
+  using V = F<N>;
+  const V zero = V{}, six = V{} + 6.0f;
+  if constexpr (A == kRelu || A == kRelu6)
+    z = larger<N>(zero, z);
+  if constexpr (A == kRelu6)
+    z = smaller<N>(six, z);
+  if constexpr (A == kSilu)
+    z = z / (1.0f + exponential<N>(-z));
+  if constexpr (A == kHardswish) {
+    z = z * smaller<N>(six, larger<N>(zero, z + 3.0f)) * (1.0f / 6.0f);
+  }
+  return z;
+}
+
+// The gradient of the pre-activation z, from that of the activation.
+template <int A, int N> INLINE F<N> activate_backward(F<N> z, F<N> grad) {
+  using V = F<N>;
+  const V zero = V{}, six = V{} + 6.0f, three = V{} + 3.0f;
+  if constexpr (A == kRelu)
+    grad = z <= zero ? zero : grad;
+  if constexpr (A == kRelu6)
+    grad = ((z <= zero) | (z >= six)) ? zero : grad;
+  if constexpr (A == kSilu) {
+    const V e = exponential<N>(-z), s = 1.0f / (1.0f + e);
+    grad = grad * (s * (1.0f + z * (e * s))); // e * s is 1 - s without the cancellation
+  }
+  if constexpr (A == kHardswish) {
+    const V inner = grad * (z * (1.0f / 3.0f) + 0.5f);
+    grad = z >= three ? grad : inner;
+    grad = z <= -three ? zero : grad;
+  }
+  return grad;
+}
+
+// body(Int<N>, j): channels j .. j + N - 1.
+template <class Body> INLINE void over_channels(int64_t c, Body body) {
+  int64_t j = 0;
+  for (; j + kWide <= c; j += kWide)
+    body(Int<kWide>{}, j);
+  for (; j < c; ++j)
+    body(Int<1>{}, j);
+}
+
+// body(Int<N>, Int<R>, i, j): channels j .. j + N - 1 of rows i .. i + R - 1, R rows to each load of a parameter.
+template <int R, class Body> INLINE void over_block(int64_t rows, int64_t c, Body body) {
+  int64_t i = 0;
+  for (; i + R <= rows; i += R)
+    over_channels(c, [&](auto n, int64_t j) LAMBDA_INLINE { body(n, Int<R>{}, i, j); });
+  for (; i < rows; ++i)
+    over_channels(c, [&](auto n, int64_t j) LAMBDA_INLINE { body(n, Int<1>{}, i, j); });
+}
+
+} // namespace

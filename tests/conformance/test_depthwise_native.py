@@ -1,0 +1,298 @@
+"""The compiled depthwise kernels, and the choice between implementations.
+
+Bits: equal for any number of threads, since every sum's order follows from the shape alone.
+"""
+
+import copy
+import itertools
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+import torch.nn.functional as F
+from timm.layers.conv2d_same import Conv2dSame
+from torch import Tensor, nn
+
+from seedwise import native
+from seedwise.models.depthwise import Choices, available, implementations, kernels, machine_choices, use_fast_depthwise
+from seedwise.models.depthwise.kernels import Geometry
+
+SIZES = [(9, 7), (8, 8), (4, 5), (2, 2), (3, 1), (1, 1), (17, 33)]
+needs_compiler = pytest.mark.skipif(native.compiler() is None, reason="no C++ compiler")
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def geometry_of(kernel: int, stride: int, same: bool, size: tuple[int, int]) -> Geometry:
+    p = kernel // 2
+    return kernels.same(kernel, stride, *size) if same else Geometry(kernel, stride, p, p, p, p)
+
+
+def draw(shape: tuple[int, ...], seed: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    values = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
+    return values.contiguous(memory_format=torch.channels_last)
+
+
+def truth_of(x: Tensor, weight: Tensor, geometry: Geometry) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Output, its gradient (drawn), and the float64 gradients of images and weight."""
+    exact, exact_weight = x.double().requires_grad_(), weight.double().requires_grad_()
+    padded = F.pad(exact, [geometry.left, geometry.right, geometry.top, geometry.bottom])
+    out = F.conv2d(padded, exact_weight, None, geometry.stride, groups=len(weight))
+    grad = draw(tuple(out.shape), 2, x.dtype)
+    out.backward(grad.double())
+    assert exact.grad is not None and exact_weight.grad is not None
+    return out.detach(), grad, exact.grad, exact_weight.grad
+
+
+def agree(mine: Tensor | None, truth: Tensor, tolerance: float) -> None:
+    assert mine is not None and mine.shape == truth.shape
+    scale = max(float(truth.abs().max()), 1e-3)
+    assert float((mine.double() - truth).abs().max()) <= tolerance * scale
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+@pytest.mark.parametrize("same", [False, True], ids=["symmetric", "same"])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("kernel", [3, 5, 7])
+def test_kernels_against_float64(kernel: int, stride: int, same: bool, dtype: torch.dtype) -> None:
+    tolerance = 1e-5 if dtype == torch.float32 else 2**-8  # sums are in fp32, so only the result is rounded
+    for size, c, n in itertools.product(SIZES, (1, 8, 24, 33, 96), (1, 3)):
+        geometry = geometry_of(kernel, stride, same, size)
+        x, weight = draw((n, c, *size), 0, dtype), draw((c, 1, kernel, kernel), 1, dtype)
+        out, grad, *truth = truth_of(x, weight, geometry)
+        agree(kernels.forward(x, weight, geometry), out, tolerance)
+        got = kernels.backward(x, grad, weight, geometry, (True, True))
+        for mine, expected in zip(got, truth, strict=True):
+            agree(mine, expected, tolerance)
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (5, 1), (5, 2), (7, 2)])
+def test_the_same_bits_for_any_number_of_threads(kernel: int, stride: int, dtype: torch.dtype) -> None:
+    """Also when only one gradient is wanted, and for maps that are cut into strips."""
+    for size, c, n in (((12, 12), 40, 9), ((2, 2), 288, 12), ((61, 70), 64, 2)):
+        geometry = geometry_of(kernel, stride, True, size)
+        x, weight = draw((n, c, *size), 0, dtype), draw((c, 1, kernel, kernel), 1, dtype)
+        grad = draw((n, c, *geometry.out_size(*size)), 2, dtype)
+        results = []
+        for count in (1, 2, 2, 3):
+            with threads(count):
+                out = kernels.forward(x, weight, geometry)
+                results.append((out, *kernels.backward(x, grad, weight, geometry, (True, True))))
+        image_grad, _ = kernels.backward(x, grad, weight, geometry, (True, False))
+        assert image_grad is not None and results[0][1] is not None
+        assert torch.equal(image_grad, results[0][1])
+        for result in results[1:]:
+            assert all(torch.equal(a, b) for a, b in zip(result, results[0], strict=True) if a is not None)
+
+
+@needs_compiler
+@pytest.mark.parametrize("stride", [1, 2])
+def test_results_written_past_the_cache(stride: int) -> None:
+    """Those of 4 million numbers and more, but the bits of an image don't depend on the others."""
+    geometry = geometry_of(3, stride, True, (64, 64))
+    x, weight = draw((17 * stride * stride, 64, 64, 64), 0), draw((64, 1, 3, 3), 1)
+    grad = draw((len(x), 64, 64 // stride, 64 // stride), 2)
+    out = kernels.forward(x, weight, geometry)
+    image_grad, _ = kernels.backward(x, grad, weight, geometry, (True, False))
+    assert image_grad is not None and out.numel() > 4_000_000
+    for i in (0, 5, len(x) - 1):
+        one, _ = kernels.backward(x[i : i + 1], grad[i : i + 1], weight, geometry, (True, False))
+        assert one is not None
+        assert torch.equal(one[0], image_grad[i])
+        assert torch.equal(kernels.forward(x[i : i + 1], weight, geometry)[0], out[i])
+
+
+@needs_compiler
+def test_bf16_keeps_nan_and_infinity() -> None:
+    x, weight = torch.zeros(1, 32, 3, 3, dtype=torch.bfloat16), torch.ones(32, 1, 3, 3, dtype=torch.bfloat16)
+    x = x.contiguous(memory_format=torch.channels_last)
+    x[0, 0], x[0, 1], x[0, 2] = torch.nan, torch.inf, 3e38
+    out = kernels.forward(x, weight, Geometry(3, 1, 1, 1, 1, 1))
+    assert out[0, 0].isnan().all() and (out[0, 1:3] == torch.inf).all() and (out[0, 3:] == 0).all()
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+@pytest.mark.parametrize("same", [False, True], ids=["symmetric", "same"])
+@pytest.mark.parametrize("size", [(9, 8), (2, 2)], ids=str)
+def test_every_named_implementation(size: tuple[int, int], same: bool, dtype: torch.dtype) -> None:
+    geometry = geometry_of(5, 2, same, size)
+    x, weight = draw((3, 6, *size), 0, dtype), draw((6, 1, 5, 5), 1, dtype)
+    _, grad, *truth = truth_of(x, weight, geometry)
+    parts = implementations.candidates(x, geometry)
+    for name in ["fused", *("+".join(pair) for pair in itertools.product(*parts))]:
+        got = implementations.compute(name, x, grad, weight, geometry, (True, True))
+        for mine, expected in zip(got, truth, strict=True):
+            assert mine is not None and mine.dtype == dtype
+            agree(mine, expected, 1e-5 if dtype == torch.float32 else 2**-7)
+
+
+def swapped(conv: nn.Module, choices: Choices | None = None) -> nn.Module:
+    twin = copy.deepcopy(conv)
+    assert use_fast_depthwise(twin, native=True, choices=choices or Choices()) == 1
+    return twin
+
+
+def layer(kernel: int = 3, stride: int = 2) -> nn.Conv2d:
+    torch.manual_seed(0)
+    return Conv2dSame(32, 32, kernel, stride, groups=32, bias=False)
+
+
+def step(conv: nn.Module, x: Tensor) -> list[Tensor]:
+    x = x.detach().requires_grad_()
+    conv.zero_grad()
+    conv(x).square().sum().backward()
+    assert x.grad is not None
+    return [x.grad, *(p.grad.clone() for p in conv.parameters() if p.grad is not None)]
+
+
+@needs_compiler
+def test_a_recorded_choice_is_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, first = draw((4, 32, 8, 8), 0), Choices()
+    expected = step(swapped(layer(), first), x)
+    recorded = first.as_dict()
+    assert sorted(key.split()[0] for key in recorded) == ["both", "forward"]
+    monkeypatch.setattr(implementations, "seconds_of", lambda *_: pytest.fail("it probed"))
+    again = Choices(recorded)
+    assert all(torch.equal(a, b) for a, b in zip(expected, step(swapped(layer(), again), x), strict=True))
+    assert again.as_dict() == recorded
+
+    other = {key: "onednn" if key.startswith("forward") else "onednn+onednn" for key in recorded}
+    monkeypatch.setattr(kernels, "backward", lambda *_: pytest.fail("the record says onednn"))
+    stock = step(swapped(layer(), Choices(other)), x)
+    assert all(torch.equal(a, b) for a, b in zip(step(layer(), x), stock, strict=True))
+
+
+@needs_compiler
+def test_a_batch_that_differs_by_one_needs_no_new_probe() -> None:
+    choices = Choices()
+    conv = swapped(layer(), choices)
+    for n in (8, 7, 5):
+        step(conv, draw((n, 32, 8, 8), 0))
+    assert len(choices.as_dict()) == 2
+
+
+def pick(path: Path, key: str = "key") -> tuple[str, bool]:
+    """What is chosen with this file, and whether that took a probe."""
+    probes: list[int] = []
+    name = Choices(path=path).pick(key, lambda name: name in ("a", "b"), lambda: probes.append(1) or "b")  # type: ignore[func-returns-value]
+    return name, bool(probes)
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", '{"key": 3}', '{"key": "unknown"}', "\0", "[" * 100_000, '{"a": NaN}']
+)
+def test_a_damaged_file_is_ignored_and_rewritten(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "choices.json"
+    path.write_text(content)
+    assert pick(path) == ("b", True)
+    assert pick(path) == ("b", False)
+    assert pick(path, "another") == ("b", True)
+    assert pick(path) == ("b", False)
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert pick(tmp_path / "file" / "choices.json") == ("b", True)
+
+
+def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = draw((4, 32, 8, 8), 0)
+    plain, asked = layer(), layer()
+    use_fast_depthwise(plain, native=False, choices=Choices())
+    monkeypatch.setattr(native, "compiler", lambda: None)
+    native.compiler_version.cache_clear(), native.library.cache_clear(), kernels.library.cache_clear()
+    try:
+        assert not available() and machine_choices().path is None
+        choices = Choices()
+        assert use_fast_depthwise(asked, native=True, choices=choices) == 1
+        assert type(asked) is type(plain)
+        assert all(torch.equal(a, b) for a, b in zip(step(plain, x), step(asked, x), strict=True))
+        assert not choices.as_dict()
+    finally:
+        native.compiler_version.cache_clear(), native.library.cache_clear(), kernels.library.cache_clear()
+
+
+@needs_compiler
+@pytest.mark.parametrize("how", ["float64", "contiguous", "no_grad", "inference", "vmap", "create_graph", "meta"])
+def test_what_the_kernels_do_not_take(how: str) -> None:
+    stock, mine = layer(), swapped(layer())
+    x = draw((3, 32, 7, 6), 0)
+    if how == "float64":
+        stock, mine, x = stock.double(), mine.double(), x.double()
+    elif how == "contiguous":
+        x = x.contiguous()
+    if how in ("float64", "contiguous"):
+        for a, b in zip(step(mine, x), step(stock, x), strict=True):
+            torch.testing.assert_close(a, b)
+    elif how in ("no_grad", "inference"):
+        with torch.no_grad() if how == "no_grad" else torch.inference_mode():
+            assert torch.equal(mine(x), stock(x))
+    elif how == "vmap":
+        torch.testing.assert_close(torch.vmap(mine)(x[None]), torch.vmap(stock)(x[None]))
+    elif how == "meta":
+        assert mine.to("meta")(x.to("meta")).shape == stock(x).shape
+    else:
+        x.requires_grad_()
+        seconds = []
+        for conv in (mine, stock):
+            (first,) = torch.autograd.grad(conv(x).square().sum(), x, create_graph=True)
+            seconds.append(torch.autograd.grad(first.square().sum(), x)[0])
+        torch.testing.assert_close(*seconds)
+
+
+@needs_compiler
+def test_copies_pickles_and_hooks() -> None:
+    conv = swapped(layer())
+    seen: list[torch.Size] = []
+    conv.register_forward_hook(lambda _module, _args, out: seen.append(out.shape))
+    twin = copy.deepcopy(conv)
+    assert twin.choices is conv.choices and type(twin) is type(conv)
+    assert list(conv.state_dict()) == ["weight"]
+    x = draw((2, 32, 6, 6), 0)
+    step(conv, x), step(twin, x)
+    assert len(seen) == 2
+    again = pickle.loads(pickle.dumps(swapped(layer())))
+    assert len(step(again, x)) == 2
+    exported = torch.export.export(conv.eval(), (x,))
+    assert any("conv2d" in str(node.target) for node in exported.graph.nodes)
+
+
+@needs_compiler
+@pytest.mark.parametrize("bf16", [False, True], ids=["fp32", "bf16"])
+def test_whole_model(bf16: bool) -> None:
+    """Beside stock's: BatchNorm over few pixels makes some gradients mostly rounding, so the truth is float64's."""
+    torch.manual_seed(0)
+    exact = timm.create_model("tf_efficientnet_lite0", num_classes=4, drop_rate=0.0, drop_path_rate=0.0).double()
+    stock = copy.deepcopy(exact).float().to(memory_format=torch.channels_last)
+    mine, choices = copy.deepcopy(stock), Choices()
+    assert use_fast_depthwise(mine, native=True, choices=choices) == 16
+    x, target = draw((16, 3, 64, 64), 0), torch.arange(16) % 4
+    for model in (exact, stock, mine):
+        images = x.double() if model is exact else x
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16 and model is not exact):
+            logits = model(images)
+        F.cross_entropy(logits.double(), target).backward()
+    errors = [0.0, 0.0]
+    for (key, truth), *others in zip(exact.named_parameters(), stock.parameters(), mine.parameters(), strict=True):
+        assert truth.grad is not None
+        for i, other in enumerate(others):
+            assert other.grad is not None and other.grad.isfinite().all(), key
+            errors[i] += float((other.grad - truth.grad).norm() ** 2)
+    assert errors[1] <= 2 * errors[0] + 1e-12
+    assert {key.split()[0] for key in choices.as_dict()} == {"forward", "both"}

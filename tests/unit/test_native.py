@@ -1,0 +1,81 @@
+"""Kernels are compiled once, noticed when they change or are damaged, and done without when there is no compiler."""
+
+import ctypes
+import logging
+import os
+from pathlib import Path
+
+import pytest
+
+from seedwise import native
+
+pytestmark = pytest.mark.skipif(native.compiler_version() is None, reason="no C++ compiler here")
+TEXT = 'extern "C" int answer() {{ return {0}; }}\n'
+
+
+@pytest.fixture
+def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SEEDWISE_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "it.cpp").write_text(TEXT.format(42))
+    return tmp_path / "source" / "it.cpp"
+
+
+def compiled(source: Path) -> ctypes.CDLL | None:
+    """As a new process finds it."""
+    return native.library.__wrapped__(source)
+
+
+def kept(tmp_path: Path) -> list[Path]:
+    return sorted((tmp_path / "cache" / "kernels").glob("*.so"))
+
+
+def test_a_library_is_compiled_once_for_each_text(source: Path, tmp_path: Path) -> None:
+    assert compiled(source).answer() == 42
+    (built,) = kept(tmp_path)
+    before = built.stat().st_mtime_ns
+    assert compiled(source).answer() == 42 and built.stat().st_mtime_ns == before
+    source.write_text('#include "part.hpp"\n' + TEXT.format("ANSWER"))
+    (source.parent / "part.hpp").write_text("#define ANSWER 43\n")
+    assert compiled(source).answer() == 43
+    (source.parent / "part.hpp").write_text("#define ANSWER 44\n")
+    assert compiled(source).answer() == 44
+    assert len(kept(tmp_path)) == 3
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty"])
+def test_a_damaged_library_is_compiled_anew(damage: str, source: Path, tmp_path: Path) -> None:
+    assert compiled(source).answer() == 42
+    (built,) = kept(tmp_path)
+    whole = built.read_bytes()
+    broken = {"cut": whole[:200], "flipped": whole[:500] + bytes([whole[500] ^ 1]) + whole[501:], "empty": b""}[damage]
+    built.unlink()  # it is mapped by this process: its pages must stay
+    built.write_bytes(broken)
+    assert compiled(source).answer() == 42
+    assert built.read_bytes() != broken
+
+
+def test_a_cache_that_cannot_be_written_costs_a_build_in_each_process(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    assert compiled(source).answer() == 42
+
+
+def test_what_cannot_be_compiled_is_done_without(source: Path, caplog: pytest.LogCaptureFixture) -> None:
+    source.write_text("this is not C++\n")
+    with caplog.at_level(logging.WARNING, "seedwise"):
+        assert compiled(source) is None
+    assert "it.cpp can't be compiled (" in caplog.text and "slower" in caplog.text
+
+
+@pytest.mark.parametrize("compiler", ["/nowhere/c++", "false"])
+def test_without_a_compiler_there_is_no_library(compiler: str, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", compiler)
+    for asked in (native.compiler, native.compiler_version):
+        asked.cache_clear()
+    try:
+        assert compiled(source) is None
+    finally:
+        monkeypatch.delenv("CXX")
+        for asked in (native.compiler, native.compiler_version):
+            asked.cache_clear()
+    assert os.environ.get("CXX") is None and compiled(source).answer() == 42
