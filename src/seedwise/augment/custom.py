@@ -28,4 +28,4 @@ def apply(batch: Batch, draws: Tensor, config: CustomConfig) -> tuple[Batch, Mea
     if (changed.dtype, changed.shape, changed.device) != (torch.uint8, images.shape, images.device):
         kind = f"{str(changed.dtype).removeprefix('torch.')}{list(changed.shape)} on {changed.device}"
         raise UserError(f"{OPTION} {config.function}: returned {kind}; return images {given} on {images.device}")
-    return Batch(changed, batch.targets), {"share": (changed != images).flatten(1).any(dim=1).cpu()}
+    return Batch(changed, batch.targets), {"share": (changed != images).flatten(1).any(dim=1)}

@@ -24,5 +24,5 @@ def to_gray(images: Tensor, chosen: Tensor) -> Tensor:
 def apply(batch: Batch, draws: Tensor, config: GrayscaleConfig) -> tuple[Batch, Measured]:
     """Turn images gray with probability `config.prob`; counts those that had a color."""
     chosen = parameters(draws, config.prob)
-    colored = (batch.images[:, 1:] != batch.images[:, :-1]).flatten(1).any(dim=1).cpu()
-    return Batch(to_gray(batch.images, chosen), batch.targets), {"share": chosen & colored}
+    colored = (batch.images[:, 1:] != batch.images[:, :-1]).flatten(1).any(dim=1)
+    return Batch(to_gray(batch.images, chosen), batch.targets), {"share": chosen.to(colored.device) & colored}

@@ -6,17 +6,18 @@ import torch
 from torch import Tensor
 
 Measured = dict[str, Tensor]
-"""Of one batch, on the CPU: `share`, bool[n], which images really changed; bool of any length for another share, such
+"""Of one batch: `share`, bool[n], which images really changed; bool of any length for another share, such
 as `share_rotate`; every other name one number for each image that it applies to, e.g. `degrees`. Most techniques
-measure parameters rather than pixels, which costs nothing and never waits for the device."""
+measure parameters rather than pixels, which costs nothing; what is measured on another device stays there until
+somebody asks, so that no step waits for it."""
 
 
 def changed(before: Tensor, after: Tensor) -> Tensor:
-    """bool[n] on the CPU: which of uint8[n, c, h, w] changed; for techniques whose parameters don't tell."""
+    """bool[n] on their device: which of uint8[n, c, h, w] changed; for techniques whose parameters don't tell."""
     pair = before.flatten(1), after.flatten(1)
     if pair[0].shape[1] % 8 == 0 and not any(t.storage_offset() % 8 for t in pair):  # 8 values at a time
         pair = pair[0].view(torch.int64), pair[1].view(torch.int64)
-    return (pair[0] != pair[1]).any(dim=1).cpu()
+    return (pair[0] != pair[1]).any(dim=1)
 
 
 @dataclass
@@ -46,25 +47,37 @@ class Effects:
     """Totals by technique and quantity."""
 
     _totals: dict[str, dict[str, _Total]] = field(default_factory=dict)
+    _elsewhere: list[tuple[str, str, Tensor]] = field(default_factory=list)
+    """Technique, quantity and values on another device, not yet counted."""
 
     def add(self, technique: str, measured: Measured) -> None:
         """Count one batch of one technique; nothing measured says that it was on but not in force."""
         totals = self._totals.setdefault(technique, {})
         for quantity, values in measured.items():
-            totals.setdefault(quantity, _Total()).add(values)
+            total = totals.setdefault(quantity, _Total())
+            if values.device.type == "cpu":
+                total.add(values)
+            else:
+                self._elsewhere.append((technique, quantity, values))
+
+    def _fetch(self) -> dict[str, dict[str, _Total]]:
+        for technique, quantity, values in self._elsewhere:
+            self._totals[technique][quantity].add(values.cpu())
+        self._elsewhere.clear()
+        return self._totals
 
     def summary(self) -> dict[str, dict[str, float]]:
         """For each technique the number of `images` while it was in force and the `share` of them that it changed.
 
         Further shares, in [0, 1], by their names, and mean_, min_ and max_ of what else it measures.
         """
-        return {technique: _summary(totals) for technique, totals in self._totals.items()}
+        return {technique: _summary(totals) for technique, totals in self._fetch().items()}
 
     def state(self) -> dict[str, dict[str, list[float]]]:
         """Everything, JSON-able: [count, sum, min, max] by technique and quantity; floats survive JSON exactly."""
         return {
             technique: {q: [t.count, t.sum, t.min, t.max] for q, t in totals.items() if t.count}
-            for technique, totals in self._totals.items()
+            for technique, totals in self._fetch().items()
         }
 
     def load_state(self, state: dict[str, dict[str, list[float]]]) -> None:

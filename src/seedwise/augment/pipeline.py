@@ -187,7 +187,6 @@ def center_square(images: Tensor, sizes: Tensor | None) -> Tensor:
         side = min(h, w)
         top, left = round((h - side) / 2), round((w - side) / 2)
         return images[:, :, top : top + side, left : left + side]
-    sizes = sizes.cpu()
     side = int(sizes.min())
     corners = ((sizes - side) / 2).round().long().to(images.device)
     line = torch.arange(side, device=images.device)

@@ -49,7 +49,7 @@ def apply(
 ) -> tuple[Batch, Measured]:
     """Bring each image to size x size through its own box; measures the box's share of the image's area."""
     n, _, h, w = batch.images.shape
-    areas = torch.tensor([h, w]).expand(n, 2) if batch.sizes is None else batch.sizes.cpu()
+    areas = torch.tensor([h, w]).expand(n, 2) if batch.sizes is None else batch.sizes
     boxes = parameters(draws, areas, config)
     images = resize_boxes(batch.images, boxes, size, interpolation)
     share = boxes[:, 2:].prod(dim=1).double() / areas.prod(dim=1)

@@ -1,0 +1,66 @@
+"""Nothing in a training step asks the device for a value: on a GPU every such question would wait for all queued work.
+
+Counted here on the CPU, where the same calls are made. What the CPU itself holds (draws, parameters, sizes) may be
+looked at; pixels, targets, logits and losses may not.
+"""
+
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from seedwise import plan, recipes, training
+from seedwise.data.open import open_data
+from seedwise.engine.loop import make_batch
+from seedwise.engine.step import training_step
+from seedwise.models.build import build_model
+
+ASKING = ("item", "cpu", "numpy", "tolist", "__bool__", "__float__", "__int__", "__array__")
+EVERYTHING = ("random_crop", "horizontal_flip", "vertical_flip", "rotation", "color_jitter", "rand_augment",
+              "trivial_augment_wide", "grayscale", "blur", "random_erasing", "mixup", "cutmix")  # fmt: skip
+BATCH = 16
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[str, str]]:
+    """(call, file of ours that made it), of tensors that on a GPU would be there: marked as the device's own."""
+    found: Counter[tuple[str, str]] = Counter()
+    for name in ASKING:
+        original = getattr(Tensor, name)
+
+        def counting(self: Tensor, *args, name=name, original=original, **kwargs):
+            frame = sys._getframe(1)
+            while frame is not None and "/seedwise/" not in frame.f_code.co_filename:
+                frame = frame.f_back
+            if frame is not None:
+                found[name, Path(frame.f_code.co_filename).name] += 1
+            return original(self, *args, **kwargs)
+
+        monkeypatch.setattr(Tensor, name, counting)
+    return found
+
+
+def test_no_step_waits_for_the_device(asked: Counter[tuple[str, str]]) -> None:
+    settings = ["train.image_size=32", "model.weights=none", "train.batch_size=16", "compute.threads=1"]
+    settings += [f"augment.{name}=default" for name in EVERYTHING]
+    recipe = plan.resolve(recipes.read("lite", settings))
+    dataset = open_data("digits", recipe.data, **plan.stored_sides(recipe))
+    built = build_model(recipe.model, num_classes=10, seed=0)
+    setup = training.prepare(Path(), recipe, 0, dataset, built)
+    for first in (0, BATCH):  # the first step also compiles and probes kernels
+        asked.clear()
+        batch = make_batch(setup, np.arange(first, first + BATCH), 0)
+        in_augmentation = Counter(asked)
+        asked.clear()
+        training_step(setup.model, setup.loss, setup.optimizer, [batch], placement=setup.placement, clip_norm=1.0)
+    assert not asked, asked
+    assert not {call for call, _ in in_augmentation} & {"cpu", "item"}, in_augmentation
+    # the rest reads draws and parameters, which are derived on the CPU
+    on_cpu = {"mixing.py", "groups.py", "color_jitter.py", "random_erasing.py", "boxes.py", "measure.py", "blur.py",
+              "operations.py", "rand_augment.py", "mixup.py", "cutmix.py"}  # fmt: skip
+    assert {file for _, file in in_augmentation} <= on_cpu, in_augmentation
+    assert torch.isfinite(next(setup.model.parameters())).all()
