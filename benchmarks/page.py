@@ -65,7 +65,7 @@ def by_setting(cells: list[dict[str, Any]]) -> str:
 def evaluation(cells: list[dict[str, Any]]) -> str:
     """Ratios of evaluation to timm's model in evaluation mode."""
     sides = [key for key in cells[0] if key.startswith("evaluation_ratio")]
-    rows = [[*name_of(cell), *(ratio(cell[key]) for key in sides)] for cell in cells]
+    rows = [[*name_of(cell), *(ratio(cell[key]) for key in sides)] for cell in cells if sides[0] in cell]
     words = (
         "Seedwise's evaluation reads, resizes and scores with BatchNorm folded into the convolutions; on timm's side "
         "only the model runs, in evaluation and inference mode, on tensors that are ready.\n\n"

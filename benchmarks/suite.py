@@ -1,9 +1,10 @@
 """Everything that docs/performance.md shows, measured in one go; `make bench`.
 
-    python benchmarks/suite.py [--quick] [--timm-src DIR] [-o FILE]
+    python benchmarks/suite.py [--quick] [--compiled] [--cells TEXT] [--timm-src DIR] [-o FILE]
 
-Cells (model x size x threads), each in alternating pairs against timm (see step.py), with the bound of its step; one
-cell of each model also against timm under torch.compile; how the time of a step grows with size and batch, and that of
+Cells (model x size x threads), each in alternating pairs against timm (see step.py), with the bound of its step; with
+--compiled one cell of each model also against timm under torch.compile; --cells keeps those whose name, such as
+"efficientnet_lite0 64 2", contains one of these texts, separated by commas; how the time of a step grows with size and batch, and that of
 a whole command with images and seeds. --timm-src DIR also runs DIR/train.py, timm's own script from a checkout,
 against `seedwise train` on the same folder of images, whole commands in turns. --quick: one small cell of each kind.
 """
@@ -127,6 +128,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--compiled", action="store_true", help="also timm under torch.compile: minutes of compiling")
+    parser.add_argument("--cells", default="", help="only cells whose name contains one of these, by commas")
     parser.add_argument("--timm-src", type=Path)
     parser.add_argument("-o", "--out", type=Path, default=Path(__file__).with_name("results.json"))
     options = parser.parse_args()
@@ -135,8 +138,12 @@ def main() -> None:
     cells = []
     for model, size, batch in CELLS[:1] if options.quick else CELLS:
         for threads in sorted({1, cores}):
-            compiled = ["--compiled"] if size == CELLS[0][1] and threads == cores and not options.quick else []
-            cells.append(cell(model, size, batch, threads, "--rounds", str(rounds), *compiled))
+            if not any(text in f"{model} {size} {threads}" for text in options.cells.split(",")):
+                continue
+            # scoring with a large model in bf16 takes minutes where the hardware has none
+            more = [] if model == CELLS[0][0] else ["--evaluations", "0"]
+            more += ["--compiled"] if options.compiled and size == CELLS[0][1] and threads == cores else []
+            cells.append(cell(model, size, batch, threads, "--rounds", str(rounds), *more))
     result: dict[str, Any] = {"cells": cells, "growth": growth(cores, rounds), "commands": whole_commands()}
     if options.timm_src:
         result["script"] = against_script(options.timm_src.resolve(), min(rounds, 4), cores)
