@@ -2,11 +2,12 @@
 
     python benchmarks/suite.py [--quick] [--compiled] [--cells TEXT] [--timm-src DIR] [-o FILE]
 
-Cells (model x size x threads), each in alternating pairs against timm (see step.py), with the bound of its step; with
---compiled one cell of each model also against timm under torch.compile; --cells keeps those whose name, such as
-"efficientnet_lite0 64 2", contains one of these texts, separated by commas; how the time of a step grows with size and batch, and that of
-a whole command with images and seeds. --timm-src DIR also runs DIR/train.py, timm's own script from a checkout,
-against `seedwise train` on the same folder of images, whole commands in turns. --quick: one small cell of each kind.
+Cells (model x size x threads), each in alternating pairs against timm (see step.py), with the bound of its step; how
+the time of a step grows with size and batch, and that of a whole command with images and seeds; a folder of 100,000
+JPEGs. --compiled: one cell of each model also against timm under torch.compile. --cells keeps those whose name, such as
+"efficientnet_lite0 64 2", contains one of these texts, separated by commas. --timm-src DIR also runs DIR/train.py,
+timm's own script from a checkout, against `seedwise train` on the same folder of images, whole commands in turns.
+--quick: one small cell of each kind.
 """
 
 import argparse

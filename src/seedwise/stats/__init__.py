@@ -1,5 +1,47 @@
-"""Statistics of runs over seeds: numpy and scipy only."""
+"""Statistics of runs over seeds, and verdicts on arms: numpy and scipy only; docs/statistics.md says it in words."""
 
+from seedwise.stats.bootstrap import bootstrap
+from seedwise.stats.classes import ClassDifference, compare_classes
+from seedwise.stats.compare import Comparison, compare_arms
+from seedwise.stats.difference import Difference
+from seedwise.stats.equivalence import tost
+from seedwise.stats.family import Decision, decide, holm
+from seedwise.stats.images import ImageDifference, image_difference
+from seedwise.stats.looks import spent
+from seedwise.stats.mcnemar import McNemar, mcnemar
+from seedwise.stats.paired import paired, sign_flip
+from seedwise.stats.power import seeds_to_decide
+from seedwise.stats.ratio import Ratio, ratio
 from seedwise.stats.summary import Summary, summarize
+from seedwise.stats.verdict import Scale, Verdict, judge, sentence
+from seedwise.stats.welch import welch
 
-__all__ = ["Summary", "summarize"]
+__all__ = [
+    "ClassDifference",
+    "Comparison",
+    "Decision",
+    "Difference",
+    "ImageDifference",
+    "McNemar",
+    "Ratio",
+    "Scale",
+    "Summary",
+    "Verdict",
+    "bootstrap",
+    "compare_arms",
+    "compare_classes",
+    "decide",
+    "holm",
+    "image_difference",
+    "judge",
+    "mcnemar",
+    "paired",
+    "ratio",
+    "seeds_to_decide",
+    "sentence",
+    "sign_flip",
+    "spent",
+    "summarize",
+    "tost",
+    "welch",
+]

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+
+from seedwise.stats.student import t_interval
 
 
 @dataclass(frozen=True)
@@ -35,5 +36,4 @@ def summarize(values: Sequence[float]) -> Summary:
     if n == 1:
         return Summary(1, mean, None, None)
     sd = float(numbers.std(ddof=1))
-    half = float(stats.t.ppf(0.975, n - 1)) * sd / math.sqrt(n)
-    return Summary(n, mean, sd, (mean - half, mean + half))
+    return Summary(n, mean, sd, t_interval(mean, sd / math.sqrt(n), n - 1))

@@ -1,0 +1,198 @@
+"""A family of arms against their base: every number of `study.json`'s comparisons, and the verdicts."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from seedwise.stats.bootstrap import bootstrap
+from seedwise.stats.difference import Difference, Kind
+from seedwise.stats.equivalence import tost
+from seedwise.stats.family import Decision, Interval, decide, holm
+from seedwise.stats.images import ImageDifference, image_difference
+from seedwise.stats.looks import spent
+from seedwise.stats.mcnemar import McNemar, mcnemar
+from seedwise.stats.paired import EXACT_UP_TO, paired, sign_flip
+from seedwise.stats.power import seeds_to_decide
+from seedwise.stats.verdict import Scale, Verdict, judge, sentence
+from seedwise.stats.welch import welch
+
+Outcomes = Mapping[str, Mapping[int, float]]
+"""Arm -> seed -> outcome: a fraction for accuracies."""
+Correct = Mapping[str, Mapping[int, ArrayLike]]
+"""Arm -> seed -> bool[images]: right or not, in the same order of images everywhere."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One arm minus its base, on one split. Differences are fractions where the outcomes are; None: not to be had."""
+
+    kind: Kind
+    """paired (by seed), welch (seeds don't match) or single (one value on a side)."""
+    seeds: list[int]
+    """The seeds of the pairs; for the other kinds the arm's."""
+    n: int
+    """Pairs; for the other kinds the smaller number of seeds."""
+    mean: float
+    sd: float | None
+    ci95: Interval | None
+    """t-interval of this comparison alone."""
+    p_t: float | None
+    p_holm: float | None
+    """Corrected for the family; to be compared with `alpha`."""
+    alpha: float
+    """What this look may spend."""
+    p_signflip: float | None
+    signflip_floor: float | None
+    """The least that p_signflip can be with so many pairs."""
+    signflip_exact: bool
+    """False where p_signflip is the normal approximation (above 36 pairs)."""
+    ci95_simultaneous: Interval | None
+    """Agrees with p_holm: it leaves out 0 if and only if p_holm < alpha. For all arms at once, and over looks."""
+    ci95_images: Interval | None
+    """Of this comparison alone, with the test images random as well."""
+    se_seeds: float | None
+    se_images: float | None
+    """The two parts of the standard error behind ci95_images."""
+    ci95_bootstrap: Interval | None
+    """BCa, from 20 pairs."""
+    effect_size: float | None
+    p_equivalence: float | None
+    p_equivalence_holm: float | None
+    seeds_to_decide: int | None
+    """About how many seeds would decide it; given for `undecided` only."""
+    p_mcnemar: float | None
+    """Of two single runs."""
+    ci95_mcnemar: Interval | None
+    verdict: Verdict
+    sentence: str
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON holds it: intervals as lists, floats in full."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+
+
+def compare_arms(
+    outcomes: Outcomes,
+    base: str,
+    *,
+    margin: float,
+    alpha: float = 0.05,
+    look: int | None = None,
+    correct: Correct | None = None,
+    better: int = 1,
+    scale: Scale | None = None,
+    size: int | None = None,
+) -> dict[str, Comparison]:
+    """Every arm but `base` compared with it, as one family, in the order of `outcomes`.
+
+    margin: the least difference that matters, in the outcome's own units (0.005 is half a point). look: 1 for the first
+    look at a study that may get more seeds, 2 for the second, …, which spends alpha/2ᵏ; None for one look ever, with
+    all of alpha. correct: gives ci95_images and McNemar's test where both sides have it; only where the outcome is
+    top-1. better: -1 for a loss. scale: how the sentences print it (fractions as points, by default). size: of the
+    family, if arms are still to come; arms without outcomes are left out of the answer but belong to the family.
+    """
+    if not outcomes.get(base):
+        raise ValueError(f"the base {base!r} has no outcomes")
+    arms = [arm for arm in outcomes if arm != base and outcomes[arm]]
+    count = max(size or 0, len(outcomes) - 1)
+    level = spent(look, alpha)
+    pairs = {arm: _matched(outcomes[arm], outcomes[base]) for arm in arms}
+    differences = [_difference(outcomes[arm], outcomes[base], pairs[arm]) for arm in arms]
+    decisions = decide(differences, level, count) if arms else []
+    equivalences = [tost(difference, margin) for difference in differences]
+    equivalences_holm = holm([*equivalences, *[None] * (count - len(arms))])
+    next_level = spent(None if look is None else look + 1, alpha) / max(count, 1)
+    found = {}
+    for arm, difference, decision, p, p_holm in zip(arms, differences, decisions, equivalences, equivalences_holm):
+        significant, interval = decision.significant, decision.interval
+        verdict = judge(difference.mean, significant, interval, p_holm is not None and p_holm < level, margin, better)
+        more = None
+        if verdict == "undecided" and difference.sd is not None:
+            more = seeds_to_decide(difference.n, difference.mean, difference.sd, margin, next_level)
+        words = sentence(verdict, difference.mean, interval, difference.n, more, margin, scale or Scale())
+        values = [outcomes[arm][seed] - outcomes[base][seed] for seed in pairs[arm]]
+        images, networks = _by_image(correct or {}, arm, base, pairs[arm])
+        found[arm] = Comparison(
+            **_seeds_part(difference, decision, level, pairs[arm] or sorted(outcomes[arm]), values),
+            **_images_part(images, networks),
+            p_equivalence=p,
+            p_equivalence_holm=p_holm,
+            seeds_to_decide=more,
+            verdict=verdict,
+            sentence=words,
+        )
+    return found
+
+
+def _matched(arm: Mapping[int, float], base: Mapping[int, float]) -> list[int]:
+    """The seeds to pair: those of both; none if only one matches and there are more on both sides."""
+    common = [seed for seed in base if seed in arm]
+    return common if len(common) > 1 or min(len(arm), len(base)) == 1 else []
+
+
+def _difference(arm: Mapping[int, float], base: Mapping[int, float], seeds: Sequence[int]) -> Difference:
+    if seeds:
+        found = paired([arm[seed] for seed in seeds], [base[seed] for seed in seeds])
+        return found if len(seeds) > 1 else Difference("single", 1, found.mean, *[None] * 5)
+    return welch(list(arm.values()), list(base.values()))
+
+
+def _by_image(
+    correct: Correct, arm: str, base: str, seeds: Sequence[int]
+) -> tuple[ImageDifference | None, McNemar | None]:
+    ours, theirs = correct.get(arm, {}), correct.get(base, {})
+    if not seeds:  # two single runs may have different seeds: they are still two networks on the same images
+        first, second = list(ours), list(theirs)
+        return None, mcnemar(ours[first[0]], theirs[second[0]]) if len(first) == len(second) == 1 else None
+    if any(seed not in ours or seed not in theirs for seed in seeds):
+        return None, None
+    if len(seeds) == 1:
+        return None, mcnemar(ours[seeds[0]], theirs[seeds[0]])
+    return image_difference(difference_matrix(ours, theirs, seeds)), None
+
+
+def difference_matrix(
+    arm: Mapping[int, ArrayLike], base: Mapping[int, ArrayLike], seeds: Sequence[int]
+) -> np.ndarray[tuple[int, int], np.dtype[np.int8]]:
+    """D[seed, image] in {-1, 0, 1}: right in the arm minus right in the base; a ValueError if images don't match."""
+    rows = [(np.asarray(arm[seed], dtype=bool), np.asarray(base[seed], dtype=bool)) for seed in seeds]
+    if len({side.shape for row in rows for side in row}) != 1:
+        raise ValueError("the runs were scored on different numbers of images")
+    return np.stack([ours.astype(np.int8) - theirs.astype(np.int8) for ours, theirs in rows])
+
+
+def _seeds_part(
+    difference: Difference, decision: Decision, level: float, seeds: list[int], values: list[float]
+) -> dict[str, Any]:
+    is_paired = difference.kind == "paired"
+    flipped = difference.p_exact if difference.constant else sign_flip(values) if is_paired else None
+    return {
+        "kind": difference.kind,
+        "seeds": seeds,
+        "n": difference.n,
+        "mean": difference.mean,
+        "sd": difference.sd,
+        "ci95": difference.interval(),
+        "p_t": difference.p_t,
+        "p_holm": decision.p_holm,
+        "alpha": level,
+        "p_signflip": flipped if is_paired else None,
+        "signflip_floor": difference.floor if is_paired else None,
+        "signflip_exact": len(values) <= EXACT_UP_TO,
+        "ci95_simultaneous": decision.interval,
+        "ci95_bootstrap": bootstrap(values) if is_paired else None,
+        "effect_size": difference.effect_size,
+    }
+
+
+def _images_part(images: ImageDifference | None, networks: McNemar | None) -> dict[str, Any]:
+    return {
+        "ci95_images": None if images is None else images.interval(),
+        "se_seeds": None if images is None else images.se_seeds,
+        "se_images": None if images is None else images.se_images,
+        "p_mcnemar": None if networks is None else networks.p,
+        "ci95_mcnemar": None if networks is None else networks.ci95,
+    }
