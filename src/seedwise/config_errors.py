@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from seedwise.config_options import Type, choice_words, owners
+from seedwise.config_options import Type, choice_words, is_list, owners
 from seedwise.yaml12 import Document, Mark, Path, Place, dotted, quoted, write_inline
 
 _ABSENT = object()
@@ -135,10 +135,12 @@ def _located(cls: type[BaseModel], loc: tuple[int | str, ...]) -> _Location:
     while rest:
         if len(kind.members()) > 1:
             label = str(rest.pop(0))
-            chosen = [s for s in kind.sections() if label == s.__name__ or label in _tags(s)]
+            chosen = [Type(s) for s in kind.sections() if label == s.__name__ or label in _tags(s)]
+            if label.startswith(("tuple[", "list[")):  # a list of sections: each tells about its own mistakes
+                chosen = [m for m in kind.members() if is_list(m.annotation) and m.item(0).sections()]
             if not chosen or not rest:
                 return _Location(path, kind, section, in_union=True)
-            kind = Type(chosen[0])
+            kind = chosen[0]
         element = rest.pop(0)
         if kind.sections():
             section = kind.sections()[0]
@@ -190,7 +192,7 @@ def _own_words(cls: type[BaseModel], path: Path, message: str) -> _Problem:
     """A validator's message; a dotted path at its start says where, from the section or from the top."""
     message = " ".join(message.split())
     if match := re.match(r"(\w+(?:\.\w+)*): ", message):
-        named = tuple(match[1].split("."))
+        named = tuple(int(name) if name.isdecimal() else name for name in match[1].split("."))
         for absolute in ((*path, *named), named):
             if _type_at(cls, absolute) is not None:
                 return _Problem(absolute, message[match.end() :])

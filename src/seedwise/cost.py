@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 
 import torch
@@ -33,24 +34,38 @@ def measure(setup: Setup) -> Cost:
     """Time a few training steps and one evaluation batch on random pixels; the setup's model is used up by it."""
     config, placement = setup.config, setup.placement
     count = min(config.batch_size, len(setup.train.ids))
-    images = torch.randn(count, 3, config.image_size, config.image_size, device=placement.device)
     targets = torch.full((count, setup.num_classes), 1 / setup.num_classes, device=placement.device)
-    batches = [Batch(images, targets)] * config.accumulate
 
-    def step() -> None:
+    def pixels(size: int) -> torch.Tensor:
+        return torch.randn(count, 3, size, size, device=placement.device)
+
+    def step(batches: list[Batch]) -> None:
         sums = training_step(setup.model, setup.loss, setup.optimizer, batches, placement=placement, clip_norm=None)
+        if setup.ema is not None:
+            setup.ema.update(setup.model, 1)
         sums.tolist()  # waits for the device
 
-    def evaluate() -> None:
+    def evaluate(images: torch.Tensor) -> None:
         with torch.inference_mode(), placement.autocast():
             setup.model(placement.images(images)).sum().item()
 
     setup.model.train()
-    step_seconds = _time(step)
+    spans = _steps_by_size(setup)
+    of_step = {size: _time(partial(step, [Batch(pixels(size), targets)] * config.accumulate)) for size in spans}
     setup.model.eval()
-    evaluated = config.epochs * _size(setup.val) + min(5000, _size(setup.train)) + _size(setup.val)
-    seconds = setup.total_steps * step_seconds + evaluated / count * _time(evaluate)
+    evaluated = (config.epochs + 1) * _size(setup.val) * (1 if setup.ema is None else 2) + min(5000, _size(setup.train))
+    seconds = evaluated / count * _time(partial(evaluate, pixels(config.image_size)))
+    seconds += sum(steps * of_step[size] for size, steps in spans.items())
     return Cost(setup.total_steps, seconds, _peak_gb(placement.device))
+
+
+def _steps_by_size(setup: Setup) -> dict[int, int]:
+    """How many optimizer steps the run makes at each image size."""
+    ends = [*(stage.first_step for stage in setup.plan[1:]), setup.total_steps]
+    steps: dict[int, int] = {}
+    for stage, end in zip(setup.plan, ends, strict=True):
+        steps[stage.image_size] = steps.get(stage.image_size, 0) + end - stage.first_step
+    return steps
 
 
 def _size(images: object) -> int:

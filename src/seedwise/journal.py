@@ -20,13 +20,26 @@ from seedwise.engine.protocols import Observer
 from seedwise.errors import UserError
 from seedwise.files import atomic_path, sha256_of, write_json, write_text
 from seedwise.models.build import BuiltModel
+from seedwise.models.checkpoint import EMA_FILE
+from seedwise.progressive import PlannedStage, stage_rows
 from seedwise.recipe import Recipe
-from seedwise.record import DataRecord, EpochRow, Final, ModelRecord, RunRecord, Status, write_record
+from seedwise.record import DataRecord, EmaRecord, EpochRow, Final, ModelRecord, RunRecord, Status, write_record
 from seedwise.runs import MODEL_CONFIG, PREDICTIONS, RECIPE, WEIGHTS
 
 METRICS, LOG = "metrics.jsonl", "train.log"
 
 log = logging.getLogger("seedwise")
+
+
+@dataclass(frozen=True)
+class Averaged:
+    """The average of the weights that a run ended with."""
+
+    weights: dict[str, Tensor]
+    scored: Mapping[str, Predictions]
+    """By split: val and test where they exist."""
+    distance: float
+    """To the kept raw weights, relative to them."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +53,7 @@ class Outcome:
     effects: dict[str, dict[str, float]]
     """Measured, by technique."""
     weights: dict[str, Tensor]
+    averaged: Averaged | None
     model_config: dict[str, Any]
     """config.json, for timm."""
     data_seconds: float
@@ -53,6 +67,7 @@ class Journal:
         self._folder, self._recipe, self._record = folder, recipe, record
         self._inner, self._writes = inner, writes
         self.kernels: Callable[[], dict[str, str]] = dict
+        self.plan: Sequence[PlannedStage] = ()
         self.on_start, self.on_step, self.on_phase = inner.on_start, inner.on_step, inner.on_phase
 
     def begin(self) -> None:
@@ -68,6 +83,7 @@ class Journal:
     def on_epoch(self, row: EpochRow, rows: Sequence[EpochRow]) -> None:
         """Write the epochs so far."""
         self._record.epochs, self._record.kernels = list(rows), self.kernels()
+        self._record.stages = stage_rows(self.plan, rows)
         if self._writes:
             self._write_metrics(rows)
             write_record(self._folder, self._record)
@@ -86,19 +102,24 @@ class Journal:
         if not self._writes:
             return
         folder, record = self._folder, self._record
-        _write_predictions(folder / PREDICTIONS, outcome.scored)
+        averaged = outcome.averaged
+        also = {f"{name}_ema": it for name, it in averaged.scored.items()} if averaged is not None else {}
+        _write_predictions(folder / PREDICTIONS, {**outcome.scored, **also})
         write_json(folder / MODEL_CONFIG, outcome.model_config)
         checkpoint.write_tensors(folder / WEIGHTS, outcome.weights, {"format": "pt"})
+        if averaged is not None:
+            checkpoint.write_tensors(folder / EMA_FILE, averaged.weights, {"format": "pt"})
+            record.ema = _ema_record(averaged)
         self._write_metrics(outcome.rows)
-        record.epochs = outcome.rows
+        record.epochs, record.stages = outcome.rows, stage_rows(self.plan, outcome.rows)
         record.final = Final(**{name: score(it) if it else None for name, it in _by_split(outcome.scored).items()})
         record.seconds = _seconds(outcome)
         record.images_per_second = len(outcome.rows) * record.data.splits["train"] / record.seconds["train"]
         record.selected_epoch = outcome.selected_epoch
         record.epochs_to_95 = _epochs_to_95(outcome.rows)
-        record.test_evaluations = int("test" in outcome.scored)
+        record.test_evaluations = ("test" in outcome.scored) + ("test_ema" in also)
         record.techniques = outcome.effects
-        names = (RECIPE, METRICS, PREDICTIONS, MODEL_CONFIG, WEIGHTS)
+        names = (RECIPE, METRICS, PREDICTIONS, MODEL_CONFIG, WEIGHTS, *((EMA_FILE,) if averaged is not None else ()))
         record.files = {name: sha256_of(folder / name) for name in names}
         record.status = "finished"
         write_record(folder, record)
@@ -139,6 +160,11 @@ def new_record(recipe: Recipe, seed: int, data: str, dataset: Dataset, built: Bu
     )
 
 
+def _ema_record(averaged: Averaged) -> EmaRecord:
+    val, test = (averaged.scored.get(name) for name in ("val", "test"))
+    return EmaRecord(val=score(val) if val else None, test=score(test) if test else None, distance=averaged.distance)
+
+
 def _by_split(scored: Mapping[str, Predictions]) -> dict[str, Predictions | None]:
     return {name: scored.get(name) for name in ("train", "val", "test")}
 
@@ -160,7 +186,7 @@ def _epochs_to_95(rows: Sequence[EpochRow]) -> int | None:
 def _write_predictions(path: Path, scored: Mapping[str, Predictions]) -> None:
     arrays = {
         f"{name}_{key}": value
-        for name in ("val", "test")
+        for name in ("val", "test", "val_ema", "test_ema")
         if name in scored
         for key, value in asdict(scored[name]).items()
     }

@@ -2,7 +2,7 @@
 
 import math
 
-from seedwise import machine
+from seedwise import machine, progressive
 from seedwise.config import diff
 from seedwise.data.config import StoredSides
 from seedwise.errors import UserError
@@ -18,12 +18,14 @@ MAX_THREADS = 1024
 
 def resolve(recipe: Recipe) -> Recipe:
     """The recipe with every automatic choice written out, for this machine."""
+    recipe = progressive.resolve(recipe)
     model = recipe.model.model_copy(update={"weights": resolve_weights(recipe.model)})
     return recipe.model_copy(update={"model": model, "compute": _resolve_compute(recipe.compute)})
 
 
 def adopt(recipe: Recipe, resolved: Recipe) -> Recipe:
     """The recipe with its automatic choices taken from one that was resolved earlier, perhaps elsewhere."""
+    recipe = progressive.resolve(recipe)
     compute = {
         name: getattr(resolved.compute, name)
         for name in ComputeConfig.model_fields

@@ -4,11 +4,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from seedwise.augment.config import AugmentConfig
+from seedwise.augment.config import AugmentConfig, RandAugmentConfig
 from seedwise.config import Section
 from seedwise.data.config import DataConfig
 from seedwise.models.config import ModelConfig
 from seedwise.optim.config import LossConfig, OneCycle, OptimConfig
+from seedwise.progressive_config import Progressive, check_order
 
 Auto = Literal["auto"]
 
@@ -71,6 +72,10 @@ class Recipe(Section):
     """Cross-entropy's options."""
     train: TrainConfig = TrainConfig()
     """Length, batch and image size, selection."""
+    progressive: Progressive = "none"
+    """Progressive learning: `none`; `paper` or `automl`, EfficientNetV2's four stages as published or as released, of
+    the model's size (S's for any but M and L) and rescaled to train.image_size; or a list of stages of your own. A
+    technique is switched on if a stage's strength for it is above 0."""
     compute: ComputeConfig = ComputeConfig()
     """Device, precision, threads."""
 
@@ -91,4 +96,42 @@ class Recipe(Section):
                 f"optim.schedule.warmup_epochs: must be below train.epochs ({self.train.epochs}), "
                 f"is {schedule.warmup_epochs}"
             )
+        check_stages(self)
         return self
+
+
+STRENGTHS = {
+    "rand_augment.magnitude": "rand_augment_magnitude",
+    "mixup.alpha": "mixup_alpha",
+    "cutmix.alpha": "cutmix_alpha",
+}
+"""The augmentations' options that a stage sets, and its own names for them."""
+
+
+def check_stages(recipe: Recipe) -> None:
+    """Raise ValueError, with the place at the front, unless the recipe's list of stages is in order and fits it."""
+    if isinstance(recipe.progressive, str):
+        return
+    check_order(recipe.progressive)
+    final, on = recipe.train.image_size, recipe.augment.rand_augment
+    strongest = (on.num_magnitude_bins if on else RandAugmentConfig().num_magnitude_bins) - 1
+    for number, stage in enumerate(recipe.progressive):
+        place = f"progressive.{number}"
+        if stage.image_size is not None and stage.image_size > final:
+            raise ValueError(
+                f"{place}.image_size: must be at most train.image_size ({final}), the final size, is {stage.image_size}"
+            )
+        if (stage.rand_augment_magnitude or 0) > strongest:
+            raise ValueError(
+                f"{place}.rand_augment_magnitude: must be at most {strongest}, the end of RandAugment's scale, "
+                f"is {stage.rand_augment_magnitude:g}"
+            )
+        for name, option in STRENGTHS.items():
+            technique = name.split(".")[0]
+            off = getattr(recipe.augment, technique) is None
+            if (
+                off
+                and getattr(stage, option) is None
+                and any(getattr(s, option) is not None for s in recipe.progressive)
+            ):
+                raise ValueError(f"{place}: has no {option}; give it to every stage, or set augment.{technique}")

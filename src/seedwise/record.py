@@ -43,6 +43,18 @@ class Scores(Part):
     """Mean cross-entropy against the hard targets, without smoothing or class weights, in nats."""
 
 
+class StagePart(Part):
+    """What one stage of progressive learning had of an epoch."""
+
+    stage: int
+    """From 1."""
+    image_size: int
+    """Height and width in pixels of the batches that the model was really fed."""
+    images: int
+    seconds: float
+    """Wall seconds of its training steps."""
+
+
 class EpochRow(Part):
     """One epoch; also a line of metrics.jsonl."""
 
@@ -53,17 +65,40 @@ class EpochRow(Part):
     lr: float
     """Learning rate of the epoch's last step."""
     image_size: int
-    """Height and width of the training images, in pixels."""
+    """Height and width of the training images, in pixels; where a stage begins within the epoch, at its end."""
+    strengths: dict[str, float] = {}
+    """What progressive learning set at the epoch's end, such as `mixup.alpha` and `dropout`."""
+    parts: list[StagePart] = []
+    """With progressive learning, the stages that the epoch belongs to."""
     train_loss: float
     """Mean training loss, as it was optimized (smoothed, weighted, on augmented images)."""
     train_top1_mixed: float
     """Mean target probability of the predicted class on augmented images: top-1 where nothing mixes labels."""
     val: Scores | None
     """On the validation images, or null without any."""
+    val_ema: Scores | None = None
+    """The average's (optim.ema), on the same images; null without one."""
     seconds: float
     """Wall seconds of the epoch's training steps."""
     images_per_second: float
     """Training images per wall second in this epoch."""
+
+
+class StageRow(Part):
+    """A stage of progressive learning."""
+
+    first_step: int
+    """Optimizer steps before it."""
+    image_size: int
+    """Height and width of its training images, in pixels."""
+    strengths: dict[str, float]
+    """What it sets, such as `rand_augment.magnitude`, `mixup.alpha` and `dropout`."""
+    images: int
+    """Training images so far, in finished epochs."""
+    seconds: float
+    """Wall seconds of their training steps."""
+    images_per_second: float | None
+    """Training images per wall second; null before it began."""
 
 
 class Final(Part):
@@ -73,6 +108,16 @@ class Final(Part):
     """On 5,000 fixed training images without augmentation: the gap to test is the overfitting."""
     val: Scores | None
     test: Scores | None
+
+
+class EmaRecord(Part):
+    """The average of the weights (optim.ema), beside the raw ones that everything else in the record is about."""
+
+    val: Scores | None
+    test: Scores | None
+    """Scored once, after the last epoch, as the raw weights are: that read of the test images is counted too."""
+    distance: float = Field(ge=0)
+    """L2 norm of the average's difference to the kept raw weights, over that of the raw weights."""
 
 
 class DataRecord(Part):
@@ -126,13 +171,17 @@ class RunRecord(Part):
     images_per_second: float | None = None
     """Training images per wall second over the whole run."""
     epochs: list[EpochRow] = []
+    stages: list[StageRow] = []
+    """With progressive learning: what was planned, and how fast each stage was."""
     final: Final | None = None
+    ema: EmaRecord | None = None
+    """The average of the weights, saved in ema.safetensors; null without optim.ema."""
     selected_epoch: int | None = None
     """The epoch whose weights were kept."""
     epochs_to_95: int | None = None
     """First epoch whose validation top-1 is at least 95% of the best one's."""
     test_evaluations: int = 0
-    """How often the test images were scored; 1 for a finished run."""
+    """How often the test images were scored: once for each set of weights, so 1 for a finished run, or 2 with EMA."""
     kernels: dict[str, str] = {}
     """Which implementation computed each shape of depthwise convolution; a resumed run uses the same."""
     techniques: dict[str, dict[str, float]] = {}

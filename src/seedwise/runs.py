@@ -16,6 +16,7 @@ from seedwise.data.source import RawImage
 from seedwise.engine.placement import Placement
 from seedwise.errors import UserError
 from seedwise.models.build import load_model
+from seedwise.models.checkpoint import EMA_FILE
 from seedwise.recipe import Recipe
 from seedwise.record import RunRecord, check_files, read_record
 
@@ -44,13 +45,25 @@ class Run:
     @cached_property
     def model(self) -> torch.nn.Module:
         """The trained network, in evaluation mode, on the CPU; its file's checksum is checked first."""
-        if self.record.status != "finished":
-            raise UserError(f"{self.folder}: not finished (status: {self.record.status}); `seedwise resume` it first")
+        self._demand_finished()
         check_files(self.folder, self.record, WEIGHTS, MODEL_CONFIG)
         return load_model(self.folder).module
 
+    @cached_property
+    def ema_model(self) -> torch.nn.Module:
+        """As `model`, with the average of the weights; a UserError where the recipe's optim.ema is null."""
+        self._demand_finished()
+        if self.record.ema is None:
+            raise UserError(f"{self.folder}: has no average of its weights; train with -s 'optim.ema={{}}'")
+        check_files(self.folder, self.record, EMA_FILE, MODEL_CONFIG)
+        return load_model(self.folder / EMA_FILE).module
+
+    def _demand_finished(self) -> None:
+        if self.record.status != "finished":
+            raise UserError(f"{self.folder}: not finished (status: {self.record.status}); `seedwise resume` it first")
+
     def logits(self, split: str = "test") -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-        """The stored (ids, targets, logits) of `val` or `test`."""
+        """The stored (ids, targets, logits) of `val` or `test`; of the average as `val_ema` or `test_ema`."""
         check_files(self.folder, self.record, PREDICTIONS)
         with np.load(self.folder / PREDICTIONS, allow_pickle=False) as stored:
             if f"{split}_logits" not in stored:

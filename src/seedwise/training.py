@@ -19,6 +19,7 @@ from seedwise.engine.evaluate import Predictions, predict
 from seedwise.engine.loop import Setup, State, fit
 from seedwise.engine.placement import Placement
 from seedwise.engine.protocols import Observer, Silent
+from seedwise.engine.stages import dropout_of
 from seedwise.engine.world import World, joined
 from seedwise.errors import Interrupted, UserError
 from seedwise.files import LOCK, discard, sole_writer
@@ -31,12 +32,16 @@ from seedwise.folders import (
     own_code_of,
     read_recipe,
 )
-from seedwise.journal import LOG, Journal, Outcome, logging_to, new_record
+from seedwise.journal import LOG, Averaged, Journal, Outcome, logging_to, new_record
 from seedwise.models.acceleration import accelerate, chosen
 from seedwise.models.build import BuiltModel, build_model
 from seedwise.models.export_config import timm_config
+from seedwise.models.weights import classifier_names
+from seedwise.optim.ema import Ema, relative_distance
+from seedwise.optim.groups import group_effects, parameter_groups
 from seedwise.optim.loss import build_loss
 from seedwise.optim.optimizers import build_optimizer
+from seedwise.progressive import measured, stages_of
 from seedwise.recipe import Recipe
 from seedwise.record import RECORD, RunRecord, check_files, read_record
 from seedwise.runs import RECIPE, Run
@@ -143,7 +148,7 @@ def rehearse(recipe: Recipe, data: str, *, data_dir: Path | None) -> tuple[Recip
     """The resolved recipe, the sizes of the splits, and the measured cost of a run, without training or downloading."""
     resolved = plan.resolve(recipe)
     dataset = open_data(data, recipe.data, data_dir=data_dir, **plan.stored_sides(recipe))
-    random = recipe.model.model_copy(update={"weights": "none"})
+    random = resolved.model.model_copy(update={"weights": "none"})
     size = recipe.train.image_size
     built = build_model(random, num_classes=len(dataset.classes), seed=recipe.seed, image_size=size)
     with _threads(int(resolved.compute.threads)):
@@ -178,10 +183,11 @@ def _train(
         classes=dataset.classes,
         image_size=recipe.train.image_size,
     )
+    parameter_groups(recipe.optim, built.module, classifier_names(built.module))  # refuses before anything is written
     record = new_record(recipe, seed, data, dataset, built)
     record.versions |= own_code_of(recipe)
     if known is not None:
-        record.epochs, record.kernels = known.epochs, known.kernels
+        record.epochs, record.kernels, record.stages = known.epochs, known.kernels, known.stages
         note_moves(record, known, recipe)
     journal = Journal(folder, recipe, record, watch.observer, writes=world.is_first)
     journal.begin()
@@ -189,6 +195,7 @@ def _train(
         with torch.random.fork_rng(enabled=recipe.compute.device == "cpu", devices=[]):
             setup = replace(prepare(folder, recipe, seed, dataset, built, known_kernels=record.kernels), world=world)
             journal.kernels = lambda: chosen(setup.model)
+            journal.plan = setup.plan if setup.stages else ()
             state = fit(setup, observer=journal, should_stop=watch.should_stop)
             journal.finish(_outcome(recipe, setup, state, dataset, built, data_seconds, watch))
     except Interrupted:
@@ -217,11 +224,12 @@ def prepare(
     placement = Placement.of(recipe.compute)
     model = placement.module(built.module)
     accelerate(model, recipe.compute.kernels, known_kernels or {})
+    ema = None if recipe.optim.ema is None else Ema(recipe.optim.ema, model)
     if recipe.compute.compile is True:
         model.compile()
-    return Setup(
+    setup = Setup(
         model=model,
-        optimizer=build_optimizer(recipe.optim, model.parameters()),
+        optimizer=build_optimizer(recipe.optim, parameter_groups(recipe.optim, model, classifier_names(model))),
         loss=build_loss(recipe.loss, dataset.train.targets, num_classes, placement.device),
         augment=Augmenter(
             recipe.augment,
@@ -240,24 +248,32 @@ def prepare(
         placement=placement,
         seed=seed,
         folder=folder,
+        ema=ema,
+        stages=stages_of(recipe),
     )
+    return replace(setup, dropout=dropout_of(model, recipe.model.dropout, setup.plan))
 
 
 def _outcome(
     recipe: Recipe, setup: Setup, state: State, dataset: Dataset, built: BuiltModel, data_seconds: float, watch: Watch
 ) -> Outcome:
-    """Score the kept weights, the test images last and once."""
+    """Score the kept weights, and their average if there is one: the test images last, once by each."""
     began, size = time.perf_counter(), recipe.train.image_size
     subsets = {"train": train_probe(dataset.train), "val": dataset.val, "test": dataset.test}
-    scored = {name: _predict(setup, it, name, watch) for name, it in subsets.items() if it is not None}
+    scored = {name: _predict(setup, setup.model, it, name, watch) for name, it in subsets.items() if it is not None}
+    averaged = _averaged(setup, {name: it for name, it in subsets.items() if it is not None and name != "train"}, watch)
     held_out = dataset.test or dataset.val or dataset.train
     best = state.best_epoch if recipe.train.select == "best" else None
     return Outcome(
         rows=state.epochs,
         selected_epoch=len(state.rows) if best is None else best,
         scored=scored,
-        effects=setup.augment.effects(),
+        effects=setup.augment.effects()
+        | group_effects(recipe.optim, setup.model, classifier_names(setup.model), setup.optimizer)
+        | ({} if averaged is None else {"ema": {"distance": averaged.distance}})
+        | ({"progressive": measured(state.epochs, size)} if setup.stages else {}),
         weights=setup.model.state_dict(),
+        averaged=averaged,
         model_config=timm_config(
             built,
             num_classes=len(dataset.classes),
@@ -271,10 +287,19 @@ def _outcome(
     )
 
 
-def _predict(setup: Setup, subset: Subset, name: str, watch: Watch) -> Predictions:
+def _averaged(setup: Setup, subsets: Mapping[str, Subset], watch: Watch) -> Averaged | None:
+    """The average of the weights, scored on these images; None without one."""
+    if setup.ema is None:
+        return None
+    module = setup.ema.module
+    scored = {name: _predict(setup, module, it, f"{name} by the average", watch) for name, it in subsets.items()}
+    return Averaged(module.state_dict(), scored, relative_distance(module, setup.model))
+
+
+def _predict(setup: Setup, model: torch.nn.Module, subset: Subset, name: str, watch: Watch) -> Predictions:
     report = stoppable(watch)
     return predict(
-        setup.model,
+        model,
         subset,
         setup.augment,
         size=setup.config.image_size,

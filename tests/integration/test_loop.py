@@ -1,7 +1,7 @@
 """The loop on a tiny net: stopped anywhere and continued it ends with the same bits; and its other promises."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,15 @@ class Shift:
         self.batches: list[tuple[int, list[int]]] = []
 
     def train(
-        self, images: Tensor, sizes: Tensor | None, targets: Tensor, ids: NDArray[np.int64], *, epoch: int, size: int
+        self,
+        images: Tensor,
+        sizes: Tensor | None,
+        targets: Tensor,
+        ids: NDArray[np.int64],
+        *,
+        epoch: int,
+        size: int,
+        strengths: Mapping[str, float] | None = None,
     ) -> Batch:
         shifts = rng.generator(self._seed, "shift", epoch).random(2 * TRAIN + 1, dtype=np.float32)[ids]
         self._count += len(ids)

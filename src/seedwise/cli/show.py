@@ -30,7 +30,10 @@ def print_run(folder: Path, record: RunRecord, as_json: bool) -> None:
     for name in SPLITS:
         scores: Scores | None = getattr(final, name)
         if scores is not None:
-            print(f"{name:<8}{scores.top1:>8.4f}{scores.top5:>8.4f}{scores.loss:>8.3f}")
+            _print_scores(name, scores)
+    for name in ("val", "test") if record.ema is not None else ():
+        if (averaged := getattr(record.ema, name)) is not None:
+            _print_scores(f"{name} EMA", averaged)
     best = final.test or final.val or final.train
     name = "test" if final.test else "val" if final.val else "train"
     print(f"{name} top-1 {summarize([best.top1])}")
@@ -38,6 +41,10 @@ def print_run(folder: Path, record: RunRecord, as_json: bool) -> None:
         f"seed {record.seed}, {_duration(record.seconds['total'])}, {record.images_per_second:.0f} images/s in training"
     )
     print(f"files: {folder}")
+
+
+def _print_scores(name: str, scores: Scores) -> None:
+    print(f"{name:<8}{scores.top1:>8.4f}{scores.top5:>8.4f}{scores.loss:>8.3f}")
 
 
 def print_study(folder: Path, study: StudyRecord, as_json: bool) -> None:

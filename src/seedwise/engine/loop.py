@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,8 @@ from seedwise.batch import Batch
 from seedwise.engine import checkpoint
 from seedwise.engine.evaluate import predict, score
 from seedwise.engine.placement import Placement
-from seedwise.engine.protocols import Augment, Images, Observer
+from seedwise.engine.protocols import Augment, Average, Images, Observer
+from seedwise.engine.stages import Dropout, note_batch
 from seedwise.engine.step import training_step
 from seedwise.engine.world import ALONE, World
 from seedwise.errors import Interrupted, UserError
@@ -27,8 +28,10 @@ from seedwise.optim.config import OptimConfig
 from seedwise.optim.loss import Loss
 from seedwise.optim.optimizers import set_lr
 from seedwise.optim.schedules import lr_at
+from seedwise.progressive import PlannedStage, planned
+from seedwise.progressive_config import Stage
 from seedwise.recipe import TrainConfig
-from seedwise.record import EpochRow, Scores
+from seedwise.record import EpochRow, Scores, StagePart
 
 REPORT_EVERY = 10
 """Optimizer steps between two looks at the running loss: each look waits for the device."""
@@ -53,6 +56,21 @@ class Setup:
     """Where checkpoints go."""
     world: World = ALONE
     """The processes that train this model together."""
+    ema: Average | None = None
+    """A running average of the weights."""
+    stages: tuple[Stage, ...] = ()
+    """Of progressive learning, resolved."""
+    dropout: Dropout | None = None
+    """What the stages set the dropout of."""
+
+    @cached_property
+    def plan(self) -> tuple[PlannedStage, ...]:
+        """The stages with their first steps; a single one without progressive learning."""
+        return planned(self.stages, self.total_steps) or (PlannedStage(1, 0, self.config.image_size),)
+
+    def stage(self, step: int) -> PlannedStage:
+        """The stage of an optimizer step, from 0."""
+        return next(stage for stage in reversed(self.plan) if stage.first_step <= step)
 
     @cached_property
     def forward(self) -> nn.Module:
@@ -87,6 +105,8 @@ class State:
     """Images seen in the current epoch."""
     epoch_seconds: float = 0.0
     """Wall seconds of the current epoch's steps."""
+    parts: list[dict[str, Any]] = field(default_factory=list)
+    """With progressive learning, the current epoch by stage, as StagePart."""
     evaluate_seconds: float = 0.0
     rows: list[dict[str, Any]] = field(default_factory=list)
     """Finished epochs, as EpochRow."""
@@ -104,7 +124,8 @@ class State:
 def fit(setup: Setup, *, observer: Observer, should_stop: Callable[[], bool] = lambda: False) -> State:
     """Train to the end, from the folder's checkpoint if it has one; the model ends with the selected weights.
 
-    Raises Interrupted, after a checkpoint, once `should_stop()` is true (asked after every step and validation batch);
+    The average of the weights, if there is one, ends as it was after the same epoch. Raises Interrupted, after a
+    checkpoint, once `should_stop()` is true (asked after every step and validation batch);
     UserError when the loss is no longer finite.
     """
     state, best = _restore(setup)
@@ -115,7 +136,11 @@ def fit(setup: Setup, *, observer: Observer, should_stop: Callable[[], bool] = l
         best = _end_epoch(setup, state, best, observer, should_stop)
         _save(setup, state, best)
     if setup.config.select == "best" and best:
-        setup.model.load_state_dict(best)
+        setup.model.load_state_dict({name: t for name, t in best.items() if not name.startswith("ema/")})
+        if setup.ema is not None:
+            setup.ema.module.load_state_dict(checkpoint.under(best, "ema"))
+    if setup.ema is not None:
+        setup.world.agree(setup.ema.module.buffers())  # BatchNorm's differ: each process sees its own images
     return state
 
 
@@ -136,6 +161,7 @@ def _train_epoch(
     steps = epoch_steps(setup, epoch)
     setup.model.train()
     pending: list[Tensor] = []
+    stage: PlannedStage | None = None
     clock = time.perf_counter()
 
     def catch_up() -> None:
@@ -146,6 +172,8 @@ def _train_epoch(
         pending.clear()
         now = time.perf_counter()
         state.epoch_seconds += now - clock
+        if state.parts:
+            state.parts[-1]["seconds"] += now - clock
         clock = now
         if not math.isfinite(state.loss_sum):
             raise UserError(
@@ -153,13 +181,21 @@ def _train_epoch(
             )
 
     for positions in steps[state.step - epoch * setup.steps_per_epoch :]:
+        if stage is not setup.stage(state.step):
+            if stage is not None:
+                catch_up()  # its time is its own
+            stage = _enter(setup, state.step)
         mine = setup.world.share(positions)
-        batches = [make_batch(setup, part, epoch) for part in split_evenly(mine, setup.config.accumulate)]
+        batches = [make_batch(setup, part, epoch, stage) for part in split_evenly(mine, setup.config.accumulate)]
+        if setup.stages:
+            note_batch(state.parts, stage, batches[0].images.shape[-1], len(positions))
         set_lr(setup.optimizer, setup.lr(state.step))
         # Dropout and drop path draw from the global generator, so it is put in place for this very step.
         torch.manual_seed(rng.stream_seed(setup.seed, "model", state.step, setup.world.rank))
         pending.append(_step(setup, batches, total=len(positions)))
         state.step += 1
+        if setup.ema is not None:
+            setup.ema.update(setup.model, state.step)
         state.images += len(positions)
         stop, due = setup.world.any(should_stop()), state.step % setup.config.checkpoint_every == 0
         if stop or due or len(pending) == REPORT_EVERY:
@@ -172,6 +208,14 @@ def _train_epoch(
         if stop:
             raise Interrupted(f"stopped at step {state.step} of {setup.total_steps}")
     catch_up()
+
+
+def _enter(setup: Setup, step: int) -> PlannedStage:
+    """The stage of a step, with its dropout in place."""
+    stage = setup.stage(step)
+    if setup.dropout is not None and stage.dropout is not None:
+        setup.dropout.set(stage.dropout)
+    return stage
 
 
 def _step(setup: Setup, batches: Sequence[Batch], total: int) -> Tensor:
@@ -200,33 +244,42 @@ def _end_epoch(
 ) -> dict[str, Tensor]:
     """Validate, add the epoch's row, select; returns the best weights so far (empty unless they are wanted)."""
 
-    def report(done: int, total: int) -> None:
-        observer.on_phase("validation", done, total)
+    def report(phase: str, done: int, total: int) -> None:
+        observer.on_phase(phase, done, total)
         if setup.world.size == 1 and should_stop():  # several processes agree on it at the next step
             _save(setup, state, best)
             raise Interrupted(f"stopped in the validation after step {state.step} of {setup.total_steps}")
 
     began = time.perf_counter()
-    val = _validate(setup, report)
+    val = _validate(setup, setup.model, partial(report, "validation"))
+    val_ema = None
+    if setup.ema is not None:
+        setup.world.agree(setup.ema.module.buffers())
+        val_ema = _validate(setup, setup.ema.module, partial(report, "validation of the average"))
     state.evaluate_seconds += time.perf_counter() - began
     row = EpochRow(
         epoch=len(state.rows) + 1,
         steps=state.step,
         lr=setup.lr(state.step - 1),
-        image_size=setup.config.image_size,
+        image_size=setup.stage(state.step - 1).image_size,
+        strengths=setup.stage(state.step - 1).strengths,
+        parts=[StagePart(**part) for part in state.parts],
         train_loss=state.loss_sum / state.images,
         train_top1_mixed=state.hit_sum / state.images,
         val=val,
+        val_ema=val_ema,
         seconds=state.epoch_seconds,
         images_per_second=state.images / state.epoch_seconds,
     )
     state.rows.append(row.model_dump(mode="json"))
     state.loss_sum = state.hit_sum = state.epoch_seconds = 0.0
-    state.images = 0
+    state.images, state.parts = 0, []
     if val is not None and val.top1 > state.best_top1:
         state.best_epoch, state.best_top1 = row.epoch, val.top1
         if setup.config.select == "best":
-            best = {name: value.detach().clone() for name, value in setup.model.state_dict().items()}
+            best = {
+                name: value.detach().clone() for name, value in (setup.model.state_dict() | _average(setup)).items()
+            }
     patience = setup.config.patience
     out_of_patience = patience is not None and row.epoch - (state.best_epoch or 0) >= patience
     state.done = row.epoch == setup.config.epochs or out_of_patience
@@ -234,11 +287,11 @@ def _end_epoch(
     return best
 
 
-def _validate(setup: Setup, on_progress: Callable[[int, int], None]) -> Scores | None:
+def _validate(setup: Setup, model: nn.Module, on_progress: Callable[[int, int], None]) -> Scores | None:
     if setup.val is None:
         return None
     predictions = predict(
-        setup.model,
+        model,
         setup.val,
         setup.augment,
         size=setup.config.image_size,
@@ -260,8 +313,8 @@ def split_evenly(positions: NDArray[np.int64], parts: int) -> list[NDArray[np.in
     return [np.asarray(part) for part in np.array_split(positions, min(parts, len(positions)))]
 
 
-def make_batch(setup: Setup, positions: NDArray[np.int64], epoch: int) -> Batch:
-    """The augmented batch of the training images at these positions."""
+def make_batch(setup: Setup, positions: NDArray[np.int64], epoch: int, stage: PlannedStage | None = None) -> Batch:
+    """The augmented batch of the training images at these positions, as in a stage or else at the final size."""
     pixels, sizes = setup.train.gather(positions)
     labels = setup.placement.tensor(setup.train.targets[positions])
     return setup.augment.train(
@@ -270,15 +323,21 @@ def make_batch(setup: Setup, positions: NDArray[np.int64], epoch: int) -> Batch:
         F.one_hot(labels, setup.num_classes).float(),
         setup.train.ids[positions],
         epoch=epoch,
-        size=setup.config.image_size,
+        size=setup.config.image_size if stage is None else stage.image_size,
+        strengths=None if stage is None else stage.augment,
     )
+
+
+def _average(setup: Setup) -> dict[str, Tensor]:
+    """The averaged weights under `ema/`; empty without an average."""
+    return {} if setup.ema is None else checkpoint.model_tensors(setup.ema.module, "ema")
 
 
 def _save(setup: Setup, state: State, best: dict[str, Tensor]) -> None:
     if not setup.world.is_first:
         return
     tensors = checkpoint.model_tensors(setup.model, "model") | checkpoint.optimizer_tensors(setup.optimizer)
-    tensors |= {f"best/{name}": value for name, value in best.items()}
+    tensors |= _average(setup) | {f"best/{name}": value for name, value in best.items()}
     content = {"loop": asdict(state), "augment": setup.augment.state()}
     checkpoint.save(setup.folder, state.step, tensors, content)
 
@@ -289,6 +348,8 @@ def _restore(setup: Setup) -> tuple[State, dict[str, Tensor]]:
         return State(), {}
     tensors, content = found
     setup.model.load_state_dict(checkpoint.under(tensors, "model"))
+    if setup.ema is not None:
+        setup.ema.module.load_state_dict(checkpoint.under(tensors, "ema"))
     checkpoint.restore_optimizer(setup.optimizer, tensors)
     setup.augment.load_state(content["augment"])
     return State(**content["loop"]), checkpoint.under(tensors, "best")

@@ -1,11 +1,11 @@
 """What the engine asks of data, augmentation and onlookers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from seedwise.batch import Batch
 from seedwise.record import EpochRow
@@ -30,9 +30,17 @@ class Augment(Protocol):
     """From stored pixels, on the device, to the model's input; `sizes` and `ids` stay on the CPU."""
 
     def train(
-        self, images: Tensor, sizes: Tensor | None, targets: Tensor, ids: NDArray[np.int64], *, epoch: int, size: int
+        self,
+        images: Tensor,
+        sizes: Tensor | None,
+        targets: Tensor,
+        ids: NDArray[np.int64],
+        *,
+        epoch: int,
+        size: int,
+        strengths: Mapping[str, float] | None = None,
     ) -> Batch:
-        """Augmented, resized and normalized training images with their targets."""
+        """Augmented, resized and normalized training images with their targets; `strengths` replace the recipe's."""
 
     def evaluate(self, images: Tensor, sizes: Tensor | None, *, size: int) -> Tensor:
         """Resized and normalized images, the same every time."""
@@ -45,6 +53,17 @@ class Augment(Protocol):
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Continue measuring from a checkpoint."""
+
+
+class Average(Protocol):
+    """A running average of the model's weights, which training never sees."""
+
+    @property
+    def module(self) -> nn.Module:
+        """The model with the averaged weights, in evaluation mode."""
+
+    def update(self, model: nn.Module, step: int) -> None:
+        """Take in the weights after an optimizer step, counted from 1."""
 
 
 class Observer(Protocol):

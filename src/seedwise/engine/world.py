@@ -1,6 +1,6 @@
 """Several processes that train one model together, as torchrun starts them: who am I, and what do the others say?"""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
@@ -51,6 +51,12 @@ class World:
         gathered: list[dict[int, Tensor]] = [{} for _ in range(self.size)]
         dist.all_gather_object(gathered, parts)
         return {key: part for parts in gathered for key, part in parts.items()}
+
+    def agree(self, tensors: Iterable[Tensor]) -> None:
+        """Give every process the first one's values."""
+        if self.size > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor, 0)
 
     def wait(self) -> None:
         """Wait until every process is here."""

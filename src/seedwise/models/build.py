@@ -78,12 +78,12 @@ def build_model(
     return _describe(module.train(), found, f"{found.origin}; {head}")
 
 
-def load_model(folder: Path) -> BuiltModel:
-    """The network of a run folder (or of any folder in timm's `local-dir:` layout), in evaluation mode.
+def load_model(path: Path) -> BuiltModel:
+    """The network of a run folder (or any in timm's `local-dir:` layout), or of its ema.safetensors; to evaluate.
 
     Architecture, classes and normalization come from config.json alone; the head must be in the weights.
     """
-    checkpoint = read_checkpoint(folder)
+    checkpoint = read_checkpoint(path)
     architecture, num_classes = checkpoint.config.get("architecture"), checkpoint.config.get("num_classes")
     where = checkpoint.file.with_name(CONFIG_FILE)
     if not isinstance(architecture, str) or type(num_classes) is not int or num_classes < 1:

@@ -16,6 +16,8 @@ from seedwise.record import RECORD, check_files, read_record
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
+EMA_FILE = "ema.safetensors"
+"""In a run's folder, the average of the weights, for the same config.json."""
 _FOLDER_FILES = (WEIGHTS_FILE, "pytorch_model.bin", "model.pth")
 _TORCH_SUFFIXES = (".pth", ".pt", ".bin")
 _WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")
@@ -44,13 +46,15 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """The weights in a file (.safetensors, .pth, .pt, .bin), or in a folder laid out as timm's `local-dir:` is.
 
     A folder's config.json is read with it; so is the one beside a file named model.safetensors, which can only come
-    from such a folder. Where a run's record.json stands beside them, both must have the checksums in it.
+    from such a folder, and beside a run's ema.safetensors. Where a run's record.json stands beside them, both must have
+    the checksums in it.
     """
     try:
         file = _weights_file(path)
-        beside = path.is_dir() or file.name == WEIGHTS_FILE
+        of_run = file.with_name(RECORD).is_file()
+        beside = path.is_dir() or file.name == WEIGHTS_FILE or (file.name == EMA_FILE and of_run)
         config_file = file.with_name(CONFIG_FILE)
-        if beside and file.with_name(RECORD).is_file():
+        if beside and of_run:
             check_files(file.parent, read_record(file.parent), file.name, CONFIG_FILE)
         config = _read_config(config_file) if beside and config_file.is_file() else {}
     except OSError as error:  # a folder without permission, a name too long

@@ -80,6 +80,14 @@ class SmallNet(nn.Module):
                 # Each block starts as its shortcut, which lets a deep net start with a high rate (arXiv 1706.02677).
                 nn.init.zeros_(module.bn2.weight)
 
+    def group_matcher(self, coarse: bool = False) -> dict[str, str]:
+        """Which parameters make up the stem and each block (`coarse`: each stage), as timm's models say it."""
+        if not coarse:
+            return {"stem": r"^stem\.", "blocks": r"^blocks\.(\d+)\."}
+        starts = range(0, len(self.blocks), _BLOCKS_PER_STAGE)
+        stages = ["|".join(str(start + i) for i in range(_BLOCKS_PER_STAGE)) for start in starts]
+        return {"stem": r"^stem\."} | {f"stage{i}": rf"^blocks\.(?:{numbers})\." for i, numbers in enumerate(stages)}
+
     def get_classifier(self) -> nn.Linear:
         """The last layer, under the name that timm's models give it."""
         return self.classifier

@@ -98,6 +98,26 @@ Algorithm = Annotated[AdamW | SGD, Field(discriminator="name"), BeforeValidator(
 Schedule = Annotated[Constant | Step | Cosine | OneCycle, Field(discriminator="name"), BeforeValidator(_by_name)]
 
 
+class EmaConfig(Section):
+    """An exponential moving average of the weights, scored and saved beside the raw ones.
+
+    After each optimizer step average = d * average + (1 - d) * weights, begun from the initial weights. BatchNorm's
+    running statistics (all floating-point buffers) are averaged with the same d, integer buffers copied. Training and
+    the choice of the epoch never look at it: with it or without, the raw weights are the same bits. `test` is then read
+    once for each of the two sets of weights.
+    Helps: where the last steps are noisy (constant or high final rates, small batches, few images), often by more than
+    a longer run. Hurts: with a decay too long for the run it lags behind; a cosine to 0 leaves it little to smooth. It
+    costs a copy of the weights, a pass over them each step and a second evaluation each epoch.
+    Source: Polyak and Juditsky 1992; TensorFlow's ExponentialMovingAverage (EfficientNet, arXiv 1905.11946); computed
+    as timm's ModelEmaV3.
+    """
+
+    decay: float = Field(0.999, gt=0, lt=1)
+    """d, in (0, 1): the average looks back over some 1 / (1 - d) optimizer steps."""
+    warmup: bool = True
+    """In step t (from 1) d is min(decay, (1 + t) / (10 + t)): what the initial weights left in it fades early."""
+
+
 class OptimConfig(Section):
     """How the weights are updated."""
 
@@ -105,12 +125,29 @@ class OptimConfig(Section):
     """`adamw` or `sgd`, by name or with its own options."""
     lr: float = Field(4e-4, gt=0)
     """Peak learning rate, > 0."""
+    head_lr: float | None = Field(None, gt=0)
+    """Peak learning rate of the classifier layer, > 0, whether it is new or came with the weights; it follows the same
+    schedule, and layer_decay doesn't reach it. null: `lr`. Helps: a new head on pretrained layers learns at 5 to 20
+    times their rate. Hurts: too high, and its first steps send noise down into them. Source: ULMFiT's discriminative
+    rates (arXiv 1801.06146); fastai."""
+    layer_decay: float = Field(1.0, gt=0, le=1)
+    """The rate of a layer is lr * layer_decay^(its distance from the last layer), in (0, 1]; 1: all alike. A layer is a
+    block as timm's `group_matcher` groups them; a network of your own needs one. Helps: keeps what pretraining taught
+    the first layers, most with few images; 0.65 to 0.9 is usual. Hurts: from random weights, and where the images are
+    unlike those of pretraining. Source: ELECTRA (arXiv 2003.10555) and BEiT (arXiv 2106.08254), as timm's
+    param_groups_layer_decay."""
     weight_decay: float = Field(1e-3, ge=0)
-    """Weight decay of every parameter, >= 0."""
+    """Weight decay, >= 0, of every parameter unless decay_norms_and_biases is false."""
+    decay_norms_and_biases: bool = True
+    """false: weight decay leaves out one-dimensional parameters (scales and shifts of normalization), biases, and what
+    a network's own `no_weight_decay` names. Helps: with a weight decay of 0.01 or more. Hurts: hardly ever; at 1e-3 and
+    below it changes next to nothing. Source: arXiv 1812.01187, section 3.1, as timm's param_groups_weight_decay."""
     schedule: Schedule = Cosine()
     """`constant`, `step`, `cosine` or `one_cycle`, by name or with its own options."""
     clip_norm: float | None = Field(None, gt=0)
     """Gradients are scaled down to this global L2 norm when they exceed it; null: never."""
+    ema: EmaConfig | None = None
+    """An average of the weights, scored and saved beside them; `{}` turns it on with its defaults."""
 
 
 class LossConfig(Section):

@@ -6,10 +6,11 @@ import torch
 from torch import nn
 
 from seedwise.optim.config import AdamW, OptimConfig
+from seedwise.optim.groups import Group
 
 
-def build_optimizer(config: OptimConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """The optimizer over these parameters at its peak rate; `set_lr` moves the rate before each step."""
+def build_optimizer(config: OptimConfig, parameters: Iterable[nn.Parameter] | Iterable[Group]) -> torch.optim.Optimizer:
+    """The optimizer over these parameters, or groups of them; `set_lr` gives the rate before each step."""
     algorithm = config.algorithm
     if isinstance(algorithm, AdamW):
         return torch.optim.AdamW(
@@ -31,6 +32,6 @@ def build_optimizer(config: OptimConfig, parameters: Iterable[nn.Parameter]) -> 
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Set the learning rate of every parameter group."""
+    """Set the learning rate of every parameter group: `lr`, times the group's own `lr_scale` if it has one."""
     for group in optimizer.param_groups:
-        group["lr"] = lr
+        group["lr"] = lr * group.get("lr_scale", 1.0)

@@ -1,0 +1,46 @@
+"""Stages of progressive learning at work: the classifier's dropout, and what each stage had of an epoch."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from seedwise.errors import UserError
+from seedwise.progressive import PlannedStage
+
+
+class Dropout:
+    """The classifier's dropout of a network, wherever it keeps it: timm's `drop_rate`, or Dropout layers.
+
+    Found by its value: the places with exactly the rate that the network was built with. Stochastic depth and layers
+    with a rate of their own stay as they are.
+    """
+
+    def __init__(self, model: nn.Module, rate: float) -> None:
+        """`rate`, above 0: what the network was built with; a UserError if it is nowhere in it."""
+        self._layers = [m for m in model.modules() if isinstance(m, nn.modules.dropout._DropoutNd) and m.p == rate]
+        self._attributes = [m for m in model.modules() if getattr(m, "drop_rate", None) == rate]
+        if not self._layers and not self._attributes:
+            raise UserError(
+                f"progressive: stages set a dropout, and the network has none of model.dropout ({rate:g}) to change; "
+                "give stages without dropout"
+            )
+
+    def set(self, rate: float) -> None:
+        """Let features be dropped with this probability from now on."""
+        for layer in self._layers:
+            layer.p = rate
+        for module in self._attributes:
+            module.drop_rate = rate  # type: ignore[assignment]
+
+
+def dropout_of(model: nn.Module, built_with: float, stages: Sequence[PlannedStage]) -> Dropout | None:
+    """The network's dropout if some stage changes it."""
+    return Dropout(model, built_with) if any(s.dropout not in (None, built_with) for s in stages) else None
+
+
+def note_batch(parts: list[dict[str, Any]], stage: PlannedStage, image_size: int, images: int) -> None:
+    """Count a step's images, of the size in pixels that they were fed at, in an epoch's parts (as StagePart)."""
+    if not parts or (parts[-1]["stage"], parts[-1]["image_size"]) != (stage.number, image_size):
+        parts.append({"stage": stage.number, "image_size": image_size, "images": 0, "seconds": 0.0})
+    parts[-1]["images"] += images

@@ -1,0 +1,53 @@
+"""An exponential moving average of a model's weights, which training never sees."""
+
+import copy
+import math
+
+import torch
+from torch import Tensor, nn
+
+from seedwise.errors import UserError, first_sentence
+from seedwise.optim.config import EmaConfig
+
+
+class Ema:
+    """Holds the averaged model; no state but its tensors, for the decay follows from the step."""
+
+    def __init__(self, config: EmaConfig, model: nn.Module) -> None:
+        self._config = config
+        try:
+            self.module = copy.deepcopy(model).eval().requires_grad_(False)
+        except Exception as error:  # a user's own network may hold what can't be copied
+            raise UserError(
+                f"optim.ema: the network can't be copied ({first_sentence(error)}); set optim.ema to null"
+            ) from error
+
+    def decay_at(self, step: int) -> float:
+        """The share of the average that stays in optimizer step `step`, from 1."""
+        return min(self._config.decay, (1 + step) / (10 + step)) if self._config.warmup else self._config.decay
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, step: int) -> None:
+        """Move the average towards the model's weights after optimizer step `step`, counted from 1."""
+        averages, values = [], []
+        for average, value in zip(tensors(self.module), tensors(model), strict=True):
+            if average.is_floating_point():
+                averages.append(average)
+                values.append(value)
+            else:
+                average.copy_(value)
+        torch._foreach_lerp_(averages, values, weight=1.0 - self.decay_at(step))
+
+
+@torch.no_grad()
+def relative_distance(average: nn.Module, model: nn.Module) -> float:
+    """The L2 norm of (average - weights) over that of the weights, both over all parameters."""
+    pairs = list(zip(average.parameters(), model.parameters(), strict=True))
+    apart = math.fsum(float((mine.double() - value.double()).square().sum()) for mine, value in pairs)
+    size = math.fsum(float(value.double().square().sum()) for _, value in pairs)
+    return math.sqrt(apart / size) if size > 0 else 0.0
+
+
+def tensors(model: nn.Module) -> list[Tensor]:
+    """Every parameter and buffer, each once even if layers share it."""
+    return [*model.parameters(), *model.buffers()]
