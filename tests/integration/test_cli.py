@@ -155,7 +155,7 @@ def test_completion_knows_options_and_recipes() -> None:
     from seedwise.cli.options import _complete_override, _complete_recipe
 
     assert {"train.epochs=", "train.image_size="} <= {name for name, _ in _complete_override("train.")}
-    assert dict(_complete_override("optim.l")) == {"optim.lr=": dict(_complete_override("optim.lr"))["optim.lr="]}
+    assert [name for name, help in _complete_override("optim.l") if help] == ["optim.lr=", "optim.layer_decay="]
     assert [name for name, _ in _complete_recipe("l")] == ["lite"]
 
 
@@ -177,3 +177,12 @@ def test_help_names_every_option_that_is_promised() -> None:
         *("--device", "--precision", "--threads", "--data-dir", "--out", "--set", "--dry-run", "--json"),
     ):
         assert option in shown
+
+
+def test_a_deleted_working_folder_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    done = process("train", "digits")
+    assert (done.code, done.err) == (2, "this folder was deleted meanwhile; cd to another one\n")

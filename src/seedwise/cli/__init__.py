@@ -5,6 +5,7 @@ import io
 import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from seedwise.errors import Interrupted, UserError
 from seedwise.machine import prepare_process
@@ -23,6 +24,7 @@ def main() -> None:
     prepare_process()
     _show_any_name()
     try:
+        _demand_folder()
         from seedwise.cli.app import run
 
         code = run()
@@ -41,6 +43,14 @@ def main() -> None:
         advice = f"; {_ADVICE[error.errno]}" if error.filename and error.errno in _ADVICE else ""
         code = _say([f"{error.filename or 'output'}: {error.strerror or error}{advice}"], UserError.exit_code)
     sys.exit(code)
+
+
+def _demand_folder() -> None:
+    """Refuse to start in a folder that was deleted: libraries that look for their files from there end the process."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise UserError("this folder was deleted meanwhile; cd to another one") from None
 
 
 def _show_any_name() -> None:

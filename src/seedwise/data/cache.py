@@ -21,6 +21,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from seedwise import machine
 from seedwise.data.build import INDEX_COLUMNS, Built, build
 from seedwise.data.source import Int64Array, Progress, Source
 from seedwise.data.storage import Images, map_images
@@ -74,7 +75,7 @@ def open_cached(
     with cache_errors(folder), alone(folder, f"decodes {source.name}", report):
         if stored := _find(folder, key, short_side):
             return stored
-        return _make(source, short_side, folder, key, report, threads or _cores())
+        return _make(source, short_side, folder, key, report, threads or machine.cores())
 
 
 @contextmanager
@@ -91,10 +92,6 @@ def cache_errors(folder: Path) -> Iterator[None]:
 
 def silent(_label: str, _done: int, _total: int) -> None:
     """Progress that nobody looks at."""
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _find(folder: Path, key: str, short_side: int) -> Stored | None:
