@@ -23,8 +23,8 @@ check: $(STAMP)                    ## style, types, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(STAMP)                    ## paired benchmarks against timm -> docs/performance.md
-	$(BIN)/python benchmarks/suite.py
+bench: $(STAMP)                    ## what is missing in benchmarks/results.json -> docs/performance.md; BENCH=--fresh: all
+	$(BIN)/python benchmarks/suite.py $(BENCH)
 	$(BIN)/python benchmarks/page.py
 
 format: $(STAMP)

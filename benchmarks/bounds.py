@@ -3,7 +3,6 @@
 import argparse
 import time
 from collections.abc import Callable
-from typing import Any
 
 
 def best_of(work: Callable[[], object], times: int = 5) -> float:
@@ -32,37 +31,55 @@ def peaks(threads: int) -> dict[str, float]:
 
 
 def needs(options: argparse.Namespace) -> dict[str, float]:
-    """Operations of all convolutions and linear layers of a step, and bytes that BatchNorm with its activation moves.
+    """What one image asks for: operations of all convolutions and linear layers, and bytes of BatchNorm's maps.
 
-    Bytes: forward reads the map for the statistics, reads it again and writes the result; backward reads map and
-    gradient twice and writes a gradient: 8 float32 passes.
+    Backward multiplies twice what forward does, once for the weights and once for the maps, but the images need no
+    gradient. (PyTorch's own counter counts a depthwise backward as if its groups were one.)
     """
     import torch
-    from torch import nn
+    from torch import Tensor, nn
     from torch.utils.flop_counter import FlopCounterMode
 
     from sides import timm_model
 
     model = timm_model(options).train()
-    elements = 0
+    elements, first = 0, 0
 
-    def count(_module: nn.Module, inputs: tuple[torch.Tensor, ...], _output: Any) -> None:
-        nonlocal elements
-        elements += inputs[0].numel()
+    def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal elements, first
+        if isinstance(module, nn.BatchNorm2d):
+            elements += inputs[0].numel()
+        elif isinstance(module, nn.Conv2d):
+            first = first or 2 * output.numel() * module.weight[0].numel()
 
     for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.register_forward_hook(count)
+        module.register_forward_hook(count)
     images = torch.randn(2, 3, options.size, options.size)  # two are enough: everything is proportional to the batch
-    with FlopCounterMode(display=False) as counter:
-        model(images).sum().backward()
-    share = options.batch / len(images)
-    return {"flops": counter.get_total_flops() * share, "norm_bytes": 8 * 4 * elements * share}
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(images)
+    forward = counter.get_total_flops()
+    return {
+        "forward_flops": forward / len(images),
+        "flops": (3 * forward - first) / len(images),
+        "map_bytes": 4 * elements / len(images),
+    }
 
 
-def bound(options: argparse.Namespace, seconds: float) -> dict[str, float]:
-    """The two bounds of a step in seconds, and what share of the measured time they are."""
-    peak, need = peaks(options.threads), needs(options)
-    multiply = need["flops"] / peak["flops_per_second"]
-    move = need["norm_bytes"] / peak["bytes_per_second"]
-    return {**peak, **need, "multiply_seconds": multiply, "move_seconds": move, "share": (multiply + move) / seconds}
+PASSES = {"training": 8, "evaluation": 2}
+"""How often each float32 map crosses memory at least.
+
+Training: forward reads it for the statistics, reads it again and writes the result; backward reads map and gradient
+twice and writes a gradient. Evaluation: with BatchNorm folded, it is written once and read once.
+"""
+
+
+def floors(bound: dict[str, float], what: str) -> tuple[float, float]:
+    """Seconds of an image's training or evaluation: to multiply at peak rate, and to move maps at full bandwidth."""
+    flops = bound["flops" if what == "training" else "forward_flops"]
+    moved = PASSES[what] * bound["map_bytes"]
+    return flops / bound["flops_per_second"], moved / bound["bytes_per_second"]
+
+
+def bound(options: argparse.Namespace) -> dict[str, float]:
+    """Peaks of the machine, measured now, and needs of one image."""
+    return {**peaks(options.threads), **needs(options)}

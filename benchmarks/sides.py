@@ -3,6 +3,7 @@
 import argparse
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,8 +13,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 CLASSES = 100
-SCORED = 512
-"""Images that one piece of evaluation scores."""
+PARTS = ("data", "forward", "backward", "optimizer")
+"""Of a step; `data` reads and augments, the loss belongs to `backward`."""
 
 TIMM = ("timm fp32", "timm fp32 channels_last", "timm bf16 channels_last")
 COMPILED = tuple(f"{name} compiled" for name in TIMM)
@@ -33,17 +34,29 @@ def works(options: argparse.Namespace) -> dict[str, Work]:
     return {**made, "memory": peak_bytes}
 
 
-def timed(read: Work, train: Callable[[Any], None]) -> Work:
-    """[seconds to read and augment a batch, seconds of forward, backward and optimizer]."""
+class Clock:
+    """Marks where one part of a step ends and the next begins."""
 
-    def step() -> list[float]:
-        began = time.perf_counter()
-        batch = read()
-        ready = time.perf_counter()
-        train(batch)
-        return [ready - began, time.perf_counter() - ready]
+    def __init__(self) -> None:
+        self.marks: list[float] = []
 
-    return step
+    def mark(self, *_: object) -> None:
+        """Now; the arguments are those of a hook."""
+        self.marks.append(time.perf_counter())
+
+    def timed(self, read: Work, train: Callable[[Any], None]) -> Work:
+        """A step that answers with the seconds of its PARTS; `train` marks the ends of forward and backward."""
+
+        def step() -> list[float]:
+            self.marks.clear()
+            self.mark()
+            batch = read()
+            self.mark()
+            train(batch)
+            self.mark()
+            return [after - before for before, after in pairwise(self.marks)]
+
+        return step
 
 
 def seconds(work: Work) -> Work:
@@ -60,6 +73,7 @@ def seconds(work: Work) -> Work:
 def seedwise_works(options: argparse.Namespace) -> dict[str, Work]:
     """Seedwise's own step and evaluation, at exactly `options.batch` images."""
     import numpy as np
+    import torch
 
     from seedwise import plan, recipes, training
     from seedwise.data.open import open_data
@@ -81,18 +95,22 @@ def seedwise_works(options: argparse.Namespace) -> dict[str, Work]:
     built = build_model(recipe.model, num_classes=CLASSES, seed=0)
     setup = training.prepare(Path(), recipe, 0, dataset, built, num_classes=CLASSES)
     positions = np.arange(options.batch)
-    scored = dataset.train.take(np.arange(SCORED))
+    scored = dataset.train.take(np.arange(options.scored))
+    clock = Clock()
+    setup.optimizer.register_step_pre_hook(clock.mark)
+
+    def loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        clock.mark()
+        return setup.loss(logits, targets)
 
     def train(batch: Any) -> None:
         setup.model.train()
-        training_step(
-            setup.model, setup.loss, setup.optimizer, [batch], placement=setup.placement, clip_norm=None
-        ).tolist()
+        training_step(setup.model, loss, setup.optimizer, [batch], placement=setup.placement, clip_norm=None).tolist()
 
     def evaluate() -> None:
         predict(setup.model, scored, setup.augment, size=options.size, placement=setup.placement)
 
-    return {"step": timed(lambda: make_batch(setup, positions, 0), train), "evaluate": seconds(evaluate)}
+    return {"step": clock.timed(lambda: make_batch(setup, positions, 0), train), "evaluate": seconds(evaluate)}
 
 
 def timm_works(options: argparse.Namespace) -> dict[str, Work]:
@@ -108,6 +126,8 @@ def timm_works(options: argparse.Namespace) -> dict[str, Work]:
     if "compiled" in options.worker:
         model.compile()
     batches = timm_batches(options)
+    clock = Clock()
+    optimizer.register_step_pre_hook(clock.mark)
 
     def read() -> Any:
         images, targets = next(batches)
@@ -116,13 +136,15 @@ def timm_works(options: argparse.Namespace) -> dict[str, Work]:
     def train(batch: Any) -> None:
         model.train()
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            loss = cross_entropy(model(batch[0]), batch[1], label_smoothing=0.1)
+            logits = model(batch[0])
+            clock.mark()
+            loss = cross_entropy(logits, batch[1], label_smoothing=0.1)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         loss.item()
 
-    images = torch.randn(SCORED, 3, options.size, options.size).contiguous(memory_format=layout)
+    images = torch.randn(options.scored, 3, options.size, options.size).contiguous(memory_format=layout)
 
     def evaluate() -> None:
         model.eval()
@@ -130,7 +152,7 @@ def timm_works(options: argparse.Namespace) -> dict[str, Work]:
             for chunk in torch.split(images, 256):
                 model(chunk)
 
-    return {"step": timed(read, train), "evaluate": seconds(evaluate)}
+    return {"step": clock.timed(read, train), "evaluate": seconds(evaluate)}
 
 
 def timm_model(options: argparse.Namespace) -> "nn.Module":

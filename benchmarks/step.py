@@ -6,31 +6,33 @@ timm is measured as its users have it (its model, loader with `num_workers=0`, a
 and bf16 autocast + channels_last, and with --compiled all of these under torch.compile too. The sides take turns, one
 step each, so that a busy neighbor meets all alike; ratios are taken turn by turn. `model` is forward, backward and
 optimizer alone; `step` also reads and augments the batch: crop, flip and bicubic resize from 32 px. Every side
-trains on the same number of images a step.
+trains on the same number of images a step. A side five times as slow as the fastest gets one turn.
 """
 
 import argparse
 import json
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 from typing import Any, cast
 
-from sides import COMPILED, SCORED, SIDES, TIMM, works
+from sides import COMPILED, PARTS, SIDES, TIMM, works
 from turns import Side, alternate, ratios, serve, spread
 
 
 def compare(options: argparse.Namespace) -> dict[str, Any]:
     """Steps and evaluation in turns, and each side's peak memory after the steps."""
-    names = ["seedwise", *TIMM, *(COMPILED if options.compiled else ())]
-    given = [f"--{flag}={getattr(options, flag)}" for flag in ("model", "size", "batch", "threads")]
+    names = [
+        name for name in ("seedwise", *TIMM, *(COMPILED if options.compiled else ())) if name not in options.without
+    ]
+    given = [f"--{flag}={getattr(options, flag)}" for flag in ("model", "size", "batch", "threads", "scored")]
     given += [f"--set={text}" for text in options.set]
-    sides = {name: Side(__file__, ["--worker", name, *given]) for name in names}
-    turns = alternate(sides, "step", options.rounds)
-    memory = {name: side.ask("memory") for name, side in sides.items()}
-    scoring = alternate(sides, "evaluate", options.evaluations) if options.evaluations else {}
-    for side in sides.values():
-        side.end()
-    model = {name: [t[1] for t in times] for name, times in turns.items()}
+    with ExitStack() as stack:
+        sides = {name: stack.enter_context(Side(__file__, ["--worker", name, *given])) for name in names}
+        turns = alternate(sides, "step", options.rounds)
+        memory = {name: side.ask("memory") for name, side in sides.items()}
+        scoring = alternate(sides, "evaluate", options.evaluations) if options.evaluations else {}
+    model = {name: [sum(t[1:]) for t in times] for name, times in turns.items()}
     step = {name: [sum(t) for t in times] for name, times in turns.items()}
     best = min(names[1:], key=lambda name: median(step[name]))
     best_model = min(names[1:], key=lambda name: median(model[name]))
@@ -41,12 +43,16 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
         "step_ratio": ratios(step[best], step["seedwise"]),
         "model_ratio": ratios(model[best_model], model["seedwise"]),
         "augmentation_share": spread([t[0] / sum(t) for t in turns["seedwise"]]),
+        "part_seconds": {
+            name: {part: median(t[i] for t in times) for i, part in enumerate(PARTS)} for name, times in turns.items()
+        },
         "peak_bytes": memory,
     }
     if scoring:
         took = {name: [t[0] for t in times] for name, times in scoring.items()}
-        result["evaluated_per_second"] = {name: SCORED / median(times) for name, times in took.items()}
-        result |= {f"evaluation_ratio to {name}": ratios(took[name], took["seedwise"]) for name in TIMM}
+        result |= {"scored": options.scored, "evaluations": options.evaluations}
+        result["evaluated_per_second"] = {name: options.scored / median(times) for name, times in took.items()}
+        result |= {f"evaluation_ratio to {name}": ratios(took[name], took["seedwise"]) for name in names[1:]}
     return result
 
 
@@ -58,6 +64,9 @@ def show(result: dict[str, Any]) -> None:
         scored = result.get("evaluated_per_second", {}).get(name)
         more = "" if scored is None else f"{scored:>8.0f} evaluated"
         print(f"  {name:<34}{rate:>7.0f} images/s{more}{result['peak_bytes'][name] / 1e6:>8.0f} MB")
+    print(f"  {'milliseconds of':<34}" + "".join(f"{part:>11}" for part in PARTS))
+    for name in ("seedwise", result["best_timm"]):
+        print(f"  {name:<34}" + "".join(f"{1000 * took:>11.1f}" for took in result["part_seconds"][name].values()))
     for key, value in result.items():
         if "ratio" in key or "share" in key:
             print(f"{key:<48}{value['median']:.3f} [{value['min']:.3f}, {value['max']:.3f}]")
@@ -73,9 +82,11 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--batch", type=int, default=128)
     made.add_argument("--rounds", type=int, default=8)
     made.add_argument("--evaluations", type=int, default=2, help="turns of evaluation; 0: none")
+    made.add_argument("--scored", type=int, default=256, help="images that a turn of evaluation scores")
     made.add_argument("--threads", type=int, default=machine.cores())
     made.add_argument("--compiled", action="store_true", help="also timm under torch.compile (minutes of compiling)")
     made.add_argument("--set", action="append", default=[], help="an option of seedwise's recipe, KEY=VALUE")
+    made.add_argument("--without", action="append", default=[], choices=SIDES[1:], help="a side to leave out")
     made.add_argument("-o", "--out", type=Path)
     made.add_argument("--worker", choices=SIDES, help=argparse.SUPPRESS)
     return made

@@ -3,9 +3,9 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import median
-from typing import IO, Any, cast
+from typing import IO, Any, Self, cast
 
 Work = Callable[[], Any]
 
@@ -27,6 +27,12 @@ class Side:
             sys.exit(f"a worker ended: {' '.join(map(str, self.process.args))}")  # type: ignore[arg-type]
         return json.loads(line)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
     def end(self) -> None:
         """Let the process go."""
         cast("IO[str]", self.process.stdin).close()
@@ -40,10 +46,12 @@ def serve(works: dict[str, Work]) -> None:
 
 
 HOPELESS = 5.0
-"""A side that takes this many times as long as the fastest has made its point after two turns."""
+"""A side that takes this many times as long as the fastest has made its point after one turn."""
 
 
-def alternate(sides: dict[str, Side], what: str, rounds: int) -> dict[str, list[list[float]]]:
+def alternate(
+    sides: Mapping[str, Side], what: str, rounds: int, *, hopeless: float = HOPELESS
+) -> dict[str, list[list[float]]]:
     """Every side's answers, turn by turn, each a list of seconds; a first turn warms up and is not counted."""
     for side in sides.values():
         side.ask(what)
@@ -51,7 +59,7 @@ def alternate(sides: dict[str, Side], what: str, rounds: int) -> dict[str, list[
     for turn in range(rounds):
         fastest = min((sum(times[0]) for times in answers.values() if times), default=0.0)
         for name, side in sides.items():
-            if turn < 2 or sum(answers[name][0]) < HOPELESS * fastest:
+            if turn < 1 or sum(answers[name][0]) < hopeless * fastest:
                 answers[name].append(side.ask(what))
     return answers
 

@@ -12,13 +12,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from seedwise.ensemble.model import Ensemble, load
     from seedwise.recipe import Recipe
-    from seedwise.runs import Run, load
+    from seedwise.runs import Run
     from seedwise.training import train
 
-__all__ = ["Recipe", "Run", "load", "train"]
+__all__ = ["Ensemble", "Recipe", "Run", "load", "train"]
 
-_HOMES = {"Recipe": "seedwise.recipe", "Run": "seedwise.runs", "load": "seedwise.runs", "train": "seedwise.training"}
+_HOMES = {
+    "Ensemble": "seedwise.ensemble.model",
+    "Recipe": "seedwise.recipe",
+    "Run": "seedwise.runs",
+    "load": "seedwise.ensemble.model",
+    "train": "seedwise.training",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -11,7 +11,7 @@ from statistics import median
 import torch
 
 from seedwise.batch import Batch
-from seedwise.engine.loop import Setup
+from seedwise.engine.setup import Setup
 from seedwise.engine.step import training_step
 
 STEPS = 3
@@ -54,6 +54,7 @@ def measure(setup: Setup) -> Cost:
     of_step = {size: _time(partial(step, [Batch(pixels(size), targets)] * config.accumulate)) for size in spans}
     setup.model.eval()
     evaluated = (config.epochs + 1) * _size(setup.val) * (1 if setup.ema is None else 2) + min(5000, _size(setup.train))
+    evaluated += 0 if setup.warm_start is None else _size(setup.train)
     seconds = evaluated / count * _time(partial(evaluate, pixels(config.image_size)))
     seconds += sum(steps * of_step[size] for size, steps in spans.items())
     return Cost(setup.total_steps, seconds, _peak_gb(placement.device))

@@ -21,6 +21,10 @@ _made: set[Path] = set()
 CACHE_VARIABLE = "SEEDWISE_CACHE"
 
 
+class Held(UserError):
+    """Another process holds a folder's lock."""
+
+
 def cache_root() -> Path:
     """SEEDWISE_CACHE, or `~/.cache/seedwise`: decoded images, downloads, compiled kernels. Safe to delete."""
     return Path(os.environ.get(CACHE_VARIABLE) or "~/.cache/seedwise").expanduser()
@@ -133,7 +137,7 @@ def sole_writer(folder: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                raise UserError(f"{folder}: another process is writing this folder; wait for it, or stop it") from error
+                raise Held(f"{folder}: another process is writing this folder; wait for it, or stop it") from error
             raise _write_error(folder, error) from error
         for leftover in folder.glob(".*.tmp"):
             leftover.unlink(missing_ok=True)

@@ -13,8 +13,8 @@ from seedwise.data.source import Progress
 from seedwise.errors import UserError
 from seedwise.files import LOCK, make_new_folder
 from seedwise.recipe import Recipe
-from seedwise.record import RECORD, STUDY, RunRecord
-from seedwise.runs import RECIPE
+from seedwise.record import BAGGING, RECIPE, RECORD, STUDY, RunRecord
+from seedwise.stored import is_ensemble
 
 log = logging.getLogger("seedwise")
 
@@ -39,6 +39,8 @@ def default_folder(data: str, recipe: Recipe, data_dir: Path | None) -> Path:
 
 def demand_free(folder: Path, *, study: bool) -> None:
     """Raise a UserError unless the folder is new, or empty, or holds what is to be completed."""
+    if (folder / BAGGING).exists() or is_ensemble(folder):
+        raise UserError(f"{folder}: holds an ensemble, not a {'study' if study else 'single run'}; {ELSEWHERE}")
     if (folder / (RECORD if study else STUDY)).exists():
         words = "a single run, not a study" if study else "a study, not a single run"
         raise UserError(f"{folder}: holds {words}; {ELSEWHERE}")
@@ -84,14 +86,24 @@ def demand_same_machine(folder: Path, record: RunRecord, recipe: Recipe) -> None
 
 def changed(record: RunRecord, recipe: Recipe) -> list[tuple[str, str, str]]:
     """(what, then, now) of all that decides a run's bits and is not here as it was when the run last went on."""
-    here, versions, code = machine.facts(), machine.versions(), own_code_of(recipe)
-    compared = (
-        ("CPU capability", record.machine.get("cpu_capability"), here["cpu_capability"]),
-        ("number of processes", record.machine.get("processes"), here["processes"]),
-        ("torch", record.versions.get("torch"), versions["torch"]),
-        *((name, record.versions.get(name), now) for name, now in code.items()),
-    )
-    return [(name, str(before), str(now)) for name, before, now in compared if before != now]
+    then, here = decided(record), decisive(recipe)
+    return [(name, then.get(name, "None"), now) for name, now in here.items() if then.get(name, "None") != now]
+
+
+def decisive(recipe: Recipe) -> dict[str, str]:
+    """What decides a run's bits here, beside recipe, data and seed."""
+    here, versions = machine.facts(), machine.versions()
+    named = {"CPU capability": here["cpu_capability"], "number of processes": here["processes"]}
+    return {name: str(value) for name, value in (named | {"torch": versions["torch"]}).items()} | own_code_of(recipe)
+
+
+def decided(record: RunRecord) -> dict[str, str]:
+    """The same of a run when it last went on, with the versions of what decides nothing."""
+    named = {
+        "CPU capability": record.machine.get("cpu_capability"),
+        "number of processes": record.machine.get("processes"),
+    }
+    return {name: str(value) for name, value in named.items()} | record.versions
 
 
 def note_moves(record: RunRecord, known: RunRecord, recipe: Recipe) -> None:

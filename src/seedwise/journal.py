@@ -3,11 +3,11 @@
 import contextlib
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from seedwise import machine
@@ -15,16 +15,32 @@ from seedwise.config import dump
 from seedwise.data.dataset import Dataset
 from seedwise.data.find import KNOWN_NAMES
 from seedwise.engine import checkpoint
-from seedwise.engine.evaluate import Predictions, score
 from seedwise.engine.protocols import Observer
 from seedwise.errors import UserError
-from seedwise.files import atomic_path, sha256_of, write_json, write_text
+from seedwise.files import sha256_of, write_json, write_text
+from seedwise.inert import inert
 from seedwise.models.build import BuiltModel
 from seedwise.models.checkpoint import EMA_FILE
+from seedwise.predictions import Predictions, score, write_arrays, write_predictions
 from seedwise.progressive import PlannedStage, stage_rows
 from seedwise.recipe import Recipe
-from seedwise.record import DataRecord, EmaRecord, EpochRow, Final, ModelRecord, RunRecord, Status, write_record
-from seedwise.runs import MODEL_CONFIG, PREDICTIONS, RECIPE, WEIGHTS
+from seedwise.record import (
+    INSIGHT,
+    MODEL_CONFIG,
+    PREDICTIONS,
+    RECIPE,
+    WEIGHTS,
+    DataRecord,
+    EmaRecord,
+    EpochRow,
+    Final,
+    ModelRecord,
+    RunRecord,
+    Scores,
+    Status,
+    TtaRecord,
+    write_record,
+)
 
 METRICS, LOG = "metrics.jsonl", "train.log"
 
@@ -54,8 +70,13 @@ class Outcome:
     """Measured, by technique."""
     weights: dict[str, Tensor]
     averaged: Averaged | None
+    tta: Mapping[str, Predictions]
+    """By split, with test-time augmentation; empty without it."""
+    warm_start_seconds: float | None
     model_config: dict[str, Any]
     """config.json, for timm."""
+    insight: Mapping[str, NDArray[Any]]
+    """Pictures for the report; none with train.insight off."""
     data_seconds: float
     evaluate_seconds: float
 
@@ -104,12 +125,18 @@ class Journal:
         folder, record = self._folder, self._record
         averaged = outcome.averaged
         also = {f"{name}_ema": it for name, it in averaged.scored.items()} if averaged is not None else {}
-        _write_predictions(folder / PREDICTIONS, {**outcome.scored, **also})
+        also |= {f"{name}_tta": it for name, it in outcome.tta.items()}
+        kept = {name: it for name, it in outcome.scored.items() if name != "train"}
+        write_predictions(folder / PREDICTIONS, {**kept, **also})
+        if outcome.insight:
+            write_arrays(folder / INSIGHT, outcome.insight)
         write_json(folder / MODEL_CONFIG, outcome.model_config)
         checkpoint.write_tensors(folder / WEIGHTS, outcome.weights, {"format": "pt"})
         if averaged is not None:
             checkpoint.write_tensors(folder / EMA_FILE, averaged.weights, {"format": "pt"})
-            record.ema = _ema_record(averaged)
+            record.ema = EmaRecord(**_held_out(averaged.scored), distance=averaged.distance)
+        if self._recipe.tta is not None:
+            record.tta = TtaRecord(**_held_out(outcome.tta), views=len(self._recipe.tta.views))
         self._write_metrics(outcome.rows)
         record.epochs, record.stages = outcome.rows, stage_rows(self.plan, outcome.rows)
         record.final = Final(**{name: score(it) if it else None for name, it in _by_split(outcome.scored).items()})
@@ -117,9 +144,11 @@ class Journal:
         record.images_per_second = len(outcome.rows) * record.data.splits["train"] / record.seconds["train"]
         record.selected_epoch = outcome.selected_epoch
         record.epochs_to_95 = _epochs_to_95(outcome.rows)
-        record.test_evaluations = ("test" in outcome.scored) + ("test_ema" in also)
+        record.test_evaluations = sum(name in {**outcome.scored, **also} for name in ("test", "test_ema", "test_tta"))
         record.techniques = outcome.effects
-        names = (RECIPE, METRICS, PREDICTIONS, MODEL_CONFIG, WEIGHTS, *((EMA_FILE,) if averaged is not None else ()))
+        record.inert = inert(self._recipe, outcome.effects)
+        names = [RECIPE, METRICS, PREDICTIONS, MODEL_CONFIG, WEIGHTS]
+        names += [EMA_FILE] * (averaged is not None) + [INSIGHT] * bool(outcome.insight)
         record.files = {name: sha256_of(folder / name) for name in names}
         record.status = "finished"
         write_record(folder, record)
@@ -160,9 +189,8 @@ def new_record(recipe: Recipe, seed: int, data: str, dataset: Dataset, built: Bu
     )
 
 
-def _ema_record(averaged: Averaged) -> EmaRecord:
-    val, test = (averaged.scored.get(name) for name in ("val", "test"))
-    return EmaRecord(val=score(val) if val else None, test=score(test) if test else None, distance=averaged.distance)
+def _held_out(scored: Mapping[str, Predictions]) -> dict[str, Scores | None]:
+    return {name: score(scored[name]) if name in scored else None for name in ("val", "test")}
 
 
 def _by_split(scored: Mapping[str, Predictions]) -> dict[str, Predictions | None]:
@@ -172,6 +200,7 @@ def _by_split(scored: Mapping[str, Predictions]) -> dict[str, Predictions | None
 def _seconds(outcome: Outcome) -> dict[str, float]:
     phases = {
         "data": outcome.data_seconds,
+        **({} if outcome.warm_start_seconds is None else {"warm_start": outcome.warm_start_seconds}),
         "train": sum(row.seconds for row in outcome.rows),
         "evaluate": outcome.evaluate_seconds,
     }
@@ -181,17 +210,6 @@ def _seconds(outcome: Outcome) -> dict[str, float]:
 def _epochs_to_95(rows: Sequence[EpochRow]) -> int | None:
     tops = [row.val.top1 for row in rows if row.val is not None]
     return next((i for i, top1 in enumerate(tops, 1) if top1 >= 0.95 * max(tops)), None)
-
-
-def _write_predictions(path: Path, scored: Mapping[str, Predictions]) -> None:
-    arrays = {
-        f"{name}_{key}": value
-        for name in ("val", "test", "val_ema", "test_ema")
-        if name in scored
-        for key, value in asdict(scored[name]).items()
-    }
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, **arrays)
 
 
 @contextlib.contextmanager

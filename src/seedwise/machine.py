@@ -165,8 +165,13 @@ def versions() -> dict[str, str]:
     """Versions of what the numbers depend on."""
     import importlib.metadata  # slow to import, and prepare_process stands at every start
 
-    names = ("seedwise", "torch", "timm", "numpy", "scipy", "pillow")
-    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in names}
+    names = ("torch", "timm", "numpy", "scipy", "pillow")
+    try:
+        own = importlib.metadata.version("seedwise")
+    except importlib.metadata.PackageNotFoundError:  # on a node of a cluster it may be there without being installed
+        own = "not installed"
+    found = {name: importlib.metadata.version(name) for name in names}
+    return {"python": platform.python_version(), "seedwise": own} | found
 
 
 def has_amx() -> bool:

@@ -8,6 +8,7 @@ from seedwise.data.config import StoredSides
 from seedwise.errors import UserError
 from seedwise.models.config import resolve_weights
 from seedwise.recipe import ComputeConfig, Recipe
+from seedwise.tta_config import TtaConfig
 
 PHOTO_HEADROOM = 256 / 224
 """Photos to train on are stored this much larger than the training size when boxes are cut out of them."""
@@ -56,6 +57,12 @@ def stored_sides(recipe: Recipe) -> StoredSides:
     size = recipe.train.image_size
     boxes = recipe.augment.random_resized_crop is not None
     return {"short_side": size, "train_short_side": math.ceil(size * (PHOTO_HEADROOM if boxes else 1))}
+
+
+def stored_sides_for_tta(recipe: Recipe, tta: TtaConfig) -> StoredSides:
+    """The short side at which larger photos are stored for test-time augmentation: that which it resizes them to."""
+    side = tta.resized_to(recipe.train.image_size)
+    return {"short_side": side, "train_short_side": side}
 
 
 def _resolve_compute(compute: ComputeConfig) -> ComputeConfig:

@@ -10,6 +10,8 @@ from seedwise.data.config import DataConfig
 from seedwise.models.config import ModelConfig
 from seedwise.optim.config import LossConfig, OneCycle, OptimConfig
 from seedwise.progressive_config import Progressive, check_order
+from seedwise.tta_config import TtaConfig
+from seedwise.warm_start_config import WarmStartConfig
 
 Auto = Literal["auto"]
 
@@ -29,8 +31,14 @@ class TrainConfig(Section):
     """Which weights are kept: the last epoch's, or those with the best validation top-1. Never by test."""
     patience: int | None = Field(None, ge=1)
     """Stop after this many epochs without a better validation top-1; null: train all epochs."""
+    score_test: bool = True
+    """Score the test images after the last epoch; false leaves them unread, as `seedwise sweep` does with all settings
+    but the one that is best on validation."""
     checkpoint_every: int = Field(100, ge=1)
     """Optimizer steps between checkpoints: what a kill can lose at most. Each epoch's end is one too."""
+    insight: bool = True
+    """Keep pictures for the report in insight.npz: errors, confused pairs, Grad-CAM, augmentation. Takes seconds, and
+    changes neither weights nor draws."""
 
 
 class ComputeConfig(Section):
@@ -73,9 +81,16 @@ class Recipe(Section):
     train: TrainConfig = TrainConfig()
     """Length, batch and image size, selection."""
     progressive: Progressive = "none"
-    """Progressive learning: `none`; `paper` or `automl`, EfficientNetV2's four stages as published or as released, of
-    the model's size (S's for any but M and L) and rescaled to train.image_size; or a list of stages of your own. A
-    technique is switched on if a stage's strength for it is above 0."""
+    """Progressive learning, in stages that raise image size and strengths: `none`; `paper` or `automl`, the four stages
+    of EfficientNetV2 as published or as released, of the model's size (S's for any but M and L) and rescaled to
+    train.image_size; or a list of stages of your own. A technique is switched on if a stage's strength for it is above
+    0. Helps: speed, since early epochs are trained on small images; with strength raised beside the size, accuracy over
+    long schedules. Hurts: short schedules, which leave the final size too few steps. Source: Tan and Le 2021 (arXiv
+    2104.00298, Table 6); google/automl."""
+    warm_start: WarmStartConfig | None = None
+    """Trains the classifier alone before the first step; `{}` turns it on with its defaults."""
+    tta: TtaConfig | None = None
+    """Test-time augmentation, scored beside the plain scores; `{}`: each image and its mirror image."""
     compute: ComputeConfig = ComputeConfig()
     """Device, precision, threads."""
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -13,7 +13,12 @@ from seedwise.files import read_json, sha256_of, write_json
 
 SCHEMA_VERSION = 1
 RECORD, STUDY = "record.json", "study.json"
-"""What makes a folder a run's or a study's."""
+"""What makes a folder a run's or an ensemble's, or a study's."""
+BAGGING = "bagging.json"
+"""What an ensemble in the same folder is trained from."""
+RECIPE, WEIGHTS, PREDICTIONS, MODEL_CONFIG = "recipe.yaml", "model.safetensors", "predictions.npz", "config.json"
+INSIGHT = "insight.npz"
+"""A run folder's other files that later steps read; the last one holds pictures for its report."""
 DAMAGED = "restore it, or delete it and give the train command again"
 REMAKE = f"delete it and {RECORD} and give the train command again"
 
@@ -120,6 +125,16 @@ class EmaRecord(Part):
     """L2 norm of the average's difference to the kept raw weights, over that of the raw weights."""
 
 
+class TtaRecord(Part):
+    """Test-time augmentation (tta), of the kept raw weights, beside the plain scores in `final`."""
+
+    val: Scores | None
+    test: Scores | None
+    """One more read of the test images, which is counted."""
+    views: int = Field(ge=1)
+    """Views of each image whose probabilities were averaged."""
+
+
 class DataRecord(Part):
     """What the run was trained on."""
 
@@ -176,16 +191,20 @@ class RunRecord(Part):
     final: Final | None = None
     ema: EmaRecord | None = None
     """The average of the weights, saved in ema.safetensors; null without optim.ema."""
+    tta: TtaRecord | None = None
+    """Test-time augmentation's scores; null without it."""
     selected_epoch: int | None = None
     """The epoch whose weights were kept."""
     epochs_to_95: int | None = None
     """First epoch whose validation top-1 is at least 95% of the best one's."""
     test_evaluations: int = 0
-    """How often the test images were scored: once for each set of weights, so 1 for a finished run, or 2 with EMA."""
+    """How often the test images were scored: 1 for a finished run, one more each for EMA and test-time augmentation."""
     kernels: dict[str, str] = {}
     """Which implementation computed each shape of depthwise convolution; a resumed run uses the same."""
     techniques: dict[str, dict[str, float]] = {}
     """Measured effects of each technique that was on."""
+    inert: list[str] = []
+    """Techniques that were on and did nothing, although the chance of that was below one in a million."""
     files: dict[str, str] = {}
     """SHA-256 of the run's other files, in hex."""
 
@@ -208,6 +227,9 @@ def read_sealed(path: Path, kind: type[P]) -> P:
     known = kind.model_fields["schema_version"].default
     if version != known:
         raise UserError(f"{path}: schema version {version!r:.40}; this seedwise reads version {known}")
+    known_as = kind.model_fields["kind"].default if "kind" in kind.model_fields else None
+    if known_as is not None and content.get("kind", known_as) != known_as:
+        raise UserError(f"{path}: of kind {content['kind']!r:.40}, not {known_as!r}; give the folder of a {known_as}")
     seal = content.pop(SEAL, None)
     try:
         part = kind.model_validate(content)
@@ -252,7 +274,13 @@ def demand_final(folder: Path, record: RunRecord) -> Final:
     return record.final
 
 
-def check_files(folder: Path, record: RunRecord, *names: str) -> None:
+class WithFiles(Protocol):
+    """A record that knows the checksums of its folder's files."""
+
+    files: dict[str, str]
+
+
+def check_files(folder: Path, record: WithFiles, *names: str) -> None:
     """Check the named files against the checksums in the record; a UserError names the first that differs."""
     for name in names:
         path = folder / name

@@ -13,19 +13,21 @@ from seedwise.augment.pipeline import Augmenter
 from seedwise.config import load as load_section
 from seedwise.data.images import decode, resize_short_side, upright_rgb
 from seedwise.data.source import RawImage
+from seedwise.engine.gradcam import gradcam, overlay
 from seedwise.engine.placement import Placement
 from seedwise.errors import UserError
 from seedwise.models.build import load_model
 from seedwise.models.checkpoint import EMA_FILE
+from seedwise.predictions import read_predictions
 from seedwise.recipe import Recipe
-from seedwise.record import RunRecord, check_files, read_record
+from seedwise.record import MODEL_CONFIG, PREDICTIONS, RECIPE, WEIGHTS, RunRecord, check_files, read_record
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-PREDICT_BATCH = 64
+__all__ = ["MODEL_CONFIG", "PREDICTIONS", "RECIPE", "WEIGHTS", "Run", "load"]
 
-RECIPE, WEIGHTS, PREDICTIONS, MODEL_CONFIG = "recipe.yaml", "model.safetensors", "predictions.npz", "config.json"
+PREDICT_BATCH = 64
 
 
 class Run:
@@ -65,16 +67,38 @@ class Run:
     def logits(self, split: str = "test") -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
         """The stored (ids, targets, logits) of `val` or `test`; of the average as `val_ema` or `test_ema`."""
         check_files(self.folder, self.record, PREDICTIONS)
-        with np.load(self.folder / PREDICTIONS, allow_pickle=False) as stored:
-            if f"{split}_logits" not in stored:
-                raise UserError(f"{self.folder}: has no predictions for '{split}'")
-            return stored[f"{split}_ids"], stored[f"{split}_targets"], stored[f"{split}_logits"]
+        stored = read_predictions(self.folder, split)
+        if stored is None:
+            raise UserError(f"{self.folder}: has no predictions for '{split}'")
+        return stored.ids, stored.targets, stored.logits
 
     def predict(self, images: "Sequence[Any] | NDArray[np.uint8]") -> NDArray[np.float32]:
         """Class probabilities float32[n, k] of images, preprocessed as in this run's own evaluation.
 
         `images`: paths, PIL images or uint8 arrays [h, w, 3], of any sizes; or one array uint8[n, h, w, 3].
         """
+        augment, placement, model = self._network()
+        parts = [torch.empty(0, len(self.classes))]
+        with torch.inference_mode():
+            for start in range(0, len(images), PREDICT_BATCH):
+                inputs = [self._input(image, augment) for image in images[start : start + PREDICT_BATCH]]
+                parts.append(model(placement.images(torch.cat(inputs))).softmax(dim=1))
+        probabilities: NDArray[np.float32] = torch.cat(parts).numpy()
+        return probabilities
+
+    def explain(self, image: "Path | str | Image | NDArray[np.uint8]", of: int | None = None) -> NDArray[np.uint8]:
+        """Where the network saw a class (by default the most probable one): uint8[size, size, 3], Grad-CAM.
+
+        The image is one as `predict` takes them; it is shown as the network is fed it.
+        """
+        augment, placement, model = self._network()
+        fed = self._input(image, augment)
+        mean, std = (np.asarray(it, np.float32) for it in (self.record.model.mean, self.record.model.std))
+        pixels = (255 * (fed[0].permute(1, 2, 0).numpy() * std + mean)).round().clip(0, 255).astype(np.uint8)
+        return overlay(pixels, gradcam(model, placement.images(fed), None if of is None else [of])[0])
+
+    def _network(self) -> tuple[Augmenter, Placement, torch.nn.Module]:
+        """What a prediction needs: preprocessing, and the network where it computes."""
         augment = Augmenter(
             self.recipe.augment,
             seed=0,
@@ -84,14 +108,7 @@ class Run:
             device=torch.device("cpu"),
         )
         placement = Placement(torch.device("cpu"), bf16=False, channels_last=True)
-        model = placement.module(self.model)
-        parts = [torch.empty(0, len(self.classes))]
-        with torch.inference_mode():
-            for start in range(0, len(images), PREDICT_BATCH):
-                inputs = [self._input(image, augment) for image in images[start : start + PREDICT_BATCH]]
-                parts.append(model(placement.images(torch.cat(inputs))).softmax(dim=1))
-        probabilities: NDArray[np.float32] = torch.cat(parts).numpy()
-        return probabilities
+        return augment, placement, placement.module(self.model)
 
     def _input(self, image: "Path | str | Image | NDArray[np.uint8]", augment: Augmenter) -> torch.Tensor:
         pixels = _pixels(image)

@@ -2,24 +2,24 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from seedwise import machine, plan, recipes
+from seedwise import plan, recipes
 from seedwise.augment.pipeline import Augmenter
 from seedwise.config import load as load_section
 from seedwise.cost import Cost, measure
-from seedwise.data.dataset import Dataset, Subset
+from seedwise.data.dataset import Dataset
 from seedwise.data.open import open_data
-from seedwise.data.splits import train_probe
-from seedwise.engine.evaluate import Predictions, predict
-from seedwise.engine.loop import Setup, State, fit
-from seedwise.engine.placement import Placement
-from seedwise.engine.protocols import Observer, Silent
+from seedwise.data.splits import bootstrap
+from seedwise.engine.loop import fit
+from seedwise.engine.placement import Placement, computing_threads
+from seedwise.engine.setup import Setup
 from seedwise.engine.stages import dropout_of
+from seedwise.engine.warm_start import WarmStart
 from seedwise.engine.world import World, joined
 from seedwise.errors import Interrupted, UserError
 from seedwise.files import LOCK, discard, sole_writer
@@ -32,27 +32,21 @@ from seedwise.folders import (
     own_code_of,
     read_recipe,
 )
-from seedwise.journal import LOG, Averaged, Journal, Outcome, logging_to, new_record
+from seedwise.journal import LOG, Journal, logging_to, new_record
 from seedwise.models.acceleration import accelerate, chosen
 from seedwise.models.build import BuiltModel, build_model
-from seedwise.models.export_config import timm_config
+from seedwise.models.noise import count_noise
 from seedwise.models.weights import classifier_names
-from seedwise.optim.ema import Ema, relative_distance
-from seedwise.optim.groups import group_effects, parameter_groups
+from seedwise.optim.ema import Ema
+from seedwise.optim.groups import parameter_groups
 from seedwise.optim.loss import build_loss
 from seedwise.optim.optimizers import build_optimizer
-from seedwise.progressive import measured, stages_of
+from seedwise.progressive import stages_of
 from seedwise.recipe import Recipe
 from seedwise.record import RECORD, RunRecord, check_files, read_record
 from seedwise.runs import RECIPE, Run
-
-
-@dataclass(frozen=True)
-class Watch:
-    """Who looks on, and who may ask the run to stop (it then leaves a checkpoint and raises Interrupted)."""
-
-    observer: Observer = field(default_factory=Silent)
-    should_stop: Callable[[], bool] = lambda: False
+from seedwise.scoring import outcome_of, stored_for_tta, with_tta
+from seedwise.watch import Watch, stoppable
 
 
 def train(
@@ -133,7 +127,7 @@ def run(
         world.wait()  # nobody writes before all have looked
         if world.is_first:
             held.enter_context(logging_to(folder / LOG))
-        held.enter_context(_threads(int(recipe.compute.threads)))
+        held.enter_context(computing_threads(int(recipe.compute.threads)))
         try:
             _train(folder, recipe, data, seed, data_dir, known, watch, world)
         except (UserError, Interrupted, KeyboardInterrupt):
@@ -151,7 +145,7 @@ def rehearse(recipe: Recipe, data: str, *, data_dir: Path | None) -> tuple[Recip
     random = resolved.model.model_copy(update={"weights": "none"})
     size = recipe.train.image_size
     built = build_model(random, num_classes=len(dataset.classes), seed=recipe.seed, image_size=size)
-    with _threads(int(resolved.compute.threads)):
+    with computing_threads(int(resolved.compute.threads)):
         return resolved, dataset.splits, measure(prepare(Path(), resolved, recipe.seed, dataset, built))
 
 
@@ -173,6 +167,8 @@ def _train(
         **plan.stored_sides(recipe),
         progress=stoppable(watch),
     )
+    if recipe.data.bootstrap:
+        dataset = bootstrap(dataset, seed=seed)
     data_seconds = time.perf_counter() - began
     if known is not None and known.data.fingerprint != dataset.fingerprint:
         raise UserError(f"{folder}: began with other data than {data} holds now; choose another folder with -o")
@@ -183,7 +179,10 @@ def _train(
         classes=dataset.classes,
         image_size=recipe.train.image_size,
     )
-    parameter_groups(recipe.optim, built.module, classifier_names(built.module))  # refuses before anything is written
+    parameter_groups(
+        recipe.optim, built.module, classifier_names(built.module)
+    )  # these refuse before anything is written
+    _warm_start(recipe, built.module)
     record = new_record(recipe, seed, data, dataset, built)
     record.versions |= own_code_of(recipe)
     if known is not None:
@@ -197,7 +196,12 @@ def _train(
             journal.kernels = lambda: chosen(setup.model)
             journal.plan = setup.plan if setup.stages else ()
             state = fit(setup, observer=journal, should_stop=watch.should_stop)
-            journal.finish(_outcome(recipe, setup, state, dataset, built, data_seconds, watch))
+            outcome = outcome_of(recipe, setup, state, dataset, built, data_seconds, watch)
+            if recipe.tta is not None:
+                began = time.perf_counter()
+                held_out = stored_for_tta(recipe, recipe.tta, data, data_dir, dataset, watch)
+                outcome = with_tta(outcome, recipe.tta, setup, held_out, began, watch)
+            journal.finish(outcome)
     except Interrupted:
         journal.leave("interrupted")
         raise
@@ -224,6 +228,8 @@ def prepare(
     placement = Placement.of(recipe.compute)
     model = placement.module(built.module)
     accelerate(model, recipe.compute.kernels, known_kernels or {})
+    rates = {"dropout": recipe.model.dropout, "drop_path": recipe.model.drop_path}
+    noise = count_noise(model, classifier_names(model), **rates)
     ema = None if recipe.optim.ema is None else Ema(recipe.optim.ema, model)
     if recipe.compute.compile is True:
         model.compile()
@@ -234,7 +240,7 @@ def prepare(
         augment=Augmenter(
             recipe.augment,
             seed=seed,
-            rows=dataset.train.rows_in_part,
+            rows=dataset.train.draw_rows,
             epochs=recipe.train.epochs,
             mean=built.mean,
             std=built.std,
@@ -249,83 +255,12 @@ def prepare(
         seed=seed,
         folder=folder,
         ema=ema,
+        noise=noise,
+        warm_start=_warm_start(recipe, model),
         stages=stages_of(recipe),
     )
     return replace(setup, dropout=dropout_of(model, recipe.model.dropout, setup.plan))
 
 
-def _outcome(
-    recipe: Recipe, setup: Setup, state: State, dataset: Dataset, built: BuiltModel, data_seconds: float, watch: Watch
-) -> Outcome:
-    """Score the kept weights, and their average if there is one: the test images last, once by each."""
-    began, size = time.perf_counter(), recipe.train.image_size
-    subsets = {"train": train_probe(dataset.train), "val": dataset.val, "test": dataset.test}
-    scored = {name: _predict(setup, setup.model, it, name, watch) for name, it in subsets.items() if it is not None}
-    averaged = _averaged(setup, {name: it for name, it in subsets.items() if it is not None and name != "train"}, watch)
-    held_out = dataset.test or dataset.val or dataset.train
-    best = state.best_epoch if recipe.train.select == "best" else None
-    return Outcome(
-        rows=state.epochs,
-        selected_epoch=len(state.rows) if best is None else best,
-        scored=scored,
-        effects=setup.augment.effects()
-        | group_effects(recipe.optim, setup.model, classifier_names(setup.model), setup.optimizer)
-        | ({} if averaged is None else {"ema": {"distance": averaged.distance}})
-        | ({"progressive": measured(state.epochs, size)} if setup.stages else {}),
-        weights=setup.model.state_dict(),
-        averaged=averaged,
-        model_config=timm_config(
-            built,
-            num_classes=len(dataset.classes),
-            classes=dataset.classes,
-            size=size,
-            # where photos were shrunk to this size for the cache, which is bicubic, nothing is left to resize
-            interpolation="bicubic" if held_out.short_side == size else recipe.augment.resize.interpolation,
-        ),
-        data_seconds=data_seconds,
-        evaluate_seconds=state.evaluate_seconds + time.perf_counter() - began,
-    )
-
-
-def _averaged(setup: Setup, subsets: Mapping[str, Subset], watch: Watch) -> Averaged | None:
-    """The average of the weights, scored on these images; None without one."""
-    if setup.ema is None:
-        return None
-    module = setup.ema.module
-    scored = {name: _predict(setup, module, it, f"{name} by the average", watch) for name, it in subsets.items()}
-    return Averaged(module.state_dict(), scored, relative_distance(module, setup.model))
-
-
-def _predict(setup: Setup, model: torch.nn.Module, subset: Subset, name: str, watch: Watch) -> Predictions:
-    report = stoppable(watch)
-    return predict(
-        model,
-        subset,
-        setup.augment,
-        size=setup.config.image_size,
-        placement=setup.placement,
-        world=setup.world,
-        on_progress=lambda done, total: report(f"scoring {name}", done, total),
-    )
-
-
-def stoppable(watch: Watch) -> Callable[[str, int, int], None]:
-    """Progress of phases outside the loop; raises Interrupted when the run shall stop."""
-
-    def report(name: str, done: int, total: int) -> None:
-        watch.observer.on_phase(name, done, total)
-        if machine.processes() == 1 and watch.should_stop():  # several processes agree on it at the next step
-            raise Interrupted(f"stopped during {name}")
-
-    return report
-
-
-@contextlib.contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """Compute with this many CPU threads, and give the caller's number back."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+def _warm_start(recipe: Recipe, model: torch.nn.Module) -> WarmStart | None:
+    return None if recipe.warm_start is None else WarmStart(recipe.warm_start, model, classifier_names(model))

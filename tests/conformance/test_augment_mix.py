@@ -137,6 +137,7 @@ def test_mixing_stops_for_the_last_epochs() -> None:
         assert torch.equal(batch.images, expected.images)
         assert torch.equal(batch.targets, expected.targets)
     assert {name: effect["images"] for name, effect in ours.effects().items()} == {
+        "mix_off_epochs": 80,
         "random_crop": 80,
         "mixup": 48,
         "cutmix": 48,
@@ -155,7 +156,8 @@ def test_mixing_all_the_time(epochs: int | None) -> None:
 def test_off_in_every_epoch_is_on_record_and_resumes() -> None:
     ours, again = (augmenter(epochs=2, mix_off_epochs=2, cutmix={}) for _ in range(2))
     ours.train(photos(4, 8, 8), None, one_hot(4), np.arange(4), epoch=0, size=8)
-    assert ours.effects() == {"cutmix": {"images": 0, "share": 0.0}}
+    off = {"mix_off_epochs": {"images": 4, "share": 1.0}}
+    assert ours.effects() == {**off, "cutmix": {"images": 0, "share": 0.0}}
     again.load_state(json.loads(json.dumps(ours.state())))
     assert again.effects() == ours.effects()
 

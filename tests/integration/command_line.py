@@ -13,6 +13,7 @@ TINY = ("-m", "small", "-s", "data.limit=200", "--epochs", "1", "--img-size", "1
 LEAN = (
     *("digits", "-m", "small", "--epochs", "2", "--img-size", "16", "-b", "20", "--threads", "1", "--seed", "3"),
     *("-s", "data.limit=60", "-s", "data.val=20", "-s", "data.test=20", "-s", "train.checkpoint_every=1"),
+    *("-s", "train.insight=false"),
 )
 """A run, data included, of two epochs of three steps, with a checkpoint after each step."""
 

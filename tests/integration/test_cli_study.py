@@ -118,7 +118,9 @@ def test_a_run_that_diverges_does_not_cost_the_others(cli: Cli, monkeypatch: pyt
 
     monkeypatch.setattr(training, "fit", diverging)
     answer = cli("train", "digits", *FAST, "--seeds", "5,6", "-o", "study")
-    assert answer.code == 2 and answer.err.splitlines()[-1] == "1 of 2 runs failed: the loss is not finite"
+    assert (
+        answer.code == 2 and answer.err.splitlines()[-1] == "1 of 2 runs failed: base, seed 5: the loss is not finite"
+    )
     assert [trial["status"] for trial in study_of("study")["trials"]] == ["failed", "finished"]
     monkeypatch.undo()
 

@@ -19,6 +19,8 @@ FINISHED = ("record.json", "recipe.yaml", "metrics.jsonl", "predictions.npz", "m
 STOPPED = ("record.json", "recipe.yaml", "checkpoint.json", "checkpoint-*.safetensors")
 SPARE = ("train.log", ".lock")
 """Nothing is read from these."""
+REPORT = "report.html"
+"""Of a finished run, made anew where it differs."""
 SEALED = ("record.json", "checkpoint.json")
 """What counts in these is what they say, not every blank."""
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), np.uint8)
@@ -45,7 +47,7 @@ def each_damage(whole: Path, copy: Path, name: str) -> Iterator[tuple[Path, bool
         shutil.rmtree(copy, ignore_errors=True)
         shutil.copytree(whole, copy)
         (copy / source.name).write_bytes(damaged)
-        yield copy / source.name, name in SPARE or (name in SEALED and same_json(content, damaged))
+        yield copy / source.name, name in (*SPARE, REPORT) or (name in SEALED and same_json(content, damaged))
 
 
 def same_json(one: bytes, other: bytes) -> bool:
@@ -61,12 +63,12 @@ def results(run: Path) -> list[NDArray[Any]]:
 
 
 def test_these_are_all_files(whole_once: Path, halfway_once: Path) -> None:
-    assert {path.name for path in whole_once.iterdir()} == {*FINISHED, *SPARE}
+    assert {path.name for path in whole_once.iterdir()} == {*FINISHED, *SPARE, REPORT}
     (tensors,) = halfway_once.glob(STOPPED[-1])
     assert {path.name for path in halfway_once.iterdir()} == {*STOPPED[:-1], tensors.name, "metrics.jsonl", *SPARE}
 
 
-@pytest.mark.parametrize("name", [*FINISHED, *SPARE])
+@pytest.mark.parametrize("name", [*FINISHED, *SPARE, REPORT])
 def test_a_damaged_file_of_a_finished_run(cli: Cli, whole_once: Path, tmp_path: Path, name: str) -> None:
     printed, expected = cli("resume", whole_once).out, results(whole_once)
     for file, harmless in each_damage(whole_once, tmp_path / "run", name):

@@ -19,8 +19,9 @@ from torch import Tensor
 
 import seedwise
 from seedwise.engine import checkpoint, loop
-from seedwise.engine.loop import Setup, State, fit
+from seedwise.engine.loop import fit
 from seedwise.engine.protocols import Silent
+from seedwise.engine.setup import Setup, State
 from seedwise.errors import Interrupted, UserError
 from seedwise.files import sha256_of
 from seedwise.optim.config import SGD, EmaConfig, OptimConfig

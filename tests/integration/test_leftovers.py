@@ -75,14 +75,15 @@ def test_a_run_that_failed_after_it_was_scored_is_not_summed_up(cli: Cli) -> Non
     assert expected is not None and expected.test is not None
     record.status = "failed"
     write_record(run, record)
-    from seedwise.study.plan import read_study, refresh
+    from seedwise.study.ledger import Ledger
+    from seedwise.study.plan import read_study
 
-    study = refresh(Path("study"), read_study(Path("study")))
+    study = Ledger(Path("study")).refresh(read_study(Path("study")))
     assert [trial.status for trial in study.trials] == ["failed", "finished"]
     assert study.summary["base"]["test"]["top1"]["values"] == [expected.test.top1]
     write_record(run, record.model_copy(update={"status": "finished", "final": None}))
     with pytest.raises(UserError, match=r"seed-3/record\.json: damaged, of a finished run but without its scores"):
-        refresh(Path("study"), study)
+        Ledger(Path("study")).refresh(study)
 
 
 def test_the_comparison_with_the_data_of_before_can_be_stopped(

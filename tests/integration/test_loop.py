@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from seedwise import rng
 from seedwise.batch import Batch
 from seedwise.engine import checkpoint
-from seedwise.engine.loop import Setup, State, fit
+from seedwise.engine.loop import fit
 from seedwise.engine.placement import Placement
 from seedwise.engine.protocols import Silent
+from seedwise.engine.setup import Setup, State
 from seedwise.errors import Interrupted, UserError
 from seedwise.optim.config import SGD, AdamW, Cosine, LossConfig, OptimConfig
 from seedwise.optim.loss import build_loss

@@ -46,6 +46,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[str, str]]:
 
 def test_no_step_waits_for_the_device(asked: Counter[tuple[str, str]]) -> None:
     settings = ["train.image_size=32", "model.weights=none", "train.batch_size=16", "compute.threads=1"]
+    settings += ["model.drop_path=0.2", "model.dropout=0.2", "augment.mix_off_epochs=1"]
     settings += [f"augment.{name}=default" for name in EVERYTHING]
     recipe = plan.resolve(recipes.read("lite", settings))
     dataset = open_data("digits", recipe.data, **plan.stored_sides(recipe))

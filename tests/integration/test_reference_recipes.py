@@ -10,7 +10,8 @@ import torch
 from seedwise import plan, recipes
 from seedwise.data.dataset import Dataset, Subset
 from seedwise.data.storage import UniformImages
-from seedwise.engine.loop import Setup, epoch_steps, make_batch
+from seedwise.engine.loop import epoch_steps, make_batch
+from seedwise.engine.setup import Setup
 from seedwise.engine.step import training_step
 from seedwise.models.build import build_model
 from seedwise.training import prepare

@@ -12,7 +12,10 @@ from command_line import command
 
 QUICK = (
     *(("--help",), ("train", "--help"), ("resume", "--help"), ("doctor", "--help"), ("augment", "--help")),
+    *(("ablate", "--help"), ("status", "--help"), ("compare", "--help"), ("ensemble", "--help"), ("report", "--help")),
+    ("lr-find", "--help"),
     *(("recipes", "--help"), ("recipes", "ls"), ("recipes", "show", "lite"), ("recipes", "cp", "lite", "--help")),
+    ("techniques", "--help"),
     ("recipes", "cp", "lite"),
 )
 """These read text at most."""
@@ -37,8 +40,15 @@ def test_verbs_that_show_text_import_neither_tensors_nor_validation(arguments: t
     assert not imported(arguments) & (TENSORS | TEXT)
 
 
-@pytest.mark.parametrize("arguments", [("recipes", "validate", "lite", "strong"), ("recipes", "schema")], ids=" ".join)
-def test_verbs_that_check_recipes_import_no_tensors(arguments: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(("recipes", "validate", "lite", "strong"), ("recipes", "schema")),
+        *(("techniques", "ls"), ("techniques", "show", "cutmix"), ("techniques", "ls", "--json")),
+    ],
+    ids=" ".join,
+)
+def test_verbs_that_check_recipes_or_show_options_import_no_tensors(arguments: tuple[str, ...]) -> None:
     assert not imported(arguments) & TENSORS
 
 

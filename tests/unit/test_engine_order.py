@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seedwise.engine.loop import Setup, epoch_steps, split_evenly
+from seedwise.engine.loop import epoch_steps, split_evenly
+from seedwise.engine.setup import Setup
 from seedwise.optim.config import OptimConfig
 from seedwise.recipe import TrainConfig
 

@@ -118,4 +118,6 @@ class AugmentConfig(Section):
     cutmix: CutMixConfig | None = None
     """A box pasted from another image, with mixed labels."""
     mix_off_epochs: int = Field(default=0, ge=0)
-    """In this many epochs at the end of training mixup and cutmix are off: the model sees whole images last."""
+    """In this many epochs at the end of training mixup and cutmix are off: the model sees whole images last. Helps:
+    where mixing is strong, so that the last, small steps fit what evaluation will show. Hurts: hardly ever; with short
+    schedules it leaves little of the mixing. Source: timm's `--mixup-off-epoch`."""

@@ -38,9 +38,9 @@ class RandomErasingConfig(Section):
 class MixUpConfig(Section):
     """Blend each image with another of the batch, and its label by the same share.
 
-    Helps: long schedules and models that overfit; calibration. Hurts: short schedules, which may not repay it.
     With CutMix each image gets one or the other, by a coin with `switch_prob`; both take partners from the batch as
     it was before anything was mixed. Pixels are rounded to whole numbers; the label's share is lambda itself.
+    Helps: long schedules and models that overfit; calibration. Hurts: short schedules, which may not repay it.
     Source: Zhang et al. 2017 (arXiv 1710.09412), here with a lambda and partner for each image; the switch is timm's.
     """
 

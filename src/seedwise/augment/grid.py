@@ -41,7 +41,7 @@ def draw_grid(
     Each row shows another of uint8[n, c, h, w] `images` that the technique changes: first as evaluation sees it, then
     under the draws of `count` epochs. Under it stand its classes and their shares, from float32[n, k] `targets`.
     """
-    rows = _rows(config)
+    rows = rows_alone(config)
     scale = -(-TILE // size)
     tile = size * scale
     width = LABEL_WIDTH + (count + 1) * (tile + GAP) + 3 * GAP
@@ -57,7 +57,7 @@ def draw_grid(
         top = TITLE_HEIGHT + row * (tile + CAPTION_HEIGHT + GAP)
         shown = row % len(images)
         _write_label(pen, top, name, alone)
-        cells = _cells(images, sizes, targets, alone, shown, seed=seed, size=size, count=count)
+        cells = changed_cells(images, sizes, targets, alone, shown, seed=seed, size=size, count=count)
         for column, (pixels, target) in enumerate(cells):
             enlarged = Image.fromarray(pixels).resize((tile, tile), Image.Resampling.NEAREST)
             picture.paste(enlarged, (_left(column, tile), top))
@@ -66,7 +66,7 @@ def draw_grid(
     picture.save(path, format="PNG")
 
 
-def _rows(config: AugmentConfig) -> list[tuple[str, AugmentConfig]]:
+def rows_alone(config: AugmentConfig) -> list[tuple[str, AugmentConfig]]:
     """Each technique that is on, alone, and then all of them; without any, the resize."""
     on = {t.name: getattr(config, t.name) for t in TECHNIQUES if getattr(config, t.name) is not None}
     if not on:
@@ -75,7 +75,7 @@ def _rows(config: AugmentConfig) -> list[tuple[str, AugmentConfig]]:
     return [*alone, ("all together", config)] if len(on) > 1 else alone
 
 
-def _cells(
+def changed_cells(
     images: Tensor,
     sizes: Tensor | None,
     targets: Tensor,

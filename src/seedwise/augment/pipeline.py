@@ -21,6 +21,8 @@ from seedwise.config import Section
 STRENGTHS = {f"{t.name}.{t.strength}": t.name for t in TECHNIQUES if t.strength is not None}
 """What a stage of progressive learning may set for a call of `Augmenter.train`, and whose it is."""
 
+MIX_OFF = "mix_off_epochs"
+
 
 class Augmenter:
     """Turns batches of uint8 images into the float32 batches that a model takes.
@@ -77,7 +79,7 @@ class Augmenter:
         off are ignored. Alpha 0 switches Mixup or CutMix off, which leaves every image to the other.
         """
         rows = np.asarray(ids)
-        sections = self._in_force(epoch, strengths or {})
+        sections = self._in_force(epoch, len(rows), strengths or {})
         batch = Batch(images, targets, sizes)
         if self._config.random_resized_crop is None:
             batch = Batch(center_square(images, sizes), targets)
@@ -111,12 +113,14 @@ class Augmenter:
         """Continue from what `state` returned."""
         self._effects.load_state(state["effects"])
 
-    def _in_force(self, epoch: int, strengths: Mapping[str, float]) -> dict[str, Section]:
+    def _in_force(self, epoch: int, images: int, strengths: Mapping[str, float]) -> dict[str, Section]:
         """The sections of the techniques that act in this epoch, at these strengths."""
         unknown = strengths.keys() - STRENGTHS.keys()
         if unknown:
             raise ValueError(f"unknown strengths {sorted(unknown)}; there are {sorted(STRENGTHS)}")
         mix_off = self._epochs is not None and epoch >= self._epochs - self._config.mix_off_epochs
+        if self._config.mix_off_epochs and any(technique.stage == "mix" for technique in self._on):
+            self._effects.add(MIX_OFF, {"share": torch.full((images,), mix_off)})
         sections: dict[str, Section] = {}
         for technique in self._on:
             section = getattr(self._config, technique.name)

@@ -24,7 +24,8 @@ def main() -> None:
     prepare_process()
     _show_any_name()
     try:
-        _demand_folder()
+        if sys.argv[1:2] != ["doctor"]:  # which says it among its findings
+            _demand_folder()
         from seedwise.cli.app import run
 
         code = run()
@@ -46,7 +47,7 @@ def main() -> None:
 
 
 def _demand_folder() -> None:
-    """Refuse to start in a folder that was deleted: libraries that look for their files from there end the process."""
+    """Refuse to work in a folder that was deleted: libraries that look for their files from there end the process."""
     try:
         Path.cwd()
     except FileNotFoundError:

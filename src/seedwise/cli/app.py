@@ -5,7 +5,24 @@ from typing import Any
 import typer
 from typer.main import get_command
 
-from seedwise.cli import augment, doctor, recipes, resume, train
+from seedwise.cli import (
+    ablate,
+    audit,
+    augment,
+    compare,
+    doctor,
+    ensemble,
+    evaluate,
+    lr_find,
+    predict,
+    recipes,
+    report,
+    resume,
+    status,
+    sweep,
+    techniques,
+    train,
+)
 from seedwise.cli.quick import quicken
 from seedwise.errors import Interrupted, UserError
 
@@ -18,9 +35,22 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help: drawing it with rich takes longer than everything else before it
 )
 app.command(name="train")(train.train)
+app.command(name="ablate", short_help="Compare a recipe with itself, one thing changed, over several seeds.")(
+    ablate.ablate
+)
+app.command(name="sweep", short_help="Try a grid of settings, and rank them on validation.")(sweep.sweep)
+app.command(name="status", short_help="Show how far a study is.")(status.status)
 app.command(name="resume", short_help="Complete a run or a study that was stopped.")(resume.resume)
+app.command(name="compare", short_help="Say whether runs really differ.")(compare.compare)
+app.command(name="ensemble", short_help="Let runs vote, and say what that gains.")(ensemble.ensemble)
+app.command(name="report", short_help="Make a page of a run or a study.")(report.report)
+app.command(name="evaluate", short_help="Score a finished run again, on its own or on other data.")(evaluate.evaluate)
+app.command(name="predict", short_help="Classify images with a finished run.")(predict.predict)
+app.command(name="audit", short_help="Check a data set: balance, damage, duplicates, labels.")(audit.audit)
 app.add_typer(recipes.app, name="recipes")
+app.add_typer(techniques.app, name="techniques")
 app.command(name="doctor")(doctor.doctor)
+app.command(name="lr-find", short_help="Suggest a learning rate by a short test.")(lr_find.lr_find)
 app.command(name="augment", short_help="Draw what a recipe's augmentation does.")(augment.augment)
 
 

@@ -76,6 +76,19 @@ Out = Annotated[
     Path | None,
     typer.Option("-o", "--out", help="Output folder.", show_default="runs/<data>-<recipe>-<time>"),
 ]
+Bagging = Annotated[
+    int | None,
+    typer.Option(
+        min=2, max=1000, help="An ensemble of so many runs, each on a bootstrap sample; -o is then its folder."
+    ),
+]
+BaggingModels = Annotated[
+    str | None, typer.Option("--bagging-models", metavar="A,B,C", help="Architectures that its members take in turns.")
+]
+BaggingAugment = Annotated[
+    str | None,
+    typer.Option("--bagging-augment", metavar="R,S", help="Recipes whose augmentation its members take in turns."),
+]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Print the resolved recipe, steps, memory and time; train nothing.")
 ]
@@ -83,6 +96,7 @@ DataDir = Annotated[
     Path | None,
     typer.Option("--data-dir", help="Where local copies of named data lie; else the variable SEEDWISE_DATA."),
 ]
+Top = Annotated[int, typer.Option(min=1, help="Most probable classes to print.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the record as JSON on stdout, and nothing else there.")]
 
 

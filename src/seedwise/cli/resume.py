@@ -5,17 +5,19 @@ from typing import Annotated
 
 import typer
 
+from seedwise.cli.ablate import Jobs
 from seedwise.cli.options import DataDir, Json
 
 
 def resume(
-    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder or a study folder.")],
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, of a study, or of a bagging.")],
     elsewhere: Annotated[
         bool, typer.Option("--elsewhere", help="Go on although the machine or torch differs, with other bits.")
     ] = False,
+    jobs: Jobs = 1,
     data_dir: DataDir = None,
     as_json: Json = False,
-) -> None:
+) -> int:
     """Complete a run or a study that was stopped; a finished one is left as it is.
 
     On the machine it began on the result is the same, bit for bit, as without the stop.
@@ -28,20 +30,32 @@ def resume(
     from seedwise.cli.show import announce_trial, print_run, print_study
     from seedwise.cli.watch import watching
     from seedwise.errors import UserError
-    from seedwise.record import STUDY
+    from seedwise.record import BAGGING, STUDY
 
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give a run's or a study's")
     if (folder / STUDY).exists():
-        from seedwise.study.run import resume_study
+        from seedwise.cli.show_study import print_done
+        from seedwise.study.run import Conduct, resume_study
 
         with watching(folder) as watch:
-            study = resume_study(folder, data_dir=data_dir, watch=watch, on_trial=announce_trial, elsewhere=elsewhere)
-        print_study(folder, study, as_json)
-    else:
-        from seedwise.training import resume as resume_run
+            done = resume_study(folder, Conduct(watch, announce_trial, data_dir, jobs, elsewhere=elsewhere))
+        if len(done.study.arms) > 1:
+            return print_done(folder, done, as_json)
+        done.demand_complete()
+        return print_study(folder, done.study, as_json)
+    if (folder / BAGGING).exists():
+        from seedwise.cli.ensemble import print_ensemble
+        from seedwise.ensemble.bagging import resume_bagging
 
         with watching(folder) as watch:
-            run = resume_run(folder, watch=watch, data_dir=data_dir, elsewhere=elsewhere)
-        if machine.rank() == 0:
-            print_run(folder, run.record, as_json)
+            voted = resume_bagging(
+                folder, data_dir=data_dir, watch=watch, on_member=announce_trial, elsewhere=elsewhere
+            )
+        print_ensemble(folder, voted, as_json)
+        return 0
+    from seedwise.training import resume as resume_run
+
+    with watching(folder) as watch:
+        run = resume_run(folder, watch=watch, data_dir=data_dir, elsewhere=elsewhere)
+    return print_run(folder, run.record, as_json) if machine.rank() == 0 else 0

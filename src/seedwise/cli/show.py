@@ -2,9 +2,11 @@
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from seedwise.cli.report import leave_report
 from seedwise.config import dump
 from seedwise.cost import Cost
 from seedwise.recipe import Recipe
@@ -13,6 +15,8 @@ from seedwise.stats import summarize
 from seedwise.study.plan import BASE, StudyRecord
 
 SPLITS = ("train", "val", "test")
+INERT = 3
+"""Exit code: everything is trained and saved, but a technique that was on did nothing."""
 
 
 def announce_trial(arm: str, seed: int, number: int, count: int) -> None:
@@ -20,38 +24,62 @@ def announce_trial(arm: str, seed: int, number: int, count: int) -> None:
     print(f"[{number}/{count}] {arm}, seed {seed}", file=sys.stderr, flush=True)
 
 
-def print_run(folder: Path, record: RunRecord, as_json: bool) -> None:
-    """A finished run: its scores without a spread, which one run has not, and where its files are."""
+def print_run(folder: Path, record: RunRecord, as_json: bool) -> int:
+    """A finished run: its scores without a spread, which one run has not, and where its files are; the exit code."""
     final = demand_final(folder, record)
+    report = leave_report(folder)
     if as_json:
         print(record.model_dump_json(indent=2))
-        return
+        return say_inert([record.inert])
     print(f"{'':<8}{'top-1':>8}{'top-5':>8}{'loss':>8}")
     for name in SPLITS:
         scores: Scores | None = getattr(final, name)
         if scores is not None:
             _print_scores(name, scores)
-    for name in ("val", "test") if record.ema is not None else ():
-        if (averaged := getattr(record.ema, name)) is not None:
-            _print_scores(f"{name} EMA", averaged)
+    for title, part in (("EMA", record.ema), ("TTA", record.tta)):
+        for name in ("val", "test") if part is not None else ():
+            if (beside := getattr(part, name)) is not None:
+                _print_scores(f"{name} {title}", beside)
     best = final.test or final.val or final.train
     name = "test" if final.test else "val" if final.val else "train"
     print(f"{name} top-1 {summarize([best.top1])}")
     print(
         f"seed {record.seed}, {_duration(record.seconds['total'])}, {record.images_per_second:.0f} images/s in training"
     )
+    print_places(folder, report)
+    return say_inert([record.inert])
+
+
+def print_places(folder: Path, report: Path | None) -> None:
+    """Where the report and the files are."""
+    if report is not None:
+        print(f"report: {report}")
     print(f"files: {folder}")
+
+
+def say_inert(runs: Sequence[Sequence[str]]) -> int:
+    """Name on stderr, behind everything else, the techniques that did nothing in one of the runs; the exit code."""
+    counts = Counter(name for names in runs for name in names)
+    if not counts:
+        return 0
+    words = [name if len(runs) == 1 else f"{name} ({count} of {len(runs)} runs)" for name, count in counts.items()]
+    sys.stdout.flush()
+    them = "these" if len(counts) > 1 else "it"
+    print(f"inert: {', '.join(words)}: on, and did nothing; switch {them} off, or find out why", file=sys.stderr)
+    return INERT
 
 
 def _print_scores(name: str, scores: Scores) -> None:
     print(f"{name:<8}{scores.top1:>8.4f}{scores.top5:>8.4f}{scores.loss:>8.3f}")
 
 
-def print_study(folder: Path, study: StudyRecord, as_json: bool) -> None:
-    """Every seed of a study, then mean, spread and interval, and where the files are."""
+def print_study(folder: Path, study: StudyRecord, as_json: bool) -> int:
+    """Every seed of a study, then mean, spread and interval, and where the files are; the exit code."""
+    report = leave_report(folder)
+    runs = [trial.inert for trial in study.trials if trial.status == "finished"]
     if as_json:
         print(study.model_dump_json(indent=2))
-        return
+        return say_inert(runs)
     splits = study.summary.get(BASE, {})
     split = "test" if "test" in splits else "val" if "val" in splits else "train"
     print(f"{'seed':>12}{''.join(f'{name:>9}' for name in SPLITS)}   top-1")
@@ -65,7 +93,8 @@ def print_study(folder: Path, study: StudyRecord, as_json: bool) -> None:
         finished += 1
     if splits:
         print(f"{split} top-1 {summarize(splits[split]['top1']['values'])}")
-    print(f"files: {folder}")
+    print_places(folder, report)
+    return say_inert(runs)
 
 
 def print_plan(recipe: Recipe, splits: dict[str, int], cost: Cost, seeds: Sequence[int], as_json: bool) -> None:

@@ -5,6 +5,9 @@ from typing import TYPE_CHECKING
 
 from seedwise import machine
 from seedwise.cli.options import (
+    Bagging,
+    BaggingAugment,
+    BaggingModels,
     BatchSize,
     Data,
     DataDir,
@@ -52,10 +55,13 @@ def train(
     data_dir: DataDir = None,
     out: Out = None,
     settings: Overrides = None,
+    bagging: Bagging = None,
+    bagging_models: BaggingModels = None,
+    bagging_augment: BaggingAugment = None,
     dry_run: DryRun = False,
     as_json: Json = False,
-) -> None:
-    """Train a recipe on data: one run, or one a seed.
+) -> int:
+    """Train a recipe on data: one run, one a seed, or an ensemble on bootstrap samples.
 
     Examples:
 
@@ -63,10 +69,13 @@ def train(
 
         seedwise train cifar100 -r lite --data-dir DIR --seeds 5 -o runs/lite
 
+        seedwise train cifar100 -r lite --bagging 5 -o runs/bagged
+
         seedwise train ./photos -m efficientnet_lite0 --epochs 20 --lr 3e-4 -s augment.cutmix.prob=0.5
 
     The same command again with the same -o completes what is missing; Ctrl-C loses nothing that `seedwise resume` can't
-    bring back.
+    bring back. Exit code 3, and the last line says it: all is trained and saved, but a technique that was on did
+    nothing.
     """
     from seedwise import recipes
     from seedwise.errors import UserError
@@ -88,12 +97,23 @@ def train(
         raise UserError("--seed and --seeds: give one of them; --seeds takes a list such as 3,7,11 too")
     chosen = recipes.read(default_recipe(data) if recipe is None else recipe, overrides(flags, settings))
     _demand_one_network(chosen, model, weights)
+    if bagging is None and (bagging_models or bagging_augment):
+        raise UserError(
+            f"--bagging-{'models' if bagging_models else 'augment'}: give the number of members: --bagging 5"
+        )
+    if bagging is not None and seeds is not None:
+        raise UserError("--bagging and --seeds: give one of them; --seed is the seed that the members' are drawn from")
+    members = [] if bagging is None else _members(chosen, bagging_models, bagging_augment)
     if dry_run:
-        _dry_run(chosen, data, data_dir, seed, seeds, as_json)
-    elif seeds is not None:
-        _train_study(chosen, data, seeds, data_dir, out, as_json)
-    else:
-        _train_one(chosen, data, seed, data_dir, out, as_json)
+        numbers = f"{bagging}" if bagging is not None else seeds
+        _dry_run(members[0] if members else chosen, data, data_dir, seed, numbers, as_json)
+        return 0
+    if bagging is not None:
+        _train_bagging(members, data, bagging, seed, data_dir, out, as_json)
+        return 0
+    if seeds is not None:
+        return _train_study(chosen, data, seeds, data_dir, out, as_json)
+    return _train_one(chosen, data, seed, data_dir, out, as_json)
 
 
 def _demand_one_network(recipe: "Recipe", model: str | None, weights: str | None) -> None:
@@ -112,7 +132,7 @@ def _demand_one_network(recipe: "Recipe", model: str | None, weights: str | None
 
 def _train_one(
     recipe: "Recipe", data: str, seed: int | None, data_dir: Path | None, out: Path | None, as_json: bool
-) -> None:
+) -> int:
     from seedwise.cli.show import print_run
     from seedwise.cli.watch import watching
     from seedwise.folders import default_folder
@@ -121,13 +141,12 @@ def _train_one(
     folder = out or default_folder(data, recipe, data_dir)
     with watching(folder) as watch:
         run = train_run(recipe, data, seed=seed, out=folder, data_dir=data_dir, watch=watch)
-    if machine.rank() == 0:
-        print_run(run.folder, run.record, as_json)
+    return print_run(run.folder, run.record, as_json) if machine.rank() == 0 else 0
 
 
 def _train_study(
     recipe: "Recipe", data: str, seeds: str, data_dir: Path | None, out: Path | None, as_json: bool
-) -> None:
+) -> int:
     from seedwise.cli.show import announce_trial, print_study
     from seedwise.cli.watch import watching
     from seedwise.folders import default_folder
@@ -138,7 +157,45 @@ def _train_study(
     folder = out or default_folder(data, recipe, data_dir)
     with watching(folder) as watch:
         study = train_seeds(recipe, data, numbers, folder, data_dir=data_dir, watch=watch, on_trial=announce_trial)
-    print_study(folder, study, as_json)
+    return print_study(folder, study, as_json)
+
+
+def _members(recipe: "Recipe", models: str | None, augments: str | None) -> list["Recipe"]:
+    from seedwise import recipes
+    from seedwise.ensemble.bagging import members_recipes
+
+    names, others = ([part.strip() for part in (text or "").split(",") if part.strip()] for text in (models, augments))
+    return members_recipes(recipe, names, [recipes.read(other) for other in others])
+
+
+def _train_bagging(
+    members: list["Recipe"],
+    data: str,
+    count: int,
+    seed: int | None,
+    data_dir: Path | None,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    from seedwise.cli.ensemble import print_ensemble
+    from seedwise.cli.show import announce_trial
+    from seedwise.cli.watch import watching
+    from seedwise.ensemble.bagging import train_bagging
+    from seedwise.folders import default_folder
+
+    folder = out or default_folder(data, members[0], data_dir)
+    with watching(folder) as watch:
+        record = train_bagging(
+            members,
+            data,
+            count,
+            folder,
+            seed=members[0].seed if seed is None else seed,
+            data_dir=data_dir,
+            watch=watch,
+            on_member=announce_trial,
+        )
+    print_ensemble(folder, record, as_json)
 
 
 def _dry_run(
@@ -148,6 +205,7 @@ def _dry_run(
     from seedwise.study.plan import parse_seeds
     from seedwise.training import rehearse
 
-    numbers = parse_seeds(seeds, recipe.seed) if seeds else (recipe.seed if seed is None else seed,)
+    master = recipe.seed if seed is None else seed
+    numbers = parse_seeds(seeds, master) if seeds else (master,)
     resolved, splits, cost = rehearse(recipe, data, data_dir=data_dir)
     print_plan(resolved, splits, cost, numbers, as_json)

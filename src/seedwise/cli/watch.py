@@ -5,7 +5,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -19,8 +19,8 @@ from seedwise import machine
 from seedwise.engine.protocols import Silent
 from seedwise.errors import Interrupted
 from seedwise.files import discard
-from seedwise.record import RECORD, STUDY, EpochRow
-from seedwise.training import Watch
+from seedwise.record import BAGGING, RECORD, STUDY, EpochRow
+from seedwise.watch import Watch
 
 PLAIN_SECONDS = 10.0
 """At most one line of running loss in this time when the output is not a terminal."""
@@ -44,13 +44,21 @@ def watching(folder: Path) -> Iterator[Watch]:
             yield Watch(observer, stop.is_set)
     except (Interrupted, KeyboardInterrupt) as error:
         words = str(error) or "stopped at once, back to the last checkpoint"
-        began = any((folder / name).exists() for name in (RECORD, STUDY))
+        began = any((folder / name).exists() for name in (RECORD, STUDY, BAGGING))
         command = f"seedwise resume {shlex.quote(str(folder))}" if began else "the same command; nothing is lost"
         raise Interrupted(f"{words}; go on with: {command}") from None
     finally:
         discard(folder)  # made for a run that could not begin
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def phases() -> Iterator[Callable[[str, int, int], None]]:
+    """A progress for long work that leaves nothing half done: it is shown on stderr, and Ctrl-C ends it at once."""
+    console = Console(stderr=True, highlight=False)
+    with _Live(console) if console.is_terminal else _Plain() as observer:
+        yield observer.on_phase
 
 
 class _Quiet(Silent):

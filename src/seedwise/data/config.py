@@ -49,6 +49,11 @@ class DataConfig(Section):
     split, so validation and test stay the same; the images of a smaller limit are among those of a larger one, so
     learning curves are paired."""
 
+    bootstrap: bool = False
+    """Train on a bootstrap sample: as many images as there are (after `limit`), drawn with replacement by the run's
+    seed (Breiman 1996, Machine Learning 24, 123-140), so that every seed sees another one. About 37% are not drawn; the
+    run answers for them too (`oob` in its predictions). Copies of an image have augmentation draws of their own."""
+
     download: bool = False
     """Fetch cifar10 or cifar100 from the internet when no local copy is found (a published archive of 170 MB, checked
     by its MD5, kept beside the decoded images); false never touches the network."""

@@ -1,6 +1,6 @@
 """A data set as training sees it: classes, and subsets of stored parts."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,15 @@ class Subset:
     `ids`: int64[m], ascending rows in the stored part, which stands in canonical order (see build): image i of a part
     is the same one wherever the images come from, whatever is held out or limited, and at any stored size.
     `targets`: int64[m], class indices. `rows_in_part`: rows of the whole part, the height of a table of random draws
-    that is indexed by id.
+    that is indexed by id. `copies`: in a sample with replacement, the most copies of an image in it; copy c of image
+    i then has the id i + c * rows_in_part, and so draws of its own.
     """
 
     ids: Int64Array
     targets: Int64Array
     rows_in_part: int
     images: Images
+    copies: int = 1
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -34,7 +36,12 @@ class Subset:
         Images of different sizes lie at the top left of a canvas as large as the largest of them, zero elsewhere, and
         sizes holds their (height, width); None says that every stored image has the same size.
         """
-        return self.images.gather(self.ids[positions])
+        return self.images.gather(self.ids[positions] % self.rows_in_part)
+
+    @property
+    def draw_rows(self) -> int:
+        """The height of a table of random draws that has a row for each copy of each image of the part."""
+        return self.rows_in_part * self.copies
 
     @property
     def short_side(self) -> int:
@@ -43,7 +50,7 @@ class Subset:
 
     def take(self, positions: Int64Array) -> "Subset":
         """The images at these positions as a smaller subset with the same ids."""
-        return Subset(self.ids[positions], self.targets[positions], self.rows_in_part, self.images)
+        return replace(self, ids=self.ids[positions], targets=self.targets[positions])
 
 
 @dataclass(frozen=True)
@@ -52,7 +59,8 @@ class Dataset:
 
     `fingerprint`: sha256 over class names, labels and stored pixels; the same for a folder, a table or an archive of
     the same images, whatever their names and order. `superclass_of`: int64[k], the index into `superclasses` of each
-    class. `path`: absolute folder or file of the source, None when it comes inside a package.
+    class. `path`: absolute folder or file of the source, None when it comes inside a package. `oob`: with
+    a bootstrap sample, the training images that are not in it.
     """
 
     name: str
@@ -64,6 +72,7 @@ class Dataset:
     train: Subset
     val: Subset | None
     test: Subset | None
+    oob: Subset | None = None
 
     @property
     def splits(self) -> dict[str, int]:

@@ -1,9 +1,11 @@
 """Stratified, seeded choices of images: what is held out, what a limit keeps, what is probed."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from seedwise import rng
-from seedwise.data.dataset import Subset
+from seedwise.data.dataset import Dataset, Subset
 from seedwise.data.source import Int64Array
 from seedwise.errors import UserError
 
@@ -94,6 +96,21 @@ def limit_train(train: Subset, limit: int, *, seed: int) -> Subset:
         raise UserError(f"data.limit={limit} is less than one image for each of {classes} classes: raise it")
     order = stratified_order(train.targets, rng.generator(seed, "data", "limit"))
     return train.take(np.sort(order[:limit]))
+
+
+def bootstrap(dataset: Dataset, *, seed: int) -> Dataset:
+    """The data with as many training images drawn from its own with replacement, and those not drawn as `oob`."""
+    train, size = dataset.train, len(dataset.train)
+    drawn = np.sort(rng.generator(seed, "data", "bootstrap").integers(0, size, size))
+    copy = np.arange(size) - np.searchsorted(drawn, drawn)  # which one of its image each is, from 0
+    sample = replace(
+        train,
+        ids=train.ids[drawn] + copy * train.rows_in_part,
+        targets=train.targets[drawn],
+        copies=int(copy.max()) + 1,
+    )
+    left_out = np.setdiff1d(np.arange(size), drawn)
+    return replace(dataset, train=sample, oob=train.take(left_out) if len(left_out) else None)
 
 
 def train_probe(train: Subset, count: int = 5000) -> Subset:

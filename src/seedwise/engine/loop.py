@@ -3,10 +3,8 @@
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
-from functools import cached_property, partial
-from pathlib import Path
-from typing import Any
+from dataclasses import asdict
+from functools import partial
 
 import numpy as np
 import torch
@@ -18,107 +16,18 @@ from seedwise import rng
 from seedwise.batch import Batch
 from seedwise.engine import checkpoint
 from seedwise.engine.evaluate import predict, score
-from seedwise.engine.placement import Placement
-from seedwise.engine.protocols import Augment, Average, Images, Observer
-from seedwise.engine.stages import Dropout, note_batch
+from seedwise.engine.protocols import Observer
+from seedwise.engine.setup import Setup, State
+from seedwise.engine.stages import note_batch
 from seedwise.engine.step import training_step
-from seedwise.engine.world import ALONE, World
+from seedwise.engine.warm_start import WarmStart
 from seedwise.errors import Interrupted, UserError
-from seedwise.optim.config import OptimConfig
-from seedwise.optim.loss import Loss
 from seedwise.optim.optimizers import set_lr
-from seedwise.optim.schedules import lr_at
-from seedwise.progressive import PlannedStage, planned
-from seedwise.progressive_config import Stage
-from seedwise.recipe import TrainConfig
+from seedwise.progressive import PlannedStage
 from seedwise.record import EpochRow, Scores, StagePart
 
 REPORT_EVERY = 10
 """Optimizer steps between two looks at the running loss: each look waits for the device."""
-
-
-@dataclass(frozen=True)
-class Setup:
-    """What a run trains, with what, on what."""
-
-    model: nn.Module
-    optimizer: torch.optim.Optimizer
-    loss: Loss
-    augment: Augment
-    train: Images
-    val: Images | None
-    num_classes: int
-    config: TrainConfig
-    optim: OptimConfig
-    placement: Placement
-    seed: int
-    folder: Path
-    """Where checkpoints go."""
-    world: World = ALONE
-    """The processes that train this model together."""
-    ema: Average | None = None
-    """A running average of the weights."""
-    stages: tuple[Stage, ...] = ()
-    """Of progressive learning, resolved."""
-    dropout: Dropout | None = None
-    """What the stages set the dropout of."""
-
-    @cached_property
-    def plan(self) -> tuple[PlannedStage, ...]:
-        """The stages with their first steps; a single one without progressive learning."""
-        return planned(self.stages, self.total_steps) or (PlannedStage(1, 0, self.config.image_size),)
-
-    def stage(self, step: int) -> PlannedStage:
-        """The stage of an optimizer step, from 0."""
-        return next(stage for stage in reversed(self.plan) if stage.first_step <= step)
-
-    @cached_property
-    def forward(self) -> nn.Module:
-        """The model as the training step calls it: its gradients are averaged over the world."""
-        return self.world.shared(self.model)
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Optimizer steps per epoch."""
-        return math.ceil(len(self.train.ids) / (self.config.batch_size * self.config.accumulate))
-
-    @property
-    def total_steps(self) -> int:
-        """Optimizer steps of the whole run."""
-        return self.steps_per_epoch * self.config.epochs
-
-    def lr(self, step: int) -> float:
-        """The learning rate of an optimizer step, from 0."""
-        return lr_at(self.optim, step, steps_per_epoch=self.steps_per_epoch, total_steps=self.total_steps)
-
-
-@dataclass
-class State:
-    """How far a run is: JSON, beside the tensors in the checkpoint."""
-
-    step: int = 0
-    """Optimizer steps done."""
-    loss_sum: float = 0.0
-    """Over the images of the current epoch."""
-    hit_sum: float = 0.0
-    images: int = 0
-    """Images seen in the current epoch."""
-    epoch_seconds: float = 0.0
-    """Wall seconds of the current epoch's steps."""
-    parts: list[dict[str, Any]] = field(default_factory=list)
-    """With progressive learning, the current epoch by stage, as StagePart."""
-    evaluate_seconds: float = 0.0
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    """Finished epochs, as EpochRow."""
-    best_epoch: int | None = None
-    best_top1: float = -1.0
-    done: bool = False
-    """No epoch is left to train."""
-
-    @property
-    def epochs(self) -> list[EpochRow]:
-        """The finished epochs."""
-        return [EpochRow.model_validate(row) for row in self.rows]
 
 
 def fit(setup: Setup, *, observer: Observer, should_stop: Callable[[], bool] = lambda: False) -> State:
@@ -130,6 +39,9 @@ def fit(setup: Setup, *, observer: Observer, should_stop: Callable[[], bool] = l
     """
     state, best = _restore(setup)
     _demand_enough_images(setup)
+    if setup.warm_start is not None and not state.warm_start:
+        state.warm_start = warm_up(setup, setup.warm_start, observer, should_stop)
+        _save(setup, state, best)
     observer.on_start(setup.config.epochs, setup.steps_per_epoch, state.step)
     while not state.done:
         _train_epoch(setup, state, best, observer, should_stop)
@@ -142,6 +54,32 @@ def fit(setup: Setup, *, observer: Observer, should_stop: Callable[[], bool] = l
     if setup.ema is not None:
         setup.world.agree(setup.ema.module.buffers())  # BatchNorm's differ: each process sees its own images
     return state
+
+
+def warm_up(
+    setup: Setup, warm_start: WarmStart, observer: Observer, should_stop: Callable[[], bool]
+) -> dict[str, float]:
+    """Train the classifier of the model, and so of the average of its weights; nothing is kept of one that stops."""
+
+    def report(phase: str, done: int, total: int) -> None:
+        observer.on_phase(phase, done, total)
+        if setup.world.size == 1 and should_stop():  # several processes agree on it at the next step
+            raise Interrupted(f"stopped in the {phase}")
+
+    effects = warm_start.run(
+        setup.train,
+        setup.augment,
+        setup.loss,
+        num_classes=setup.num_classes,
+        size=setup.config.image_size,
+        placement=setup.placement,
+        seed=setup.seed,
+        world=setup.world,
+        on_progress=report,
+    )
+    if setup.ema is not None:
+        warm_start.copy_into(setup.ema.module)
+    return effects
 
 
 def _demand_enough_images(setup: Setup) -> None:
@@ -185,14 +123,10 @@ def _train_epoch(
             if stage is not None:
                 catch_up()  # its time is its own
             stage = _enter(setup, state.step)
-        mine = setup.world.share(positions)
-        batches = [make_batch(setup, part, epoch, stage) for part in split_evenly(mine, setup.config.accumulate)]
+        batches = my_batches(setup, positions, epoch, stage)
         if setup.stages:
             note_batch(state.parts, stage, batches[0].images.shape[-1], len(positions))
-        set_lr(setup.optimizer, setup.lr(state.step))
-        # Dropout and drop path draw from the global generator, so it is put in place for this very step.
-        torch.manual_seed(rng.stream_seed(setup.seed, "model", state.step, setup.world.rank))
-        pending.append(_step(setup, batches, total=len(positions)))
+        pending.append(optimizer_step(setup, batches, state.step, setup.lr(state.step), total=len(positions)))
         state.step += 1
         if setup.ema is not None:
             setup.ema.update(setup.model, state.step)
@@ -218,7 +152,11 @@ def _enter(setup: Setup, step: int) -> PlannedStage:
     return stage
 
 
-def _step(setup: Setup, batches: Sequence[Batch], total: int) -> Tensor:
+def optimizer_step(setup: Setup, batches: Sequence[Batch], step: int, lr: float, *, total: int) -> Tensor:
+    """Step number `step` (from 0) at this rate; sums of loss and hits over this process's part of `total` images."""
+    set_lr(setup.optimizer, lr)
+    # Dropout and drop path draw from the global generator, so it is put in place for this very step.
+    torch.manual_seed(rng.stream_seed(setup.seed, "model", step, setup.world.rank))
     try:
         return training_step(
             setup.forward,
@@ -313,6 +251,14 @@ def split_evenly(positions: NDArray[np.int64], parts: int) -> list[NDArray[np.in
     return [np.asarray(part) for part in np.array_split(positions, min(parts, len(positions)))]
 
 
+def my_batches(
+    setup: Setup, positions: NDArray[np.int64], epoch: int, stage: PlannedStage | None = None
+) -> list[Batch]:
+    """This process's part of a step's images, in the batches that are accumulated."""
+    mine = setup.world.share(positions)
+    return [make_batch(setup, part, epoch, stage) for part in split_evenly(mine, setup.config.accumulate)]
+
+
 def make_batch(setup: Setup, positions: NDArray[np.int64], epoch: int, stage: PlannedStage | None = None) -> Batch:
     """The augmented batch of the training images at these positions, as in a stage or else at the final size."""
     pixels, sizes = setup.train.gather(positions)
@@ -339,6 +285,8 @@ def _save(setup: Setup, state: State, best: dict[str, Tensor]) -> None:
     tensors = checkpoint.model_tensors(setup.model, "model") | checkpoint.optimizer_tensors(setup.optimizer)
     tensors |= _average(setup) | {f"best/{name}": value for name, value in best.items()}
     content = {"loop": asdict(state), "augment": setup.augment.state()}
+    if setup.noise is not None:
+        content["noise"] = setup.noise.state()
     checkpoint.save(setup.folder, state.step, tensors, content)
 
 
@@ -352,4 +300,6 @@ def _restore(setup: Setup) -> tuple[State, dict[str, Tensor]]:
         setup.ema.module.load_state_dict(checkpoint.under(tensors, "ema"))
     checkpoint.restore_optimizer(setup.optimizer, tensors)
     setup.augment.load_state(content["augment"])
+    if setup.noise is not None and "noise" in content:
+        setup.noise.load_state(content["noise"])
     return State(**content["loop"]), checkpoint.under(tensors, "best")

@@ -1,6 +1,7 @@
 """Where tensors live and in which form they are computed: device, memory layout, precision."""
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,3 +46,14 @@ class Placement:
     def tensor(self, array: NDArray[np.generic]) -> Tensor:
         """A NumPy array as a tensor on the device."""
         return torch.from_numpy(array).to(self.device)
+
+
+@contextmanager
+def computing_threads(count: int) -> Iterator[None]:
+    """Compute with this many CPU threads, and give the caller's number back."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

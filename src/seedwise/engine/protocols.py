@@ -26,8 +26,15 @@ class Images(Protocol):
         """The images at these positions in 0..m-1: uint8[n, 3, h, w], and their sizes when they share a canvas."""
 
 
-class Augment(Protocol):
-    """From stored pixels, on the device, to the model's input; `sizes` and `ids` stay on the CPU."""
+class Evaluated(Protocol):
+    """From stored pixels, on the device, to the input of a model that is evaluated; `sizes` stay on the CPU."""
+
+    def evaluate(self, images: Tensor, sizes: Tensor | None, *, size: int) -> Tensor:
+        """Resized and normalized images, the same every time."""
+
+
+class Augment(Evaluated, Protocol):
+    """As Evaluated, and to the input of one that is trained; `ids` stay on the CPU too."""
 
     def train(
         self,
@@ -42,9 +49,6 @@ class Augment(Protocol):
     ) -> Batch:
         """Augmented, resized and normalized training images with their targets; `strengths` replace the recipe's."""
 
-    def evaluate(self, images: Tensor, sizes: Tensor | None, *, size: int) -> Tensor:
-        """Resized and normalized images, the same every time."""
-
     def effects(self) -> dict[str, dict[str, float]]:
         """What each technique measurably did so far."""
 
@@ -53,6 +57,19 @@ class Augment(Protocol):
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Continue measuring from a checkpoint."""
+
+
+class Meter(Protocol):
+    """Counts what something in the model did, and keeps the counts on the device until they are asked for."""
+
+    def effects(self) -> dict[str, dict[str, float]]:
+        """What each technique measurably did so far."""
+
+    def state(self) -> dict[str, Any]:
+        """The counts as JSON, for a checkpoint."""
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Continue counting from a checkpoint."""
 
 
 class Average(Protocol):

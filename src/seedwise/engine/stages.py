@@ -6,6 +6,7 @@ from typing import Any
 from torch import nn
 
 from seedwise.errors import UserError
+from seedwise.models.noise import dropout_places
 from seedwise.progressive import PlannedStage
 
 
@@ -18,8 +19,7 @@ class Dropout:
 
     def __init__(self, model: nn.Module, rate: float) -> None:
         """`rate`, above 0: what the network was built with; a UserError if it is nowhere in it."""
-        self._layers = [m for m in model.modules() if isinstance(m, nn.modules.dropout._DropoutNd) and m.p == rate]
-        self._attributes = [m for m in model.modules() if getattr(m, "drop_rate", None) == rate]
+        self._layers, self._attributes = dropout_places(model, rate)
         if not self._layers and not self._attributes:
             raise UserError(
                 f"progressive: stages set a dropout, and the network has none of model.dropout ({rate:g}) to change; "

@@ -8,6 +8,7 @@ from torch import nn
 
 from seedwise import native
 from seedwise.models import depthwise, norm_act
+from seedwise.models.freezing import use_fast_prefix
 from seedwise.models.pointwise import use_matrix_products
 
 Kernels = Literal["auto", "stock", "composed", "native"]
@@ -40,6 +41,7 @@ def accelerate(model: nn.Module, kernels: Kernels, known: Mapping[str, str]) -> 
     if kernels == "native":
         norm_act.use_fused_norm_act(model)
         use_matrix_products(model, choices)
+        use_fast_prefix(model, choices)
 
 
 def chosen(model: nn.Module) -> dict[str, str]:

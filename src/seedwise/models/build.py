@@ -13,6 +13,7 @@ from seedwise.errors import UserError, first_sentence
 from seedwise.models import factory
 from seedwise.models.checkpoint import CONFIG_FILE, read_checkpoint
 from seedwise.models.config import FACTORY_PREFIX, ModelConfig
+from seedwise.models.freezing import freeze
 from seedwise.models.hub import require_tag, require_timm_model
 from seedwise.models.small import ARCHITECTURE as SMALL_ARCHITECTURE
 from seedwise.models.small import SmallNet
@@ -63,7 +64,8 @@ def build_model(
 
     What is random comes from (seed, "model") and the head from (seed, "head"), whatever weights, dropout and drop path
     are: paired runs start from the same head. torch's global generator is left as it was. `classes`: the data's class
-    names; weights that name others get a new head. `image_size`: side in pixels at which a user's own network is tried.
+    names; weights that name others get a new head. `image_size`: side in pixels at which a user's own network, and one
+    with frozen stages, is tried.
     """
     found = find_weights(config)
     with _drawing_from(stream_seed(seed, "model")):
@@ -71,11 +73,14 @@ def build_model(
     if not (config.factory and found.state is None):
         with _drawing_from(stream_seed(seed, "head")):
             _reset_head(module, found.architecture)
-    if found.state is None:
-        return _describe(module.train(), found, found.origin)
-    reason = put_weights(module, found, classes)
-    head = f"new head for {num_classes} classes, {reason}" if reason else f"its head kept, {num_classes} classes"
-    return _describe(module.train(), found, f"{found.origin}; {head}")
+    origin = found.origin
+    if found.state is not None:
+        reason = put_weights(module, found, classes)
+        head = f"new head for {num_classes} classes, {reason}" if reason else f"its head kept, {num_classes} classes"
+        origin = f"{found.origin}; {head}"
+    built = _describe(module.train(), found, origin)
+    freeze(module, config.freeze, classifier_names(module), image_size or built.pretrained_size)
+    return built
 
 
 def load_model(path: Path) -> BuiltModel:

@@ -50,11 +50,26 @@ class ModelConfig(Section):
     a file or folder. `auto` is `pip` for efficientnet_lite0/1/2, `none` for `small` and `hub` for all others."""
 
     dropout: float = Field(default=0.2, ge=0.0, lt=1.0)
-    """Probability in [0, 1) with which a feature is dropped before the classifier. EfficientNet-Lite0's own is 0.2."""
+    """Probability in [0, 1) with which a feature is dropped before the classifier; the others are scaled by
+    1 / (1 - dropout). Helps: models that overfit, most with few images a class. Hurts: short schedules, which it slows.
+    Source: Srivastava et al. 2014, "Dropout"; torch's `dropout`. EfficientNet-Lite0's own rate is 0.2."""
 
     drop_path: float = Field(default=0.0, ge=0.0, lt=1.0)
-    """Stochastic depth in [0, 1): block i of n (from 0) skips its residual branch with probability drop_path·i/n, per
-    image (arXiv 1603.09382). Explicit because libraries differ: timm's default is 0.0, torchvision's 0.2."""
+    """Stochastic depth, in [0, 1): block i of n (from 0) skips its residual branch with probability p = drop_path·i/n,
+    drawn for each image; branches that stay are scaled by 1 / (1 - p). Only blocks with a shortcut have a branch to
+    skip. Every EfficientNet and `small` follow this rule; other architectures of timm's raise p evenly too, by rules of
+    their own. Always explicit because libraries differ: timm's default is 0.0, torchvision's 0.2. Helps: deep models
+    on long schedules. Hurts: short schedules and shallow models. Source: Huang et al. 2016 (arXiv 1603.09382), counted
+    as in EfficientNet's released code; computed as timm's `DropPath`."""
+
+    freeze: int = Field(default=0, ge=0)
+    """How many of the network's first stages stay as their weights came, from the first step on; 0: none. Stages are
+    timm's: 8 in an EfficientNet (the stem, then 7 of blocks), 4 in `small`. Frozen ones compute no gradients, drop
+    nothing, and run with their BatchNorm's own statistics, folded into the convolutions. Helps: a step is much cheaper,
+    the earlier stages' most of all, for they see the largest maps; and with few images like those of pretraining it
+    keeps general features from being unlearned. Hurts: accuracy, where images are many or unlike those of pretraining
+    (small, drawn, medical) and from random weights always. Source: arXiv 1411.1792 (how transferable layers are);
+    FreezeOut (arXiv 1706.04983) freezes stages during training."""
 
     @model_validator(mode="before")
     @classmethod

@@ -29,21 +29,27 @@ def folded(model: nn.Module, images: Tensor) -> nn.Module:
         copied = copy.deepcopy(model).eval()
     except Exception:  # a user's own network may hold what can't be copied
         return model
-    pairs = _pairs(copied, tried)
+    pairs = conv_norm_pairs(copied, tried)
     if not pairs:
         return model
     places = {id(child): (parent, name) for parent in copied.modules() for name, child in parent.named_children()}
     for conv, norm in pairs:
-        _fold(conv, norm)
+        fold(conv, norm)
         parent, name = places[id(norm)]
         setattr(parent, name, getattr(norm, "act", nn.Identity()))  # timm's BatchNorm brings its activation
-    expected, got = model(tried), copied(tried)
-    near = (got - expected).abs().max() <= TOLERANCE * expected.abs().max().clamp(min=1.0)
-    return copied if bool(near) else model
+    return copied if near(copied(tried), model(tried)) else model
 
 
-def _pairs(model: nn.Module, images: Tensor) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
-    """Convolutions that ran once and whose output went straight into a BatchNorm that ran once."""
+def near(got: Tensor, expected: Tensor) -> bool:
+    """Whether logits are those expected, up to rounding."""
+    return bool((got - expected).abs().max() <= TOLERANCE * expected.abs().max().clamp(min=1.0))
+
+
+def conv_norm_pairs(model: nn.Module, images: Tensor) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
+    """Convolutions that ran once and whose output went straight into a BatchNorm that ran once.
+
+    Layers that say they are folded (`is_folded`) are left out.
+    """
     made: dict[int, tuple[nn.Conv2d, Tensor]] = {}
     runs: dict[nn.Module, int] = {}
     pairs: list[tuple[nn.Conv2d, nn.BatchNorm2d]] = []
@@ -55,14 +61,16 @@ def _pairs(model: nn.Module, images: Tensor) -> list[tuple[nn.Conv2d, nn.BatchNo
         elif id(inputs[0]) in made:
             pairs.append((made[id(inputs[0])][0], cast("nn.BatchNorm2d", module)))
 
-    hooks = [m.register_forward_hook(look) for m in model.modules() if isinstance(m, nn.Conv2d | nn.BatchNorm2d)]
+    layers = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.BatchNorm2d) and not hasattr(m, "is_folded")]
+    hooks = [m.register_forward_hook(look) for m in layers]
     model(images)
     for hook in hooks:
         hook.remove()
     return [(conv, norm) for conv, norm in pairs if runs[conv] == runs[norm] == 1 and norm.running_mean is not None]
 
 
-def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
+def fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
+    """Give a convolution the weights that make the BatchNorm behind it, in evaluation mode, superfluous."""
     mean, var = cast("Tensor", norm.running_mean), cast("Tensor", norm.running_var)
     weight = norm.weight if norm.affine else torch.ones_like(mean)
     bias = norm.bias if norm.affine else torch.zeros_like(mean)

@@ -139,9 +139,10 @@ class OptimConfig(Section):
     weight_decay: float = Field(1e-3, ge=0)
     """Weight decay, >= 0, of every parameter unless decay_norms_and_biases is false."""
     decay_norms_and_biases: bool = True
-    """false: weight decay leaves out one-dimensional parameters (scales and shifts of normalization), biases, and what
-    a network's own `no_weight_decay` names. Helps: with a weight decay of 0.01 or more. Hurts: hardly ever; at 1e-3 and
-    below it changes next to nothing. Source: arXiv 1812.01187, section 3.1, as timm's param_groups_weight_decay."""
+    """`false`: weight decay leaves out one-dimensional parameters (scales and shifts of normalization), biases, and
+    what a network's own `no_weight_decay` names. Helps: with a weight decay of 0.01 or more. Hurts: hardly ever; at
+    1e-3 and below it changes next to nothing. Source: arXiv 1812.01187, section 3.1, as timm's
+    param_groups_weight_decay."""
     schedule: Schedule = Cosine()
     """`constant`, `step`, `cosine` or `one_cycle`, by name or with its own options."""
     clip_norm: float | None = Field(None, gt=0)
@@ -154,9 +155,16 @@ class LossConfig(Section):
     """Cross-entropy against target probabilities."""
 
     smoothing: float = Field(0.0, ge=0, lt=1)
-    """Label smoothing (arXiv 1512.00567): this share of each target is spread evenly over all classes, in [0, 1)."""
+    """Label smoothing: this share of each target is spread evenly over all classes, in [0, 1). Helps: top-1 and
+    calibration of models that grow too sure; labels with mistakes. Hurts: where the logits matter (distillation);
+    beside strong mixing, which softens targets already. Source: Szegedy et al. 2015 (arXiv 1512.00567, section 7);
+    torch's `cross_entropy`."""
     class_weights: Literal["balanced"] | tuple[float, ...] | None = None
-    """null: all alike; `balanced`: n / (k * count) from the training labels; or one weight >= 0 per class."""
+    """Weights of the classes in the loss. null: all alike; `balanced`: n / (k * count) from the training labels; or one
+    weight >= 0 per class. Helps: rare classes, where each class counts alike in use (balanced accuracy). Hurts: plain
+    top-1 on test images as unbalanced as the training images; with very rare classes the gradient gets noisy.
+    `balanced` does nothing where every class has as many images. Source: the formula is scikit-learn's
+    `class_weight="balanced"`."""
 
     @field_validator("class_weights")
     @classmethod

@@ -15,14 +15,14 @@ Group = dict[str, Any]
 
 
 def parameter_groups(config: OptimConfig, model: nn.Module, head: Sequence[str]) -> list[Group]:
-    """The model's parameters in groups of one rate and one weight decay; a single group when the recipe asks for none.
+    """The trainable parameters in groups of one rate and one weight decay; one group when the recipe asks for none.
 
     `head`: names of the submodules that `head_lr` is for. The order is that in which the model names the first
     parameter of each group, so that the same recipe finds its checkpoint's state again. A UserError when the model
     doesn't say what its layers or its head are.
     """
     if config.head_lr is None and config.layer_decay == 1 and config.decay_norms_and_biases:
-        return [{"params": list(model.parameters())}]
+        return [{"params": [parameter for _, parameter in _trainable(model)]}]
     if config.head_lr is not None and not head:
         raise UserError(
             "optim.head_lr: the network doesn't name its classifier layer; "
@@ -31,7 +31,7 @@ def parameter_groups(config: OptimConfig, model: nn.Module, head: Sequence[str])
     exempt = set() if config.decay_norms_and_biases else _without_decay(model)
     groups: dict[tuple[float, bool], Group] = {}
     scales = _layer_scales(config, model)
-    for name, parameter in model.named_parameters():
+    for name, parameter in _trainable(model):
         scale = config.head_lr / config.lr if config.head_lr is not None and _is_in(name, head) else scales[name]
         decays = name not in exempt
         fresh = {"params": [], "lr_scale": scale, "weight_decay": config.weight_decay if decays else 0.0}
@@ -44,7 +44,7 @@ def group_effects(
 ) -> dict[str, dict[str, float]]:
     """What the optimizer's groups really are, by the option that asked for it; nothing for options at their default."""
     group_of = {id(parameter): group for group in optimizer.param_groups for parameter in group["params"]}
-    named = [(name, p.numel(), group_of[id(p)]) for name, p in model.named_parameters()]
+    named = [(name, p.numel(), group_of[id(p)]) for name, p in _trainable(model)]
     effects: dict[str, dict[str, float]] = {}
     if config.head_lr is not None:
         inside = [(count, group) for name, count, group in named if _is_in(name, head)]
@@ -57,6 +57,10 @@ def group_effects(
         free = [count for _, count, group in named if group["weight_decay"] == 0]
         effects["decay_norms_and_biases"] = {"tensors_excluded": len(free), "parameters_excluded": sum(free)}
     return effects
+
+
+def _trainable(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    return [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
 
 
 def _is_in(name: str, modules: Iterable[str]) -> bool:

@@ -30,6 +30,32 @@ def build_loss(config: LossConfig, train_targets: NDArray[np.int64], num_classes
     return loss
 
 
+def loss_effects(
+    config: LossConfig, train_targets: NDArray[np.int64], logits: NDArray[np.float32], targets: NDArray[np.int64]
+) -> dict[str, dict[str, float]]:
+    """What smoothing and class weights do; nothing for options at their default.
+
+    `smoothing`: by how much the loss differs on the images of float32[m, k] `logits` and int64[m] `targets`.
+    `class_weights`: the share of the training images whose weight isn't 1, and the range of the weights.
+    """
+    k = logits.shape[1]
+    effects: dict[str, dict[str, float]] = {}
+    weights = _class_weights(config, train_targets, k)
+    if config.smoothing > 0:
+        plain = config.model_copy(update={"smoothing": 0.0})
+        given = torch.from_numpy(logits), F.one_hot(torch.from_numpy(targets), k).float()
+        with_it, without = (
+            float(build_loss(it, train_targets, k, torch.device("cpu"))(*given)) for it in (config, plain)
+        )
+        effects["smoothing"] = {"images": float(len(targets)), "loss_added": with_it - without}
+    if weights is not None:
+        of_images = np.asarray(weights)[train_targets]
+        share = float(np.mean(np.abs(of_images - 1) > 1e-9))
+        effects["class_weights"] = {"images": float(len(train_targets)), "share": share}
+        effects["class_weights"] |= {"min_weight": min(weights), "max_weight": max(weights)}
+    return effects
+
+
 def _class_weights(config: LossConfig, targets: NDArray[np.int64], num_classes: int) -> list[float] | None:
     if config.class_weights is None:
         return None

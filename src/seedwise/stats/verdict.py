@@ -52,10 +52,11 @@ class Scale:
         text = f"{self.text(mean, decimals)} {self.unit}"
         if interval is None:
             return text
-        low, high = (self._end(value, decimals, interval[0] > 0 or interval[1] < 0) for value in interval)
+        low, high = (self.end(value, decimals, interval[0] > 0 or interval[1] < 0) for value in interval)
         return f"{text}, interval [{low}, {high}]"
 
-    def _end(self, value: float, decimals: int, without_zero: bool) -> str:
+    def end(self, value: float, decimals: int, without_zero: bool) -> str:
+        """An end of an interval; `>0` or `<0` where it rounds to 0 although 0 is left out."""
         text = self.text(value, decimals)
         if without_zero and float(text.replace("−", "-")) == 0:
             return ">0" if value > 0 else "<0"

@@ -1,7 +1,8 @@
-"""What a study is: arms, seeds, and the record that keeps both; no torch here."""
+"""What a study is: arms, seeds, and the record that keeps both; neither torch nor numpy here."""
 
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -9,25 +10,12 @@ from pydantic import Field, ValidationError
 
 from seedwise.errors import UserError
 from seedwise.recipe import Recipe
-from seedwise.record import (
-    RECORD,
-    STUDY,
-    Final,
-    Part,
-    Seed,
-    damaged,
-    demand_final,
-    read_record,
-    read_sealed,
-    write_sealed,
-)
-from seedwise.rng import draw_seeds
-from seedwise.stats import summarize
+from seedwise.record import STUDY, Part, Seed, damaged, read_sealed, write_sealed
 
 BASE = "base"
-SCORES = ("top1", "top5", "loss")
 SCHEMA_VERSION = 1
-Arm = Annotated[str, Field(pattern=r"^[^./\x00][^/\x00]*$")]
+ARM_NAME = r"^[^./\x00][^/\x00]*$"
+Arm = Annotated[str, Field(pattern=ARM_NAME)]
 """An arm names a folder, which must not lead out of the study's."""
 
 
@@ -40,10 +28,47 @@ class Trial(Part):
     """Relative to the study's folder."""
     status: str
     """The run's own status, or `planned` before it began."""
+    hash: str | None = None
+    """SHA-256 over all that decides its weights: resolved recipe, data fingerprint, seed and numerics version; null
+    before the data was opened."""
+    inert: list[str] = []
+    """Techniques that were on and did nothing in this run."""
+
+
+class Primary(Part):
+    """What the verdicts are about."""
+
+    outcome: Literal["top1"] = "top1"
+    split: Literal["test", "val"] = "test"
+    """`val` where the data has no test part."""
+
+
+class Look(Part):
+    """A time at which all trials of the plan were done, and the verdicts could be read."""
+
+    look: int
+    """From 1."""
+    seeds: int
+    """Seeds that every arm had."""
+    arms: int
+    """Arms, with the base."""
+    alpha: float
+    """What this look spent: 0.05 / 2**look."""
+
+
+class Addition(Part):
+    """What was added to a study after it had begun."""
+
+    after_look: int
+    """Looks that had been taken; 0: none."""
+    seeds: list[Seed]
+    arms: list[Arm]
+    inert: list[str] = []
+    """Techniques that were on and did nothing in this run."""
 
 
 class StudyRecord(Part):
-    """study.json of a study folder."""
+    """study.json of a study folder. Arms, margin and primary outcome are written before the first trial begins."""
 
     schema_version: int = SCHEMA_VERSION
     kind: Literal["study"] = "study"
@@ -54,18 +79,53 @@ class StudyRecord(Part):
     master_seed: Seed
     seeds: list[Seed]
     arms: dict[Arm, dict[str, Any]]
-    """The resolved recipe of each arm."""
+    """The resolved recipe of each arm; the base comes first."""
+    patches: dict[Arm, dict[str, Any]] = {}
+    """What was asked of each arm but the base: dotted option -> value."""
+    margin: float | None = None
+    """The least difference that matters, as a fraction; null in a study of one recipe."""
+    primary: Primary = Primary()
+    numerics_version: int | None = None
+    """`seedwise.numerics.NUMERICS_VERSION` of its trials."""
+    fingerprints: dict[Arm, str] = {}
+    """Of the data that each arm trains on, once it was opened."""
+    jobs: int = 1
+    """Trials at a time, as last asked for; no result depends on it."""
     trials: list[Trial] = []
+    """Seed by seed, all arms of a seed."""
+    looks: list[Look] = []
+    additions: list[Addition] = []
     summary: dict[str, dict[str, dict[str, dict[str, Any]]]] = {}
     """Over the finished trials: summary[arm][split][score] = {n, mean, sd, ci95, values}, values in order of seeds."""
+    comparisons: dict[Arm, dict[str, dict[str, Any]]] = {}
+    """comparisons[arm][split]: the arm minus the base, as a `seedwise.stats.Comparison`; see docs/statistics.md."""
 
     def recipe(self, arm: str) -> Recipe:
         """The resolved recipe of an arm."""
         return Recipe.model_validate_json(json.dumps(self.arms[arm]))
 
+    def finished(self, arm: str) -> list[int]:
+        """The seeds that an arm has finished, in their order: those of the summary's values."""
+        return [trial.seed for trial in self.trials if trial.arm == arm and trial.status == "finished"]
+
+    @property
+    def complete_seeds(self) -> int:
+        """How many seeds every arm has finished."""
+        return len(set.intersection(*(set(self.finished(arm)) for arm in self.arms)))
+
+    @property
+    def looked(self) -> bool:
+        """Whether a look was taken at what is finished now; else the comparisons are provisional."""
+        return bool(self.looks) and (self.looks[-1].seeds, self.looks[-1].arms) == (
+            self.complete_seeds,
+            len(self.arms),
+        )
+
 
 def parse_seeds(text: str, master_seed: int) -> tuple[int, ...]:
     """`5` draws five seeds from the master seed; `3,7,11` (or `3,`) takes those."""
+    from seedwise.rng import draw_seeds  # imports numpy
+
     try:
         numbers = [int(part) for part in text.split(",") if part.strip()]
     except ValueError:
@@ -84,46 +144,33 @@ def trial_folder(arm: str, seed: int) -> Path:
     return Path("runs") / arm / f"seed-{seed}"
 
 
-def extend(study: StudyRecord, seeds: Sequence[int]) -> StudyRecord:
-    """The study with these seeds added behind those that it has."""
-    return study.model_copy(update={"seeds": list(dict.fromkeys([*study.seeds, *seeds]))})
+def trial_hash(recipe: Mapping[str, Any], fingerprint: str, seed: int, numerics_version: int) -> str:
+    """SHA-256 over all that decides a trial's weights; the recipe's name doesn't."""
+    decisive = {name: value for name, value in recipe.items() if name != "name"}
+    content = json.dumps([decisive, fingerprint, seed, numerics_version], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
-def refresh(folder: Path, study: StudyRecord) -> StudyRecord:
-    """The study with trials and summary read anew from its run folders."""
-    trials, summary = [], {}
-    for arm in study.arms:
-        finished = []
-        for seed in study.seeds:
-            path = trial_folder(arm, seed)
-            record = read_record(folder / path) if (folder / path / RECORD).exists() else None
-            status = record.status if record else "planned"
-            trials.append(Trial(arm=arm, seed=seed, folder=path.as_posix(), status=status))
-            if record is not None and record.status == "finished":  # a run may fail after it was scored
-                finished.append(demand_final(folder / path, record))
-        if finished:
-            summary[arm] = _summarize(finished)
-    return study.model_copy(update={"trials": trials, "summary": summary})
-
-
-def _summarize(finals: Sequence[Final]) -> dict[str, dict[str, dict[str, Any]]]:
-    splits: dict[str, dict[str, dict[str, Any]]] = {}
-    for split in ("train", "val", "test"):
-        scores = [getattr(final, split) for final in finals]
-        if all(score is not None for score in scores):
-            splits[split] = {name: _with_values([getattr(s, name) for s in scores]) for name in SCORES}
-    return splits
-
-
-def _with_values(values: list[float]) -> dict[str, Any]:
-    summary = summarize(values)
-    return {
-        "n": summary.n,
-        "mean": summary.mean,
-        "sd": summary.sd,
-        "ci95": None if summary.ci95 is None else list(summary.ci95),
-        "values": values,
-    }
+def extend(
+    study: StudyRecord,
+    seeds: Sequence[int],
+    arms: Mapping[str, Mapping[str, Any]] | None = None,
+    patches: Mapping[str, Mapping[str, Any]] | None = None,
+) -> StudyRecord:
+    """The study with these seeds and arms added behind those that it has, and a note of what was added."""
+    new_seeds = [seed for seed in dict.fromkeys(seeds) if seed not in study.seeds]
+    new_arms = {arm: dict(recipe) for arm, recipe in (arms or {}).items() if arm not in study.arms}
+    if not new_seeds and not new_arms:
+        return study
+    note = Addition(after_look=len(study.looks), seeds=new_seeds, arms=list(new_arms))
+    return study.model_copy(
+        update={
+            "seeds": [*study.seeds, *new_seeds],
+            "arms": study.arms | new_arms,
+            "patches": study.patches | {arm: dict((patches or {})[arm]) for arm in new_arms},
+            "additions": [*study.additions, note],
+        }
+    )
 
 
 def write_study(folder: Path, study: StudyRecord) -> None:
@@ -142,4 +189,6 @@ def read_study(folder: Path) -> StudyRecord:
             study.recipe(arm)
     except ValidationError as error:
         raise damaged(path, error) from error
+    if BASE not in study.arms:
+        raise UserError(f"{path}: damaged, it has no arm '{BASE}'; restore it, or delete it")
     return study

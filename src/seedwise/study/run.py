@@ -1,29 +1,74 @@
-"""Runs what is missing of a study, one seed after the other."""
+"""Begins, extends and completes studies."""
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from seedwise import machine, plan
+from seedwise.config import diff
 from seedwise.config_options import plain
 from seedwise.data.find import KNOWN_NAMES, find_source
+from seedwise.data.open import open_data
 from seedwise.errors import UserError
 from seedwise.files import LOCK, discard, sole_writer
-from seedwise.folders import demand_free, demand_same_data
+from seedwise.folders import ELSEWHERE, demand_free, demand_same_data
+from seedwise.numerics import NUMERICS_VERSION
 from seedwise.recipe import Recipe
 from seedwise.record import RECORD, STUDY, RunRecord, read_record
-from seedwise.study.plan import (
-    BASE,
-    StudyRecord,
-    extend,
-    read_study,
-    refresh,
-    trial_folder,
-    write_study,
-)
-from seedwise.training import Watch, run, stoppable
+from seedwise.study.arms import MARGIN, Arms
+from seedwise.study.cluster import DEFAULT_CPUS, Cluster, OnRay
+from seedwise.study.ledger import Ledger
+from seedwise.study.local import InProcess, Processes
+from seedwise.study.plan import BASE, Primary, StudyRecord, extend, read_study, trial_folder, write_study
+from seedwise.study.schedule import Budget, Report, Runner, run_all
+from seedwise.study.trial import Task
+from seedwise.watch import Watch, stoppable
+
+WRITING = 0.05
+
+WRITING = 0.05
 
 OnTrial = Callable[[str, int, int, int], None]
 """(arm, seed, number from 1, count): a trial is about to begin."""
+
+
+@dataclass(frozen=True)
+class Conduct:
+    """How trials are run and watched; no result depends on it."""
+
+    watch: Watch
+    on_trial: OnTrial
+    data_dir: Path | None = None
+    jobs: int = 1
+    """Trials at a time."""
+    budget_seconds: float | None = None
+    """No seed is begun that would not fit; None: all are."""
+    elsewhere: bool = False
+    """As in `seedwise.training.resume`."""
+    cluster: Cluster | None = None
+    """Run them there instead of here."""
+
+    def divided(self, recipe: Recipe) -> Recipe:
+        """The recipe with the threads that a trial gets, where it leaves their number open."""
+        if self.cluster is None or recipe.compute.threads != "auto":
+            return divided(recipe, self.jobs)
+        threads = self.cluster.cpus or DEFAULT_CPUS
+        return recipe.model_copy(update={"compute": recipe.compute.model_copy(update={"threads": threads})})
+
+
+@dataclass(frozen=True)
+class Done:
+    """A study after its trials were run as far as they could be."""
+
+    study: StudyRecord
+    report: Report
+
+    def demand_complete(self) -> None:
+        """Raise a UserError if trials failed."""
+        if failures := self.report.failures:
+            raise UserError(f"{len(failures)} of {len(self.study.trials)} runs failed: {failures[0]}")
 
 
 def train_seeds(
@@ -37,49 +82,99 @@ def train_seeds(
     on_trial: OnTrial,
 ) -> StudyRecord:
     """Train a recipe with each seed; a folder that holds part of the same study is completed or extended."""
-    _demand_one_process()
-    demand_free(folder, study=True)
-    source, resolved = find_source(data, data_dir, recipe.data), plan.resolve(recipe)
-    known_in = str(source.path) if data in KNOWN_NAMES and source.path is not None else None
-    study = StudyRecord(
-        data=data if data in KNOWN_NAMES else str(source.path),
-        data_dir=known_in,
-        master_seed=recipe.seed,
-        seeds=list(seeds),
-        arms={BASE: plain(resolved)},
-    )
-    with sole_writer(folder):
-        if (folder / STUDY).exists():
-            before = read_study(folder)
-            plan.demand_same(recipe, before.recipe(BASE), str(folder))
-            for record in _records(folder, before)[:1]:  # all of them have the same
-                known = record.data
-                demand_same_data(folder, known.source, known.fingerprint, resolved, data, data_dir, stoppable(watch))
-            study = extend(before, seeds).model_copy(update={"data": study.data, "data_dir": study.data_dir})
-        try:
-            return _complete(folder, study, data, data_dir, watch, on_trial)
-        except UserError:
-            if not _records(folder, study):  # it never began: a typo leaves no trace
-                discard(folder / trial_folder(BASE, 0).parent)
-                discard(folder / trial_folder(BASE, 0).parent.parent)
-                discard(folder, STUDY, LOCK)
-            raise
+    conduct = Conduct(watch, on_trial, data_dir)
+    done = _study(Arms(recipe, {}, {}), data, seeds, folder, None, conduct)
+    done.demand_complete()
+    return done.study
 
 
-def resume_study(
-    folder: Path, *, data_dir: Path | None, watch: Watch, on_trial: OnTrial, elsewhere: bool = False
-) -> StudyRecord:
-    """Train what is missing of a study; `elsewhere` as in `seedwise.training.resume`."""
+def ablate(
+    arms: Arms, data: str, seeds: Sequence[int], folder: Path, *, margin: float | None, conduct: Conduct
+) -> Done:
+    """Train the base and every arm with each seed, and compare them; a folder that holds the study is completed.
+
+    Seeds and arms may be added to a study, and the record shows it; its arms, margin and primary outcome stay as they
+    were before its first trial, and another margin or arm of the same name is refused. margin: as a fraction; None: the
+    study's own, or `MARGIN` for a new one.
+    """
+    return _study(arms, data, seeds, folder, margin, conduct)
+
+
+def resume_study(folder: Path, conduct: Conduct) -> Done:
+    """Train what is missing of a study."""
     _demand_one_process()
     with sole_writer(folder):
         study = read_study(folder)
-        data_dir = data_dir or (Path(study.data_dir) if study.data_dir else None)
-        return _complete(folder, study, study.data, data_dir, watch, on_trial, elsewhere)
+        found_in = Path(study.data_dir) if study.data_dir else None
+        return _complete(folder, study, replace(conduct, data_dir=conduct.data_dir or found_in))
+
+
+def divided(recipe: Recipe, jobs: int) -> Recipe:
+    """The recipe with this machine's threads, where it leaves their number open, divided among so many trials."""
+    if recipe.compute.threads != "auto" or jobs == 1:
+        return recipe
+    share = max(1, machine.threads() // jobs)
+    return recipe.model_copy(update={"compute": recipe.compute.model_copy(update={"threads": share})})
 
 
 def _demand_one_process() -> None:
     if machine.processes() > 1:
         raise UserError("torchrun: trains one run at a time; give --seed and a folder of its own for each seed")
+
+
+def _study(arms: Arms, data: str, seeds: Sequence[int], folder: Path, margin: float | None, conduct: Conduct) -> Done:
+    _demand_one_process()
+    demand_free(folder, study=True)
+    source = find_source(data, conduct.data_dir, arms.base.data)
+    place = {
+        "data": data if data in KNOWN_NAMES else str(source.path),
+        "data_dir": str(source.path) if data in KNOWN_NAMES and source.path is not None else None,
+    }
+    base = plan.resolve(conduct.divided(arms.base))
+    with sole_writer(folder):
+        if (folder / STUDY).exists():
+            before = read_study(folder)
+            _demand_same(folder, before, arms, margin)
+            for record in _records(folder, before)[:1]:  # all of them have the same
+                known, progress = record.data, stoppable(conduct.watch)
+                demand_same_data(
+                    folder, known.source, known.fingerprint, before.recipe(BASE), data, conduct.data_dir, progress
+                )
+            added = {arm: plain(plan.adopt(recipe, before.recipe(BASE))) for arm, recipe in arms.recipes.items()}
+            study = extend(before, seeds, added, arms.patches).model_copy(update=place)
+        else:
+            study = StudyRecord(
+                **place,
+                master_seed=arms.base.seed,
+                seeds=list(seeds),
+                arms={BASE: plain(base)} | {arm: plain(plan.adopt(each, base)) for arm, each in arms.recipes.items()},
+                patches={arm: dict(patch) for arm, patch in arms.patches.items()},
+                margin=(MARGIN if margin is None else margin) if arms.recipes else None,
+            )
+        try:
+            return _complete(folder, study, conduct, data)
+        except UserError:
+            if not _records(folder, study):  # it never began: a typo leaves no trace
+                for arm in study.arms:
+                    discard(folder / trial_folder(arm, 0).parent)
+                discard(folder / trial_folder(BASE, 0).parent.parent)
+                discard(folder, STUDY, LOCK)
+            raise
+
+
+def _demand_same(folder: Path, before: StudyRecord, arms: Arms, margin: float | None) -> None:
+    """Raise a UserError where what is asked for differs from what a study has fixed before its first trial."""
+    base = before.recipe(BASE)
+    plan.demand_same(arms.base, base, str(folder))
+    if arms.recipes and before.margin is None:
+        raise UserError(f"{folder}: began without arms and a margin, which come before the first trial; {ELSEWHERE}")
+    if margin is not None and margin != before.margin:
+        has = "none" if before.margin is None else f"{100 * before.margin:g} points"
+        raise UserError(f"{folder}: began with margin {has}, not {100 * margin:g}; keep it, or {ELSEWHERE}")
+    for arm in arms.recipes.keys() & before.arms.keys():
+        asked = plan.adopt(arms.recipes[arm], base)
+        if differences := diff(before.recipe(arm), asked.model_copy(update={"name": base.name})):
+            raise UserError(f"{folder}: its arm {arm} is another one: {differences[0]}; rename the arm, or {ELSEWHERE}")
 
 
 def _records(folder: Path, study: StudyRecord) -> list[RunRecord]:
@@ -88,31 +183,87 @@ def _records(folder: Path, study: StudyRecord) -> list[RunRecord]:
     return [read_record(target) for target in targets if (target / RECORD).exists()]
 
 
-def _complete(
-    folder: Path,
-    study: StudyRecord,
-    data: str,
-    data_dir: Path | None,
-    watch: Watch,
-    on_trial: OnTrial,
-    elsewhere: bool = False,
-) -> StudyRecord:
-    write_study(folder, refresh(folder, study))
-    trials = [(arm, seed) for arm in study.arms for seed in study.seeds]
-    failures = []
-    for number, (arm, seed) in enumerate(trials, 1):
-        target = folder / trial_folder(arm, seed)
-        on_trial(arm, seed, number, len(trials))
-        try:
-            run(target, study.recipe(arm), data, seed, data_dir, watch, elsewhere=elsewhere)
-        except UserError as error:
-            # A run that failed on its own (it diverged) must not cost the others; anything else would fail them too.
-            if not (target / RECORD).exists() or read_record(target).status != "failed":
-                raise
-            failures.append(str(error))
-        finally:
-            study = refresh(folder, study)
+def _complete(folder: Path, study: StudyRecord, conduct: Conduct, data: str | None = None) -> Done:
+    """Run what is missing; study.json is written before the first trial and after every one, or, where that takes long
+    because there are thousands, as often as leaves it `WRITING` of the time."""
+    data = study.data if data is None else data
+    ledger, budget = Ledger(folder), Budget(conduct.budget_seconds)
+    study = ledger.refresh(study.model_copy(update={"jobs": conduct.jobs}))
+    if any(trial.status != "finished" for trial in study.trials) or not (folder / STUDY).exists():
+        study = ledger.refresh(_opened(folder, study, data, conduct))
+    write_study(folder, study)
+    budget.measured |= ledger.seconds()
+    tasks = _tasks(folder, study, data, conduct)
+    numbers = {(trial.arm, trial.seed): number for number, trial in enumerate(study.trials, 1)}
+
+    def on_start(task: Task) -> None:
+        conduct.on_trial(task.arm, task.seed, numbers[task.arm, task.seed], len(numbers))
+
+    due = 0.0
+
+    def write(task: Task | None = None) -> None:
+        nonlocal study, due
+        if task is None or (began := time.monotonic()) >= due:
+            study = ledger.refresh(study)
             write_study(folder, study)
-    if failures:
-        raise UserError(f"{len(failures)} of {len(trials)} runs failed: {failures[0]}")
-    return study
+            due = 0.0 if task is None else began + (time.monotonic() - began) / WRITING
+
+    begun = {trial.seed for trial in study.trials if trial.status != "planned"}
+    try:
+        runner = _runner(folder, tasks, study, conduct)
+        report = run_all(tasks, runner, budget, open_seeds=begun, on_start=on_start, on_end=write)
+    finally:
+        write()
+    study = ledger.look(study)
+    write_study(folder, study)
+    return Done(study, report)
+
+
+def _tasks(folder: Path, study: StudyRecord, data: str, conduct: Conduct) -> dict[int, list[Task]]:
+    """By seed, what isn't finished."""
+    recipes = {arm: study.recipe(arm) for arm in study.arms}
+    tasks: dict[int, list[Task]] = {}
+    for trial in study.trials:
+        if trial.status != "finished":
+            path, recipe = folder / trial_folder(trial.arm, trial.seed), recipes[trial.arm]
+            task = Task(trial.arm, trial.seed, path, recipe, data, conduct.data_dir, conduct.elsewhere)
+            tasks.setdefault(trial.seed, []).append(task)
+    return tasks
+
+
+def _runner(folder: Path, tasks: Mapping[int, Sequence[Task]], study: StudyRecord, conduct: Conduct) -> Runner:
+    total = sum(map(len, tasks.values()))
+    if conduct.cluster is not None and total:
+        return OnRay(conduct.watch, conduct.cluster, study, folder, total)
+    slots = min(conduct.jobs, total)
+    if slots <= 1:
+        return InProcess(conduct.watch)
+    return Processes(conduct.watch, slots, int(study.recipe(BASE).compute.threads), total)
+
+
+def _opened(folder: Path, study: StudyRecord, data: str, conduct: Conduct) -> StudyRecord:
+    """Open the data as each arm does, so that it is decoded once and trials find it; note what it is."""
+    version = study.numerics_version
+    if version not in (None, NUMERICS_VERSION) and not conduct.elsewhere:
+        raise UserError(
+            f"{folder}: its trials are of numerics version {version}, this seedwise computes version "
+            f"{NUMERICS_VERSION}, so new ones would not be their pairs; go on there, or {ELSEWHERE}"
+        )
+    opened: dict[str, Any] = {}
+    fingerprints = {}
+    for arm in study.arms:
+        recipe = study.recipe(arm)
+        sides = plan.stored_sides(recipe)
+        key = recipe.data.model_dump_json() + str(sides)
+        if key not in opened:
+            progress = stoppable(conduct.watch)
+            opened[key] = open_data(data, recipe.data, data_dir=conduct.data_dir, progress=progress, **sides)
+        fingerprints[arm] = opened[key].fingerprint
+        if study.fingerprints.get(arm, fingerprints[arm]) != fingerprints[arm]:
+            raise UserError(f"{folder}: began with other data than {data} holds now; {ELSEWHERE}")
+    fixed = bool(study.fingerprints)
+    unread = not study.recipe(BASE).train.score_test
+    without_test = unread or any(each.test is None for each in opened.values())
+    primary = study.primary if fixed else Primary(split="val" if without_test else "test")
+    update = {"fingerprints": fingerprints, "numerics_version": NUMERICS_VERSION, "primary": primary}
+    return study.model_copy(update=update)

@@ -101,6 +101,8 @@ def _pair(values: Any) -> tuple[int, int]:
 
 class _Depthwise(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:
+        if self.bias is not None:  # a folded BatchNorm's
+            return super().forward(input)
         return depthwise_conv2d(input, self.weight, _pair(self.stride), _pair(self.padding))
 
 
@@ -108,6 +110,9 @@ class _DepthwiseSame(Conv2dSame):
     """TensorFlow's SAME padding, which depends on the input's size, so the input is padded first (as timm does)."""
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.bias is not None:
+            folded: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
+            return folded
         kernel, stride = _pair(self.kernel_size), _pair(self.stride)
         return depthwise_conv2d(pad_same(x, list(kernel), list(stride)), self.weight, stride, (0, 0))
 

@@ -101,6 +101,22 @@ def use_fast_depthwise(model: nn.Module, *, native: bool, choices: Choices) -> i
     return count
 
 
+def forward_alone(conv: nn.Conv2d, images: Tensor, choices: Choices) -> Tensor | None:
+    """A depthwise convolution that nobody differentiates, by what is fastest; None if it isn't one of ours."""
+    if conv.groups != conv.in_channels or images.dim() != 4 or images.device.type != "cpu" or not _is_square(conv):
+        return None
+    kernel, stride = conv.kernel_size[0], conv.stride[0]
+    if isinstance(conv, Conv2dSame):
+        geometry = kernels.same(kernel, stride, *images.shape[-2:])
+    else:
+        top, left = _pair(conv.padding)
+        geometry = Geometry(kernel, stride, top, left, top, left)
+    if tuple(conv.dilation) != (1, 1) or kernels.library() is None or not kernels.fits(images, conv.weight, geometry):
+        return None
+    result = implementations.forward(images, conv.weight, geometry, choices)
+    return result if conv.bias is None else result.add_(conv.bias[:, None, None])
+
+
 def _run(conv: nn.Conv2d, images: Tensor, geometry: Geometry | None, choices: Choices) -> Tensor | None:
     """The convolution with its fast backward, or None where there are no kernels for it."""
     weight: Tensor = conv.weight

@@ -1,0 +1,122 @@
+"""docs/techniques.md: every technique's card, what it costs and what it does on CIFAR-100.
+
+    python benchmarks/catalogue.py [-o docs/techniques.md]
+
+The cards are the docstrings of src/seedwise; costs are those that augment.py measured (technique_costs.json), and the
+table of runs is techniques.py's (benchmarks/techniques.json).
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from page import ratio, table
+
+RUNS = Path(__file__).with_name("techniques.json")
+
+INTRODUCTION = """# Techniques
+
+Made by `python benchmarks/catalogue.py` from the docstrings in `src/seedwise`; no number was typed by hand, and a
+test compares. The same cards: `seedwise techniques ls`, `seedwise techniques show cutmix`. What a technique did in a
+run stands in `record.json` under `techniques.<name>`, measured. One that was on and did nothing, although the chance
+of that was below one in a million, stands under `inert`: the run is saved, and the exit code is 3.
+"""
+
+
+def contents() -> str:
+    """All techniques in a table."""
+    from seedwise.techniques import TECHNIQUES, card
+
+    rows = [
+        [f"[{t.name}](#{t.name})", f"`-s {t.path}={t.on}`", card(t).summary.replace("|", "\\|")] for t in TECHNIQUES
+    ]
+    return table(["technique", "on", "what it does"], rows)
+
+
+def cards() -> str:
+    """Every card in full."""
+    from seedwise.techniques import TECHNIQUES, card
+
+    parts = []
+    for technique in TECHNIQUES:
+        of = card(technique)
+        switch = f"On: `-s {technique.path}={technique.on}`. Off: `-s {technique.path}={technique.off}`."
+        lines = [f"## {technique.name}", of.what, f"Helps: {of.helps}", f"Hurts: {of.hurts}", f"Source: {of.source}"]
+        options = [o for o in of.options if o.path != technique.path]
+        rows = [[f"`{o.path}`", f"`{o.default}`" if o.default else "", o.description] for o in options]
+        below = [table(["option", "default", "what"], rows).rstrip()] if rows else []
+        parts.append("\n\n".join([*lines, switch, *below]) + "\n")
+    return "\n".join(parts)
+
+
+def cost_table(costs: dict[str, Any]) -> str:
+    """Microseconds an image, and how many times as long torchvision takes."""
+    if not costs:
+        return ""
+    from seedwise import machine
+
+    rows = [
+        [name, f"{row['us']:.1f}", f"{row['torchvision_us']:.1f}" if "torchvision_us" in row else "",
+         ratio(row["ratio"]) if "ratio" in row else ""]
+        for name, row in costs["techniques"].items()
+    ]  # fmt: skip
+    words = (
+        f"Microseconds an image on one thread, median over {costs['rounds']} turns, at the technique's defaults: "
+        f"{costs['images']:,} images of {costs['side']} px, as batches of {costs['batch']} here and image by image "
+        "with torchvision's v2 transform, since its transforms draw once a batch. The sides take turns in processes of "
+        "their own; times faster is turn by turn: median [minimum, maximum]. Techniques without a row touch no image. "
+        f"`python benchmarks/augment.py`; {machine.describe(costs['machine'])}, torch {costs['versions']['torch']}, "
+        f"torchvision {costs['versions']['torchvision']}.\n\n"
+    )
+    return "## Cost\n\n" + words + table(["technique", "µs", "torchvision, µs", "times faster"], rows)
+
+
+def run_table(runs: dict[str, Any]) -> str:
+    """Each technique alone on CIFAR-100."""
+    if not runs:
+        return ""
+    from seedwise import machine
+
+    rows = [
+        [name, f"{row['loss']:.3f}", f"{row['loss_ratio']:.2f}", f"{row['top1']:.3f}", row["acted"]]
+        for name, row in runs["arms"].items()
+    ]
+    words = (
+        f"Each technique alone, added to a base without any: Lite0, {runs['size']} px, {runs['images']:,} images, "
+        f"{runs['epochs']} epochs, seed {runs['seed']}, n=1 each, so no row is a verdict; it shows that each trains "
+        "and acts. Loss: plain cross-entropy on the test images after the last epoch, and its ratio to the base's; "
+        f"*acted*: from the record.\n\n    {runs['command']}\n\n{machine.describe(runs['machine'])}, "
+        f"torch {runs['versions']['torch']}.\n\n"
+    )
+    head = ["technique", "loss", "/ base", "test top-1", "acted"]
+    return "## Each alone on CIFAR-100\n\n" + words + table(head, rows)
+
+
+def page() -> str:
+    """The whole page."""
+    from seedwise.techniques import costs
+
+    measured = costs()
+    runs = json.loads(RUNS.read_text(encoding="utf-8")) if RUNS.exists() else {}
+    parts = (INTRODUCTION, contents(), cost_table(measured), run_table(runs), cards())
+    return "\n".join(part for part in parts if part)
+
+
+def main() -> None:
+    """Make, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("-o", "--out", default=str(Path(__file__).parents[1] / "docs" / "techniques.md"))
+    options = parser.parse_args()
+    text = page()
+    if options.out == "-":
+        sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
+        sys.stdout.write(text)
+    else:
+        Path(options.out).write_text(text, encoding="utf-8")
+        print(options.out)
+
+
+if __name__ == "__main__":
+    main()

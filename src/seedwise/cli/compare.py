@@ -1,0 +1,130 @@
+"""`seedwise compare`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from seedwise.cli.options import Json
+
+if TYPE_CHECKING:
+    from seedwise.comparison import Compared
+    from seedwise.stats import Ratio
+
+Points = Annotated[
+    float | None,
+    typer.Option(
+        "--margin",
+        help="The least difference that matters, in points of accuracy (0.5: half a point).",
+        show_default="the study's, else 0.5",
+    ),
+]
+Split = Annotated[str, typer.Option("--split", metavar="test|val", help="Which images.")]
+Classes = Annotated[bool, typer.Option("--classes", help="Differences by class and by superclass too.")]
+
+
+def compare(
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="A [B …]", help="Runs, studies, ensembles, or folders that hold runs.")
+    ],
+    margin: Points = None,
+    split: Split = "test",
+    classes: Classes = False,
+    as_json: Json = False,
+) -> None:
+    """Say whether the others are really better or worse than the first, and how sure that is.
+
+    Runs with the same seeds are pairs. A study's arms are compared with its own base, or with the first folder's.
+
+    Examples:
+
+        seedwise compare runs/lite runs/lite-cutmix
+
+        seedwise compare STUDY --classes --json
+    """
+    import json
+    import sys
+
+    from seedwise import comparison
+    from seedwise.errors import UserError
+
+    if split not in ("test", "val"):
+        raise UserError(f"--split {split}: give test or val")
+    if margin is not None and not 0 < margin < 100:
+        raise UserError(f"--margin {margin:g}: give points of accuracy above 0 and below 100, such as 0.5")
+    found = comparison.compare(folders, split=split, margin=None if margin is None else margin / 100, classes=classes)
+    for path in found.skipped:
+        print(f"left out, not finished: {path}", file=sys.stderr)
+    print(json.dumps(found.to_json(), indent=2)) if as_json else _print(found)
+
+
+def _print(found: "Compared") -> None:
+    from seedwise.stats import Scale, summarize
+
+    width = max(8, *(len(arm.name) for arm in found.arms))
+    images = len(next(iter(found.correct[found.base].values())))
+    family = len(found.comparisons)
+    print(f"top-1 on {images} {found.split} images, differences from {found.base} in points")
+    print(f"{'':<{width}}  {'n':>3}  {'mean ± SD':<15}  {'difference':<24}  {'p (Holm)':<8}  {'sign flip':<14}  time")
+    for arm in found.arms:
+        summary = summarize(list(found.top1(arm.name).values()))
+        spread = f"{summary.mean:.4f}" if summary.sd is None else f"{summary.mean:.4f} ± {summary.sd:.4f}"
+        row = f"{arm.name:<{width}}  {summary.n:>3}  {spread:<15}"
+        each = found.comparisons.get(arm.name)
+        if each is not None:
+            said = Scale().difference(each.mean, each.ci95_simultaneous).replace(" points", "")
+            p_holm = "-" if each.p_holm is None else f"{each.p_holm:.4f}"
+            flips = "-"
+            if each.p_signflip is not None and each.signflip_floor is not None:
+                flips = f"{each.p_signflip:.4f} ≥ {each.signflip_floor:.2g}"
+            said = said.replace(", interval", "")
+            row += f"  {said:<24}  {p_holm:<8}  {flips:<14}  {_time(found.times[arm.name])}"
+        print(row.rstrip())
+    for name, each in found.comparisons.items():
+        print(f"{name}: {each.sentence}")
+        for line in _details(each):
+            print(f"  {line}")
+        for what, rows in found.classes.get(name, {}).items():
+            _print_classes(what, rows)
+    if family > 1:
+        print(f"p and intervals are corrected for {family} comparisons (Holm); the margin is ±{100 * found.margin:g}")
+
+
+def _details(each: Any) -> list[str]:
+    from seedwise.stats import Scale
+
+    lines = []
+    how = {
+        "paired": f"{each.n} pairs by seed",
+        "welch": "seeds don't match: compared as two groups (Welch), which sees less",
+        "single": "single networks: another seed is another network",
+    }
+    lines.append(how[each.kind])
+    if each.ci95_images is not None:
+        said = Scale().difference(each.mean, each.ci95_images).split("interval ")[1]
+        lines.append(f"with other test images too: {said}")
+    if each.p_equivalence_holm is not None:
+        lines.append(f"p of a difference at the margin or beyond: {each.p_equivalence_holm:.4f}")
+    if each.p_mcnemar is not None:
+        said = Scale().difference(each.mean, each.ci95_mcnemar)
+        lines.append(f"these two networks on these images (McNemar): {said}, p {each.p_mcnemar:.4f}")
+    return lines
+
+
+def _time(found: "Ratio | None") -> str:
+    if found is None:
+        return "-"
+    return f"×{found.ratio:.2f}" + ("" if found.ci95 is None else f" [{found.ci95[0]:.2f}, {found.ci95[1]:.2f}]")
+
+
+def _print_classes(what: str, rows: list[dict[str, Any]]) -> None:
+    from seedwise.stats import Scale
+
+    if not rows:
+        print(f"  {what}: need two common seeds or more")
+        return
+    decided = [row for row in rows if row["verdict"] != "undecided"]
+    print(f"  {what}: {len(decided)} of {len(rows)} differ (seeds and images random, Holm over all {len(rows)})")
+    for row in decided:
+        said = Scale().difference(row["mean"], row["ci95_simultaneous"])
+        print(f"    {row['name']}: {row['verdict']}, {said}, p {row['p_holm']:.4f}")

@@ -1,0 +1,116 @@
+"""`seedwise ensemble`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from seedwise.cli.options import Json
+
+if TYPE_CHECKING:
+    from seedwise.ensemble_record import EnsembleRecord, Gain, Held
+
+VOTES, SELECTIONS = ("soft", "hard", "weighted"), ("all", "greedy")
+
+
+def ensemble(
+    folders: Annotated[list[Path], typer.Argument(metavar="RUN…|STUDY", help="Runs, or folders that hold them.")],
+    vote: Annotated[
+        str,
+        typer.Option(
+            metavar="|".join(VOTES), help="Mean probability; majority; mean by weights that are fit on validation."
+        ),
+    ] = "soft",
+    select: Annotated[
+        str, typer.Option(metavar="|".join(SELECTIONS), help="Who votes: all, or those that help on validation.")
+    ] = "all",
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", help="Output folder.", show_default="runs/ensemble-<vote>-<time>"),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Let runs vote, from the answers that they have stored, and say what that gains.
+
+    A study gives all its finished runs; STUDY/runs/ARM those of one arm.
+
+    Examples:
+
+        seedwise ensemble runs/lite --vote soft -o runs/lite-together
+
+        seedwise ensemble runs/a runs/b runs/c --vote weighted --select greedy
+    """
+    import sys
+    import time
+    from typing import cast
+
+    from seedwise.ensemble.build import build
+    from seedwise.ensemble_record import Selection, Vote
+    from seedwise.errors import UserError
+    from seedwise.files import discard, make_new_folder
+    from seedwise.record import RECORD
+    from seedwise.stored import finished_below
+
+    for option, given, known in (("vote", vote, VOTES), ("select", select, SELECTIONS)):
+        if given not in known:
+            raise UserError(f"--{option} {given}: give {', '.join(known[:-1])} or {known[-1]}")
+    members = []
+    for folder in folders:
+        if not folder.is_dir():
+            raise UserError(f"{folder}: no such folder; give a run's, a study's, or one that holds runs")
+        found, unfinished = finished_below(folder)
+        members += found
+        for path in unfinished:
+            print(f"left out, not finished: {path}", file=sys.stderr)
+    place = out or Path("runs") / f"ensemble-{vote}-{time.strftime('%Y%m%d-%H%M%S')}"
+    make_new_folder(place)
+    try:
+        record = build(members, place, vote=cast(Vote, vote), select=cast(Selection, select))
+    finally:
+        if not (place / RECORD).exists():
+            discard(place)
+    print_ensemble(place, record, as_json)
+
+
+def print_ensemble(folder: Path, record: "EnsembleRecord", as_json: bool) -> None:
+    """Members and their votes, then what the vote gains over them, what it costs, and where the files are."""
+    if as_json:
+        print(record.model_dump_json(indent=2))
+        return
+    width = max(6, *(len(member.folder) for member in record.members))
+    print(f"{'member':<{width}}{'seed':>12}{'weight':>8}{'val':>9}{'test':>9}{'train - test':>14}   top-1")
+    for member in record.members:
+        tops = ["-" if it is None else f"{it.top1:.4f}" for it in (member.final.val, member.final.test)]
+        gap = "-" if member.gap is None else f"{member.gap:+.4f}"
+        print(f"{member.folder:<{width}}{member.seed:>12}{member.weight:>8.3f}{tops[0]:>9}{tops[1]:>9}{gap:>14}")
+    if record.oob is not None:
+        oob = record.oob
+        print(f"out of bag top-1 {oob.top1:.4f} on {oob.images} training images, {oob.votes:.1f} votes each")
+    for name, held in (("val", record.val), ("test", record.test)):
+        if held is not None and (name == "test" or record.test is None):
+            _print_held(name, held, record)
+    same = "" if record.relative_time is None else f", {record.relative_time:g} times one member's time"
+    print(f"cost: {record.networks} networks, {record.parameters / 1e6:.2f} M trained parameters{same}")
+    print(f"files: {folder}")
+
+
+def _print_held(name: str, held: "Held", record: "EnsembleRecord") -> None:
+    best = held.best_member
+    print(f"{name:<24}{'top-1':>8}{'loss':>8}")
+    print(f"{record.vote + ' vote':<24}{held.scores.top1:>8.4f}{held.scores.loss:>8.3f}")
+    print(f"{'mean of members':<24}{held.mean_of_members.top1:>8.4f}{held.mean_of_members.loss:>8.3f}")
+    if best is not None:
+        print(f"{'best member (by val)':<24}{best.top1:>8.4f}{best.loss:>8.3f}")
+    print(f"gain over the mean of members: {_gain(held.gain_over_mean)}")
+    if held.gain_over_best is not None:
+        print(f"gain over the best member: {_gain(held.gain_over_best)}")
+    print(f"calibration error (ECE, 15 bins): {held.ece:.4f}; members {held.ece_of_members:.4f}")
+    ratio = "" if held.disagreement_ratio is None else f", {held.disagreement_ratio:.2f} of their error"
+    print(f"two members disagree on {100 * held.disagreement:.1f}% of images{ratio}")
+
+
+def _gain(gain: "Gain") -> str:
+    from seedwise.stats import Scale
+
+    p = "" if gain.p is None else ", p < 0.0001" if gain.p < 0.0001 else f", p {gain.p:.4f}"
+    return f"{Scale().difference(gain.mean, gain.ci95)}{p} (images random, these networks)"

@@ -1,0 +1,101 @@
+"""`seedwise evaluate`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from seedwise.cli.options import DataDir
+
+if TYPE_CHECKING:
+    from seedwise.evaluations import Evaluation
+
+WORST = 5
+NAMED = 10
+
+
+def evaluate(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run or of an ensemble.")],
+    data: Annotated[
+        str | None, typer.Option(help="Other data, as for `seedwise train`; classes match by name.", show_default="own")
+    ] = None,
+    data_dir: DataDir = None,
+    split: Annotated[
+        str | None, typer.Option(metavar="val|test", help="Which images.", show_default="test, else val or all")
+    ] = None,
+    weights: Annotated[str, typer.Option(metavar="raw|ema", help="The weights, or their average.")] = "raw",
+    tta: Annotated[
+        str | None, typer.Option(metavar="flip|five|ten", help="Test-time augmentation: mirrored views, or crops.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Write the findings as JSON to this file.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+) -> None:
+    """Score a finished run again: on its own data, or on any data with classes that it knows.
+
+    On its own data the stored scores are repeated, and it is said whether they agree. Each evaluation is noted in the
+    run's evaluations.jsonl, so that every look at the test images is counted.
+
+    Examples:
+
+        seedwise evaluate runs/lite
+
+        seedwise evaluate runs/lite --tta flip
+
+        seedwise evaluate runs/lite --data ./photos --json
+    """
+    from seedwise.tta_config import SHORTHANDS
+
+    choices = (("--split", split, ("val", "test")), ("--weights", weights, ("raw", "ema")), ("--tta", tta, SHORTHANDS))
+    for option, value, known in choices:
+        _demand_known(option, value, known)
+    _demand_writable(out)
+    from seedwise.cli.watch import phases
+    from seedwise.ensemble.model import load
+    from seedwise.evaluation import evaluate as score_again
+    from seedwise.evaluations import append_evaluation
+    from seedwise.files import write_text
+
+    options: dict[str, Any] = {"split": split, "weights": weights, "tta": tta}
+    run = load(folder)
+    with phases() as progress:
+        found = score_again(run, data, data_dir=data_dir, progress=progress, **options)
+    append_evaluation(run.folder, found)
+    content = found.model_dump_json(indent=2)
+    if out is not None:
+        write_text(out, content + "\n")
+    print(content) if as_json else _print(found)
+
+
+def _demand_known(option: str, value: str | None, known: tuple[str, ...]) -> None:
+    from seedwise.errors import UserError
+
+    if value is not None and value not in known:
+        raise UserError(f"{option}: there is no {value!r}; give {' or '.join(known)}")
+
+
+def _demand_writable(out: Path | None) -> None:
+    """Said before the work rather than after it."""
+    from seedwise.errors import UserError
+
+    if out is not None and out.is_dir():
+        raise UserError(f"{out}: is a folder; give a JSON file to write")
+    if out is not None and not out.parent.is_dir():
+        raise UserError(f"{out.parent}: no such folder; create it first")
+
+
+def _print(found: "Evaluation") -> None:
+    scores, (low, high) = found.scores, found.top1_interval
+    weights = "" if found.weights == "raw" else ", average of the weights"
+    views = "" if found.tta is None else f", test-time augmentation: {found.tta}"
+    print(f"{found.data}: {found.split}, {found.images} images{weights}{views}")
+    print(f"top-1 {scores.top1:.4f}   95% interval over images [{low:.4f}, {high:.4f}]")
+    print(f"top-5 {scores.top5:.4f}   loss {scores.loss:.4f}")
+    worst = ", ".join(f"{each.name} {each.top1:.3f} ({each.images})" for each in found.classes[:WORST])
+    print(f"worst classes: {worst}")
+    if found.missing:
+        more = f" and {len(found.missing) - NAMED} more" if len(found.missing) > NAMED else ""
+        print(f"without images: {', '.join(found.missing[:NAMED])}{more}")
+    if found.agrees:
+        print("agrees with the stored scores, bit for bit")
+    elif found.agrees is not None:
+        print(f"differs from the stored logits, by {found.largest_difference:.2g} at most")

@@ -1,0 +1,67 @@
+"""`seedwise lr-find`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from seedwise.cli.options import (
+    Data,
+    DataDir,
+    Model,
+    Overrides,
+    RecipeName,
+    default_recipe,
+    overrides,
+)
+
+
+def lr_find(
+    data: Data,
+    recipe: RecipeName = None,
+    model: Model = None,
+    settings: Overrides = None,
+    data_dir: DataDir = None,
+    steps: Annotated[int, typer.Option(help="Optimizer steps, each at a higher rate.")] = 100,
+    low: Annotated[float, typer.Option("--min", help="The first rate.")] = 1e-7,
+    high: Annotated[float, typer.Option("--max", help="The last rate.")] = 1.0,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of head, order and draws.")] = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="PNG or SVG file for the curve.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print rates, losses and suggestion as JSON.")] = False,
+) -> None:
+    """Try rising learning rates for a few steps, and suggest one: a tenth of that with the lowest smoothed loss.
+
+    Nothing is trained further and no run folder is touched. Example:
+
+        seedwise lr-find digits -m small -o lr.png
+    """
+    import json
+    from dataclasses import asdict
+
+    from seedwise import machine, recipes
+    from seedwise.errors import UserError
+
+    given = overrides({"model.name": model}, settings)
+    chosen = recipes.read(default_recipe(data) if recipe is None else recipe, given)
+    if out is not None and not out.parent.is_dir():
+        raise UserError(f"{out.parent}: no such folder; create it first")
+    if out is not None and (out.is_dir() or out.suffix not in (".png", ".svg")):
+        raise UserError(f"{out}: is no .png or .svg file; give one with -o")
+
+    from seedwise.cli.watch import watching
+    from seedwise.range_test import draw, range_test
+
+    with watching(Path("lr-find")) as watch:
+        found = range_test(chosen, data, seed=seed, data_dir=data_dir, steps=steps, low=low, high=high, watch=watch)
+    if out is not None:
+        draw(out, found, f"{chosen.model.name} on {data}, recipe {chosen.name}")
+    if machine.rank() != 0:
+        return
+    if as_json:
+        print(json.dumps(asdict(found), indent=2))
+        return
+    end = f"diverged at {found.rates[-1]:.2g}" if found.diverged else f"no divergence up to {found.rates[-1]:.2g}"
+    print(f"suggested optim.lr: {found.suggestion:.2g}  (a tenth of the rate with the lowest smoothed loss)")
+    print(f"lowest loss at {found.lowest:.2g}, steepest descent at {found.steepest:.2g}, {end}")
+    if out is not None:
+        print(f"curve: {out}")

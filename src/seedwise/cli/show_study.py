@@ -1,0 +1,98 @@
+"""How a study's arms are printed; without tensors or statistics, which study.json holds already."""
+
+import json
+import textwrap
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seedwise.study.plan import StudyRecord
+
+if TYPE_CHECKING:
+    from seedwise.study.run import Done
+
+
+def print_done(folder: Path, done: "Done", as_json: bool) -> int:
+    """A study after its trials: the verdicts; what failed is raised behind them. The exit code."""
+    from seedwise.cli.report import leave_report
+    from seedwise.cli.show import print_places, say_inert
+
+    report = leave_report(folder)
+    if as_json:
+        print(done.study.model_dump_json(indent=2))
+    else:
+        print_arms(done.study)
+        if done.report.left:
+            n, seeds = done.study.complete_seeds, len(done.study.seeds)
+            print(f"stopped by the budget after {n} of {seeds} seeds; go on with: seedwise resume {folder}")
+        print_places(folder, report)
+    done.demand_complete()
+    return say_inert([trial.inert for trial in done.study.trials if trial.status == "finished"])
+
+
+def print_arms(study: StudyRecord) -> None:
+    """Arm, n, mean ± SD, difference to the base with its interval, corrected p; then every verdict in words."""
+    split = study.primary.split
+    rows = [("arm", "n", f"{split} top-1", "difference, 95% interval", "p (Holm)")]
+    for arm in study.arms:
+        top1 = study.summary.get(arm, {}).get(split, {}).get("top1")
+        if top1 is None:
+            rows.append((arm, "0", "-", "", ""))
+            continue
+        spread = f" ± {top1['sd']:.4f}" if top1["sd"] is not None else ""
+        found = study.comparisons.get(arm, {}).get(split)
+        rows.append((arm, str(top1["n"]), f"{top1['mean']:.4f}{spread}", *_difference(found)))
+    widths = [max(len(row[i]) for row in rows) for i in range(5)]
+    for row in rows:
+        print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths)).rstrip())
+    verdicts = {arm: of[split]["sentence"] for arm, of in study.comparisons.items() if split in of}
+    if not verdicts:
+        return
+    print()
+    width = max(map(len, verdicts))
+    for arm, sentence in verdicts.items():
+        lines = textwrap.wrap(sentence, 100)
+        print("\n".join(f"{arm if not i else '':<{width}}  {line}" for i, line in enumerate(lines)))
+    print(_footnote(study, next(iter(study.comparisons.values()))[split]))
+
+
+def _difference(found: dict[str, Any] | None) -> tuple[str, str]:
+    if found is None:
+        return "", ""
+    text = f"{100 * found['mean']:+.2f}"
+    if found["ci95"] is not None:
+        text += " [{:+.2f}, {:+.2f}]".format(*(100 * end for end in found["ci95"]))
+    p = found["p_holm"]
+    return text.replace("-", "−"), "" if p is None else f"{p:.3f}" if p >= 0.001 else "<0.001"
+
+
+def _footnote(study: StudyRecord, found: dict[str, Any]) -> str:
+    words = "verdicts" if study.looked else "so far, not yet verdicts"
+    family = f"{len(study.arms) - 1} arms together" if len(study.arms) > 2 else "one arm"
+    look = len(study.looks) + (0 if study.looked else 1)
+    return (
+        f"({words}: look {look}, {family}, p below {found['alpha']:g}; margin {100 * (study.margin or 0):g} points; "
+        f"the table's intervals are each arm's alone, the sentences' hold for all at once)"
+    )
+
+
+def duration(seconds: float) -> str:
+    """`1:02:03`."""
+    return str(timedelta(seconds=round(seconds)))
+
+
+def print_trials(study: StudyRecord, progress: dict[str, str]) -> None:
+    """A line a seed: what each arm's trial has come to."""
+    width = max(12, *(len(arm) for arm in study.arms), *(len(words) for words in progress.values()))
+    first = max(4, *(len(str(seed)) for seed in study.seeds))
+    print(f"{'seed':>{first}}  {'  '.join(f'{arm:<{width}}' for arm in study.arms)}".rstrip())
+    for seed in study.seeds:
+        words = {trial.arm: progress[trial.folder] for trial in study.trials if trial.seed == seed}
+        cells = "  ".join(f"{words.get(arm, ''):<{width}}" for arm in study.arms)
+        print(f"{seed:>{first}}  {cells}".rstrip())
+
+
+def as_json(study: StudyRecord, progress: dict[str, str], left: float | None) -> str:
+    """study.json, and beside it what moves."""
+    content = study.model_dump(mode="json") | {"progress": progress, "seconds_left": left}
+    return json.dumps(content, indent=2)

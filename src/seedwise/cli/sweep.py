@@ -1,0 +1,96 @@
+"""`seedwise sweep`."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from seedwise.cli.ablate import Jobs
+from seedwise.cli.options import Data, DataDir, Json, RecipeName, default_recipe
+
+if TYPE_CHECKING:
+    from seedwise.study.sweep import Swept
+
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-s",
+        "--set",
+        metavar="KEY=A,B,C",
+        help="Values to try; several such options make a grid. One value alone holds for all settings.",
+    ),
+]
+
+
+def sweep(
+    data: Data,
+    recipe: RecipeName = None,
+    settings: Settings = None,
+    seeds: Annotated[str, typer.Option(metavar="N|A,B,C", help="How many seeds, or which.")] = "3",
+    jobs: Jobs = 1,
+    data_dir: DataDir = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Study folder.", show_default="runs/<data>-<recipe>-sweep")
+    ] = None,
+    as_json: Json = False,
+) -> int:
+    """Try a grid of settings with the same seeds, rank them on validation, and score the best one on test.
+
+    The other settings' test images are never read, so that the winner's score is not the luckiest of many.
+
+    Example:
+
+        seedwise sweep cifar100 -r lite -s optim.lr=1e-4,4e-4,1e-3 -s train.batch_size=32,64,128 --seeds 3
+
+    The same command again completes what is missing, and starts nothing when nothing is.
+    """
+    from seedwise.cli.show import announce_trial
+    from seedwise.cli.show_study import print_done
+    from seedwise.cli.watch import watching
+    from seedwise.study.plan import parse_seeds
+    from seedwise.study.run import Conduct
+    from seedwise.study.sweep import Swept, grid
+    from seedwise.study.sweep import sweep as run_sweep
+
+    swept = grid(default_recipe(data) if recipe is None else recipe, settings or ())
+    base = swept.arms.base
+    numbers = parse_seeds(seeds, base.seed)
+    name = re.sub(r"[^\w.-]+", "_", f"{Path(data).name}-{base.name}")
+    folder = out or Path("runs") / f"{name}-sweep"
+    with watching(folder) as watch:
+        found = run_sweep(swept, data, numbers, folder, Conduct(watch, announce_trial, data_dir, jobs))
+    if isinstance(found, Swept):
+        _print(folder, found, as_json)
+        return 0
+    return print_done(folder, found, as_json)
+
+
+def _print(folder: Path, found: "Swept", as_json: bool) -> None:
+    import json
+    from dataclasses import asdict
+
+    from seedwise.yaml12 import write_inline
+
+    best = found.ranking[0]
+    if as_json:
+        content = {
+            "study": str(folder),
+            "seeds": best.seeds,
+            "ranking": [asdict(place) for place in found.ranking],
+            "winner": {"arm": best.arm, "setting": best.setting, "test": found.test and asdict(found.test)},
+        }
+        print(json.dumps(content, indent=2))
+        return
+    rows = [[*best.setting, "val top-1", "loss"]]
+    for place in found.ranking:
+        spread = "" if place.val.sd is None else f" ± {place.val.sd:.4f}"
+        rows.append([*map(write_inline, place.setting.values()), f"{place.val.mean:.4f}{spread}", f"{place.loss:.3f}"])
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+    options = " ".join(f"-s {path}={write_inline(value)}" for path, value in best.setting.items())
+    print(f"best on validation: {options}")
+    if found.test is not None:
+        print(f"its test top-1 {found.test}")
+    print(f"files: {folder}")

@@ -1,0 +1,109 @@
+"""`seedwise techniques`: the catalogue."""
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from seedwise.cli.options import Json
+
+if TYPE_CHECKING:
+    from seedwise.techniques import Technique
+
+app = typer.Typer(help="List the techniques, and show their cards.", no_args_is_help=True, rich_markup_mode=None)
+
+WIDTH = 100
+
+
+def _complete(incomplete: str) -> list[str]:
+    from seedwise.techniques import TECHNIQUES
+
+    return [technique.name for technique in TECHNIQUES if technique.name.startswith(incomplete)]
+
+
+@app.command()
+def ls(as_json: Json = False) -> None:
+    """List every technique with the option that switches it on.
+
+    Example: `seedwise techniques ls`
+    """
+    from seedwise.techniques import TECHNIQUES, card
+
+    if as_json:
+        _print_json([_content(technique) for technique in TECHNIQUES])
+        return
+    names, switches = max(len(t.name) for t in TECHNIQUES), max(len(_switch(t)) for t in TECHNIQUES)
+    for technique in TECHNIQUES:
+        print(f"{technique.name:<{names}}  {_switch(technique):<{switches}}  {card(technique).summary}")
+
+
+@app.command()
+def show(
+    name: Annotated[
+        str, typer.Argument(metavar="TECHNIQUE", help="As `seedwise techniques ls` names it.", autocompletion=_complete)
+    ],
+    as_json: Json = False,
+) -> None:
+    """Print a technique's card: what it does, when it helps and hurts, its source, cost and options.
+
+    Example: `seedwise techniques show cutmix`
+    """
+    from seedwise.techniques import find
+
+    technique = find(name)
+    if as_json:
+        _print_json(_content(technique))
+    else:
+        sys.stdout.write(text(technique))
+
+
+def text(technique: "Technique") -> str:
+    """The card for a terminal."""
+    import textwrap
+
+    from seedwise.techniques import card
+
+    of = card(technique)
+    rows = {"What": of.what, "Helps": of.helps, "Hurts": of.hurts, "Source": of.source, "Cost": _cost(technique)}
+    rows |= {"On": _switch(technique), "Off": f"-s {technique.path}={technique.off}"}
+
+    def paragraph(label: str, words: str, indent: int) -> str:
+        first, rest = f"{label:<{indent}}", " " * indent
+        return textwrap.fill(words, WIDTH, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False)
+
+    lines = [technique.name, "", *(paragraph(label, words, 8) for label, words in rows.items() if words), ""]
+    for option in of.options if len(of.options) > 1 else ():
+        if option.path != technique.path:
+            lines.append(f"{option.path} = {'(must be given)' if option.default is None else option.default}")
+            lines.append(paragraph("", option.description, 4))
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _switch(technique: "Technique") -> str:
+    return f"-s {technique.path}={technique.on}"
+
+
+def _cost(technique: "Technique") -> str:
+    from seedwise.techniques import costs
+
+    measured = costs()
+    if technique.name not in measured.get("techniques", {}):
+        return ""
+    row = measured["techniques"][technique.name]
+    theirs = f"; torchvision's, image by image: {row['torchvision_us']:.0f}" if "torchvision_us" in row else ""
+    return f"{row['us']:.1f} µs an image of {measured['side']} px on one thread{theirs} (benchmarks/augment.py)"
+
+
+def _content(technique: "Technique") -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from seedwise.techniques import card, costs
+
+    cost = costs().get("techniques", {}).get(technique.name)
+    return asdict(technique) | asdict(card(technique)) | {"cost": cost}
+
+
+def _print_json(content: Any) -> None:
+    import json
+
+    print(json.dumps(content, indent=2, ensure_ascii=False))

@@ -1,0 +1,269 @@
+"""Runs, studies, ensembles and folders compared with the first of them: pairs by seed where they match."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seedwise.config import diff, load
+from seedwise.ensemble_record import EnsembleRecord
+from seedwise.errors import UserError
+from seedwise.predictions import Predictions, hits
+from seedwise.recipe import Recipe
+from seedwise.record import RECIPE, RECORD, STUDY, DataRecord, RunRecord, check_files
+from seedwise.stats import Comparison, Ratio, compare_arms, compare_classes, ratio, summarize
+from seedwise.stored import Stored, demand_same_images, finished_below, read_stored
+from seedwise.study.arms import MARGIN
+from seedwise.study.plan import BASE, read_study
+
+SEEDLESS = -1
+"""Stands for the seed of an ensemble whose members were trained for themselves."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One side of a comparison: the same recipe over seeds, or an ensemble."""
+
+    name: str
+    members: Mapping[int, Stored]
+    """By seed."""
+
+
+@dataclass
+class Compared:
+    """What `compare` found; fractions and seconds throughout."""
+
+    split: str
+    margin: float
+    base: str
+    arms: list[Arm]
+    correct: dict[str, dict[int, NDArray[np.bool_]]]
+    """Arm -> seed -> bool[images]: right or not."""
+    comparisons: dict[str, Comparison]
+    times: dict[str, Ratio | None]
+    """Training time over the base's; None where one of them isn't known or another machine measured it."""
+    classes: dict[str, dict[str, list[dict[str, Any]]]] = field(default_factory=dict)
+    """Arm -> `classes` and `superclasses` -> differences, if they were asked for."""
+    skipped: list[Path] = field(default_factory=list)
+    """Runs that were passed over because they are not finished."""
+
+    def top1(self, arm: str) -> dict[int, float]:
+        """Top-1 by seed."""
+        return {seed: float(right.mean()) for seed, right in self.correct[arm].items()}
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, in full precision."""
+        return {
+            "split": self.split,
+            "margin": self.margin,
+            "base": self.base,
+            "arms": {arm.name: self._arm(arm) for arm in self.arms},
+            "comparisons": {
+                name: {self.split: each.to_json(), "time": _ratio_json(self.times[name]), **self.classes.get(name, {})}
+                for name, each in self.comparisons.items()
+            },
+            "skipped": [str(path) for path in self.skipped],
+        }
+
+    def _arm(self, arm: Arm) -> dict[str, Any]:
+        values = self.top1(arm.name)
+        summary = summarize(list(values.values()))
+        return {
+            "folders": [str(member.folder) for member in arm.members.values()],
+            "kind": next(iter(arm.members.values())).record.kind,
+            "seeds": [None if seed == SEEDLESS else seed for seed in values],
+            "top1": list(values.values()),
+            "n": summary.n,
+            "mean": summary.mean,
+            "sd": summary.sd,
+            "ci95": None if summary.ci95 is None else list(summary.ci95),
+        }
+
+
+def compare(
+    paths: Sequence[Path], *, split: str = "test", margin: float | None = None, classes: bool = False
+) -> Compared:
+    """Compare what lies in these folders with the first of them, as one family; a UserError if that can't be done.
+
+    margin: by default that of the first study given, else half a point. A study alone is compared as it does it itself:
+    with what its latest look may spend.
+    """
+    studies = [read_study(path) for path in paths if (path / STUDY).is_file()]
+    margin = margin or next((study.margin for study in studies if study.margin is not None), MARGIN)
+    look = None
+    if len(paths) == len(studies) == 1 and len(studies[0].arms) > 1:
+        look = len(studies[0].looks) + (0 if studies[0].looked else 1)
+    arms, skipped = _arms(paths)
+    if len(arms) < 2:
+        raise UserError(f"{paths[0]}: holds one arm ({arms[0].name}); give another run, study or folder to compare")
+    answers = _answers(arms, split)
+    base = arms[0].name
+    correct = {arm: {seed: hits(it) for seed, it in of_arm.items()} for arm, of_arm in answers.items()}
+    top1 = {arm: {seed: float(right.mean()) for seed, right in of_arm.items()} for arm, of_arm in correct.items()}
+    compared = Compared(
+        split=split,
+        margin=margin,
+        base=base,
+        arms=arms,
+        correct=correct,
+        comparisons=_without_seeds_as_names(compare_arms(top1, base, margin=margin, look=look, correct=correct)),
+        times={arm.name: _time(arm, arms[0]) for arm in arms[1:]},
+        skipped=skipped,
+    )
+    if classes:
+        first = next(iter(arms[0].members.values()))
+        labels = next(iter(answers[base].values())).targets
+        for arm in arms[1:]:
+            compared.classes[arm.name] = _by_class(correct[arm.name], correct[base], labels, first.data)
+    return compared
+
+
+def _arms(paths: Sequence[Path]) -> tuple[list[Arm], list[Path]]:
+    arms: list[Arm] = []
+    skipped: list[Path] = []
+    names = _names(paths)
+    for path, name in zip(paths, names, strict=True):
+        if not path.is_dir():
+            raise UserError(f"{path}: no such folder; give a run's, a study's, an ensemble's, or one that holds runs")
+        if (path / STUDY).is_file():
+            found, unfinished = _of_study(path, name)
+        else:
+            stored, unfinished = finished_below(path)
+            found = [Arm(name, _by_seed(path, stored))]
+        arms += found
+        skipped += unfinished
+    for arm in arms:
+        _demand_one_recipe(arm)
+    return arms, skipped
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """The folders' own names where they differ, else the paths as they were given."""
+    short = [path.resolve().name for path in paths]
+    names = [name if short.count(name) == 1 else str(path) for name, path in zip(short, paths, strict=True)]
+    twice = next((path for path, name in zip(paths, names, strict=True) if names.count(name) > 1), None)
+    if twice is not None:
+        raise UserError(f"{twice}: is given twice; compare different folders")
+    return names
+
+
+def _of_study(path: Path, name: str) -> tuple[list[Arm], list[Path]]:
+    """The arms of a study, the base first; those without a finished run are left out."""
+    study = read_study(path)
+    order = sorted(study.arms, key=lambda arm: arm != BASE)
+    begun = [trial for trial in study.trials if (path / trial.folder / RECORD).is_file()]
+    finished: dict[str, list[Stored]] = {arm: [] for arm in order}
+    skipped = []
+    for trial in begun:
+        if trial.status == "finished":
+            finished[trial.arm].append(read_stored(path / trial.folder))
+        else:
+            skipped.append(path / trial.folder)
+    arms = [
+        Arm(name if len(order) == 1 else f"{name}:{arm}", _by_seed(path, finished[arm]))
+        for arm in order
+        if finished[arm]
+    ]
+    if not arms or not finished[order[0]]:
+        raise UserError(f"{path}: no run of its arm '{order[0]}' is finished; `seedwise resume` it first")
+    return arms, skipped
+
+
+def _by_seed(path: Path, stored: Sequence[Stored]) -> dict[int, Stored]:
+    members: dict[int, Stored] = {}
+    for one in stored:
+        seed = SEEDLESS if one.record.seed is None else one.record.seed
+        if seed in members:
+            what = "two ensembles" if seed == SEEDLESS else f"two runs with seed {seed}"
+            raise UserError(
+                f"{path}: holds {what} ({members[seed].folder}, {one.folder}); give the folder of one arm, or each run"
+            )
+        members[seed] = one
+    return members
+
+
+def _demand_one_recipe(arm: Arm) -> None:
+    """Refuse a folder whose runs were trained by different recipes, for their spread is not that of the seeds."""
+    members = list(arm.members.values())
+    first, known = members[0], None
+    for one in members[1:]:
+        if one.record.kind != first.record.kind:
+            raise UserError(f"{arm.name}: holds runs and ensembles ({first.folder}, {one.folder}); give them apart")
+        digests = [it.record.files.get(RECIPE) for it in (first, one)]
+        if isinstance(one.record, EnsembleRecord) or digests[0] == digests[1]:
+            continue
+        known = known or _recipe(first)
+        differences = diff(known, _recipe(one))
+        if differences:
+            raise UserError(
+                f"{arm.name}: holds runs of different recipes ({first.folder}, {one.folder}: {differences[0]}); "
+                "give the folder of each recipe"
+            )
+
+
+def _recipe(stored: Stored) -> Recipe:
+    """A run's recipe without what doesn't belong to the arm: its name, the master seed, and where it was computed."""
+    check_files(stored.folder, stored.record, RECIPE)
+    recipe = load(Recipe, stored.folder / RECIPE)
+    plain = Recipe()
+    return recipe.model_copy(update={"name": plain.name, "seed": plain.seed, "compute": plain.compute})
+
+
+def _answers(arms: Sequence[Arm], split: str) -> dict[str, dict[int, Predictions]]:
+    answers: dict[str, dict[int, Predictions]] = {}
+    base: tuple[Stored, Predictions] | None = None
+    for arm in arms:
+        answers[arm.name] = {}
+        for seed, member in arm.members.items():
+            given = member.predictions(split)
+            base = base or (member, given)
+            demand_same_images(base[0], member, split, base[1], given)
+            answers[arm.name][seed] = given
+    return answers
+
+
+def _without_seeds_as_names(found: dict[str, Comparison]) -> dict[str, Comparison]:
+    for each in found.values():
+        if SEEDLESS in each.seeds:
+            each.seeds.remove(SEEDLESS)
+    return found
+
+
+def _time(arm: Arm, base: Arm) -> Ratio | None:
+    """Ratio of training times, for equal seeds in pairs."""
+    both = [seed for seed in base.members if seed in arm.members]
+    pairs = len(both) > 1
+    sides = [[side.members[seed] for seed in both] if pairs else list(side.members.values()) for side in (arm, base)]
+    seconds = [[one.record.seconds.get("train", 0.0) for one in side] for side in sides]
+    machines = {
+        (str(one.record.machine.get("cpu")), str(one.record.machine.get("gpus")), str(one.record.machine.get("cores")))
+        for side in sides
+        for one in side
+        if isinstance(one.record, RunRecord)
+    }
+    if min(map(min, seconds)) <= 0 or len(machines) > 1:
+        return None
+    return ratio(*seconds, pairs=pairs)
+
+
+def _ratio_json(found: Ratio | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {"n": found.n, "ratio": found.ratio, "ci95": found.ci95 and list(found.ci95), "p_t": found.p_t}
+
+
+def _by_class(
+    arm: Mapping[int, NDArray[np.bool_]],
+    base: Mapping[int, NDArray[np.bool_]],
+    labels: NDArray[np.int64],
+    data: DataRecord,
+) -> dict[str, list[dict[str, Any]]]:
+    rows = compare_classes(arm, base, labels, data.classes)
+    found = {"classes": [row.to_json() for row in rows]}
+    if data.superclasses is not None and data.superclass_of is not None:
+        larger = compare_classes(arm, base, labels, data.superclasses, superclass_of=data.superclass_of)
+        found["superclasses"] = [row.to_json() for row in larger]
+    return found

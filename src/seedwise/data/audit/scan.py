@@ -1,0 +1,146 @@
+"""One pass over the images of a source as they are: damaged ones are noted, not refused."""
+
+import hashlib
+import io
+import os
+import warnings
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+
+from seedwise.data.images import decode
+from seedwise.data.source import Contents, Int64Array, Progress, RawImage, Source, UInt8Array
+from seedwise.errors import UserError
+
+SIDE = 32
+"""Pixels of the square thumbnails that are compared."""
+CHUNK = 32
+"""Images a thread decodes at a time."""
+
+
+@dataclass(frozen=True)
+class Scanned:
+    """The readable images of one part, in the order of the data's own rows; and what was damaged.
+
+    `labels`: int64[n]. `where`: what names each in messages. `thumbnails`: uint8[n, 32, 32, 3], of the center square.
+    `exact`: uint8[n, 32], the SHA-256 of size and pixels. `sizes`: how many are so many pixels (width, height).
+    `damaged`: a line each.
+    """
+
+    labels: Int64Array
+    where: list[str]
+    thumbnails: UInt8Array
+    exact: UInt8Array
+    sizes: Counter[tuple[int, int]]
+    modes: Counter[str]
+    damaged: list[str]
+
+
+@dataclass(frozen=True)
+class _Seen:
+    thumbnail: UInt8Array | None
+    exact: bytes = b""
+    size: tuple[int, int] = (0, 0)
+    mode: str = ""
+    problem: str = ""
+
+
+def scan(source: Source, progress: Progress) -> tuple[Contents, dict[str, Scanned]]:
+    """Every part of a source, image by image."""
+    contents = source.read()
+    parts = {}
+    for name, part in contents.parts.items():
+        count = len(part.labels)
+        seen, where = [], []
+        for raw_name, one in _look(part.images()):
+            where.append(raw_name)
+            seen.append(one)
+            if len(seen) % CHUNK == 0:
+                progress(f"reading {source.name} {name}", len(seen), count)
+        parts[name] = _collect(part.labels, where, seen)
+    return contents, parts
+
+
+def _look(images: Iterator[RawImage]) -> Iterator[tuple[str, _Seen]]:
+    """Images in their order, decoded by as many threads as there are cores, few of them under way."""
+    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    under_way: deque[Future[list[tuple[str, _Seen]]]] = deque()
+    with ThreadPoolExecutor(threads) as pool, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's remarks on odd EXIF blocks and on large but still allowed photos
+        while True:
+            while len(under_way) < 2 * threads and (chunk := list(islice(images, CHUNK))):
+                under_way.append(pool.submit(lambda some: [(raw.where, _see(raw)) for raw in some], chunk))
+            if not under_way:
+                return
+            yield from under_way.popleft().result()
+
+
+def _see(raw: RawImage) -> _Seen:
+    try:
+        mode = _mode(raw)
+        pixels = decode(raw)
+    except UserError as error:
+        return _Seen(None, problem=str(error))
+    height, width = pixels.shape[:2]
+    digest = hashlib.sha256(b"%d %d\0" % (height, width))
+    digest.update(np.ascontiguousarray(pixels).data)
+    return _Seen(thumbnail(pixels), digest.digest(), (width, height), mode)
+
+
+def _mode(raw: RawImage) -> str:
+    """Pillow's name of what the file holds, such as RGB, L or CMYK; `decode` tells what is wrong with a damaged one."""
+    from PIL import Image
+
+    if isinstance(raw.data, np.ndarray):
+        return "RGB"
+    try:
+        with Image.open(io.BytesIO(raw.data) if isinstance(raw.data, bytes) else raw.data) as image:
+            return str(image.mode)
+    except Exception:
+        return "?"
+
+
+def thumbnail(pixels: UInt8Array) -> UInt8Array:
+    """The center square of uint8[h, w, 3] at 32 by 32 pixels; as it is if it has that size."""
+    from PIL import Image
+
+    height, width = pixels.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    square = pixels[top : top + side, left : left + side]
+    if side == SIDE:
+        return square
+    return np.asarray(Image.fromarray(square).resize((SIDE, SIDE), Image.Resampling.BICUBIC, reducing_gap=3.0))
+
+
+def _collect(labels: Int64Array, where: list[str], seen: list[_Seen]) -> Scanned:
+    """In canonical order, which is the cache's (see build): by label, then by hash."""
+    good = [i for i, one in enumerate(seen) if one.thumbnail is not None]
+    exact = np.frombuffer(b"".join(seen[i].exact for i in good), np.uint8).reshape(-1, 32)
+    words = exact.view(">u8")
+    kept = labels[good]
+    order = np.lexsort((*(words[:, word] for word in reversed(range(words.shape[1]))), kept))
+    ordered = [good[i] for i in order]
+    thumbnails = [seen[i].thumbnail for i in ordered]
+    return Scanned(
+        labels=kept[order],
+        where=[where[i] for i in ordered],
+        thumbnails=np.stack(thumbnails) if thumbnails else np.empty((0, SIDE, SIDE, 3), np.uint8),
+        exact=exact[order],
+        sizes=Counter(seen[i].size for i in good),
+        modes=Counter(seen[i].mode for i in good),
+        damaged=[one.problem for one in seen if one.problem],
+    )
+
+
+def exact_duplicates(exact: UInt8Array) -> Iterable[tuple[int, int]]:
+    """Pairs (i, j), i < j, of equal hashes: each with the first of its kind."""
+    first: dict[bytes, int] = {}
+    for number, digest in enumerate(exact):
+        earlier = first.setdefault(digest.tobytes(), number)
+        if earlier != number:
+            yield earlier, number

@@ -1,0 +1,113 @@
+"""What a run trains, with what, on what; and how far it is."""
+
+import math
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from seedwise.engine.placement import Placement
+from seedwise.engine.protocols import Augment, Average, Images, Meter
+from seedwise.engine.stages import Dropout
+from seedwise.engine.warm_start import WarmStart
+from seedwise.engine.world import ALONE, World
+from seedwise.optim.config import OptimConfig
+from seedwise.optim.loss import Loss
+from seedwise.optim.schedules import lr_at
+from seedwise.progressive import PlannedStage, planned
+from seedwise.progressive_config import Stage
+from seedwise.recipe import TrainConfig
+from seedwise.record import EpochRow
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a run trains, with what, on what."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    loss: Loss
+    augment: Augment
+    train: Images
+    val: Images | None
+    num_classes: int
+    config: TrainConfig
+    optim: OptimConfig
+    placement: Placement
+    seed: int
+    folder: Path
+    """Where checkpoints go."""
+    world: World = ALONE
+    """The processes that train this model together."""
+    ema: Average | None = None
+    """A running average of the weights."""
+    warm_start: WarmStart | None = None
+    """Trains the classifier before the first step."""
+    stages: tuple[Stage, ...] = ()
+    """Of progressive learning, resolved."""
+    dropout: Dropout | None = None
+    """What the stages set the dropout of."""
+    noise: Meter | None = None
+    """Counts what dropout and stochastic depth drop."""
+
+    @cached_property
+    def plan(self) -> tuple[PlannedStage, ...]:
+        """The stages with their first steps; a single one without progressive learning."""
+        return planned(self.stages, self.total_steps) or (PlannedStage(1, 0, self.config.image_size),)
+
+    def stage(self, step: int) -> PlannedStage:
+        """The stage of an optimizer step, from 0."""
+        return next(stage for stage in reversed(self.plan) if stage.first_step <= step)
+
+    @cached_property
+    def forward(self) -> nn.Module:
+        """The model as the training step calls it: its gradients are averaged over the world."""
+        return self.world.shared(self.model)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps per epoch."""
+        return math.ceil(len(self.train.ids) / (self.config.batch_size * self.config.accumulate))
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps of the whole run."""
+        return self.steps_per_epoch * self.config.epochs
+
+    def lr(self, step: int) -> float:
+        """The learning rate of an optimizer step, from 0."""
+        return lr_at(self.optim, step, steps_per_epoch=self.steps_per_epoch, total_steps=self.total_steps)
+
+
+@dataclass
+class State:
+    """How far a run is: JSON, beside the tensors in the checkpoint."""
+
+    step: int = 0
+    """Optimizer steps done."""
+    loss_sum: float = 0.0
+    """Over the images of the current epoch."""
+    hit_sum: float = 0.0
+    images: int = 0
+    """Images seen in the current epoch."""
+    epoch_seconds: float = 0.0
+    """Wall seconds of the current epoch's steps."""
+    parts: list[dict[str, Any]] = field(default_factory=list)
+    """With progressive learning, the current epoch by stage, as StagePart."""
+    evaluate_seconds: float = 0.0
+    warm_start: dict[str, float] = field(default_factory=dict)
+    """What the warm start did; empty without one."""
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    """Finished epochs, as EpochRow."""
+    best_epoch: int | None = None
+    best_top1: float = -1.0
+    done: bool = False
+    """No epoch is left to train."""
+
+    @property
+    def epochs(self) -> list[EpochRow]:
+        """The finished epochs."""
+        return [EpochRow.model_validate(row) for row in self.rows]

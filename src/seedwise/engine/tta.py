@@ -1,0 +1,90 @@
+"""Test-time augmentation: the mean probabilities of several views of each image."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from seedwise.engine.evaluate import Predictions, predict
+from seedwise.engine.placement import Placement
+from seedwise.engine.protocols import Evaluated, Images
+from seedwise.engine.world import ALONE, World
+from seedwise.tta_config import TtaConfig, View
+
+
+def predict_tta(
+    model: nn.Module,
+    images: Images,
+    augment: Evaluated,
+    tta: TtaConfig,
+    *,
+    size: int,
+    placement: Placement,
+    world: World = ALONE,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Predictions:
+    """As `predict`, of every view; the logits are log(mean over the views of the softmax), float32[m, k].
+
+    `size`: side in pixels at which the run was trained, and of the views unless `tta` has its own. Progress counts
+    images over all views.
+    """
+    views = tta.views
+    mean: np.ndarray[tuple[int, ...], np.dtype[np.float64]] | float = 0.0
+    for number, view in enumerate(views):
+
+        def report(done: int, total: int, before: int = number) -> None:
+            on_progress(before * total + done, len(views) * total)
+
+        found = predict(
+            model,
+            images,
+            _Viewed(augment, view, tta.resized_to(size)),
+            size=tta.size(size),
+            placement=placement,
+            world=world,
+            on_progress=report,
+        )
+        logits = found.logits.astype(np.float64)
+        exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
+        mean = mean + exponents / exponents.sum(axis=1, keepdims=True) / len(views)
+    with np.errstate(divide="ignore"):
+        tiny = np.log(np.maximum(mean, np.finfo(np.float64).tiny))
+    return Predictions(found.ids, found.targets, tiny.astype(np.float32))
+
+
+def tta_effects(
+    tta: TtaConfig, size: int, plain: Mapping[str, Predictions], averaged: Mapping[str, Predictions]
+) -> dict[str, float]:
+    """For the record: number and size of the views, and the share of images that they put into another class."""
+    moved = [plain[name].logits.argmax(axis=1) != it.logits.argmax(axis=1) for name, it in averaged.items()]
+    share = float(np.concatenate(moved).mean()) if moved else 0.0
+    return {"views": len(tta.views), "image_size": tta.size(size), "resized_to": tta.resized_to(size), "changed": share}
+
+
+class _Viewed:
+    """An augmentation whose evaluated images are one view of them."""
+
+    def __init__(self, augment: Evaluated, view: View, resized_to: int) -> None:
+        self._augment, self._view, self._resized_to = augment, view, resized_to
+
+    def evaluate(self, images: Tensor, sizes: Tensor | None, *, size: int) -> Tensor:
+        """The view, float32[n, c, size, size]."""
+        whole = self._augment.evaluate(images, sizes, size=self._resized_to)
+        top, left = _corner(self._view, self._resized_to, size)
+        whole = whole.flip(3) if self._view.flip else whole  # before the crop, as TenCrop does: a center may be uneven
+        view = whole[:, :, top : top + size, left : left + size]
+        return view.contiguous(memory_format=torch.channels_last)
+
+
+def _corner(view: View, side: int, size: int) -> tuple[int, int]:
+    """Top and left of a crop of `size` in a square of `side` pixels, rounded as torchvision does."""
+    end, middle = side - size, round((side - size) / 2)
+    places = {
+        "top_left": (0, 0),
+        "top_right": (0, end),
+        "bottom_left": (end, 0),
+        "bottom_right": (end, end),
+        "center": (middle, middle),
+    }
+    return places.get(view.corner, (0, 0))

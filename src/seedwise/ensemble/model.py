@@ -1,0 +1,71 @@
+"""An ensemble as an object, with the surface of a run."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seedwise.ensemble.votes import combine
+from seedwise.ensemble_record import EnsembleRecord
+from seedwise.errors import UserError
+from seedwise.record import RECORD
+from seedwise.runs import Run
+from seedwise.stored import Stored, is_ensemble, read_ensemble
+
+
+class Ensemble:
+    """The folder of an ensemble. `record` is read at once and checked; the members when they are first needed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.record: EnsembleRecord = read_ensemble(folder)
+
+    @property
+    def classes(self) -> list[str]:
+        """Class names by class number."""
+        return self.record.data.classes
+
+    @cached_property
+    def members(self) -> list[Run]:
+        """The runs that vote, in the record's order; a UserError when one is gone or was trained anew."""
+        runs = []
+        for member in self.record.members:
+            if not member.weight:
+                continue
+            place = self.folder / member.folder
+            if not (place / RECORD).is_file():
+                raise UserError(
+                    f"{place}: this member of {self.folder} is gone; put it back, or make the ensemble anew without it"
+                )
+            run = Run(place)
+            if any(run.record.files.get(name) != digest for name, digest in member.files.items()):
+                raise UserError(f"{place}: is another run than the one that {self.folder} was made of; make it anew")
+            runs.append(run)
+        return runs
+
+    def logits(self, split: str = "test") -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+        """The stored (ids, targets, log probabilities of the vote) of `val` or `test`."""
+        stored = Stored(self.folder, self.record).predictions(split)
+        return stored.ids, stored.targets, stored.logits
+
+    def predict(self, images: "Sequence[Any] | NDArray[np.uint8]") -> NDArray[np.float32]:
+        """Class probabilities float32[n, k] of images by the members' vote, as `Run.predict` gives them for one."""
+        voting = [member for member in self.record.members if member.weight]
+        weights = [member.picks if self.record.vote == "hard" else member.weight for member in voting]
+        each = [run.predict(images) for run in self.members]
+        with np.errstate(divide="ignore"):
+            log_p = np.log(np.stack(each).astype(np.float64))
+        return np.asarray(np.exp(combine(np.maximum(log_p, LEAST), weights, self.record.vote)), np.float32)
+
+
+LEAST = float(np.log(np.finfo(np.float32).tiny))
+"""Log of the least probability: a float32 that underflowed to 0 was not 0."""
+
+
+def load(folder: Path | str) -> Run | Ensemble:
+    """The run or the ensemble in this folder; a UserError when it is neither or is damaged."""
+    place = Path(folder)
+    return Ensemble(place) if is_ensemble(place) else Run(place)

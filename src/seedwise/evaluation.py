@@ -1,0 +1,217 @@
+"""A finished run or an ensemble scored again: on its own data, or on any whose classes it knows."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seedwise import plan
+from seedwise.augment.pipeline import Augmenter
+from seedwise.data.config import DataConfig
+from seedwise.data.dataset import Dataset, Subset
+from seedwise.data.open import open_data
+from seedwise.data.source import Progress
+from seedwise.engine.evaluate import Predictions, predict, score
+from seedwise.engine.placement import Placement, computing_threads
+from seedwise.engine.tta import predict_tta
+from seedwise.ensemble.model import Ensemble
+from seedwise.ensemble.votes import combine, log_probabilities
+from seedwise.errors import UserError
+from seedwise.evaluations import ClassScore, Evaluation
+from seedwise.models.acceleration import accelerate
+from seedwise.runs import Run
+from seedwise.stats.proportion import wilson
+from seedwise.tta_config import TtaConfig
+
+Kind = Literal["raw", "ema"]
+Split = Literal["val", "test", "all"]
+
+
+@dataclass(frozen=True)
+class Images:
+    """What is scored. `own`: it is the data of the training, so `subset` is one of its splits."""
+
+    dataset: Dataset
+    subset: Subset
+    split: Split
+    own: bool
+
+
+def evaluate(
+    run: Run | Ensemble,
+    data: str | None = None,
+    *,
+    data_dir: Path | None = None,
+    split: Split | None = None,
+    weights: Kind = "raw",
+    tta: str | None = None,
+    progress: Progress = lambda label, done, total: None,
+) -> Evaluation:
+    """Score a run's weights, or an ensemble's vote, on a split of its own data, or on data with classes of those names.
+
+    `data`: as for training; by default the run's own. `split`: by default test where there is one; of other data
+    without parts, all images. `tta`: one of tta_config.SHORTHANDS, for test-time augmentation. Raises UserError for
+    what the caller can mend.
+    """
+    views = None if tta is None else TtaConfig.named(tta)
+    voters = run.members if isinstance(run, Ensemble) else [run]
+    images = find_images(voters[0], data, data_dir, split, progress, views)
+    targets, missing = match_classes(run.classes, images)
+    subset = replace(images.subset, targets=targets)
+    answers = []
+    for number, voter in enumerate(voters, 1):
+        label = f"scoring {images.split}" + (f", member {number} of {len(voters)}" if len(voters) > 1 else "")
+        answers.append(logits_of(voter, subset, weights, lambda *done, label=label: progress(label, *done), views))
+    predictions = _vote(run, answers) if isinstance(run, Ensemble) else answers[0]
+    scores = score(predictions)
+    agrees, largest = (None, None) if tta else _compare(run, images, weights, predictions)
+    return Evaluation(
+        data=str(images.dataset.path or images.dataset.name),
+        fingerprint=images.dataset.fingerprint,
+        own=images.own,
+        split=images.split,
+        weights=weights,
+        tta=tta,
+        images=len(subset),
+        scores=scores,
+        top1_interval=wilson(round(scores.top1 * len(subset)), len(subset)),
+        agrees=agrees,
+        largest_difference=largest,
+        missing=missing,
+        classes=_by_class(run.classes, predictions),
+    )
+
+
+def find_images(
+    run: Run,
+    data: str | None,
+    data_dir: Path | None,
+    split: Split | None,
+    progress: Progress,
+    tta: TtaConfig | None = None,
+) -> Images:
+    """The run's own data in its own splits, recognized by their fingerprint, or other data as it is."""
+    record, config = run.record.data, run.recipe.data
+    sides = plan.stored_sides(run.recipe) if tta is None else plan.stored_sides_for_tta(run.recipe, tta)
+    own_dir = data_dir or (Path(record.data_dir) if record.data_dir else None)
+    if data is not None:
+        other = DataConfig(
+            val=0, test=0, download=config.download, image_column=config.image_column, label_column=config.label_column
+        )
+        dataset = open_data(data, other, data_dir=data_dir, short_side=sides["short_side"], progress=progress)
+        if dataset.fingerprint != record.fingerprint:
+            return _of_other(dataset, data, split, other, data_dir, sides["short_side"], progress)
+        config = config.model_copy(update={"factory": None})
+        own_dir = data_dir
+    dataset = open_data(data or record.source, config, data_dir=own_dir, progress=progress, **sides)
+    if dataset.fingerprint != record.fingerprint:
+        raise UserError(
+            f"{record.source}: is not the data that {run.folder} was trained on (it changed since); "
+            f"give it as --data {record.source} to score it as other data"
+        )
+    chosen = split or ("test" if dataset.test is not None else "val")
+    subset = {"val": dataset.val, "test": dataset.test, "all": dataset.train}[chosen]
+    if subset is None:
+        raise UserError(f"{run.folder}: was trained without {chosen} images; choose another --split, or give --data")
+    return Images(dataset, subset, chosen, own=True)
+
+
+def _of_other(
+    dataset: Dataset,
+    data: str,
+    split: Split | None,
+    config: DataConfig,
+    data_dir: Path | None,
+    short_side: int,
+    progress: Progress,
+) -> Images:
+    if split == "val":  # a part of its own is passed over at val=0; nothing is ever held out of other data
+        tiny = config.model_copy(update={"val": 1})
+        dataset = open_data(data, tiny, data_dir=data_dir, short_side=short_side, progress=progress)
+        if dataset.val is not None and dataset.val.images is not dataset.train.images:
+            return Images(dataset, dataset.val, "val", own=False)
+        raise UserError(f"{data}: has no validation part; leave --split out to score all its images")
+    if dataset.test is not None:
+        return Images(dataset, dataset.test, "test", own=False)
+    if split == "test":
+        raise UserError(f"{data}: has no test part; leave --split out to score all its images")
+    return Images(dataset, dataset.train, "all", own=False)
+
+
+def match_classes(classes: list[str], images: Images) -> tuple[NDArray[np.int64], list[str]]:
+    """The images' targets as the run numbers its classes, by name; and the run's classes that have no image."""
+    number = {name: index for index, name in enumerate(classes)}
+    present = np.unique(images.subset.targets)
+    unknown = [images.dataset.classes[index] for index in present if images.dataset.classes[index] not in number]
+    if unknown:
+        named = ", ".join(f"'{name}'" for name in unknown[:10]) + (", …" if len(unknown) > 10 else "")
+        raise UserError(
+            f"{images.dataset.path or images.dataset.name}: {len(unknown)} of its {len(present)} classes are not the "
+            f"run's ({named}); rename or remove them"
+        )
+    renumbered = np.array([number.get(name, -1) for name in images.dataset.classes], np.int64)
+    targets = renumbered[images.subset.targets]
+    seen = set(targets.tolist())
+    return targets, [name for index, name in enumerate(classes) if index not in seen]
+
+
+def logits_of(
+    run: Run,
+    subset: Subset,
+    weights: Kind,
+    on_progress: Callable[[int, int], None],
+    tta: TtaConfig | None = None,
+) -> Predictions:
+    """Logits as the training itself computed them after its last epoch: same preprocessing, kernels and precision."""
+    compute = run.recipe.compute
+    placement = Placement.of(compute)
+    model = placement.module(run.model if weights == "raw" else run.ema_model)
+    accelerate(model, compute.kernels, run.record.kernels)
+    augment = Augmenter(
+        run.recipe.augment,
+        seed=run.record.seed,
+        rows=subset.rows_in_part,
+        mean=run.record.model.mean,
+        std=run.record.model.std,
+        device=placement.device,
+    )
+    with computing_threads(int(compute.threads)):
+        size = run.recipe.train.image_size
+        if tta is not None:
+            return predict_tta(model, subset, augment, tta, size=size, placement=placement, on_progress=on_progress)
+        return predict(model, subset, augment, size=size, placement=placement, on_progress=on_progress)
+
+
+def _vote(ensemble: Ensemble, answers: list[Predictions]) -> Predictions:
+    """The members' vote, as the ensemble's stored predictions were made."""
+    voting = [member for member in ensemble.record.members if member.weight]
+    weights = [member.picks if ensemble.record.vote == "hard" else member.weight for member in voting]
+    log_p = np.stack([log_probabilities(it.logits) for it in answers])
+    return replace(answers[0], logits=combine(log_p, weights, ensemble.record.vote).astype(np.float32))
+
+
+def _compare(
+    run: Run | Ensemble, images: Images, weights: Kind, predictions: Predictions
+) -> tuple[bool, float] | tuple[None, None]:
+    """Whether the stored logits are the same, and how far they are apart at most."""
+    if not images.own or images.split == "all":
+        return None, None
+    ids, targets, stored = run.logits(images.split if weights == "raw" else f"{images.split}_ema")
+    if not (np.array_equal(ids, predictions.ids) and np.array_equal(targets, predictions.targets)):
+        return False, float("inf")
+    return np.array_equal(stored, predictions.logits), float(np.abs(stored - predictions.logits).max(initial=0))
+
+
+def _by_class(classes: list[str], predictions: Predictions) -> list[ClassScore]:
+    counts = np.bincount(predictions.targets, minlength=len(classes))
+    right = predictions.targets[predictions.logits.argmax(axis=1) == predictions.targets]
+    hits = np.bincount(right, minlength=len(classes))
+    found = [
+        ClassScore(name=name, images=int(count), top1=float(hit / count))
+        for name, count, hit in zip(classes, counts, hits, strict=True)
+        if count
+    ]
+    return sorted(found, key=lambda each: each.top1)

@@ -1,0 +1,66 @@
+"""The test images of a finished run that has not read them (train.score_test=false), read once and for all."""
+
+from pathlib import Path
+
+import numpy as np
+
+from seedwise import plan
+from seedwise.augment.pipeline import Augmenter
+from seedwise.data.open import open_data
+from seedwise.data.source import Progress
+from seedwise.engine.evaluate import Predictions, predict, score
+from seedwise.engine.placement import Placement, computing_threads
+from seedwise.errors import UserError
+from seedwise.files import sha256_of, sole_writer
+from seedwise.models.acceleration import accelerate
+from seedwise.predictions import write_predictions
+from seedwise.record import PREDICTIONS, RunRecord, check_files, demand_final, write_record
+from seedwise.runs import Run
+
+
+def score_test(folder: Path, *, data_dir: Path | None = None, progress: Progress | None = None) -> RunRecord:
+    """Score a run on its test images as its training would have, and add that to its folder; once is enough.
+
+    A kill at any moment leaves a whole run, and the next call completes it.
+    """
+    with sole_writer(folder):
+        run = Run(folder)
+        record, final = run.record, demand_final(folder, run.record)
+        if final.test is not None or not record.data.splits["test"]:
+            return record
+        found_in = data_dir or (Path(record.data.data_dir) if record.data.data_dir else None)
+        sides = plan.stored_sides(run.recipe)
+        dataset = open_data(record.data.source, run.recipe.data, data_dir=found_in, progress=progress, **sides)
+        if dataset.fingerprint != record.data.fingerprint or dataset.test is None:
+            raise UserError(f"{record.data.source}: is not the data that {folder} was trained on; put that back")
+        check_files(folder, record, PREDICTIONS)
+        with np.load(folder / PREDICTIONS, allow_pickle=False) as stored:
+            splits = {name.removesuffix("_ids") for name in stored.files if name.endswith("_ids")}
+            kept = {s: Predictions(stored[f"{s}_ids"], stored[f"{s}_targets"], stored[f"{s}_logits"]) for s in splits}
+        models = {"test": run.model} | ({"test_ema": run.ema_model} if record.ema is not None else {})
+        compute, size = run.recipe.compute, run.recipe.train.image_size
+        placement = Placement.of(compute)
+        augment = Augmenter(
+            run.recipe.augment,
+            seed=record.seed,
+            rows=dataset.test.rows_in_part,
+            mean=record.model.mean,
+            std=record.model.std,
+            device=placement.device,
+        )
+        for name, module in models.items():
+            model = placement.module(module)
+            accelerate(model, compute.kernels, record.kernels)
+            with computing_threads(int(compute.threads)):
+                kept[name] = predict(model, dataset.test, augment, size=size, placement=placement)
+        digest = record.files.pop(PREDICTIONS, None)
+        if digest is not None:  # until the new file's stands there
+            write_record(folder, record)
+        write_predictions(folder / PREDICTIONS, kept)
+        final.test = score(kept["test"])
+        if record.ema is not None:
+            record.ema.test = score(kept["test_ema"])
+        record.test_evaluations += len(models)
+        record.files[PREDICTIONS] = sha256_of(folder / PREDICTIONS)
+        write_record(folder, record)
+        return record

@@ -1,0 +1,207 @@
+"""The first stages of a network held as they came: no gradients, no noise, and BatchNorm folded into convolutions.
+
+Nothing in front of the first trainable layer needs a gradient, so autograd keeps no activation of it and its backward
+is not computed. Its BatchNorm layers use their running statistics, so that each is folded into the convolution before
+it. Folded weights stand beside the parameters, which keep their names, bits and places in the state.
+"""
+
+import copy
+from collections.abc import Iterator, Sequence
+from typing import Any, Self, cast
+
+import torch
+from timm.layers.conv2d_same import Conv2dSame
+from timm.layers.padding import pad_same
+from torch import Tensor, nn
+
+from seedwise.errors import UserError
+from seedwise.models import depthwise
+from seedwise.models.folding import TRIED_IMAGES, conv_norm_pairs, fold, near
+
+
+def stages(model: nn.Module, head: Sequence[str]) -> list[list[str]]:
+    """The parameters' names by stage, in order: timm's coarse groups, but for the last if it has the classifier in it.
+
+    `head`: names of the submodules that are the classifier. An EfficientNet has 8: the stem, and 7 of blocks, the last
+    with the convolution behind it.
+    """
+    matcher = getattr(model, "group_matcher", None)
+    if not callable(matcher):
+        raise UserError(
+            "model.freeze: the network doesn't say what its stages are (it has no group_matcher, as timm's models "
+            "have); give it one, or set model.freeze to 0"
+        )
+    from timm.models import group_parameters
+
+    number_of: dict[str, int] = group_parameters(model, matcher(coarse=True), reverse=True)
+    found: dict[int, list[str]] = {number: [] for number in sorted(number_of.values())}
+    for name, number in number_of.items():
+        found[number].append(name)
+    prefixes = tuple(f"{name}." for name in head)
+    return [names for names in found.values() if not any(name.startswith(prefixes) for name in names)]
+
+
+def freeze(model: nn.Module, count: int, head: Sequence[str], image_size: int) -> nn.Module:
+    """Freeze the first `count` stages, in place; 0 changes nothing. A UserError when there are fewer.
+
+    `image_size`: side in pixels of images, of which a few of noise are passed through to see which convolution feeds
+    which BatchNorm. The network's mode is kept in its other stages.
+    """
+    if count == 0:
+        return model
+    known = stages(model, head)
+    if count > len(known):
+        raise UserError(f"model.freeze: the network has {len(known)} stages before its classifier, not {count}")
+    names = {name for stage in known[:count] for name in stage}
+    for name, parameter in model.named_parameters():
+        if name in names:
+            parameter.requires_grad_(False)
+    own = type(model)
+    model.__class__ = type(own.__name__, (_Frozen, own), {"__module__": own.__module__})
+    model.frozen_stages, model.frozen_parts = count, tuple(_whole(model, names))  # type: ignore[assignment]
+    _fold_parts(cast("_Frozen", model), image_size)
+    return model
+
+
+def freeze_effects(model: nn.Module) -> dict[str, dict[str, float]]:
+    """For the record: frozen stages, layers with parameters of their own, parameters, and BatchNorm layers folded."""
+    if not isinstance(model, _Frozen):
+        return {}
+    parts = [module for name in model.frozen_parts for module in model.get_submodule(name).modules()]
+    layers = [module for module in parts if any(True for _ in module.parameters(recurse=False))]
+    numbers = sum(parameter.numel() for parameter in model.parameters() if not parameter.requires_grad)
+    folds = sum(isinstance(module, _FoldedConv) for module in parts)
+    return {
+        "freeze": {"stages": model.frozen_stages, "layers": len(layers), "parameters": numbers, "folded_norms": folds}
+    }
+
+
+class _Frozen(nn.Module):
+    """Comes before a network's own class: its frozen parts stay in evaluation mode, folded as their weights are."""
+
+    frozen_stages: int
+    frozen_parts: tuple[str, ...]
+    """Names of the largest modules that are frozen whole."""
+
+    def train(self, mode: bool = True) -> Self:
+        """Training mode is for the other parts."""
+        super().train(mode)
+        for name in self.frozen_parts:
+            self.get_submodule(name).eval()
+        return self
+
+    def load_state_dict(self, *arguments: Any, **options: Any) -> Any:
+        """Other weights are folded anew."""
+        result = super().load_state_dict(*arguments, **options)
+        _refold(self)
+        return result
+
+    def _apply(self, *arguments: Any, **options: Any) -> Self:
+        super()._apply(*arguments, **options)  # type: ignore[no-untyped-call]  # another device, type or layout
+        _refold(self)
+        return self
+
+
+class _FoldedConv(nn.Conv2d):
+    """Computes as if the BatchNorm behind it were part of it."""
+
+    is_folded = True
+    folded: tuple[nn.Conv2d, nn.BatchNorm2d]
+    """What computes, and what is folded into it: in a tuple, which torch takes for no part of the network's state."""
+    choices: depthwise.Choices | None = None
+    """With native kernels: what computes which shape in training. Scoring stays PyTorch's own."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """float[n, in, h, w] -> float[n, out, oh, ow]."""
+        computes, norm = self.folded
+        if not _is_fast(self):
+            result: Tensor = computes(input)
+            return result
+        act = getattr(norm, "act", None)
+        assert self.choices is not None
+        fast = depthwise.forward_alone(computes, input, self.choices)
+        if fast is None and type(act) in _FUSED and input.dtype == torch.float32 and input.device.type == "cpu":
+            return _with_act(computes, input, *_FUSED[type(act)])
+        fast = computes(input) if fast is None else fast
+        return fast if act is None else cast("Tensor", act(fast))
+
+
+def use_fast_prefix(model: nn.Module, choices: depthwise.Choices) -> None:
+    """Let the frozen stages of a network, if it has any, use the native kernels in training."""
+    for module in model.modules():
+        if isinstance(module, _FoldedConv | _AbsorbedNorm):
+            module.choices = choices
+
+
+class _AbsorbedNorm(nn.BatchNorm2d):
+    """What is left of a folded BatchNorm: its activation, if it is timm's, which brings one."""
+
+    is_folded = True
+    choices: depthwise.Choices | None = None
+
+    def forward(self, input: Tensor) -> Tensor:
+        """float[n, c, h, w] -> the same shape."""
+        act = getattr(self, "act", None)
+        result: Tensor = input if act is None or _is_fast(self) else act(input)
+        return result
+
+
+_FUSED: dict[type, tuple[str, list[float]]] = {nn.ReLU: ("relu", []), nn.ReLU6: ("hardtanh", [0.0, 6.0])}
+"""Activations that oneDNN computes while it writes a convolution's result, and what it calls them."""
+
+
+def _is_fast(module: "_FoldedConv | _AbsorbedNorm") -> bool:
+    """Whether the convolution applies the activation behind it itself: with native kernels, in training."""
+    return module.choices is not None and torch.is_grad_enabled() and not torch.compiler.is_compiling()
+
+
+def _with_act(conv: nn.Conv2d, images: Tensor, name: str, numbers: list[float]) -> Tensor:
+    """A convolution and its activation in one pass."""
+    padding = [conv.padding, conv.padding] if isinstance(conv.padding, int) else list(conv.padding)
+    if isinstance(conv, Conv2dSame):
+        images, padding = pad_same(images, list(conv.kernel_size), list(conv.stride)), [0, 0]
+    result: Tensor = torch.ops.mkldnn._convolution_pointwise(
+        images, conv.weight, conv.bias, padding, conv.stride, conv.dilation, conv.groups, name, numbers, ""
+    )
+    return result
+
+
+def _fold_parts(model: _Frozen, image_size: int) -> None:
+    """Fold what can be in the frozen parts, unless the logits would be others."""
+    training = model.training
+    model.eval()
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(TRIED_IMAGES, 3, image_size, image_size, generator=generator)
+    with torch.no_grad():
+        inside = {module for name in model.frozen_parts for module in model.get_submodule(name).modules()}
+        pairs = [(conv, norm) for conv, norm in conv_norm_pairs(model, images) if {conv, norm} <= inside]
+        classes = [(type(conv), type(norm)) for conv, norm in pairs]
+        expected = model(images)
+        for conv, norm in pairs:
+            conv.folded = copy.deepcopy(conv), norm  # type: ignore[assignment]
+            conv.__class__, norm.__class__ = _FoldedConv, _AbsorbedNorm
+        _refold(model)
+        if not near(model(images), expected):
+            for (conv, norm), (of_conv, of_norm) in zip(pairs, classes, strict=True):
+                conv.__class__, norm.__class__ = of_conv, of_norm
+                del conv.folded
+    model.train(training)
+
+
+def _refold(model: _Frozen) -> None:
+    """Compute the folded weights from the parameters and running statistics as they are now."""
+    for conv in model.modules():
+        if isinstance(conv, _FoldedConv):
+            computes, norm = conv.folded
+            computes.weight, computes.bias = conv.weight, conv.bias
+            fold(computes, norm)
+
+
+def _whole(model: nn.Module, names: set[str], path: str = "") -> Iterator[str]:
+    """The largest modules whose parameters all have one of these names."""
+    for name, child in model.named_children():
+        below = [f"{path}{name}.{parameter}" for parameter, _ in child.named_parameters()]
+        if below and names.issuperset(below):
+            yield path + name
+        elif below:
+            yield from _whole(child, names, f"{path}{name}.")

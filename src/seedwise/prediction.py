@@ -1,0 +1,137 @@
+"""Files and folders of images through a run, in batches, so that memory does not grow with their number."""
+
+import itertools
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seedwise.data.images import decode
+from seedwise.data.layout import is_hidden, is_image
+from seedwise.data.source import RawImage, UInt8Array, printable
+from seedwise.ensemble.model import Ensemble
+from seedwise.errors import UserError
+from seedwise.files import atomic_path, make_folder
+from seedwise.runs import PREDICT_BATCH, Run
+
+BATCH_BYTES = 512 << 20
+"""A batch of decoded photos ends when it has grown to this."""
+
+_NUMBER = re.compile(r"(\d+)", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """An image, and what the run makes of it."""
+
+    path: str
+    pixels: UInt8Array
+    """uint8[h, w, 3], upright."""
+    probabilities: NDArray[np.float32]
+    """float32[k]."""
+
+    def top(self, count: int) -> NDArray[np.int64]:
+        """The numbers of its most probable classes, most probable first."""
+        return np.argsort(-self.probabilities, kind="stable")[:count]
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A path that gave no image, and why, in a line."""
+
+    path: str
+    reason: str
+
+
+def find_images(paths: Iterable[str]) -> Iterator[str | Unreadable]:
+    """Files as they are given, whatever they are called, and the images below folders, image 2 before image 10."""
+    for path in paths:
+        if os.path.isdir(path):  # noqa: PTH112 -- False for names too long or otherwise impossible, where Path's raises
+            yield from _below(path)
+        elif os.path.isfile(path):  # noqa: PTH113
+            yield path
+        else:
+            yield Unreadable(path, f"{printable(path)}: no such file or folder")
+
+
+def _below(folder: str) -> Iterator[str | Unreadable]:
+    problems: list[Unreadable] = []
+    found = False
+
+    def note(error: OSError) -> None:
+        where = printable(str(error.filename))
+        problems.append(Unreadable(str(error.filename), f"{where}: cannot be listed ({error.strerror})"))
+
+    for base, folders, names in os.walk(folder, onerror=note):
+        folders[:] = sorted((name for name in folders if not is_hidden(name)), key=natural)
+        for name in sorted(filter(is_image, names), key=natural):
+            found = True
+            yield f"{base.rstrip(os.sep)}{os.sep}{name}"
+    yield from problems
+    if not found and not problems:
+        yield Unreadable(folder, f"{printable(folder)}: no images in this folder")
+
+
+def natural(name: str) -> list[tuple[int, str]]:
+    """A sorting key by which numbers in names count as numbers."""
+    return [(int(part), "") if part.isdecimal() else (-1, part.lower()) for part in _NUMBER.split(name)] + [(0, name)]
+
+
+def predict_files(run: Run | Ensemble, paths: Iterable[str]) -> Iterator[Predicted | Unreadable]:
+    """Each image's class probabilities, in the order of `find_images`; what can't be read is passed on as such."""
+    batch: list[tuple[str, UInt8Array]] = []
+    size = 0
+    for path in find_images(paths):
+        image = _read(path) if isinstance(path, str) else path
+        if isinstance(image, Unreadable):
+            yield from _predict(run, batch)
+            batch, size = [], 0
+            yield image
+            continue
+        assert isinstance(path, str)
+        batch.append((path, image))
+        size += image.nbytes
+        if len(batch) == PREDICT_BATCH or size >= BATCH_BYTES:
+            yield from _predict(run, batch)
+            batch, size = [], 0
+    yield from _predict(run, batch)
+
+
+def _read(path: str) -> UInt8Array | Unreadable:
+    try:
+        return decode(RawImage(path, Path(path)))
+    except UserError as error:
+        return Unreadable(path, str(error))
+
+
+def _predict(run: Run | Ensemble, batch: list[tuple[str, UInt8Array]]) -> Iterator[Predicted]:
+    if batch:
+        probabilities = run.predict([pixels for _, pixels in batch])
+        for (path, pixels), row in zip(batch, probabilities, strict=True):
+            yield Predicted(path, pixels, row)
+
+
+class Explainer:
+    """Writes a picture an image into a folder: where the network saw its most probable class."""
+
+    def __init__(self, run: Run, folder: Path) -> None:
+        self._run, self._folder = run, folder
+        self._used: set[str] = set()
+        make_folder(folder)
+
+    def explain(self, found: Predicted) -> Path:
+        """The picture's path: the image's name with the class behind it, and a number where that is taken already."""
+        from PIL import Image
+
+        best = int(found.top(1)[0])
+        stem = re.sub(r"[^\w.-]+", "_", f"{Path(found.path).stem}-{self._run.classes[best]}")[:150]
+        name = next(n for k in itertools.count(1) if (n := stem if k == 1 else f"{stem}-{k}") not in self._used)
+        self._used.add(name)
+        path = self._folder / f"{name}.png"
+        with atomic_path(path) as temporary:
+            Image.fromarray(self._run.explain(found.pixels, best)).save(temporary, format="PNG")
+        return path

@@ -1,0 +1,78 @@
+"""A model's stored answers, image by image, and scores from them: numpy only."""
+
+import math
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seedwise.errors import UserError
+from seedwise.files import atomic_path
+from seedwise.record import DAMAGED, PREDICTIONS, Scores
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """A model's logits on a set of images, row by row."""
+
+    ids: NDArray[np.int64]
+    """int64[m]: the images' numbers in the data set."""
+    targets: NDArray[np.int64]
+    """int64[m]: their classes."""
+    logits: NDArray[np.float32]
+    """float32[m, k]."""
+
+
+def hits(predictions: Predictions, top: int = 1) -> NDArray[np.bool_]:
+    """bool[m]: whether fewer than `top` wrong classes have a logit at least as high as the target's.
+
+    Ties are broken against the model: one that answers the same for every class scores 0, not 1.
+    """
+    of_target = predictions.logits[np.arange(len(predictions.ids)), predictions.targets]
+    return np.asarray((predictions.logits >= of_target[:, None]).sum(axis=1) <= top)
+
+
+def score(predictions: Predictions) -> Scores:
+    """Top-1, top-5 (top-k below five classes) and cross-entropy; an image counts as in `hits`."""
+    logits = predictions.logits.astype(np.float64)
+    of_target = logits[np.arange(len(logits)), predictions.targets]
+    highest = logits.max(axis=1)
+    log_sum = highest + np.log(np.exp(logits - highest[:, None]).sum(axis=1))
+    return Scores(
+        top1=float(hits(predictions).mean()),
+        top5=float(hits(predictions, min(5, logits.shape[1])).mean()),
+        loss=_finite(float((log_sum - of_target).mean())),
+    )
+
+
+def _finite(loss: float) -> float:
+    if not math.isfinite(loss):
+        raise UserError("the loss on held-out images is not finite; lower optim.lr, or set optim.clip_norm")
+    return loss
+
+
+def write_predictions(path: Path, scored: Mapping[str, Predictions]) -> None:
+    """Write `<split>_ids`, `<split>_targets` and `<split>_logits` of each split into an .npz file, atomically."""
+    write_arrays(path, {f"{split}_{key}": value for split, it in scored.items() for key, value in asdict(it).items()})
+
+
+def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write arrays by name into an .npz file, atomically."""
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
+
+
+def read_predictions(folder: Path, split: str) -> Predictions | None:
+    """A split of a folder's stored predictions, whose checksum the caller has seen to; None if it isn't stored."""
+    path = folder / PREDICTIONS
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            if f"{split}_logits" not in stored:
+                return None
+            return Predictions(*(stored[f"{split}_{key}"] for key in ("ids", "targets", "logits")))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path}: damaged, not predictions of ours; {DAMAGED}") from error

@@ -1,0 +1,6 @@
+"""Reports: a run's or a study's folder becomes one HTML file, without torch."""
+
+from seedwise.report.page import REPORT, render, write_report
+from seedwise.report.words import LANGUAGES
+
+__all__ = ["LANGUAGES", "REPORT", "render", "write_report"]

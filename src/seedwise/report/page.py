@@ -1,0 +1,73 @@
+"""A folder becomes one HTML file that needs nothing else."""
+
+import base64
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from seedwise.errors import UserError
+from seedwise.files import write_text
+from seedwise.record import RECORD, STUDY
+from seedwise.report.read import read_run
+from seedwise.report.run_page import run_context
+from seedwise.report.shared import options
+from seedwise.report.words import Words
+
+REPORT = "report.html"
+
+
+def write_report(folder: Path, out: Path | None = None, language: str = "en") -> Path:
+    """Write the report of a run or a study, by default as report.html in its folder; returns where it is.
+
+    The same records give the same bytes. A UserError says what is missing or damaged.
+    """
+    path = out or folder / REPORT
+    content = render(folder, language)
+    if not path.parent.is_dir():
+        raise UserError(f"{path.parent}: no such folder; create it first")
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; give an HTML file to write")
+    if not path.exists() or path.read_bytes() != content.encode():
+        write_text(path, content)
+    return path
+
+
+def render(folder: Path, language: str = "en") -> str:
+    """The report of a run or a study as HTML."""
+    words = Words(language)
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; give a run's or a study's")
+    if (folder / STUDY).exists():
+        from seedwise.report.study_page import study_context
+
+        return render_page("study.html", words, study_context(folder, words))
+    if not (folder / RECORD).exists():
+        raise UserError(f"{folder}: neither a run nor a study (it has no {RECORD} and no {STUDY})")
+    run = read_run(folder)
+    context = run_context(run, words)
+    sections = {"techniques", "from"} | ({"curves"} if context["curves"] else set())
+    sections |= {"scores"} if context["scores"] else set()
+    sections |= {"confusion", "classes", "calibration", "errors"} if context["classes"] else set()
+    sections |= {"gradcam"} if context.get("gradcam") else set()
+    context |= {"sections": sections, "options": options(run.recipe), "split_name": context.get("split")}
+    return render_page("run.html", words, context)
+
+
+def render_page(name: str, words: Words, context: dict[str, Any]) -> str:
+    """One of the templates as a page that needs nothing else."""
+    environment = Environment(
+        loader=PackageLoader("seedwise.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    style, script = (Markup(_source(environment, file)) for file in ("style.css", "script.js"))
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    page = environment.get_template(name)
+    text = page.render(t=words, style=style, script=script, script_hash=f"sha256-{digest}", **context)
+    return text.encode(errors="replace").decode() + "\n"  # paths in it need not be UTF-8
+
+
+def _source(environment: Environment, name: str) -> str:
+    assert environment.loader is not None
+    return environment.loader.get_source(environment, name)[0]

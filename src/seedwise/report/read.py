@@ -1,0 +1,163 @@
+"""What a report is made from: the files of run and study folders, checked before anything is drawn from them."""
+
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seedwise.audit.findings import AUDIT, Findings, Leak, find_audit
+from seedwise.config import load
+from seedwise.errors import UserError
+from seedwise.evaluations import later_test_reads
+from seedwise.recipe import Recipe
+from seedwise.record import (
+    DAMAGED,
+    INSIGHT,
+    PREDICTIONS,
+    RECIPE,
+    RECORD,
+    RunRecord,
+    check_files,
+    read_record,
+    read_sealed,
+)
+
+Arrays = Mapping[str, NDArray[Any]]
+LARGEST = 2**31
+"""Bytes of an array, at most: a damaged header must not ask for all memory."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """Predictions on a split."""
+
+    split: str
+    ids: NDArray[np.int64]
+    targets: NDArray[np.int64]
+    logits: NDArray[np.float32]
+
+    @property
+    def predicted(self) -> NDArray[np.int64]:
+        """The most probable class of each image."""
+        return np.asarray(self.logits.argmax(axis=1))
+
+    @property
+    def right(self) -> NDArray[np.bool_]:
+        """Whether each image is classified rightly."""
+        return np.asarray(self.predicted == self.targets)
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """A run folder, read and checked."""
+
+    record: RunRecord
+    recipe: Recipe
+    held: dict[str, Held]
+    """By split: val and test, as far as they were scored and the file is still there."""
+    pictures: Arrays
+    """The content of insight.npz; empty without one."""
+    leaks: Leak | None
+    """Test images that an audit of this data found among the images to train on."""
+    later_test_reads: int
+    """How often `seedwise evaluate` scored the test images since."""
+
+    @property
+    def scored(self) -> Held | None:
+        """Predictions on test, or on validation images where there is no test."""
+        return self.held.get("test") or self.held.get("val")
+
+
+def read_run(folder: Path) -> RunFiles:
+    """A run folder; a UserError says which of its files is damaged. Predictions and pictures may have been dropped."""
+    record = read_record(folder)
+    data = record.data
+    if not data.classes:
+        raise _damage(folder / RECORD, "data.classes is empty")
+    if (data.superclasses is None) != (data.superclass_of is None):
+        raise _damage(folder / RECORD, "superclasses without their classes")
+    groups = data.superclass_of
+    if groups is not None and (
+        len(groups) != len(data.classes) or not all(0 <= group < len(data.superclasses or ()) for group in groups)
+    ):
+        raise _damage(folder / RECORD, "data.superclass_of doesn't fit the classes")
+    check_files(folder, record, RECIPE)
+    held = _held(folder, record)
+    recipe, seen = load(Recipe, folder / RECIPE), _pictures(folder, record, held)
+    return RunFiles(record, recipe, held, seen, _leaks(folder, record), later_test_reads(folder))
+
+
+def _leaks(folder: Path, record: RunRecord) -> Leak | None:
+    """What an audit says of this data: the one that was made for this run, else the last one."""
+    found = read_sealed(folder / AUDIT, Findings) if (folder / AUDIT).is_file() else find_audit(record.data.fingerprint)
+    leak = None if found is None or found.too_alike else found.leaks.get("test")
+    return leak if leak is not None and leak.images else None
+
+
+def read_held(folder: Path, record: RunRecord, split: str) -> Held | None:
+    """The predictions of a run on a split, if it has them."""
+    return _held(folder, record, (split,)).get(split)
+
+
+def _held(folder: Path, record: RunRecord, splits: tuple[str, ...] = ("val", "test")) -> dict[str, Held]:
+    path, classes = folder / PREDICTIONS, len(record.data.classes)
+    if record.status != "finished" or not path.exists():
+        return {}
+    check_files(folder, record, PREDICTIONS)
+    arrays, held = _arrays(path, *(f"{split}_{part}" for split in splits for part in ("ids", "targets", "logits"))), {}
+    for split in splits:
+        ids, targets, logits = (arrays.get(f"{split}_{part}") for part in ("ids", "targets", "logits"))
+        if ids is None or targets is None or logits is None:
+            continue
+        fits = (
+            ids.shape == targets.shape
+            and targets.ndim == 1
+            and logits.shape == (len(targets), classes)
+            and len(targets) > 0
+        )
+        if not (fits and targets.dtype.kind == "i" and logits.dtype.kind == "f" and np.isfinite(logits).all()):
+            raise _damage(path, f"the predictions on {split} don't fit {classes} classes")
+        if targets.min() < 0 or targets.max() >= classes:
+            raise _damage(path, f"a target on {split} is not among {classes} classes")
+        held[split] = Held(split, ids, targets, logits)
+    return held
+
+
+def _pictures(folder: Path, record: RunRecord, held: Mapping[str, Held]) -> Arrays:
+    path = folder / INSIGHT
+    if record.status != "finished" or not path.exists():
+        return {}
+    check_files(folder, record, INSIGHT)
+    arrays = _arrays(path)
+    for name in [key.removesuffix("_ends") for key in arrays if key.endswith("_ends")]:
+        content, ends = arrays.get(f"{name}_bytes"), arrays[f"{name}_ends"]
+        if content is None or content.dtype != np.uint8 or ends.dtype.kind != "i" or (np.diff(ends) < 0).any():
+            raise _damage(path, f"the pictures of {name}")
+    split = str(arrays["split"]) if "split" in arrays else ""
+    count = len(held[split].targets) if split in held else 0
+    for name in ("errors", "pairs", "gradcam"):
+        rows = arrays.get(f"{name}_rows", np.zeros(0, np.int64))
+        if rows.ndim != 1 or rows.dtype.kind != "i":
+            raise _damage(path, f"the rows of {name}")
+        if count and len(rows) and (rows.min() < 0 or rows.max() >= count):
+            raise _damage(path, f"a row of {name} is not among {count} images")
+    return arrays
+
+
+def _arrays(path: Path, *names: str) -> Arrays:
+    """These arrays of an npz file, as far as it has them, or all of them."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            if sum(info.file_size for info in stored.zip.infolist()) > LARGEST:
+                raise _damage(path, "too large")
+            return {name: stored[name] for name in (names or stored.files) if name in stored.files}
+    except (OSError, ValueError, KeyError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        raise _damage(path, "not an npz file of ours") from error
+
+
+def _damage(path: Path, words: str) -> UserError:
+    return UserError(f"{path}: damaged: {words}; {DAMAGED}")

@@ -1,0 +1,240 @@
+"""What the page of a single run says and shows."""
+
+import base64
+import shlex
+from typing import Any
+
+import numpy as np
+
+from seedwise.record import RECIPE
+from seedwise.report.charts import bars, curves, reliability
+from seedwise.report.read import Arrays, Held, RunFiles
+from seedwise.report.shared import provenance, techniques
+from seedwise.report.words import Words
+from seedwise.stats.calibration import calibration, fit_temperature, log_softmax
+from seedwise.stats.confusion import Counts, class_scores, confusion, merged, most_confused
+
+MATRIX_CLASSES, PAIRS = 40, 10
+"""Above so many classes without superclasses a matrix of all of them can't be read."""
+
+Context = dict[str, Any]
+
+
+def run_context(run: RunFiles, words: Words) -> Context:
+    """Everything that `run.html` shows."""
+    record, held = run.record, run.scored
+    context: Context = {
+        "kind": "run",
+        "title": words("run.title", recipe=record.recipe, data=record.data.name),
+        "record": record,
+        "curves": curves(record.epochs, words),
+        "scores": _scores(run, words),
+        "gap": _gap(run),
+        "techniques": techniques(record, words),
+        "grid": _grid(run.pictures),
+        "provenance": provenance([record], words, run.later_test_reads),
+        "leaks": run.leaks,
+        "commands": _commands(run),
+        "classes": None,
+        "calibration": None,
+    }
+    if held is None:
+        return context
+    matrix = confusion(held.targets, held.predicted, len(record.data.classes))
+    return context | {
+        "split": held.split,
+        "images": len(held.targets),
+        "classes": _classes(run, matrix, words),
+        "confusion": _confusion(run, matrix),
+        "pairs": _pairs(run, held, matrix),
+        "calibration": _calibration(run, words),
+        "errors": _errors(run, held),
+        "gradcam": _gradcam(run, held),
+        "wrong": int((~held.right).sum()),
+    }
+
+
+def _scores(run: RunFiles, words: Words) -> list[Context]:
+    final, ema = run.record.final, run.record.ema
+    if final is None:
+        return []
+    rows = [(words("scores.train"), final.train), (words("scores.val"), final.val), (words("scores.test"), final.test)]
+    if ema is not None:
+        rows += [(words("scores.val_ema"), ema.val), (words("scores.test_ema"), ema.test)]
+    if run.record.tta is not None:
+        rows += [(words("scores.val_tta"), run.record.tta.val), (words("scores.test_tta"), run.record.tta.test)]
+    return [{"name": name, "scores": scores} for name, scores in rows if scores is not None]
+
+
+def _gap(run: RunFiles) -> Context | None:
+    """How much better the training images are classified than those never trained on."""
+    final = run.record.final
+    held = (final.test or final.val) if final else None
+    if final is None or held is None:
+        return None
+    return {"split": "test" if final.test else "val", "top1": final.train.top1 - held.top1}
+
+
+def _classes(run: RunFiles, matrix: Counts, words: Words) -> Context:
+    names, scores = run.record.data.classes, class_scores(matrix)
+    group_of, groups = run.record.data.superclass_of, run.record.data.superclasses or []
+    worst = _named_pairs(matrix)
+    rows = [
+        {
+            "name": name,
+            "superclass": groups[group_of[index]] if group_of is not None else None,
+            "images": int(scores.images[index]),
+            "recall": _finite(scores.recall[index]),
+            "precision": _finite(scores.precision[index]),
+            "f1": _finite(scores.f1[index]),
+            "taken_for": [(names[other], count) for other, count in worst[index]],
+        }
+        for index, name in enumerate(names)
+    ]
+    known = [float(recall) for recall in scores.recall if np.isfinite(recall)]
+    title = words("classes.spread")
+    low, high = min(known, default=0), max(known, default=0)
+    said = [words("classes.range", low=words.percent(low), high=words.percent(high), n=len(known))]
+    chart = bars(known, said, title, words("classes.recall"))
+    return {"rows": rows, "macro_f1": scores.macro_f1, "chart": chart, "grouped": group_of is not None}
+
+
+def _named_pairs(matrix: Counts, most: int = 2) -> list[list[tuple[int, int]]]:
+    """For each class what its images are most often taken for, with counts."""
+    wrong = matrix.copy()
+    np.fill_diagonal(wrong, 0)
+    order = np.argsort(-wrong, axis=1, kind="stable")[:, :most]
+    return [[(int(j), int(wrong[i, j])) for j in row if wrong[i, j]] for i, row in enumerate(order)]
+
+
+def _confusion(run: RunFiles, matrix: Counts) -> Context | None:
+    """Over superclasses, each of which opens into its classes; over classes where there are no superclasses."""
+    data = run.record.data
+    if data.superclass_of is None or not data.superclasses:
+        return {"matrix": _cells(matrix, data.classes), "opened": []} if len(data.classes) <= MATRIX_CLASSES else None
+    top = merged(matrix, data.superclass_of, len(data.superclasses))
+    opened = []
+    for group, name in enumerate(data.superclasses):
+        inside = [index for index, of in enumerate(data.superclass_of) if of == group]
+        rest = matrix[inside].sum(axis=1) - matrix[np.ix_(inside, inside)].sum(axis=1)
+        square = np.column_stack([matrix[np.ix_(inside, inside)], rest])
+        names = [data.classes[index] for index in inside]
+        images = int(top[group].sum())
+        right = int(matrix[inside, inside].sum())
+        accuracy = right / images if images else None
+        opened.append({"name": name, "matrix": _cells(square, names), "accuracy": accuracy, "group": group})
+    return {"matrix": _cells(top, data.superclasses), "opened": opened}
+
+
+def _cells(matrix: Counts, names: list[str]) -> Context:
+    """Counts with their shares of the row; right ones and errors are shaded each on a scale of its own."""
+    totals = np.maximum(1, matrix.sum(axis=1))
+    shares = matrix / totals[:, None]
+    off = [shares[i, j] for i, j in np.ndindex(shares.shape) if i != j]
+    highest = max(off, default=0) or 1.0
+    rows = []
+    for i in range(len(shares)):
+        row = []
+        for j in range(shares.shape[1]):
+            shade = shares[i, j] if i == j else shares[i, j] / highest
+            row.append({"count": int(matrix[i, j]), "share": float(shares[i, j]), "shade": round(float(shade), 2)})
+        rows.append(row)
+    return {"names": names, "rows": rows, "rest": matrix.shape[1] > matrix.shape[0]}
+
+
+def _pairs(run: RunFiles, held: Held, matrix: Counts) -> list[Context]:
+    names, shown = run.record.data.classes, dict[tuple[int, int], list[str]]()
+    for row, picture in zip(run.pictures.get("pairs_rows", ()), pictures(run.pictures, "pairs")):
+        shown.setdefault((int(held.targets[row]), int(held.predicted[row])), []).append(picture)
+    totals = matrix.sum(axis=1)
+    return [
+        {
+            "true": names[true],
+            "said": names[said],
+            "count": count,
+            "share": count / int(totals[true]),
+            "pictures": shown.get((true, said), []),
+        }
+        for true, said, count in most_confused(matrix, PAIRS)
+    ]
+
+
+def _calibration(run: RunFiles, words: Words) -> Context | None:
+    """Before and after temperature scaling, with the temperature from validation images."""
+    held, val = run.scored, run.held.get("val")
+    if held is None:
+        return None
+    before = calibration(held.logits, held.targets)
+    found: Context = {
+        "before": before,
+        "before_chart": reliability(before, words("calibration.before"), words),
+        "same": held.split == "val",
+        "after": None,
+    }
+    if val is not None:
+        temperature = fit_temperature(val.logits, val.targets)
+        after = calibration(held.logits, held.targets, temperature=temperature)
+        chart = reliability(after, words("calibration.after"), words)
+        found |= {"temperature": temperature, "after": after, "after_chart": chart}
+    return found
+
+
+def _errors(run: RunFiles, held: Held) -> list[Context]:
+    return _captioned(run, held, "errors")
+
+
+def _gradcam(run: RunFiles, held: Held) -> list[Context]:
+    rows = _captioned(run, held, "gradcam")
+    for name in ("predicted", "target"):
+        for row, picture in zip(rows, pictures(run.pictures, f"gradcam_{name}")):
+            row[name] = picture
+    return [row for row in rows if "predicted" in row and "target" in row]
+
+
+def _captioned(run: RunFiles, held: Held, name: str) -> list[Context]:
+    """Pictures with their true and predicted classes and both probabilities."""
+    rows = np.asarray(run.pictures.get(f"{name}_rows", np.zeros(0, np.int64)), np.int64)
+    if not len(rows):
+        return []
+    names, probabilities = run.record.data.classes, np.exp(log_softmax(held.logits[rows]))
+    captioned = []
+    for row, shares, picture in zip(rows.tolist(), probabilities, pictures(run.pictures, name)):
+        true, said = int(held.targets[row]), int(held.predicted[row])
+        captioned.append(
+            {
+                "picture": picture,
+                "true": names[true],
+                "said": names[said],
+                "confidence": float(shares[said]),
+                "of_true": float(shares[true]),
+                "right": true == said,
+            }
+        )
+    return captioned
+
+
+def _grid(arrays: Arrays) -> list[Context]:
+    names, shown = [str(name) for name in arrays.get("grid_rows", ())], pictures(arrays, "grid")
+    if not names or len(shown) % len(names):
+        return []
+    width = len(shown) // len(names)
+    return [{"name": name, "pictures": shown[i * width : (i + 1) * width]} for i, name in enumerate(names)]
+
+
+def pictures(arrays: Arrays, name: str) -> list[str]:
+    """A list of pictures as data URIs."""
+    if f"{name}_ends" not in arrays:
+        return []
+    content, ends = arrays[f"{name}_bytes"].tobytes(), [int(end) for end in arrays[f"{name}_ends"].ravel()]
+    files = [content[start:end] for start, end in zip([0, *ends], ends)]
+    kinds = ["png" if file.startswith(b"\x89PNG") else "jpeg" for file in files]
+    return [f"data:image/{kind};base64,{base64.b64encode(file).decode()}" for kind, file in zip(kinds, files)]
+
+
+def _commands(run: RunFiles) -> list[str]:
+    source = shlex.quote(run.record.data.source)
+    return [f"seedwise train {source} -r {RECIPE} --seed {run.record.seed} -o again", "seedwise report ."]
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

@@ -1,0 +1,87 @@
+"""What runs and studies both tell: what the techniques did, and where a result came from."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from seedwise.config_options import plain
+from seedwise.recipe import Recipe
+from seedwise.record import RunRecord
+from seedwise.report.words import Words
+
+HIDDEN = ("share", "images")
+"""Effects with a column of their own."""
+
+
+def techniques(record: RunRecord, words: Words) -> list[dict[str, Any]]:
+    """Each technique that was on: how many images it changed, what else was measured, and whether it is inert."""
+    return [
+        {
+            "name": name.replace("_", " "),
+            "share": effects.get("share"),
+            "images": effects.get("images"),
+            "effects": _measured(effects, words),
+            "inert": name in record.inert,
+        }
+        for name, effects in record.techniques.items()
+    ]
+
+
+def _measured(effects: Mapping[str, float], words: Words) -> list[tuple[str, str]]:
+    """What was measured, with a mean and its range in one."""
+    found = []
+    for key, value in effects.items():
+        kind, _, name = key.partition("_")
+        whole = all(f"{part}_{name}" in effects for part in ("mean", "min", "max"))
+        if key in HIDDEN or (whole and kind in ("min", "max")):
+            continue
+        if whole and kind == "mean":
+            low, high = (words.brief(effects[f"{end}_{name}"]) for end in ("min", "max"))
+            said = words("techniques.range", mean=words.brief(value), low=low, high=high)
+            found.append((name.replace("_", " "), said))
+        else:
+            found.append((key.replace("_", " "), words.brief(value)))
+    return found
+
+
+def options(recipe: Recipe) -> list[tuple[str, str]]:
+    """The resolved recipe, one option a line, by its path."""
+    return list(_flat("", plain(recipe)))
+
+
+def _flat(path: str, value: Any) -> Any:
+    if isinstance(value, dict) and value:
+        for key, inner in value.items():
+            yield from _flat(f"{path}.{key}" if path else key, inner)
+    else:
+        yield path, str(value)
+
+
+def provenance(records: Sequence[RunRecord], words: Words, later_reads: int = 0) -> list[tuple[str, str]]:
+    """Where the numbers come from: data, weights, machine, versions, and how often test was read, later too."""
+    first = records[0]
+    splits = ", ".join(f"{name} {count}" for name, count in first.data.splits.items())
+    return [
+        (words("from.data"), f"{first.data.name} ({splits})"),
+        (words("from.fingerprint"), _all(record.data.fingerprint for record in records)),
+        (words("from.model"), f"{first.model.architecture}, {first.parameters} {words('from.parameters')}"),
+        (words("from.weights"), _all(record.model.weights for record in records)),
+        (words("from.test_reads"), str(later_reads + sum(record.test_evaluations for record in records))),
+        (words("from.machine"), _all(_facts(record.machine) for record in records)),
+        (words("from.versions"), _all(_facts(record.versions) for record in records)),
+        (words("from.time"), words.duration(sum(record.seconds.get("total", 0.0) for record in records))),
+    ]
+
+
+def _all(values: Any) -> str:
+    """What the runs have in common, or each of what they differ in."""
+    return " | ".join(dict.fromkeys(values))
+
+
+def _facts(facts: Any) -> str:
+    return ", ".join(f"{key} {_value(value)}" for key, value in facts.items())
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return "; ".join(map(str, value)) or "–"
+    return str(value)

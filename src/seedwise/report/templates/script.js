@@ -1,0 +1,32 @@
+"use strict";
+const value = (row, column) => {
+  const cell = row.cells[column];
+  const given = cell.dataset.value ?? cell.textContent.trim();
+  const number = Number(given);
+  return given === "" || Number.isNaN(number) ? given.toLowerCase() : number;
+};
+const compare = (a, b) => {
+  if (typeof a === "number" && typeof b === "number") return a - b;
+  if (typeof a !== typeof b) return typeof a === "number" ? -1 : 1;
+  return a < b ? -1 : a > b ? 1 : 0;
+};
+for (const button of document.querySelectorAll("th button")) {
+  button.addEventListener("click", () => {
+    const head = button.closest("th"), body = head.closest("table").tBodies[0];
+    const direction = head.getAttribute("aria-sort") === "ascending" ? "descending" : "ascending";
+    for (const other of head.parentElement.cells) other.removeAttribute("aria-sort");
+    head.setAttribute("aria-sort", direction);
+    const sign = direction === "ascending" ? 1 : -1, column = head.cellIndex;
+    const rows = [...body.rows].map((row) => [value(row, column), row]);
+    rows.sort((a, b) => sign * compare(a[0], b[0]));
+    body.append(...rows.map((pair) => pair[1]));
+  });
+}
+for (const input of document.querySelectorAll("input[data-filters]")) {
+  const body = document.getElementById(input.dataset.filters).tBodies[0];
+  input.addEventListener("input", () => {
+    const wanted = input.value.trim().toLowerCase();
+    for (const row of body.rows) row.hidden = !row.textContent.toLowerCase().includes(wanted);
+  });
+}
+addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((each) => (each.open = true)));

@@ -1,0 +1,187 @@
+"""What a study's runs have come to: trials, summaries and comparisons, each finished run read once. No torch here."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seedwise.errors import UserError
+from seedwise.record import (
+    PREDICTIONS,
+    RECORD,
+    REMAKE,
+    Final,
+    RunRecord,
+    check_files,
+    demand_final,
+    read_record,
+)
+from seedwise.stats import compare_arms, spent, summarize
+from seedwise.study.plan import BASE, Look, StudyRecord, Trial, trial_folder, trial_hash
+
+SCORES = ("top1", "top5", "loss")
+Split = Literal["val", "test"]
+COMPARED: tuple[Split, ...] = ("test", "val")
+
+
+@dataclass(frozen=True)
+class Hits:
+    """Which images of a split a run had right."""
+
+    images: str
+    """The same for runs that were scored on the same images in the same order."""
+    right: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A finished run."""
+
+    final: Final
+    seconds: float
+    inert: Sequence[str]
+    """Techniques that were on and did nothing."""
+    hits: Mapping[str, Hits]
+    """By split; empty where they were not needed."""
+
+
+@dataclass
+class Ledger:
+    """Reads a study's runs; what has finished doesn't change, and is read once."""
+
+    folder: Path
+    scored: dict[tuple[str, int], Scored] = field(default_factory=dict)
+
+    def refresh(self, study: StudyRecord) -> StudyRecord:
+        """The study with trials, summary and comparisons as its run folders say."""
+        trials = []
+        for seed in study.seeds:
+            for arm in study.arms:
+                status = self._status(study, arm, seed)
+                known = self.scored.get((arm, seed))
+                path = trial_folder(arm, seed).as_posix()
+                inert = [] if known is None else list(known.inert)
+                trials.append(
+                    Trial(arm=arm, seed=seed, folder=path, status=status, hash=_hash(study, arm, seed), inert=inert)
+                )
+        summary = {}
+        for arm in study.arms:
+            finals = [self.scored[arm, seed].final for seed in study.seeds if (arm, seed) in self.scored]
+            if finals:
+                summary[arm] = _summarize(finals)
+        study = study.model_copy(update={"trials": trials, "summary": summary})
+        return study.model_copy(update={"comparisons": self._comparisons(study)})
+
+    def look(self, study: StudyRecord) -> StudyRecord:
+        """The study with a look noted, if its arms can be compared over more than was looked at before."""
+        n = study.complete_seeds
+        if len(study.arms) < 2 or n < 2 or study.looked:
+            return study
+        number = len(study.looks) + 1
+        taken = Look(look=number, seeds=n, arms=len(study.arms), alpha=spent(number))
+        study = study.model_copy(update={"looks": [*study.looks, taken]})
+        return study.model_copy(update={"comparisons": self._comparisons(study)})
+
+    def seconds(self) -> dict[str, list[float]]:
+        """Wall seconds of the finished runs, by arm."""
+        found: dict[str, list[float]] = {}
+        for (arm, _), run in self.scored.items():
+            found.setdefault(arm, []).append(run.seconds)
+        return found
+
+    def _status(self, study: StudyRecord, arm: str, seed: int) -> str:
+        if (arm, seed) in self.scored:
+            return "finished"
+        path = self.folder / trial_folder(arm, seed)
+        if not (path / RECORD).exists():
+            return "planned"
+        record = read_record(path)
+        if record.status == "finished":
+            _demand_same_trial(path, record, study, arm, seed)
+            hits = _hits(path, record) if len(study.arms) > 1 else {}
+            self.scored[arm, seed] = Scored(demand_final(path, record), record.seconds["total"], record.inert, hits)
+        return record.status
+
+    def _comparisons(self, study: StudyRecord) -> dict[str, dict[str, dict[str, Any]]]:
+        found: dict[str, dict[str, dict[str, Any]]] = {}
+        if study.margin is None:
+            return found
+        look = len(study.looks) + (0 if study.looked else 1)
+        for split in COMPARED:
+            runs: dict[str, dict[int, Scored]] = {arm: {} for arm in study.arms}
+            for arm in study.arms:
+                for seed in study.finished(arm):
+                    if getattr(self.scored[arm, seed].final, split) is not None:
+                        runs[arm][seed] = self.scored[arm, seed]
+            if not runs[BASE]:
+                continue
+            tops = {arm: {seed: getattr(run.final, split).top1 for seed, run in of.items()} for arm, of in runs.items()}
+            hits = _comparable(runs, split)
+            for arm, each in compare_arms(tops, BASE, margin=study.margin, look=look, correct=hits).items():
+                found.setdefault(arm, {})[split] = each.to_json()
+        return found
+
+
+def _comparable(runs: Mapping[str, Mapping[int, Scored]], split: str) -> dict[str, dict[int, NDArray[np.bool_]]]:
+    """Hits by arm and seed, as far as they are on the images that the base was scored on."""
+    known = {arm: {seed: run.hits[split] for seed, run in of.items() if split in run.hits} for arm, of in runs.items()}
+    images = next((hits.images for hits in known[BASE].values()), None)
+    return {arm: {seed: h.right for seed, h in of.items() if h.images == images} for arm, of in known.items()}
+
+
+def _hits(path: Path, record: RunRecord) -> dict[str, Hits]:
+    check_files(path, record, PREDICTIONS)
+    found: dict[str, Hits] = {}
+    try:
+        with np.load(path / PREDICTIONS, allow_pickle=False) as stored:
+            for split in COMPARED:
+                if f"{split}_logits" in stored:
+                    ids, targets = stored[f"{split}_ids"], stored[f"{split}_targets"]
+                    images = hashlib.sha256(ids.tobytes() + targets.tobytes()).hexdigest()
+                    found[split] = Hits(images, _right(stored[f"{split}_logits"], targets))
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise UserError(f"{path / PREDICTIONS}: damaged, not our predictions; restore it, or {REMAKE}") from error
+    return found
+
+
+def _right(logits: NDArray[np.float32], targets: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """As the run was scored: a tie counts against it."""
+    of_target = logits[np.arange(len(logits)), targets]
+    right: NDArray[np.bool_] = (logits >= of_target[:, None]).sum(axis=1) == 1
+    return right
+
+
+def _hash(study: StudyRecord, arm: str, seed: int) -> str | None:
+    if arm not in study.fingerprints or study.numerics_version is None:
+        return None
+    return trial_hash(study.arms[arm], study.fingerprints[arm], seed, study.numerics_version)
+
+
+def _demand_same_trial(path: Path, record: RunRecord, study: StudyRecord, arm: str, seed: int) -> None:
+    known = study.fingerprints.get(arm)
+    if record.seed != seed or known not in (None, record.data.fingerprint):
+        raise UserError(f"{path}: is not this study's trial (its seed or data differ); move it away, then resume")
+
+
+def _summarize(finals: Sequence[Final]) -> dict[str, dict[str, dict[str, Any]]]:
+    splits: dict[str, dict[str, dict[str, Any]]] = {}
+    for split in ("train", "val", "test"):
+        scores = [getattr(final, split) for final in finals]
+        if all(score is not None for score in scores):
+            splits[split] = {name: _with_values([getattr(s, name) for s in scores]) for name in SCORES}
+    return splits
+
+
+def _with_values(values: list[float]) -> dict[str, Any]:
+    summary = summarize(values)
+    return {
+        "n": summary.n,
+        "mean": summary.mean,
+        "sd": summary.sd,
+        "ci95": None if summary.ci95 is None else list(summary.ci95),
+        "values": values,
+    }

@@ -1,0 +1,123 @@
+"""The one loop over a study's trials: which is next, what a failure means, and when time is up. No torch here."""
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from seedwise.errors import UserError
+
+if TYPE_CHECKING:
+    from seedwise.study.trial import Task  # imports torch
+
+ATTEMPTS = 2
+"""A trial that failed is tried once more."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A trial that is no longer running."""
+
+    task: "Task"
+    error: str | None = None
+    began: bool = True
+    """False: it never did, and what kept it from that would keep the others too."""
+
+
+class Runner(Protocol):
+    """Runs trials somewhere, so many at a time."""
+
+    slots: int
+
+    def start(self, task: "Task") -> None:
+        """Begin a trial; called while fewer than `slots` are running."""
+
+    def wait(self) -> Ended:
+        """Wait for one to end. Raises Interrupted when the user asks to stop: none is running then."""
+
+    def close(self) -> None:
+        """End at once whatever still runs."""
+
+
+@dataclass
+class Budget:
+    """Time for a study's trials; what is left decides whether another seed is begun."""
+
+    seconds: float | None
+    """None: as long as it takes."""
+    measured: dict[str, list[float]] = field(default_factory=dict)
+    """Wall seconds of trials, by arm."""
+    began: float = field(default_factory=time.monotonic)
+
+    def fits(self, arms: Sequence[str], slots: int) -> bool:
+        """Whether trials of these arms, so many at a time, would end in time; yes while nothing was measured."""
+        times = [seconds for of in self.measured.values() for seconds in of]
+        if self.seconds is None or not times:
+            return True
+        needed = 0.0
+        for arm in arms:
+            own = self.measured.get(arm) or times
+            needed += sum(own) / len(own)
+        return time.monotonic() - self.began + needed / min(slots, len(arms)) <= self.seconds
+
+
+@dataclass(frozen=True)
+class Report:
+    """How a study's trials went."""
+
+    failures: list[str]
+    """The last error of each trial that failed twice."""
+    left: int
+    """Trials that were not begun for lack of time."""
+
+
+def run_all(
+    tasks: Mapping[int, Sequence["Task"]],
+    runner: Runner,
+    budget: Budget,
+    *,
+    open_seeds: Collection[int] = (),
+    on_start: Callable[["Task"], None],
+    on_end: Callable[["Task"], None],
+) -> Report:
+    """Run the trials, all of a seed before the next seed; a seed that would not fit is not begun, nor any after it.
+
+    tasks: by seed. open_seeds: those of which some trials ended before, which are completed whatever time is left.
+    A trial that fails twice is reported, and the others go on; one that can't even begin raises its UserError.
+    """
+    queue = deque(task for of_seed in tasks.values() for task in of_seed)
+    entered, running = set(open_seeds), dict[str, tuple["Task", float]]()
+    attempts, failures, left = Counter[str](), list[str](), 0
+    try:
+        while queue or running:
+            while queue and len(running) < runner.slots:
+                task = queue[0]
+                arms = [each.arm for each in tasks[task.seed]]
+                if task.seed not in entered and not budget.fits(arms, runner.slots):
+                    if not running:
+                        left = len(queue)
+                        queue.clear()
+                    break  # those that run may end sooner than it seems
+                entered.add(task.seed)
+                queue.popleft()
+                on_start(task)
+                running[str(task)] = task, time.monotonic()
+                runner.start(task)
+            if not running:
+                break
+            ended = runner.wait()
+            task, began = running.pop(str(ended.task))
+            if ended.error is None:
+                budget.measured.setdefault(task.arm, []).append(time.monotonic() - began)
+            on_end(task)
+            if ended.error is not None and not ended.began:
+                raise UserError(ended.error)
+            attempts[str(task)] += 1
+            if ended.error is not None and attempts[str(task)] < ATTEMPTS:
+                queue.appendleft(task)
+            elif ended.error is not None:
+                failures.append(f"{task}: {ended.error}")
+        return Report(failures, left)
+    finally:
+        runner.close()

@@ -1,0 +1,156 @@
+"""Every technique: its name, the option that switches it, and its card. The one table of them; no torch here."""
+
+import inspect
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from seedwise.config import Option, dump, load, paths
+from seedwise.config_options import Type
+from seedwise.errors import UserError
+from seedwise.recipe import Recipe
+
+COSTS = Path(__file__).with_name("technique_costs.json")
+"""Microseconds an image, as benchmarks/augment.py measured them."""
+_PARTS = re.compile(r"\b(Helps|Hurts|Source):\s+")
+
+
+@dataclass(frozen=True)
+class Technique:
+    """A switch of the recipe that stands for a published idea."""
+
+    name: str
+    """As users, records (`techniques.<name>`) and docs/techniques.md write it."""
+    path: str
+    """The option that switches it, as `-s` takes it."""
+    on: str = "default"
+    """A value that switches it on, as `-s` takes it."""
+    off: str = "null"
+    """The value that switches it off."""
+    pixels: bool = False
+    """Whether it changes images, and so has a row in the picture that `seedwise augment` draws."""
+
+
+def _augmentation(name: str, on: str = "default") -> Technique:
+    return Technique(name, f"augment.{name}", on, pixels=True)
+
+
+TECHNIQUES: tuple[Technique, ...] = (
+    _augmentation("random_resized_crop"),
+    _augmentation("random_crop"),
+    _augmentation("horizontal_flip"),
+    _augmentation("vertical_flip"),
+    _augmentation("rotation"),
+    _augmentation("color_jitter"),
+    _augmentation("rand_augment"),
+    _augmentation("trivial_augment_wide"),
+    _augmentation("grayscale"),
+    _augmentation("blur"),
+    _augmentation("custom", on="my_pkg.aug:fn"),
+    _augmentation("random_erasing"),
+    _augmentation("mixup"),
+    _augmentation("cutmix"),
+    Technique("mix_off_epochs", "augment.mix_off_epochs", on="1", off="0"),
+    Technique("progressive", "progressive", on="paper", off="none"),
+    Technique("dropout", "model.dropout", on="0.2", off="0.0"),
+    Technique("drop_path", "model.drop_path", on="0.2", off="0.0"),
+    Technique("smoothing", "loss.smoothing", on="0.1", off="0.0"),
+    Technique("class_weights", "loss.class_weights", on="balanced"),
+    Technique("head_lr", "optim.head_lr", on="0.005"),
+    Technique("layer_decay", "optim.layer_decay", on="0.8", off="1.0"),
+    Technique("decay_norms_and_biases", "optim.decay_norms_and_biases", on="false", off="true"),
+    Technique("ema", "optim.ema"),
+    Technique("freeze", "model.freeze", on="4", off="0"),
+    Technique("warm_start", "warm_start"),
+    Technique("tta", "tta"),
+)
+
+
+@dataclass(frozen=True)
+class Card:
+    """What one should know before switching a technique on: the docstring of its section or option, taken apart."""
+
+    what: str
+    helps: str
+    hurts: str
+    source: str
+    options: tuple[Option, ...]
+    """The switch and what is below it."""
+
+    @property
+    def summary(self) -> str:
+        """Its first sentence."""
+        return re.split(r"(?<=[^.])[.;] ", self.what, maxsplit=1)[0].rstrip(".")
+
+
+def find(name: str) -> Technique:
+    """The technique of this name, or whose option this is; a UserError names the nearest."""
+    from difflib import get_close_matches
+
+    for technique in TECHNIQUES:
+        if name in (technique.name, technique.path):
+            return technique
+    close = get_close_matches(name, [technique.name for technique in TECHNIQUES], n=1)
+    hint = f"did you mean '{close[0]}'?" if close else "see `seedwise techniques ls`"
+    raise UserError(f"unknown technique '{name}'; {hint}")
+
+
+def card(technique: Technique) -> Card:
+    """The card of a technique; a ValueError when its docstring lacks a part."""
+    options = tuple(o for o in paths(Recipe) if o.path == technique.path or o.path.startswith(f"{technique.path}."))
+    what, *parts = _PARTS.split(_docstring(technique.path))
+    found = dict(zip(parts[::2], map(str.strip, parts[1::2]), strict=True))
+    if list(found) != ["Helps", "Hurts", "Source"] or not what or not all(found.values()):
+        raise ValueError(f"{technique.path}: its docstring has {list(found)}; it needs Helps:, Hurts: and Source:")
+    return Card(what.strip(), found["Helps"], found["Hurts"], found["Source"], options)
+
+
+def is_on(recipe: Recipe, name: str) -> bool:
+    """Whether a recipe has a technique on: its switch is not at the value that means off."""
+    technique = find(name)
+    return bool(_value(recipe, technique.path) != _value(_with(recipe, technique, technique.off), technique.path))
+
+
+def switched(recipe: Recipe, name: str, on: bool) -> Recipe:
+    """The recipe with a technique on or off, and nothing else changed; it keeps the options it has if it is on."""
+    technique = find(name)
+    if on and is_on(recipe, name):
+        return recipe
+    return _with(recipe, technique, technique.on if on else technique.off)
+
+
+def toggle(recipe: Recipe, name: str) -> Recipe:
+    """The recipe with a technique off where it was on, and on with its defaults where it was off."""
+    return switched(recipe, name, not is_on(recipe, name))
+
+
+def costs() -> dict[str, Any]:
+    """What benchmarks/augment.py measured on its machine; empty without its file."""
+    content: dict[str, Any] = json.loads(COSTS.read_text(encoding="utf-8")) if COSTS.exists() else {}
+    return content
+
+
+def _with(recipe: Recipe, technique: Technique, value: str) -> Recipe:
+    return load(Recipe, dump(recipe), "recipe", [f"{technique.path}={value}"])
+
+
+def _value(recipe: Recipe, path: str) -> Any:
+    value: Any = recipe
+    for part in path.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def _docstring(path: str) -> str:
+    """The docstring of an optional section, or else the option's own, in one line."""
+    *sections, name = path.split(".")
+    owner: Any = Recipe
+    for section in sections:
+        owner = owner.model_fields[section].annotation
+    field = owner.model_fields[name]
+    below = Type.of(field).sections()
+    optional = len(below) == 1 and field.default is None
+    text = inspect.getdoc(below[0]) if optional else field.description
+    return " ".join((text or "").split())

@@ -1,0 +1,27 @@
+"""Who looks on while a run goes, and who may stop it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from seedwise import machine
+from seedwise.engine.protocols import Observer, Silent
+from seedwise.errors import Interrupted
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Who looks on, and who may ask the run to stop (it then leaves a checkpoint and raises Interrupted)."""
+
+    observer: Observer = field(default_factory=Silent)
+    should_stop: Callable[[], bool] = lambda: False
+
+
+def stoppable(watch: Watch) -> Callable[[str, int, int], None]:
+    """Progress of phases outside the loop; raises Interrupted when the run shall stop."""
+
+    def report(name: str, done: int, total: int) -> None:
+        watch.observer.on_phase(name, done, total)
+        if machine.processes() == 1 and watch.should_stop():  # several processes agree on it at the next step
+            raise Interrupted(f"stopped during {name}")
+
+    return report

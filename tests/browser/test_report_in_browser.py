@@ -1,0 +1,151 @@
+"""The reports of a run and of a study, as a reader meets them."""
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from drawn_runs import make_run, make_study
+
+from seedwise.report import LANGUAGES, write_report
+
+PHONE = 360
+SKILLS = {"base": 3.0, "much better": 6.0, "worse": 1.5, "about the same <script>alert(1)<script>": 3.02}
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("pages")
+    make_run(root / "run")
+    make_run(root / "plain", grouped=False)
+    make_study(root / "study", SKILLS)
+    return {
+        f"{name}-{language}": write_report(root / name, root / f"{name}-{language}.html", language)
+        for name in ("run", "plain", "study")
+        for language in LANGUAGES
+    }
+
+
+PAGES = [f"{name}-{language}" for name in ("run", "plain", "study") for language in LANGUAGES]
+
+
+@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("width", [PHONE, 1100])
+def test_a_page_asks_for_nothing_says_nothing_and_fits(
+    pages: dict[str, Path], open_page: Any, name: str, width: int
+) -> None:
+    opened = open_page(pages[name], width)
+    assert opened.page.evaluate("document.documentElement.scrollWidth") <= width
+    for details in opened.page.query_selector_all("summary"):
+        details.click()
+    assert opened.page.evaluate("document.documentElement.scrollWidth") <= width
+    assert [url for url in opened.asked if not url.startswith("data:")] == [pages[name].as_uri()]
+    assert opened.said == []
+    assert opened.page.evaluate("[...document.images].every(image => image.naturalWidth > 0)")
+
+
+def column(page: Any, table: str, index: int) -> list[str]:
+    rows = f"[...document.querySelectorAll('#{table} tbody tr')].filter(row => !row.hidden)"
+    return [str(text) for text in page.evaluate(f"{rows}.map(row => row.cells[{index}].innerText)")]
+
+
+def test_a_table_sorts_by_its_numbers_and_back_by_mouse_and_by_keyboard(pages: dict[str, Path], open_page: Any) -> None:
+    page = open_page(pages["run-en"]).page
+    recall = page.locator("#by-class thead th").nth(3)
+    recall.locator("button").click()
+    values = [float(text) for text in column(page, "by-class", 3)]
+    assert values == sorted(values) and len(set(values)) > 3
+    assert recall.get_attribute("aria-sort") == "ascending"
+    recall.locator("button").press("Enter")
+    assert [float(text) for text in column(page, "by-class", 3)] == values[::-1] == sorted(values, reverse=True)
+    assert recall.get_attribute("aria-sort") == "descending"
+    page.locator("#by-class thead th").nth(0).locator("button").click()
+    names = column(page, "by-class", 0)
+    assert names == sorted(names) and recall.get_attribute("aria-sort") is None
+
+
+def test_a_table_shows_only_the_rows_that_are_asked_for(pages: dict[str, Path], open_page: Any) -> None:
+    page = open_page(pages["study-en"]).page
+    everything = column(page, "all-runs", 0)
+    page.locator("input[data-filters=all-runs]").fill("Much B")
+    assert column(page, "all-runs", 0) == ["much better"] * 4
+    page.locator("input[data-filters=all-runs]").fill("")
+    assert column(page, "all-runs", 0) == everything and len(everything) == 16
+
+
+def test_the_confusion_matrix_opens_into_classes(pages: dict[str, Path], open_page: Any) -> None:
+    page = open_page(pages["run-en"]).page
+    inner = page.locator("#superclasses details").first
+    assert not inner.locator("table").is_visible()
+    inner.locator("summary").press("Enter")
+    assert inner.locator("table").is_visible()
+    assert "class 3" in inner.locator("table").inner_text()
+
+
+def test_every_verdict_is_there_in_words_and_by_name(pages: dict[str, Path], open_page: Any) -> None:
+    page = open_page(pages["study-en"]).page
+    found = {
+        each.get_attribute("data-arm"): (each.get_attribute("data-verdict"), each.inner_text())
+        for each in page.query_selector_all("[data-verdict]")
+    }
+    assert found["much better"][0] == "helps" and "helps" in found["much better"][1]
+    assert found["worse"][0] == "hurts"
+    assert list(found) == [arm for arm in SKILLS if arm != "base"]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", ["run-en", "study-en"])
+def test_text_stands_out_from_what_is_behind_it(pages: dict[str, Path], open_page: Any, name: str, scheme: str) -> None:
+    """WCAG 2.1, 1.4.3: a contrast of 4.5 at least, of everything written."""
+    page = open_page(pages[name], color_scheme=scheme).page
+    worst = page.evaluate(CONTRAST)
+    assert worst["ratio"] >= 4.5, worst
+
+
+CONTRAST = """() => {
+  const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
+  const parse = (color) => {
+    canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = color; canvas.fillRect(0, 0, 1, 1);
+    return [...canvas.getImageData(0, 0, 1, 1).data];
+  };
+  const light = ([r, g, b]) => {
+    const part = (v) => (v /= 255) <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+    return 0.2126 * part(r) + 0.7152 * part(g) + 0.0722 * part(b);
+  };
+  let worst = {ratio: 99};
+  for (const element of document.querySelectorAll("main *")) {
+    const own = [...element.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
+    if (!own || element.tagName === "TITLE") continue;
+    const style = getComputedStyle(element);
+    const ink = element.namespaceURI.endsWith("svg") ? style.fill : style.color;
+    let behind = element;
+    while (behind && parse(getComputedStyle(behind).backgroundColor)[3] < 255) behind = behind.parentElement;
+    const [a, b] = [light(parse(ink)), light(parse(getComputedStyle(behind || document.body).backgroundColor))];
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (ratio < worst.ratio) worst = {ratio, text: element.textContent.slice(0, 40), tag: element.tagName, ink};
+  }
+  return worst;
+}"""
+
+
+@pytest.mark.parametrize("name", ["run-en", "study-ko"])
+def test_a_screen_reader_finds_names_for_everything(pages: dict[str, Path], open_page: Any, name: str) -> None:
+    page = open_page(pages[name]).page
+    assert page.evaluate("[...document.querySelectorAll('svg')].every(e => e.getAttribute('aria-label').length > 3)")
+    assert page.evaluate("[...document.images].every(e => e.alt.length > 3)")
+    assert page.evaluate(
+        "[...document.querySelectorAll('table')].every(e => e.caption && e.caption.textContent.trim())"
+    )
+    levels = page.evaluate("[...document.querySelectorAll('h1,h2,h3')].map(e => +e.tagName[1])")
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in pairwise(levels))
+    assert page.evaluate("document.documentElement.lang") == name[-2:]
+
+
+def test_on_paper_everything_is_open_and_nothing_is_cut(pages: dict[str, Path], open_page: Any) -> None:
+    page = open_page(pages["run-en"]).page
+    page.emulate_media(media="print")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.evaluate("[...document.querySelectorAll('details')].every(e => e.open)")
+    assert page.evaluate("[...document.querySelectorAll('.tall')].every(e => e.scrollHeight <= e.clientHeight + 1)")
+    assert not page.locator("nav").is_visible()

@@ -1,0 +1,229 @@
+"""What a report says, against the records it is made from, without a browser."""
+
+import html
+import json
+import os
+import random
+import re
+import shutil
+import string
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from drawn_runs import make_run, make_study
+from sklearn.metrics import f1_score, recall_score
+
+from seedwise.errors import UserError
+from seedwise.record import INSIGHT, PREDICTIONS, RECORD, SEAL, STUDY
+from seedwise.report import LANGUAGES, render, write_report
+from seedwise.report.words import Words
+from seedwise.study.plan import read_study
+
+SKILLS = {"base": 3.0, "better": 6.0, "worse": 1.5, "same": 3.0, "near": 3.1}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("made") / "run"
+    make_run(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("made") / "study"
+    make_study(folder, SKILLS)
+    return folder
+
+
+def cells(page: str, table: str) -> list[list[str]]:
+    """The words of a table's body."""
+    body = re.search(rf'<table id="{table}">.*?<tbody>(.*?)</tbody>', page, re.S)
+    assert body is not None
+    rows = re.findall(r"<tr>(.*?)</tr>", body[1], re.S)
+    return [
+        [html.unescape(re.sub(r"<.*?>", "", cell)) for cell in re.findall(r"<t[hd].*?</t[hd]>", row)] for row in rows
+    ]
+
+
+RENDER = """
+import sys
+from pathlib import Path
+from seedwise.report import write_report
+for name in sys.argv[1:]:
+    write_report(Path(name))
+assert not {"torch", "timm"} & sys.modules.keys()
+"""
+
+
+def test_the_same_records_give_the_same_bytes_in_another_process_without_torch(
+    run: Path, study: Path, tmp_path: Path
+) -> None:
+    moved = [shutil.copytree(folder, tmp_path / folder.name) for folder in (run, study)]
+    subprocess.run([sys.executable, "-c", RENDER, *moved], check=True, env=os.environ | {"PYTHONHASHSEED": "7"})
+    for folder, copy in zip((run, study), moved):
+        assert (copy / "report.html").read_text() == render(folder)
+
+
+def test_nothing_in_a_page_points_elsewhere(run: Path, study: Path) -> None:
+    for folder in (run, study):
+        page = render(folder)
+        links = re.findall(r"""(?:src|href|action|srcset)\s*=\s*["']([^"']*)""", page)
+        assert links and all(link.startswith(("#", "data:")) for link in links)
+        assert "url(" not in page and "@import" not in page
+
+
+def test_recall_and_macro_f1_are_those_of_scikit_learn(run: Path) -> None:
+    with np.load(run / PREDICTIONS) as stored:
+        targets, predicted = stored["test_targets"], stored["test_logits"].argmax(1)
+    page = render(run)
+    assert f"is {f1_score(targets, predicted, average='macro'):.4f}" in page
+    recalls = recall_score(targets, predicted, average=None)
+    assert [row[3] for row in cells(page, "by-class")] == [f"{100 * recall:.1f}" for recall in recalls]
+
+
+def test_a_study_shows_the_numbers_of_its_record(study: Path) -> None:
+    record, page = read_study(study), render(study)
+    rows = {row[0]: row for row in cells(page, "comparisons")}
+    for arm in SKILLS.keys() - {"base"}:
+        found = record.comparisons[arm]["test"]
+        low, high = found["ci95_simultaneous"]
+        shown = [float(text.replace("−", "-")) for text in (rows[arm][1], *rows[arm][4].strip("[]").split(", "))]
+        assert shown == pytest.approx([100 * found["mean"], 100 * low, 100 * high], abs=0.0051)
+        assert rows[arm][7] == ("< 0.0001" if found["p_holm"] < 0.0001 else f"{found['p_holm']:.4f}")
+        assert f">{found['sentence'].split(': ', 1)[1]}</li>" in html.unescape(page)
+    means = {row[0]: row[2] for row in cells(page, "by-arm")}
+    assert means == {arm: f"{100 * record.summary[arm]['test']['top1']['mean']:.2f}" for arm in SKILLS}
+    assert "data-inert" in page and len(cells(page, "all-runs")) == 20
+    assert "<td>20</td>" in page  # reads of test
+
+
+def test_the_verdict_comes_before_everything_else(study: Path) -> None:
+    page = render(study)
+    assert 0 < page.index('data-verdict="helps"') < page.index("<svg")
+
+
+def test_a_single_pair_says_what_it_cannot_say(tmp_path: Path) -> None:
+    record = make_study(tmp_path / "study", {"base": 3.0, "other": 3.5}, seeds=1)
+    sentence = record.comparisons["other"]["test"]["sentence"].split(": ", 1)[1]
+    assert f">{sentence}</li>" in render(tmp_path / "study")
+
+
+def test_a_study_without_comparisons_or_with_one_seed_has_a_page(tmp_path: Path) -> None:
+    make_study(tmp_path / "old", SKILLS, compared=False)
+    assert "data-verdict=" not in render(tmp_path / "old").split("</style>")[1]
+    make_study(tmp_path / "single", {"base": 3.0}, seeds=1)
+    assert "one seed, so no spread" in render(tmp_path / "single")
+
+
+def test_a_study_of_48_runs_with_100_classes_stays_below_3_mb(tmp_path: Path) -> None:
+    names = [f"a rather long class name {index}" for index in range(100)]
+    skills = {"base": 3.0} | {f"arm {index}": 3.0 + index / 5 for index in range(11)}
+    make_study(tmp_path / "study", skills, classes=names)
+    page = write_report(tmp_path / "study").read_bytes()
+    assert 100_000 < len(page) < 3_000_000 and b"class name 99" in page
+
+
+def test_what_was_dropped_is_left_out(run: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(run, tmp_path / "copy")
+    (copy / INSIGHT).unlink()
+    assert 'id="calibration"' in render(copy) and 'id="gradcam"' not in render(copy)
+    (copy / PREDICTIONS).unlink()
+    assert 'id="calibration"' not in render(copy) and 'id="curves"' in render(copy)
+
+
+@pytest.mark.parametrize("name", [PREDICTIONS, INSIGHT, RECORD])
+def test_a_damaged_file_is_named_in_a_line(run: Path, tmp_path: Path, name: str) -> None:
+    copy = shutil.copytree(run, tmp_path / "copy")
+    content = (copy / name).read_bytes()
+    (copy / name).write_bytes(content[: len(content) // 2])
+    with pytest.raises(UserError, match=f"{name}.*damaged") as error:
+        render(copy)
+    assert "\n" not in str(error.value)
+
+
+def test_both_languages_say_the_same_things() -> None:
+    tables = [Words(language).table for language in LANGUAGES]
+    assert all(table.keys() == tables[0].keys() for table in tables)
+    for key in tables[0]:
+        fields = [{name for _, name, _, _ in string.Formatter().parse(table[key]) if name} for table in tables]
+        assert fields[0] == fields[1], key
+
+
+@pytest.mark.parametrize("folder", ["run", "study"])
+def test_korean_pages_are_korean(folder: str, request: pytest.FixtureRequest) -> None:
+    page = render(request.getfixturevalue(folder), "ko")
+    headings = re.findall(r"<h[23][^>]*>(.*?)</h[23]>", page)
+    assert len(headings) > 7 and all(re.search("[가-힣]", heading) for heading in headings)
+    with pytest.raises(UserError, match="--lang fr: choose from en, ko"):
+        render(request.getfixturevalue(folder), "fr")
+
+
+EVIL = "<script>alert(1)</script>"
+ODD: list[Any] = [
+    *(None, True, -1, 0, 1, 10**30, 10**400, 1e308, -1e308, float("nan"), float("inf"), "", EVIL, '"><img src=x>'),
+    *("{0.__class__}", "%s", "\u202e", [], {}, [EVIL], {EVIL: 1}, [[1, 2]], "x" * 3000, 0.5, "finished", "running"),
+]
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path, *(place for key, each in inner for place in places(each, (*path, key)))]
+
+
+def spoiled(content: Any, draw: random.Random) -> str:
+    """A record with one to three changes: a value replaced, a key dropped, added or renamed, or the text cut."""
+    del content[SEAL]
+    for _ in range(draw.randint(1, 3)):
+        *path, key = draw.choice([place for place in places(content) if place])
+        holder = content
+        for step in path:
+            holder = holder[step]
+        match draw.randrange(4):
+            case 0 if isinstance(holder, dict):
+                del holder[key]
+            case 1 if isinstance(holder, dict):
+                holder[draw.choice([EVIL, "extra", "a/b"])] = holder.pop(key)
+            case _ if isinstance(holder[key], str):
+                holder[key] = draw.choice([EVIL, EVIL, *ODD])
+            case _:
+                holder[key] = draw.choice(ODD)
+    text = json.dumps(content)
+    return text[: draw.randrange(len(text))] if draw.random() < 0.05 else text
+
+
+def demand_safe(folder: Path) -> bool:
+    """A page without live markup, or a UserError of one line; whether it was a page."""
+    try:
+        page = render(folder)
+    except UserError as error:
+        assert str(error) and "\n" not in str(error)
+        return False
+    assert EVIL not in page and "<img src=x>" not in page and page.count("<script>") == 1
+    assert "nan" not in re.findall(r'(?:[dxy]|c[xy]|r|width|height|points)="([^"]*)"', page)
+    return True
+
+
+@pytest.mark.parametrize(
+    ("folder", "name", "count"), [("run", RECORD, 150), ("study", STUDY, 50), ("study", "trial", 40)]
+)
+def test_a_spoiled_record_gives_a_line_or_a_safe_page(
+    folder: str, name: str, count: int, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(request.getfixturevalue(folder), tmp_path / "copy")
+    path = copy / "runs" / "better" / "seed-2" / RECORD if name == "trial" else copy / name
+    content = path.read_text()
+    pages = 0
+    for seed in range(count):
+        path.write_text(spoiled(json.loads(content), random.Random(seed)))
+        pages += demand_safe(copy)
+    assert 2 < pages < count  # not everything is refused
+
+
+def test_names_are_never_markup(tmp_path: Path) -> None:
+    make_run(tmp_path / EVIL.replace("/", "-"), classes=[f"{EVIL} {index}" for index in range(12)])
+    assert demand_safe(tmp_path / EVIL.replace("/", "-"))

@@ -1,0 +1,202 @@
+"""Every technique of the catalogue through the same gate: YAML, off is identity, two steps, a measured effect.
+
+What changes pixels is put through more in test_augment_*.py (the same batch from the same seed, threads, sizes, targets
+that sum to 1, label share and pixel share, agreement with torchvision or a slow loop): `ON` and `NEUTRAL` there are
+its cases. The others' are here.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+from augment_samples import ON, one_hot, photos
+from test_augment_config import AGREES
+from test_augment_off import NEUTRAL
+from torch import Tensor
+
+from seedwise import plan, recipes, scoring, training
+from seedwise.augment import grid
+from seedwise.augment.config import AugmentConfig
+from seedwise.config import dump, load
+from seedwise.data.open import open_data
+from seedwise.engine.loop import fit
+from seedwise.engine.protocols import Silent
+from seedwise.inert import inert
+from seedwise.models.build import build_model
+from seedwise.recipe import Recipe
+from seedwise.techniques import TECHNIQUES
+from seedwise.watch import Watch
+
+BASE = ("model.name=small", "model.dropout=0.0", "train.image_size=16", "train.batch_size=8", "data.limit=80",
+        "augment.random_crop=null", "data.val=20", "data.test=20", "compute.threads=1", "train.epochs=5",
+        "compute.precision=fp32", "compute.kernels=stock")  # fmt: skip
+"""50 steps."""
+SKEWED = "[2.0, 0.5, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]"
+ONES = "[1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A technique that changes no pixels of its own."""
+
+    on: tuple[str, ...]
+    """Switched on, so that it must act."""
+    neutral: tuple[str, ...]
+    """On without being able to act, or at the value that means off: as if never named, bit for bit."""
+    beside: tuple[str, ...] = ()
+    """What both need beside them."""
+
+
+CASES = {
+    "mix_off_epochs": Case(("augment.mix_off_epochs=2",), ("augment.mix_off_epochs=0",), ("augment.cutmix.prob=1.0",)),
+    "progressive": Case(("progressive=[{image_size: 8}, {}]",), ("progressive=[{}, {}]",)),
+    "dropout": Case(("model.dropout=0.4",), ("model.dropout=1e-12",)),
+    "drop_path": Case(("model.drop_path=0.4",), ("model.drop_path=1e-12",)),
+    "smoothing": Case(("loss.smoothing=0.1",), ("loss.smoothing=0.0",)),
+    "class_weights": Case((f"loss.class_weights={SKEWED}",), (f"loss.class_weights={ONES}",)),
+    "head_lr": Case(("optim.head_lr=0.01",), ("optim.head_lr=0.003",), ("optim.lr=0.003",)),
+    "layer_decay": Case(("optim.layer_decay=0.7",), ("optim.layer_decay=1.0",)),
+    "decay_norms_and_biases": Case(
+        ("optim.decay_norms_and_biases=false", "optim.weight_decay=0.1"),
+        ("optim.decay_norms_and_biases=false", "optim.weight_decay=0.0"),
+        ("optim.weight_decay=0.0",),
+    ),
+    "ema": Case(("optim.ema=default",), ("optim.ema=default",)),
+    "freeze": Case(("model.freeze=1",), ("model.freeze=0",)),
+    "warm_start": Case(("warm_start=default",), ("warm_start=null",)),
+    "tta": Case(("tta=default",), ("tta={flip: false}",)),
+}
+AFTER_TRAINING = ("ema", "tta")
+"""These never touch the raw weights."""
+cases = pytest.mark.parametrize("name", CASES)
+
+
+@dataclass(frozen=True)
+class Trained:
+    weights: Tensor
+    effects: dict[str, dict[str, float]]
+    recipe: Recipe
+
+
+@cache
+def trained(settings: Sequence[str], folder: Path) -> Trained:
+    """A run on digits through the composition root and the loop; nothing is scored."""
+    recipe = plan.resolve(recipes.read("demo", [*BASE, *settings]))
+    dataset = open_data("digits", recipe.data, **plan.stored_sides(recipe))
+    built = build_model(recipe.model, num_classes=10, seed=0)
+    setup = training.prepare(folder, recipe, 0, dataset, built)
+    state = fit(setup, observer=Silent())
+    outcome = scoring.outcome_of(recipe, setup, state, dataset, built, 0.0, Watch())
+    if recipe.tta is not None:
+        outcome = scoring.with_tta(outcome, recipe.tta, setup, dataset, 0.0, Watch())
+    weights = torch.cat([p.detach().flatten() for p in setup.model.parameters()])
+    assert torch.isfinite(weights).all()
+    return Trained(weights, outcome.effects, recipe)
+
+
+@pytest.fixture(autouse=True)
+def no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is stopped here; the disk need not take part."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...], Path]:
+    class Folders(dict[tuple[str, ...], Path]):
+        def __missing__(self, key: tuple[str, ...]) -> Path:
+            self[key] = tmp_path_factory.mktemp("run")
+            return self[key]
+
+    return Folders()
+
+
+def test_every_technique_has_its_case() -> None:
+    pixels = [technique.name for technique in TECHNIQUES if technique.pixels]
+    assert pixels == list(ON) == list(NEUTRAL) == list(AGREES)
+    assert [technique.name for technique in TECHNIQUES if not technique.pixels] == list(CASES)
+
+
+@pytest.mark.parametrize("technique", [t for t in TECHNIQUES if t.pixels], ids=lambda t: t.name)
+def test_every_technique_that_changes_pixels_has_a_picture(technique) -> None:
+    """Its row in `seedwise augment … -o grid.png`, whose pixels differ from the original's."""
+    config = AugmentConfig.model_validate({technique.name: ON[technique.name]})
+    ((name, alone),) = grid.rows_alone(config)
+    assert name == technique.name
+    cells = grid.changed_cells(photos(8, 32, 32), None, one_hot(8), alone, 0, seed=0, size=32, count=6)
+    assert any((pixels != cells[0][0]).any() for pixels, _ in cells[1:])
+
+
+@cases
+def test_round_trip_through_yaml(name: str) -> None:
+    for settings in (CASES[name].on, CASES[name].neutral):
+        recipe = plan.resolve(recipes.read("demo", [*BASE, *CASES[name].beside, *settings]))
+        assert load(Recipe, dump(recipe)) == recipe
+
+
+@cases
+def test_neutral_is_as_if_never_named(name: str, folders: dict[tuple[str, ...], Path]) -> None:
+    """Bit-identical weights after 50 steps."""
+    case = CASES[name]
+    neutral = (*case.beside, *case.neutral)
+    off = trained(case.beside, folders[case.beside])
+    assert torch.equal(trained(neutral, folders[neutral]).weights, off.weights)
+
+
+@cases
+def test_on_it_acts_and_the_record_shows_it(name: str, folders: dict[tuple[str, ...], Path]) -> None:
+    case = CASES[name]
+    on = (*case.beside, *case.on)
+    it, off = trained(on, folders[on]), trained(case.beside, folders[case.beside])
+    assert torch.equal(it.weights, off.weights) == (name in AFTER_TRAINING)
+    assert name in it.effects and name not in off.effects
+    assert inert(it.recipe, it.effects) == []
+
+
+DEAD = {
+    "mix_off_epochs": {"images": 400, "share": 0.0},
+    "progressive": {"images": 400, "share": 0.0},
+    "dropout": {"images": 400, "share": 0.0},
+    "drop_path": {"images": 400, "share": 0.0, "rate": 0.2, "blocks": 5},
+    "smoothing": {"images": 400, "loss_added": 0.0},
+    "class_weights": {"images": 400, "share": 0.0, "min_weight": 0.5, "max_weight": 2.0},
+    "head_lr": {"parameters": 0, "scale": 3.0},
+    "layer_decay": {"layers": 1, "least_scale": 1.0},
+    "decay_norms_and_biases": {"tensors_excluded": 0, "parameters_excluded": 0},
+    "ema": {"distance": 0.0},
+    "freeze": {"stages": 1.0, "layers": 0.0, "parameters": 0.0},
+    "warm_start": {"images": 0.0},
+    "tta": {"views": 1.0, "image_size": 16.0, "changed": 0.0},
+}
+
+
+@cases
+def test_on_without_effect_is_inert(name: str) -> None:
+    recipe = plan.resolve(recipes.read("demo", [*BASE, *CASES[name].beside, *CASES[name].on]))
+    assert inert(recipe, {name: DEAD[name]}) == [name]
+
+
+def test_what_was_asked_to_do_nothing_is_not_inert() -> None:
+    recipe = plan.resolve(recipes.read("demo", [*BASE, f"loss.class_weights={ONES}", "optim.weight_decay=0.0"]))
+    nothing = {"class_weights": {"images": 9, "share": 0.0, "min_weight": 1.0, "max_weight": 1.0}}
+    assert inert(recipe, nothing | {"decay_norms_and_biases": DEAD["decay_norms_and_biases"]}) == []
+    balanced = plan.resolve(recipes.read("demo", [*BASE, "loss.class_weights=balanced"]))
+    assert inert(balanced, nothing) == ["class_weights"]
+
+
+def test_stages_that_raise_strengths_alone_are_not_inert() -> None:
+    stages = "progressive=[{mixup_alpha: 0.1}, {mixup_alpha: 0.4}]"
+    recipe = plan.resolve(recipes.read("demo", [*BASE, stages]))
+    assert inert(recipe, {"progressive": DEAD["progressive"]}) == []
+
+
+def test_the_chance_of_nothing_decides() -> None:
+    """0.9 ** 131 = 1.01e-6, in 131 branches met."""
+    recipe = plan.resolve(recipes.read("demo", [*BASE, "model.drop_path=0.2"]))
+    block = {"share": 0.0, "rate": 0.1, "blocks": 1}
+    assert inert(recipe, {"drop_path": {**block, "images": 131}}) == []
+    assert inert(recipe, {"drop_path": {**block, "images": 132}}) == ["drop_path"]
+    assert inert(recipe, {"drop_path": {**block, "images": 0, "blocks": 0}}) == ["drop_path"]  # nothing to drop

@@ -1,0 +1,141 @@
+"""evaluate and predict on a tiny run, as a user types them."""
+
+import io
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import Cli
+from PIL import Image
+from scipy.stats import binomtest
+
+import seedwise
+from seedwise.evaluations import EVALUATIONS, later_test_reads, read_evaluations
+
+
+@pytest.fixture
+def digits_folder(tmp_path: Path) -> Path:
+    """Classes 3, 1 and 7 of the digits, in a folder of another order."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    for name in (3, 1, 7):
+        folder = tmp_path / "some" / str(name)
+        folder.mkdir(parents=True)
+        for i in np.flatnonzero(digits.target == name)[:6]:
+            Image.fromarray((digits.images[i] * 15.9).astype(np.uint8)).save(folder / f"{i}.png")
+    return tmp_path / "some"
+
+
+def test_own_data_repeats_the_stored_scores_and_is_counted(finished: Path, cli: Cli) -> None:
+    found = json.loads(cli("evaluate", finished, "--json").out)
+    record = seedwise.load(finished).record
+    assert found["agrees"] is True
+    assert found["largest_difference"] == 0
+    assert found["scores"] == record.final.test.model_dump()  # type: ignore[union-attr]
+    hits, n = round(found["scores"]["top1"] * found["images"]), found["images"]
+    assert found["top1_interval"] == pytest.approx(binomtest(hits, n).proportion_ci(method="wilson"))
+    assert sum(each["images"] for each in found["classes"]) == n
+    assert sum(each["images"] * each["top1"] for each in found["classes"]) == pytest.approx(hits)
+    cli("evaluate", finished, "--split", "val")
+    assert later_test_reads(finished) == 1
+    assert [each.split for each in read_evaluations(finished)] == ["test", "val"]
+
+
+def test_a_torn_line_of_evaluations_loses_no_other(finished: Path, cli: Cli) -> None:
+    (finished / EVALUATIONS).write_text('{"data": "dig')
+    assert "agrees" in cli("evaluate", finished).out
+    assert later_test_reads(finished) == 1
+
+
+def test_other_data_match_by_class_name(finished: Path, digits_folder: Path, cli: Cli) -> None:
+    answer = cli("evaluate", finished, "--data", digits_folder, "-o", "found.json")
+    assert "all, 18 images" in answer.out
+    assert "without images: 0, 2, 4, 5, 6" in answer.out
+    found = json.loads(Path("found.json").read_text())
+    run = seedwise.load(finished)
+    files = sorted(digits_folder.glob("*/*.png"))
+    predicted = run.predict(files).argmax(axis=1)
+    right = np.mean([run.classes[best] == file.parent.name for best, file in zip(predicted, files)])
+    assert found["scores"]["top1"] == pytest.approx(right)
+    assert later_test_reads(finished) == 0
+
+
+def test_unknown_classes_are_named_in_one_line(finished: Path, digits_folder: Path, cli: Cli) -> None:
+    (digits_folder / "7").rename(digits_folder / "seven")
+    answer = cli("evaluate", finished, "--data", digits_folder)
+    assert answer.code == 2
+    assert "'seven'" in answer.line
+    assert cli("evaluate", finished, "--split", "train").line.startswith("--split")
+    assert "average" in cli("evaluate", finished, "--weights", "ema").line
+
+
+def images_of_every_mode(folder: Path) -> list[str]:
+    folder.mkdir()
+    rgb = Image.fromarray(np.random.default_rng(0).integers(0, 255, (20, 30, 3), np.uint8))
+    for mode in ("1", "L", "LA", "P", "PA", "RGBA", "RGB"):
+        rgb.convert("RGBA").convert(mode if mode != "PA" else "P").save(folder / f"{mode} 2.png")
+    rgb.convert("CMYK").save(folder / "cmyk 10.jpg")
+    rgb.convert("L").convert("I;16").save(folder / "i16.png")
+    rgb.save(folder / "film.gif", save_all=True, append_images=[rgb.rotate(90)])
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    rgb.save(folder / "turned.jpg", exif=turned)
+    return [str(path) for path in folder.iterdir()]
+
+
+def test_every_mode_is_predicted_as_run_predict_does(finished: Path, cli: Cli, tmp_path: Path) -> None:
+    files = images_of_every_mode(tmp_path / "in")
+    lines = [json.loads(line) for line in cli("predict", finished, tmp_path / "in", "--json").out.splitlines()]
+    assert sorted(line["path"] for line in lines) == sorted(files)
+    expected = seedwise.load(finished).predict([line["path"] for line in lines])
+    for line, row in zip(lines, expected):
+        assert len(line["top"]) == 5
+        assert line["top"][0]["probability"] == pytest.approx(row.max(), abs=1e-6)
+
+
+def test_what_cannot_be_read_is_named_and_the_others_go_on(finished: Path, cli: Cli, tmp_path: Path) -> None:
+    images_of_every_mode(tmp_path / "in")
+    shutil.copy(tmp_path / "in" / "RGB 2.png", tmp_path / "in" / "RGB 10.png")
+    (tmp_path / "in" / "RGB 3.png").write_bytes(b"no image")
+    answer = cli("predict", finished, tmp_path / "in", "missing.png", "--top", 1)
+    assert answer.code == 2
+    assert answer.err.count("\n") == 2
+    assert "RGB 3.png" in answer.err
+    assert "missing.png: no such file" in answer.err
+    names = [Path(line.split("\t")[0]).name for line in answer.out.splitlines()]
+    assert len(names) == 12
+    assert names.index("RGB 2.png") < names.index("RGB 10.png")
+
+
+def test_paths_come_from_stdin(finished: Path, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = images_of_every_mode(tmp_path / "in")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO("\n".join(files[:3]).encode())))
+    assert len(cli("predict", finished, "-").out.splitlines()) == 3
+
+
+def test_mirrored_views_are_scored_beside_and_leave_the_stored_scores(finished: Path, cli: Cli) -> None:
+    from seedwise.runs import load
+
+    plain = json.loads(cli("evaluate", finished, "--json").out)
+    mirrored = json.loads(cli("evaluate", finished, "--tta", "flip", "--json").out)
+    assert plain["agrees"] and mirrored["agrees"] is None and mirrored["tta"] == "flip"
+    assert mirrored["scores"]["loss"] != plain["scores"]["loss"]
+    assert load(finished).record.final is not None
+    assert cli("evaluate", finished, "--tta", "flop").line == "--tta: there is no 'flop'; give flip or five or ten"
+
+
+def test_an_explanation_is_a_picture_of_the_size_that_the_network_sees(
+    finished: Path, cli: Cli, tmp_path: Path
+) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        Image.fromarray(np.random.default_rng(len(name)).integers(0, 256, (40, 30, 3), np.uint8)).save(
+            tmp_path / name / "x.png"
+        )
+    answer = cli("predict", finished, tmp_path / "one", tmp_path / "two", "--explain", "-o", tmp_path / "why", "--json")
+    assert answer.code == 0
+    pictures = [json.loads(line)["explained"] for line in answer.out.splitlines()]
+    assert len(set(pictures)) == 2 and {Image.open(path).size for path in pictures} == {(16, 16)}

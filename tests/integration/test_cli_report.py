@@ -1,0 +1,82 @@
+"""`seedwise report`, and the report that comes by itself."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import LEAN, Cli
+
+from seedwise.record import INSIGHT, read_record
+
+
+def test_a_run_and_a_study_leave_a_report(cli: Cli, whole_once: Path) -> None:
+    page = (whole_once / "report.html").read_text()
+    assert all(f'id="{part}"' in page for part in ("curves", "confusion", "calibration", "errors", "gradcam"))
+    study = [word for word in LEAN if word != "--seed" and word != "3"]
+    answer = cli("train", *study, "--seeds", "3,4", "-o", "study")
+    assert answer.code == 0 and f"report: {Path('study/report.html')}\n" in answer.out
+    assert 'id="seeds"' in Path("study/report.html").read_text()
+    Path("study/report.html").unlink()
+    answer = cli("resume", "study", "--json")
+    assert json.loads(answer.out)["kind"] == "study"
+    assert Path("study/report.html").exists()
+
+
+def test_a_report_is_written_where_and_in_what_language_it_is_wanted(cli: Cli, whole_once: Path) -> None:
+    assert cli("report", whole_once, "-o", "page.html").out == "page.html\n"
+    assert Path("page.html").read_bytes() == (whole_once / "report.html").read_bytes()
+    assert cli("report", whole_once, "-o", "ko.html", "--lang", "ko").code == 0
+    assert '<html lang="ko">' in Path("ko.html").read_text()
+
+
+def test_insight_is_small_sealed_and_changes_nothing_else(cli: Cli, whole_once: Path) -> None:
+    record = read_record(whole_once)
+    assert INSIGHT in record.files and (whole_once / INSIGHT).stat().st_size < 300_000
+    assert cli("train", *LEAN, "-s", "train.insight=false", "-o", "without").code == 0
+    assert not Path("without", INSIGHT).exists() and INSIGHT not in read_record(Path("without")).files
+    assert Path("without/model.safetensors").read_bytes() == (whole_once / "model.safetensors").read_bytes()
+    assert Path("without/predictions.npz").read_bytes() == (whole_once / "predictions.npz").read_bytes()
+    assert 'id="gradcam"' not in Path("without/report.html").read_text()
+
+
+def test_insight_shows_the_most_confident_errors(whole_once: Path) -> None:
+    with np.load(whole_once / "predictions.npz") as stored:
+        targets, logits = stored["test_targets"], stored["test_logits"].astype(np.float64)
+    shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+    shares /= shares.sum(axis=1, keepdims=True)
+    wrong = np.flatnonzero(logits.argmax(axis=1) != targets)
+    expected = wrong[np.argsort(-shares[wrong].max(axis=1), kind="stable")][:12]
+    with np.load(whole_once / INSIGHT) as stored:
+        np.testing.assert_array_equal(stored["errors_rows"], expected)
+        assert len(stored["errors_ends"]) == len(expected) > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nowhere"], "nowhere: no such folder"),
+        (["."], "neither a run nor a study"),
+        (["run", "--lang", "fr"], "--lang fr: choose from en, ko"),
+        (["run", "-o", "no/page.html"], "no: no such folder; create it first"),
+        (["run", "-o", "run"], "run: is a folder; give an HTML file to write"),
+    ],
+)
+def test_a_mistake_is_a_line(cli: Cli, whole_once: Path, arguments: list[str], said: str) -> None:
+    shutil.copytree(whole_once, "run")
+    answer = cli("report", *arguments)
+    assert answer.code == 2 and said in answer.line
+
+
+def test_a_report_that_cannot_be_made_costs_no_run(cli: Cli) -> None:
+    Path("run/report.html").mkdir(parents=True)
+    Path("run/.lock").touch()
+    answer = cli("train", *LEAN, "-o", "run")
+    assert answer.code == 0 and "no report: run/report.html: is a folder" in answer.err
+    assert read_record(Path("run")).status == "finished"
+
+
+def test_an_unfinished_run_has_a_report_that_says_so(cli: Cli, halfway_once: Path) -> None:
+    assert cli("report", halfway_once, "-o", "page.html").code == 0
+    assert "stopped before its end" in Path("page.html").read_text()
