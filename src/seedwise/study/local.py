@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from types import ModuleType
 
 from seedwise.engine.protocols import Silent
 from seedwise.errors import Interrupted, UserError
@@ -96,7 +98,8 @@ class Processes:
         """Fork a process for it."""
         ours, theirs = self._context.Pipe(duplex=False)
         process = self._context.Process(target=_work, args=(theirs, task, self.run), name=str(task), daemon=False)
-        process.start()
+        with _without_main():
+            process.start()
         theirs.close()
         self._running.append(_Running(task, process, ours))
 
@@ -156,6 +159,17 @@ def _death(exit_code: int | None) -> str:
         hint = "; the system may have run out of memory" if exit_code == -signal.SIGKILL else ""
         return f"its process was ended by {signal.Signals(-exit_code).name}{hint}"
     return f"its process ended with exit code {exit_code}"
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Children need nothing of the program's own file, which multiprocessing would run again in each of them."""
+    before = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = before
 
 
 @contextmanager
