@@ -1,6 +1,8 @@
 """`seedwise ablate`."""
 
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +17,44 @@ if TYPE_CHECKING:
 Jobs = Annotated[int, typer.Option("-j", "--jobs", min=1, max=1024, help="Trials at a time; the threads are divided.")]
 
 
+Base = Annotated[
+    str | None,
+    typer.Option("--base", help="Recipe that the arms change.", show_default="demo for digits, else lite"),
+]
+Toggle = Annotated[
+    str | None,
+    typer.Option(metavar="A,B,C", help="Techniques: the arm is `no-x` where the base has x, else `x`."),
+]
+Seeds = Annotated[str | None, typer.Option(metavar="N|A,B,C", help="How many seeds, or which.", show_default="6")]
+Budget = Annotated[
+    str | None, typer.Option(metavar="TIME", help="`2h`, `90m`, `1h30m`: no seed is begun that would not fit.")
+]
+Margin = Annotated[
+    float | None, typer.Option(help="The least difference that matters, in points of top-1.", show_default="0.5")
+]
+On = Annotated[str, typer.Option("--on", metavar="local|ray", help="Where the trials run.")]
+Address = Annotated[
+    str | None,
+    typer.Option(metavar="auto|HOST:PORT", help="Ray cluster's head; `auto`: this machine's.", show_default="auto"),
+]
+CpusPerTrial = Annotated[
+    int | None, typer.Option(min=1, max=1024, help="CPUs of a trial on Ray: its threads.", show_default="2")
+]
+GpusPerTrial = Annotated[float | None, typer.Option(min=0, max=64, help="GPUs of a trial on Ray.", show_default="0")]
+OwnDisks = Annotated[
+    bool, typer.Option("--own-disks", help="On Ray: nodes don't write into the study folder, though they see it.")
+]
+Elsewhere = Annotated[
+    bool, typer.Option("--elsewhere", help="On Ray: take nodes that give other bits, and mark their runs.")
+]
+Out = Annotated[
+    Path | None, typer.Option("-o", "--out", help="Study folder.", show_default="runs/<data>-<base>-ablation")
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Print the arms, what they change and the time; train nothing.")
+]
+
+
 def ablate(
     data: Annotated[
         str,
@@ -22,49 +62,22 @@ def ablate(
             help="As for `seedwise train`; or a study file, `studies/x.yaml`, which names data, base and arms."
         ),
     ],
-    base: Annotated[
-        str | None,
-        typer.Option("--base", help="Recipe that the arms change.", show_default="demo for digits, else lite"),
-    ] = None,
-    toggle: Annotated[
-        str | None,
-        typer.Option(metavar="A,B,C", help="Techniques: the arm is `no-x` where the base has x, else `x`."),
-    ] = None,
-    seeds: Annotated[
-        str | None, typer.Option(metavar="N|A,B,C", help="How many seeds, or which.", show_default="6")
-    ] = None,
-    budget: Annotated[
-        str | None, typer.Option(metavar="TIME", help="`2h`, `90m`, `1h30m`: no seed is begun that would not fit.")
-    ] = None,
+    base: Base = None,
+    toggle: Toggle = None,
+    seeds: Seeds = None,
+    budget: Budget = None,
     jobs: Jobs = 1,
-    margin: Annotated[
-        float | None, typer.Option(help="The least difference that matters, in points of top-1.", show_default="0.5")
-    ] = None,
-    on: Annotated[str, typer.Option("--on", metavar="local|ray", help="Where the trials run.")] = "local",
-    address: Annotated[
-        str | None,
-        typer.Option(metavar="auto|HOST:PORT", help="Ray cluster's head; `auto`: this machine's.", show_default="auto"),
-    ] = None,
-    cpus_per_trial: Annotated[
-        int | None, typer.Option(min=1, max=1024, help="CPUs of a trial on Ray: its threads.", show_default="2")
-    ] = None,
-    gpus_per_trial: Annotated[
-        float | None, typer.Option(min=0, max=64, help="GPUs of a trial on Ray.", show_default="0")
-    ] = None,
-    own_disks: Annotated[
-        bool, typer.Option("--own-disks", help="On Ray: nodes don't write into the study folder, though they see it.")
-    ] = False,
-    elsewhere: Annotated[
-        bool, typer.Option("--elsewhere", help="On Ray: take nodes that give other bits, and mark their runs.")
-    ] = False,
+    margin: Margin = None,
+    on: On = "local",
+    address: Address = None,
+    cpus_per_trial: CpusPerTrial = None,
+    gpus_per_trial: GpusPerTrial = None,
+    own_disks: OwnDisks = False,
+    elsewhere: Elsewhere = False,
     settings: Overrides = None,
     data_dir: DataDir = None,
-    out: Annotated[
-        Path | None, typer.Option("-o", "--out", help="Study folder.", show_default="runs/<data>-<base>-ablation")
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the arms, what they change and the time; train nothing.")
-    ] = False,
+    out: Out = None,
+    dry_run: DryRun = False,
     as_json: Json = False,
 ) -> int:
     """Compare a recipe with itself, one thing changed: every arm with the same seeds, and a verdict on each.
@@ -81,33 +94,14 @@ def ablate(
     be added; the margin and the arms stay what they were before the first trial.
     """
     from seedwise.errors import UserError
-    from seedwise.study.arms import read_study_file, toggled
-    from seedwise.study.plan import parse_seeds
 
     cluster = _cluster(on, address, cpus_per_trial, gpus_per_trial, own_disks, elsewhere)
     if cluster is not None and (jobs != 1 or dry_run):
         raise UserError(f"{'--dry-run' if dry_run else '--jobs'}: is about this machine; drop it, or --on ray")
     seconds = None if budget is None else _seconds(budget)
-    if margin is not None and not 0 < margin < 100:
-        raise UserError(f"--margin {margin:g}: must be points between 0 and 100, such as 0.5")
-    points = margin
-    if _is_study_file(data):
-        path = Path(data)
-        if base is not None or toggle is not None:
-            raise UserError(f"{data}: a study file names its base and arms; drop {'--base' if base else '--toggle'}")
-        file, arms = read_study_file(path, settings or ())
-        data, name, points = file.data, path.stem, file.margin if margin is None else margin
-        wanted = seeds or (str(file.seeds) if isinstance(file.seeds, int) else f"{','.join(map(str, file.seeds))},")
-    else:
-        if toggle is None:
-            raise UserError("--toggle: say which techniques to compare, such as cutmix,rotation; or give a study file")
-        base = default_recipe(data) if base is None else base
-        arms = toggled(base, settings or (), [name.strip() for name in toggle.split(",") if name.strip()])
-        name, wanted = arms.base.name, seeds or "6"
-    numbers = parse_seeds(wanted, arms.base.seed)
-    folder = out or Path("runs") / (re.sub(r"[^\w.-]+", "_", f"{Path(data).name}-{name}") + "-ablation")
+    asked = _asked(data, base, toggle, seeds, margin, settings or ())
     if dry_run:
-        _dry_run(arms, data, numbers, data_dir, jobs, as_json)
+        _dry_run(asked, data_dir, jobs, as_json)
         return 0
     conduct = {
         "data_dir": data_dir,
@@ -116,29 +110,63 @@ def ablate(
         "elsewhere": elsewhere,
         "cluster": cluster,
     }
-    return _run(arms, data, numbers, folder, None if points is None else points / 100, conduct, as_json)
+    return _run(asked, out or asked.folder, conduct, as_json)
 
 
-def _run(
-    arms: "Arms",
-    data: str,
-    seeds: tuple[int, ...],
-    folder: Path,
-    margin: float | None,
-    conduct: dict[str, Any],
-    as_json: bool,
-) -> int:
+@dataclass(frozen=True)
+class _Asked:
+    """What is to be compared, from the command line or from a study file."""
+
+    data: str
+    name: str
+    arms: "Arms"
+    seeds: tuple[int, ...]
+    points: float | None
+    """The margin."""
+
+    @property
+    def folder(self) -> Path:
+        """The default one, in which the same command finds its study again."""
+        return Path("runs") / (re.sub(r"[^\w.-]+", "_", f"{Path(self.data).name}-{self.name}") + "-ablation")
+
+
+def _asked(
+    data: str, base: str | None, toggle: str | None, seeds: str | None, margin: float | None, settings: Sequence[str]
+) -> _Asked:
+    from seedwise.errors import UserError
+    from seedwise.study.arms import read_study_file, toggled
+    from seedwise.study.plan import parse_seeds
+
+    if margin is not None and not 0 < margin < 100:
+        raise UserError(f"--margin {margin:g}: must be points between 0 and 100, such as 0.5")
+    if _is_study_file(data):
+        if base is not None or toggle is not None:
+            raise UserError(f"{data}: a study file names its base and arms; drop {'--base' if base else '--toggle'}")
+        file, arms = read_study_file(Path(data), settings)
+        wanted = seeds or (str(file.seeds) if isinstance(file.seeds, int) else f"{','.join(map(str, file.seeds))},")
+        points = file.margin if margin is None else margin
+        return _Asked(file.data, Path(data).stem, arms, parse_seeds(wanted, arms.base.seed), points)
+    if toggle is None:
+        raise UserError("--toggle: say which techniques to compare, such as cutmix,rotation; or give a study file")
+    names = [name.strip() for name in toggle.split(",") if name.strip()]
+    arms = toggled(default_recipe(data) if base is None else base, settings, names)
+    return _Asked(data, arms.base.name, arms, parse_seeds(seeds or "6", arms.base.seed), margin)
+
+
+def _run(asked: _Asked, folder: Path, conduct: dict[str, Any], as_json: bool) -> int:
     from seedwise.cli.show import announce_trial
     from seedwise.cli.show_study import print_done
     from seedwise.cli.watch import watching
     from seedwise.study.run import Conduct, ablate
 
+    margin = None if asked.points is None else asked.points / 100
     with watching(folder) as watch:
-        done = ablate(arms, data, seeds, folder, margin=margin, conduct=Conduct(watch, announce_trial, **conduct))
+        how = Conduct(watch, announce_trial, **conduct)
+        done = ablate(asked.arms, asked.data, asked.seeds, folder, margin=margin, conduct=how)
     return print_done(folder, done, as_json)
 
 
-def _dry_run(arms: "Arms", data: str, seeds: tuple[int, ...], data_dir: Path | None, jobs: int, as_json: bool) -> None:
+def _dry_run(asked: _Asked, data_dir: Path | None, jobs: int, as_json: bool) -> None:
     import json
     from datetime import timedelta
 
@@ -146,7 +174,8 @@ def _dry_run(arms: "Arms", data: str, seeds: tuple[int, ...], data_dir: Path | N
     from seedwise.study.run import divided
     from seedwise.training import rehearse
 
-    resolved, splits, cost = rehearse(divided(arms.base, jobs), data, data_dir=data_dir)
+    arms, seeds = asked.arms, asked.seeds
+    resolved, splits, cost = rehearse(divided(arms.base, jobs), asked.data, data_dir=data_dir)
     changes = {arm: diff(arms.base, recipe) for arm, recipe in arms.recipes.items()}
     trials = (len(changes) + 1) * len(seeds)
     total = cost.seconds * trials / jobs
