@@ -31,7 +31,7 @@ def healthy(tmp_path: Path, monkeypatch: Patch) -> Path:
     home = tmp_path / "home"
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    for name in VARIABLES:
+    for name in (*VARIABLES, *(name for name in os.environ if name.startswith("SEEDWISE_"))):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("SEEDWISE_CACHE", str(home / "cache"))

@@ -6,13 +6,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import LEAN, Cli
+from command_line import LEAN, Cli, call
 
 from seedwise.record import INSIGHT, read_record
 
 
-def test_a_run_and_a_study_leave_a_report(cli: Cli, whole_once: Path) -> None:
-    page = (whole_once / "report.html").read_text()
+@pytest.fixture(scope="module")
+def pictured(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of LEAN, with pictures; not to be touched."""
+    folder = tmp_path_factory.mktemp("pictured") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEEDWISE_CACHE", str(cache))
+        assert call("train", *LEAN, "-s", "train.insight=true", "-o", folder) == 0
+    return folder
+
+
+def test_a_run_and_a_study_leave_a_report(cli: Cli, pictured: Path) -> None:
+    page = (pictured / "report.html").read_text()
     assert all(f'id="{part}"' in page for part in ("curves", "confusion", "calibration", "errors", "gradcam"))
     study = [word for word in LEAN if word != "--seed" and word != "3"]
     answer = cli("train", *study, "--seeds", "3,4", "-o", "study")
@@ -31,24 +41,22 @@ def test_a_report_is_written_where_and_in_what_language_it_is_wanted(cli: Cli, w
     assert '<html lang="ko">' in Path("ko.html").read_text()
 
 
-def test_insight_is_small_sealed_and_changes_nothing_else(cli: Cli, whole_once: Path) -> None:
-    record = read_record(whole_once)
-    assert INSIGHT in record.files and (whole_once / INSIGHT).stat().st_size < 300_000
-    assert cli("train", *LEAN, "-s", "train.insight=false", "-o", "without").code == 0
-    assert not Path("without", INSIGHT).exists() and INSIGHT not in read_record(Path("without")).files
-    assert Path("without/model.safetensors").read_bytes() == (whole_once / "model.safetensors").read_bytes()
-    assert Path("without/predictions.npz").read_bytes() == (whole_once / "predictions.npz").read_bytes()
-    assert 'id="gradcam"' not in Path("without/report.html").read_text()
+def test_insight_is_small_sealed_and_changes_nothing_else(pictured: Path, whole_once: Path) -> None:
+    assert INSIGHT in read_record(pictured).files and (pictured / INSIGHT).stat().st_size < 300_000
+    assert not (whole_once / INSIGHT).exists() and INSIGHT not in read_record(whole_once).files
+    assert (pictured / "model.safetensors").read_bytes() == (whole_once / "model.safetensors").read_bytes()
+    assert (pictured / "predictions.npz").read_bytes() == (whole_once / "predictions.npz").read_bytes()
+    assert 'id="gradcam"' not in (whole_once / "report.html").read_text()
 
 
-def test_insight_shows_the_most_confident_errors(whole_once: Path) -> None:
-    with np.load(whole_once / "predictions.npz") as stored:
+def test_insight_shows_the_most_confident_errors(pictured: Path) -> None:
+    with np.load(pictured / "predictions.npz") as stored:
         targets, logits = stored["test_targets"], stored["test_logits"].astype(np.float64)
     shares = np.exp(logits - logits.max(axis=1, keepdims=True))
     shares /= shares.sum(axis=1, keepdims=True)
     wrong = np.flatnonzero(logits.argmax(axis=1) != targets)
     expected = wrong[np.argsort(-shares[wrong].max(axis=1), kind="stable")][:12]
-    with np.load(whole_once / INSIGHT) as stored:
+    with np.load(pictured / INSIGHT) as stored:
         np.testing.assert_array_equal(stored["errors_rows"], expected)
         assert len(stored["errors_ends"]) == len(expected) > 0
 
