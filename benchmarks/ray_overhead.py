@@ -29,7 +29,8 @@ from seedwise.numerics import NUMERICS_VERSION
 from seedwise.study.cluster import Cluster, OnRay
 from seedwise.study.ledger import Ledger
 from seedwise.study.node import receive
-from seedwise.study.plan import BASE, StudyRecord, trial_folder
+from seedwise.study.plan import BASE, StudyRecord
+from seedwise.study.progress import trial_folder
 from seedwise.study.run import WRITING
 from seedwise.study.schedule import Budget, run_all
 from seedwise.study.trial import Task

@@ -18,6 +18,7 @@ from seedwise.stats import Comparison, Ratio, compare_arms, compare_classes, rat
 from seedwise.stored import Stored, demand_same_images, finished_below, read_stored
 from seedwise.study.arms import MARGIN
 from seedwise.study.plan import BASE, read_study
+from seedwise.study.progress import looked
 
 SEEDLESS = -1
 """Stands for the seed of an ensemble whose members were trained for themselves."""
@@ -95,7 +96,7 @@ def compare(
     margin = margin or next((study.margin for study in studies if study.margin is not None), MARGIN)
     look = None
     if len(paths) == len(studies) == 1 and len(studies[0].arms) > 1:
-        look = len(studies[0].looks) + (0 if studies[0].looked else 1)
+        look = len(studies[0].looks) + (0 if looked(studies[0]) else 1)
     arms, skipped = _arms(paths)
     if len(arms) < 2:
         raise UserError(f"{paths[0]}: holds one arm ({arms[0].name}); give another run, study or folder to compare")

@@ -1,19 +1,18 @@
 """The run record: what a run was, did and reached. Everything downstream reads it, without torch."""
 
-import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol, TypeVar
+from typing import Annotated, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from seedwise.errors import UserError
 from seedwise.files import read_json, sha256_of, write_json
+from seedwise.sealed import RECORD as RECORD
+from seedwise.sealed import SEAL, seal
+from seedwise.sealed import STUDY as STUDY
 
 SCHEMA_VERSION = 1
-RECORD, STUDY = "record.json", "study.json"
-"""What makes a folder a run's or an ensemble's, or a study's."""
 BAGGING = "bagging.json"
 """What an ensemble in the same folder is trained from."""
 RECIPE, WEIGHTS, PREDICTIONS, MODEL_CONFIG = "recipe.yaml", "model.safetensors", "predictions.npz", "config.json"
@@ -21,9 +20,6 @@ INSIGHT = "insight.npz"
 """A run folder's other files that later steps read; the last one holds pictures for its report."""
 DAMAGED = "restore it, or delete it and give the train command again"
 REMAKE = f"delete it and {RECORD} and give the train command again"
-
-SEAL = "sha256"
-"""A record's own checksum, over the rest of its content: a bit that flips in a number gives another number."""
 
 Status = Literal["running", "interrupted", "failed", "finished"]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
@@ -215,7 +211,7 @@ P = TypeVar("P", bound=Part)
 def write_sealed(path: Path, part: Part) -> None:
     """Write a part as JSON, atomically, with its own checksum in it."""
     content = part.model_dump(mode="json")
-    write_json(path, content | {SEAL: _seal(content)})
+    write_json(path, content | {SEAL: seal(content)})
 
 
 def read_sealed(path: Path, kind: type[P]) -> P:
@@ -230,7 +226,7 @@ def read_sealed(path: Path, kind: type[P]) -> P:
     known_as = kind.model_fields["kind"].default if "kind" in kind.model_fields else None
     if known_as is not None and content.get("kind", known_as) != known_as:
         raise UserError(f"{path}: of kind {content['kind']!r:.40}, not {known_as!r}; give the folder of a {known_as}")
-    seal = content.pop(SEAL, None)
+    written = content.pop(SEAL, None)
     try:
         part = kind.model_validate(content)
         part.model_dump(mode="json")  # what can't be written again isn't ours
@@ -238,7 +234,7 @@ def read_sealed(path: Path, kind: type[P]) -> P:
         raise damaged(path, error) from error
     except ValueError as error:
         raise UserError(f"{path}: damaged, it is nested too deeply; {DAMAGED}") from error
-    if seal not in (None, _seal(content)):
+    if written not in (None, seal(content)):
         raise UserError(f"{path}: damaged, its checksum is not the one in it; {DAMAGED}")
     return part
 
@@ -248,10 +244,6 @@ def damaged(path: Path, error: ValidationError) -> UserError:
     first = error.errors(include_url=False, include_input=False)[0]
     place = repr(".".join(map(str, first["loc"])))[1:-1]
     return UserError(f"{path}: damaged at {place:.80}: {first['msg']}; {DAMAGED}")
-
-
-def _seal(content: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def write_record(folder: Path, record: RunRecord) -> None:

@@ -26,7 +26,8 @@ from seedwise.record import (
 )
 from seedwise.stats import compare_arms
 from seedwise.study.ledger import Ledger
-from seedwise.study.plan import StudyRecord, trial_folder, write_study
+from seedwise.study.plan import StudyRecord, write_study
+from seedwise.study.progress import trial_folder
 
 CLASSES = [f"class {index}" for index in range(12)]
 SUPERCLASSES = ["animals", "plants", "things"]

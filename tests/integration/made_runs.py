@@ -23,7 +23,8 @@ from seedwise.record import (
     Status,
     write_record,
 )
-from seedwise.study.plan import StudyRecord, Trial, trial_folder, write_study
+from seedwise.study.plan import StudyRecord, Trial, write_study
+from seedwise.study.progress import trial_folder
 
 CLASSES = ["bear", "cod", "rose", "trout"]
 SUPERCLASSES, SUPERCLASS_OF = ["fish", "mammal", "plant"], [1, 0, 2, 0]

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 from command_line import command
+from made_runs import answers_for, make_study
 
 QUICK = (
     *(("--help",), ("train", "--help"), ("resume", "--help"), ("doctor", "--help"), ("augment", "--help")),
+    *(("audit", "--help"), ("evaluate", "--help"), ("predict", "--help"), ("sweep", "--help")),
     *(("ablate", "--help"), ("status", "--help"), ("compare", "--help"), ("ensemble", "--help"), ("report", "--help")),
     ("lr-find", "--help"),
     *(("recipes", "--help"), ("recipes", "ls"), ("recipes", "show", "lite"), ("recipes", "cp", "lite", "--help")),
@@ -38,6 +40,22 @@ def imported(arguments: Sequence[str]) -> set[str]:
 @pytest.mark.parametrize("arguments", QUICK, ids=" ".join)
 def test_verbs_that_show_text_import_neither_tensors_nor_validation(arguments: tuple[str, ...]) -> None:
     assert not imported(arguments) & (TENSORS | TEXT)
+
+
+def made_study() -> Path:
+    targets = [0, 1, 2, 3]
+    logits = answers_for(targets, [True, True, True, False])
+    return make_study(Path("study"), targets, {arm: {7: {"test": logits}} for arm in ("base", "no-flip")})
+
+
+def test_a_study_is_shown_without_either_and_a_damaged_one_is_read_with_care() -> None:
+    made_study()
+    assert not imported(("status", "study")) & (TENSORS | TEXT)
+    assert not imported(("status", "study", "--json")) & (TENSORS | TEXT)
+    study = Path("study/study.json")
+    study.write_text(study.read_text().replace('"jobs": 1', '"jobs": 2'))
+    answer = subprocess.run(command("status", "study"), check=False, capture_output=True, text=True)
+    assert answer.returncode == 2 and "its checksum is not the one in it" in answer.stderr
 
 
 @pytest.mark.parametrize(
@@ -90,3 +108,9 @@ def test_help_starts_as_fast_as_the_libraries_it_needs() -> None:
 )
 def test_verbs_that_show_text_start_as_fast_as_the_libraries_they_need(arguments: tuple[str, ...]) -> None:
     demand_quick(arguments)
+
+
+@pytest.mark.slow
+def test_status_starts_as_fast_too() -> None:
+    made_study()
+    demand_quick(("status", "study"))

@@ -1,16 +1,17 @@
 """Words of the command line as they are, without pydantic.
 
 Newer versions of typer (0.29 is one) import pydantic and build a schema for every option of a command, given or not:
-that takes longer than listing or showing recipes. Options that are absent and options that are text need none of it.
+that takes longer than showing recipes or a study. What is absent, text, a switch or a path needs none of it.
 """
 
+from pathlib import Path
 from typing import Any
 
 import typer
 
 
 def quicken(command: Any) -> None:
-    """Let absent options and plain text of this command and those below pass as they are; the rest is typer's.
+    """Let what is absent, text, a switch or a path, in this command and those below, pass as it is.
 
     Where typer looks different inside, this changes nothing.
     """
@@ -30,8 +31,10 @@ class _AsItIs:
         own = getattr(param.type_descriptor.parameter_info, "parser", None) is not None
         if value is None:
             return () if many else None
-        if kind is str and isinstance(value, str) and not own:
+        if (kind is str and isinstance(value, str) and not own) or (kind is bool and isinstance(value, bool)):
             return value
+        if kind is Path and isinstance(value, str) and not own:
+            return Path(value)  # the verbs say themselves what is wrong with it
         if kind == list[str] and isinstance(value, tuple) and not own:
             return list(value)
         param._runtime_param = None  # typer builds its own where there is none

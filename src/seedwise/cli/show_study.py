@@ -1,12 +1,11 @@
 """How a study's arms are printed; without tensors or statistics, which study.json holds already."""
 
-import json
 import textwrap
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seedwise.study.plan import StudyRecord
+from seedwise.study.progress import StudyLike, complete_seeds, looked
 
 if TYPE_CHECKING:
     from seedwise.study.run import Done
@@ -23,14 +22,14 @@ def print_done(folder: Path, done: "Done", as_json: bool) -> int:
     else:
         print_arms(done.study)
         if done.report.left:
-            n, seeds = done.study.complete_seeds, len(done.study.seeds)
+            n, seeds = complete_seeds(done.study), len(done.study.seeds)
             print(f"stopped by the budget after {n} of {seeds} seeds; go on with: seedwise resume {folder}")
         print_places(folder, report)
     done.demand_complete()
     return say_inert([trial.inert for trial in done.study.trials if trial.status == "finished"])
 
 
-def print_arms(study: StudyRecord) -> None:
+def print_arms(study: StudyLike) -> None:
     """Arm, n, mean ± SD, difference to the base with its interval, corrected p; then every verdict in words."""
     split = study.primary.split
     rows = [("arm", "n", f"{split} top-1", "difference, 95% interval", "p (Holm)")]
@@ -66,10 +65,10 @@ def _difference(found: dict[str, Any] | None) -> tuple[str, str]:
     return text.replace("-", "−"), "" if p is None else f"{p:.3f}" if p >= 0.001 else "<0.001"
 
 
-def _footnote(study: StudyRecord, found: dict[str, Any]) -> str:
-    words = "verdicts" if study.looked else "so far, not yet verdicts"
+def _footnote(study: StudyLike, found: dict[str, Any]) -> str:
+    words = "verdicts" if looked(study) else "so far, not yet verdicts"
     family = f"{len(study.arms) - 1} arms together" if len(study.arms) > 2 else "one arm"
-    look = len(study.looks) + (0 if study.looked else 1)
+    look = len(study.looks) + (0 if looked(study) else 1)
     return (
         f"({words}: look {look}, {family}, p below {found['alpha']:g}; margin {100 * (study.margin or 0):g} points; "
         f"the table's intervals are each arm's alone, the sentences' hold for all at once)"
@@ -81,7 +80,7 @@ def duration(seconds: float) -> str:
     return str(timedelta(seconds=round(seconds)))
 
 
-def print_trials(study: StudyRecord, progress: dict[str, str]) -> None:
+def print_trials(study: StudyLike, progress: dict[str, str]) -> None:
     """A line a seed: what each arm's trial has come to."""
     width = max(12, *(len(arm) for arm in study.arms), *(len(words) for words in progress.values()))
     first = max(4, *(len(str(seed)) for seed in study.seeds))
@@ -90,9 +89,3 @@ def print_trials(study: StudyRecord, progress: dict[str, str]) -> None:
         words = {trial.arm: progress[trial.folder] for trial in study.trials if trial.seed == seed}
         cells = "  ".join(f"{words.get(arm, ''):<{width}}" for arm in study.arms)
         print(f"{seed:>{first}}  {cells}".rstrip())
-
-
-def as_json(study: StudyRecord, progress: dict[str, str], left: float | None) -> str:
-    """study.json, and beside it what moves."""
-    content = study.model_dump(mode="json") | {"progress": progress, "seconds_left": left}
-    return json.dumps(content, indent=2)

@@ -1,15 +1,18 @@
 """`seedwise status`."""
 
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from seedwise.cli.options import Json
 
 if TYPE_CHECKING:
-    from seedwise.record import RunRecord
-    from seedwise.study.plan import StudyRecord
+    from seedwise.study.progress import StudyLike
+
+Runs = dict[str, dict[str, Any]]
+"""The content of record.json of each trial that began, by its folder."""
 
 
 def status(
@@ -22,50 +25,43 @@ def status(
 
     Example: `seedwise status runs/digits-demo-ablation`
     """
-    from seedwise.cli.show_study import as_json as to_json
     from seedwise.cli.show_study import duration, print_arms, print_trials
-    from seedwise.record import RECORD, read_record
-    from seedwise.study.plan import read_study, trial_folder
+    from seedwise.study.progress import as_study, run_content, study_content, trial_folder
 
-    study = read_study(folder)
-    records, trials = {}, []
-    for seed in study.seeds:
-        for arm in study.arms:
-            path = trial_folder(arm, seed)
-            trial = next((it for it in study.trials if (it.arm, it.seed) == (arm, seed)), None)
-            record = read_record(folder / path) if (folder / path / RECORD).exists() else None
-            if record is not None:
-                records[path.as_posix()] = record
-            if trial is not None:
-                trials.append(trial.model_copy(update={"status": record.status if record else "planned"}))
-    study = study.model_copy(update={"trials": trials})
-    progress = {trial.folder: _words(study, trial.arm, records.get(trial.folder)) for trial in trials}
-    left = _seconds_left(study, records)
+    content, runs = study_content(folder), Runs()
+    for trial in content["trials"]:
+        run = run_content(folder / trial_folder(trial["arm"], trial["seed"]))
+        trial["status"] = run["status"] if run else "planned"
+        if run:
+            runs[trial["folder"]] = run
+    study = as_study(content)
+    progress = {trial.folder: _words(study, trial.arm, runs.get(trial.folder)) for trial in study.trials}
+    left = _seconds_left(study, runs, content["jobs"])
     if as_json:
-        print(to_json(study, progress, left))
+        print(json.dumps(content | {"progress": progress, "seconds_left": left}, indent=2))
         return
     print_trials(study, progress)
-    finished = sum(trial.status == "finished" for trial in trials)
-    time = "" if not left else f", about {duration(left)} left at {study.jobs} at a time"
-    print(f"{finished} of {len(trials)} trials finished{time}\n")
+    finished = sum(trial.status == "finished" for trial in study.trials)
+    time = "" if not left else f", about {duration(left)} left at {content['jobs']} at a time"
+    print(f"{finished} of {len(content['trials'])} trials finished{time}\n")
     print_arms(study)
 
 
-def _words(study: "StudyRecord", arm: str, record: "RunRecord | None") -> str:
-    if record is None:
+def _words(study: "StudyLike", arm: str, run: dict[str, Any] | None) -> str:
+    if run is None:
         return "planned"
-    if record.status == "finished" and record.final is not None:
-        scores = getattr(record.final, study.primary.split)
-        return "finished" if scores is None else f"{scores.top1:.4f}"
-    return f"{record.status} {len(record.epochs)}/{study.recipe(arm).train.epochs}"
+    if run["status"] == "finished" and run["final"] is not None:
+        scores = run["final"][study.primary.split]
+        return "finished" if scores is None else f"{scores['top1']:.4f}"
+    return f"{run['status']} {len(run['epochs'])}/{study.arms[arm]['train']['epochs']}"
 
 
-def _seconds_left(study: "StudyRecord", records: "dict[str, RunRecord]") -> float | None:
+def _seconds_left(study: "StudyLike", runs: Runs, jobs: int) -> float | None:
     """From what finished trials took, an arm's own where there are any; None before the first."""
     times: dict[str, list[float]] = {}
     for trial in study.trials:
         if trial.status == "finished":
-            times.setdefault(trial.arm, []).append(records[trial.folder].seconds["total"])
+            times.setdefault(trial.arm, []).append(runs[trial.folder]["seconds"]["total"])
     every = [seconds for of in times.values() for seconds in of]
     if not every:
         return None
@@ -73,7 +69,7 @@ def _seconds_left(study: "StudyRecord", records: "dict[str, RunRecord]") -> floa
     for trial in study.trials:
         own = times.get(trial.arm, every)
         if trial.status != "finished":
-            record = records.get(trial.folder)
-            done = len(record.epochs) / study.recipe(trial.arm).train.epochs if record else 0.0
+            run = runs.get(trial.folder)
+            done = len(run["epochs"]) / study.arms[trial.arm]["train"]["epochs"] if run else 0.0
             left += (1 - done) * sum(own) / len(own)
-    return left / study.jobs
+    return left / jobs

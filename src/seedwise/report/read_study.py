@@ -14,7 +14,8 @@ from seedwise.errors import UserError
 from seedwise.record import RECORD, STUDY, RunRecord, Scores, damaged, read_record
 from seedwise.report.read import read_held
 from seedwise.stats import Verdict
-from seedwise.study.plan import BASE, StudyRecord, read_study, trial_folder
+from seedwise.study.plan import BASE, StudyRecord, read_study
+from seedwise.study.progress import trial_folder
 
 Interval = tuple[float, float]
 

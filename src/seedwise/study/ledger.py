@@ -21,7 +21,8 @@ from seedwise.record import (
     read_record,
 )
 from seedwise.stats import compare_arms, spent, summarize
-from seedwise.study.plan import BASE, Look, StudyRecord, Trial, trial_folder, trial_hash
+from seedwise.study.plan import BASE, Look, StudyRecord, Trial, trial_hash
+from seedwise.study.progress import complete_seeds, finished, looked, trial_folder
 
 SCORES = ("top1", "top5", "loss")
 Split = Literal["val", "test"]
@@ -78,8 +79,8 @@ class Ledger:
 
     def look(self, study: StudyRecord) -> StudyRecord:
         """The study with a look noted, if its arms can be compared over more than was looked at before."""
-        n = study.complete_seeds
-        if len(study.arms) < 2 or n < 2 or study.looked:
+        n = complete_seeds(study)
+        if len(study.arms) < 2 or n < 2 or looked(study):
             return study
         number = len(study.looks) + 1
         taken = Look(look=number, seeds=n, arms=len(study.arms), alpha=spent(number))
@@ -110,11 +111,11 @@ class Ledger:
         found: dict[str, dict[str, dict[str, Any]]] = {}
         if study.margin is None:
             return found
-        look = len(study.looks) + (0 if study.looked else 1)
+        look = len(study.looks) + (0 if looked(study) else 1)
         for split in COMPARED:
             runs: dict[str, dict[int, Scored]] = {arm: {} for arm in study.arms}
             for arm in study.arms:
-                for seed in study.finished(arm):
+                for seed in finished(study, arm):
                     if getattr(self.scored[arm, seed].final, split) is not None:
                         runs[arm][seed] = self.scored[arm, seed]
             if not runs[BASE]:

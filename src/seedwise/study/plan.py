@@ -104,23 +104,6 @@ class StudyRecord(Part):
         """The resolved recipe of an arm."""
         return Recipe.model_validate_json(json.dumps(self.arms[arm]))
 
-    def finished(self, arm: str) -> list[int]:
-        """The seeds that an arm has finished, in their order: those of the summary's values."""
-        return [trial.seed for trial in self.trials if trial.arm == arm and trial.status == "finished"]
-
-    @property
-    def complete_seeds(self) -> int:
-        """How many seeds every arm has finished."""
-        return len(set.intersection(*(set(self.finished(arm)) for arm in self.arms)))
-
-    @property
-    def looked(self) -> bool:
-        """Whether a look was taken at what is finished now; else the comparisons are provisional."""
-        return bool(self.looks) and (self.looks[-1].seeds, self.looks[-1].arms) == (
-            self.complete_seeds,
-            len(self.arms),
-        )
-
 
 def parse_seeds(text: str, master_seed: int) -> tuple[int, ...]:
     """`5` draws five seeds from the master seed; `3,7,11` (or `3,`) takes those."""
@@ -137,11 +120,6 @@ def parse_seeds(text: str, master_seed: int) -> tuple[int, ...]:
     if not numbers or not 1 <= numbers[0] <= 10_000:
         raise UserError(f"--seeds {text}: the count must be from 1 to 10000")
     return draw_seeds(master_seed, numbers[0])
-
-
-def trial_folder(arm: str, seed: int) -> Path:
-    """Where a trial's run folder lies within the study's."""
-    return Path("runs") / arm / f"seed-{seed}"
 
 
 def trial_hash(recipe: Mapping[str, Any], fingerprint: str, seed: int, numerics_version: int) -> str:

@@ -21,7 +21,8 @@ from seedwise.study.arms import MARGIN, Arms
 from seedwise.study.cluster import DEFAULT_CPUS, Cluster, OnRay
 from seedwise.study.ledger import Ledger
 from seedwise.study.local import InProcess, Processes
-from seedwise.study.plan import BASE, Primary, StudyRecord, extend, read_study, trial_folder, write_study
+from seedwise.study.plan import BASE, Primary, StudyRecord, extend, read_study, write_study
+from seedwise.study.progress import trial_folder
 from seedwise.study.schedule import Budget, Report, Runner, run_all
 from seedwise.study.trial import Task
 from seedwise.watch import Watch, stoppable

@@ -14,7 +14,8 @@ from seedwise.record import RECORD, Final, demand_final, read_record
 from seedwise.stats import Summary, summarize
 from seedwise.study.arms import Arms
 from seedwise.study.ledger import Ledger
-from seedwise.study.plan import BASE, StudyRecord, read_study, trial_folder, write_study
+from seedwise.study.plan import BASE, StudyRecord, read_study, write_study
+from seedwise.study.progress import complete_seeds, trial_folder
 from seedwise.study.run import Conduct, Done, ablate
 from seedwise.watch import stoppable
 from seedwise.yaml12 import read, write_inline
@@ -111,7 +112,7 @@ def sweep(swept: Grid, data: str, seeds: Sequence[int], folder: Path, conduct: C
     """
     done = ablate(swept.arms, data, seeds, folder, margin=None, conduct=conduct)
     done.demand_complete()
-    if done.study.complete_seeds < len(done.study.seeds):
+    if complete_seeds(done.study) < len(done.study.seeds):
         return done
     ranking = ranked(folder, done.study, swept.settings)
     progress = stoppable(conduct.watch)
