@@ -357,10 +357,14 @@ def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @needs_compiler
 @pytest.mark.parametrize(
-    ("name", "count", "size"),
-    [("tf_efficientnet_lite0", 49, 64), ("tf_efficientnetv2_s", 110, 32), ("resnet18", 20, 32)],
+    ("name", "count", "size", "bf16"),
+    [
+        *(("tf_efficientnet_lite0", 49, 64, False), ("tf_efficientnet_lite0", 49, 64, True)),
+        *(("resnet18", 20, 32, False), ("resnet18", 20, 32, True)),
+        ("tf_efficientnetv2_s", 110, 32, False),
+        pytest.param("tf_efficientnetv2_s", 110, 32, True, marks=pytest.mark.slow),
+    ],
 )
-@pytest.mark.parametrize("bf16", [False, True], ids=["fp32", "bf16"])
 def test_whole_models(name: str, count: int, size: int, bf16: bool) -> None:
     torch.manual_seed(0)
     stock = timm.create_model(name, num_classes=4, drop_rate=0.0, drop_path_rate=0.0)

@@ -33,7 +33,7 @@ from seedwise.watch import Watch
 
 BASE = ("model.name=small", "model.dropout=0.0", "train.image_size=16", "train.batch_size=8", "data.limit=80",
         "augment.random_crop=null", "data.val=20", "data.test=20", "compute.threads=1", "train.epochs=5",
-        "compute.precision=fp32", "compute.kernels=stock")  # fmt: skip
+        "compute.precision=fp32", "compute.kernels=stock", "train.insight=false")  # fmt: skip
 """50 steps."""
 SKEWED = "[2.0, 0.5, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]"
 ONES = "[1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]"

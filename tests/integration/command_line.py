@@ -7,7 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-TINY = ("-m", "small", "-s", "data.limit=200", "--epochs", "1", "--img-size", "16", "-b", "64", "--threads", "1")
+TINY = (
+    *("-m", "small", "-s", "data.limit=200", "--epochs", "1", "--img-size", "16", "-b", "64", "--threads", "1"),
+    *("-s", "train.insight=false"),
+)
 """A run of a second: four steps."""
 
 LEAN = (

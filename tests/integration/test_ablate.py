@@ -16,10 +16,11 @@ from command_line import Cli, command, process
 from seedwise.files import sha256_of
 from seedwise.stats import compare_arms
 from seedwise.study.plan import read_study
+from seedwise.study.progress import finished, looked
 
 TINY = (
     *("-s", "model.name=small", "-s", "train.image_size=16", "-s", "train.batch_size=32", "-s", "train.epochs=1"),
-    *("-s", "data.limit=64", "-s", "compute.threads=1", "-s", "train.checkpoint_every=1"),
+    *("-s", "data.limit=64", "-s", "compute.threads=1", "-s", "train.checkpoint_every=1", "-s", "train.insight=false"),
 )
 SMALL = ("ablate", "digits", *TINY, "--toggle", "rotation,crop")
 
@@ -33,11 +34,11 @@ def test_a_study_is_completed_extended_and_keeps_what_it_fixed(cli: Cli) -> None
     assert first.code == 0 and "rotation  " in first.out and "no-crop" in first.out and "look 1" in first.out
     study = read_study(Path("study"))
     assert list(study.arms) == ["base", "rotation", "no-crop"] and study.margin == 0.005
-    assert [(look.seeds, look.alpha) for look in study.looks] == [(2, 0.025)] and study.looked
+    assert [(look.seeds, look.alpha) for look in study.looks] == [(2, 0.025)] and looked(study)
     assert len({trial.hash for trial in study.trials}) == 6
     assert [trial.seed for trial in study.trials] == [seed for seed in study.seeds for _ in range(3)]
     tops = {
-        arm: dict(zip(study.finished(arm), study.summary[arm]["test"]["top1"]["values"], strict=True))
+        arm: dict(zip(finished(study, arm), study.summary[arm]["test"]["top1"]["values"], strict=True))
         for arm in study.arms
     }
     for arm, found in compare_arms(tops, "base", margin=0.005, look=1).items():
@@ -134,6 +135,7 @@ def demand_same_bits_after(kills: int, epochs: int) -> None:
     assert ours["comparisons"] == theirs["comparisons"]
 
 
+@pytest.mark.slow
 def test_a_killed_driver_leaves_nobody_writing_and_resume_ends_with_the_same_bits() -> None:
     demand_same_bits_after(1, epochs=3)
 

@@ -17,7 +17,7 @@ from seedwise.recipe import Recipe
 
 FILES = {
     *("recipe.yaml", "record.json", "metrics.jsonl", "predictions.npz", "model.safetensors", "config.json"),
-    *("train.log", ".lock", "insight.npz", "report.html"),
+    *("train.log", ".lock", "report.html"),
 }
 
 
@@ -44,7 +44,7 @@ def test_a_run_folder_holds_every_file_and_field(finished: Path) -> None:
     rows = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
     assert rows == record["epochs"] and [row["epoch"] for row in rows] == [1]
     assert record["files"] == {name: sha256_of(finished / name) for name in record["files"]}
-    assert len(record["files"]) == 6
+    assert len(record["files"]) == 5
     assert "finished" in (finished / "train.log").read_text()
 
 

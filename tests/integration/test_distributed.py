@@ -18,7 +18,21 @@ from seedwise.engine.placement import Placement
 from seedwise.engine.step import training_step
 from seedwise.engine.world import World, joined
 
-TINY = ["digits", "-m", "small", "-s", "data.limit=200", "--img-size", "16", "-b", "64", "--threads", "1"]
+TINY = [
+    "digits",
+    "-m",
+    "small",
+    "-s",
+    "data.limit=200",
+    "--img-size",
+    "16",
+    "-b",
+    "64",
+    "--threads",
+    "1",
+    "-s",
+    "train.insight=false",
+]
 
 
 def torchrun(*command: str) -> list[str]:
@@ -98,6 +112,7 @@ def test_a_run_of_two_processes_scores_every_image_once_and_agrees_with_one(tmp_
     assert done.stdout.count("test top-1") == 1, "only the first process talks"
 
 
+@pytest.mark.slow
 def test_sigterm_to_torchrun_leaves_a_run_that_resumes_to_the_same_bits(tmp_path: Path) -> None:
     settings = [*TINY, "--epochs", "6", "-s", "train.checkpoint_every=2"]
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
