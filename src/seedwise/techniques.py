@@ -67,6 +67,31 @@ TECHNIQUES: tuple[Technique, ...] = (
     Technique("tta", "tta"),
 )
 
+ALIASES = {
+    "crop": "random_crop",
+    "flip": "horizontal_flip",
+    "hflip": "horizontal_flip",
+    "vflip": "vertical_flip",
+    "rotate": "rotation",
+    "jitter": "color_jitter",
+    "colour_jitter": "color_jitter",
+    "rrc": "random_resized_crop",
+    "trivial_augment": "trivial_augment_wide",
+    "greyscale": "grayscale",
+    "gray": "grayscale",
+    "gaussian_blur": "blur",
+    "erasing": "random_erasing",
+    "cutout": "random_erasing",
+    "stochastic_depth": "drop_path",
+    "moving_average": "ema",
+    "layer_wise_decay": "layer_decay",
+    "llrd": "layer_decay",
+    "label_smoothing": "smoothing",
+    "balanced": "class_weights",
+    "progressive_learning": "progressive",
+}
+"""As people call them."""
+
 
 @dataclass(frozen=True)
 class Card:
@@ -85,15 +110,21 @@ class Card:
         return re.split(r"(?<=[^.])[.;] ", self.what, maxsplit=1)[0].rstrip(".")
 
 
+def squeeze(name: str) -> str:
+    """A name without what people spell differently: `Color-Jitter` and `color_jitter` are one."""
+    return "".join(letter for letter in name.lower() if letter.isalnum())
+
+
 def find(name: str) -> Technique:
-    """The technique of this name, or whose option this is; a UserError names the nearest."""
+    """The technique of this name, however it is spelled, or whose option this is; a UserError names the nearest."""
     from difflib import get_close_matches
 
+    named = {squeeze(alias): of for alias, of in ALIASES.items()} | {squeeze(t.name): t.name for t in TECHNIQUES}
     for technique in TECHNIQUES:
-        if name in (technique.name, technique.path):
+        if name == technique.path or named.get(squeeze(name)) == technique.name:
             return technique
-    close = get_close_matches(name, [technique.name for technique in TECHNIQUES], n=1)
-    hint = f"did you mean '{close[0]}'?" if close else "see `seedwise techniques ls`"
+    close = get_close_matches(squeeze(name), named, n=1)
+    hint = f"did you mean '{named[close[0]]}'?" if close else "see `seedwise techniques ls`"
     raise UserError(f"unknown technique '{name}'; {hint}")
 
 

@@ -8,11 +8,13 @@ from seedwise.config import diff
 from seedwise.errors import UserError
 from seedwise.study.arms import toggled
 from seedwise.study.toggles import ALIASES, TOGGLES, find
+from seedwise.techniques import TECHNIQUES
 
 
-def test_every_optional_augmentation_has_a_toggle() -> None:
+def test_every_optional_augmentation_and_every_technique_has_a_toggle() -> None:
     optional = {name for name, field in AugmentConfig.model_fields.items() if field.default is None}
     assert optional - set(TOGGLES) == {"custom"}
+    assert {technique.name for technique in TECHNIQUES} - set(TOGGLES) == {"custom", "tta"}
 
 
 @pytest.mark.parametrize("name", TOGGLES)
@@ -61,6 +63,7 @@ def test_aliases_lead_to_toggles(alias: str) -> None:
         (["rotatoin"], "--toggle rotatoin: no such technique; did you mean 'rotation'?"),
         (["resize"], "--toggle resize: resizing is always on"),
         (["custom"], "--toggle custom: your own function has no default"),
+        (["TTA"], "--toggle TTA: it changes no trained weights"),
         (["zzz"], "--toggle zzz: no such technique; use random_resized_crop, "),
         (["flip", "hflip"], "--toggle hflip: is there twice"),
         ([], "--toggle: no technique named"),
