@@ -1,5 +1,6 @@
 """`seedwise train`."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -78,8 +79,30 @@ def train(
     nothing.
     """
     from seedwise import recipes
-    from seedwise.errors import UserError
 
+    asked = _Asked(data, seed, seeds, bagging, bagging_models, bagging_augment, data_dir, out, as_json)
+    words = _overrides(
+        settings, model, weights, epochs, lr, batch_size, img_size, select, patience, device, precision, threads
+    )
+    chosen = recipes.read(default_recipe(data) if recipe is None else recipe, words)
+    _demand_one_network(chosen, model, weights)
+    return asked.show(chosen) if dry_run else asked.train(chosen)
+
+
+def _overrides(
+    settings: list[str] | None,
+    model: str | None,
+    weights: str | None,
+    epochs: int | None,
+    lr: float | None,
+    batch_size: int | None,
+    img_size: int | None,
+    select: str | None,
+    patience: int | None,
+    device: str | None,
+    precision: str | None,
+    threads: str | None,
+) -> list[str]:
     flags = {
         "model.name": model,
         "model.weights": weights,
@@ -93,27 +116,7 @@ def train(
         "compute.precision": precision,
         "compute.threads": int(threads) if threads and threads.isdecimal() else threads,
     }
-    if seed is not None and seeds is not None:
-        raise UserError("--seed and --seeds: give one of them; --seeds takes a list such as 3,7,11 too")
-    chosen = recipes.read(default_recipe(data) if recipe is None else recipe, overrides(flags, settings))
-    _demand_one_network(chosen, model, weights)
-    if bagging is None and (bagging_models or bagging_augment):
-        raise UserError(
-            f"--bagging-{'models' if bagging_models else 'augment'}: give the number of members: --bagging 5"
-        )
-    if bagging is not None and seeds is not None:
-        raise UserError("--bagging and --seeds: give one of them; --seed is the seed that the members' are drawn from")
-    members = [] if bagging is None else _members(chosen, bagging_models, bagging_augment)
-    if dry_run:
-        numbers = f"{bagging}" if bagging is not None else seeds
-        _dry_run(members[0] if members else chosen, data, data_dir, seed, numbers, as_json)
-        return 0
-    if bagging is not None:
-        _train_bagging(members, data, bagging, seed, data_dir, out, as_json)
-        return 0
-    if seeds is not None:
-        return _train_study(chosen, data, seeds, data_dir, out, as_json)
-    return _train_one(chosen, data, seed, data_dir, out, as_json)
+    return overrides(flags, settings)
 
 
 def _demand_one_network(recipe: "Recipe", model: str | None, weights: str | None) -> None:
@@ -130,82 +133,108 @@ def _demand_one_network(recipe: "Recipe", model: str | None, weights: str | None
         )
 
 
-def _train_one(
-    recipe: "Recipe", data: str, seed: int | None, data_dir: Path | None, out: Path | None, as_json: bool
-) -> int:
-    from seedwise.cli.show import print_run
-    from seedwise.cli.watch import watching
-    from seedwise.folders import default_folder
-    from seedwise.training import train as train_run
+@dataclass(frozen=True)
+class _Asked:
+    """What to train on, how often, and where to."""
 
-    folder = out or default_folder(data, recipe, data_dir)
-    with watching(folder) as watch:
-        run = train_run(recipe, data, seed=seed, out=folder, data_dir=data_dir, watch=watch)
-    return print_run(run.folder, run.record, as_json) if machine.rank() == 0 else 0
+    data: str
+    seed: int | None
+    seeds: str | None
+    bagging: int | None
+    bagging_models: str | None
+    bagging_augment: str | None
+    data_dir: Path | None
+    out: Path | None
+    as_json: bool
 
+    def train(self, recipe: "Recipe") -> int:
+        """Do it; the exit code."""
+        members = self._members(recipe)
+        if members:
+            return self._train_bagging(members)
+        return self._train_one(recipe) if self.seeds is None else self._train_study(recipe)
 
-def _train_study(
-    recipe: "Recipe", data: str, seeds: str, data_dir: Path | None, out: Path | None, as_json: bool
-) -> int:
-    from seedwise.cli.show import announce_trial, print_study
-    from seedwise.cli.watch import watching
-    from seedwise.folders import default_folder
-    from seedwise.study.plan import parse_seeds
-    from seedwise.study.run import train_seeds
+    def show(self, recipe: "Recipe") -> int:
+        """Print what would be done."""
+        from seedwise.cli.show import print_plan
+        from seedwise.study.plan import parse_seeds
+        from seedwise.training import rehearse
 
-    numbers = parse_seeds(seeds, recipe.seed)
-    folder = out or default_folder(data, recipe, data_dir)
-    with watching(folder) as watch:
-        study = train_seeds(recipe, data, numbers, folder, data_dir=data_dir, watch=watch, on_trial=announce_trial)
-    return print_study(folder, study, as_json)
+        members = self._members(recipe)
+        seeds = self.seeds if self.bagging is None else f"{self.bagging}"
+        master = recipe.seed if self.seed is None else self.seed
+        numbers = parse_seeds(seeds, master) if seeds else (master,)
+        resolved, splits, cost = rehearse([*members, recipe][0], self.data, data_dir=self.data_dir)
+        print_plan(resolved, splits, cost, numbers, self.as_json)
+        return 0
 
+    def _members(self, recipe: "Recipe") -> list["Recipe"]:
+        """The recipes of a bagging's members, none of another training; a UserError where options contradict."""
+        from seedwise.errors import UserError
 
-def _members(recipe: "Recipe", models: str | None, augments: str | None) -> list["Recipe"]:
-    from seedwise import recipes
-    from seedwise.ensemble.bagging import members_recipes
+        if self.seeds is not None and self.seed is not None:
+            raise UserError("--seed and --seeds: give one of them; --seeds takes a list such as 3,7,11 too")
+        if self.bagging is None:
+            if self.bagging_models or self.bagging_augment:
+                part = "models" if self.bagging_models else "augment"
+                raise UserError(f"--bagging-{part}: give the number of members: --bagging 5")
+            return []
+        if self.seeds is not None:
+            raise UserError(
+                "--bagging and --seeds: give one of them; --seed is the seed that the members' are drawn from"
+            )
+        from seedwise import recipes
+        from seedwise.ensemble.bagging import members_recipes
 
-    names, others = ([part.strip() for part in (text or "").split(",") if part.strip()] for text in (models, augments))
-    return members_recipes(recipe, names, [recipes.read(other) for other in others])
+        given = (self.bagging_models, self.bagging_augment)
+        names, others = ([part.strip() for part in (text or "").split(",") if part.strip()] for text in given)
+        return members_recipes(recipe, names, [recipes.read(other) for other in others])
 
+    def _folder(self, recipe: "Recipe") -> Path:
+        from seedwise.folders import default_folder
 
-def _train_bagging(
-    members: list["Recipe"],
-    data: str,
-    count: int,
-    seed: int | None,
-    data_dir: Path | None,
-    out: Path | None,
-    as_json: bool,
-) -> None:
-    from seedwise.cli.ensemble import print_ensemble
-    from seedwise.cli.show import announce_trial
-    from seedwise.cli.watch import watching
-    from seedwise.ensemble.bagging import train_bagging
-    from seedwise.folders import default_folder
+        return self.out or default_folder(self.data, recipe, self.data_dir)
 
-    folder = out or default_folder(data, members[0], data_dir)
-    with watching(folder) as watch:
-        record = train_bagging(
-            members,
-            data,
-            count,
-            folder,
-            seed=members[0].seed if seed is None else seed,
-            data_dir=data_dir,
-            watch=watch,
-            on_member=announce_trial,
-        )
-    print_ensemble(folder, record, as_json)
+    def _train_one(self, recipe: "Recipe") -> int:
+        from seedwise.cli.show import print_run
+        from seedwise.cli.watch import watching
+        from seedwise.training import train as train_run
 
+        folder = self._folder(recipe)
+        with watching(folder) as watch:
+            run = train_run(recipe, self.data, seed=self.seed, out=folder, data_dir=self.data_dir, watch=watch)
+        return print_run(run.folder, run.record, self.as_json) if machine.rank() == 0 else 0
 
-def _dry_run(
-    recipe: "Recipe", data: str, data_dir: Path | None, seed: int | None, seeds: str | None, as_json: bool
-) -> None:
-    from seedwise.cli.show import print_plan
-    from seedwise.study.plan import parse_seeds
-    from seedwise.training import rehearse
+    def _train_study(self, recipe: "Recipe") -> int:
+        from seedwise.cli.show import announce_trial, print_study
+        from seedwise.cli.watch import watching
+        from seedwise.study.plan import parse_seeds
+        from seedwise.study.run import train_seeds
 
-    master = recipe.seed if seed is None else seed
-    numbers = parse_seeds(seeds, master) if seeds else (master,)
-    resolved, splits, cost = rehearse(recipe, data, data_dir=data_dir)
-    print_plan(resolved, splits, cost, numbers, as_json)
+        numbers, folder = parse_seeds(self.seeds or "", recipe.seed), self._folder(recipe)
+        with watching(folder) as watch:
+            study = train_seeds(
+                recipe, self.data, numbers, folder, data_dir=self.data_dir, watch=watch, on_trial=announce_trial
+            )
+        return print_study(folder, study, self.as_json)
+
+    def _train_bagging(self, members: list["Recipe"]) -> int:
+        from seedwise.cli.ensemble import print_ensemble
+        from seedwise.cli.show import announce_trial
+        from seedwise.cli.watch import watching
+        from seedwise.ensemble.bagging import train_bagging
+
+        folder, seed = self._folder(members[0]), members[0].seed if self.seed is None else self.seed
+        with watching(folder) as watch:
+            record = train_bagging(
+                members,
+                self.data,
+                self.bagging or len(members),
+                folder,
+                seed=seed,
+                data_dir=self.data_dir,
+                watch=watch,
+                on_member=announce_trial,
+            )
+        print_ensemble(folder, record, self.as_json)
+        return 0
