@@ -66,6 +66,15 @@ def test_a_study_is_completed_extended_and_keeps_what_it_fixed(cli: Cli) -> None
     assert shown.code == 0 and "12 of 12 trials finished" in shown.out and "no-dropout" in shown.out
 
 
+def test_a_budget_holds_for_resume_too(cli: Cli) -> None:
+    words = (*SMALL[:-1], "rotation", "--seeds", 2)
+    assert "after 1 of 2 seeds" in cli(*words, "--budget", "0s", "-o", "study").out
+    assert "after 1 of 2 seeds" in cli("resume", "study", "--budget", "0m").out and len(files("study")) == 2
+    assert cli("resume", "study", "--budget", "1h").code == 0 and len(files("study")) == 4
+    refused = cli("resume", "study/runs/base", "--budget", "1h")
+    assert refused.code == 2 and refused.line.startswith("--budget 1h: is for studies")
+
+
 def test_an_arm_of_the_same_name_but_another_content_is_refused(cli: Cli) -> None:
     text = "data: digits\nbase: demo\nseeds: 1\narms:\n  x: {optim.lr: %s}\n"
     Path("s.yaml").write_text(text % 0.01)

@@ -98,7 +98,7 @@ def ablate(
     cluster = _cluster(on, address, cpus_per_trial, gpus_per_trial, own_disks, elsewhere)
     if cluster is not None and (jobs != 1 or dry_run):
         raise UserError(f"{'--dry-run' if dry_run else '--jobs'}: is about this machine; drop it, or --on ray")
-    seconds = None if budget is None else _seconds(budget)
+    seconds = None if budget is None else seconds_of(budget)
     asked = _asked(data, base, toggle, seeds, margin, settings or ())
     if dry_run:
         _dry_run(asked, data_dir, jobs, as_json)
@@ -224,7 +224,8 @@ def _is_study_file(data: str) -> bool:
     return Path(data).suffix in (".yaml", ".yml")
 
 
-def _seconds(text: str) -> float:
+def seconds_of(text: str) -> float:
+    """What --budget means."""
     from seedwise.errors import UserError
 
     match = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?", text.replace(" ", ""))

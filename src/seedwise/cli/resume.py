@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from seedwise.cli.ablate import Jobs
+from seedwise.cli.ablate import Budget, Jobs, seconds_of
 from seedwise.cli.options import DataDir, Json
 
 
@@ -15,6 +15,7 @@ def resume(
         bool, typer.Option("--elsewhere", help="Go on although the machine or torch differs, with other bits.")
     ] = False,
     jobs: Jobs = 1,
+    budget: Budget = None,
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> int:
@@ -25,6 +26,8 @@ def resume(
     Example:
 
         seedwise resume runs/cifar100-lite-20261124-101500
+
+        seedwise resume runs/cifar100-reference-ablation -j 2 --budget 90m
     """
     from seedwise import machine
     from seedwise.cli.show import announce_trial, print_run, print_study
@@ -34,12 +37,16 @@ def resume(
 
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give a run's or a study's")
+    seconds = None if budget is None else seconds_of(budget)
+    if seconds is not None and not (folder / STUDY).exists():
+        raise UserError(f"--budget {budget}: is for studies, and {folder} is none; drop it")
     if (folder / STUDY).exists():
         from seedwise.cli.show_study import print_done
         from seedwise.study.run import Conduct, resume_study
 
         with watching(folder) as watch:
-            done = resume_study(folder, Conduct(watch, announce_trial, data_dir, jobs, elsewhere=elsewhere))
+            conduct = Conduct(watch, announce_trial, data_dir, jobs, budget_seconds=seconds, elsewhere=elsewhere)
+            done = resume_study(folder, conduct)
         if len(done.study.arms) > 1:
             return print_done(folder, done, as_json)
         done.demand_complete()
