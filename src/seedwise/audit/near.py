@@ -28,15 +28,18 @@ WINDOW: Final = SIDE - 2 * REACH
 SHIFTS: Final = (-3, 0, 3)
 """Of the coarse comparison, in each direction: every shift within reach is a pixel from one of them at most."""
 BLUR: Final = 1.5
+"""Pixels (standard deviation) of what is compared coarsely, and of what is taken off to leave the detail."""
+NOISE: Final = 0.5
+"""Pixels by which detail is blurred itself, so that compression and resizing change it less."""
 GRID: Final = 8
 DIMENSIONS: Final = 32
 """Of each of the two halves (mirror-symmetric and antisymmetric) of a coarse vector."""
 
-COARSE: Final = 0.88
+COARSE: Final = 0.87
 """Least coarse likeness of pairs that are looked at closely."""
 ALIKE: Final = 0.85
 """Least correlation of the aligned pixels."""
-DETAIL: Final = 0.7
+DETAIL: Final = 0.72
 """Least correlation of the aligned detail."""
 
 FAINT: Final = 1.0
@@ -145,7 +148,7 @@ class _Coarse:
 
 def _halves(thumbnails: NDArray[np.uint8], dx: int, dy: int) -> tuple[Tensor, Tensor]:
     """The blurred window at a shift, sampled on a grid, as float[n, GRID * GRID * 3]: what a mirror keeps and turns."""
-    filtered = _filter(WINDOW)[torch.arange(GRID) * (WINDOW // GRID) + 1]
+    filtered = _filter(WINDOW, BLUR)[torch.arange(GRID) * (WINDOW // GRID) + 1]
     y, x = REACH + dy, REACH + dx
     parts = []
     for start in range(0, len(thumbnails), CHUNK):
@@ -170,13 +173,13 @@ def _project(halves: tuple[Tensor, Tensor], bases: list[Tensor]) -> tuple[Tensor
     return even / length, odd / length
 
 
-def _filter(size: int) -> Tensor:
+def _filter(size: int, sigma: float) -> Tensor:
     """The matrix float[size, size] that blurs a line of pixels by a Gaussian; its ends are repeated."""
-    radius = round(3 * BLUR)
+    radius = round(3 * sigma)
     matrix = torch.zeros(size, size)
     for offset in range(-radius, radius + 1):
         places = (torch.arange(size) + offset).clamp(0, size - 1)
-        matrix[torch.arange(size), places] += math.exp(-(offset**2) / (2 * BLUR**2))
+        matrix[torch.arange(size), places] += math.exp(-(offset**2) / (2 * sigma**2))
     return matrix / matrix.sum(dim=1, keepdim=True)
 
 
@@ -248,8 +251,8 @@ def _detail(images: Tensor) -> tuple[Tensor, Tensor]:
     What is the same along a whole row or column is taken off, too: else all horizons were one picture.
     """
     gray = images.float().mean(dim=3)
-    blur = _filter(SIDE)
-    fine = gray - blur @ gray @ blur.T
+    sharp, blurred = (matrix @ gray @ matrix.T for matrix in (_filter(SIDE, NOISE), _filter(SIDE, BLUR)))
+    fine = sharp - blurred
     fine = fine - fine.mean(dim=1, keepdim=True)
     fine = fine - fine.mean(dim=2, keepdim=True)
     mean, square = (avg_pool2d(each[:, None], WINDOW, stride=1)[:, 0] for each in (fine, fine.square()))
