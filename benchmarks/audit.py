@@ -1,11 +1,13 @@
-"""How many planted copies of real pictures the audit's search for near-duplicates finds: benchmarks/audit.py DATA.
+"""How well the audit finds near-duplicates: benchmarks/audit.py DATA [--sheet FIFTY.png --findings AUDIT.json].
 
-A changed copy of every drawn image is put beside it, and what the search pairs is counted. Thresholds were set on
-`--half tune` of the draw; `--half test` had no say in them.
+With `--sheet`, fifty of the pairs that `seedwise audit DATA --json` found between test and the images to train on are
+drawn side by side, to be judged by eye. Without, a changed copy of every drawn training image is put beside it, and
+what the search pairs is counted. Thresholds were set on `--half tune` of the draw; `--half test` had no say in them.
 """
 
 import argparse
 import io
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -84,15 +86,37 @@ def measured(images: Pixels, change: Callable[[Pixels], Pixels]) -> tuple[int, i
     return len(own), len(pairs - own - real - known)
 
 
+def draw_fifty(findings: Path, thumbnails: dict[str, Pixels], sheet: Path) -> None:
+    """A picture of fifty pairs, six in a row, from the most alike to the least; a pair is 192 pixels wide."""
+    pairs = [
+        (pair["first"], pair["second"])
+        for pair in json.loads(findings.read_text())["pairs"]
+        if (pair["first"]["split"] == "test") != (pair["second"]["split"] == "test")
+    ]
+    drawn = np.sort(np.random.default_rng(0).choice(len(pairs), 50, replace=False))
+    picture = Image.new("RGB", (6 * 200, 9 * 104), "white")
+    for place, number in enumerate(drawn):
+        for side, each in enumerate(pairs[number]):
+            pixels = Image.fromarray(thumbnails[each["part"]][each["row"]]).resize((96, 96), Image.Resampling.BICUBIC)
+            picture.paste(pixels, (place % 6 * 200 + side * 96, place // 6 * 104))
+    picture.save(sheet)
+    print(f"{sheet}: 50 of {len(pairs)} pairs")
+
+
 def main() -> None:
-    """Print a table in Markdown."""
+    """Print a table in Markdown, or draw a sheet."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data")
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--half", choices=("tune", "test"), default="test", help="of a draw of twice as many images")
+    parser.add_argument("--sheet", type=Path, help="PNG to draw fifty pairs on")
+    parser.add_argument("--findings", type=Path, help="what `seedwise audit DATA --json` printed")
     options = parser.parse_args()
     _, parts = scan(find_source(options.data, options.data_dir, DataConfig()), lambda *_: None)
+    if options.sheet:
+        draw_fifty(options.findings, {name: part.thumbnails for name, part in parts.items()}, options.sheet)
+        return
     thumbnails = parts["train"].thumbnails
     drawn = np.random.default_rng(0).permutation(len(thumbnails))[: 2 * options.images]
     half = drawn[: len(drawn) // 2] if options.half == "tune" else drawn[len(drawn) // 2 :]
