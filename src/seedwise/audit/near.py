@@ -1,6 +1,6 @@
 """Near-duplicate images: the same picture re-encoded, shifted, brightened or mirrored.
 
-Two steps. Every pair of images is compared coarsely: a blurred center window of the one, at 25 shifts and mirrored,
+Two steps. Every pair of images is compared coarsely: a blurred center window of the one, at nine shifts and mirrored,
 against the center window of the other, as products of short vectors. Pairs that are alike there are aligned to the
 pixel, and called near-duplicates when both the pixels and, blur removed, their detail correlate: skies and portraits
 before a white wall have the first in common, but not the second. Correlation ignores brightness and contrast.
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 from seedwise.data.source import Progress
 
@@ -24,28 +25,34 @@ SIDE: Final = 32
 REACH: Final = 4
 """Pixels of a thumbnail by which one picture may be shifted against the other, in each direction."""
 WINDOW: Final = SIDE - 2 * REACH
-STEP: Final = 2
-"""Pixels between the shifts of the coarse comparison, which is blurred as much."""
+SHIFTS: Final = (-3, 0, 3)
+"""Of the coarse comparison, in each direction: every shift within reach is a pixel from one of them at most."""
 BLUR: Final = 1.5
+"""Pixels (standard deviation) of what is compared coarsely, and of what is taken off to leave the detail."""
+NOISE: Final = 0.5
+"""Pixels by which detail is blurred itself, so that compression and resizing change it less."""
 GRID: Final = 8
 DIMENSIONS: Final = 32
 """Of each of the two halves (mirror-symmetric and antisymmetric) of a coarse vector."""
 
-COARSE: Final = 0.88
+COARSE: Final = 0.87
 """Least coarse likeness of pairs that are looked at closely."""
 ALIKE: Final = 0.85
 """Least correlation of the aligned pixels."""
-DETAIL: Final = 0.7
+DETAIL: Final = 0.72
 """Least correlation of the aligned detail."""
 
-WORTH: Final = 0.7
-"""Least correlation after the first look at which a pair is aligned further."""
-CLIMBS: Final = 3
-CANDIDATES: Final = 2048
-"""Pairs that are aligned at once."""
+FAINT: Final = 1.0
+"""Levels of detail (of 255, standard deviation) below which an image's detail is no more than noise."""
+
+WORTH: Final = 0.4
+"""Least correlation of detail after the first look at which a pair is aligned further."""
+LOOKS: Final = 3
 
 ROWS, COLUMNS = 512, 2048
 """Of a block of pairs: small enough for the caches of a core."""
+CHUNK: Final = 4096
+"""Images that are prepared at once."""
 
 
 @dataclass(frozen=True)
@@ -66,10 +73,8 @@ class Pairs:
 
 def near_duplicates(thumbnails: NDArray[np.uint8], progress: Progress) -> Pairs:
     """All near-duplicates among uint8[n, 32, 32, 3]."""
-    coarse = _Coarse.of(thumbnails)
-    kept: list[list[Tensor]] = []
-    for first, second in coarse.candidates(progress):
-        kept.append(_verified(coarse, thumbnails, first, second))
+    coarse, close = _Coarse.of(thumbnails), _Close.of(thumbnails)
+    kept = [close.kept(guess) for guess in coarse.candidates(progress)]
     columns = [torch.cat(column).numpy() for column in zip(*kept, strict=True)] if kept else [np.empty(0)] * 5
     return Pairs(
         columns[0].astype(np.int64),
@@ -78,6 +83,20 @@ def near_duplicates(thumbnails: NDArray[np.uint8], progress: Progress) -> Pairs:
         columns[3].astype(np.float32),
         columns[4].astype(np.bool_),
     )
+
+
+@dataclass(frozen=True)
+class _Guess:
+    """Pairs of images, and where in the first (mirrored or not) the center window of the second is, roughly."""
+
+    first: Tensor
+    second: Tensor
+    top: Tensor
+    left: Tensor
+    mirrored: Tensor
+
+    def __getitem__(self, which: Tensor) -> "_Guess":
+        return _Guess(self.first[which], self.second[which], self.top[which], self.left[which], self.mirrored[which])
 
 
 @dataclass(frozen=True)
@@ -91,12 +110,11 @@ class _Coarse:
     def of(cls, thumbnails: NDArray[np.uint8]) -> "_Coarse":
         center = _halves(thumbnails, 0, 0)
         bases = [_principal(half) for half in center]
-        shifts = list(product(range(-REACH, REACH + 1, STEP), repeat=2))
-        shifted = [_project(_halves(thumbnails, *shift), bases) for shift in shifts]
+        shifted = [_project(_halves(thumbnails, *shift), bases) for shift in product(SHIFTS, repeat=2)]
         even, odd = (torch.stack([pair[half] for pair in shifted]) for half in (0, 1))
         return cls(_project(center, bases), (even, odd))
 
-    def candidates(self, progress: Progress) -> Iterator[tuple[Tensor, Tensor]]:
+    def candidates(self, progress: Progress) -> Iterator[_Guess]:
         """Pairs (i < j) whose coarse likeness is at least COARSE, block by block."""
         n = len(self.center[0])
         for top in range(0, n, ROWS):
@@ -107,26 +125,34 @@ class _Coarse:
                 first, second = first + top, second + left
                 keep = first < second
                 if keep.any():
-                    yield first[keep], second[keep]
+                    yield self._guess(first[keep], second[keep])
         progress("comparing images", n, n)
 
     def _likeness(self, rows: slice, columns: slice) -> Tensor:
         even, odd = self.center[0][columns].T, self.center[1][columns].T
         best: Tensor | None = None
-        for shift in range(len(self.shifted[0])):
-            likeness = (self.shifted[1][shift, rows] @ odd).abs_().add_(self.shifted[0][shift, rows] @ even)
+        for shifted_even, shifted_odd in zip(self.shifted[0][:, rows], self.shifted[1][:, rows], strict=True):
+            likeness = (shifted_odd @ odd).abs_().addmm_(shifted_even, even)
             best = likeness if best is None else torch.maximum(best, likeness, out=best)
         assert best is not None
         return best
 
+    def _guess(self, first: Tensor, second: Tensor) -> _Guess:
+        even = torch.einsum("snd,nd->sn", self.shifted[0][:, first], self.center[0][second])
+        odd = torch.einsum("snd,nd->sn", self.shifted[1][:, first], self.center[1][second])
+        shift = (even + odd.abs()).argmax(dim=0)
+        mirrored = odd.gather(0, shift[None])[0] < 0
+        offsets = REACH + torch.tensor(list(product(SHIFTS, repeat=2)))[shift]
+        return _Guess(first, second, offsets[:, 1], offsets[:, 0], mirrored)
+
 
 def _halves(thumbnails: NDArray[np.uint8], dx: int, dy: int) -> tuple[Tensor, Tensor]:
     """The blurred window at a shift, sampled on a grid, as float[n, GRID * GRID * 3]: what a mirror keeps and turns."""
-    filtered = _filter(WINDOW)[torch.arange(GRID) * (WINDOW // GRID) + 1]
+    filtered = _filter(WINDOW, BLUR)[torch.arange(GRID) * (WINDOW // GRID) + 1]
     y, x = REACH + dy, REACH + dx
     parts = []
-    for start in range(0, len(thumbnails), 4096):
-        window = torch.from_numpy(thumbnails[start : start + 4096, y : y + WINDOW, x : x + WINDOW])
+    for start in range(0, len(thumbnails), CHUNK):
+        window = torch.from_numpy(thumbnails[start : start + CHUNK, y : y + WINDOW, x : x + WINDOW])
         parts.append(filtered @ window.permute(0, 3, 1, 2).float() @ filtered.T)
     window = torch.cat(parts)
     window = window - window.mean(dim=(1, 2, 3), keepdim=True)
@@ -147,74 +173,96 @@ def _project(halves: tuple[Tensor, Tensor], bases: list[Tensor]) -> tuple[Tensor
     return even / length, odd / length
 
 
-def _filter(size: int) -> Tensor:
+def _filter(size: int, sigma: float) -> Tensor:
     """The matrix float[size, size] that blurs a line of pixels by a Gaussian; its ends are repeated."""
-    radius = round(3 * BLUR)
+    radius = round(3 * sigma)
     matrix = torch.zeros(size, size)
     for offset in range(-radius, radius + 1):
         places = (torch.arange(size) + offset).clamp(0, size - 1)
-        matrix[torch.arange(size), places] += math.exp(-(offset**2) / (2 * BLUR**2))
+        matrix[torch.arange(size), places] += math.exp(-(offset**2) / (2 * sigma**2))
     return matrix / matrix.sum(dim=1, keepdim=True)
 
 
-def _verified(coarse: _Coarse, thumbnails: NDArray[np.uint8], first: Tensor, second: Tensor) -> list[Tensor]:
-    """(first, second, alike, detail, mirrored) of the candidates that are near-duplicates."""
-    starts = range(0, len(first), CANDIDATES)
-    parts = [_verify(coarse, thumbnails, first[i : i + CANDIDATES], second[i : i + CANDIDATES]) for i in starts]
-    return [torch.cat(column) for column in zip(*parts, strict=True)]
+@dataclass(frozen=True)
+class _Close:
+    """What an alignment to the pixel needs of every image: its detail, and its windows' lengths.
 
-
-def _verify(coarse: _Coarse, thumbnails: NDArray[np.uint8], first: Tensor, second: Tensor) -> list[Tensor]:
-    even = torch.einsum("snd,nd->sn", coarse.shifted[0][:, first], coarse.center[0][second])
-    odd = torch.einsum("snd,nd->sn", coarse.shifted[1][:, first], coarse.center[1][second])
-    shift = (even + odd.abs()).argmax(dim=0)
-    mirrored = odd.gather(0, shift[None])[0] < 0
-    count = 2 * REACH // STEP + 1
-    left, top = (shift // count) * STEP, (shift % count) * STEP  # the shifts' order is product()'s: dx, then dy
-    moving = torch.from_numpy(thumbnails[first.numpy()])
-    center = torch.from_numpy(thumbnails[second.numpy()])[:, REACH : SIDE - REACH, REACH : SIDE - REACH]
-    targets = _two_views(center)
-    best, best_detail = torch.full((2, len(first)), -1.0)
-    going = torch.arange(len(first))
-    for _ in range(CLIMBS):  # to the best alignment; most pairs are left after the first look
-        y0, x0 = top[going].clone(), left[going].clone()
-        for nudge in product((-1, 0, 1), repeat=2):
-            y, x = (y0 + nudge[1]).clamp(0, 2 * REACH), (x0 + nudge[0]).clamp(0, 2 * REACH)
-            views = _two_views(_windows(moving[going], y, x, mirrored[going]))
-            alike, fine = ((view * target[going]).sum(dim=1) for view, target in zip(views, targets, strict=True))
-            better = alike + fine > best[going] + best_detail[going]
-            moved = going[better]
-            best[moved], best_detail[moved] = alike[better], fine[better]
-            top[moved], left[moved] = y[better], x[better]
-        going = going[(best[going] >= WORTH) & ((top[going] != y0) | (left[going] != x0))]
-    keep = (best >= ALIKE) & (best_detail >= DETAIL)
-    return [column[keep] for column in (first, second, best, best_detail, mirrored)]
-
-
-def _windows(images: Tensor, y: Tensor, x: Tensor, mirrored: Tensor) -> Tensor:
-    """uint8[n, WINDOW, WINDOW, 3] at each image's own place, mirrored where it says so."""
-    line = torch.arange(WINDOW)
-    columns = x[:, None] + torch.where(mirrored[:, None], line.flip(0), line)
-    rows = y[:, None] + line
-    return images[torch.arange(len(images))[:, None, None], rows[:, :, None], columns[:, None, :]]
-
-
-def _two_views(windows: Tensor) -> tuple[Tensor, Tensor]:
-    """Of uint8[n, h, w, 3] the standardized pixels, and the standardized gray without its blurred copy.
-
-    What is the same along a whole row or column is taken off the latter too: else all horizons were one picture.
+    `detail`: float16[n, 32, 32]. `lengths`: float[n, 9, 9].
     """
-    pixels = windows.permute(0, 3, 1, 2).float()
-    gray = pixels.mean(dim=1)
-    blur = _filter(WINDOW)
-    fine = gray - blur @ gray @ blur.T
+
+    thumbnails: NDArray[np.uint8]
+    detail: Tensor
+    lengths: Tensor
+
+    @classmethod
+    def of(cls, thumbnails: NDArray[np.uint8]) -> "_Close":
+        starts = range(0, len(thumbnails), CHUNK)
+        made = [_detail(torch.from_numpy(thumbnails[start : start + CHUNK])) for start in starts]
+        detail, lengths = (torch.cat(column) for column in zip(*made, strict=True))
+        return cls(thumbnails, detail, lengths)
+
+    def kept(self, guess: _Guess) -> list[Tensor]:
+        """(first, second, alike, detail, mirrored) of those that are near-duplicates."""
+        found, detail = self._look(guess)
+        for _ in range(LOOKS - 1):
+            going = (detail >= WORTH).nonzero().flatten()
+            found, detail = self._look(found[going])
+        alike = self._alike(found)
+        keep = (alike >= ALIKE) & (detail >= DETAIL)
+        return [column[keep] for column in (found.first, found.second, alike, detail, found.mirrored)]
+
+    def _look(self, guess: _Guess) -> tuple[_Guess, Tensor]:
+        """The best alignment within a pixel of the guess, and the correlation of detail there."""
+        top, left = (place.clamp(1, 2 * REACH - 1) - 1 for place in (guess.top, guess.left))
+        moving = _windows(self.detail, guess.first, top, left, guess.mirrored, WINDOW + 2).float()
+        target = self.detail[guess.second, REACH : SIDE - REACH, REACH : SIDE - REACH].float()
+        target = target - target.mean(dim=(1, 2), keepdim=True)
+        best = torch.full((len(top),), -torch.inf)
+        best_top, best_left = top, left
+        for y, x in product(range(3), repeat=2):
+            at_top, at_left = top + y, left + torch.where(guess.mirrored, 2 - x, x)
+            products = (moving[:, y : y + WINDOW, x : x + WINDOW] * target).flatten(1).sum(dim=1)
+            likeness = products / self.lengths[guess.first, at_top, at_left]
+            better = likeness > best
+            best = torch.where(better, likeness, best)
+            best_top, best_left = torch.where(better, at_top, best_top), torch.where(better, at_left, best_left)
+        found = _Guess(guess.first, guess.second, best_top, best_left, guess.mirrored)
+        return found, best / self.lengths[guess.second, REACH, REACH]
+
+    def _alike(self, found: _Guess) -> Tensor:
+        """The correlation of pixels of aligned pairs."""
+        images = torch.from_numpy(self.thumbnails)
+        moving = _windows(images, found.first, found.top, found.left, found.mirrored, WINDOW)
+        target = images[found.second, REACH : SIDE - REACH, REACH : SIDE - REACH]
+        return (_standard(moving) * _standard(target)).sum(dim=1)
+
+
+def _windows(images: Tensor, numbers: Tensor, top: Tensor, left: Tensor, mirrored: Tensor, side: int) -> Tensor:
+    """Of [n, 32, 32, ...] those of these numbers, each at its own place and mirrored where it says so."""
+    line = torch.arange(side)
+    columns = left[:, None] + torch.where(mirrored[:, None], line.flip(0), line)
+    rows = top[:, None] + line
+    return images[numbers[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+
+def _detail(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Of uint8[n, 32, 32, 3] the gray without its blurred copy, and the lengths of its windows, their means taken off.
+
+    What is the same along a whole row or column is taken off, too: else all horizons were one picture.
+    """
+    gray = images.float().mean(dim=3)
+    sharp, blurred = (matrix @ gray @ matrix.T for matrix in (_filter(SIDE, NOISE), _filter(SIDE, BLUR)))
+    fine = sharp - blurred
     fine = fine - fine.mean(dim=1, keepdim=True)
-    return _standard(pixels), _standard(fine - fine.mean(dim=2, keepdim=True))
+    fine = fine - fine.mean(dim=2, keepdim=True)
+    mean, square = (avg_pool2d(each[:, None], WINDOW, stride=1)[:, 0] for each in (fine, fine.square()))
+    variance = (square - mean.square()).clamp(min=FAINT**2)
+    return fine.half(), WINDOW * variance.sqrt()
 
 
 def _standard(windows: Tensor) -> Tensor:
-    """Mean 0 and length 1, float[n, c * h * w]: the product of two is their correlation."""
-    flat = windows.flatten(1)
+    """Mean 0 and length 1, float[n, h * w * c]: the product of two is their correlation."""
+    flat = windows.float().flatten(1)
     flat = flat - flat.mean(dim=1, keepdim=True)
     length: Tensor = flat.norm(dim=1, keepdim=True)
     return flat / length.clamp(min=1.0)

@@ -23,6 +23,7 @@ def audit(
         Path | None, typer.Option(metavar="RUN", help="A finished run on this data: its test top-1 without leaks.")
     ] = None,
     data_dir: DataDir = None,
+    lang: Annotated[str, typer.Option("--lang", metavar="en|ko", help="The page's language.")] = "en",
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
     """Check a data set: balance, sizes, damaged files, duplicates within and across splits, doubtful labels.
@@ -37,7 +38,9 @@ def audit(
         seedwise audit cifar100 --data-dir DIR --labels --run runs/lite -o cifar100.html
     """
     from seedwise.errors import UserError
+    from seedwise.report.words import Words
 
+    Words(lang)  # a language there is, before anything takes long
     if out.is_dir():
         raise UserError(f"{out}: is a folder; give an HTML file to write")
     if not out.parent.is_dir():
@@ -55,7 +58,7 @@ def audit(
     keep(found.findings)
     if loaded is not None:
         write_sealed(loaded.folder / AUDIT, found.findings)
-    write_audit(found.findings, found.thumbnails, out)
+    write_audit(found.findings, found.thumbnails, out, lang)
     if as_json:
         print(found.findings.model_dump_json(indent=2))
     else:

