@@ -51,8 +51,8 @@ follows from that, plainly:
 - The verdicts hold for **this** setting. They are evidence about the team's setting only as far as the technique acts
   alike in both; none of them repeats or refutes the team's 0.8667.
 - {epochs} epochs are short. What regularizes (CutMix, color jitter, stochastic depth, progressive learning) slows a
-  short training down before it can pay; the team itself writes that the paper trains about 350 epochs. A *hurts* here does
-  not say that it hurts in 25 epochs or 350.
+  short training down before it can pay; the team itself writes that the paper trains about 350 epochs. A *hurts* here
+  does not say that it hurts in 25 epochs or 350.
 - {size} px and a small network overfit less than V2-S at 224 px, so there is less for a regularizer to mend.
 - What acts on every step from the first one (rate, schedule, crop, flip, interpolation) is less bound to the size.
 - The schedule keeps its proportion, two drops in all, but a drop to 0.9 is so little that this stays a training
@@ -191,11 +191,12 @@ def page(place: Path) -> str:
     records = {name: read_ensemble(place / name) for name in names if (place / name / "record.json").exists()}
     reduced = {"model": "EfficientNet-Lite0", "size": recipe.train.image_size, "images": base.data.splits["train"]}
     reduced |= {"epochs": recipe.train.epochs, "trials": len(study.trials)}
+    splits = ", ".join(f"{count:,} {part}" for part, count in base.data.splits.items())
     facts: dict[str, Any] = {
         "trials": f"{len(study.trials)}: {len(study.arms)} arms, seeds {', '.join(map(str, study.seeds))}",
         "frozen before the first": f"margin {100 * (study.margin or 0):g} points, outcome {study.primary.split} top-1",
         "looks": ", ".join(f"look {it.look} at {it.seeds} seeds, alpha {it.alpha:g}" for it in study.looks),
-        "data": f"CIFAR-100, fingerprint `{base.data.fingerprint[:16]}`, {', '.join(f'{n:,} {part}' for part, n in base.data.splits.items())} images",
+        "data": f"CIFAR-100, fingerprint `{base.data.fingerprint[:16]}`, {splits} images",
         "machine": machine.describe(base.machine),
         "versions": ", ".join(f"{name} {version}" for name, version in base.versions.items()),
         "test read": f"{sum(run.test_evaluations for of in runs.values() for run in of)} times, once a trial",
