@@ -12,7 +12,7 @@ from playwright.sync_api import sync_playwright
 
 CHROMIUM = "/usr/bin/chromium"
 WIDTH, SCALE = 900, 2
-SECTIONS = {"forest": "#forest", "seeds": "#seeds"}
+FIGURES = {"forest": "#forest ~ figure", "seeds": "#seeds ~ figure"}
 
 
 def main() -> None:
@@ -27,9 +27,9 @@ def main() -> None:
             viewport={"width": WIDTH, "height": 900}, device_scale_factor=SCALE, color_scheme="light"
         )
         page.goto(options.report.resolve().as_uri())
-        for name, place in SECTIONS.items():
+        for name, place in FIGURES.items():
             picture = options.out / f"{name}.png"
-            page.locator(place).screenshot(path=str(picture))
+            page.locator(place).first.screenshot(path=str(picture))
             print(picture)
         browser.close()
 
