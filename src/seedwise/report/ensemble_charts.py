@@ -11,7 +11,8 @@ from seedwise.report.words import Words
 
 ROW = 32
 """Height of a member's row: its name above, its dots below."""
-MEMBERS_SHOWN = 40
+MEMBERS_SHOWN, NAME = 40, 36
+"""Members drawn, and letters of a name, at most."""
 
 
 def gains(record: EnsembleRecord, names: Sequence[str], words: Words) -> Markup | None:
@@ -61,7 +62,8 @@ def members(record: EnsembleRecord, names: Sequence[str], split: str, words: Wor
                 said = f"{name}, {words(f'split.{kind}')}: {words.percent(scores.top1, 2)}%"
                 plot.dot((scores.top1, level), said, f"dot {style}", 3.4)
         y = plot.up(len(shown) - index - 0.36)
-        plot.text(plot.left, y, name, "name strong" if member.weight else "tick")
+        short = name if len(name) <= NAME else "…" + name[1 - NAME :]
+        plot.text(plot.left, y, short, "name strong" if member.weight else "tick")
         if member.gap is not None:
             plot.text(plot.right, y, words("ensemble.gap_said", points=words.signed(member.gap)), "name end")
     return plot.svg(words("ensemble.members_alt"))

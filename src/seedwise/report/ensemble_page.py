@@ -12,6 +12,7 @@ from seedwise.ensemble.metrics import by_size, calibration_error, disagreements
 from seedwise.ensemble.votes import Floats, answers, combine, log_probabilities
 from seedwise.ensemble_record import EnsembleRecord, Gain, Held, Vote
 from seedwise.predictions import Predictions, hits, score
+from seedwise.record import Scores
 from seedwise.report import read
 from seedwise.report.ensemble_charts import MEMBERS_SHOWN, gains, growth, members
 from seedwise.report.read_ensemble import EnsembleFiles, read_ensemble_files
@@ -118,8 +119,10 @@ def _scores(files: EnsembleFiles, log_p: dict[str, Floats], words: Words) -> lis
         held: Held | None = getattr(files.record, split)
         if held is None:
             continue
-        found = [(words(f"vote.{files.record.vote}"), held.scores, held.ece)]
-        found.append((words("ensemble.mean"), held.mean_of_members, held.ece_of_members))
+        found: list[tuple[str, Scores, float | None]] = [
+            (words(f"vote.{files.record.vote}"), held.scores, held.ece),
+            (words("ensemble.mean"), held.mean_of_members, held.ece_of_members),
+        ]
         found += [(words("ensemble.best"), held.best_member, None)] if held.best_member is not None else []
         if split == "val" and split in log_p:
             found += [_other(files, log_p[split], vote, words) for vote in _others(files.record.vote)]
@@ -132,7 +135,7 @@ def _others(vote: Vote) -> list[Vote]:
     return [each for each in choices if each != vote]
 
 
-def _other(files: EnsembleFiles, log_p: Floats, vote: Vote, words: Words) -> tuple[str, Any, float]:
+def _other(files: EnsembleFiles, log_p: Floats, vote: Vote, words: Words) -> tuple[str, Scores, float]:
     """What another vote of the same members would reach on validation images."""
     given = files.held["val"]
     together = combine(log_p, [member.picks for member in files.record.members], vote).astype(np.float32)
@@ -201,7 +204,7 @@ def _families(files: EnsembleFiles) -> list[Context]:
     if data.superclasses and data.superclass_of is not None:
         found.append(("superclass", data.superclasses, np.asarray(data.superclass_of)[ours.targets]))
     found.append(("class", data.classes, ours.targets))
-    return [{"family": name, "rows": [{"row": row} for row in by_group(right, mean, groups, names)]} for name, names, groups in found]
+    return [{"family": name, "rows": by_group(right, mean, groups, names)} for name, names, groups in found]
 
 
 def by_group(
@@ -211,7 +214,7 @@ def by_group(
     places = [(name, np.flatnonzero(groups == index)) for index, name in enumerate(names)]
     kept = [(name, place) for name, place in places if len(place) > 1]
     differences = [paired(right[place], mean[place]) for _, place in kept]
-    rows = []
+    rows: list[Context] = []
     for (name, place), found, decision in zip(kept, differences, decide(differences)):
         better = "better" if found.mean > 0 else "worse"
         rows.append(
@@ -226,7 +229,8 @@ def by_group(
                 "verdict": better if decision.significant else "undecided",
             }
         )
-    return sorted(rows, key=lambda row: (row["p_holm"], -abs(row["mean"])))
+    rows.sort(key=lambda row: (row["p_holm"], -abs(row["mean"])))
+    return [{"row": row} for row in rows]
 
 
 def _right(held: read.Held) -> NDArray[np.float64]:
@@ -239,8 +243,9 @@ def _facts(record: EnsembleRecord, words: Words) -> list[tuple[str, str]]:
         (words("ensemble.vote"), words(f"vote.{record.vote}")),
         (words("ensemble.select"), words(f"select.{record.select}")),
         (words("ensemble.networks"), words("ensemble.of", n=record.networks, m=len(record.members))),
-        (words("ensemble.parameters"), words.brief(record.parameters)),
+        (words("ensemble.parameters"), str(record.parameters)),
         (words("ensemble.time"), time),
+        (words("from.versions"), ", ".join(f"{name} {it}" for name, it in record.versions.items())),
     ]
     return rows + ([(words("plan.master"), str(record.seed))] if record.seed is not None else [])
 

@@ -1,4 +1,4 @@
-"""What runs, studies and ensembles tell alike: differences, calibration, what the techniques did, and where a result came from."""
+"""What runs, studies and ensembles tell alike: differences, calibration, techniques, where a result came from."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
