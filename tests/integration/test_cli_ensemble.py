@@ -84,7 +84,7 @@ def test_the_same_command_changes_nothing_and_another_vote_needs_another_folder(
 def test_a_page_is_left_in_the_folder_and_one_that_cannot_be_made_costs_nothing(cli: Cli, tmp_path: Path) -> None:
     runs(tmp_path / "runs")
     answer = cli("ensemble", "runs", "-o", "all", "--select", "greedy")
-    assert answer.code == 0 and answer.out.endswith("report: all/report.html\n")
+    assert answer.code == 0 and answer.out.endswith("report: all/report.html\nfiles: all\n")
     page = Path("all/report.html").read_bytes()
     assert b"The vote classifies" in page and b"../runs/seed-3" in page
     Path("all/report.html").unlink()
