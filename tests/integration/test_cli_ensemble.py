@@ -168,6 +168,8 @@ def test_members_that_do_not_fit_are_refused_and_leave_no_folder(cli: Cli, tmp_p
     assert sorted(path.name for path in Path("mine").iterdir()) == ["notes.txt"]
     found = together(cli, "blind", "-o", "without val")
     assert found["best"] is None and found["val"] is None and found["test"]["gain_over_best"] is None
+    page = Path("without val/report.html").read_text()
+    assert "The vote classifies" in page and 'data-arm="mean"' in page and 'data-arm="best"' not in page
 
 
 @pytest.fixture(scope="module")

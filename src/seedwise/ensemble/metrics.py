@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from seedwise.ensemble.votes import Floats, combine
+from seedwise.ensemble.votes import Floats, answers
 from seedwise.ensemble_record import Vote
 from seedwise.predictions import Predictions, hits
 
@@ -42,12 +42,16 @@ def by_size(log_p: Floats, votes: ArrayLike, vote: Vote, targets: NDArray[np.int
     to eight places on, so that all take part about equally often. Above eight members not every size is tried.
     """
     counts = np.asarray(votes, np.float64)
-    voting = np.flatnonzero(counts > 0)
-    sizes, found = len(voting), dict[int, list[float]]()
-    tried = [k for k in range(1, sizes + 1) if sizes <= STARTS or k in (1, 2, 3, 5, 8, 13, 21, 34, sizes)]
-    for size in tried:
-        starts = range(0, sizes, -(-sizes // STARTS)) if size < sizes else [0]
-        chosen = [np.sort(np.roll(voting, -start)[:size]) for start in starts]
-        together = [combine(log_p[which], counts[which], vote).astype(np.float32) for which in chosen]
-        found[size] = [float(hits(Predictions(targets, targets, one)).mean()) for one in together]
+    voting, found = np.flatnonzero(counts > 0), dict[int, list[float]]()
+    sizes, p = len(voting), np.exp(log_p)
+    marks = np.eye(log_p.shape[2])[answers(log_p)] if vote == "hard" else None
+    for size in (k for k in range(1, sizes + 1) if sizes <= STARTS or k in (1, 2, 3, 5, 8, 13, 21, 34, sizes)):
+        found[size] = []
+        for start in range(0, sizes, -(-sizes // STARTS)) if size < sizes else [0]:
+            chosen = np.zeros(len(counts))
+            chosen[np.roll(voting, -start)[:size]] = counts[np.roll(voting, -start)[:size]]
+            together = np.tensordot(chosen / chosen.sum(), p, 1)  # the order of `combine`, many times faster
+            if marks is not None:
+                together += np.tensordot(chosen, marks, 1)
+            found[size].append(float(hits(Predictions(targets, targets, together)).mean()))
     return found
