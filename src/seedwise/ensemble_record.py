@@ -105,6 +105,11 @@ class EnsembleRecord(Part):
     files: dict[str, str] = {}
     """SHA-256 of the folder's other files."""
 
+    @property
+    def votes(self) -> list[float]:
+        """What each member's vote counts, as `combine` takes it: for a hard vote how many votes it has."""
+        return [member.picks if self.vote == "hard" else member.weight for member in self.members]
+
 
 def write_ensemble(folder: Path, record: EnsembleRecord) -> None:
     """Write an ensemble's record.json atomically."""

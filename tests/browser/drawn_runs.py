@@ -1,6 +1,7 @@
 """Run and study folders made from nothing but records: no training, no torch."""
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from PIL import Image
 from seedwise import recipes
 from seedwise.config import dump
 from seedwise.config_options import plain
+from seedwise.ensemble.build import build
+from seedwise.ensemble_record import EnsembleRecord
 from seedwise.files import sha256_of, write_text
 from seedwise.recipe import Recipe
 from seedwise.record import (
@@ -25,6 +28,7 @@ from seedwise.record import (
     write_record,
 )
 from seedwise.stats import compare_arms
+from seedwise.stored import read_stored
 from seedwise.study.ledger import Ledger
 from seedwise.study.plan import StudyRecord, write_study
 from seedwise.study.progress import trial_folder
@@ -169,3 +173,13 @@ def make_study(
         study = study.model_copy(update={"comparisons": comparisons})
     write_study(folder, study)
     return study
+
+
+def make_ensemble(
+    folder: Path, skills: Sequence[float] = (3.0, 2.5, 3.5, 2.8), *, classes: list[str] = CLASSES, **options: Any
+) -> EnsembleRecord:
+    """An ensemble of runs that lie beside it, in `members`."""
+    places = [folder.parent / f"{folder.name} members" / f"seed-{seed}" for seed in range(1, len(skills) + 1)]
+    for seed, (place, skill) in enumerate(zip(places, skills), 1):
+        make_run(place, seed, skill, classes=classes)
+    return build([read_stored(place) for place in places], folder, **options)

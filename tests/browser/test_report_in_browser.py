@@ -1,15 +1,16 @@
-"""The reports of a run and of a study, as a reader meets them."""
+"""The reports of a run, a study and an ensemble, as a reader meets them."""
 
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-from drawn_runs import make_run, make_study
+from drawn_runs import make_ensemble, make_run, make_study
 
 from seedwise.report import LANGUAGES, write_report
 
 PHONE = 360
+NAMES = ("run", "plain", "study", "ensemble")
 SKILLS = {"base": 3.0, "much better": 6.0, "worse": 1.5, "about the same <script>alert(1)<script>": 3.02}
 
 
@@ -19,14 +20,15 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     make_run(root / "run")
     make_run(root / "plain", grouped=False)
     make_study(root / "study", SKILLS)
+    make_ensemble(root / "ensemble", select="greedy")
     return {
         f"{name}-{language}": write_report(root / name, root / f"{name}-{language}.html", language)
-        for name in ("run", "plain", "study")
+        for name in NAMES
         for language in LANGUAGES
     }
 
 
-PAGES = [f"{name}-{language}" for name in ("run", "plain", "study") for language in LANGUAGES]
+PAGES = [f"{name}-{language}" for name in NAMES for language in LANGUAGES]
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -73,6 +75,16 @@ def test_a_table_shows_only_the_rows_that_are_asked_for(pages: dict[str, Path], 
     assert column(page, "all-runs", 0) == everything and len(everything) == 16
 
 
+def test_members_sort_by_weight_and_gap(pages: dict[str, Path], open_page: Any) -> None:
+    page = open_page(pages["ensemble-en"]).page
+    for heading in (2, 7):
+        page.locator("#all-members thead th").nth(heading).locator("button").click()
+        values = [float(text) for text in column(page, "all-members", heading)]
+        assert values == sorted(values) and len(set(values)) > 2
+    found = {each.get_attribute("data-arm"): each.inner_text() for each in page.query_selector_all("[data-verdict]")}
+    assert found.keys() == {"mean", "best"} and all("points, interval [" in said for said in found.values())
+
+
 def test_the_confusion_matrix_opens_into_classes(pages: dict[str, Path], open_page: Any) -> None:
     page = open_page(pages["run-en"]).page
     inner = page.locator("#superclasses details").first
@@ -94,7 +106,7 @@ def test_every_verdict_is_there_in_words_and_by_name(pages: dict[str, Path], ope
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", ["run-en", "study-en"])
+@pytest.mark.parametrize("name", ["run-en", "study-en", "ensemble-en"])
 def test_text_stands_out_from_what_is_behind_it(pages: dict[str, Path], open_page: Any, name: str, scheme: str) -> None:
     """WCAG 2.1, 1.4.3: a contrast of 4.5 at least, of everything written."""
     page = open_page(pages[name], color_scheme=scheme).page
@@ -128,7 +140,7 @@ CONTRAST = """() => {
 }"""
 
 
-@pytest.mark.parametrize("name", ["run-en", "study-ko"])
+@pytest.mark.parametrize("name", ["run-en", "study-ko", "ensemble-en"])
 def test_a_screen_reader_finds_names_for_everything(pages: dict[str, Path], open_page: Any, name: str) -> None:
     page = open_page(pages[name]).page
     assert page.evaluate("[...document.querySelectorAll('svg')].every(e => e.getAttribute('aria-label').length > 3)")

@@ -14,13 +14,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from drawn_runs import make_run, make_study
+from drawn_runs import make_ensemble, make_run, make_study
+from scipy import stats
 from sklearn.metrics import f1_score, recall_score
 
 from seedwise.errors import UserError
-from seedwise.record import INSIGHT, PREDICTIONS, RECORD, SEAL, STUDY
+from seedwise.record import BAGGING, INSIGHT, PREDICTIONS, RECORD, SEAL, STUDY
 from seedwise.report import LANGUAGES, render, write_report
 from seedwise.report.words import Words
+from seedwise.stored import read_ensemble
 from seedwise.study.plan import read_study
 
 SKILLS = {"base": 3.0, "better": 6.0, "worse": 1.5, "same": 3.0, "near": 3.1}
@@ -37,6 +39,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made") / "study"
     make_study(folder, SKILLS)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ensemble(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("made") / "ensemble"
+    make_ensemble(folder, (2.2, 2.0, 2.4, 1.8))
     return folder
 
 
@@ -61,16 +70,17 @@ assert not {"torch", "timm"} & sys.modules.keys()
 
 
 def test_the_same_records_give_the_same_bytes_in_another_process_without_torch(
-    run: Path, study: Path, tmp_path: Path
+    run: Path, study: Path, ensemble: Path, tmp_path: Path
 ) -> None:
-    moved = [shutil.copytree(folder, tmp_path / folder.name) for folder in (run, study)]
+    shutil.copytree(ensemble.parent / "ensemble members", tmp_path / "ensemble members")
+    moved = [shutil.copytree(folder, tmp_path / folder.name) for folder in (run, study, ensemble)]
     subprocess.run([sys.executable, "-c", RENDER, *moved], check=True, env=os.environ | {"PYTHONHASHSEED": "7"})
-    for folder, copy in zip((run, study), moved):
+    for folder, copy in zip((run, study, ensemble), moved):
         assert (copy / "report.html").read_text() == render(folder)
 
 
-def test_nothing_in_a_page_points_elsewhere(run: Path, study: Path) -> None:
-    for folder in (run, study):
+def test_nothing_in_a_page_points_elsewhere(run: Path, study: Path, ensemble: Path) -> None:
+    for folder in (run, study, ensemble):
         page = render(folder)
         links = re.findall(r"""(?:src|href|action|srcset)\s*=\s*["']([^"']*)""", page)
         assert links and all(link.startswith(("#", "data:")) for link in links)
@@ -128,6 +138,82 @@ def test_a_study_of_48_runs_with_100_classes_stays_below_3_mb(tmp_path: Path) ->
     assert 100_000 < len(page) < 3_000_000 and b"class name 99" in page
 
 
+def test_an_ensemble_shows_the_numbers_of_its_record(ensemble: Path) -> None:
+    record, page = read_ensemble(ensemble), html.unescape(render(ensemble))
+    held = record.test
+    assert held is not None and held.best_member is not None
+    assert page.index("The vote classifies") < page.index("<svg")
+    shown = {row[1]: row[2:] for row in cells(page, "scores") if row[0] == "Test"}
+    expected = [("Soft vote", held.scores), ("Mean of members", held.mean_of_members)]
+    for name, scores in [*expected, ("Best member by validation", held.best_member)]:
+        assert shown[name][0] == f"{100 * scores.top1:.2f}" and shown[name][2] == f"{scores.loss:.3f}"
+    assert shown["Soft vote"][3] == f"{100 * held.ece:.2f}"
+    assert f"Expected calibration error {100 * held.ece:.2f}%" in page  # two ways to the same number
+    low, high = (f"{100 * end:+.2f}" for end in held.gain_over_mean.ci95 or ())
+    assert f"{100 * held.gain_over_mean.mean:+.2f} [{low}, {high}]" in page
+    assert f">4: {100 * held.scores.top1:.2f}%<" in page  # the vote of all, where the curve of its size ends
+    rows = re.findall(r"<tr>(.*?)</tr>", page[page.index("on which row and column differ</caption>") :], re.S)[1:5]
+    shares = np.array([[float(text) for text in re.findall(r">([\d.]+)</td>", row)] for row in rows])
+    assert (shares == shares.T).all()
+    assert shares[np.triu_indices(4, 1)].mean() == pytest.approx(100 * held.disagreement, abs=0.06)
+    errors = [100 * (1 - member.final.test.top1) for member in record.members if member.final.test]
+    assert np.diag(shares) == pytest.approx(errors, abs=0.06)
+    assert "<td>5</td>" in page  # reads of test: four members and the vote
+
+
+def test_the_classes_of_an_ensemble_are_those_of_scikit_learn_and_scipy(ensemble: Path) -> None:
+    def said(folder: Path) -> Any:
+        with np.load(folder / PREDICTIONS) as stored:
+            return stored["test_targets"], stored["test_logits"].argmax(1)
+
+    targets, vote = said(ensemble)
+    places = [ensemble / member.folder for member in read_ensemble(ensemble).members]
+    recalls = np.mean([recall_score(*said(place), average=None) for place in places], axis=0)
+    mean = np.mean([targets == said(place)[1] for place in places], axis=0)
+    found = {row[0]: row for row in cells(html.unescape(render(ensemble)), "by-class")}
+    for index, recall in enumerate(recall_score(targets, vote, average=None)):
+        row, own = found[f"class {index}"], targets == index
+        assert [float(text) for text in row[2:4]] == pytest.approx([100 * recalls[index], 100 * recall], abs=0.0501)
+        test = stats.ttest_1samp((vote == targets)[own] - mean[own], 0)
+        low, high = test.confidence_interval(1 - 0.05 / 12)
+        shown = [float(text.replace("−", "-").lstrip("<>")) for text in row[5].strip("[]").split(", ")]
+        assert shown == pytest.approx([100 * low, 100 * high], abs=0.0051) or min(map(abs, shown)) == 0
+
+
+@pytest.mark.parametrize("spoiled_by", ["gone", "another", "damaged"])
+def test_a_member_that_is_not_there_is_named_and_what_it_said_is_left_out(
+    ensemble: Path, tmp_path: Path, spoiled_by: str
+) -> None:
+    copy = shutil.copytree(ensemble, tmp_path / "ensemble")
+    members = shutil.copytree(ensemble.parent / "ensemble members", tmp_path / "ensemble members")
+    if spoiled_by == "damaged":
+        (members / "seed-2" / PREDICTIONS).write_bytes(b"PK")
+    else:
+        shutil.rmtree(members / "seed-2")
+    if spoiled_by == "another":
+        shutil.copytree(members / "seed-1", members / "seed-2")
+    page = render(copy)
+    assert "ensemble members/seed-2. What needs their answers" in page
+    assert 'id="disagreement"' not in page and 'id="by-class"' not in page
+    assert 'id="calibration"' in page and len(cells(page, "all-members")) == 4
+    (copy / PREDICTIONS).unlink()
+    shutil.rmtree(members)
+    page = render(copy)
+    assert 'id="calibration"' not in page and 'id="gains"' in page and "0000" in page
+
+
+def test_an_ensemble_of_ten_with_100_hostile_classes_stays_below_3_mb(tmp_path: Path) -> None:
+    make_ensemble(tmp_path / "ten", [2.0 + k / 10 for k in range(10)], classes=[f"{EVIL} {k}" for k in range(100)])
+    assert demand_safe(tmp_path / "ten")
+    assert 50_000 < len(render(tmp_path / "ten")) < 3_000_000
+
+
+def test_an_unfinished_bagging_says_how_to_finish_it(tmp_path: Path) -> None:
+    (tmp_path / BAGGING).write_text("{}")
+    with pytest.raises(UserError, match=r"not all trained; `seedwise resume` it first"):
+        render(tmp_path)
+
+
 def test_what_was_dropped_is_left_out(run: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(run, tmp_path / "copy")
     (copy / INSIGHT).unlink()
@@ -154,7 +240,7 @@ def test_both_languages_say_the_same_things() -> None:
         assert fields[0] == fields[1], key
 
 
-@pytest.mark.parametrize("folder", ["run", "study"])
+@pytest.mark.parametrize("folder", ["run", "study", "ensemble"])
 def test_korean_pages_are_korean(folder: str, request: pytest.FixtureRequest) -> None:
     page = render(request.getfixturevalue(folder), "ko")
     headings = re.findall(r"<h[23][^>]*>(.*?)</h[23]>", page)
@@ -209,12 +295,16 @@ def demand_safe(folder: Path) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("folder", "name", "count"), [("run", RECORD, 150), ("study", STUDY, 50), ("study", "trial", 40)]
+    ("folder", "name", "count"),
+    [("run", RECORD, 150), ("study", STUDY, 50), ("study", "trial", 40), ("ensemble", RECORD, 60)],
 )
 def test_a_spoiled_record_gives_a_line_or_a_safe_page(
     folder: str, name: str, count: int, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    copy = shutil.copytree(request.getfixturevalue(folder), tmp_path / "copy")
+    made = request.getfixturevalue(folder)
+    copy = shutil.copytree(made, tmp_path / "copy")
+    if folder == "ensemble":
+        shutil.copytree(made.parent / "ensemble members", tmp_path / "ensemble members")
     path = copy / "runs" / "better" / "seed-2" / RECORD if name == "trial" else copy / name
     content = path.read_text()
     pages = 0

@@ -45,6 +45,7 @@ def test_members_are_runs_on_samples_of_their_own_and_vote_softly(bagged: Path) 
     assert record["kind"] == "ensemble" and record["vote"] == "soft" and record["seed"] == 7
     assert [member["folder"] for member in record["members"]] == [f"runs/member-{k}" for k in (1, 2, 3)]
     assert [member["seed"] for member in record["members"]] == list(draw_seeds(7, 3))
+    assert "Out of bag" in (bagged / "report.html").read_text()
     loaded = seedwise.load(bagged)
     assert isinstance(loaded, Ensemble)
     runs = [seedwise.load(bagged / f"runs/member-{k}") for k in (1, 2, 3)]

@@ -81,6 +81,21 @@ def test_the_same_command_changes_nothing_and_another_vote_needs_another_folder(
     assert sha256_of(Path("all/record.json")) == before
 
 
+def test_a_page_is_left_in_the_folder_and_one_that_cannot_be_made_costs_nothing(cli: Cli, tmp_path: Path) -> None:
+    runs(tmp_path / "runs")
+    answer = cli("ensemble", "runs", "-o", "all", "--select", "greedy")
+    assert answer.code == 0 and answer.out.endswith("report: all/report.html\nfiles: all\n")
+    page = Path("all/report.html").read_bytes()
+    assert b"The vote classifies" in page and b"../runs/seed-3" in page
+    Path("all/report.html").unlink()
+    assert cli("report", "all").out == "all/report.html\n" and Path("all/report.html").read_bytes() == page
+    assert cli("report", "all", "-o", "ko.html", "--lang", "ko").code == 0 and "투표" in Path("ko.html").read_text()
+    Path("all/report.html").unlink()
+    Path("all/report.html").mkdir()
+    answer = cli("ensemble", "runs", "-o", "all", "--select", "greedy")
+    assert answer.code == 0 and answer.err.startswith("no report: all/report.html: is a folder")
+
+
 def test_weights_and_selection_come_from_validation(cli: Cli, tmp_path: Path) -> None:
     useless = {"val": -5 * logits(0, 9), "test": logits(100, 9)}  # the best on test, and no use on validation
     made = runs(tmp_path / "runs", 3)
@@ -153,6 +168,8 @@ def test_members_that_do_not_fit_are_refused_and_leave_no_folder(cli: Cli, tmp_p
     assert sorted(path.name for path in Path("mine").iterdir()) == ["notes.txt"]
     found = together(cli, "blind", "-o", "without val")
     assert found["best"] is None and found["val"] is None and found["test"]["gain_over_best"] is None
+    page = Path("without val/report.html").read_text()
+    assert "The vote classifies" in page and 'data-arm="mean"' in page and 'data-arm="best"' not in page
 
 
 @pytest.fixture(scope="module")

@@ -65,7 +65,7 @@ def test_insight_shows_the_most_confident_errors(pictured: Path) -> None:
     ("arguments", "said"),
     [
         (["nowhere"], "nowhere: no such folder"),
-        (["."], "neither a run nor a study"),
+        (["."], "neither a run, a study nor an ensemble"),
         (["run", "--lang", "fr"], "--lang fr: choose from en, ko"),
         (["run", "-o", "no/page.html"], "no: no such folder; create it first"),
         (["run", "-o", "run"], "run: is a folder; give an HTML file to write"),

@@ -11,7 +11,7 @@ from scipy import optimize, special
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.ensemble import VotingClassifier
 
-from seedwise.ensemble.metrics import calibration_error, disagreement
+from seedwise.ensemble.metrics import by_size, calibration_error, disagreement
 from seedwise.ensemble.selection import ROUNDS, select_greedy
 from seedwise.ensemble.votes import answers, combine, fit_weights, log_probabilities
 
@@ -161,3 +161,19 @@ def test_disagreement_is_the_mean_over_pairs() -> None:
 def test_log_probabilities_are_scipys_even_for_huge_logits() -> None:
     logits = np.array([[1e30, 0.0, -1e30], [1000.0, 999.0, 0.0]])
     assert log_probabilities(logits) == pytest.approx(special.log_softmax(logits, axis=-1))
+
+
+@pytest.mark.parametrize("vote", ["soft", "hard"])
+def test_votes_by_size_are_votes_of_that_many_of_the_members_who_vote(vote: Any) -> None:
+    rng = np.random.default_rng(3)
+    targets = np.arange(60) % 5
+    log_p = log_probabilities(rng.normal(size=(5, 60, 5)) + (targets[:, None] == np.arange(5)))
+    votes = np.array([1, 2, 0, 1, 3])  # the third has none
+    found = by_size(log_p, votes, vote, targets)
+    assert {size: len(tried) for size, tried in found.items()} == {1: 4, 2: 4, 3: 4, 4: 1}
+    for size, tried in found.items():
+        subsets = [list(each) for each in itertools.combinations((0, 1, 3, 4), size)]
+        possible = {(combine(log_p[s], votes[s], vote).argmax(1) == targets).mean() for s in subsets}
+        assert all(any(top1 == pytest.approx(it) for it in possible) for top1 in tried)
+    assert found[1] == pytest.approx([(log_p[k].argmax(1) == targets).mean() for k in (0, 1, 3, 4)])
+    assert list(by_size(np.repeat(log_p[:1], 20, axis=0), np.ones(20), vote, targets)) == [1, 2, 3, 5, 8, 13, 20]

@@ -74,6 +74,10 @@ def ensemble(
 
 def print_ensemble(folder: Path, record: "EnsembleRecord", as_json: bool) -> None:
     """Members and their votes, then what the vote gains over them, what it costs, and where the files are."""
+    from seedwise.cli.report import leave_report
+    from seedwise.cli.show import print_places
+
+    report = leave_report(folder)
     if as_json:
         print(record.model_dump_json(indent=2))
         return
@@ -91,7 +95,7 @@ def print_ensemble(folder: Path, record: "EnsembleRecord", as_json: bool) -> Non
             _print_held(name, held, record)
     same = "" if record.relative_time is None else f", {record.relative_time:g} times one member's time"
     print(f"cost: {record.networks} networks, {record.parameters / 1e6:.2f} M trained parameters{same}")
-    print(f"files: {folder}")
+    print_places(folder, report)
 
 
 def _print_held(name: str, held: "Held", record: "EnsembleRecord") -> None:

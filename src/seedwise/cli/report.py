@@ -8,19 +8,21 @@ import typer
 
 
 def report(
-    folder: Annotated[Path, typer.Argument(metavar="RUN|STUDY", help="A run folder or a study folder.")],
+    folder: Annotated[Path, typer.Argument(metavar="RUN|STUDY|ENSEMBLE", help="The folder of one of them.")],
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="HTML file to write.", show_default="report.html in the folder")
     ] = None,
     lang: Annotated[str, typer.Option("--lang", metavar="en|ko", help="The report's language.")] = "en",
 ) -> None:
-    """Make one HTML file that shows a run or a study: verdicts, curves, confusion, calibration, errors.
+    """Make one HTML file that shows a run, a study or an ensemble: verdicts, curves, confusion, gains, calibration.
 
-    It needs no network and nothing beside it. `train` and `resume` make it by themselves at their end.
+    It needs no network and nothing beside it. `train`, `resume` and `ensemble` make it by themselves at their end.
 
-    Example:
+    Examples:
 
         seedwise report runs/demo -o demo.html --lang ko
+
+        seedwise report runs/bagged
     """
     from seedwise.report import write_report
 

@@ -53,8 +53,7 @@ class Ensemble:
 
     def predict(self, images: "Sequence[Any] | NDArray[np.uint8]") -> NDArray[np.float32]:
         """Class probabilities float32[n, k] of images by the members' vote, as `Run.predict` gives them for one."""
-        voting = [member for member in self.record.members if member.weight]
-        weights = [member.picks if self.record.vote == "hard" else member.weight for member in voting]
+        weights = [votes for votes in self.record.votes if votes]
         each = [run.predict(images) for run in self.members]
         with np.errstate(divide="ignore"):
             log_p = np.log(np.stack(each).astype(np.float64))

@@ -1,4 +1,4 @@
-"""Reports: a run's or a study's folder becomes one HTML file, without torch."""
+"""Reports: the folder of a run, a study or an ensemble becomes one HTML file, without torch."""
 
 from seedwise.report.page import REPORT, render, write_report
 from seedwise.report.words import LANGUAGES

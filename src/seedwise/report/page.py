@@ -10,17 +10,18 @@ from markupsafe import Markup
 
 from seedwise.errors import UserError
 from seedwise.files import write_text
-from seedwise.record import RECORD, STUDY
+from seedwise.record import BAGGING, RECORD, STUDY
 from seedwise.report.read import read_run
 from seedwise.report.run_page import run_context
 from seedwise.report.shared import options
 from seedwise.report.words import Words
+from seedwise.stored import is_ensemble
 
 REPORT = "report.html"
 
 
 def write_report(folder: Path, out: Path | None = None, language: str = "en") -> Path:
-    """Write the report of a run or a study, by default as report.html in its folder; returns where it is.
+    """Write the report of a run, a study or an ensemble, by default as report.html in its folder; returns where it is.
 
     The same records give the same bytes. A UserError says what is missing or damaged.
     """
@@ -36,16 +37,22 @@ def write_report(folder: Path, out: Path | None = None, language: str = "en") ->
 
 
 def render(folder: Path, language: str = "en") -> str:
-    """The report of a run or a study as HTML."""
+    """The report of a run, a study or an ensemble as HTML."""
     words = Words(language)
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; give a run's or a study's")
+        raise UserError(f"{folder}: no such folder; give a run's, a study's or an ensemble's")
     if (folder / STUDY).exists():
         from seedwise.report.study_page import study_context
 
         return render_page("study.html", words, study_context(folder, words))
+    if is_ensemble(folder):
+        from seedwise.report.ensemble_page import ensemble_context
+
+        return render_page("ensemble.html", words, ensemble_context(folder, words))
     if not (folder / RECORD).exists():
-        raise UserError(f"{folder}: neither a run nor a study (it has no {RECORD} and no {STUDY})")
+        if (folder / BAGGING).exists():
+            raise UserError(f"{folder}: an ensemble whose members are not all trained; `seedwise resume` it first")
+        raise UserError(f"{folder}: neither a run, a study nor an ensemble (it has no {RECORD} and no {STUDY})")
     run = read_run(folder)
     context = run_context(run, words)
     sections = {"techniques", "from"} | ({"curves"} if context["curves"] else set())

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from seedwise.audit.findings import AUDIT, Findings, Leak, find_audit
 from seedwise.config import load
+from seedwise.ensemble_record import EnsembleRecord
 from seedwise.errors import UserError
 from seedwise.evaluations import later_test_reads
 from seedwise.recipe import Recipe
@@ -20,6 +21,7 @@ from seedwise.record import (
     PREDICTIONS,
     RECIPE,
     RECORD,
+    DataRecord,
     RunRecord,
     check_files,
     read_record,
@@ -75,35 +77,37 @@ class RunFiles:
 def read_run(folder: Path) -> RunFiles:
     """A run folder; a UserError says which of its files is damaged. Predictions and pictures may have been dropped."""
     record = read_record(folder)
-    data = record.data
+    demand_classes(folder / RECORD, record.data)
+    check_files(folder, record, RECIPE)
+    held = read_held(folder, record)
+    recipe, seen = load(Recipe, folder / RECIPE), _pictures(folder, record, held)
+    return RunFiles(record, recipe, held, seen, read_leaks(folder, record.data), later_test_reads(folder))
+
+
+def demand_classes(path: Path, data: DataRecord) -> None:
+    """Raise a UserError unless a record's classes are there and its superclasses, if any, fit them."""
     if not data.classes:
-        raise _damage(folder / RECORD, "data.classes is empty")
+        raise damage(path, "data.classes is empty")
     if (data.superclasses is None) != (data.superclass_of is None):
-        raise _damage(folder / RECORD, "superclasses without their classes")
+        raise damage(path, "superclasses without their classes")
     groups = data.superclass_of
     if groups is not None and (
         len(groups) != len(data.classes) or not all(0 <= group < len(data.superclasses or ()) for group in groups)
     ):
-        raise _damage(folder / RECORD, "data.superclass_of doesn't fit the classes")
-    check_files(folder, record, RECIPE)
-    held = _held(folder, record)
-    recipe, seen = load(Recipe, folder / RECIPE), _pictures(folder, record, held)
-    return RunFiles(record, recipe, held, seen, _leaks(folder, record), later_test_reads(folder))
+        raise damage(path, "data.superclass_of doesn't fit the classes")
 
 
-def _leaks(folder: Path, record: RunRecord) -> Leak | None:
-    """What an audit says of this data: the one that was made for this run, else the last one."""
-    found = read_sealed(folder / AUDIT, Findings) if (folder / AUDIT).is_file() else find_audit(record.data.fingerprint)
+def read_leaks(folder: Path, data: DataRecord) -> Leak | None:
+    """What an audit says of this data: the one that was made for this folder, else the last one."""
+    found = read_sealed(folder / AUDIT, Findings) if (folder / AUDIT).is_file() else find_audit(data.fingerprint)
     leak = None if found is None or found.too_alike else found.leaks.get("test")
     return leak if leak is not None and leak.images else None
 
 
-def read_held(folder: Path, record: RunRecord, split: str) -> Held | None:
-    """The predictions of a run on a split, if it has them."""
-    return _held(folder, record, (split,)).get(split)
-
-
-def _held(folder: Path, record: RunRecord, splits: tuple[str, ...] = ("val", "test")) -> dict[str, Held]:
+def read_held(
+    folder: Path, record: RunRecord | EnsembleRecord, splits: tuple[str, ...] = ("val", "test")
+) -> dict[str, Held]:
+    """The predictions of a run or an ensemble by split, as far as it has them."""
     path, classes = folder / PREDICTIONS, len(record.data.classes)
     if record.status != "finished" or not path.exists():
         return {}
@@ -120,9 +124,9 @@ def _held(folder: Path, record: RunRecord, splits: tuple[str, ...] = ("val", "te
             and len(targets) > 0
         )
         if not (fits and targets.dtype.kind == "i" and logits.dtype.kind == "f" and np.isfinite(logits).all()):
-            raise _damage(path, f"the predictions on {split} don't fit {classes} classes")
+            raise damage(path, f"the predictions on {split} don't fit {classes} classes")
         if targets.min() < 0 or targets.max() >= classes:
-            raise _damage(path, f"a target on {split} is not among {classes} classes")
+            raise damage(path, f"a target on {split} is not among {classes} classes")
         held[split] = Held(split, ids, targets, logits)
     return held
 
@@ -136,15 +140,15 @@ def _pictures(folder: Path, record: RunRecord, held: Mapping[str, Held]) -> Arra
     for name in [key.removesuffix("_ends") for key in arrays if key.endswith("_ends")]:
         content, ends = arrays.get(f"{name}_bytes"), arrays[f"{name}_ends"]
         if content is None or content.dtype != np.uint8 or ends.dtype.kind != "i" or (np.diff(ends) < 0).any():
-            raise _damage(path, f"the pictures of {name}")
+            raise damage(path, f"the pictures of {name}")
     split = str(arrays["split"]) if "split" in arrays else ""
     count = len(held[split].targets) if split in held else 0
     for name in ("errors", "pairs", "gradcam"):
         rows = arrays.get(f"{name}_rows", np.zeros(0, np.int64))
         if rows.ndim != 1 or rows.dtype.kind != "i":
-            raise _damage(path, f"the rows of {name}")
+            raise damage(path, f"the rows of {name}")
         if count and len(rows) and (rows.min() < 0 or rows.max() >= count):
-            raise _damage(path, f"a row of {name} is not among {count} images")
+            raise damage(path, f"a row of {name} is not among {count} images")
     return arrays
 
 
@@ -153,11 +157,12 @@ def _arrays(path: Path, *names: str) -> Arrays:
     try:
         with np.load(path, allow_pickle=False) as stored:
             if sum(info.file_size for info in stored.zip.infolist()) > LARGEST:
-                raise _damage(path, "too large")
+                raise damage(path, "too large")
             return {name: stored[name] for name in (names or stored.files) if name in stored.files}
     except (OSError, ValueError, KeyError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        raise _damage(path, "not an npz file of ours") from error
+        raise damage(path, "not an npz file of ours") from error
 
 
-def _damage(path: Path, words: str) -> UserError:
+def damage(path: Path, words: str) -> UserError:
+    """What is wrong with a file of ours, in one line."""
     return UserError(f"{path}: damaged: {words}; {DAMAGED}")

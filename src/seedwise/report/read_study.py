@@ -92,7 +92,7 @@ class StudyFiles:
         """(by seed whether each image is right, the images' ids, their classes); None if runs don't tell the same."""
         found, ids, targets = dict[int, NDArray[np.bool_]](), None, None
         for seed, run in self.arms[arm].runs.items():
-            held = read_held(self.folder / trial_folder(arm, seed), run, self.split)
+            held = read_held(self.folder / trial_folder(arm, seed), run, (self.split,)).get(self.split)
             if held is None or (ids is not None and not np.array_equal(ids, held.ids)):
                 return None
             found[seed], ids, targets = held.right, held.ids, held.targets

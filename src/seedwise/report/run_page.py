@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from seedwise.record import RECIPE
-from seedwise.report.charts import bars, curves, reliability
+from seedwise.report.charts import bars, curves
 from seedwise.report.read import Arrays, Held, RunFiles
-from seedwise.report.shared import provenance, techniques
+from seedwise.report.shared import calibrated, provenance, techniques
 from seedwise.report.words import Words
-from seedwise.stats.calibration import calibration, fit_temperature, log_softmax
+from seedwise.stats.calibration import log_softmax
 from seedwise.stats.confusion import Counts, class_scores, confusion, merged, most_confused
 
 MATRIX_CLASSES, PAIRS = 40, 10
@@ -47,7 +47,7 @@ def run_context(run: RunFiles, words: Words) -> Context:
         "classes": _classes(run, matrix, words),
         "confusion": _confusion(run, matrix),
         "pairs": _pairs(run, held, matrix),
-        "calibration": _calibration(run, words),
+        "calibration": calibrated(run.held, words),
         "errors": _errors(run, held),
         "gradcam": _gradcam(run, held),
         "wrong": int((~held.right).sum()),
@@ -157,26 +157,6 @@ def _pairs(run: RunFiles, held: Held, matrix: Counts) -> list[Context]:
         }
         for true, said, count in most_confused(matrix, PAIRS)
     ]
-
-
-def _calibration(run: RunFiles, words: Words) -> Context | None:
-    """Before and after temperature scaling, with the temperature from validation images."""
-    held, val = run.scored, run.held.get("val")
-    if held is None:
-        return None
-    before = calibration(held.logits, held.targets)
-    found: Context = {
-        "before": before,
-        "before_chart": reliability(before, words("calibration.before"), words),
-        "same": held.split == "val",
-        "after": None,
-    }
-    if val is not None:
-        temperature = fit_temperature(val.logits, val.targets)
-        after = calibration(held.logits, held.targets, temperature=temperature)
-        chart = reliability(after, words("calibration.after"), words)
-        found |= {"temperature": temperature, "after": after, "after_chart": chart}
-    return found
 
 
 def _errors(run: RunFiles, held: Held) -> list[Context]:

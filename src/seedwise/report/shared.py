@@ -1,4 +1,4 @@
-"""What runs and studies both tell: what the techniques did, and where a result came from."""
+"""What runs, studies and ensembles tell alike: differences, calibration, techniques, where a result came from."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,7 +6,11 @@ from typing import Any
 from seedwise.config_options import plain
 from seedwise.recipe import Recipe
 from seedwise.record import RunRecord
+from seedwise.report.charts import reliability
+from seedwise.report.read import Held
 from seedwise.report.words import Words
+from seedwise.stats import Scale
+from seedwise.stats.calibration import calibration, fit_temperature
 
 HIDDEN = ("share", "images")
 """Effects with a column of their own."""
@@ -40,6 +44,37 @@ def _measured(effects: Mapping[str, float], words: Words) -> list[tuple[str, str
             found.append((name.replace("_", " "), said))
         else:
             found.append((key.replace("_", " "), words.brief(value)))
+    return found
+
+
+def difference_said(mean: float, interval: tuple[float, float] | None, words: Words) -> str:
+    """A difference in points, with its interval."""
+    scale = Scale(unit=words("verdict.unit"))
+    decimals = scale.decimals(mean, *(interval or ()))
+    said = words("verdict.difference", mean=scale.text(mean, decimals))
+    if interval is None:
+        return said
+    low, high = (scale.end(value, decimals, interval[0] > 0 or interval[1] < 0) for value in interval)
+    return words("verdict.interval", difference=said, low=low, high=high)
+
+
+def calibrated(held: Mapping[str, Held], words: Words) -> dict[str, Any] | None:
+    """Before and after temperature scaling, with the temperature from validation images."""
+    scored, val = held.get("test") or held.get("val"), held.get("val")
+    if scored is None:
+        return None
+    before = calibration(scored.logits, scored.targets)
+    found: dict[str, Any] = {
+        "before": before,
+        "before_chart": reliability(before, words("calibration.before"), words),
+        "same": scored.split == "val",
+        "after": None,
+    }
+    if val is not None:
+        temperature = fit_temperature(val.logits, val.targets)
+        after = calibration(scored.logits, scored.targets, temperature=temperature)
+        chart = reliability(after, words("calibration.after"), words)
+        found |= {"temperature": temperature, "after": after, "after_chart": chart}
     return found
 
 

@@ -6,10 +6,10 @@ from typing import Any
 from seedwise.config import diff
 from seedwise.config_options import plain
 from seedwise.report.read_study import Compared, StudyFiles, read_study_files
-from seedwise.report.shared import provenance, techniques
+from seedwise.report.shared import difference_said, provenance, techniques
 from seedwise.report.study_charts import cost, forest, learning, seeds_chart
 from seedwise.report.words import Words
-from seedwise.stats import ClassDifference, Scale, Verdict, compare_classes
+from seedwise.stats import ClassDifference, Verdict, compare_classes
 
 Context = dict[str, Any]
 
@@ -63,13 +63,7 @@ def study_context(folder: Path, words: Words) -> Context:
 def _verdict(arm: str, found: Compared, margin: float | None, words: Words) -> Context:
     """The verdict in words: which, how much, and what would decide it."""
     short = SHORT[found.verdict]
-    scale = Scale(unit=words("verdict.unit"))
-    interval = found.ci95_simultaneous
-    decimals = scale.decimals(found.mean, *(interval or ()))
-    said = words("verdict.difference", mean=scale.text(found.mean, decimals))
-    if interval is not None:
-        low, high = (scale.end(value, decimals, interval[0] > 0 or interval[1] < 0) for value in interval)
-        said = words("verdict.interval", difference=said, low=low, high=high)
+    said = difference_said(found.mean, found.ci95_simultaneous, words)
     if margin is not None and short in ("too-small", "no-difference"):
         said += words(f"verdict.why_{short}", margin=f"{margin * 100:g}")
     if short == "undecided":
