@@ -59,7 +59,7 @@ TECHNIQUES: tuple[Technique, ...] = (
     Technique("smoothing", "loss.smoothing", on="0.1", off="0.0"),
     Technique("class_weights", "loss.class_weights", on="balanced"),
     Technique("head_lr", "optim.head_lr", on="0.005"),
-    Technique("layer_decay", "optim.layer_decay", on="0.8", off="1.0"),
+    Technique("layer_decay", "optim.layer_decay", on="0.9", off="1.0"),
     Technique("decay_norms_and_biases", "optim.decay_norms_and_biases", on="false", off="true"),
     Technique("ema", "optim.ema"),
     Technique("freeze", "model.freeze", on="4", off="0"),
