@@ -12,10 +12,11 @@ demo: $(STAMP)                     ## five seeds on embedded data, then the summ
 	$(BIN)/seedwise train digits -r demo --seeds 5 -o runs/demo
 
 test: $(STAMP)                     ## the test suite
-	$(TEST_ENV) $(BIN)/pytest -n 2 -m "not slow"
+	$(TEST_ENV) $(BIN)/pytest -n 2 --dist worksteal -m "not slow" --durations 25
 
 test-slow: $(STAMP)                ## the tests that take minutes
-	$(TEST_ENV) $(BIN)/pytest -m slow
+	$(TEST_ENV) $(BIN)/pytest -n 2 --dist worksteal -m "slow and not alone" --durations 15
+	$(TEST_ENV) $(BIN)/pytest -m "slow and alone" --durations 15
 
 check: $(STAMP)                    ## style, types, layers
 	$(BIN)/ruff check .

@@ -242,8 +242,13 @@ def read_sealed(path: Path, kind: type[P]) -> P:
 def damaged(path: Path, error: ValidationError) -> UserError:
     """The first problem of a file of ours, in one line whatever its keys are."""
     first = error.errors(include_url=False, include_input=False)[0]
-    place = repr(".".join(map(str, first["loc"])))[1:-1]
-    return UserError(f"{path}: damaged at {place:.80}: {first['msg']}; {DAMAGED}")
+    place, message = _printable(".".join(map(str, first["loc"]))), _printable(first["msg"])
+    return UserError(f"{path}: damaged at {place:.80}: {message:.300}; {DAMAGED}")
+
+
+def _printable(text: str) -> str:
+    """The text with line ends, control characters and lone surrogates escaped: keys and messages quote the file."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def write_record(folder: Path, record: RunRecord) -> None:

@@ -155,6 +155,7 @@ def test_ten_random_kills_of_driver_and_workers() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_trial_costs_little_beside_itself(tmp_path: Path) -> None:
     from seedwise import recipes
     from seedwise.study.local import Processes

@@ -17,7 +17,7 @@ from seedwise.files import sha256_of
 from seedwise.record import read_record
 from seedwise.study.plan import read_study
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 ray_utils = pytest.importorskip("ray.cluster_utils")
 
 CPUS = ("--cpus-per-trial", "1")

@@ -44,6 +44,7 @@ def test_one_epoch_of_lite_at_64_px_reaches_055_on_cifar100(tmp_path: Path) -> N
     assert record["final"]["test"]["top1"] >= 0.55
 
 
+@pytest.mark.alone
 def test_the_training_step_beats_timms_best_setting(tmp_path: Path) -> None:
     out = tmp_path / "step.json"
     bench = [sys.executable, str(ROOT / "benchmarks" / "step.py"), "--rounds", "5", "-o", str(out)]

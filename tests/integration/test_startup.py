@@ -103,6 +103,7 @@ def test_help_starts_as_fast_as_the_libraries_it_needs() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize(
     "arguments", [("train", "--help"), ("recipes", "ls"), ("recipes", "show", "lite")], ids=" ".join
 )
@@ -111,6 +112,7 @@ def test_verbs_that_show_text_start_as_fast_as_the_libraries_they_need(arguments
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_status_starts_as_fast_too() -> None:
     made_study()
     demand_quick(("status", "study"))

@@ -218,6 +218,16 @@ def run_fuzz(kind: str, folder: Path, how: settings) -> None:
     fuzz()
 
 
+@pytest.mark.parametrize("odd", ["\n", "a\x85b", "\u2028", "\ud800", "\x1b[2J", "x" * 5000])
+def test_what_a_message_quotes_stays_on_its_line(folder: Path, odd: str) -> None:
+    for changed in ({"model": {"name": odd}}, {"augment": {"custom": odd}}, {odd: {}}):
+        content = VALID["study"] | {"arms": {"base": changed}}
+        (folder / STUDY).write_text(json.dumps(content))
+        with pytest.raises(UserError, match="damaged"):
+            read_study(folder)
+        check("study", json.dumps(content).encode(), folder)
+
+
 def test_an_arm_cannot_lead_out_of_the_study(folder: Path) -> None:
     for arm in ("..", "../x", "/etc", "a/b", "", "."):
         (folder / STUDY).write_text(json.dumps(VALID["study"] | {"arms": {arm: {}}}))
