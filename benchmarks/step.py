@@ -43,6 +43,7 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
         "step_ratio": ratios(step[best], step["seedwise"]),
         "model_ratio": ratios(model[best_model], model["seedwise"]),
         "augmentation_share": spread([t[0] / sum(t) for t in turns["seedwise"]]),
+        "augmentation_share of timm's best step": ratios([t[0] for t in turns["seedwise"]], step[best]),
         "part_seconds": {
             name: {part: median(t[i] for t in times) for i, part in enumerate(PARTS)} for name, times in turns.items()
         },
