@@ -51,6 +51,15 @@ class RangeTest:
     diverged: bool
     """Whether the loss rose out of bounds before the last rate."""
 
+    @property
+    def doubt(self) -> str | None:
+        """Why the suggestion is a guess: the lowest loss lies at an end of the rates, so it may lie beyond."""
+        if self.lowest == self.rates[0]:
+            return "the loss never fell below its first value; lower --min, or give more --steps"
+        if self.lowest == self.rates[-1] and not self.diverged:
+            return "the loss was still falling at the last rate; raise --max"
+        return None
+
 
 def range_test(
     recipe: Recipe,

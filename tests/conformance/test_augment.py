@@ -118,6 +118,15 @@ def test_angles_are_uniform() -> None:
     assert kstest(angles, "uniform", args=(-30, 60)).pvalue > 0.01
 
 
+@pytest.mark.parametrize(("degrees", "moves"), [(1.8, False), (1.9, True)])
+def test_only_an_angle_that_moves_a_pixel_counts(degrees: float, moves: bool) -> None:
+    """At 32 px a corner lies 15.5 px from the middle in both directions: it takes 1.82 degrees to move half a pixel."""
+    images = photos(4, 32, 32)
+    result, measured = rotation.apply(batch_of(images), torch.zeros(4, 1), RotationConfig(degrees=degrees))
+    assert torch.equal(measured["share"], torch.full((4,), moves))
+    assert torch.equal(result.images, images) != moves
+
+
 # ------------------------------------------------------------------ color jitter
 
 

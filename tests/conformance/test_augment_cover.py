@@ -130,8 +130,15 @@ def test_blur_is_torchvisions(shape: tuple[int, int], n: int, kernel_size: int) 
     off = (result.images.int() - torch.stack(theirs).int()).abs()
     assert off.max() <= 1
     assert (off > 0).double().mean() < 0.001
-    assert torch.equal(measured["share"], blurred)
+    assert torch.equal(measured["share"], (result.images != images).flatten(1).any(dim=1))
     assert measured["sigma"].tolist() == pytest.approx(sigma[blurred].tolist())
+
+
+def test_a_filter_too_narrow_to_change_a_pixel_does_not_count() -> None:
+    config = BlurConfig(sigma=(0.1, 0.15), prob=1.0)
+    result, measured = blur.apply(Batch(photos(8, 32, 32), one_hot(8)), draws(8, 2), config)
+    assert torch.equal(result.images, photos(8, 32, 32))
+    assert not measured["share"].any()
 
 
 def test_blur_refuses_a_filter_wider_than_the_mirrored_image() -> None:

@@ -119,6 +119,24 @@ def test_batches_of_one_make_mixing_inert() -> None:
         assert inert(AugmentConfig.model_validate(techniques), ours.effects()) == expected
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("rotation", {"degrees": 1.0}),
+        ("blur", {"sigma": (0.1, 0.15), "prob": 1.0}),
+        ("color_jitter", {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0}),
+    ],
+)
+def test_what_moves_no_pixel_is_inert(name: str, options: dict) -> None:
+    """Angles and filters too small for the images, and another hue of gray."""
+    ours = augmenter(rows=256, **{name: options})
+    gray = photos(256, 16, 16)[:, :1].repeat(1, 3, 1, 1)
+    for epoch in range(6):
+        ours.train(gray, None, one_hot(256), np.arange(256), epoch=epoch, size=16)
+    assert ours.effects()[name]["images"] == 6 * 256
+    assert inert(AugmentConfig.model_validate({name: options}), ours.effects()) == [name]
+
+
 def test_grayscale_of_gray_images_is_inert() -> None:
     ours = augmenter(grayscale={"prob": 0.5})
     gray = photos(64, 8, 8)[:, :1].expand(64, 3, 8, 8)

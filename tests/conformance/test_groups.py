@@ -127,6 +127,22 @@ def test_effects_are_those_of_the_groups() -> None:
     assert group_effects(plain, model, head, build_optimizer(plain, parameter_groups(plain, model, head))) == {}
 
 
+def test_effects_where_the_head_alone_is_trained() -> None:
+    model, head = build("small"), ("classifier",)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name.startswith("classifier."))
+    config = OptimConfig(lr=0.01, head_lr=0.1, layer_decay=0.5)
+    effects = group_effects(config, model, head, build_optimizer(config, parameter_groups(config, model, head)))
+    assert effects["layer_decay"] == {"layers": 0, "least_scale": 1.0}
+
+
+def test_without_weight_decay_nothing_is_left_out_of_it() -> None:
+    model = build("small")
+    config = OptimConfig(weight_decay=0.0, decay_norms_and_biases=False)
+    effects = group_effects(config, model, (), build_optimizer(config, parameter_groups(config, model, ())))
+    assert effects["decay_norms_and_biases"] == {"tensors_excluded": 0, "parameters_excluded": 0}
+
+
 def test_the_small_nets_layers_and_stages() -> None:
     model = SmallNet(3)
     for coarse, count in ((False, 8), (True, 5)):

@@ -14,7 +14,7 @@ from seedwise.augment.config import AugmentConfig
 from seedwise.augment.pipeline import Augmenter
 from seedwise.engine.evaluate import predict
 from seedwise.engine.placement import Placement
-from seedwise.engine.tta import predict_tta
+from seedwise.engine.tta import predict_tta, tta_effects
 from seedwise.models.small import SmallNet
 from seedwise.tta_config import TtaConfig
 
@@ -109,3 +109,7 @@ def test_a_certain_network_has_finite_logits(model: nn.Module) -> None:
         sure[1].bias.copy_(torch.tensor([0.0, 1e4, -1e4, 0.0]))
     found = predict_tta(sure, Pictures(2, 16, 16), augmenter(), TtaConfig(), size=16, placement=CPU)
     assert np.isfinite(found.logits).all() and (found.logits.argmax(1) == 1).all()
+
+
+def test_nothing_scored_is_not_nothing_changed() -> None:
+    assert tta_effects(TtaConfig(), 16, {}, {}) == {"views": 2, "image_size": 16, "resized_to": 16}

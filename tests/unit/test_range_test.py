@@ -27,3 +27,12 @@ def test_the_suggestion_is_a_tenth_of_the_lowest() -> None:
 def test_a_loss_that_only_rises_suggests_below_the_first_rate() -> None:
     found = conclude([0.1, 0.2, 0.3], [1.0, 2.0, 3.0])
     assert (found.lowest, found.suggestion, found.diverged) == (0.1, pytest.approx(0.01), False)
+    assert found.doubt is not None and "lower --min" in found.doubt
+
+
+def test_a_lowest_loss_at_the_last_rate_is_doubted_unless_it_diverged_there() -> None:
+    rates = [0.1, 0.2, 0.3, 0.4]
+    falling = conclude(rates, [4.0, 3.0, 2.0, 1.0])
+    assert falling.lowest == 0.4 and falling.doubt is not None and "raise --max" in falling.doubt
+    assert conclude(rates, [4.0, 1.0, 20.0]).doubt is None
+    assert conclude(rates, [4.0, 3.0, 2.0]).doubt is None  # then the loss was no longer finite

@@ -6,7 +6,7 @@ from torch.nn.functional import pad
 
 from seedwise.augment.config import BlurConfig
 from seedwise.augment.groups import change_some
-from seedwise.augment.measure import Measured
+from seedwise.augment.measure import Measured, changed
 from seedwise.batch import Batch
 from seedwise.errors import UserError
 
@@ -41,7 +41,10 @@ def blur(images: Tensor, sigma: Tensor, kernel_size: int) -> Tensor:
 
 
 def apply(batch: Batch, draws: Tensor, config: BlurConfig) -> tuple[Batch, Measured]:
-    """Blur with probability `config.prob`; measures the filter's standard deviation."""
+    """Blur with probability `config.prob`; measures the filter's standard deviation, and whose pixels changed.
+
+    A filter below a quarter of a pixel rounds to none.
+    """
     shortest = min(batch.images.shape[-2:])
     if config.kernel_size // 2 >= shortest:
         raise UserError(
@@ -54,4 +57,4 @@ def apply(batch: Batch, draws: Tensor, config: BlurConfig) -> tuple[Batch, Measu
         return blur(images, sigma[places], config.kernel_size)
 
     images = change_some(batch.images, blurred, change)
-    return Batch(images, batch.targets), {"share": blurred, "sigma": sigma[blurred]}
+    return Batch(images, batch.targets), {"share": changed(batch.images, images), "sigma": sigma[blurred]}

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from seedwise.augment.config import ColorJitterConfig
 from seedwise.augment.groups import Change, change
-from seedwise.augment.measure import Measured
+from seedwise.augment.measure import Measured, changed
 from seedwise.batch import Batch
 
 OPERATIONS = ("brightness", "contrast", "saturation", "hue")
@@ -101,8 +101,8 @@ def _spread(factor: Tensor, images: Tensor) -> Tensor:
 
 
 def apply(batch: Batch, draws: Tensor, config: ColorJitterConfig) -> tuple[Batch, Measured]:
-    """Jitter each image; measures the factors of the operations that are on."""
+    """Jitter each image; measures the factors of the operations that are on, and whose pixels changed."""
     factors, order = parameters(draws, config)
     measured = {name: factors[:, i] for i, name in enumerate(OPERATIONS) if getattr(config, name) > 0}
     images = jitter(batch.images, factors, order, config)
-    return Batch(images, batch.targets), {"share": (factors != NEUTRAL).any(dim=1), **measured}
+    return Batch(images, batch.targets), {"share": changed(batch.images, images), **measured}

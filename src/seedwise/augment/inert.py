@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from seedwise.augment.config import (
     AugmentConfig,
+    BlurConfig,
     ColorJitterConfig,
     CustomConfig,
     CutMixConfig,
@@ -20,6 +21,9 @@ from seedwise.config import Section
 
 CHANCE = 1e-6
 """A technique that changed nothing is inert if the chance of that was smaller."""
+UNKNOWN = 0.01
+"""For a chance that depends on the images: which angle moves a pixel, which box fits, what a user's function does. Who
+changes fewer of them than that hardly augments."""
 
 
 def inert(config: AugmentConfig, effects: Mapping[str, Mapping[str, float]]) -> list[str]:
@@ -52,17 +56,19 @@ def least_chance(section: Section, config: AugmentConfig) -> float:
         case RandomCropConfig():
             return 1 - 1 / (2 * section.padding + 1) ** 2
         case RandomResizedCropConfig():
-            return 0.5 if section.scale[0] < 1 or section.ratio != (1, 1) else 0.0
+            return UNKNOWN if section.scale[0] < 1 or section.ratio != (1, 1) else 0.0
         case RotationConfig():
-            return 0.99 if section.degrees > 0 else 0.0
+            return UNKNOWN if section.degrees > 0 else 0.0
         case ColorJitterConfig():
-            return 0.99 if any(strength > 0 for _, strength in section) else 0.0
+            return UNKNOWN if any(strength > 0 for _, strength in section) else 0.0
+        case BlurConfig():
+            return section.prob * UNKNOWN
         case RandAugmentConfig() | TrivialAugmentWideConfig():
             return 1 / 14  # equalize alone changes all but even images, whatever the magnitude
         case RandomErasingConfig():
             return section.prob / 2  # a box may not fit
         case CustomConfig():
-            return 0.01  # nobody knows; who changes fewer images than that hardly augments
+            return UNKNOWN
         case _:
             return float(getattr(section, "prob", 0.0))
 

@@ -7,9 +7,9 @@ from torch import Tensor
 
 Measured = dict[str, Tensor]
 """Of one batch: `share`, bool[n], which images really changed; bool of any length for another share, such
-as `share_rotate`; every other name one number for each image that it applies to, e.g. `degrees`. Most techniques
-measure parameters rather than pixels, which costs nothing; what is measured on another device stays there until
-somebody asks, so that no step waits for it."""
+as `share_rotate`; every other name one number for each image that it applies to, e.g. `degrees`. Where parameters tell
+which images changed, they are measured rather than pixels, which costs nothing; what is measured on another device
+stays there until somebody asks, so that no step waits for it."""
 
 
 def changed(before: Tensor, after: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from torch import Tensor
 
 from seedwise.augment.affine import rotations, warp
 from seedwise.augment.config import RotationConfig
-from seedwise.augment.measure import Measured
+from seedwise.augment.measure import Measured, changed
 from seedwise.batch import Batch
 
 COLUMNS = 1
@@ -21,7 +21,10 @@ def rotate(images: Tensor, angles: Tensor, interpolation: str) -> Tensor:
 
 
 def apply(batch: Batch, draws: Tensor, config: RotationConfig) -> tuple[Batch, Measured]:
-    """Rotate each image by up to ±`config.degrees`; measures the angle in degrees."""
+    """Rotate each image by up to ±`config.degrees`; measures the angle in degrees, and whose pixels changed.
+
+    With `nearest` a small angle moves none: up to 1.8 degrees at 32 px.
+    """
     angles = parameters(draws, config.degrees)
     images = rotate(batch.images, angles, config.interpolation)
-    return Batch(images, batch.targets), {"share": angles != 0, "degrees": angles}
+    return Batch(images, batch.targets), {"share": changed(batch.images, images), "degrees": angles}

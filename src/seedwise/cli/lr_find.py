@@ -1,7 +1,7 @@
 """`seedwise lr-find`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,9 @@ from seedwise.cli.options import (
     default_recipe,
     overrides,
 )
+
+if TYPE_CHECKING:
+    from seedwise.range_test import RangeTest
 
 
 def lr_find(
@@ -53,15 +56,21 @@ def lr_find(
 
     with watching(Path("lr-find")) as watch:
         found = range_test(chosen, data, seed=seed, data_dir=data_dir, steps=steps, low=low, high=high, watch=watch)
-    if out is not None:
-        draw(out, found, f"{chosen.model.name} on {data}, recipe {chosen.name}")
     if machine.rank() != 0:
         return
     if as_json:
-        print(json.dumps(asdict(found), indent=2))
-        return
+        print(json.dumps(asdict(found) | {"doubt": found.doubt}, indent=2))
+    else:
+        _say(found)
+    if out is not None:
+        draw(out, found, f"{chosen.model.name} on {data}, recipe {chosen.name}")
+        if not as_json:
+            print(f"curve: {out}")
+
+
+def _say(found: "RangeTest") -> None:
     end = f"diverged at {found.rates[-1]:.2g}" if found.diverged else f"no divergence up to {found.rates[-1]:.2g}"
     print(f"suggested optim.lr: {found.suggestion:.2g}  (a tenth of the rate with the lowest smoothed loss)")
     print(f"lowest loss at {found.lowest:.2g}, steepest descent at {found.steepest:.2g}, {end}")
-    if out is not None:
-        print(f"curve: {out}")
+    if found.doubt is not None:
+        print(f"don't trust it: {found.doubt}")

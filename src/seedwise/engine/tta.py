@@ -56,10 +56,10 @@ def predict_tta(
 def tta_effects(
     tta: TtaConfig, size: int, plain: Mapping[str, Predictions], averaged: Mapping[str, Predictions]
 ) -> dict[str, float]:
-    """For the record: number and size of the views, and the share of images that they put into another class."""
+    """For the record: number and size of the views, and the share of the scored images, if any, that change class."""
     moved = [plain[name].logits.argmax(axis=1) != it.logits.argmax(axis=1) for name, it in averaged.items()]
-    share = float(np.concatenate(moved).mean()) if moved else 0.0
-    return {"views": len(tta.views), "image_size": tta.size(size), "resized_to": tta.resized_to(size), "changed": share}
+    views = {"views": len(tta.views), "image_size": tta.size(size), "resized_to": tta.resized_to(size)}
+    return views | ({"changed": float(np.concatenate(moved).mean())} if moved else {})
 
 
 class _Viewed:

@@ -52,9 +52,10 @@ def group_effects(
     if config.layer_decay != 1:
         others = config.head_lr is not None
         scales = {group["lr_scale"] for name, _, group in named if not (others and _is_in(name, head))}
-        effects["layer_decay"] = {"layers": len(scales), "least_scale": min(scales)}
+        effects["layer_decay"] = {"layers": len(scales), "least_scale": min(scales, default=1.0)}
     if not config.decay_norms_and_biases:
-        free = [count for _, count, group in named if group["weight_decay"] == 0]
+        decays = config.weight_decay > 0  # else there is nothing to leave them out of
+        free = [count for _, count, group in named if decays and group["weight_decay"] == 0]
         effects["decay_norms_and_biases"] = {"tensors_excluded": len(free), "parameters_excluded": sum(free)}
     return effects
 
