@@ -5,6 +5,7 @@ Bits: equal for any number of threads, since every sum's order follows from the 
 
 import copy
 import itertools
+import math
 import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -115,6 +116,28 @@ def test_results_written_past_the_cache(stride: int) -> None:
         assert one is not None
         assert torch.equal(one[0], image_grad[i])
         assert torch.equal(kernels.forward(x[i : i + 1], weight, geometry)[0], out[i])
+
+
+@needs_compiler
+@pytest.mark.parametrize("limits", [(-math.inf, math.inf), (0.0, math.inf), (0.0, 6.0)], ids=["bias", "relu", "relu6"])
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_bias_and_activation_have_the_bits_of_passes_of_their_own(kernel: int, limits: tuple[float, float]) -> None:
+    for size, c, n, stride in (((12, 13), 40, 3, 1), ((2, 2), 33, 2, 2), ((64, 64), 64, 17, 1), ((7, 9), 5, 1, 2)):
+        geometry = geometry_of(kernel, stride, True, size)
+        x, weight, bias = draw((n, c, *size), 0), draw((c, 1, kernel, kernel), 1), 4 * draw((c, 1, 1, 1), 2).flatten()
+        x[0, 0, 0, 0] = torch.nan
+        found = kernels.forward(x, weight, geometry, kernels.Finish(bias, *limits))
+        plain = kernels.forward(x, weight, geometry) + bias[:, None, None]
+        torch.testing.assert_close(found, plain.clamp(*limits), rtol=0, atol=0, equal_nan=True)
+        assert found[0, 0].isnan().any()
+    x, weight = draw((2, 40, 8, 8), 0, torch.bfloat16), draw((40, 1, 3, 3), 1, torch.bfloat16)
+    bias, geometry = draw((40, 1, 1, 1), 2).flatten(), geometry_of(3, 1, True, (8, 8))
+    out, _, *_ = truth_of(x, weight, geometry)
+    agree(
+        kernels.forward(x, weight, geometry, kernels.Finish(bias, *limits)),
+        (out + bias.double()[:, None, None]).clamp(*limits),
+        2**-8,
+    )
 
 
 @needs_compiler

@@ -6,6 +6,7 @@ it. Folded weights stand beside the parameters, which keep their names, bits and
 """
 
 import copy
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, Self, cast
 
@@ -119,9 +120,12 @@ class _FoldedConv(nn.Conv2d):
             return result
         act = getattr(norm, "act", None)
         assert self.choices is not None
-        fast = depthwise.forward_alone(computes, input, self.choices)
-        if fast is None and type(act) in _FUSED and input.dtype == torch.float32 and input.device.type == "cpu":
+        clamps = type(act) in _FUSED
+        fast = depthwise.forward_alone(computes, input, _FUSED[type(act)] if clamps else NO_LIMITS, self.choices)
+        if fast is None and clamps and input.dtype == torch.float32 and input.device.type == "cpu":
             return _with_act(computes, input, *_FUSED[type(act)])
+        if fast is not None and clamps:
+            return fast
         fast = computes(input) if fast is None else fast
         return fast if act is None else cast("Tensor", act(fast))
 
@@ -146,8 +150,9 @@ class _AbsorbedNorm(nn.BatchNorm2d):
         return result
 
 
-_FUSED: dict[type, tuple[str, list[float]]] = {nn.ReLU: ("relu", []), nn.ReLU6: ("hardtanh", [0.0, 6.0])}
-"""Activations that oneDNN computes while it writes a convolution's result, and what it calls them."""
+NO_LIMITS = -math.inf, math.inf
+_FUSED: dict[type, tuple[float, float]] = {nn.ReLU: (0.0, math.inf), nn.ReLU6: (0.0, 6.0)}
+"""Activations that are computed while a convolution's result is written: what they hold it between."""
 
 
 def _is_fast(module: "_FoldedConv | _AbsorbedNorm") -> bool:
@@ -155,8 +160,9 @@ def _is_fast(module: "_FoldedConv | _AbsorbedNorm") -> bool:
     return module.choices is not None and torch.is_grad_enabled() and not torch.compiler.is_compiling()
 
 
-def _with_act(conv: nn.Conv2d, images: Tensor, name: str, numbers: list[float]) -> Tensor:
-    """A convolution and its activation in one pass."""
+def _with_act(conv: nn.Conv2d, images: Tensor, low: float, high: float) -> Tensor:
+    """A convolution by oneDNN with its activation in one pass."""
+    name, numbers = ("relu", []) if math.isinf(high) else ("hardtanh", [low, high])
     padding = [conv.padding, conv.padding] if isinstance(conv.padding, int) else list(conv.padding)
     if isinstance(conv, Conv2dSame):
         images, padding = pad_same(images, list(conv.kernel_size), list(conv.stride)), [0, 0]

@@ -12,8 +12,28 @@
 
 namespace {
 
+// What is done to a result while it is in the L1 cache: its channel's bias is added, and it is held between two limits.
+struct Finish {
+    const float* bias;  // [c], or null: none of it
+    float low, high;
+};
+
+// A line of `width` pixels of one block; NaN stays NaN.
+inline void finish_line(const Finish& finish, int64_t first, int channels, int width, vec* line) {
+    float lanes[BLOCK] = {};
+    for (int i = 0; i < std::min(BLOCK, channels); ++i) lanes[i] = finish.bias[first + i];
+    for (int v = 0; v < VECS; ++v) {
+        const vec bias = load(lanes + v * LANES), low = vec{} + finish.low, high = vec{} + finish.high;
+        for (int x = 0; x < width; ++x) {
+            vec value = line[x * VECS + v] + bias;
+            value = value < low ? low : value;
+            line[x * VECS + v] = value > high ? high : value;
+        }
+    }
+}
+
 template <class T, int K, int S>
-int forward(const T* x, const T* weight, T* out, const Geometry& geometry, int threads) {
+int forward(const T* x, const T* weight, const Finish& finish, T* out, const Geometry& geometry, int threads) {
     const Shape<K, S> shape(geometry);
     const int blocks = shape.blocks(), oh = int(shape.oh), columns = shape.x_columns();
     const Plan plan = make_plan(blocks, oh, [&](int rows) {
@@ -46,7 +66,9 @@ int forward(const T* x, const T* weight, T* out, const Geometry& geometry, int t
                         const vec* w = taps.data + ((group * plan.blocks + block) * K + ky.begin) * K * VECS;
                         const vec* from = sheet.at(block, o * S - int(shape.top) + ky.begin, 0);
                         dot_row<K, S>(from, sheet.row_size(), w, std::max(0, ky.size()), int(shape.ow), line);
-                        unstage_line(line, shape.c, int(shape.ow), channels - block * BLOCK, streamed, data);
+                        const int rest = channels - block * BLOCK;
+                        if (finish.bias) finish_line(finish, first + block * BLOCK, rest, int(shape.ow), line);
+                        unstage_line(line, shape.c, int(shape.ow), rest, streamed, data);
                     }
             }
             finish_stream();
@@ -202,9 +224,10 @@ int dispatch(const Geometry& geometry, Call call) {
 }
 
 template <class T>
-int forward_of(const void* x, const void* weight, void* out, const Geometry& geometry, int threads) {
+int forward_of(const void* x, const void* weight, const Finish& finish, void* out, const Geometry& geometry,
+               int threads) {
     return dispatch(geometry, [&](auto k, auto s) {
-        return forward<T, k.value, s.value>(static_cast<const T*>(x), static_cast<const T*>(weight),
+        return forward<T, k.value, s.value>(static_cast<const T*>(x), static_cast<const T*>(weight), finish,
                                             static_cast<T*>(out), geometry, threads);
     });
 }
@@ -224,12 +247,14 @@ int backward_of(const void* x, const void* g, const void* weight, void* x_grad, 
 // Both return 0, 1 (no kernel for this size and stride) or 2 (no memory). Tensors are NHWC without gaps, the weight is
 // [c, kernel, kernel]; all are fp32, or all bf16. Padding is less than the kernel on each side.
 
-extern "C" int depthwise_forward(int is_bf16, const void* x, const void* weight, void* out, const int64_t* geometry,
-                                 int threads) {
+// The bias, null for none, is fp32; with it come the limits of the result.
+extern "C" int depthwise_forward(int is_bf16, const void* x, const void* weight, const float* bias, float low,
+                                 float high, void* out, const int64_t* geometry, int threads) {
     Geometry whole;
     std::memcpy(&whole, geometry, sizeof whole);
-    return is_bf16 ? forward_of<bf16>(x, weight, out, whole, threads)
-                   : forward_of<float>(x, weight, out, whole, threads);
+    const Finish finish{bias, low, high};
+    return is_bf16 ? forward_of<bf16>(x, weight, finish, out, whole, threads)
+                   : forward_of<float>(x, weight, finish, out, whole, threads);
 }
 
 // Null for a gradient that isn't wanted.

@@ -15,7 +15,7 @@ from seedwise.files import cache_root
 from seedwise.models.depthwise import implementations, kernels
 from seedwise.models.depthwise.choices import Choices
 from seedwise.models.depthwise.conv import _Depthwise, _DepthwiseSame, _fits, _pair, use_fast_backward
-from seedwise.models.depthwise.kernels import Geometry
+from seedwise.models.depthwise.kernels import Finish, Geometry
 
 
 class _NativeConv(Function):
@@ -101,8 +101,11 @@ def use_fast_depthwise(model: nn.Module, *, native: bool, choices: Choices) -> i
     return count
 
 
-def forward_alone(conv: nn.Conv2d, images: Tensor, choices: Choices) -> Tensor | None:
-    """A depthwise convolution that nobody differentiates, by what is fastest; None if it isn't one of ours."""
+def forward_alone(conv: nn.Conv2d, images: Tensor, limits: tuple[float, float], choices: Choices) -> Tensor | None:
+    """A depthwise convolution that nobody differentiates, by what is fastest; None if it isn't one of ours.
+
+    The result is held between the two limits, which may be infinite, if the convolution has a bias, as folded ones do.
+    """
     if conv.groups != conv.in_channels or images.dim() != 4 or images.device.type != "cpu" or not _is_square(conv):
         return None
     kernel, stride = conv.kernel_size[0], conv.stride[0]
@@ -113,8 +116,8 @@ def forward_alone(conv: nn.Conv2d, images: Tensor, choices: Choices) -> Tensor |
         geometry = Geometry(kernel, stride, top, left, top, left)
     if tuple(conv.dilation) != (1, 1) or kernels.library() is None or not kernels.fits(images, conv.weight, geometry):
         return None
-    result = implementations.forward(images, conv.weight, geometry, choices)
-    return result if conv.bias is None else result.add_(conv.bias[:, None, None])
+    finish = None if conv.bias is None else Finish(conv.bias, *limits)
+    return implementations.forward(images, conv.weight, geometry, choices, finish)
 
 
 def _run(conv: nn.Conv2d, images: Tensor, geometry: Geometry | None, choices: Choices) -> Tensor | None:

@@ -17,13 +17,15 @@ from torch import Tensor
 from seedwise.models.depthwise import kernels
 from seedwise.models.depthwise.choices import Choices, fastest, one_of, seconds_of
 from seedwise.models.depthwise.conv import weight_gradient_by_taps
-from seedwise.models.depthwise.kernels import Geometry
+from seedwise.models.depthwise.kernels import Finish, Geometry
 
 Grads = tuple[Tensor | None, Tensor | None]
 FUSED = "fused"
 
 
-def forward(images: Tensor, weight: Tensor, geometry: Geometry, choices: Choices) -> Tensor:
+def forward(
+    images: Tensor, weight: Tensor, geometry: Geometry, choices: Choices, finish: Finish | None = None
+) -> Tensor:
     """The convolution by the implementation that `choices` names."""
     known = {"onednn": onednn_forward, "native": kernels.forward}
 
@@ -32,7 +34,10 @@ def forward(images: Tensor, weight: Tensor, geometry: Geometry, choices: Choices
         return fastest(seconds_of(runs, len(images)))
 
     name = choices.pick(_key("forward", images, geometry), one_of(known), probe)
-    return known[name](images, weight, geometry)
+    if name == "native":
+        return kernels.forward(images, weight, geometry, finish)
+    result = onednn_forward(images, weight, geometry)
+    return result if finish is None else finish.apply(result)
 
 
 def backward(

@@ -2,6 +2,7 @@
 
 import ctypes
 import functools
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,8 @@ def library() -> Any:
     found = native.library(SOURCE)
     if found is not None:
         pointer, number = ctypes.c_void_p, ctypes.c_int
-        found.depthwise_forward.argtypes = [number, *[pointer] * 4, number]
+        limit = ctypes.c_float
+        found.depthwise_forward.argtypes = [number, *[pointer] * 3, limit, limit, *[pointer] * 2, number]
         found.depthwise_backward.argtypes = [number, *[pointer] * 6, number]
     return found
 
@@ -79,15 +81,33 @@ def fits(images: Tensor, weight: Tensor, geometry: Geometry) -> bool:
     )
 
 
-def forward(images: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
+@dataclass(frozen=True)
+class Finish:
+    """What follows a convolution that nobody differentiates: a bias, float32[c], and an activation that clamps."""
+
+    bias: Tensor
+    low: float = -math.inf
+    high: float = math.inf
+
+    def apply(self, result: Tensor) -> Tensor:
+        """The same in place, to a result [n, c, h, w] without it."""
+        result.add_(self.bias[:, None, None])
+        return result if math.isinf(self.low) and math.isinf(self.high) else result.clamp_(self.low, self.high)
+
+
+def forward(images: Tensor, weight: Tensor, geometry: Geometry, finish: Finish | None = None) -> Tensor:
     """The convolution of [n, c, h, w] with [c, 1, k, k], both as `fits` has them; the result is channels_last."""
     n, c, h, w = images.shape
     size = geometry.out_size(h, w)
     out = torch.empty(n, c, *size, dtype=images.dtype, memory_format=torch.channels_last)
     weight = weight.contiguous()
     numbers = _numbers(images, geometry, size)
-    pointers = images.data_ptr(), weight.data_ptr(), out.data_ptr()
-    _check(library().depthwise_forward(_is_bf16(images), *pointers, numbers, torch.get_num_threads()))
+    given = images.data_ptr(), weight.data_ptr()
+    bias = None if finish is None else finish.bias.contiguous()
+    end = (None, 0.0, 0.0) if bias is None or finish is None else (bias.data_ptr(), finish.low, finish.high)
+    _check(
+        library().depthwise_forward(_is_bf16(images), *given, *end, out.data_ptr(), numbers, torch.get_num_threads())
+    )
     return out
 
 
