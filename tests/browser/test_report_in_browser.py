@@ -1,5 +1,6 @@
 """The reports of a run, a study and an ensemble, as a reader meets them."""
 
+import shutil
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 from drawn_runs import make_ensemble, make_run, make_study
 
 from seedwise.report import LANGUAGES, write_report
+from seedwise.study.progress import trial_folder
 
 PHONE = 360
 NAMES = ("run", "plain", "study", "ensemble")
@@ -161,3 +163,23 @@ def test_on_paper_everything_is_open_and_nothing_is_cut(pages: dict[str, Path], 
     assert page.evaluate("[...document.querySelectorAll('details')].every(e => e.open)")
     assert page.evaluate("[...document.querySelectorAll('.tall')].every(e => e.scrollHeight <= e.clientHeight + 1)")
     assert not page.locator("nav").is_visible()
+
+
+LONG = "Pneumonoultramicroscopicsilicovolcanoconiosis and a tail, without_spaces_or_with "
+
+
+def test_long_names_keep_to_their_place_and_what_is_missing_sorts_last(tmp_path: Path, open_page: Any) -> None:
+    names = [f"{index} {LONG}{index}" for index in range(12)]
+    make_run(tmp_path / "run", classes=names, grouped=False)
+    make_study(tmp_path / "study", {"base": 3.0, f"{LONG}1": 3.5, f"{LONG}2": 2.0}, seeds=2, classes=names)
+    shutil.rmtree(tmp_path / "study" / trial_folder("base", 1))
+    for name in ("run", "study"):
+        page = open_page(write_report(tmp_path / name), PHONE).page
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE
+        outside = "e => e.getBoundingClientRect().right > e.closest('svg').getBoundingClientRect().right + 2"
+        assert page.evaluate(f"[...document.querySelectorAll('svg text')].filter({outside}).length") == 0
+        assert page.evaluate("[...document.querySelectorAll('.matrix thead')].every(e => e.offsetHeight < 260)")
+    speed = page.locator("#all-runs thead th").nth(5).locator("button")
+    for _ in range(2):
+        speed.click()
+        assert column(page, "all-runs", 5)[-1] == "–" != column(page, "all-runs", 5)[0]

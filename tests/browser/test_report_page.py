@@ -19,7 +19,7 @@ from scipy import stats
 from sklearn.metrics import f1_score, recall_score
 
 from seedwise.errors import UserError
-from seedwise.record import BAGGING, INSIGHT, PREDICTIONS, RECORD, SEAL, STUDY
+from seedwise.record import BAGGING, INSIGHT, PREDICTIONS, RECORD, SEAL, STUDY, read_record, write_record
 from seedwise.report import LANGUAGES, render, write_report
 from seedwise.report.words import Words
 from seedwise.stored import read_ensemble
@@ -317,3 +317,24 @@ def test_a_spoiled_record_gives_a_line_or_a_safe_page(
 def test_names_are_never_markup(tmp_path: Path) -> None:
     make_run(tmp_path / EVIL.replace("/", "-"), classes=[f"{EVIL} {index}" for index in range(12)])
     assert demand_safe(tmp_path / EVIL.replace("/", "-"))
+
+
+def test_a_run_with_1000_classes_has_a_page_that_opens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"class {index}" for index in range(1000)]
+    make_run(tmp_path / "few", classes=names)
+    page = render(tmp_path / "few")  # three superclasses: a matrix of them, but none of a third of all classes
+    assert 'class="matrix"' in page and page.count("matrix of 333 classes") == 2 and len(page) < 1_000_000
+    monkeypatch.setattr("drawn_runs.SUPERCLASSES", [f"kind {index}" for index in range(500)])
+    make_run(tmp_path / "many", classes=names)
+    page = render(tmp_path / "many")
+    assert 'class="matrix"' not in page and "matrix of 1000 classes" in page and len(page) < 1_000_000
+
+
+def test_a_gap_the_other_way_is_not_called_overfitting(run: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(run, tmp_path / "copy")
+    record = read_record(copy)
+    assert record.final is not None and "better than images" in render(copy)
+    low = record.final.train.model_copy(update={"top1": 0.25})
+    write_record(copy, record.model_copy(update={"final": record.final.model_copy(update={"train": low})}))
+    page = render(copy)
+    assert "points worse than images" in page and "gap is the overfitting" not in page

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -76,6 +77,89 @@ def test_a_frozen_network_has_one_too() -> None:
 def test_a_network_without_a_map_is_refused() -> None:
     with pytest.raises(UserError, match="feature map"):
         gradcam(nn.Sequential(nn.Flatten(), nn.Linear(12, 2)), torch.randn(2, 3, 2, 2))
+
+
+class OneRelu(Plain):
+    """One activation at two places: behind the map, and behind a linear layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.relu, self.between = nn.ReLU(), nn.Linear(6, 6)
+
+    def forward(self, images: Tensor) -> Tensor:
+        pooled = self.relu(self.features(images)).mean(dim=(2, 3))
+        return self.head(self.relu(self.between(pooled)))  # type: ignore[no-any-return]
+
+
+class ChannelsLast(Plain):
+    """Its last map has its channels last, as in a Swin."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.Identity()
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.norm(self.features(images).permute(0, 2, 3, 1)).relu().mean(dim=(1, 2)))  # type: ignore[no-any-return]
+
+
+class Tokens(Plain):
+    """Patches become a row of tokens, and its attention has four dimensions, as in a ViT."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heads, self.mixed = nn.Identity(), nn.Linear(6, 6)
+
+    def forward(self, images: Tensor) -> Tensor:
+        tokens = self.features(images).flatten(2).transpose(1, 2)
+        heads = self.heads(tokens.unflatten(2, (2, 3)).transpose(1, 2))
+        return self.head(self.mixed(heads.transpose(1, 2).flatten(2)).mean(dim=1))  # type: ignore[no-any-return]
+
+
+class Unused(Plain):
+    """Its map does not lead to its answer."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.features(images)
+        return self.head(images.mean(dim=(2, 3)).repeat(1, 2))  # type: ignore[no-any-return]
+
+
+def test_an_activation_that_stands_at_two_places_is_taken_where_its_map_is() -> None:
+    torch.manual_seed(2)
+    model, images = OneRelu().eval(), torch.randn(3, 3, 10, 8)
+    maps = model.relu(model.features(images)).detach().requires_grad_()
+    scores = model.head(model.relu(model.between(maps.mean(dim=(2, 3)))))[:, 2].sum()
+    (gradient,) = torch.autograd.grad(scores, maps)
+    heat = (gradient.mean(dim=(2, 3), keepdim=True) * maps.detach()).sum(dim=1, keepdim=True).relu()
+    heat = F.interpolate(heat, (10, 8), mode="bilinear")[:, 0]
+    expected = heat / heat.amax(dim=(1, 2), keepdim=True).clamp(min=1e-12)
+    assert (heat > 0).any()
+    np.testing.assert_allclose(gradcam(model, images, [2, 2, 2]), expected.numpy(), atol=1e-5)
+
+
+def test_channels_may_be_last() -> None:
+    torch.manual_seed(0)
+    model, images = ChannelsLast().eval(), torch.randn(5, 3, 10, 8)
+    wanted = [0, 1, 2, 3, 1]
+    expected = torch.stack([reference(model, image, each) for image, each in zip(images, wanted)])
+    np.testing.assert_allclose(gradcam(model, images, wanted), expected.detach().numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [Tokens, Unused])
+def test_what_only_looks_like_a_map_is_refused(kind: type[Plain]) -> None:
+    with pytest.raises(UserError, match="Grad-CAM needs a feature map"):
+        gradcam(kind(), torch.randn(2, 3, 10, 8))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "there"), [("vit_tiny_patch16_224", False), ("convnext_atto", True), ("resnet18", True)]
+)
+def test_networks_of_timm_have_one_where_they_end_in_a_map(architecture: str, there: bool) -> None:
+    model, images = timm.create_model(architecture, num_classes=3), torch.randn(1, 3, 224, 224)
+    if there:
+        assert gradcam(model, images).shape == (1, 224, 224)
+    else:
+        with pytest.raises(UserError, match="does not end in one"):
+            gradcam(model, images)
 
 
 def test_an_overlay_is_darkest_where_nothing_was_seen() -> None:

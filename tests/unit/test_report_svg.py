@@ -2,7 +2,7 @@
 
 import pytest
 
-from seedwise.report.svg import MOST_POINTS, Axis, Plot, number, thinned
+from seedwise.report.svg import MOST_POINTS, Axis, Plot, number, shortened, thinned
 
 
 @pytest.mark.parametrize("values", [[0.0, 1.0], [-3e-7, 4e-7], [0.5], [0.0], [12, 13], [1e-9, 1e9], []])
@@ -39,3 +39,21 @@ def test_words_in_a_drawing_are_never_markup() -> None:
     plot.text(0, 0, "<b>", "name")
     plot.dot((0, 0), "</title><script>")
     assert "<b>" not in plot.svg('"><script>') and "<script>" not in plot.svg('"><script>')
+
+
+@pytest.mark.parametrize("name", ["a" * 90, "가" * 40, "ab가나" * 9, "x"])
+@pytest.mark.parametrize("room", [-3.0, 0, 1, 7, 24.5])
+def test_a_long_name_keeps_both_ends_and_fits(name: str, room: float) -> None:
+    short = shortened(name, room)
+    width = sum(2 if letter >= "가" else 1 for letter in short)
+    assert width <= max(room, 1)
+    if short != name:
+        head, tail = short.split("…")
+        assert name.startswith(head) and name.endswith(tail) and 0 <= len(head) - len(tail) <= 1
+        assert width >= room - 2
+
+
+def test_a_shortened_name_is_told_in_full_when_pointed_at() -> None:
+    plot = Plot(Axis.over([0, 1]), Axis.over([0, 1]))
+    plot.text(0, 0, "<b>" * 20, "name", 60)
+    assert f"<title>{'&lt;b&gt;' * 20}</title>&lt;b&gt;" in plot.svg("a chart") and "…" in plot.svg("a chart")

@@ -1,6 +1,8 @@
 """Grad-CAM: where in an image a network saw a class."""
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -27,12 +29,16 @@ def gradcam(model: nn.Module, images: Tensor, classes: Sequence[int] | Tensor | 
     training = model.training
     model.eval()
     try:
-        features, logits = _features_and_logits(model, images)
+        features, logits, channels_last = _features_and_logits(model, images)
         chosen = logits.argmax(dim=1) if classes is None else torch.as_tensor(classes, device=logits.device)
         scores = logits.gather(1, chosen.long()[:, None]).sum()
-        (gradient,) = torch.autograd.grad(scores, features)
+        gradient = torch.autograd.grad(scores, features, allow_unused=True)[0] if scores.requires_grad else None
     finally:
         model.train(training)
+    if gradient is None:
+        raise UserError("Grad-CAM needs a feature map that leads to the answer; this network's last one does not")
+    if channels_last:
+        features, gradient = features.permute(0, 3, 1, 2), gradient.permute(0, 3, 1, 2)
     weights = gradient.mean(dim=(2, 3), keepdim=True)
     heat = (weights * features.detach()).sum(dim=1, keepdim=True).relu().float()
     heat = F.interpolate(heat, images.shape[2:], mode="bilinear", align_corners=False)
@@ -50,31 +56,56 @@ def overlay(pixels: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.
     return mixed
 
 
-def _features_and_logits(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
-    """The last feature map, cut off from what made it, and the logits that follow from it."""
+@dataclass(frozen=True)
+class _Map:
+    """Where a feature map comes from: a module, and which of its calls, for one module may stand at several places."""
+
+    module: nn.Module
+    call: int
+    channels_last: bool
+
+
+def _features_and_logits(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor, bool]:
+    """The last feature map, cut off from what made it, the logits that follow from it, and if its channels are last."""
     last = _last_map(model, images)
     kept: list[Tensor] = []
+    calls = 0
 
-    def cut(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    def cut(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
+        nonlocal calls
+        calls += 1
+        if calls != last.call:
+            return None
         kept.append(output.detach().requires_grad_())
         return kept[-1] * 1  # what follows may work in place, which a leaf does not allow
 
-    hook = last.register_forward_hook(cut)
+    hook = last.module.register_forward_hook(cut)
     try:
         with torch.enable_grad():
             logits = model.forward(images)  # a compiled model would not see the hook
     finally:
         hook.remove()
-    return kept[-1], logits
+    return kept[-1], logits, last.channels_last
 
 
-def _last_map(model: nn.Module, images: Tensor) -> nn.Module:
-    """The module whose output is the last feature map [n, c, h, w] of more than one pixel."""
-    found: list[nn.Module] = []
+def _last_map(model: nn.Module, images: Tensor) -> _Map:
+    """The last feature map of more than one pixel, [n, c, h, w] or [n, h, w, c].
+
+    None where layers follow that work on a row of tokens, as in a ViT: of its last map, the patches, nearly the whole
+    network is still to come, and the heads of its attention only look like maps.
+    """
+    found: list[_Map] = []
+    calls: Counter[nn.Module] = Counter()
 
     def look(module: nn.Module, inputs: tuple[object, ...], output: object) -> None:
-        if isinstance(output, Tensor) and output.ndim == 4 and output.shape[2] * output.shape[3] > 1:
-            found.append(module)
+        calls[module] += 1
+        if not isinstance(output, Tensor):
+            return
+        if output.ndim == 4 and output.shape[2] * output.shape[3] > 1:
+            _, a, b, c = output.shape
+            found.append(_Map(module, calls[module], _fits(a, b, images) and not _fits(b, c, images)))
+        elif output.ndim == 3 and any(True for _ in module.parameters(recurse=False)):
+            found.clear()
 
     hooks = [module.register_forward_hook(look) for module in model.modules()]
     try:
@@ -84,5 +115,10 @@ def _last_map(model: nn.Module, images: Tensor) -> nn.Module:
         for hook in hooks:
             hook.remove()
     if not found:
-        raise UserError("Grad-CAM needs a feature map of more than one pixel, and this network has none")
+        raise UserError("Grad-CAM needs a feature map of more than one pixel, and this network does not end in one")
     return found[-1]
+
+
+def _fits(height: int, width: int, images: Tensor) -> bool:
+    """Whether a grid has the images' shape, but for a pixel of rounding."""
+    return abs(height * images.shape[3] - width * images.shape[2]) <= max(images.shape[2:])

@@ -15,7 +15,7 @@ from seedwise.stats.calibration import log_softmax
 from seedwise.stats.confusion import Counts, class_scores, confusion, merged, most_confused
 
 MATRIX_CLASSES, PAIRS = 40, 10
-"""Above so many classes without superclasses a matrix of all of them can't be read."""
+"""A matrix of more classes, or superclasses, can't be read, and those of a thousand are millions of bytes."""
 
 Context = dict[str, Any]
 
@@ -108,10 +108,15 @@ def _named_pairs(matrix: Counts, most: int = 2) -> list[list[tuple[int, int]]]:
 
 
 def _confusion(run: RunFiles, matrix: Counts) -> Context | None:
-    """Over superclasses, each of which opens into its classes; over classes where there are no superclasses."""
+    """Over superclasses, each of which opens into its classes; over classes where there are no superclasses.
+
+    None, or an opened one without its matrix, where there are too many of them to be read.
+    """
     data = run.record.data
     if data.superclass_of is None or not data.superclasses:
         return {"matrix": _cells(matrix, data.classes), "opened": []} if len(data.classes) <= MATRIX_CLASSES else None
+    if len(data.superclasses) > MATRIX_CLASSES:
+        return None
     top = merged(matrix, data.superclass_of, len(data.superclasses))
     opened = []
     for group, name in enumerate(data.superclasses):
@@ -122,7 +127,8 @@ def _confusion(run: RunFiles, matrix: Counts) -> Context | None:
         images = int(top[group].sum())
         right = int(matrix[inside, inside].sum())
         accuracy = right / images if images else None
-        opened.append({"name": name, "matrix": _cells(square, names), "accuracy": accuracy, "group": group})
+        cells = _cells(square, names) if len(names) <= MATRIX_CLASSES else None
+        opened.append({"name": name, "matrix": cells, "accuracy": accuracy, "classes": len(names)})
     return {"matrix": _cells(top, data.superclasses), "opened": opened}
 
 

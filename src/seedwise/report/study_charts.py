@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from seedwise.record import RunRecord
 from seedwise.report.read_study import Arm, Interval, StudyFiles
-from seedwise.report.svg import Axis, Plot, Point
+from seedwise.report.svg import LETTER, Axis, Plot, Point
 from seedwise.report.words import Words
 
 ROW = 46
@@ -49,7 +49,7 @@ def rows_chart(
     for index, row in enumerate(rows):
         level, below = bottom - index - 0.6, bottom - index - 0.8
         y = plot.up(bottom - index - 0.34)
-        plot.text(plot.left, y, row.name, "name strong")
+        plot.text(plot.left, y, row.name, "name strong", plot.right - plot.left - LETTER * (len(row.said) + 1))
         plot.text(plot.right, y, row.said, "name end")
         for interval, style in ((row.thin, "thin"), (row.thick, "thick")):
             if interval:
@@ -157,9 +157,9 @@ def _label(plot: Plot, means: Mapping[str, Point], base: str) -> None:
         plot.dot(mean, name, "dot gray" if name == base else "dot one", 4.5)
         lowest = max(y + 3.5, lowest + 11)
         if x > (plot.left + plot.right) / 2:
-            plot.text(x - 8, lowest, name, "name end")
+            plot.text(x - 8, lowest, name, "name end", x - 8 - plot.left)
         else:
-            plot.text(x + 8, lowest, name, "name")
+            plot.text(x + 8, lowest, name, "name", plot.right - x - 8)
 
 
 def _mean(points: Sequence[Point]) -> Point:

@@ -1,6 +1,7 @@
 """Charts as SVG: colors are the page's CSS variables, so that they follow light, dark and print."""
 
 import math
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,8 @@ WIDTH, HEIGHT = 360, 210
 """In CSS pixels on a phone; wider screens enlarge the whole chart."""
 FAR = 1e12
 """Numbers beyond it are drawn at it: a damaged record must not break the arithmetic of a chart."""
+LETTER = 6.8
+"""Units of a letter of a name, on average: they are bold, and 11.5 high."""
 MOST_POINTS = 240
 """Of a line: more would not be seen."""
 
@@ -122,9 +125,11 @@ class Plot:
         inner = f"<title>{escape(title)}</title>" if title else ""
         self._parts.append(f'<circle class="{style}" cx="{_n(x)}" cy="{_n(y)}" r="{radius:g}">{inner}</circle>')
 
-    def text(self, x: float, y: float, words: str, style: str) -> None:
-        """Words at a place of the drawing, in its own units."""
-        self._parts.append(f'<text class="{style}" x="{_n(x)}" y="{_n(y)}">{escape(words)}</text>')
+    def text(self, x: float, y: float, words: str, style: str, room: float | None = None) -> None:
+        """Words at a place of the drawing, in its own units; shortened to `room` of them."""
+        shown = words if room is None else shortened(words, room / LETTER)
+        inner = escape(shown) if shown == words else f"<title>{escape(words)}</title>{escape(shown)}"
+        self._parts.append(f'<text class="{style}" x="{_n(x)}" y="{_n(y)}">{inner}</text>')
 
     def svg(self, title: str) -> Markup:
         """The drawing, with what it shows in words for those who can't see it."""
@@ -141,6 +146,19 @@ def thinned(points: Sequence[Point]) -> Sequence[Point]:
         return points
     last = len(points) - 1
     return [points[round(index * last / (MOST_POINTS - 1))] for index in range(MOST_POINTS)]
+
+
+def shortened(text: str, room: float) -> str:
+    """Without its middle where it is wider than `room` lowercase Latin letters; both ends tell long names apart."""
+    widths = [2.0 if unicodedata.east_asian_width(letter) in "WF" else 1.0 for letter in text]
+    if sum(widths) <= room:
+        return text
+    head = tail = 0
+    left = room - 1  # of the ellipsis
+    while (width := widths[head] if head <= tail else widths[-1 - tail]) <= left and head + tail < len(text):
+        left -= width
+        head, tail = (head + 1, tail) if head <= tail else (head, tail + 1)
+    return f"{text[:head]}…{text[len(text) - tail :]}"
 
 
 def number(value: float, decimals: int, *, signed: bool = False) -> str:

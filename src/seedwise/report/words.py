@@ -5,11 +5,13 @@ from importlib.resources import files
 from typing import Any
 
 from seedwise.errors import UserError
-from seedwise.report.svg import number
+from seedwise.report.svg import number, shortened
 from seedwise.stats import Scale
 from seedwise.yaml12 import read
 
 LANGUAGES = ("en", "ko")
+NARROW = 24
+"""Letters of a name at the edge of a matrix."""
 
 
 class Words:
@@ -31,6 +33,10 @@ class Words:
         name = f"{self.language}.yaml"
         source = files("seedwise.report").joinpath("text", name).read_text(encoding="utf-8")
         return {str(key): str(value) for key, value in read(source, name).value.items()}
+
+    def short(self, name: str) -> str:
+        """A name that has to stand in a narrow place."""
+        return shortened(name, NARROW)
 
     def percent(self, share: float | None, decimals: int = 1) -> str:
         """A fraction in percent, without the sign."""

@@ -3,9 +3,14 @@ const value = (row, column) => {
   const cell = row.cells[column];
   const given = cell.dataset.value ?? cell.textContent.trim();
   const number = Number(given);
-  return given === "" || Number.isNaN(number) ? given.toLowerCase() : number;
+  if (given === "" || given === "–") return null;
+  return Number.isNaN(number) ? given.toLowerCase() : number;
 };
-const compare = (a, b) => {
+const compare = (a, b, sign) => {
+  if (a === null || b === null) return (a === null) - (b === null); // what is missing stays last, either way
+  return sign * order(a, b);
+};
+const order = (a, b) => {
   if (typeof a === "number" && typeof b === "number") return a - b;
   if (typeof a !== typeof b) return typeof a === "number" ? -1 : 1;
   return a < b ? -1 : a > b ? 1 : 0;
@@ -18,7 +23,7 @@ for (const button of document.querySelectorAll("th button")) {
     head.setAttribute("aria-sort", direction);
     const sign = direction === "ascending" ? 1 : -1, column = head.cellIndex;
     const rows = [...body.rows].map((row) => [value(row, column), row]);
-    rows.sort((a, b) => sign * compare(a[0], b[0]));
+    rows.sort((a, b) => compare(a[0], b[0], sign));
     body.append(...rows.map((pair) => pair[1]));
   });
 }
