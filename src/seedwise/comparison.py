@@ -17,7 +17,7 @@ from seedwise.record import RECIPE, RECORD, STUDY, DataRecord, RunRecord, check_
 from seedwise.stats import Comparison, Ratio, compare_arms, compare_classes, ratio, summarize
 from seedwise.stored import Stored, demand_same_images, finished_below, read_stored
 from seedwise.study.arms import MARGIN
-from seedwise.study.plan import BASE, read_study
+from seedwise.study.plan import BASE, StudyRecord, read_study
 from seedwise.study.progress import looked
 
 SEEDLESS = -1
@@ -44,12 +44,14 @@ class Compared:
     correct: dict[str, dict[int, NDArray[np.bool_]]]
     """Arm -> seed -> bool[images]: right or not."""
     comparisons: dict[str, Comparison]
+    family: int
+    """Comparisons that p and intervals are corrected for: those of a study's arms without a finished run too."""
     times: dict[str, Ratio | None]
     """Training time over the base's; None where one of them isn't known or another machine measured it."""
     classes: dict[str, dict[str, list[dict[str, Any]]]] = field(default_factory=dict)
     """Arm -> `classes` and `superclasses` -> differences, if they were asked for."""
     skipped: list[Path] = field(default_factory=list)
-    """Runs that were passed over because they are not finished."""
+    """Runs that were passed over because they are not finished, or not where their study had them."""
 
     def top1(self, arm: str) -> dict[int, float]:
         """Top-1 by seed."""
@@ -61,6 +63,7 @@ class Compared:
             "split": self.split,
             "margin": self.margin,
             "base": self.base,
+            "family": self.family,
             "arms": {arm.name: self._arm(arm) for arm in self.arms},
             "comparisons": {
                 name: {self.split: each.to_json(), "time": _ratio_json(self.times[name]), **self.classes.get(name, {})}
@@ -97,20 +100,22 @@ def compare(
     look = None
     if len(paths) == len(studies) == 1 and len(studies[0].arms) > 1:
         look = len(studies[0].looks) + (0 if looked(studies[0]) else 1)
-    arms, skipped = _arms(paths)
+    arms, family, skipped = _arms(paths)
     if len(arms) < 2:
         raise UserError(f"{paths[0]}: holds one arm ({arms[0].name}); give another run, study or folder to compare")
     answers = _answers(arms, split)
     base = arms[0].name
     correct = {arm: {seed: hits(it) for seed, it in of_arm.items()} for arm, of_arm in answers.items()}
     top1 = {arm: {seed: float(right.mean()) for seed, right in of_arm.items()} for arm, of_arm in correct.items()}
+    found = compare_arms(top1, base, margin=margin, look=look, correct=correct, size=family)
     compared = Compared(
         split=split,
         margin=margin,
         base=base,
         arms=arms,
         correct=correct,
-        comparisons=_without_seeds_as_names(compare_arms(top1, base, margin=margin, look=look, correct=correct)),
+        comparisons=_without_seeds_as_names(found),
+        family=family,
         times={arm.name: _time(arm, arms[0]) for arm in arms[1:]},
         skipped=skipped,
     )
@@ -122,23 +127,28 @@ def compare(
     return compared
 
 
-def _arms(paths: Sequence[Path]) -> tuple[list[Arm], list[Path]]:
+def _arms(paths: Sequence[Path]) -> tuple[list[Arm], int, list[Path]]:
+    """The arms, the comparisons that were planned with the first one, and the runs that were passed over."""
     arms: list[Arm] = []
     skipped: list[Path] = []
+    planned = 0
     names = _names(paths)
     for path, name in zip(paths, names, strict=True):
         if not path.is_dir():
             raise UserError(f"{path}: no such folder; give a run's, a study's, an ensemble's, or one that holds runs")
         if (path / STUDY).is_file():
-            found, unfinished = _of_study(path, name)
+            study = read_study(path)
+            found, unfinished = _of_study(path, name, study)
+            planned += len(study.arms)
         else:
             stored, unfinished = finished_below(path)
             found = [Arm(name, _by_seed(path, stored))]
+            planned += 1
         arms += found
         skipped += unfinished
     for arm in arms:
         _demand_one_recipe(arm)
-    return arms, skipped
+    return arms, planned - 1, skipped
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
@@ -151,17 +161,16 @@ def _names(paths: Sequence[Path]) -> list[str]:
     return names
 
 
-def _of_study(path: Path, name: str) -> tuple[list[Arm], list[Path]]:
+def _of_study(path: Path, name: str, study: StudyRecord) -> tuple[list[Arm], list[Path]]:
     """The arms of a study, the base first; those without a finished run are left out."""
-    study = read_study(path)
     order = sorted(study.arms, key=lambda arm: arm != BASE)
-    begun = [trial for trial in study.trials if (path / trial.folder / RECORD).is_file()]
     finished: dict[str, list[Stored]] = {arm: [] for arm in order}
     skipped = []
-    for trial in begun:
-        if trial.status == "finished":
+    for trial in study.trials:
+        begun = (path / trial.folder / RECORD).is_file()
+        if trial.status == "finished" and begun:
             finished[trial.arm].append(read_stored(path / trial.folder))
-        else:
+        elif trial.status == "finished" or begun:
             skipped.append(path / trial.folder)
     arms = [
         Arm(name if len(order) == 1 else f"{name}:{arm}", _by_seed(path, finished[arm]))

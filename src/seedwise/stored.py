@@ -1,6 +1,6 @@
 """Finished runs and ensembles as they lie on disk: records and answers, for what works without tensors."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,7 +109,7 @@ def demand_same_images(one: Stored, other: Stored, split: str, ours: Predictions
     a, b = one.data, other.data
     pair = f"{other.folder} and {one.folder}"
     if a.classes != b.classes:
-        raise UserError(f"{pair}: have other classes ({_classes(b)}; {_classes(a)}); take runs on the same data")
+        raise UserError(f"{pair}: have other classes ({_first(b.classes, a.classes)}); take runs on the same data")
     if a.fingerprint != b.fingerprint and (a.source, a.name) != (b.source, b.name):
         raise UserError(f"{pair}: were trained on other data ({b.source}; {a.source}); take runs on the same data")
     if not (np.array_equal(ours.ids, theirs.ids) and np.array_equal(ours.targets, theirs.targets)):
@@ -120,5 +120,12 @@ def demand_same_images(one: Stored, other: Stored, split: str, ours: Predictions
         )
 
 
-def _classes(data: DataRecord) -> str:
-    return f"{len(data.classes)}: {', '.join(data.classes[:3])}, …"
+def _first(ours: Sequence[str], theirs: Sequence[str]) -> str:
+    """Where two lists of classes begin to differ; the same names in another order are other classes too."""
+    if sorted(ours) == sorted(theirs):
+        place = next(i for i, (one, other) in enumerate(zip(ours, theirs, strict=True)) if one != other)
+        return f"the same in another order: class {place} is {ours[place]}, and {theirs[place]}"
+    only = [
+        next((f"'{name}'" for name in a if name not in b), "none more") for a, b in ((ours, theirs), (theirs, ours))
+    ]
+    return f"{len(ours)} with {only[0]}; {len(theirs)} with {only[1]}"

@@ -127,6 +127,7 @@ def test_what_does_not_fit_is_refused_and_nothing_is_lost(cli: Cli, bagged: Path
         ([*LEAN, "--seeds", 2], "three: holds an ensemble, not a study"),
         ([*LEAN, "--seeds", 2, "--bagging", 2], "--bagging and --seeds: give one of them"),
         ([*LEAN, "--bagging-models", "small"], "--bagging-models: give the number of members"),
+        ([*LEAN, "--bagging", 2, "--bagging-models", "small,small,small"], "--bagging-models: names 3 for 2 members"),
     ):
         answer = cli("train", *arguments, "-o", "three")
         assert answer.code == 2 and said in answer.line, answer

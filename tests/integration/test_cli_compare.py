@@ -156,6 +156,30 @@ def test_a_class_that_suffers_is_named_and_so_is_its_superclass(cli: Cli, tmp_pa
     assert "fish: worse, −" in cli("compare", "a", "b", "--classes").out
 
 
+def test_a_study_is_compared_as_the_family_that_was_planned_and_runs_that_are_gone_are_named(
+    cli: Cli, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(8)
+    arms = {
+        name: {seed: dict.fromkeys(("val", "test"), answers_for(LABELS, right(rng, share))) for seed in range(4)}
+        for name, share in (("base", 0.7), ("b", 0.75), ("c", 0.7))
+    }
+    make_study(tmp_path / "study", LABELS, arms)
+    shutil.rmtree("study/runs/b/seed-3")
+    each = compared(cli, "study")["comparisons"]["study:b"]["test"]
+    assert each["n"] == 3 and each["alpha"] == 0.025
+    answer = cli("compare", "study")
+    assert answer.err == "left out, gone: study/runs/b/seed-3\n"
+    assert answer.out.endswith(
+        "corrected for 2 comparisons (Holm); a difference is real where p is below 0.025; the margin is ±0.5\n"
+    )
+    shutil.rmtree("study/runs/c")
+    found = compared(cli, "study")
+    assert list(found["comparisons"]) == ["study:b"] and found["family"] == 2
+    alone = found["comparisons"]["study:b"]["test"]
+    assert alone["p_holm"] == pytest.approx(min(1, 2 * alone["p_t"]))
+
+
 def test_what_cannot_be_compared_is_refused_in_one_line(cli: Cli, tmp_path: Path) -> None:
     rng = np.random.default_rng(5)
     hits = {seed: right(rng, 0.7) for seed in (1, 2)}

@@ -130,6 +130,7 @@ def test_members_that_do_not_fit_are_refused_and_leave_no_folder(cli: Cli, tmp_p
     make_run(tmp_path / "split", LABELS, given, ids={"val": np.arange(IMAGES) + 7})
     make_run(tmp_path / "labels", {"val": LABELS, "test": LABELS[::-1]}, given)
     make_run(tmp_path / "classes", LABELS, given, classes=["a", "b", "c", "d"])
+    make_run(tmp_path / "order", LABELS, given, classes=["bear", "cod", "trout", "rose"])
     make_run(tmp_path / "data", LABELS, given, fingerprint="0" * 64)
     make_run(tmp_path / "stopped", LABELS, given, status="interrupted")
     for number in range(2):
@@ -143,7 +144,8 @@ def test_members_that_do_not_fit_are_refused_and_leave_no_folder(cli: Cli, tmp_p
     for arguments, said in (
         ([one, "split"], "were scored on other val images (300 and 300 of them)"),
         ([one, "labels"], "were scored on other test images"),
-        ([one, "classes"], "have other classes"),
+        ([one, "classes"], "have other classes (4 with 'a'; 4 with 'bear')"),
+        ([one, "order"], "have other classes (the same in another order: class 2 is trout, and rose)"),
         ([one, "data"], "were trained on other data"),
         ([one, "stopped"], "stopped: not finished (status: interrupted); `seedwise resume` it first"),
         ([one], "an ensemble needs two runs or more"),

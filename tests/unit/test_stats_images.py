@@ -82,3 +82,14 @@ def test_limits() -> None:
     assert everything is not None and (everything.p_decision, everything.interval()) == (0.25, (1.0, 1.0))
     with pytest.raises(ValueError, match="a row a seed"):
         image_difference(np.zeros(9))
+
+
+@pytest.mark.parametrize("n", [2, 3, 6, 7, 10, 14, 30])
+@pytest.mark.parametrize("images", [31, 33, 97, 100])
+def test_as_many_images_more_on_every_seed_are_no_certainty(n: int, images: int) -> None:
+    """Another image each time: there is no spread at all, which rounding errors must not turn into a tiny one."""
+    matrix = np.zeros((n, images), np.int8)
+    matrix[np.arange(n), np.arange(n)] = 1
+    found = image_difference(matrix)
+    assert found is not None and found.mean == pytest.approx(1 / images)
+    assert (found.se, found.p_decision) == (0.0, 2 / 2**n)

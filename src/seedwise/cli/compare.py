@@ -54,7 +54,7 @@ def compare(
         raise UserError(f"--margin {margin:g}: give points of accuracy above 0 and below 100, such as 0.5")
     found = comparison.compare(folders, split=split, margin=None if margin is None else margin / 100, classes=classes)
     for path in found.skipped:
-        print(f"left out, not finished: {path}", file=sys.stderr)
+        print(f"left out, {'not finished' if path.is_dir() else 'gone'}: {path}", file=sys.stderr)
     print(json.dumps(found.to_json(), indent=2)) if as_json else _print(found)
 
 
@@ -63,7 +63,6 @@ def _print(found: "Compared") -> None:
 
     width = max(8, *(len(arm.name) for arm in found.arms))
     images = len(next(iter(found.correct[found.base].values())))
-    family = len(found.comparisons)
     print(f"top-1 on {images} {found.split} images, differences from {found.base} in points")
     print(f"{'':<{width}}  {'n':>3}  {'mean ± SD':<15}  {'difference':<24}  {'p (Holm)':<8}  {'sign flip':<14}  time")
     for arm in found.arms:
@@ -86,8 +85,12 @@ def _print(found: "Compared") -> None:
             print(f"  {line}")
         for what, rows in found.classes.get(name, {}).items():
             _print_classes(what, rows)
-    if family > 1:
-        print(f"p and intervals are corrected for {family} comparisons (Holm); the margin is ±{100 * found.margin:g}")
+    alpha, margin = next(iter(found.comparisons.values())).alpha, f"the margin is ±{100 * found.margin:g}"
+    if found.family > 1:
+        said = f"p and intervals are corrected for {found.family} comparisons (Holm)"
+        print(f"{said}; a difference is real where p is below {alpha:g}; {margin}")
+    else:
+        print(f"a difference is real where p is below {alpha:g}; {margin}")
 
 
 def _details(each: Any) -> list[str]:

@@ -52,7 +52,7 @@ def print_arms(study: StudyLike) -> None:
     for arm, sentence in verdicts.items():
         lines = textwrap.wrap(sentence, 100)
         print("\n".join(f"{arm if not i else '':<{width}}  {line}" for i, line in enumerate(lines)))
-    print(_footnote(study, next(iter(study.comparisons.values()))[split]))
+    print(_footnote(study, next(of[split] for of in study.comparisons.values() if split in of)))
 
 
 def _difference(found: dict[str, Any] | None) -> tuple[str, str]:

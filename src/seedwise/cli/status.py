@@ -26,7 +26,7 @@ def status(
     Example: `seedwise status runs/digits-demo-ablation`
     """
     from seedwise.cli.show_study import duration, print_arms, print_trials
-    from seedwise.study.progress import as_study, run_content, study_content, trial_folder
+    from seedwise.study.progress import as_study, finished_trials, run_content, study_content, trial_folder
 
     content, runs = study_content(folder), Runs()
     for trial in content["trials"]:
@@ -41,7 +41,7 @@ def status(
         print(json.dumps(content | {"progress": progress, "seconds_left": left}, indent=2))
         return
     print_trials(study, progress)
-    finished = sum(trial.status == "finished" for trial in study.trials)
+    finished = finished_trials(study)
     time = "" if not left else f", about {duration(left)} left at {content['jobs']} at a time"
     print(f"{finished} of {len(content['trials'])} trials finished{time}\n")
     print_arms(study)

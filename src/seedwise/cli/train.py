@@ -188,6 +188,12 @@ class _Asked:
 
         given = (self.bagging_models, self.bagging_augment)
         names, others = ([part.strip() for part in (text or "").split(",") if part.strip()] for text in given)
+        for option, values in (("models", names), ("augment", others)):
+            if len(values) > self.bagging:
+                raise UserError(
+                    f"--bagging-{option}: names {len(values)} for {self.bagging} members, so that some are never used; "
+                    f"give --bagging {len(values)} or more"
+                )
         return members_recipes(recipe, names, [recipes.read(other) for other in others])
 
     def _folder(self, recipe: "Recipe") -> Path:

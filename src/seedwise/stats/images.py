@@ -73,20 +73,22 @@ def image_difference(correct: ArrayLike) -> ImageDifference | None:
     each with its own t: Howe 1974, J. Amer. Statist. Assoc. 69, 789-794; Zou & Donner 2008, Stat. Med. 27, 1693-1702
     (MOVER). It covers 95 to 99%.
     """
-    matrix = np.asarray(correct, dtype=np.float64)
+    matrix = np.asarray(correct, dtype=np.int64)
     if matrix.ndim != 2:
         raise ValueError("D must have a row a seed and a column an image")
     n, count = matrix.shape
     if n < 2 or count < 2:
         return None
-    by_seed, by_image = matrix.mean(axis=1), matrix.mean(axis=0)
-    mean = float(by_seed.mean())
-    seeds = count * float(((by_seed - mean) ** 2).sum())
-    images = n * float(((by_image - mean) ** 2).sum())
-    rest = max(0.0, float(((matrix - mean) ** 2).sum()) - seeds - images)
-    a, b, e = seeds / (n - 1), images / (count - 1), rest / ((n - 1) * (count - 1))
-    extra = max(0.0, b - e)
+    # In whole numbers, times nN: a spread of zero, where each seed has as many images more, must come out as zero.
+    total, squares = int(matrix.sum()), matrix.size * int((matrix**2).sum())
+    seeds = n * int((matrix.sum(axis=1) ** 2).sum()) - total**2
+    images = count * int((matrix.sum(axis=0) ** 2).sum()) - total**2
+    rest = squares - total**2 - seeds - images
+    scaled = (seeds / (n - 1), images / (count - 1), rest / ((n - 1) * (count - 1)))
+    a, b, e = (each / matrix.size for each in scaled)
+    extra = max(0, images * (n - 1) - rest) / ((n - 1) * (count - 1) * matrix.size)
     df = n - 1.0
     if extra:
         df = max(df, (a + extra) ** 2 / (a**2 / (n - 1) + b**2 / (count - 1) + e**2 / ((n - 1) * (count - 1))))
+    mean = total / matrix.size
     return ImageDifference(n, count, mean, math.sqrt(a / matrix.size), math.sqrt(extra / matrix.size), df)

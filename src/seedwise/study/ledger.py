@@ -9,9 +9,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from seedwise.config import diff, load
 from seedwise.errors import UserError
+from seedwise.recipe import Recipe
 from seedwise.record import (
     PREDICTIONS,
+    RECIPE,
     RECORD,
     REMAKE,
     Final,
@@ -22,7 +25,7 @@ from seedwise.record import (
 )
 from seedwise.stats import compare_arms, spent, summarize
 from seedwise.study.plan import BASE, Look, StudyRecord, Trial, trial_hash
-from seedwise.study.progress import complete_seeds, finished, looked, trial_folder
+from seedwise.study.progress import complete_seeds, finished, finished_trials, looked, trial_folder
 
 SCORES = ("top1", "top5", "loss")
 Split = Literal["val", "test"]
@@ -56,19 +59,22 @@ class Ledger:
 
     folder: Path
     scored: dict[tuple[str, int], Scored] = field(default_factory=dict)
+    _recipes: set[tuple[str, str]] = field(default_factory=set)
+    """(arm, checksum of a run's recipe) that were found to be the same recipe."""
 
     def refresh(self, study: StudyRecord) -> StudyRecord:
         """The study with trials, summary and comparisons as its run folders say."""
         trials = []
+        # A finished trial keeps its hash: other numerics, taken with --elsewhere, are those of later trials.
+        hashes = {(trial.arm, trial.seed): trial.hash for trial in study.trials if trial.status == "finished"}
         for seed in study.seeds:
             for arm in study.arms:
                 status = self._status(study, arm, seed)
                 known = self.scored.get((arm, seed))
                 path = trial_folder(arm, seed).as_posix()
                 inert = [] if known is None else list(known.inert)
-                trials.append(
-                    Trial(arm=arm, seed=seed, folder=path, status=status, hash=_hash(study, arm, seed), inert=inert)
-                )
+                digest = (hashes.get((arm, seed)) if known is not None else None) or _hash(study, arm, seed)
+                trials.append(Trial(arm=arm, seed=seed, folder=path, status=status, hash=digest, inert=inert))
         summary = {}
         for arm in study.arms:
             finals = [self.scored[arm, seed].final for seed in study.seeds if (arm, seed) in self.scored]
@@ -83,7 +89,8 @@ class Ledger:
         if len(study.arms) < 2 or n < 2 or looked(study):
             return study
         number = len(study.looks) + 1
-        taken = Look(look=number, seeds=n, arms=len(study.arms), alpha=spent(number))
+        trials = finished_trials(study)
+        taken = Look(look=number, seeds=n, arms=len(study.arms), alpha=spent(number), trials=trials)
         study = study.model_copy(update={"looks": [*study.looks, taken]})
         return study.model_copy(update={"comparisons": self._comparisons(study)})
 
@@ -102,10 +109,25 @@ class Ledger:
             return "planned"
         record = read_record(path)
         if record.status == "finished":
-            _demand_same_trial(path, record, study, arm, seed)
+            self._demand_same_trial(path, record, study, arm, seed)
             hits = _hits(path, record) if len(study.arms) > 1 else {}
             self.scored[arm, seed] = Scored(demand_final(path, record), record.seconds["total"], record.inert, hits)
         return record.status
+
+    def _demand_same_trial(self, path: Path, record: RunRecord, study: StudyRecord, arm: str, seed: int) -> None:
+        """Refuse a folder that was copied to the place of another trial: its verdict would be another's."""
+        known, digest = study.fingerprints.get(arm), record.files.get(RECIPE, "")
+        differs = None
+        if record.seed != seed or known not in (None, record.data.fingerprint):
+            differs = "its seed or data differ"
+        elif (path / RECIPE).is_file() and (arm, digest) not in self._recipes:
+            check_files(path, record, RECIPE)
+            recipe = study.recipe(arm)
+            own = load(Recipe, path / RECIPE).model_copy(update={"name": recipe.name})
+            differs = next(iter(diff(recipe, own)), None)
+            self._recipes.add((arm, digest))
+        if differs is not None:
+            raise UserError(f"{path}: is not this study's trial ({differs}); move it away, then resume")
 
     def _comparisons(self, study: StudyRecord) -> dict[str, dict[str, dict[str, Any]]]:
         found: dict[str, dict[str, dict[str, Any]]] = {}
@@ -118,10 +140,13 @@ class Ledger:
                 for seed in finished(study, arm):
                     if getattr(self.scored[arm, seed].final, split) is not None:
                         runs[arm][seed] = self.scored[arm, seed]
-            if not runs[BASE]:
-                continue
-            tops = {arm: {seed: getattr(run.final, split).top1 for seed, run in of.items()} for arm, of in runs.items()}
             hits = _comparable(runs, split)
+            tops = {
+                arm: {seed: getattr(run.final, split).top1 for seed, run in of.items() if seed in hits[arm]}
+                for arm, of in runs.items()
+            }
+            if not tops[BASE]:
+                continue
             for arm, each in compare_arms(tops, BASE, margin=study.margin, look=look, correct=hits).items():
                 found.setdefault(arm, {})[split] = each.to_json()
         return found
@@ -160,12 +185,6 @@ def _hash(study: StudyRecord, arm: str, seed: int) -> str | None:
     if arm not in study.fingerprints or study.numerics_version is None:
         return None
     return trial_hash(study.arms[arm], study.fingerprints[arm], seed, study.numerics_version)
-
-
-def _demand_same_trial(path: Path, record: RunRecord, study: StudyRecord, arm: str, seed: int) -> None:
-    known = study.fingerprints.get(arm)
-    if record.seed != seed or known not in (None, record.data.fingerprint):
-        raise UserError(f"{path}: is not this study's trial (its seed or data differ); move it away, then resume")
 
 
 def _summarize(finals: Sequence[Final]) -> dict[str, dict[str, dict[str, Any]]]:

@@ -54,6 +54,8 @@ class Look(Part):
     """Arms, with the base."""
     alpha: float
     """What this look spent: 0.05 / 2**look."""
+    trials: int | None = None
+    """Finished trials that it saw; null in older records."""
 
 
 class Addition(Part):

@@ -31,16 +31,23 @@ def finished(study: StudyLike, arm: str) -> list[int]:
 
 
 def complete_seeds(study: StudyLike) -> int:
-    """How many seeds every arm has finished."""
-    return len(set.intersection(*(set(finished(study, arm)) for arm in study.arms)))
+    """How many seeds every arm has finished; an arm that failed with all of its seeds keeps no other from a verdict."""
+    alive = {trial.arm for trial in study.trials if trial.status != "failed"} | {next(iter(study.arms))}
+    return len(set.intersection(*(set(finished(study, arm)) for arm in study.arms if arm in alive)))
+
+
+def finished_trials(study: StudyLike) -> int:
+    """How many trials are finished."""
+    return sum(trial.status == "finished" for trial in study.trials)
 
 
 def looked(study: StudyLike) -> bool:
-    """Whether a look was taken at what is finished now; else the comparisons are provisional."""
+    """Whether a look was taken at what is finished now, and at no less; else the comparisons are provisional."""
     if not study.looks:
         return False
     last = study.looks[-1]
-    return bool((last.seeds, last.arms) == (complete_seeds(study), len(study.arms)))
+    seen = getattr(last, "trials", None) in (None, finished_trials(study))
+    return seen and bool((last.seeds, last.arms) == (complete_seeds(study), len(study.arms)))
 
 
 def study_content(folder: Path) -> dict[str, Any]:

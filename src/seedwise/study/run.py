@@ -6,9 +6,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from seedwise import machine, plan
 from seedwise.config import diff
 from seedwise.config_options import plain
+from seedwise.data.dataset import Subset
 from seedwise.data.find import KNOWN_NAMES, find_source
 from seedwise.data.open import open_data
 from seedwise.errors import UserError
@@ -28,8 +31,7 @@ from seedwise.study.trial import Task
 from seedwise.watch import Watch, stoppable
 
 WRITING = 0.05
-
-WRITING = 0.05
+"""Share of the time that writing study.json may take."""
 
 OnTrial = Callable[[str, int, int, int], None]
 """(arm, seed, number from 1, count): a trial is about to begin."""
@@ -69,7 +71,9 @@ class Done:
     def demand_complete(self) -> None:
         """Raise a UserError if trials failed."""
         if failures := self.report.failures:
-            raise UserError(f"{len(failures)} of {len(self.study.trials)} runs failed: {failures[0]}")
+            others = [failure.split(": ")[0] for failure in failures[1:]]
+            named = f" (and {'; '.join(others)})" if others else ""
+            raise UserError(f"{len(failures)} of {len(self.study.trials)} runs failed: {failures[0]}{named}")
 
 
 def train_seeds(
@@ -251,7 +255,7 @@ def _opened(folder: Path, study: StudyRecord, data: str, conduct: Conduct) -> St
             f"{NUMERICS_VERSION}, so new ones would not be their pairs; go on there, or {ELSEWHERE}"
         )
     opened: dict[str, Any] = {}
-    fingerprints = {}
+    by_arm, fingerprints = {}, {}
     for arm in study.arms:
         recipe = study.recipe(arm)
         sides = plan.stored_sides(recipe)
@@ -259,6 +263,7 @@ def _opened(folder: Path, study: StudyRecord, data: str, conduct: Conduct) -> St
         if key not in opened:
             progress = stoppable(conduct.watch)
             opened[key] = open_data(data, recipe.data, data_dir=conduct.data_dir, progress=progress, **sides)
+        by_arm[arm] = opened[key]
         fingerprints[arm] = opened[key].fingerprint
         if study.fingerprints.get(arm, fingerprints[arm]) != fingerprints[arm]:
             raise UserError(f"{folder}: began with other data than {data} holds now; {ELSEWHERE}")
@@ -266,5 +271,18 @@ def _opened(folder: Path, study: StudyRecord, data: str, conduct: Conduct) -> St
     unread = not study.recipe(BASE).train.score_test
     without_test = unread or any(each.test is None for each in opened.values())
     primary = study.primary if fixed else Primary(split="val" if without_test else "test")
+    scored = {arm: getattr(each, primary.split) for arm, each in by_arm.items()}
+    for arm, images in scored.items():
+        if not _same_images(images, scored[BASE]):
+            raise UserError(
+                f"{arm}: is scored on other {primary.split} images than the base, so that they can't be compared; "
+                f"leave data.{primary.split} and data.split_seed as the base has them"
+            )
     update = {"fingerprints": fingerprints, "numerics_version": NUMERICS_VERSION, "primary": primary}
     return study.model_copy(update=update)
+
+
+def _same_images(one: Subset | None, other: Subset | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return np.array_equal(one.ids, other.ids) and np.array_equal(one.targets, other.targets)
