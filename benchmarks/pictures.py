@@ -26,7 +26,7 @@ def main() -> None:
         page = browser.new_page(
             viewport={"width": WIDTH, "height": 900}, device_scale_factor=SCALE, color_scheme="light"
         )
-        page.goto(options.report.resolve().as_uri())
+        page.goto(options.report.resolve().as_uri(), timeout=300_000)
         for name, place in FIGURES.items():
             picture = options.out / f"{name}.png"
             page.locator(place).first.screenshot(path=str(picture))
