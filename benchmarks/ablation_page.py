@@ -40,7 +40,8 @@ THEIRS = {
 HEAD = """# The student team's ablations, with six seeds and a verdict
 
 This page is made from records by `python benchmarks/ablation_page.py RUNS`; how they were made stands in that file and
-below. How a verdict is reached: [statistics.md](../statistics.md).
+below. How a verdict is reached: [statistics.md](../statistics.md). The study's own report, one file to download and
+open: [reference-ablation.html](reference-ablation.html).
 """
 REDUCED = """## What the reduction means
 
@@ -102,6 +103,22 @@ def sentences(study: StudyRecord) -> str:
     """Every verdict in words, beside the team's."""
     rows = [[arm, found["test"]["sentence"], THEIRS.get(arm, "")] for arm, found in study.comparisons.items()]
     return table(["arm", "verdict", "the team, of the technique"], rows)
+
+
+def in_words(study: StudyRecord) -> str:
+    """What the verdicts say of the techniques themselves: an arm `no-x` that helps says that x hurts."""
+    said: dict[str, list[str]] = {}
+    for arm, found in study.comparisons.items():
+        verdict, without = found["test"]["verdict"], arm.startswith("no-")
+        turned = {"helps": "hurts", "hurts": "helps"}.get(verdict, verdict) if without else verdict
+        said.setdefault(turned, []).append(arm.removeprefix("no-"))
+    lines = [f"- *{verdict}*: {', '.join(names)}" for verdict, names in said.items()]
+    alpha = study.looks[-1].alpha if study.looks else 0.05
+    head = (
+        f"A difference is real where p is below {alpha:g}, what this look may spend. An arm is compared with the base, "
+    )
+    head += "so where `no-x` *helps*, x itself hurts. Of the techniques, in this setting:"
+    return "\n".join([head, "", *lines, ""])
 
 
 def gaps(runs: Iterable[RunRecord]) -> list[float]:
@@ -201,10 +218,12 @@ def page(place: Path) -> str:
         "versions": ", ".join(f"{name} {version}" for name, version in base.versions.items()),
         "test read": f"{sum(run.test_evaluations for of in runs.values() for run in of)} times, once a trial",
     }
-    parts = [HEAD, "```", *(__doc__ or "").strip().splitlines()[2:6], "```\n"]
+    commands = [line.strip() for line in (__doc__ or "").strip().splitlines()[2:6]]
+    parts = [HEAD, "\n".join(["```", *commands, "```\n"])]
     parts += ["## Verdicts\n", arms(study, runs), sentences(study)]
-    parts += ["The arm is compared with the base: where `no-cutmix` *hurts*, CutMix helps.\n"]
+    parts += [in_words(study)]
     parts += [REDUCED.format(**reduced), "## What it costs\n", cost(study, runs)]
+    parts += ["Two trials ran at once, a thread each. Low ends: the first seeds had other work beside some trials.\n"]
     if records:
         parts += ["## Ensembles\n", voters(records)]
     if len(records) == len(names):
