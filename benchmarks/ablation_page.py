@@ -89,7 +89,7 @@ def arms(study: StudyRecord, runs: dict[str, list[RunRecord]]) -> str:
                 f"{arm}",
                 f"{top1['mean']:.4f} ± {top1['sd']:.4f}",
                 f"{points(found['mean'])} {interval(found['ci95_simultaneous'])}",
-                f"{found['p_holm']:.3f}" if found["p_holm"] >= 0.001 else "<0.001",
+                f"{found['p_holm']:.4f}" if found["p_holm"] >= 0.001 else "<0.001",
                 interval(found["ci95_images"]),
                 f"{100 * mean(gaps(runs[arm])):.1f}",
                 f"**{found['verdict']}**",

@@ -123,7 +123,9 @@ def compare(
         first = next(iter(arms[0].members.values()))
         labels = next(iter(answers[base].values())).targets
         for arm in arms[1:]:
-            compared.classes[arm.name] = _by_class(correct[arm.name], correct[base], labels, first.data)
+            compared.classes[arm.name] = _by_class(
+                correct[arm.name], correct[base], labels, first.data, found[arm.name].alpha
+            )
     return compared
 
 
@@ -270,10 +272,12 @@ def _by_class(
     base: Mapping[int, NDArray[np.bool_]],
     labels: NDArray[np.int64],
     data: DataRecord,
+    alpha: float,
 ) -> dict[str, list[dict[str, Any]]]:
-    rows = compare_classes(arm, base, labels, data.classes)
+    rows = compare_classes(arm, base, labels, data.classes, alpha=alpha)
     found = {"classes": [row.to_json() for row in rows]}
     if data.superclasses is not None and data.superclass_of is not None:
-        larger = compare_classes(arm, base, labels, data.superclasses, superclass_of=data.superclass_of)
+        groups, of = data.superclasses, data.superclass_of
+        larger = compare_classes(arm, base, labels, groups, superclass_of=of, alpha=alpha)
         found["superclasses"] = [row.to_json() for row in larger]
     return found

@@ -120,13 +120,14 @@ class _FoldedConv(nn.Conv2d):
             return result
         act = getattr(norm, "act", None)
         assert self.choices is not None
-        clamps = type(act) in _FUSED
-        fast = depthwise.forward_alone(computes, input, _FUSED[type(act)] if clamps else NO_LIMITS, self.choices)
-        if fast is None and clamps and input.dtype == torch.float32 and input.device.type == "cpu":
-            return _with_act(computes, input, *_FUSED[type(act)])
-        if fast is not None and clamps:
+        limits = _FUSED.get(type(act))
+        fast = depthwise.forward_alone(computes, input, limits or _NO_LIMITS, self.choices)
+        if fast is None and limits and input.dtype == torch.float32 and input.device.type == "cpu":
+            return _with_act(computes, input, *limits)
+        if fast is None:
+            fast = computes(input)
+        elif limits:
             return fast
-        fast = computes(input) if fast is None else fast
         return fast if act is None else cast("Tensor", act(fast))
 
 
@@ -150,7 +151,7 @@ class _AbsorbedNorm(nn.BatchNorm2d):
         return result
 
 
-NO_LIMITS = -math.inf, math.inf
+_NO_LIMITS = -math.inf, math.inf
 _FUSED: dict[type, tuple[float, float]] = {nn.ReLU: (0.0, math.inf), nn.ReLU6: (0.0, 6.0)}
 """Activations that are computed while a convolution's result is written: what they hold it between."""
 

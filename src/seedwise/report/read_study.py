@@ -49,6 +49,8 @@ class Compared(Stored):
     p_holm: float | None = None
     p_signflip: float | None = None
     seeds_to_decide: int | None = None
+    alpha: float = Field(default=0.05, gt=0, lt=1)
+    """What the study's look spends; differences by class are held to it too."""
     verdict: Verdict
 
 

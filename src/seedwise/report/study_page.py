@@ -142,8 +142,10 @@ def _by_class(study: StudyFiles) -> dict[str, list[Context]]:
         mine = study.right(name) if name != study.base else None
         if mine is None or mine[1].tolist() != base[1].tolist():
             continue
+        compared = study.arms[name].compared
+        alpha = 0.05 if compared is None else compared.alpha
         for family, (names, superclass_of) in families.items():
-            rows = compare_classes(mine[0], base[0], base[2], names, superclass_of=superclass_of)
+            rows = compare_classes(mine[0], base[0], base[2], names, superclass_of=superclass_of, alpha=alpha)
             found[family] += [{"arm": name, "row": row} for row in sorted(rows, key=_interest)[:CLASSES_SHOWN]]
     return found
 

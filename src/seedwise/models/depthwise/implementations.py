@@ -34,10 +34,7 @@ def forward(
         return fastest(seconds_of(runs, len(images)))
 
     name = choices.pick(_key("forward", images, geometry), one_of(known), probe)
-    if name == "native":
-        return kernels.forward(images, weight, geometry, finish)
-    result = onednn_forward(images, weight, geometry)
-    return result if finish is None else finish.apply(result)
+    return known[name](images, weight, geometry, finish)
 
 
 def backward(
@@ -84,10 +81,11 @@ def compute(
     return first, second
 
 
-def onednn_forward(images: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
+def onednn_forward(images: Tensor, weight: Tensor, geometry: Geometry, finish: Finish | None = None) -> Tensor:
     """PyTorch's convolution, of a padded copy where the padding isn't symmetric."""
     widened, padding = padded(images, geometry)
-    return F.conv2d(widened, weight, None, geometry.stride, padding, groups=weight.shape[0])
+    result = F.conv2d(widened, weight, None, geometry.stride, padding, groups=weight.shape[0])
+    return result if finish is None else finish.apply(result)
 
 
 def onednn_backward(
