@@ -8,9 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from seedwise.errors import UserError
-from seedwise.models.acceleration import accelerate
+from seedwise.models.acceleration import accelerate, chosen
+from seedwise.models.depthwise import Choices, available
 from seedwise.models.folding import folded
 from seedwise.models.freezing import freeze, freeze_effects, stages
+from seedwise.models.frozen_prefix import use_fast_prefix
 from seedwise.models.small import SmallNet
 
 NAMES = ("tf_efficientnet_lite0", "resnet18", "tf_efficientnetv2_s", "convnext_atto", "mobilenetv3_small_050")
@@ -135,3 +137,87 @@ def test_evaluation_folds_the_rest_and_kernels_train_it(kernels: str) -> None:
         torch.testing.assert_close(fast(images()), model(images()), rtol=1e-3, atol=1e-3)
     model.train()(images()).sum().backward()
     assert all((p.grad is not None) == p.requires_grad for p in model.parameters())
+
+
+needs_kernels = pytest.mark.skipif(not available(), reason="no C++ compiler: there are no native kernels")
+
+
+@needs_kernels
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("size", [64, 71, 160])
+@pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "mobilenetv2_050"])
+def test_a_block_in_one_pass_gives_what_its_layers_give(name: str, size: int, threads: int) -> None:
+    """Odd sizes, both paddings, ReLU6, with and without expansion and shortcut, strips of a large map."""
+    model, head = net(name)
+    expected = copy.deepcopy(model)
+    freeze(model, 5, head, size)
+    accelerate(model, "native", {})
+    torch.set_num_threads(threads)
+    pixels, seen = images(3, size), []
+    modules = [module for module in model.modules() if type(module).__name__.startswith("_OnePass")]
+    for module in modules:
+        module.choices = _Always("native")
+        module.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    assert len(modules) >= 8
+    with torch.enable_grad():
+        model.train()(pixels)
+    model.eval()
+    expected.eval()
+    theirs: list[Tensor] = []
+    for module in expected.modules():
+        if type(module).__name__ in ("InvertedResidual", "DepthwiseSeparableConv"):
+            module.register_forward_hook(lambda module, inputs, output: theirs.append(output))
+    with torch.no_grad():
+        expected(pixels)
+    for got, wanted in zip(seen, theirs, strict=False):
+        assert got.is_contiguous(memory_format=torch.channels_last)
+        torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-4 * float(wanted.abs().max()))
+
+
+class _Always(Choices):
+    """One implementation for whatever is asked."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._name = name
+
+    def pick(self, key: str, allowed: object, probe: object) -> str:
+        assert callable(allowed) and allowed(self._name)
+        return self._name
+
+
+@needs_kernels
+def test_bits_of_a_block_do_not_depend_on_threads() -> None:
+    outputs = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        model, head = net("tf_efficientnet_lite0")
+        freeze(model, 4, head, 64)
+        use_fast_prefix(model, _Always("native"))
+        model.train()
+        outputs.append(model.blocks[:3](model.bn1(model.conv_stem(images(5, 64)))))  # type: ignore
+    assert torch.equal(*outputs)
+
+
+@needs_kernels
+def test_blocks_are_chosen_by_time_and_recorded_and_a_record_is_obeyed() -> None:
+    model, head = net("tf_efficientnet_lite0")
+    freeze(model, 4, head, 64)
+    accelerate(model, "native", {})
+    model.train()(images(3, 64))
+    found = {key: value for key, value in chosen(model).items() if key.startswith("block")}
+    assert len(found) == 5 and set(found.values()) <= {"native", "layers"}
+    again, _ = net("tf_efficientnet_lite0")
+    freeze(again, 4, head, 64)
+    given = dict.fromkeys(found, "layers")
+    accelerate(again, "native", given)
+    again.train()(images(3, 64))
+    assert {key: chosen(again)[key] for key in found} == given
+
+
+@needs_kernels
+def test_blocks_with_squeeze_and_excitation_or_smooth_activations_go_by_layers() -> None:
+    model, head = net("tf_efficientnetv2_s")
+    freeze(model, 5, head, 32)
+    accelerate(model, "native", {})
+    assert not any(type(module).__name__.startswith("_OnePass") for module in model.modules())

@@ -8,7 +8,7 @@ from torch import nn
 
 from seedwise import native
 from seedwise.models import depthwise, norm_act
-from seedwise.models.freezing import use_fast_prefix
+from seedwise.models.frozen_prefix import use_fast_prefix
 from seedwise.models.pointwise import use_matrix_products
 
 Kernels = Literal["auto", "stock", "composed", "native"]

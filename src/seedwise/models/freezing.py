@@ -71,7 +71,7 @@ def freeze_effects(model: nn.Module) -> dict[str, dict[str, float]]:
     parts = [module for name in model.frozen_parts for module in model.get_submodule(name).modules()]
     layers = [module for module in parts if any(True for _ in module.parameters(recurse=False))]
     numbers = sum(parameter.numel() for parameter in model.parameters() if not parameter.requires_grad)
-    folds = sum(isinstance(module, _FoldedConv) for module in parts)
+    folds = sum(isinstance(module, FoldedConv) for module in parts)
     return {
         "freeze": {"stages": model.frozen_stages, "layers": len(layers), "parameters": numbers, "folded_norms": folds}
     }
@@ -103,7 +103,7 @@ class _Frozen(nn.Module):
         return self
 
 
-class _FoldedConv(nn.Conv2d):
+class FoldedConv(nn.Conv2d):
     """Computes as if the BatchNorm behind it were part of it."""
 
     is_folded = True
@@ -115,13 +115,13 @@ class _FoldedConv(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:
         """float[n, in, h, w] -> float[n, out, oh, ow]."""
         computes, norm = self.folded
-        if not _is_fast(self):
+        if not is_fast(self):
             result: Tensor = computes(input)
             return result
         act = getattr(norm, "act", None)
         assert self.choices is not None
         limits = _FUSED.get(type(act))
-        fast = depthwise.forward_alone(computes, input, limits or _NO_LIMITS, self.choices)
+        fast = depthwise.forward_alone(computes, input, limits or NO_LIMITS, self.choices)
         if fast is None and limits and input.dtype == torch.float32 and input.device.type == "cpu":
             return _with_act(computes, input, *limits)
         if fast is None:
@@ -131,14 +131,7 @@ class _FoldedConv(nn.Conv2d):
         return fast if act is None else cast("Tensor", act(fast))
 
 
-def use_fast_prefix(model: nn.Module, choices: depthwise.Choices) -> None:
-    """Let the frozen stages of a network, if it has any, use the native kernels in training."""
-    for module in model.modules():
-        if isinstance(module, _FoldedConv | _AbsorbedNorm):
-            module.choices = choices
-
-
-class _AbsorbedNorm(nn.BatchNorm2d):
+class AbsorbedNorm(nn.BatchNorm2d):
     """What is left of a folded BatchNorm: its activation, if it is timm's, which brings one."""
 
     is_folded = True
@@ -147,16 +140,22 @@ class _AbsorbedNorm(nn.BatchNorm2d):
     def forward(self, input: Tensor) -> Tensor:
         """float[n, c, h, w] -> the same shape."""
         act = getattr(self, "act", None)
-        result: Tensor = input if act is None or _is_fast(self) else act(input)
+        result: Tensor = input if act is None or is_fast(self) else act(input)
         return result
 
 
-_NO_LIMITS = -math.inf, math.inf
+NO_LIMITS = -math.inf, math.inf
 _FUSED: dict[type, tuple[float, float]] = {nn.ReLU: (0.0, math.inf), nn.ReLU6: (0.0, 6.0)}
 """Activations that are computed while a convolution's result is written: what they hold it between."""
 
 
-def _is_fast(module: "_FoldedConv | _AbsorbedNorm") -> bool:
+def limits_of(norm: AbsorbedNorm) -> tuple[float, float] | None:
+    """What the activation behind a folded BatchNorm holds its maps between; None if it does something else."""
+    act = getattr(norm, "act", None)
+    return NO_LIMITS if act is None or type(act) is nn.Identity else _FUSED.get(type(act))
+
+
+def is_fast(module: "FoldedConv | AbsorbedNorm") -> bool:
     """Whether the convolution applies the activation behind it itself: with native kernels, in training."""
     return module.choices is not None and torch.is_grad_enabled() and not torch.compiler.is_compiling()
 
@@ -186,7 +185,7 @@ def _fold_parts(model: _Frozen, image_size: int) -> None:
         expected = model(images)
         for conv, norm in pairs:
             conv.folded = copy.deepcopy(conv), norm  # type: ignore[assignment]
-            conv.__class__, norm.__class__ = _FoldedConv, _AbsorbedNorm
+            conv.__class__, norm.__class__ = FoldedConv, AbsorbedNorm
         _refold(model)
         if not near(model(images), expected):
             for (conv, norm), (of_conv, of_norm) in zip(pairs, classes, strict=True):
@@ -198,7 +197,7 @@ def _fold_parts(model: _Frozen, image_size: int) -> None:
 def _refold(model: _Frozen) -> None:
     """Compute the folded weights from the parameters and running statistics as they are now."""
     for conv in model.modules():
-        if isinstance(conv, _FoldedConv):
+        if isinstance(conv, FoldedConv):
             computes, norm = conv.folded
             computes.weight, computes.bias = conv.weight, conv.bias
             fold(computes, norm)

@@ -2,14 +2,25 @@
 
 from seedwise.models.depthwise.choices import Choices
 from seedwise.models.depthwise.conv import depthwise_conv2d, use_fast_backward
-from seedwise.models.depthwise.fast import available, forward_alone, machine_choices, use_fast_depthwise
-from seedwise.models.depthwise.kernels import library_name
+from seedwise.models.depthwise.fast import (
+    available,
+    forward_alone,
+    geometry_of,
+    machine_choices,
+    use_fast_depthwise,
+)
+from seedwise.models.depthwise.implementations import frozen_block
+from seedwise.models.depthwise.kernels import Layer, has_kernel, library_name
 
 __all__ = [
     "Choices",
+    "Layer",
     "available",
     "depthwise_conv2d",
     "forward_alone",
+    "frozen_block",
+    "geometry_of",
+    "has_kernel",
     "library_name",
     "machine_choices",
     "use_fast_backward",

@@ -35,6 +35,7 @@ class Choices:
         self._given = dict(given or {})
         self._used: dict[str, str] = {}
         self._machine: dict[str, str] | None = None
+        self._is_alone = False
 
     def as_dict(self) -> dict[str, str]:
         """What was used so far, sorted by key, for the run's record; includes what was given."""
@@ -62,7 +63,7 @@ class Choices:
         known = self._machine.get(key)
         if known is not None and allowed(known):
             return known
-        with _alone(self.path):
+        with self._alone(self.path):
             self._machine = _read(self.path)
             known = self._machine.get(key)
             if known is None or not allowed(known):
@@ -70,6 +71,21 @@ class Choices:
                 with contextlib.suppress(OSError, UserError):  # a full or read-only cache costs a probe each time
                     write_json(self.path, dict(sorted(self._machine.items())))
         return known
+
+    @contextlib.contextmanager
+    def _alone(self, path: Path) -> Iterator[None]:
+        """Hold the file's lock, once though a probe may pick in turn; without one (a read-only cache) go on."""
+        if self._is_alone:
+            yield
+            return
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(OSError):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                file = stack.enter_context(path.with_suffix(".lock").open("a+"))
+                fcntl.flock(file, fcntl.LOCK_EX)
+            self._is_alone = True
+            stack.callback(setattr, self, "_is_alone", False)
+            yield
 
 
 def seconds_of(candidates: Candidates, images: int) -> dict[str, float]:
@@ -114,14 +130,3 @@ def _read(path: Path) -> dict[str, str]:
     if not isinstance(content, dict):
         return {}
     return {key: name for key, name in content.items() if isinstance(name, str)}
-
-
-@contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Hold the file's lock; without one (a read-only cache) go on all the same."""
-    with contextlib.ExitStack() as stack:
-        with contextlib.suppress(OSError):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            file = stack.enter_context(path.with_suffix(".lock").open("a+"))
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -8,29 +8,10 @@
 //
 // Every sum is taken in an order that follows from the shape alone, so the bits depend on neither threads nor timing.
 
+#include "block.hpp"
 #include "tiles.hpp"
 
 namespace {
-
-// What is done to a result while it is in the L1 cache: its channel's bias is added, and it is held between two limits.
-struct Finish {
-    const float* bias;  // [c], or null: none of it
-    float low, high;
-};
-
-// A line of `width` pixels of one block; NaN stays NaN.
-inline void finish_line(const Finish& finish, int64_t first, int channels, int width, vec* line) {
-    float lanes[BLOCK] = {};
-    for (int i = 0; i < std::min(BLOCK, channels); ++i) lanes[i] = finish.bias[first + i];
-    for (int v = 0; v < VECS; ++v) {
-        const vec bias = load(lanes + v * LANES), low = vec{} + finish.low, high = vec{} + finish.high;
-        for (int x = 0; x < width; ++x) {
-            vec value = line[x * VECS + v] + bias;
-            value = value < low ? low : value;
-            line[x * VECS + v] = value > high ? high : value;
-        }
-    }
-}
 
 template <class T, int K, int S>
 int forward(const T* x, const T* weight, const Finish& finish, T* out, const Geometry& geometry, int threads) {
@@ -264,4 +245,16 @@ extern "C" int depthwise_backward(int is_bf16, const void* x, const void* g, con
     std::memcpy(&whole, geometry, sizeof whole);
     return is_bf16 ? backward_of<bf16>(x, g, weight, x_grad, weight_grad, whole, threads)
                    : backward_of<float>(x, g, weight, x_grad, weight_grad, whole, threads);
+}
+
+// All fp32. `pointers`: see Block. 0, 1 or 2 as above.
+extern "C" int frozen_block(const void* const* pointers, int64_t c, int64_t out_c, int shortcut, const float* limits,
+                            void* out, const int64_t* geometry, int threads) {
+    Geometry whole;
+    std::memcpy(&whole, geometry, sizeof whole);
+    const auto at = [&](int i) { return static_cast<const float*>(pointers[i]); };
+    const Block block{at(0), at(1), at(2), at(3), at(4), at(5), at(6), c, out_c, shortcut != 0, limits};
+    return dispatch(whole, [&](auto k, auto s) {
+        return run_block<k.value, s.value>(block, static_cast<float*>(out), whole, threads);
+    });
 }

@@ -106,18 +106,24 @@ def forward_alone(conv: nn.Conv2d, images: Tensor, limits: tuple[float, float], 
 
     The result is held between the two limits, which may be infinite, if the convolution has a bias, as folded ones do.
     """
-    if conv.groups != conv.in_channels or images.dim() != 4 or images.device.type != "cpu" or not _is_square(conv):
-        return None
-    kernel, stride = conv.kernel_size[0], conv.stride[0]
-    if isinstance(conv, Conv2dSame):
-        geometry = kernels.same(kernel, stride, *images.shape[-2:])
-    else:
-        top, left = _pair(conv.padding)
-        geometry = Geometry(kernel, stride, top, left, top, left)
-    if tuple(conv.dilation) != (1, 1) or kernels.library() is None or not kernels.fits(images, conv.weight, geometry):
+    geometry = geometry_of(conv, images)
+    if geometry is None or not kernels.fits(images, conv.weight, geometry):
         return None
     finish = None if conv.bias is None else Finish(conv.bias, *limits)
     return implementations.forward(images, conv.weight, geometry, choices, finish)
+
+
+def geometry_of(conv: nn.Conv2d, images: Tensor) -> Geometry | None:
+    """What a depthwise convolution does to maps of the size of `images`; None if no kernel could be for it here."""
+    if conv.groups != conv.in_channels or images.dim() != 4 or images.device.type != "cpu" or not _is_square(conv):
+        return None
+    if tuple(conv.dilation) != (1, 1) or kernels.library() is None:
+        return None
+    kernel, stride = conv.kernel_size[0], conv.stride[0]
+    if isinstance(conv, Conv2dSame):
+        return kernels.same(kernel, stride, *images.shape[-2:])
+    top, left = _pair(conv.padding)
+    return Geometry(kernel, stride, top, left, top, left)
 
 
 def _run(conv: nn.Conv2d, images: Tensor, geometry: Geometry | None, choices: Choices) -> Tensor | None:

@@ -6,9 +6,10 @@
 - the weight's: those; where the map is smaller than its kernel `taps` instead of `onednn` and `fp32`, which are a
   reference loop there
 - both: `fused` (native, one pass), or two names joined by a plus, the images' first
+- a frozen block: `native` (one pass), `layers` (its convolutions, each by its own choice)
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +18,7 @@ from torch import Tensor
 from seedwise.models.depthwise import kernels
 from seedwise.models.depthwise.choices import Choices, fastest, one_of, seconds_of
 from seedwise.models.depthwise.conv import weight_gradient_by_taps
-from seedwise.models.depthwise.kernels import Finish, Geometry
+from seedwise.models.depthwise.kernels import Finish, Geometry, Layer
 
 Grads = tuple[Tensor | None, Tensor | None]
 FUSED = "fused"
@@ -33,7 +34,7 @@ def forward(
         runs = {name: _on_part(run, images, weight, geometry) for name, run in known.items()}
         return fastest(seconds_of(runs, len(images)))
 
-    name = choices.pick(_key("forward", images, geometry), one_of(known), probe)
+    name = choices.pick(key_of("forward", images, geometry), one_of(known), probe)
     return known[name](images, weight, geometry, finish)
 
 
@@ -65,8 +66,31 @@ def backward(
         fused = seconds_of({FUSED: _bind(run, FUSED, wants), FUSED + " again": _bind(run, FUSED, wants)}, len(images))
         return FUSED if min(fused.values()) <= total else "+".join(joined)
 
-    name = choices.pick(_key(what, images, geometry), one_of(names), probe)
+    name = choices.pick(key_of(what, images, geometry), one_of(names), probe)
     return compute(name, images, grad, weight, geometry, wants)
+
+
+def frozen_block(
+    images: Tensor,
+    layers: Sequence[Layer],
+    geometry: Geometry,
+    choices: Choices,
+    by_layers: Callable[[Tensor], Tensor],
+    *,
+    shortcut: bool,
+) -> Tensor:
+    """`kernels.frozen_block`, or `by_layers(images)`, which computes the same, by what `choices` names."""
+    runs = {
+        "native": lambda: kernels.frozen_block(images, layers, geometry, shortcut=shortcut),
+        "layers": lambda: by_layers(images),
+    }
+
+    def probe() -> str:
+        # Whole batches only: for a part of one, the layers would choose anew.
+        return fastest(seconds_of({name: _whole(run) for name, run in runs.items()}, 1))
+
+    channels = "-".join(str(n) for n in (images.shape[1], layers[-2].weight.shape[0], layers[-1].weight.shape[0]))
+    return runs[choices.pick(key_of(f"block {channels}", images, geometry), one_of(runs), probe)]()
 
 
 def compute(
@@ -139,13 +163,17 @@ def _bind(
     return lambda n: run(name, wants, n)
 
 
+def _whole(run: Callable[[], object]) -> Callable[[int], object]:
+    return lambda _: run()
+
+
 def _on_part(
     run: Callable[[Tensor, Tensor, Geometry], Tensor], images: Tensor, weight: Tensor, geometry: Geometry
 ) -> Callable[[int], object]:
     return lambda n: run(images[:n], weight, geometry)
 
 
-def _key(what: str, images: Tensor, geometry: Geometry) -> str:
+def key_of(what: str, images: Tensor, geometry: Geometry) -> str:
     """What the fastest implementation depends on.
 
     The number of images is rounded up to a power of two: batches of an epoch differ by an image, and each would have a

@@ -3,6 +3,7 @@
 import ctypes
 import functools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,7 @@ def library() -> Any:
         limit = ctypes.c_float
         found.depthwise_forward.argtypes = [number, *[pointer] * 3, limit, limit, *[pointer] * 2, number]
         found.depthwise_backward.argtypes = [number, *[pointer] * 6, number]
+        found.frozen_block.argtypes = [pointer, ctypes.c_int64, ctypes.c_int64, number, *[pointer] * 3, number]
     return found
 
 
@@ -65,19 +67,25 @@ def library_name() -> str | None:
 
 def fits(images: Tensor, weight: Tensor, geometry: Geometry) -> bool:
     """Whether the kernels take these: CPU, fp32 or bf16, channels_last without gaps, a known kernel size and stride."""
-    limit = geometry.kernel - 1
     return (
         images.dim() == 4
         and images.device.type == weight.device.type == "cpu"
         and images.dtype == weight.dtype
         and images.dtype in _DTYPES
-        and geometry.kernel in KERNELS
-        and geometry.stride in STRIDES
         and weight.shape == (images.shape[1], 1, geometry.kernel, geometry.kernel)
-        and max(geometry.top, geometry.left, geometry.bottom, geometry.right) <= limit
+        and has_kernel(geometry, images.shape[2], images.shape[3])
         and images.numel() > 0
-        and min(geometry.out_size(images.shape[2], images.shape[3])) >= 1
         and images.is_contiguous(memory_format=torch.channels_last)
+    )
+
+
+def has_kernel(geometry: Geometry, height: int, width: int) -> bool:
+    """Whether kernel size, stride and padding are known ones, and leave something of a map of this size."""
+    return (
+        geometry.kernel in KERNELS
+        and geometry.stride in STRIDES
+        and max(geometry.top, geometry.left, geometry.bottom, geometry.right) < geometry.kernel
+        and min(geometry.out_size(height, width)) >= 1
     )
 
 
@@ -129,6 +137,43 @@ def backward(
     )
     _check(library().depthwise_backward(_is_bf16(images), *pointers, numbers, torch.get_num_threads()))
     return image_grad, weight_grad
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A convolution that nobody differentiates, float32: weight, bias, and the limits that hold its result."""
+
+    weight: Tensor
+    bias: Tensor
+    limits: tuple[float, float]
+
+
+def frozen_block(images: Tensor, layers: Sequence[Layer], geometry: Geometry, *, shortcut: bool) -> Tensor:
+    """Convolutions in one pass: 1x1 to more channels (or none, of two layers), depthwise, 1x1 to fewer.
+
+    `images`: float32[n, c, h, w] in channels_last, added to the result if `shortcut`. `geometry` is the depthwise
+    one's, which `has_kernel`. The limits of the last layer are not looked at. The bits depend on the shapes only, not
+    on the number of threads.
+    """
+    *widen, middle, narrow = layers
+    n, c, h, w = images.shape
+    size = geometry.out_size(h, w)
+    out = torch.empty(n, len(narrow.bias), *size, memory_format=torch.channels_last)
+    tensors = [part.contiguous() for layer in layers for part in (layer.weight, layer.bias)]
+    given = [images.data_ptr(), *([] if widen else [None, None]), *(tensor.data_ptr() for tensor in tensors)]
+    limits = (*(widen[0].limits if widen else (0.0, 0.0)), *middle.limits)
+    values = (n, len(middle.bias), h, w, *size, geometry.top, geometry.left, geometry.kernel, geometry.stride)
+    _check(
+        library().frozen_block(
+            (ctypes.c_void_p * len(given))(*given),
+            *(c, out.shape[1], int(shortcut)),
+            (ctypes.c_float * len(limits))(*limits),
+            out.data_ptr(),
+            (ctypes.c_int64 * len(values))(*values),
+            torch.get_num_threads(),
+        )
+    )
+    return out
 
 
 def _is_bf16(tensor: Tensor) -> int:

@@ -28,8 +28,10 @@ constexpr int64_t STREAMED = 4'000'000;  // numbers of a result from which on it
 #define NOINLINE __attribute__((noinline))
 #if defined(__clang__)
 #define UNROLL _Pragma("clang loop unroll(full)")
+#define UNROLL_TWICE _Pragma("clang loop unroll_count(2)")
 #else
 #define UNROLL _Pragma("GCC unroll 16")
+#define UNROLL_TWICE _Pragma("GCC unroll 2")
 #endif
 
 typedef float vec __attribute__((vector_size(LANES * 4)));
@@ -328,6 +330,26 @@ void weight_block(const Shape<K, S>& shape, Sheet xs, int64_t x_size, Sheet gs, 
                                   std::min(all, images - i), o.size(), ow, sum + ky * K * VECS);
             }
         }
+}
+
+// What is done to a result while it is in the L1 cache: its channel's bias is added, and it is held between two limits.
+struct Finish {
+    const float* bias;  // [c], or null: none of it
+    float low, high;
+};
+
+// A line of `width` pixels of one block; NaN stays NaN.
+inline void finish_line(const Finish& finish, int64_t first, int channels, int width, vec* line) {
+    float lanes[BLOCK] = {};
+    for (int i = 0; i < std::min(BLOCK, channels); ++i) lanes[i] = finish.bias[first + i];
+    for (int v = 0; v < VECS; ++v) {
+        const vec bias = load(lanes + v * LANES), low = vec{} + finish.low, high = vec{} + finish.high;
+        for (int x = 0; x < width; ++x) {
+            vec value = line[x * VECS + v] + bias;
+            value = value < low ? low : value;
+            line[x * VECS + v] = value > high ? high : value;
+        }
+    }
 }
 
 struct Plan {  // how the work is cut: channel blocks and output rows of a task, images staged together
