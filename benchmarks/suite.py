@@ -37,6 +37,8 @@ from turns import Side, alternate, spread
 LITE, LARGE = "efficientnet_lite0", "efficientnetv2_s"
 CELLS = {(LITE, 64): 128, (LITE, 128): 64, (LARGE, 64): 64, (LARGE, 128): 16}
 """Images a step."""
+EVALUATED = {LITE: 10_000, LARGE: 1024}
+"""How many images are scored in a turn of the evaluation parts."""
 SIZES = (32, 64, 128)
 BATCHES = (32, 128, 256)
 Part = Callable[[], dict[str, Any]]
@@ -75,7 +77,8 @@ def parts(options: argparse.Namespace, cores: int, known: dict[str, Any]) -> dic
     for threads in () if options.quick else sorted({1, cores}, reverse=True):
         made |= at(LARGE, 128, threads)
     for model in (LITE,) if options.quick else (LITE, LARGE):
-        more = [*("--threads", cores, "--rounds", 1, "--evaluations", half, "--scored", 256 if options.quick else 1024)]
+        scored = 256 if options.quick else EVALUATED[model]
+        more = [*("--threads", cores, "--rounds", 1, "--evaluations", half, "--scored", scored)]
         made[f"evaluation {model}"] = partial(cell, known, model, 64, *more)
     for model in (LITE, LARGE) if options.compiled else ():
         more = [*("--threads", cores, "--rounds", half, "--evaluations", 0, "--compiled")]

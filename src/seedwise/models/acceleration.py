@@ -10,6 +10,7 @@ from seedwise import native
 from seedwise.models import depthwise, norm_act
 from seedwise.models.frozen_prefix import use_fast_prefix
 from seedwise.models.pointwise import use_matrix_products
+from seedwise.models.squeeze_excite import use_fused_squeeze_excite
 
 Kernels = Literal["auto", "stock", "composed", "native"]
 """As in a recipe's compute section; `auto` is resolved before a network is built."""
@@ -32,7 +33,7 @@ def accelerate(model: nn.Module, kernels: Kernels, known: Mapping[str, str]) -> 
 
     `stock`: none. `composed`: depthwise convolutions whose gradients are put together from PyTorch's faster operations.
     `native`: C++ kernels for depthwise convolutions, each chosen by a short probe at its first use unless it is
-    `known` from the run's record, and for BatchNorm with its activation.
+    `known` from the run's record, and for BatchNorm with its activation; squeeze-and-excitation in fewer passes.
     """
     if kernels == "stock":
         return
@@ -40,6 +41,7 @@ def accelerate(model: nn.Module, kernels: Kernels, known: Mapping[str, str]) -> 
     depthwise.use_fast_depthwise(model, native=kernels == "native", choices=choices)
     if kernels == "native":
         norm_act.use_fused_norm_act(model)
+        use_fused_squeeze_excite(model)
         use_matrix_products(model, choices)
         use_fast_prefix(model, choices)
 

@@ -1,0 +1,87 @@
+"""Squeeze-and-excitation (arXiv 1709.01507) whose training step passes over its maps half as often. CPU.
+
+What is squeezed out of the maps comes back to them as two gradients. Autograd computes each by itself, writes the one
+of the mean out to the maps' full size and adds them; here one pass computes both.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from timm.models._efficientnet_blocks import SqueezeExcite
+from torch import Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+_PIXELS = (2, 3)
+
+
+class _SqueezeExcite(Function):
+    @staticmethod
+    def forward(ctx: Any, maps: Tensor, gate_of: Callable[[Tensor], Tensor], *parameters: Tensor) -> Tensor:
+        with torch.enable_grad():  # a graph of its own, over one number a channel
+            means = maps.mean(_PIXELS, keepdim=True).detach().requires_grad_()
+            gate = gate_of(means)
+        ctx.save_for_backward(maps)
+        ctx.inner = means, gate, parameters
+        return maps * gate.detach()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (maps,) = ctx.saved_tensors
+        means, gate, parameters = ctx.inner
+        grad = grads[0].contiguous(memory_format=torch.channels_last)
+        of_gate = (grad * maps).sum(_PIXELS, keepdim=True).to(gate.dtype)
+        wanted = [means, *(p for p, wants in zip(parameters, ctx.needs_input_grad[2:], strict=True) if wants)]
+        of_means, *found = torch.autograd.grad(gate, wanted, of_gate, retain_graph=True)
+        rest = iter(found)
+        of_parameters = [next(rest) if wants else None for wants in ctx.needs_input_grad[2:]]
+        of_maps = None
+        if ctx.needs_input_grad[0]:
+            share = of_means / (maps.shape[2] * maps.shape[3])
+            of_maps = torch.addcmul(share, grad, gate.detach(), out=torch.empty_like(grad))
+        return of_maps, None, *of_parameters
+
+
+class _FusedSqueezeExcite(SqueezeExcite):
+    """timm's, by the function above in training."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float[n, c, h, w] -> the same shape, type and layout."""
+        parameters = (*self.conv_reduce.parameters(), *self.conv_expand.parameters())
+        is_ours = _takes(x) and any(tensor.requires_grad for tensor in (x, *parameters))
+        if is_ours:
+            result: Tensor = _SqueezeExcite.apply(x, self._gate_of, *parameters)
+            return result
+        stock: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
+        return stock
+
+    def _gate_of(self, means: Tensor) -> Tensor:
+        gate: Tensor = self.gate(self.conv_expand(self.act1(self.conv_reduce(means))))
+        return gate
+
+
+def _takes(maps: Tensor) -> bool:
+    return (
+        torch.is_grad_enabled()
+        and type(maps) is Tensor  # neither a tracer's stand-in nor a subclass
+        and maps.device.type == "cpu"
+        and maps.dtype in (torch.float32, torch.bfloat16)
+        and maps.is_contiguous(memory_format=torch.channels_last)
+        and not (torch.compiler.is_compiling() or torch.jit.is_tracing())  # type: ignore[attr-defined,no-untyped-call]
+    )
+
+
+def use_fused_squeeze_excite(model: nn.Module) -> int:
+    """Let timm's squeeze-and-excitation layers of a network train as above, in place; returns how many there were.
+
+    Parameters and their names stay, and so does evaluation. Off the CPU, in another memory format than channels_last,
+    and under a tracer or compiler they do what they did before.
+    """
+    count = 0
+    for module in model.modules():
+        if type(module) is SqueezeExcite:
+            module.__class__ = _FusedSqueezeExcite
+            count += 1
+    return count
