@@ -95,7 +95,7 @@ def seedwise_works(options: argparse.Namespace) -> dict[str, Work]:
     built = build_model(recipe.model, num_classes=CLASSES, seed=0)
     setup = training.prepare(Path(), recipe, 0, dataset, built, num_classes=CLASSES)
     positions = np.arange(options.batch)
-    scored = dataset.train.take(np.arange(options.scored))
+    scored = dataset.train.take(np.arange(options.scored) % len(dataset.train.ids))  # more than there are: again
     clock = Clock()
     setup.optimizer.register_step_pre_hook(clock.mark)
 
