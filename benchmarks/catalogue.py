@@ -62,7 +62,7 @@ batch 128, 2 threads) | `python benchmarks/step.py --rounds 6 --evaluations 0 --
 | `model.freeze=4`: how many times as fast a step is (Lite0, 64 px, batch 128) | `python benchmarks/freezing.py` | \
 1.64 [1.54, 1.72] on 2 threads, 1.64 [1.57, 1.67] on 1, n=8 |
 | `progressive=paper` to 96 px: whole time, in times that of 96 px throughout (6,000 images, 4 epochs) | \
-`python benchmarks/progressive.py --images 6000` | 0.73, n=1 |
+`python benchmarks/progressive.py --data-dir DIR --images 6000` | 0.73, n=1 |
 """
 """Printed by the commands beside them."""
 
