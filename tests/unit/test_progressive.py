@@ -72,7 +72,7 @@ def test_none_is_the_default_and_changes_nothing() -> None:
 
 def test_a_list_of_ones_own() -> None:
     stages = "[{until: 0.2, size: 0.5, dropout: 0.1}, {until: 0.6, mixup_alpha: 0.1}, {image_size: 90}]"
-    recipe = recipes.read("lite", ["augment.mixup={}", f"progressive={stages}"])
+    recipe = recipes.read("lite", ["train.image_size=96", "augment.mixup={}", f"progressive={stages}"])
     resolved = resolve(recipe)
     assert isinstance(resolved.progressive, tuple)
     assert planned(resolved.progressive, 10) == (
@@ -103,7 +103,7 @@ def test_a_list_of_ones_own() -> None:
 )
 def test_mistakes_are_one_line_with_their_place(text: str, line: str) -> None:
     with pytest.raises(UserError) as caught:
-        recipes.read("lite", [f"progressive={text}"])
+        recipes.read("lite", ["train.image_size=96", f"progressive={text}"])
     assert str(caught.value) == f"-s progressive={text}: {line}"
     with pytest.raises(UserError, match=r"^r\.yaml:\d+:\d+: .*progressive") as caught:
         load(Recipe, f"train: {{image_size: 96}}\nprogressive: {text}\n", "r.yaml")
