@@ -32,6 +32,9 @@ def targets(parts: dict[str, dict[str, Any]]) -> list[Target]:
         wanted = STEPS.get(" ".join(name.split()[1:4]))
         if name.startswith("step ") and wanted is not None:
             found += list(of_step(part, wanted))
+        if name.startswith(("step ", "evaluation ")) and EVALUATION in part:
+            what = f"evaluation of {part['scored']:,} images against bf16 autocast, {label(part)}"
+            found.append(above(what, 2.0, part[EVALUATION]))
     if data := parts.get("cifar100"):
         found.append(below("CIFAR-100 ready from the cache", 0.5, data["ready_seconds"], " s"))
         for name, took in data["epoch_seconds"].items():
@@ -46,8 +49,8 @@ def targets(parts: dict[str, dict[str, Any]]) -> list[Target]:
 
 
 def of_step(cell: dict[str, Any], wanted: float) -> Iterator[Target]:
-    """Time, memory and evaluation of a cell."""
-    name = f"{cell['model']}, {cell['size']} px, batch {cell['batch']}, threads: {cell['threads']}"
+    """Time and memory of a cell."""
+    name = label(cell)
     best, rates = cell["best_timm"], cell["images_per_second"]
     floor = sum(floors(cell["bound"], "training"))
     took = cell["part_seconds"]["seedwise"]
@@ -61,8 +64,11 @@ def of_step(cell: dict[str, Any], wanted: float) -> Iterator[Target]:
     yield above(f"step, {name}", wanted, cell["step_ratio"], why)
     ours, theirs = cell["peak_bytes"]["seedwise"] / 1e6, cell["peak_bytes"][best] / 1e6
     yield Target(f"peak memory, {name}", f"at most {theirs:.0f} MB", f"{ours:.0f} MB", YES if ours <= theirs else NO)
-    if EVALUATION in cell:
-        yield above(f"evaluation of {cell['scored']} images against bf16 autocast, {name}", 2.0, cell[EVALUATION])
+
+
+def label(cell: dict[str, Any]) -> str:
+    """Which cell it is, in words."""
+    return f"{cell['model']}, {cell['size']} px, batch {cell['batch']}, threads: {cell['threads']}"
 
 
 def above(what: str, wanted: float, value: dict[str, float], why: str = "") -> Target:
