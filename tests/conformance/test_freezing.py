@@ -221,3 +221,18 @@ def test_blocks_with_squeeze_and_excitation_or_smooth_activations_go_by_layers()
     freeze(model, 5, head, 32)
     accelerate(model, "native", {})
     assert not any(type(module).__name__.startswith("_OnePass") for module in model.modules())
+
+
+@needs_kernels
+def test_gradients_of_the_images_themselves_go_through_frozen_stages() -> None:
+    model, head = net("tf_efficientnet_lite0")
+    freeze(model, 4, head, 64)
+    slow = copy.deepcopy(model)
+    accelerate(model, "native", {})
+    found = []
+    for made in (model, slow):
+        pixels = images(3, 64).requires_grad_()
+        torch.manual_seed(7)
+        found += torch.autograd.grad(made.train()(pixels).logsumexp(1).sum(), pixels)
+    assert found[1].abs().max() > 0
+    torch.testing.assert_close(*found, rtol=1e-3, atol=1e-3 * float(found[1].abs().max()))

@@ -115,7 +115,7 @@ class FoldedConv(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:
         """float[n, in, h, w] -> float[n, out, oh, ow]."""
         computes, norm = self.folded
-        if not is_fast(self):
+        if not is_fast(self, input):
             result: Tensor = computes(input)
             return result
         act = getattr(norm, "act", None)
@@ -140,7 +140,7 @@ class AbsorbedNorm(nn.BatchNorm2d):
     def forward(self, input: Tensor) -> Tensor:
         """float[n, c, h, w] -> the same shape."""
         act = getattr(self, "act", None)
-        result: Tensor = input if act is None or is_fast(self) else act(input)
+        result: Tensor = input if act is None or is_fast(self, input) else act(input)
         return result
 
 
@@ -155,9 +155,13 @@ def limits_of(norm: AbsorbedNorm) -> tuple[float, float] | None:
     return NO_LIMITS if act is None or type(act) is nn.Identity else _FUSED.get(type(act))
 
 
-def is_fast(module: "FoldedConv | AbsorbedNorm") -> bool:
-    """Whether the convolution applies the activation behind it itself: with native kernels, in training."""
-    return module.choices is not None and torch.is_grad_enabled() and not torch.compiler.is_compiling()
+def is_fast(module: "FoldedConv | AbsorbedNorm", maps: Tensor) -> bool:
+    """Whether the convolution applies the activation behind it itself: with native kernels, in training.
+
+    Kernels have no gradients; who asks for the images' own gets PyTorch's layers.
+    """
+    in_training = torch.is_grad_enabled() and not maps.requires_grad and not torch.compiler.is_compiling()
+    return module.choices is not None and in_training
 
 
 def _with_act(conv: nn.Conv2d, images: Tensor, low: float, high: float) -> Tensor:

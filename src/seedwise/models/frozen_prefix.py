@@ -36,7 +36,7 @@ class _OnePass(nn.Module):
         """float[n, c, h, w] -> float[n, out, oh, ow]."""
         by_layers: Callable[[Tensor], Tensor] = super().forward
         *widen, (conv, norm), narrow = _layers(self)
-        geometry = depthwise.geometry_of(conv.folded[0], x) if is_fast(conv) and _is_taken(x) else None
+        geometry = depthwise.geometry_of(conv.folded[0], x) if is_fast(conv, x) and _is_taken(x) else None
         if geometry is None or not depthwise.has_kernel(geometry, *x.shape[-2:]):
             return by_layers(x)
         layers = [Layer(*_folded(conv), limits_of(norm) or NO_LIMITS) for conv, norm in (*widen, (conv, norm), narrow)]
@@ -95,7 +95,6 @@ def _is_taken(images: Tensor) -> bool:
     return (
         type(images) is Tensor
         and images.dtype == torch.float32
-        and not images.requires_grad
         and not torch.is_autocast_enabled("cpu")
         and images.numel() > 0
         and images.is_contiguous(memory_format=torch.channels_last)
