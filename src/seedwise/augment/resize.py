@@ -27,7 +27,7 @@ def resize(images: Tensor, size: int, interpolation: str) -> Tensor:
 
 
 def _nearest(images: Tensor, size: int) -> Tensor:
-    """By copies of whole pixels, a fourth to a ninth of the time that torch's kernel for uint8 takes on a CPU."""
+    """By copies of whole pixels: on a CPU 4 to 9 times as fast as torch's kernel for uint8 where it enlarges."""
     n, c, h, w = images.shape
     rows, columns = _nearest_lines(h, size, images.device), _nearest_lines(w, size, images.device)
     pixels = images.permute(0, 2, 3, 1)

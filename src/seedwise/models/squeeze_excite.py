@@ -1,4 +1,4 @@
-"""Squeeze-and-excitation (arXiv 1709.01507) whose training step passes over its maps half as often. CPU.
+"""Squeeze-and-excitation (arXiv 1709.01507) whose training step takes fewer passes over its maps. CPU.
 
 What is squeezed out of the maps comes back to them as two gradients. Autograd computes each by itself, writes the one
 of the mean out to the maps' full size and adds them; here one pass computes both.
