@@ -161,6 +161,7 @@ def test_a_block_in_one_pass_gives_what_its_layers_give(name: str, size: int, th
     assert len(modules) >= 8
     with torch.enable_grad():
         model.train()(pixels)
+    assert all(module.choices.asked == 1 for module in modules)  # none went by its layers
     model.eval()
     expected.eval()
     theirs: list[Tensor] = []
@@ -179,9 +180,10 @@ class _Always(Choices):
 
     def __init__(self, name: str) -> None:
         super().__init__()
-        self._name = name
+        self._name, self.asked = name, 0
 
     def pick(self, key: str, allowed: object, probe: object) -> str:
+        self.asked += 1
         assert callable(allowed) and allowed(self._name)
         return self._name
 
