@@ -9,6 +9,7 @@ from torch import nn
 from seedwise import native
 from seedwise.models import depthwise, norm_act
 from seedwise.models.frozen_prefix import use_fast_prefix
+from seedwise.models.inverted_residual import use_joint_middles
 from seedwise.models.pointwise import use_matrix_products
 from seedwise.models.squeeze_excite import use_fused_squeeze_excite
 
@@ -33,7 +34,8 @@ def accelerate(model: nn.Module, kernels: Kernels, known: Mapping[str, str]) -> 
 
     `stock`: none. `composed`: depthwise convolutions whose gradients are put together from PyTorch's faster operations.
     `native`: C++ kernels for depthwise convolutions, each chosen by a short probe at its first use unless it is
-    `known` from the run's record, and for BatchNorm with its activation; squeeze-and-excitation in fewer passes.
+    `known` from the run's record, and for BatchNorm with its activation, where it is faster in one with the
+    convolution; squeeze-and-excitation in fewer passes.
     """
     if kernels == "stock":
         return
@@ -44,6 +46,7 @@ def accelerate(model: nn.Module, kernels: Kernels, known: Mapping[str, str]) -> 
         use_fused_squeeze_excite(model)
         use_matrix_products(model, choices)
         use_fast_prefix(model, choices)
+        use_joint_middles(model, choices)
 
 
 def chosen(model: nn.Module) -> dict[str, str]:

@@ -149,8 +149,8 @@ _FUSED: dict[type, tuple[float, float]] = {nn.ReLU: (0.0, math.inf), nn.ReLU6: (
 """Activations that are computed while a convolution's result is written: what they hold it between."""
 
 
-def limits_of(norm: AbsorbedNorm) -> tuple[float, float] | None:
-    """What the activation behind a folded BatchNorm holds its maps between; None if it does something else."""
+def limits_of(norm: nn.Module) -> tuple[float, float] | None:
+    """What the activation of a BatchNorm, folded or not, holds its maps between; None if it does something else."""
     act = getattr(norm, "act", None)
     return NO_LIMITS if act is None or type(act) is nn.Identity else _FUSED.get(type(act))
 

@@ -9,12 +9,14 @@
 // Every sum is taken in an order that follows from the shape alone, so the bits depend on neither threads nor timing.
 
 #include "block.hpp"
+#include "norms.hpp"
 #include "tiles.hpp"
 
 namespace {
 
 template <class T, int K, int S>
-int forward(const T* x, const T* weight, const Finish& finish, T* out, const Geometry& geometry, int threads) {
+int forward(const T* x, const Norm& before, const T* weight, const Finish& finish, T* out, const Geometry& geometry,
+            int threads) {
     const Shape<K, S> shape(geometry);
     const int blocks = shape.blocks(), oh = int(shape.oh), columns = shape.x_columns();
     const Plan plan = make_plan(blocks, oh, [&](int rows) {
@@ -22,23 +24,35 @@ int forward(const T* x, const T* weight, const Finish& finish, T* out, const Geo
     });
     const int64_t strips = (oh + plan.rows - 1) / plan.rows, each = plan.floats / LANES + shape.ow * VECS;
     const Memory taps(int64_t(blocks) * K * K * VECS), staged(each * threads);
-    if (!taps.data || !staged.data) return 2;
+    const Memory parameters(StagedNorm::vectors(before, blocks));
+    if (!taps.data || !staged.data || !parameters.data) return 2;
+    StagedNorm norm(before, parameters.data);
+    const StagedNorm* const normed = before ? &norm : nullptr;
     const bool streamed = is_streamed(out, shape.c, shape.n * oh * shape.ow * shape.c);
 #pragma omp parallel num_threads(threads)
     {
 #pragma omp for schedule(static)
-        for (int64_t block = 0; block < blocks; ++block) stage_weight(weight, shape.c, K * K, false, block, taps.data);
+        for (int64_t block = 0; block < blocks; ++block) {
+            stage_weight(weight, shape.c, K * K, false, block, taps.data);
+            if (normed) norm.stage(before, nullptr, shape.c, block);
+        }
 #pragma omp for schedule(static)
         for (int slot = 0; slot < threads; ++slot) {
             const int64_t tasks = shape.n * strips * plan.groups;
-            for (int64_t task = tasks * slot / threads; task < tasks * (slot + 1) / threads; ++task) {
+            const int64_t begin = tasks * slot / threads, end = tasks * (slot + 1) / threads;
+            for (int64_t i = begin; i < end; ++i) {
+                const int64_t task = normed ? begin + end - 1 - i : i;  // the norm's sums have just been at the end
                 const int64_t group = task % plan.groups, strip = task / plan.groups % strips;
                 const int64_t n = task / plan.groups / strips, first = group * plan.blocks * BLOCK;
                 const int channels = int(std::min<int64_t>(plan.blocks * BLOCK, shape.c - first));
                 const Span rows{int(strip * plan.rows), int(std::min<int64_t>(oh, (strip + 1) * plan.rows))};
                 const Sheet sheet{staged.data + each * slot, shape.x_rows(rows), columns};
                 const T* image = x + n * shape.h * shape.w * shape.c + first;
-                stage(image, shape.c, int(shape.w), channels, int(shape.left), sheet);
+                stage(int(shape.w), channels, int(shape.left), sheet, [&](int block, int row, vec* to) {
+                    const T* from = image + int64_t(row) * shape.w * shape.c + block * BLOCK;
+                    stage_input(normed, group * plan.blocks + block, from, shape.c, int(shape.w),
+                                channels - block * BLOCK, to);
+                });
                 vec* line = staged.data + each * slot + plan.floats / LANES;
                 for (int block = 0; block * BLOCK < channels; ++block)
                     for (int o = rows.begin; o < rows.end; ++o) {
@@ -65,6 +79,9 @@ struct Backward {
     T *x_grad;        // or null, and then `taps` is too
     const vec* taps;  // staged weight, reversed for stride 1
     vec* sums;        // or null: the weight's gradient, [chunk][block][K*K][VECS]
+    const Norms& norms;
+    StagedNorm before, behind;
+    double* norm_sums;  // of the norm before, [chunk][block][2][BLOCK]
     int chunks;
     Plan plan;
     bool streamed;
@@ -78,12 +95,17 @@ struct Backward {
         return sums + (chunk * shape.blocks() + block) * K * K * VECS;
     }
 
+    double* chunk_norm_sums(int64_t chunk, int64_t block) const {
+        return norm_sums + (chunk * shape.blocks() + block) * 2 * BLOCK;
+    }
+
     // One task: the images of a chunk, the channels of a group.
     void run(int64_t chunk, int64_t group, vec* memory) const {
         const int64_t begin = shape.n * chunk / chunks, end = shape.n * (chunk + 1) / chunks;
         if (sums) {
             const int64_t first = group * plan.blocks, last = std::min<int64_t>(shape.blocks(), first + plan.blocks);
             std::fill(chunk_sums(chunk, first), chunk_sums(chunk, last), vec{});
+            if (norms) std::fill(chunk_norm_sums(chunk, first), chunk_norm_sums(chunk, last), 0.0);
         }
         for (int64_t n = begin; n < end; n += plan.images)
             for (int row = 0; row < shape.oh; row += plan.rows) {
@@ -104,26 +126,62 @@ struct Backward {
         xs.data = memory + images * g_size;
         const Sheet g_first = gs, x_first = xs;
         vec* const line = memory + plan.floats * plan.images / LANES + VECS;  // a column stands before it
+        const Task task{chunk, group * plan.blocks, channels, line, line + (shape.w + 1) * VECS};
         for (int i = 0; i < images; ++i, gs.data += g_size, xs.data += x_size) {
-            const T* from = g + (n + i) * shape.oh * shape.ow * shape.c + first;
-            stage(from, shape.c, int(shape.ow), channels, shape.g_left(), gs);
+            const int64_t in = (n + i) * shape.h * shape.w * shape.c + first;
+            stage_grad(task, (n + i) * shape.oh * shape.ow * shape.c + first, gs);
             if (sums)
-                stage(x + (n + i) * shape.h * shape.w * shape.c + first, shape.c, int(shape.w), channels,
-                      int(shape.left), xs);
-            if (!x_grad) continue;
-            for (int block = 0; block < blocks; ++block) {
-                const vec* w = taps + (group * plan.blocks + block) * K * K * VECS;
-                for (int row = y.begin; row < y.end; ++row) {
-                    T* data = x_grad + ((n + i) * shape.h + row) * shape.w * shape.c + first + block * BLOCK;
-                    data_row(gs, block, w, row, line);
-                    unstage_line(line, shape.c, int(shape.w), channels - block * BLOCK, streamed, data);
-                }
-            }
+                stage(int(shape.w), channels, int(shape.left), xs, [&](int block, int row, vec* to) {
+                    const T* from = x + in + int64_t(row) * shape.w * shape.c + block * BLOCK;
+                    stage_input(norms ? &before : nullptr, task.block + block, from, shape.c, int(shape.w),
+                                channels - block * BLOCK, to);
+                });
+            for (int block = 0; block < blocks && x_grad; ++block) data_rows(task, block, in + block * BLOCK, gs, y);
         }
         if (!sums) return;
         for (int block = 0; block < blocks; ++block)
             weight_block<K, S>(shape, x_first, x_size, g_first, g_size, images, rows, block,
                                chunk_sums(chunk, group * plan.blocks + block));
+    }
+
+    struct Task {
+        int64_t chunk, block;  // the first of its blocks
+        int channels;
+        vec *line, *spare;
+    };
+
+    // Stages the gradient of the convolution's output; its image begins at g[at].
+    void stage_grad(const Task& task, int64_t at, const Sheet& gs) const {
+        const int width = int(shape.ow);
+        stage(width, task.channels, shape.g_left(), gs, [&](int block, int row, vec* to) {
+            const int64_t from = at + int64_t(row) * width * shape.c + block * BLOCK;
+            const int channels = task.channels - block * BLOCK;
+            stage_line(g + from, shape.c, width, channels, to);
+            if (!norms) return;
+            with_block(static_cast<const T*>(norms.y) + from, shape.c, width, channels, task.spare,
+                       [&](auto y, int64_t apart) { gradient_behind(behind, task.block + block, y, apart, width, to); });
+        });
+    }
+
+    // The images' gradient in some rows of one block; the image begins at x[at].
+    void data_rows(const Task& task, int block, int64_t at, const Sheet& gs, Span y) const {
+        const int width = int(shape.w), channels = task.channels - block * BLOCK;
+        const vec* w = taps + (task.block + block) * K * K * VECS;
+        vec part[2 * VECS] = {};
+        for (int row = y.begin, pixels = width; row < y.end; ++row, pixels += width) {
+            const int64_t from = at + int64_t(row) * width * shape.c;
+            data_row(gs, block, w, row, task.line);
+            if (norms) {
+                with_block(x + from, shape.c, width, channels, task.spare, [&](auto pixel, int64_t apart) {
+                    gradient_before(before, task.block + block, pixel, apart, width, task.line, part);
+                });
+                if (pixels >= TILE || row + 1 == y.end) {
+                    flush(part, chunk_norm_sums(task.chunk, task.block + block));
+                    pixels = 0;
+                }
+            }
+            unstage_line(task.line, shape.c, width, channels, streamed, x_grad + from);
+        }
     }
 
     void data_row(const Sheet& gs, int block, const vec* w, int y, vec* out) const {
@@ -151,8 +209,8 @@ struct Backward {
 };
 
 template <class T, int K, int S>
-int backward(const T* x, const T* g, const T* weight, T* x_grad, T* weight_grad, const Geometry& geometry,
-             int threads) {
+int backward(const T* x, const T* g, const T* weight, const Norms& norms, T* x_grad, T* weight_grad,
+             const Geometry& geometry, int threads) {
     const Shape<K, S> shape(geometry);
     const int blocks = shape.blocks();
     // Enough chunks of images for many threads, and few enough that their sums stay small beside the data.
@@ -160,12 +218,16 @@ int backward(const T* x, const T* g, const T* weight, T* x_grad, T* weight_grad,
     Plan plan = make_plan(blocks, int(shape.oh),
                           [&](int rows) { return Backward<T, K, S>::floats(shape, rows, weight_grad != nullptr); });
     plan.images = int(std::min<int64_t>(plan.images, (shape.n + chunks - 1) / chunks));
-    const int64_t each = plan.floats * plan.images / LANES + (shape.w + 2) * VECS;
+    const int64_t each = plan.floats * plan.images / LANES + (shape.w + std::max(shape.w, shape.ow) + 3) * VECS;
     const Memory taps(int64_t(blocks) * K * K * VECS), staged(each * threads);
     const Memory sums(weight_grad ? int64_t(chunks) * blocks * K * K * VECS : 0);
-    if (!taps.data || !staged.data || !sums.data) return 2;
-    const Backward<T, K, S> job{shape, x, g, x_grad, taps.data, weight_grad ? sums.data : nullptr, chunks, plan,
-                                 is_streamed(x_grad, shape.c, shape.n * shape.h * shape.w * shape.c)};
+    const Memory norm_sums(norms ? int64_t(chunks) * blocks * 4 * VECS : 0);  // doubles
+    const Memory before(StagedNorm::vectors(norms.before, blocks)), behind(StagedNorm::vectors(norms.behind, blocks));
+    if (!taps.data || !staged.data || !sums.data || !norm_sums.data || !before.data || !behind.data) return 2;
+    Backward<T, K, S> job{shape, x, g, x_grad, taps.data, weight_grad ? sums.data : nullptr,
+                          norms, {norms.before, before.data}, {norms.behind, behind.data},
+                          reinterpret_cast<double*>(norm_sums.data), chunks, plan,
+                          is_streamed(x_grad, shape.c, shape.n * shape.h * shape.w * shape.c)};
 #pragma omp parallel num_threads(threads)
     {
         if (x_grad) {
@@ -173,16 +235,30 @@ int backward(const T* x, const T* g, const T* weight, T* x_grad, T* weight_grad,
             for (int64_t block = 0; block < blocks; ++block)
                 stage_weight(weight, shape.c, K * K, S == 1, block, taps.data);
         }
+        if (norms) {
+#pragma omp for schedule(static)
+            for (int64_t block = 0; block < blocks; ++block) {
+                job.before.stage(norms.before, nullptr, shape.c, block);
+                job.behind.stage(norms.behind, norms.affine, shape.c, block);
+            }
+        }
 #pragma omp for schedule(static)
         for (int slot = 0; slot < threads; ++slot) {
             const int64_t tasks = int64_t(chunks) * plan.groups;
-            for (int64_t task = tasks * slot / threads; task < tasks * (slot + 1) / threads; ++task)
+            const int64_t begin = tasks * slot / threads, end = tasks * (slot + 1) / threads;
+            for (int64_t i = begin; i < end; ++i) {
+                const int64_t task = norms ? begin + end - 1 - i : i;  // the norm's sums have just been at the end
                 job.run(task / plan.groups, task % plan.groups, staged.data + each * slot);
+            }
             finish_stream();
         }
         if (weight_grad) {
 #pragma omp for schedule(static)
-            for (int64_t block = 0; block < blocks; ++block) job.fold(block, weight_grad);
+            for (int64_t block = 0; block < blocks; ++block) {
+                job.fold(block, weight_grad);
+                if (norms)
+                    merge_sums(norms, job.norm_sums, chunks, blocks, block, shape.c, double(shape.n * shape.h * shape.w));
+            }
         }
     }
     return 0;
@@ -205,55 +281,72 @@ int dispatch(const Geometry& geometry, Call call) {
 }
 
 template <class T>
-int forward_of(const void* x, const void* weight, const Finish& finish, void* out, const Geometry& geometry,
-               int threads) {
+int forward_of(const void* x, const Norm& before, const void* weight, const Finish& finish, void* out,
+               const Geometry& geometry, int threads) {
     return dispatch(geometry, [&](auto k, auto s) {
-        return forward<T, k.value, s.value>(static_cast<const T*>(x), static_cast<const T*>(weight), finish,
+        return forward<T, k.value, s.value>(static_cast<const T*>(x), before, static_cast<const T*>(weight), finish,
                                             static_cast<T*>(out), geometry, threads);
     });
 }
 
 template <class T>
-int backward_of(const void* x, const void* g, const void* weight, void* x_grad, void* weight_grad,
+int backward_of(const void* x, const void* g, const void* weight, const Norms& norms, void* x_grad, void* weight_grad,
                 const Geometry& geometry, int threads) {
     return dispatch(geometry, [&](auto k, auto s) {
         return backward<T, k.value, s.value>(static_cast<const T*>(x), static_cast<const T*>(g),
-                                             static_cast<const T*>(weight), static_cast<T*>(x_grad),
+                                             static_cast<const T*>(weight), norms, static_cast<T*>(x_grad),
                                              static_cast<T*>(weight_grad), geometry, threads);
     });
 }
 
+Geometry read(const int64_t* numbers) {
+    Geometry geometry;
+    std::memcpy(&geometry, numbers, sizeof geometry);
+    return geometry;
+}
+
 }  // namespace
 
-// Both return 0, 1 (no kernel for this size and stride) or 2 (no memory). Tensors are NHWC without gaps, the weight is
+// All return 0, 1 (no kernel for this size and stride) or 2 (no memory). Tensors are NHWC without gaps, the weight is
 // [c, kernel, kernel]; all are fp32, or all bf16. Padding is less than the kernel on each side.
 
-// The bias, null for none, is fp32; with it come the limits of the result.
-extern "C" int depthwise_forward(int is_bf16, const void* x, const void* weight, const float* bias, float low,
-                                 float high, void* out, const int64_t* geometry, int threads) {
-    Geometry whole;
-    std::memcpy(&whole, geometry, sizeof whole);
-    const Finish finish{bias, low, high};
-    return is_bf16 ? forward_of<bf16>(x, weight, finish, out, whole, threads)
-                   : forward_of<float>(x, weight, finish, out, whole, threads);
+// Of x normalized by `saved` and held between the first two limits; `saved` may be null. Then `bias` (fp32; null: none)
+// is added, and the result held between the other two limits.
+extern "C" int depthwise_forward(int is_bf16, const void* x, const float* saved, const void* weight, const float* bias,
+                                 const float* limits, void* out, const int64_t* geometry, int threads) {
+    const Norm before{saved, limits[0], limits[1]};
+    const Finish finish{bias, limits[2], limits[3]};
+    return is_bf16 ? forward_of<bf16>(x, before, weight, finish, out, read(geometry), threads)
+                   : forward_of<float>(x, before, weight, finish, out, read(geometry), threads);
 }
 
 // Null for a gradient that isn't wanted.
 extern "C" int depthwise_backward(int is_bf16, const void* x, const void* g, const void* weight, void* x_grad,
                                   void* weight_grad, const int64_t* geometry, int threads) {
-    Geometry whole;
-    std::memcpy(&whole, geometry, sizeof whole);
-    return is_bf16 ? backward_of<bf16>(x, g, weight, x_grad, weight_grad, whole, threads)
-                   : backward_of<float>(x, g, weight, x_grad, weight_grad, whole, threads);
+    const Norms none{};
+    return is_bf16 ? backward_of<bf16>(x, g, weight, none, x_grad, weight_grad, read(geometry), threads)
+                   : backward_of<float>(x, g, weight, none, x_grad, weight_grad, read(geometry), threads);
 }
 
-// All fp32. `pointers`: see Block. 0, 1 or 2 as above.
+// Through the norm behind the convolution (its sums are known), the convolution, and into the norm before it, up to the
+// gradient of its normalized values and its sums. `given`: x, g, weight, the saved parameters of the norm before and of
+// the one behind, the latter's affine, y. `wanted`: x's and the weight's gradient, and as the end of Norms has them.
+extern "C" int normed_backward(int is_bf16, const void* const* given, void* const* wanted, const float* limits,
+                               const int64_t* geometry, int threads) {
+    const auto in = [&](int i) { return static_cast<const float*>(given[i]); };
+    const auto out = [&](int i) { return static_cast<float*>(wanted[i]); };
+    const Norms norms{{in(3), limits[0], limits[1]}, {in(4), limits[2], limits[3]}, in(5), given[6],
+                      out(2), out(3), out(4)};
+    return is_bf16 ? backward_of<bf16>(given[0], given[1], given[2], norms, wanted[0], wanted[1], read(geometry), threads)
+                   : backward_of<float>(given[0], given[1], given[2], norms, wanted[0], wanted[1], read(geometry), threads);
+}
+
+// All fp32. `pointers`: see Block.
 extern "C" int frozen_block(const void* const* pointers, int64_t c, int64_t out_c, int shortcut, const float* limits,
                             void* out, const int64_t* geometry, int threads) {
-    Geometry whole;
-    std::memcpy(&whole, geometry, sizeof whole);
     const auto at = [&](int i) { return static_cast<const float*>(pointers[i]); };
     const Block block{at(0), at(1), at(2), at(3), at(4), at(5), at(6), c, out_c, shortcut != 0, limits};
+    const Geometry whole = read(geometry);
     return dispatch(whole, [&](auto k, auto s) {
         return run_block<k.value, s.value>(block, static_cast<float*>(out), whole, threads);
     });

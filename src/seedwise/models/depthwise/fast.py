@@ -126,6 +126,24 @@ def geometry_of(conv: nn.Conv2d, images: Tensor) -> Geometry | None:
     return Geometry(kernel, stride, top, left, top, left)
 
 
+def is_native(conv: nn.Module) -> bool:
+    """Whether `use_fast_depthwise` gave this layer the native kernels."""
+    return isinstance(conv, _NativeDepthwise | _NativeDepthwiseSame)
+
+
+def step_geometry(conv: nn.Conv2d, images: Tensor) -> Geometry | None:
+    """A depthwise convolution's geometry in a training step on these images; None if no native kernel may compute it.
+
+    The weight counts as being of the images' type, which has to be autocast's under autocast.
+    """
+    if not is_native(conv) or _is_stock(conv, images):
+        return None
+    if torch.is_autocast_enabled("cpu") and images.dtype != torch.get_autocast_dtype("cpu"):
+        return None
+    geometry = geometry_of(conv, images)
+    return geometry if geometry and kernels.fits(images, conv.weight.to(images.dtype), geometry) else None
+
+
 def _run(conv: nn.Conv2d, images: Tensor, geometry: Geometry | None, choices: Choices) -> Tensor | None:
     """The convolution with its fast backward, or None where there are no kernels for it."""
     weight: Tensor = conv.weight

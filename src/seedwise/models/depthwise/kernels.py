@@ -52,9 +52,9 @@ def library() -> Any:
     found = native.library(SOURCE)
     if found is not None:
         pointer, number = ctypes.c_void_p, ctypes.c_int
-        limit = ctypes.c_float
-        found.depthwise_forward.argtypes = [number, *[pointer] * 3, limit, limit, *[pointer] * 2, number]
+        found.depthwise_forward.argtypes = [number, *[pointer] * 7, number]
         found.depthwise_backward.argtypes = [number, *[pointer] * 6, number]
+        found.normed_backward.argtypes = [number, *[pointer] * 4, number]
         found.frozen_block.argtypes = [pointer, ctypes.c_int64, ctypes.c_int64, number, *[pointer] * 3, number]
     return found
 
@@ -103,19 +103,37 @@ class Finish:
         return result if math.isinf(self.low) and math.isinf(self.high) else result.clamp_(self.low, self.high)
 
 
-def forward(images: Tensor, weight: Tensor, geometry: Geometry, finish: Finish | None = None) -> Tensor:
-    """The convolution of [n, c, h, w] with [c, 1, k, k], both as `fits` has them; the result is channels_last."""
+@dataclass(frozen=True)
+class Norm:
+    """A batch's BatchNorm and an activation that clamps.
+
+    `saved`: float32[4, c], mean, 1 / deviation, scale and shift, as `norm_act` keeps them.
+    """
+
+    saved: Tensor
+    low: float = -math.inf
+    high: float = math.inf
+
+
+def forward(
+    images: Tensor, weight: Tensor, geometry: Geometry, finish: Finish | None = None, before: Norm | None = None
+) -> Tensor:
+    """The convolution of [n, c, h, w] with [c, 1, k, k], both as `fits` has them; the result is channels_last.
+
+    `before`: what is done to the images first.
+    """
     n, c, h, w = images.shape
     size = geometry.out_size(h, w)
     out = torch.empty(n, c, *size, dtype=images.dtype, memory_format=torch.channels_last)
     weight = weight.contiguous()
     numbers = _numbers(images, geometry, size)
-    given = images.data_ptr(), weight.data_ptr()
     bias = None if finish is None else finish.bias.contiguous()
-    end = (None, 0.0, 0.0) if bias is None or finish is None else (bias.data_ptr(), finish.low, finish.high)
-    _check(
-        library().depthwise_forward(_is_bf16(images), *given, *end, out.data_ptr(), numbers, torch.get_num_threads())
+    limits = [(0.0, 0.0) if one is None else (one.low, one.high) for one in (before, finish)]
+    given = (
+        *(images.data_ptr(), None if before is None else before.saved.data_ptr()),
+        *(weight.data_ptr(), None if bias is None else bias.data_ptr(), _floats(*limits[0], *limits[1])),
     )
+    _check(library().depthwise_forward(_is_bf16(images), *given, out.data_ptr(), numbers, torch.get_num_threads()))
     return out
 
 
@@ -137,6 +155,51 @@ def backward(
     )
     _check(library().depthwise_backward(_is_bf16(images), *pointers, numbers, torch.get_num_threads()))
     return image_grad, weight_grad
+
+
+@dataclass(frozen=True)
+class NormedGrads:
+    """What `normed_backward` returns: the normalized images' and the weight's gradient, and those of the norm before.
+
+    `affine`: what `norm_act.kernels.finish` needs for the images' own gradient.
+    """
+
+    normalized: Tensor
+    weight: Tensor
+    affine: Tensor
+    norm_weight: Tensor
+    norm_bias: Tensor
+
+
+def normed_backward(
+    images: Tensor,
+    grad: Tensor,
+    weight: Tensor,
+    geometry: Geometry,
+    before: Norm,
+    behind: tuple[Norm, Tensor, Tensor],
+) -> NormedGrads:
+    """Backwards through the norm behind a convolution, the convolution, and its norm before, in one pass.
+
+    `grad`: the gradient of what the norm `behind` returned; beside that norm stand its slope and offset (`norm_act`'s
+    `gradient_sums`), and the convolution's result.
+    """
+    norm, affine, result = behind
+    c = images.shape[1]
+    weight = weight.contiguous()
+    numbers = _numbers(images, geometry, (grad.shape[2], grad.shape[3]))
+    wanted = NormedGrads(
+        torch.empty_like(images, memory_format=torch.channels_last),
+        torch.empty_like(weight),
+        torch.empty(2, c),
+        *torch.empty(2, c).unbind(),
+    )
+    given = (images, grad, weight, before.saved, norm.saved, affine, result)
+    made = (wanted.normalized, wanted.weight, wanted.affine, wanted.norm_weight, wanted.norm_bias)
+    limits = _floats(before.low, before.high, norm.low, norm.high)
+    threads = torch.get_num_threads()
+    _check(library().normed_backward(_is_bf16(images), _pointers(given), _pointers(made), limits, numbers, threads))
+    return wanted
 
 
 @dataclass(frozen=True)
@@ -167,7 +230,7 @@ def frozen_block(images: Tensor, layers: Sequence[Layer], geometry: Geometry, *,
         library().frozen_block(
             (ctypes.c_void_p * len(given))(*given),
             *(c, out.shape[1], int(shortcut)),
-            (ctypes.c_float * len(limits))(*limits),
+            _floats(*limits),
             out.data_ptr(),
             (ctypes.c_int64 * len(values))(*values),
             torch.get_num_threads(),
@@ -178,6 +241,14 @@ def frozen_block(images: Tensor, layers: Sequence[Layer], geometry: Geometry, *,
 
 def _is_bf16(tensor: Tensor) -> int:
     return int(tensor.dtype == torch.bfloat16)
+
+
+def _pointers(tensors: Sequence[Tensor]) -> Any:
+    return (ctypes.c_void_p * len(tensors))(*(tensor.data_ptr() for tensor in tensors))
+
+
+def _floats(*values: float) -> Any:
+    return (ctypes.c_float * len(values))(*values)
 
 
 def _numbers(images: Tensor, geometry: Geometry, size: tuple[int, int]) -> Any:

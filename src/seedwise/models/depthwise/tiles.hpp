@@ -134,17 +134,16 @@ void stage_line(const T* from, int64_t c, int width, int channels, vec* to) {
     }
 }
 
-// Stages rows of an image [h, width, c]; `image` points at the first of `channels` channels.
-template <class T>
-void stage(const T* image, int64_t c, int width, int channels, int left, const Sheet& to) {
+// Fills rows of a sheet, block by block: `width` columns by fill(block, row, line), the others with zeros.
+template <class Fill>
+void stage(int width, int channels, int left, const Sheet& to, Fill fill) {
     const int right = to.columns - left - width;
     for (int row = to.rows.begin; row < to.rows.end; ++row)
         for (int block = 0; block * BLOCK < channels; ++block) {
-            const T* from = image + int64_t(row) * width * c + block * BLOCK;
             vec* line = const_cast<vec*>(to.at(block, row, 0));
             for (int i = 0; i < left * VECS; ++i) line[i] = vec{};
             line += left * VECS;
-            stage_line(from, c, width, channels - block * BLOCK, line);
+            fill(block, row, line);
             line += width * VECS;
             for (int i = 0; i < right * VECS; ++i) line[i] = vec{};
         }

@@ -3,6 +3,7 @@
 import ctypes
 import functools
 from ctypes import c_double, c_int, c_int64, c_void_p
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -27,8 +28,10 @@ def library() -> ctypes.CDLL | None:
             *(c_double, c_double, c_void_p, c_int, c_int, c_int),
         ]
         loaded.norm_act_backward.argtypes = [
-            *(c_void_p, c_void_p, c_void_p, c_int64, c_int64, c_void_p, c_void_p, c_void_p, c_int, c_int, c_int)
+            *(c_void_p, c_void_p, c_void_p, c_int64, c_int64, c_void_p, c_void_p, c_void_p, c_void_p),
+            *(c_int, c_int, c_int),
         ]
+        loaded.norm_act_finish.argtypes = [c_void_p, c_void_p, c_int64, c_int64, c_void_p, c_void_p, c_int, c_int]
     return loaded
 
 
@@ -43,42 +46,88 @@ def available() -> bool:
     return library() is not None
 
 
-def forward(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    running: tuple[Tensor, Tensor] | None,
-    momentum: float,
-    eps: float,
-    act: int,
-) -> tuple[Tensor, Tensor]:
+@dataclass(frozen=True)
+class NormStep:
+    """One training step of a BatchNorm and its activation.
+
+    `weight`, `bias`: float32[c]; `running`: mean and variance, float32[c] each, which take `momentum` of the batch's
+    (None: not kept); `act`: a number of `ACTIVATIONS`.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    running: tuple[Tensor, Tensor] | None
+    momentum: float
+    eps: float
+    act: int
+
+
+def forward(x: Tensor, step: NormStep) -> tuple[Tensor, Tensor]:
     """The normalized and activated batch, and what `backward` needs: float32[4, c].
 
-    `x`: float32 or bfloat16 [n, c, h, w] in channels_last; `weight`, `bias`: float32[c]; `running`: mean and variance,
-    float32[c] each, which take `momentum` of the batch's; `act`: a number of `ACTIVATIONS`.
+    `x`: float32 or bfloat16 [n, c, h, w] in channels_last.
     """
-    y, saved = torch.empty_like(x), torch.empty(4, x.shape[1])
-    mean, variance = (None, None) if running is None else (tensor.data_ptr() for tensor in running)
+    y = torch.empty_like(x)
+    return y, _forward(x, y, step)
+
+
+def statistics(x: Tensor, step: NormStep) -> Tensor:
+    """What `forward` keeps for `backward`, without the batch: mean, 1 / deviation, scale, shift."""
+    return _forward(x, None, step)
+
+
+def _forward(x: Tensor, y: Tensor | None, step: NormStep) -> Tensor:
+    saved = torch.empty(4, x.shape[1])
+    mean, variance = (None, None) if step.running is None else (tensor.data_ptr() for tensor in step.running)
     failed = _loaded().norm_act_forward(
-        *(x.data_ptr(), y.data_ptr(), x.numel() // x.shape[1], x.shape[1], weight.data_ptr(), bias.data_ptr()),
-        *(mean, variance, momentum, eps, saved.data_ptr()),
-        *(act, x.dtype == torch.bfloat16, torch.get_num_threads()),
+        *(x.data_ptr(), None if y is None else y.data_ptr(), *_rows(x), step.weight.data_ptr(), step.bias.data_ptr()),
+        *(mean, variance, step.momentum, step.eps, saved.data_ptr()),
+        *(step.act, x.dtype == torch.bfloat16, torch.get_num_threads()),
     )
     _require(failed)
-    return y, saved
+    return saved
 
 
 def backward(grad: Tensor, x: Tensor, saved: Tensor, act: int, wants_x: bool) -> tuple[Tensor | None, Tensor, Tensor]:
     """The gradients of `x` (None unless wanted), weight and bias, from the output's, laid out and typed as `x`."""
     grad_x = torch.empty_like(x) if wants_x else None
+    return grad_x, *_backward(grad, x, grad_x, saved, None, act)
+
+
+def gradient_sums(grad: Tensor, x: Tensor, saved: Tensor, act: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of weight and bias, and slope and offset, float32[2, c], of what `x`'s then is.
+
+    That is `scale * g + slope * (x - mean) + offset`, with g the gradient of the normalized batch before `act`.
+    """
+    affine = torch.empty(2, x.shape[1])
+    return *_backward(grad, x, None, saved, affine, act), affine
+
+
+def _backward(
+    grad: Tensor, x: Tensor, grad_x: Tensor | None, saved: Tensor, affine: Tensor | None, act: int
+) -> tuple[Tensor, Tensor]:
     grad_weight, grad_bias = torch.empty(2, x.shape[1]).unbind()
+    pointers = (None if tensor is None else tensor.data_ptr() for tensor in (grad_weight, grad_bias, affine))
     failed = _loaded().norm_act_backward(
         *(grad.data_ptr(), x.data_ptr(), None if grad_x is None else grad_x.data_ptr()),
-        *(x.numel() // x.shape[1], x.shape[1], saved.data_ptr(), grad_weight.data_ptr(), grad_bias.data_ptr()),
+        *(*_rows(x), saved.data_ptr(), *pointers),
         *(act, x.dtype == torch.bfloat16, torch.get_num_threads()),
     )
     _require(failed)
-    return grad_x, grad_weight, grad_bias
+    return grad_weight, grad_bias
+
+
+def finish(grad: Tensor, x: Tensor, saved: Tensor, affine: Tensor) -> None:
+    """The gradient of `x`, in place of that of the normalized batch; `affine`: see `gradient_sums`."""
+    failed = _loaded().norm_act_finish(
+        *(grad.data_ptr(), x.data_ptr(), *_rows(x), saved.data_ptr(), affine.data_ptr()),
+        *(x.dtype == torch.bfloat16, torch.get_num_threads()),
+    )
+    _require(failed)
+
+
+def _rows(x: Tensor) -> tuple[int, int]:
+    return x.numel() // x.shape[1], x.shape[1]
 
 
 def _loaded() -> ctypes.CDLL:

@@ -17,6 +17,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from seedwise.models.norm_act import kernels
+from seedwise.models.norm_act.kernels import NormStep
 
 Running = tuple[Tensor, Tensor] | None
 """Running mean and variance."""
@@ -24,12 +25,10 @@ Running = tuple[Tensor, Tensor] | None
 
 class _NormAct(Function):
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, running: Running, momentum: float, eps: float, act: int
-    ) -> Tensor:
-        y, saved = kernels.forward(x, weight, bias, running, momentum, eps, act)
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, step: NormStep) -> Tensor:
+        y, saved = kernels.forward(x, step)
         ctx.save_for_backward(x, saved)
-        ctx.act = act
+        ctx.act = step.act
         return y
 
     @staticmethod
@@ -39,12 +38,7 @@ class _NormAct(Function):
         wants_x, wants_weight, wants_bias = ctx.needs_input_grad[:3]
         grad = grads[0].contiguous(memory_format=torch.channels_last)
         grad_x, grad_weight, grad_bias = kernels.backward(grad, x, saved, ctx.act, wants_x)
-        return (
-            grad_x,
-            grad_weight if wants_weight else None,
-            grad_bias if wants_bias else None,
-            *(None, None, None, None),
-        )
+        return grad_x, grad_weight if wants_weight else None, grad_bias if wants_bias else None, None
 
 
 def batch_norm_act(
@@ -56,7 +50,16 @@ def batch_norm_act(
     like it. Parameters and running statistics (updated in place; None: not kept) are float32[c]. `act`: one of
     `kernels.ACTIVATIONS`. RuntimeError unless `kernels.available()`.
     """
-    result: Tensor = _NormAct.apply(x, weight, bias, running, momentum, eps, kernels.ACTIVATIONS[type(act)])
+    return _apply(x, NormStep(weight, bias, running, momentum, eps, kernels.ACTIVATIONS[type(act)]))
+
+
+def _train(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
+    count_batch(norm)
+    return _apply(x, step_of(norm))
+
+
+def _apply(x: Tensor, step: NormStep) -> Tensor:
+    result: Tensor = _NormAct.apply(x, step.weight, step.bias, step)
     return result
 
 
@@ -87,16 +90,21 @@ def _is_plain(norm: nn.BatchNorm2d) -> bool:
     )
 
 
-def _train(norm: nn.BatchNorm2d, x: Tensor, act: nn.Module) -> Tensor:
-    """The training branch of `BatchNorm2d.forward`."""
-    momentum = 0.0 if norm.momentum is None else norm.momentum
+def count_batch(norm: nn.BatchNorm2d) -> None:
+    """Let a BatchNorm's counter know that a training step begins."""
     if norm.num_batches_tracked is not None:
         norm.num_batches_tracked.add_(1)
-        if norm.momentum is None:
-            momentum = 1.0 / float(norm.num_batches_tracked)
+
+
+def step_of(norm: nn.BatchNorm2d) -> NormStep:
+    """What the training branch of `BatchNorm2d.forward` does to a batch, once it is counted."""
+    momentum = norm.momentum
+    if momentum is None:  # a plain mean over the batches
+        momentum = 0.0 if norm.num_batches_tracked is None else 1.0 / max(1.0, float(norm.num_batches_tracked))
     assert norm.running_mean is not None and norm.running_var is not None
     running = norm.running_mean, norm.running_var
-    return batch_norm_act(x, norm.weight, norm.bias, running, momentum, norm.eps, act)
+    act: nn.Module = getattr(norm, "act", _IDENTITY)
+    return NormStep(norm.weight, norm.bias, running, momentum, norm.eps, kernels.ACTIVATIONS[type(act)])
 
 
 class FusedBatchNorm2d(nn.BatchNorm2d):
@@ -104,7 +112,7 @@ class FusedBatchNorm2d(nn.BatchNorm2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """float[n, c, h, w] -> the same shape, type and layout."""
-        return _train(self, input, _IDENTITY) if _takes(self, input) else super().forward(input)
+        return _train(self, input) if _takes(self, input) else super().forward(input)
 
 
 class FusedBatchNormAct2d(BatchNormAct2d):
@@ -114,10 +122,14 @@ class FusedBatchNormAct2d(BatchNormAct2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """float[n, c, h, w] -> the same shape, type and layout."""
-        if _fits(self) and _takes(self, x):
-            return _train(self, x, self.act)
+        if self.takes(x):
+            return _train(self, x)
         result: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
         return result
+
+    def takes(self, x: Tensor) -> bool:
+        """Whether the kernels do what the stock forward would do now."""
+        return _fits(self) and _takes(self, x)
 
 
 _IDENTITY = nn.Identity()

@@ -134,7 +134,7 @@ INLINE void sum_chunk(const Job &job, int64_t chunk, const T *one, const T *two,
 
 struct Forward {
   const void *x;
-  void *y;
+  void *y; // null: only the statistics are wanted
   int64_t m, c;
   const float *weight, *bias;
   float *running_mean, *running_var; // null: not kept
@@ -225,7 +225,10 @@ template <class T, int A> int forward(const Forward &f, int threads) {
   return run(
       Job(f.m, f.c, sizeof(T), threads), [&](const Job &job, int64_t chunk) { moments(x, job, chunk); },
       [&](const Job &job) { merge_moments(f, job); },
-      [&](const Job &job, int64_t chunk) { output<T, A>(x, y, job, chunk, stream); });
+      [&](const Job &job, int64_t chunk) {
+        if (y != nullptr)
+          output<T, A>(x, y, job, chunk, stream);
+      });
 }
 
 struct Backward {
@@ -234,6 +237,7 @@ struct Backward {
   int64_t m, c;
   const float *saved; // as Forward's
   float *grad_weight, *grad_bias;
+  float *affine; // [2, c]: where slope and offset are kept (null: they aren't), see merge_gradients
 };
 
 // Sums of the pre-activation's gradient g, and of g * (x - mean). SiLU's exp is dear: it keeps g where grad_x will be.
@@ -271,13 +275,16 @@ void merge_gradients(const Backward &b, const Job &job) {
       b.grad_bias[j] = static_cast<float>(sum[j]);
     }
   }
+  if (job.me == 0 && b.affine != nullptr)
+    std::copy(job.scratch, job.scratch + 2 * c, b.affine);
 }
 
 // `grad` is the output's gradient or, for kIdentity, the pre-activation's; then it may be grad_x.
 template <class T, int A>
-void gradient(const T *grad, const T *x, T *grad_x, const float *saved, const Job &job, int64_t chunk, bool stream) {
+void gradient(const T *grad, const T *x, T *grad_x, const float *saved, const float *affine, const Job &job,
+              int64_t chunk, bool stream) {
   const int64_t c = job.c, begin = chunk * job.chunks.rows * c, end = begin + job.chunks.size(chunk) * c;
-  const float *mean = saved, *scale = saved + 2 * c, *shift = saved + 3 * c, *slope = job.scratch, *offset = slope + c;
+  const float *mean = saved, *scale = saved + 2 * c, *shift = saved + 3 * c, *slope = affine, *offset = slope + c;
   for (int64_t row = begin; row < end; row += c)
     over_channels(c, [&](auto n, int64_t j) LAMBDA_INLINE {
       constexpr int N = decltype(n)::value;
@@ -301,8 +308,20 @@ template <class T, int A> int backward(const Backward &b, int threads) {
       [&](const Job &job) { merge_gradients(b, job); },
       [&](const Job &job, int64_t chunk) {
         if (grad_x != nullptr)
-          gradient<T, A == kSilu ? kIdentity : A>(A == kSilu ? grad_x : grad, x, grad_x, b.saved, job, chunk, stream);
+          gradient<T, A == kSilu ? kIdentity : A>(A == kSilu ? grad_x : grad, x, grad_x, b.saved, job.scratch, job,
+                                                  chunk, stream);
       });
+}
+
+// The last step alone: grad, the pre-activation's gradient, becomes x's.
+template <class T> int finish(T *grad, const T *x, int64_t m, int64_t c, const float *saved, const float *affine,
+                              int threads) {
+  return run(
+      Job(m, c, sizeof(T), threads),
+      [&](const Job &job, int64_t chunk) {
+        gradient<T, kIdentity>(grad, x, grad, saved, affine, job, chunk, false);
+      },
+      [](const Job &) {}, [](const Job &, int64_t) {});
 }
 
 // call(T{}, Int<A>) for the type and activation that the numbers name; 2 when they name none.
@@ -316,7 +335,7 @@ template <int A = kIdentity, class Call> int dispatch(int bf16, int act, Call ca
 
 } // namespace
 
-// Both return 0, or 1 when memory for the chunks' sums is lacking, or 2 for an unknown activation.
+// All return 0, or 1 when memory for the chunks' sums is lacking, or 2 for an unknown activation.
 extern "C" int norm_act_forward(const void *x, void *y, int64_t m, int64_t c, const float *weight, const float *bias,
                                 float *running_mean, float *running_var, double momentum, double eps, float *saved,
                                 int act, int bf16, int threads) {
@@ -325,8 +344,16 @@ extern "C" int norm_act_forward(const void *x, void *y, int64_t m, int64_t c, co
 }
 
 extern "C" int norm_act_backward(const void *grad, const void *x, void *grad_x, int64_t m, int64_t c,
-                                 const float *saved, float *grad_weight, float *grad_bias, int act, int bf16,
-                                 int threads) {
-  const Backward b{grad, x, grad_x, m, c, saved, grad_weight, grad_bias};
+                                 const float *saved, float *grad_weight, float *grad_bias, float *affine, int act,
+                                 int bf16, int threads) {
+  const Backward b{grad, x, grad_x, m, c, saved, grad_weight, grad_bias, affine};
   return dispatch(bf16, act, [&](auto t, auto a) { return backward<decltype(t), decltype(a)::value>(b, threads); });
+}
+
+extern "C" int norm_act_finish(void *grad, const void *x, int64_t m, int64_t c, const float *saved,
+                               const float *affine, int bf16, int threads) {
+  return dispatch(bf16, kIdentity, [&](auto t, auto) {
+    using T = decltype(t);
+    return finish(static_cast<T *>(grad), static_cast<const T *>(x), m, c, saved, affine, threads);
+  });
 }
