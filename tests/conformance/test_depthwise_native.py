@@ -202,6 +202,19 @@ def test_a_recorded_choice_is_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @needs_compiler
+def test_what_a_probe_picks_is_no_choice_of_the_run() -> None:
+    """Another run on this machine, which knows the answer without a probe, has to record the same."""
+    choices, probes = Choices(), []
+
+    def inner() -> str:
+        return choices.pick("inner", bool, lambda: probes.append(1) or "b")  # type: ignore[func-returns-value]
+
+    assert choices.pick("outer", bool, lambda: inner() + inner()) == "bb"
+    assert choices.as_dict() == {"outer": "bb"}
+    assert inner() == "b" and len(probes) == 1
+    assert choices.as_dict() == {"inner": "b", "outer": "bb"}
+
+
 def test_a_batch_that_differs_by_one_needs_no_new_probe() -> None:
     choices = Choices()
     conv = swapped(layer(), choices)

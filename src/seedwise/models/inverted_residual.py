@@ -133,7 +133,7 @@ class JointInvertedResidual(InvertedResidual):
 
     def _of_kernels(self, x: Tensor) -> Middle | None:
         """The middle, if the kernels do what its layers would do now."""
-        is_taken = self.bn1.takes(x) and self.bn2.takes(x) and len(x) > 1
+        is_taken = _fits(self) and self.bn1.takes(x) and self.bn2.takes(x) and len(x) > 1
         if not is_taken or any(map(_is_watched, (self.bn1, self.conv_dw, self.bn2))):
             return None
         geometry = depthwise.step_geometry(self.conv_dw, x)
@@ -166,6 +166,7 @@ def use_joint_middles(model: nn.Module, choices: Choices) -> int:
 
 
 def _fits(block: InvertedResidual) -> bool:
+    """Whether its layers are the kernels' own; evaluation may have folded its norms since they were swapped in."""
     norms = block.bn1, block.bn2
     return (
         getattr(block, "conv_s2d", None) is None

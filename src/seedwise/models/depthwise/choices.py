@@ -34,8 +34,9 @@ class Choices:
         self.path = path
         self._given = dict(given or {})
         self._used: dict[str, str] = {}
+        self._tried: dict[str, str] = {}  # what only a probe of something larger used
         self._machine: dict[str, str] | None = None
-        self._is_alone = False
+        self._is_alone = self._is_trying = False
 
     def as_dict(self) -> dict[str, str]:
         """What was used so far, sorted by key, for the run's record; includes what was given."""
@@ -45,11 +46,20 @@ class Choices:
         """The choice for `key`. A remembered name that isn't `allowed` is as good as none; `probe` is then called."""
         known = self._used.get(key)
         if known is None:
-            known = self._given.get(key)
-            if known is None or not allowed(known):
-                known = self._from_machine(key, allowed, probe)
-            self._used[key] = known
+            before = self._given.get(key), self._tried.get(key)
+            known = next((name for name in before if name is not None and allowed(name)), None)
+            if known is None:
+                known = self._from_machine(key, allowed, lambda: self._try(probe))
+            (self._tried if self._is_trying else self._used)[key] = known
         return known
+
+    def _try(self, probe: Callable[[], str]) -> str:
+        """A probe's answer. What it picks itself is no choice of the run's: another run wouldn't probe."""
+        was, self._is_trying = self._is_trying, True
+        try:
+            return probe()
+        finally:
+            self._is_trying = was
 
     def __deepcopy__(self, memo: Any) -> "Choices":
         """A copied model shares them."""
