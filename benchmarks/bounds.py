@@ -66,7 +66,7 @@ def needs(options: argparse.Namespace) -> dict[str, float]:
 
 
 PASSES = {"training": 8, "evaluation": 2}
-"""How often each float32 map crosses memory at least.
+"""How often each float32 map crosses memory at least, layer by layer.
 
 Training: forward reads it for the statistics, reads it again and writes the result; backward reads map and gradient
 twice and writes a gradient. Evaluation: with BatchNorm folded, it is written once and read once.

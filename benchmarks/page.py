@@ -167,11 +167,12 @@ def bounds(parts: Parts) -> str:
     if not rows:
         return ""
     words = (
-        "Two floors in milliseconds: all convolutions at the rate of a large float32 matrix product, and BatchNorm "
-        "with its activation at the bandwidth of a copy (8 passes over each map), both measured after each cell "
-        "(`benchmarks/bounds.py`). *At the floors*: how many times as fast as timm's best a step would be that took "
-        "nothing but them. What is above them: depthwise convolutions and narrow layers, which multiply far below that "
-        "rate, and the batch's augmentation.\n\n"
+        "Two floors of a step layer by layer, in milliseconds: all convolutions at the rate of a large float32 matrix "
+        "product, and BatchNorm with its activation at the bandwidth of a copy (8 passes over each map), both measured "
+        "after each cell (`benchmarks/bounds.py`). *At the floors*: how many times as fast as timm's best a step would "
+        "be that took nothing but them. What is above them: depthwise convolutions and narrow layers, which multiply "
+        "far below that rate, and the batch's augmentation. What goes below them: BatchNorms computed in a depthwise "
+        "convolution's own passes, and 3x3 convolutions by Winograd's method, which multiplies less.\n\n"
     )
     head = [*WHICH, "step, ms", "to multiply", "to move", "both, of the step", "at the floors", "peak", "bandwidth"]
     return "## What bounds a step\n\n" + words + table(head, rows)
