@@ -7,7 +7,7 @@ from typing import Literal
 from torch import nn
 
 from seedwise import native
-from seedwise.models import depthwise, norm_act
+from seedwise.models import depthwise, norm_act, winograd
 from seedwise.models.frozen_prefix import use_fast_prefix
 from seedwise.models.inverted_residual import use_joint_middles
 from seedwise.models.pointwise import use_matrix_products
@@ -19,22 +19,25 @@ Kernels = Literal["auto", "stock", "composed", "native"]
 
 def available() -> bool:
     """Whether the native kernels are compiled, or can be: the first call on a machine takes some ten seconds."""
-    with ThreadPoolExecutor(2) as pool:  # two compilers at once
-        return all(pool.map(lambda part: part.available(), (depthwise, norm_act)))
+    parts = (depthwise, norm_act, winograd)
+    with ThreadPoolExecutor(len(parts)) as pool:  # compilers side by side
+        return all(pool.map(lambda part: part.available(), parts))
 
 
 def version() -> str | None:
     """What the native kernels' bits depend on besides the processor: compiler and text; None without them."""
-    text = depthwise.library_name()
-    return f"{native.compiler_version()}, {text}, {norm_act.library_name()}" if available() else None
+    if not available():
+        return None
+    texts = (part.library_name() for part in (depthwise, norm_act, winograd))
+    return ", ".join(map(str, (native.compiler_version(), *texts)))
 
 
 def accelerate(model: nn.Module, kernels: Kernels, known: Mapping[str, str]) -> None:
     """Swap in the layers that `kernels` names.
 
     `stock`: none. `composed`: depthwise convolutions whose gradients are put together from PyTorch's faster operations.
-    `native`: C++ kernels for depthwise convolutions, each chosen by a short probe at its first use unless it is
-    `known` from the run's record, and for BatchNorm with its activation, where it is faster in one with the
+    `native`: C++ kernels for depthwise and 3x3 convolutions, each chosen by a short probe at its first use unless it is
+    `known` from the run's record, and for BatchNorm with its activation, where it is faster in one with a depthwise
     convolution; squeeze-and-excitation in fewer passes.
     """
     if kernels == "stock":
@@ -45,6 +48,7 @@ def accelerate(model: nn.Module, kernels: Kernels, known: Mapping[str, str]) -> 
         norm_act.use_fused_norm_act(model)
         use_fused_squeeze_excite(model)
         use_matrix_products(model, choices)
+        winograd.use_winograd(model, choices)
         use_fast_prefix(model, choices)
         use_joint_middles(model, choices)
 

@@ -1,0 +1,45 @@
+"""What 1x1 and 3x3 convolutions that train by other means than oneDNN have in common."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from seedwise.models.depthwise.choices import Choices, fastest, one_of, seconds_of
+
+Run = Callable[[], Tensor]
+
+
+def trains_plainly(conv: nn.Conv2d, images: Tensor) -> bool:
+    """Whether this is a plain training step; compilers, tracers and whatever has its own tensors see a convolution."""
+    return (
+        torch.is_grad_enabled()
+        and (images.requires_grad or conv.weight.requires_grad)
+        and type(images) is Tensor
+        and images.device.type == "cpu"
+        and images.dtype == conv.weight.dtype == torch.float32
+        and images.dim() == 4
+        and images.numel() > 0
+        and images.is_contiguous(memory_format=torch.channels_last)
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_compiling()
+        and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    )
+
+
+def pick(what: str, images: Tensor, weight: Tensor, choices: Choices, runs: dict[str, Run]) -> Tensor:
+    """What the fastest of `runs` returns. `what` and the shapes are the key by which that one is remembered."""
+    n, inputs, h, w = images.shape
+    rounded = 1 << (n - 1).bit_length()  # batches of an epoch differ by an image: not a probe for each
+    key = f"{what} {inputs}>{weight.shape[0]} {h}x{w} n{rounded} t{torch.get_num_threads()}"
+    whole = {name: lambda _images, run=run: run() for name, run in runs.items()}
+    return runs[choices.pick(key, one_of(runs), lambda: fastest(seconds_of(whole, 1)))]()
+
+
+def onednn_gradient(images: Tensor, grad: Tensor, weight: Tensor, which: int) -> Tensor:
+    """Of the images (0) or the weight (1), for a convolution of stride 1 that keeps the map's size."""
+    wanted, padding = (which == 0, which == 1, False), (weight.shape[2] // 2, weight.shape[3] // 2)
+    found: tuple[Tensor, ...] = torch.ops.aten.convolution_backward(
+        grad, images, weight, None, (1, 1), padding, (1, 1), False, (0, 0), 1, wanted
+    )
+    return found[which]

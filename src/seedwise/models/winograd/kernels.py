@@ -1,0 +1,92 @@
+"""`winograd.cpp` as functions of tensors. They check nothing: `conv` decides what may reach them.
+
+Tensors are float32, images and results channels_last, weights [out, in, 3, 3] of any strides. The bits depend on the
+shapes alone, not on the number of threads. A NaN or an infinity reaches all results of the tiles (4x4 pixels) that it
+is near, not only those beside it.
+"""
+
+import ctypes
+import functools
+from collections.abc import Sequence
+from ctypes import c_int, c_int64, c_void_p
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from seedwise import native
+
+
+@functools.cache
+def library() -> ctypes.CDLL | None:
+    """The compiled kernels; None without a compiler."""
+    loaded = native.library(Path(__file__).with_name("winograd.cpp"))
+    if loaded is not None:
+        for function in (loaded.winograd_forward, loaded.winograd_weight_gradient):
+            function.argtypes = [*[c_void_p] * 5, c_int]
+    return loaded
+
+
+def library_name() -> str | None:
+    """Names the library's text, its compiler and this processor; None without a library."""
+    found = library()
+    return None if found is None else Path(found._name).stem
+
+
+def available() -> bool:
+    """Whether the kernels could be compiled here; the first call compiles them, which takes some ten seconds."""
+    return library() is not None
+
+
+def forward(images: Tensor, weight: Tensor) -> Tensor:
+    """The convolution of [n, in, h, w], with a zero around each map."""
+    return _convolve(images, weight, weight.data_ptr(), weight.shape[0], weight.stride())
+
+
+def images_gradient(grad: Tensor, weight: Tensor) -> Tensor:
+    """The gradient of `forward`'s images from the result's: the convolution with the weight turned and transposed."""
+    of_out, of_in, of_row, of_column = weight.stride()
+    last_tap = weight.data_ptr() + 2 * (of_row + of_column) * weight.element_size()
+    return _convolve(grad, weight, last_tap, weight.shape[1], (of_in, of_out, -of_row, -of_column))
+
+
+def weight_gradient(images: Tensor, grad: Tensor, weight: Tensor) -> Tensor:
+    """The gradient of `forward`'s weight from the result's, laid out as the weight."""
+    n, channels, h, w = images.shape
+    result = torch.empty_like(weight)
+    strides, shape = _numbers(result.stride()), _numbers((n, h, w, channels, grad.shape[1]))
+    _require(
+        _loaded().winograd_weight_gradient(
+            *(images.data_ptr(), grad.data_ptr(), strides, shape, result.data_ptr(), torch.get_num_threads())
+        )
+    )
+    return result
+
+
+def _convolve(images: Tensor, weight: Tensor, first_tap: int, outputs: int, strides: Sequence[int]) -> Tensor:
+    """`weight` is held while its data is read through the address of its first tap."""
+    n, channels, h, w = images.shape
+    result = torch.empty((n, outputs, h, w), memory_format=torch.channels_last)
+    shape = _numbers((n, h, w, channels, outputs))
+    _require(
+        _loaded().winograd_forward(
+            *(images.data_ptr(), first_tap, _numbers(strides), shape, result.data_ptr(), torch.get_num_threads())
+        )
+    )
+    return result
+
+
+def _numbers(values: Sequence[int]) -> "ctypes.Array[c_int64]":
+    return (c_int64 * len(values))(*values)
+
+
+def _loaded() -> ctypes.CDLL:
+    loaded = library()
+    if loaded is None:
+        raise RuntimeError("the kernels of 3x3 convolutions aren't compiled on this machine")
+    return loaded
+
+
+def _require(failed: int) -> None:
+    if failed:
+        raise MemoryError("no memory for the tiles of a 3x3 convolution")

@@ -1,0 +1,213 @@
+"""3x3 convolutions by Winograd's minimal filtering: the results and gradients of float64 PyTorch."""
+
+import copy
+from collections.abc import Iterator
+
+import pytest
+import timm
+import torch
+from timm.layers.conv2d_same import Conv2dSame
+from torch import Tensor, nn
+
+from seedwise.models import acceleration, winograd
+from seedwise.models.depthwise import Choices
+from seedwise.models.winograd import kernels
+
+pytestmark = pytest.mark.skipif(not winograd.available(), reason="no C++ compiler here")
+
+SHAPES = [
+    *((1, 3, 5, 1, 1), (2, 5, 3, 4, 4), (1, 33, 24, 7, 9), (3, 24, 33, 5, 2), (5, 16, 17, 13, 16), (2, 1, 1, 3, 40)),
+    *((7, 48, 192, 8, 8), (9, 64, 40, 4, 4), (1, 8, 300, 6, 3)),
+]
+"""Images, in, out, height, width."""
+TOLERANCE = 3e-5
+"""Largest error relative to the root mean square of the result; oneDNN's is up to 1e-5 here."""
+
+
+@pytest.fixture(params=[1, 2], ids=["one thread", "two threads"])
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+def tensors(shape: tuple[int, ...], seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    """Images, weight and the gradient of the result."""
+    n, inputs, outputs, h, w = shape
+    rng = torch.Generator().manual_seed(seed)
+    images, weight, grad = (
+        torch.randn(*size, generator=rng) for size in ((n, inputs, h, w), (outputs, inputs, 3, 3), (n, outputs, h, w))
+    )
+    last = torch.channels_last
+    return images.contiguous(memory_format=last), weight, grad.contiguous(memory_format=last)
+
+
+def ours(images: Tensor, weight: Tensor, grad: Tensor) -> list[Tensor]:
+    """The result, and the gradients of images and weight."""
+    return [
+        kernels.forward(images, weight),
+        kernels.images_gradient(grad, weight),
+        kernels.weight_gradient(images, grad, weight),
+    ]
+
+
+def exact(images: Tensor, weight: Tensor, grad: Tensor) -> list[Tensor]:
+    wide = [it.double().requires_grad_() for it in (images, weight)]
+    result = nn.functional.conv2d(*wide, padding=1)
+    return [result.detach(), *torch.autograd.grad(result, wide, grad.double())]
+
+
+def error(found: Tensor, truth: Tensor) -> float:
+    return float((found - truth).abs().max() / truth.square().mean().sqrt())
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["first", "last"])
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.usefixtures("threads")
+def test_results_are_those_of_float64(shape: tuple[int, ...], layout: torch.memory_format) -> None:
+    images, weight, grad = tensors(shape)
+    weight = weight.contiguous(memory_format=layout)
+    for found, truth in zip(ours(images, weight, grad), exact(images, weight, grad), strict=True):
+        assert found.shape == truth.shape and error(found, truth) <= TOLERANCE
+    assert kernels.weight_gradient(images, grad, weight).stride() == weight.stride()
+
+
+def test_no_tap_could_be_wrong_within_the_tolerance() -> None:
+    images, weight, grad = tensors(SHAPES[6])
+    truth = exact(images, weight, grad)
+    weight[3, 5, 2, 0] *= 1.01  # one of 82,944 taps
+    changed = ours(images, weight, grad)
+    assert min(error(found, true) for found, true in zip(changed[:2], truth[:2], strict=True)) > 10 * TOLERANCE
+
+
+@pytest.mark.parametrize("shape", [*SHAPES, (40, 24, 24, 9, 9)])
+def test_bits_depend_on_neither_threads_nor_the_call(shape: tuple[int, ...]) -> None:
+    given, before = tensors(shape), torch.get_num_threads()
+    found = []
+    try:
+        for threads in (1, 1, 2, 3):
+            torch.set_num_threads(threads)
+            found.append(ours(*given))
+    finally:
+        torch.set_num_threads(before)
+    for other in found[1:]:
+        assert all(map(torch.equal, found[0], other))
+
+
+def test_what_is_not_finite_stays_in_its_image() -> None:
+    images, weight, grad = tensors((3, 16, 16, 9, 9))
+    clean = kernels.forward(images, weight)
+    images[1, 3, 4, 4] = float("nan")
+    images[2, 3, 8, 8] = float("inf")
+    result = kernels.forward(images, weight)
+    assert torch.equal(result[0], clean[0])
+    assert result[1, :, 3:6, 3:6].isnan().all() and not result[2, :, 7:, 7:].isfinite().any()
+    assert torch.equal(result[2, :, :4, :4], clean[2, :, :4, :4])
+    kernels.weight_gradient(images, grad, weight)
+
+
+class Only(Choices):
+    """Chooses one implementation everywhere."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+        self.asked: list[str] = []
+
+    def pick(self, key: str, allowed, probe) -> str:
+        assert allowed(self.name) and probe() in ("onednn", "winograd")
+        self.asked.append(key)
+        return self.name
+
+
+def net(*convs: nn.Module) -> nn.Sequential:
+    """The activations change the convolutions' results in place."""
+    layers = [layer for conv in convs for layer in (conv, nn.SiLU(inplace=True))]
+    return nn.Sequential(*layers).to(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("name", ["onednn", "winograd"])
+@pytest.mark.usefixtures("threads")
+def test_a_network_trains_with_the_gradients_of_float64(name: str) -> None:
+    torch.manual_seed(0)
+    model = net(
+        nn.Conv2d(16, 24, 3, padding=1, bias=False),
+        Conv2dSame(24, 32, 3, bias=False),  # type: ignore[no-untyped-call]
+        nn.Conv2d(32, 16, 3, padding="same", bias=False),
+    )
+    truth, choices = copy.deepcopy(model).double(), Only(name)
+    assert winograd.use_winograd(model, choices) == 3
+    images = torch.randn(4, 16, 9, 6).contiguous(memory_format=torch.channels_last)
+    found = []
+    for it, given in ((model, images), (truth, images.double())):
+        given = given.clone(memory_format=torch.preserve_format).requires_grad_()
+        out = it(given)
+        out.square().sum().backward()
+        found.append([out.detach(), given.grad, *(p.grad for p in it.parameters())])
+    for mine, true in zip(*found, strict=True):
+        assert mine is not None and true is not None and error(mine, true) <= TOLERANCE
+    assert found[0][0].is_contiguous(memory_format=torch.channels_last)
+    assert len(choices.asked) == 9 and choices.asked[0].startswith("dense forward 16>24 9x6 n4 t")
+    model[0].weight.requires_grad_(False)
+    model.zero_grad()
+    model(images).sum().backward()
+    assert model[0].weight.grad is None and model[2].weight.grad is not None
+
+
+def test_what_is_no_plain_training_step_stays_a_convolution() -> None:
+    conv = nn.Conv2d(16, 24, 3, padding=1, bias=False)
+    model, stock, choices = net(conv), net(copy.deepcopy(conv)), Only("winograd")
+    winograd.use_winograd(model, choices)
+    images = torch.randn(2, 16, 8, 8).contiguous(memory_format=torch.channels_last)
+    with torch.no_grad():
+        assert torch.equal(model(images), stock(images))
+    assert torch.equal(model(images.contiguous()), stock(images.contiguous()))  # channels first
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(model(images), stock(images))
+    assert torch.equal(copy.deepcopy(model).double()(images.double()), stock.double()(images.double()))
+    assert choices.asked == []
+    for options in (
+        *({"kernel_size": 5}, {"stride": 2}, {"groups": 2}, {"padding": 0}, {"dilation": 2}, {"bias": True}),
+        *({"padding_mode": "reflect"}, {"in_channels": 8}),
+    ):
+        plain = {"in_channels": 16, "out_channels": 16, "kernel_size": 3, "padding": 1, "bias": False}
+        assert winograd.use_winograd(nn.Conv2d(**{**plain, **options}), choices) == 0
+
+
+def test_a_step_of_a_network_is_about_as_exact_as_stock() -> None:
+    torch.manual_seed(0)
+    network = timm.create_model("tf_efficientnetv2_b0", num_classes=10, drop_path_rate=0.0, drop_rate=0.0)
+    network.to(memory_format=torch.channels_last)
+    images, targets = torch.randn(4, 3, 64, 64).contiguous(memory_format=torch.channels_last), torch.arange(4)
+
+    def gradients(dtype: torch.dtype, name: str) -> Tensor:
+        model = copy.deepcopy(network).to(dtype)
+        choices = Only(name)
+        assert winograd.use_winograd(model, choices) >= 3
+        nn.functional.cross_entropy(model(images.to(dtype)), targets).backward()
+        assert bool(choices.asked) == (dtype == torch.float32)
+        return torch.cat([p.grad.double().flatten() for p in model.parameters() if p.grad is not None])
+
+    truth = gradients(torch.float64, "onednn")
+    stock, mine = ((gradients(torch.float32, it) - truth).norm() / truth.norm() for it in ("onednn", "winograd"))
+    assert mine <= 3 * stock + 1e-5
+
+
+def test_without_memory_there_is_a_memory_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full:
+        @staticmethod
+        def winograd_forward(*_: object) -> int:
+            return 2
+
+        winograd_weight_gradient = winograd_forward
+
+    monkeypatch.setattr(kernels, "library", Full)
+    images, weight, grad = tensors(SHAPES[0])
+    for call in (lambda: kernels.forward(images, weight), lambda: kernels.weight_gradient(images, grad, weight)):
+        with pytest.raises(MemoryError, match="3x3"):
+            call()
+
+
+def test_the_bits_of_a_run_are_named_by_the_kernels() -> None:
+    assert str(kernels.library_name()) in str(acceleration.version())
