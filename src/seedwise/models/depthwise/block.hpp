@@ -7,7 +7,7 @@
 
 #pragma once
 
-#include "tiles.hpp"
+#include "norms.hpp"
 
 namespace {
 
@@ -126,9 +126,7 @@ struct BlockJob {
             if (widen)
                 fill(image, sheet, b, (channels + LANES - 1) / LANES);
             else
-                stage(int(shape.w), channels, int(shape.left), sheet, [&](int, int row, vec* to) {
-                    stage_line(image + row * shape.w * block.c + b * BLOCK, block.c, int(shape.w), channels, to);
-                });
+                stage(image + b * BLOCK, block.c, int(shape.w), channels, int(shape.left), sheet);
             for (int o = rows.begin; o < rows.end; ++o) {
                 const Span ky = shape.kernel_rows(o);
                 const vec* from = sheet.at(0, o * S - int(shape.top) + ky.begin, 0);

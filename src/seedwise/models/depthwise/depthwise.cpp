@@ -9,8 +9,6 @@
 // Every sum is taken in an order that follows from the shape alone, so the bits depend on neither threads nor timing.
 
 #include "block.hpp"
-#include "norms.hpp"
-#include "tiles.hpp"
 
 namespace {
 
@@ -48,11 +46,7 @@ int forward(const T* x, const Norm& before, const T* weight, const Finish& finis
                 const Span rows{int(strip * plan.rows), int(std::min<int64_t>(oh, (strip + 1) * plan.rows))};
                 const Sheet sheet{staged.data + each * slot, shape.x_rows(rows), columns};
                 const T* image = x + n * shape.h * shape.w * shape.c + first;
-                stage(int(shape.w), channels, int(shape.left), sheet, [&](int block, int row, vec* to) {
-                    const T* from = image + int64_t(row) * shape.w * shape.c + block * BLOCK;
-                    stage_input(normed, group * plan.blocks + block, from, shape.c, int(shape.w),
-                                channels - block * BLOCK, to);
-                });
+                stage(image, shape.c, int(shape.w), channels, int(shape.left), sheet, normed, group * plan.blocks);
                 vec* line = staged.data + each * slot + plan.floats / LANES;
                 for (int block = 0; block * BLOCK < channels; ++block)
                     for (int o = rows.begin; o < rows.end; ++o) {
@@ -131,11 +125,8 @@ struct Backward {
             const int64_t in = (n + i) * shape.h * shape.w * shape.c + first;
             stage_grad(task, (n + i) * shape.oh * shape.ow * shape.c + first, gs);
             if (sums)
-                stage(int(shape.w), channels, int(shape.left), xs, [&](int block, int row, vec* to) {
-                    const T* from = x + in + int64_t(row) * shape.w * shape.c + block * BLOCK;
-                    stage_input(norms ? &before : nullptr, task.block + block, from, shape.c, int(shape.w),
-                                channels - block * BLOCK, to);
-                });
+                stage(x + in, shape.c, int(shape.w), channels, int(shape.left), xs, norms ? &before : nullptr,
+                      task.block);
             for (int block = 0; block < blocks && x_grad; ++block) data_rows(task, block, in + block * BLOCK, gs, y);
         }
         if (!sums) return;
@@ -153,14 +144,11 @@ struct Backward {
     // Stages the gradient of the convolution's output; its image begins at g[at].
     void stage_grad(const Task& task, int64_t at, const Sheet& gs) const {
         const int width = int(shape.ow);
-        stage(width, task.channels, shape.g_left(), gs, [&](int block, int row, vec* to) {
-            const int64_t from = at + int64_t(row) * width * shape.c + block * BLOCK;
-            const int channels = task.channels - block * BLOCK;
-            stage_line(g + from, shape.c, width, channels, to);
-            if (!norms) return;
-            with_block(static_cast<const T*>(norms.y) + from, shape.c, width, channels, task.spare,
-                       [&](auto y, int64_t apart) { gradient_behind(behind, task.block + block, y, apart, width, to); });
-        });
+        if (norms)
+            stage_behind(g + at, static_cast<const T*>(norms.y) + at, shape.c, width, task.channels, shape.g_left(), gs,
+                         behind, task.block, task.spare);
+        else
+            stage(g + at, shape.c, width, task.channels, shape.g_left(), gs);
     }
 
     // The images' gradient in some rows of one block; the image begins at x[at].
@@ -172,9 +160,7 @@ struct Backward {
             const int64_t from = at + int64_t(row) * width * shape.c;
             data_row(gs, block, w, row, task.line);
             if (norms) {
-                with_block(x + from, shape.c, width, channels, task.spare, [&](auto pixel, int64_t apart) {
-                    gradient_before(before, task.block + block, pixel, apart, width, task.line, part);
-                });
+                add_before(before, task.block + block, x + from, shape.c, width, channels, task.spare, task.line, part);
                 if (pixels >= TILE || row + 1 == y.end) {
                     flush(part, chunk_norm_sums(task.chunk, task.block + block));
                     pixels = 0;

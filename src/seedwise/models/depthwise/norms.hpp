@@ -111,26 +111,55 @@ inline void with_block(const T* from, int64_t c, int width, int channels, vec* s
     call(reinterpret_cast<const float*>(spare), int64_t(BLOCK));
 }
 
-// Stages a line of what the convolution takes: x, normalized if there is a norm.
+// Stages rows of an image [h, width, c], normalized if there is a norm. `image` points at the first of `channels`
+// channels, with which block `first` of the norm begins.
 template <class T>
-void stage_input(const StagedNorm* norm, int64_t block, const T* x, int64_t c, int width, int channels, vec* to) {
-    if (!norm) return stage_line(x, c, width, channels, to);
-    with_block(x, c, width, channels, to, [&](auto from, int64_t apart) {
-        norm_line(*norm, block, from, apart, width, to);
+NOINLINE void stage(const T* image, int64_t c, int width, int channels, int left, const Sheet& to,
+                    const StagedNorm* norm = nullptr, int64_t first = 0) {
+    stage_lines(width, channels, left, to, [&](int block, int row, vec* line) {
+        const T* from = image + int64_t(row) * width * c + block * BLOCK;
+        const int rest = channels - block * BLOCK;
+        if (!norm) return stage_line(from, c, width, rest, line);
+        with_block(from, c, width, rest, line, [&](auto pixels, int64_t apart) {
+            norm_line(*norm, first + block, pixels, apart, width, line);
+        });
+    });
+}
+
+// Stages rows of a gradient [h, width, c] of a norm's output as those of its input y.
+template <class T>
+NOINLINE void stage_behind(const T* g, const T* y, int64_t c, int width, int channels, int left, const Sheet& to,
+                           const StagedNorm& norm, int64_t first, vec* spare) {
+    stage_lines(width, channels, left, to, [&](int block, int row, vec* line) {
+        const int64_t at = int64_t(row) * width * c + block * BLOCK;
+        const int rest = channels - block * BLOCK;
+        stage_line(g + at, c, width, rest, line);
+        with_block(y + at, c, width, rest, spare, [&](auto pixels, int64_t apart) {
+            gradient_behind(norm, first + block, pixels, apart, width, line);
+        });
     });
 }
 
 constexpr int TILE = 128;  // pixels whose sums are kept in float
 
+// `gradient_before`, where channels may be missing.
+template <class T>
+NOINLINE void add_before(const StagedNorm& norm, int64_t block, const T* x, int64_t c, int width, int channels,
+                         vec* spare, vec* line, vec* sums) {
+    with_block(x, c, width, channels, spare, [&](auto pixels, int64_t apart) {
+        gradient_before(norm, block, pixels, apart, width, line, sums);
+    });
+}
+
 // Moves float sums [2][BLOCK] to those in double.
-inline void flush(vec (&sums)[2 * VECS], double* to) {
+NOINLINE void flush(vec (&sums)[2 * VECS], double* to) {
     for (int i = 0; i < 2 * BLOCK; ++i) to[i] += sums[i / LANES][i % LANES];
     std::fill(sums, sums + 2 * VECS, vec{});
 }
 
 // From the sums of `chunks` parts, [chunk][block][2][BLOCK], to the norm's gradients and what is still to be added:
 // x_grad = scale * g + slope * (x - mean) + offset.
-inline void merge_sums(const Norms& norms, const double* sums, int chunks, int64_t blocks, int64_t block, int64_t c,
+NOINLINE void merge_sums(const Norms& norms, const double* sums, int chunks, int64_t blocks, int64_t block, int64_t c,
                        double m) {
     for (int i = 0; i < std::min<int64_t>(BLOCK, c - block * BLOCK); ++i) {
         double sum = 0.0, dot = 0.0;

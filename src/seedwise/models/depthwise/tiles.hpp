@@ -136,7 +136,7 @@ void stage_line(const T* from, int64_t c, int width, int channels, vec* to) {
 
 // Fills rows of a sheet, block by block: `width` columns by fill(block, row, line), the others with zeros.
 template <class Fill>
-void stage(int width, int channels, int left, const Sheet& to, Fill fill) {
+void stage_lines(int width, int channels, int left, const Sheet& to, Fill fill) {
     const int right = to.columns - left - width;
     for (int row = to.rows.begin; row < to.rows.end; ++row)
         for (int block = 0; block * BLOCK < channels; ++block) {
