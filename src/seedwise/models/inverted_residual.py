@@ -2,8 +2,9 @@
 
 These layers work on the block's widest maps, and take as long as memory does. Together they pass over them less often:
 the convolution normalizes what it reads, and backwards both norms' gradients are computed where it reads and writes. So
-the map between the first norm and the convolution is neither written nor kept for the backward. For activations that
-clamp (ReLU, ReLU6), or none: others would be dear to compute twice. CPU.
+the map between the first norm and the convolution is neither written nor kept for the backward. Where few channels are
+widened, the 1x1 convolution in front joins in: it sums up its result as it writes it, and nobody writes its gradient.
+For activations that clamp (ReLU, ReLU6), or none: others would be dear to compute twice. CPU.
 """
 
 from dataclasses import dataclass, replace
@@ -15,70 +16,95 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from seedwise.models import depthwise, norm_act
+from seedwise.models import depthwise, norm_act, pointwise
+from seedwise.models.dense import trains_plainly
 from seedwise.models.depthwise import Choices, Geometry, Norm, implementations
 from seedwise.models.depthwise import kernels as conv_kernels
 from seedwise.models.depthwise.choices import fastest, one_of, seconds_of
 from seedwise.models.freezing import limits_of
 from seedwise.models.norm_act import FusedBatchNormAct2d, NormStep
 from seedwise.models.norm_act import kernels as norm_kernels
+from seedwise.models.pointwise import PointwiseConv
 
 Limits = tuple[float, float]
-Kept = tuple[Tensor, Tensor, Tensor]
-"""For the backward: what the convolution returned, and what each norm keeps."""
+Kept = tuple[Tensor, Tensor, Tensor, Tensor]
+"""For the backward: what the depthwise convolution took before its norm, what it returned, and what each norm keeps."""
 
 
 @dataclass(frozen=True)
 class Middle:
-    """The three layers in one training step. `limits`: what the activations hold the norms' results between."""
+    """The three layers in one training step, or four.
+
+    `limits`: what the activations hold the norms' results between; `widen`: the weight of the 1x1 convolution in front.
+    """
 
     before: NormStep
     kernel: Tensor
     behind: NormStep
     geometry: Geometry
     limits: tuple[Limits, Limits]
+    widen: Tensor | None = None
+
+    @property
+    def parameters(self) -> tuple[Tensor, ...]:
+        """In the order of `backward`'s gradients."""
+        norms = self.before.weight, self.before.bias, self.behind.weight, self.behind.bias
+        return *norms, self.kernel, *(() if self.widen is None else (self.widen,))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Kept]:
         """The result, and what `backward` needs."""
-        first = norm_kernels.statistics(x, self.before)
-        maps = conv_kernels.forward(x, self.kernel, self.geometry, before=Norm(first, *self.limits[0]))
+        if self.widen is None:
+            wide, first = x, norm_kernels.statistics(x, self.before)
+        else:
+            wide, first = norm_kernels.expand(x, self.widen, self.before)
+        maps = conv_kernels.forward(wide, self.kernel, self.geometry, before=Norm(first, *self.limits[0]))
         result, second = norm_kernels.forward(maps, self.behind)
-        return result, (maps, first, second)
+        return result, (wide, maps, first, second)
 
     def backward(self, grad: Tensor, x: Tensor, kept: Kept) -> tuple[Tensor, ...]:
-        """The gradients of x, the first norm's weight and bias, the kernel, the second norm's weight and bias."""
-        maps, first, second = kept
-        weight, bias, affine = norm_kernels.gradient_sums(grad, maps, second, self.behind.act)
-        behind = Norm(second, *self.limits[1]), affine, maps
-        grads = conv_kernels.normed_backward(x, grad, self.kernel, self.geometry, Norm(first, *self.limits[0]), behind)
-        norm_kernels.finish(grads.normalized, x, first, grads.affine)
-        return grads.normalized, grads.norm_weight, grads.norm_bias, grads.weight, weight, bias
+        """The gradients of x and of each of `parameters`."""
+        wide, maps, first, second = kept
+        *of_behind, affine = norm_kernels.gradient_sums(grad, maps, second, self.behind.act)
+        norms = Norm(first, *self.limits[0]), (Norm(second, *self.limits[1]), affine, maps)
+        grads = conv_kernels.normed_backward(wide, grad, self.kernel, self.geometry, *norms)
+        found = grads.norm_weight, grads.norm_bias, *of_behind, grads.weight
+        if self.widen is None:
+            norm_kernels.finish(grads.normalized, x, first, grads.affine)
+            return grads.normalized, *found
+        of_x, of_widen = norm_kernels.expand_backward(grads.normalized, x, self.widen, wide, first, grads.affine)
+        return of_x, *found, of_widen
 
-    def one_by_one(self, x: Tensor, choices: Choices) -> tuple[Tensor, ...]:
-        """Forward and backward by layers: the result, and the gradients as above where its own gradient is ones."""
-        normed, first = norm_kernels.forward(x, self.before)
-        maps = implementations.forward(normed, self.kernel, self.geometry, choices)
-        result, second = norm_kernels.forward(maps, self.behind)
-        grad, weight, bias = norm_kernels.backward(torch.ones_like(result), maps, second, self.behind.act, True)
-        assert grad is not None
-        grad, kernel = implementations.backward(normed, grad, self.kernel, self.geometry, (True, True), choices)
-        assert grad is not None and kernel is not None
-        of_x, *of_norm = norm_kernels.backward(grad, x, first, self.before.act, True)
-        assert of_x is not None
-        return result, of_x, *of_norm, kernel, weight, bias
-
-    def together(self, x: Tensor) -> tuple[Tensor, ...]:
-        """The same by the kernels that join the layers."""
+    def together(self, x: Tensor) -> Tensor:
+        """A trial, forward and backward: the gradient of x where the result's is ones."""
         result, kept = self.forward(x)
-        return result, *self.backward(torch.ones_like(result), x, kept)
+        return self.backward(torch.ones_like(result), x, kept)[0]
 
+    def by_layers(self, x: Tensor, choices: Choices) -> Tensor:
+        """The same layer by layer, each by what is fastest; where there is a convolution in front, after that one."""
+        if self.widen is not None:
+            wide = pointwise.forward(x, self.widen, None, choices)
+            rest = replace(self, widen=None)
+            grad = rest.together(wide) if rest.is_joint(wide, choices) else rest.by_layers(wide, choices)
+            of_x, _ = pointwise.backward(x, grad, self.widen, (True, True), choices)
+        else:
+            normed, first = norm_kernels.forward(x, self.before)
+            maps = implementations.forward(normed, self.kernel, self.geometry, choices)
+            result, second = norm_kernels.forward(maps, self.behind)
+            of_maps, *_ = norm_kernels.backward(torch.ones_like(result), maps, second, self.behind.act, True)
+            assert of_maps is not None
+            of_normed, _ = implementations.backward(normed, of_maps, self.kernel, self.geometry, (True, True), choices)
+            assert of_normed is not None
+            of_x, *_ = norm_kernels.backward(of_normed, x, first, self.before.act, True)
+        assert of_x is not None
+        return of_x
 
-def is_joint(middle: Middle, x: Tensor, choices: Choices) -> bool:
-    """Whether the layers are faster together, by `choices`, which try both on `x` if they don't know."""
-    trial = replace(middle, before=replace(middle.before, running=None), behind=replace(middle.behind, running=None))
-    runs = {"joint": lambda _: trial.together(x), "layers": lambda _: trial.one_by_one(x, choices)}
-    key = implementations.key_of("middle", x, middle.geometry)
-    with torch.no_grad():
+    @torch.no_grad()
+    def is_joint(self, x: Tensor, choices: Choices) -> bool:
+        """Whether the layers are faster together, by `choices`, which try both on `x` if they don't know."""
+        trial = replace(self, before=replace(self.before, running=None), behind=replace(self.behind, running=None))
+        runs = {"joint": lambda _: trial.together(x), "layers": lambda _: trial.by_layers(x, choices)}
+        what = "middle" if self.widen is None else f"middle of {len(self.widen)}"
+        key = implementations.key_of(what, x, self.geometry)
         return choices.pick(key, one_of(runs), lambda: fastest(seconds_of(runs, 1))) == "joint"
 
 
@@ -112,27 +138,27 @@ class JointInvertedResidual(InvertedResidual):
     def forward(self, x: Tensor) -> Tensor:
         """float[n, c, h, w] -> float[n, out, oh, ow]."""
         shortcut = x
-        x = self._middle(self.conv_pw(x))
+        middle = self._widening(x)
+        if middle is None or not middle.is_joint(x, self.choices):
+            x = self.conv_pw(x)
+            middle = self._middle(x)
+            if middle is not None and not middle.is_joint(x, self.choices):
+                middle = None
+        x = self.bn2(self.conv_dw(self.bn1(x))) if middle is None else self._joined(x, middle)
         x = self.bn3(self.conv_pwl(self.se(self.aa(x))))  # type: ignore[misc]
         if self.has_skip:
             x = self.drop_path(x) + shortcut
         return x
 
-    def _middle(self, x: Tensor) -> Tensor:
-        middle = self._of_kernels(x)
-        if middle is None or not is_joint(middle, x, self.choices):
-            by_layers: Tensor = self.bn2(self.conv_dw(self.bn1(x)))
-            return by_layers
+    def _joined(self, x: Tensor, middle: Middle) -> Tensor:
         for norm in (self.bn1, self.bn2):
             norm_act.count_batch(norm)
         middle = replace(middle, before=norm_act.step_of(self.bn1), behind=norm_act.step_of(self.bn2))
-        before, behind = middle.before, middle.behind
-        parameters = before.weight, before.bias, middle.kernel, behind.weight, behind.bias
-        result: Tensor = _JointMiddle.apply(x, middle, *parameters)
+        result: Tensor = _JointMiddle.apply(x, middle, *middle.parameters)
         return result
 
-    def _of_kernels(self, x: Tensor) -> Middle | None:
-        """The middle, if the kernels do what its layers would do now."""
+    def _middle(self, x: Tensor) -> Middle | None:
+        """The middle, if the kernels do what its layers would do to these maps now."""
         is_taken = _fits(self) and self.bn1.takes(x) and self.bn2.takes(x) and len(x) > 1
         if not is_taken or any(map(_is_watched, (self.bn1, self.conv_dw, self.bn2))):
             return None
@@ -142,6 +168,18 @@ class JointInvertedResidual(InvertedResidual):
             return None
         kernel = self.conv_dw.weight.to(x.dtype)
         return Middle(norm_act.step_of(self.bn1), kernel, norm_act.step_of(self.bn2), geometry, (limits[0], limits[1]))
+
+    def _widening(self, x: Tensor) -> Middle | None:
+        """The middle with the convolution in front, if the kernels do what they all would do."""
+        conv = self.conv_pw
+        if not isinstance(conv, PointwiseConv) or conv.bias is not None or _is_watched(conv):
+            return None
+        if not (trains_plainly(conv, x) and x.requires_grad and norm_kernels.expands(*reversed(conv.weight.shape[:2]))):
+            return None
+        size = len(x), conv.out_channels, *x.shape[-2:]
+        stand_in = torch.empty(size, memory_format=torch.channels_last, requires_grad=True)  # of what it would return
+        middle = self._middle(stand_in)
+        return None if middle is None else replace(middle, widen=conv.weight)
 
 
 def _is_watched(layer: nn.Module) -> bool:

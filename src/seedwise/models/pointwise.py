@@ -18,28 +18,42 @@ from seedwise.models.dense import Run, onednn_gradient, pick, trains_plainly
 from seedwise.models.depthwise.choices import Choices
 
 
+def forward(images: Tensor, weight: Tensor, bias: Tensor | None, choices: Choices) -> Tensor:
+    """A 1x1 convolution by what is fastest: float32[n, in, h, w] in channels_last -> [n, out, h, w]."""
+    return pick("pointwise forward", images, weight, choices, _forward(images, weight, bias))
+
+
+def backward(
+    images: Tensor, grad: Tensor, weight: Tensor, wants: tuple[bool, bool], choices: Choices
+) -> tuple[Tensor | None, Tensor | None]:
+    """Its wanted gradients of images and weight by what is fastest for each."""
+    of_images = of_weight = None
+    if wants[0]:
+        of_images = pick("pointwise images", images, weight, choices, _images_gradient(images, grad, weight))
+    if wants[1]:
+        of_weight = pick("pointwise weight", images, weight, choices, _weight_gradient(images, grad, weight))
+    return of_images, of_weight
+
+
 class _Pointwise(Function):
     @staticmethod
     def forward(ctx: Any, images: Tensor, weight: Tensor, bias: Tensor | None, choices: Choices) -> Tensor:
         ctx.save_for_backward(images, weight)
         ctx.choices = choices
-        return pick("pointwise forward", images, weight, choices, _forward(images, weight, bias))
+        return forward(images, weight, bias, choices)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
         images, weight = ctx.saved_tensors
         grad = grads[0].contiguous(memory_format=torch.channels_last)
-        wants_images, wants_weight, wants_bias = ctx.needs_input_grad[:3]
-        of_images = of_weight = None
-        if wants_images:
-            of_images = pick("pointwise images", images, weight, ctx.choices, _images_gradient(images, grad, weight))
-        if wants_weight:
-            of_weight = pick("pointwise weight", images, weight, ctx.choices, _weight_gradient(images, grad, weight))
-        return of_images, of_weight, _rows(grad).sum(0) if wants_bias else None, None
+        found = backward(images, grad, weight, ctx.needs_input_grad[:2], ctx.choices)
+        return *found, _rows(grad).sum(0) if ctx.needs_input_grad[2] else None, None
 
 
-class _PointwiseConv(nn.Conv2d):
+class PointwiseConv(nn.Conv2d):
+    """A 1x1 convolution that trains as above."""
+
     choices: Choices
 
     def forward(self, input: Tensor) -> Tensor:
@@ -59,7 +73,7 @@ def use_matrix_products(model: nn.Module, choices: Choices) -> int:
     count = 0
     for module in model.modules():
         if type(module) is nn.Conv2d and _fits(module):
-            module.__class__ = _PointwiseConv
+            module.__class__ = PointwiseConv
             module.choices = choices  # type: ignore[assignment]
             count += 1
     return count
