@@ -18,7 +18,8 @@ from seedwise.models.depthwise.choices import Choices
 from seedwise.models.winograd import kernels
 
 MIN_CHANNELS = 16
-"""In and out. With fewer, transforming them costs more than the multiplications saved."""
+"""In and out. For 64 maps of 32x32, 8 to 8 channels take 1.2 ms where oneDNN takes 1.2 to 1.4; 16 to 16 take 2.5 where
+it takes 3.9 to 5.0 (AMD Zen 3, one thread)."""
 
 
 class _Winograd(Function):

@@ -7,8 +7,8 @@
 // position the product of the images, transposed, with the result's gradient.
 //
 // Tiles are taken in chunks, so that what is transformed stays in the caches; it never goes to memory as a whole. Every
-// sum is taken in an order that follows from the shape alone, so the bits depend on neither threads nor timing. A NaN or
-// an infinity spreads over its tile and the tiles beside it, instead of over the 3x3 pixels around it.
+// sum is taken in an order that follows from the shape alone, so the bits depend on neither threads nor timing. A NaN
+// or an infinity spreads over its tile and those beside it, instead of over the 3x3 pixels around it.
 
 #include "transforms.hpp"
 
@@ -17,7 +17,7 @@ namespace {
 constexpr int64_t CHUNK = 24;           // tiles of a chunk: a multiple of ROWS
 constexpr int64_t PANELS_AT_ONCE = 4;   // of results that are transformed back together
 constexpr int64_t GRADIENT_CHUNK = 48;  // of the weight's gradient, whose sums are read and written once for each
-constexpr int64_t STREAMED = 4'000'000;  // numbers of a result from which on it is written past the cache
+constexpr int64_t STREAMED = 2'000'000;  // numbers of a result from which on it is written past the cache
 
 struct Memory {
     explicit Memory(int64_t floats) : data(static_cast<float*>(std::aligned_alloc(64, (floats * 4 + 63) / 64 * 64))) {}
@@ -46,22 +46,24 @@ struct Corner {  // of a tile, before the first of its pixels
           x(tile % maps.across * TILE - before) {}
 };
 
-// The pixels of the next tiles, fetched into the cache in small parts while this chunk's products are computed: reading
-// them from memory when they are wanted takes longer than transforming them. (Inline, as GCC drops calls of functions
-// that only prefetch.)
+// The pixels of the next tiles, fetched into the cache a few at a time while this chunk's products are computed:
+// reading them only when they are wanted takes longer than transforming them, and the processor drops what is asked for
+// all at once. Inline, as GCC removes calls of functions that only prefetch.
 struct Ahead {
     const float* from;
-    double lines;  // to a part
-    Ahead(const float* x, const Maps& maps, int64_t c, int64_t begin, int64_t end, int64_t parts) {
+    int64_t lines, each;  // of the cache, and how many of them to a call
+    Ahead(const float* x, const Maps& maps, int64_t c, int64_t begin, int64_t end, int64_t calls) {
         begin = std::min(begin, maps.tiles());
         end = std::min(end, maps.tiles());
-        const int64_t row = maps.w * c, rows = begin < end ? maps.band(end - 1) + TILE - maps.band(begin) : 0;
-        from = x + (begin < end ? maps.band(begin) * row : 0);
-        lines = double(rows * row) / double(LINE * parts);
+        const int64_t row = maps.w * c, first = maps.band(begin);
+        const int64_t last = begin < end ? std::min(maps.band(end - 1) + TILE, maps.n * maps.h) : first;
+        from = x + first * row;
+        lines = (last - first) * row / LINE;
+        each = (lines + calls - 1) / calls;
     }
-    INLINE void fetch(int64_t begin, int64_t end) const {
-        for (int64_t line = int64_t(lines * begin); line < int64_t(lines * end); ++line)
-            __builtin_prefetch(from + line * LINE, 0, 2);
+    INLINE void fetch(int64_t call) const {
+        const int64_t end = std::min(lines, (call + 1) * each);
+        for (int64_t line = call * each; line < end; ++line) __builtin_prefetch(from + line * LINE, 0, 2);
     }
 };
 
@@ -199,7 +201,7 @@ struct Convolution {
         for (int position = 0; position < POSITIONS; ++position)
             taps.each(begin, end, [&](auto vecs, int64_t panel) LAMBDA_INLINE {
                 for (int64_t tile = 0; tile < tiles; tile += ROWS) {
-                    meanwhile((begin * POSITIONS + position * (end - begin) + panel - begin) * chunk + tile, ROWS);
+                    meanwhile(((begin * POSITIONS + position * (end - begin) + panel - begin) * chunk + tile) / ROWS);
                     multiply<ROWS, vecs.value, true>(
                         x + position * image.size + tile * image.row, image.row, w + taps.at(position, panel),
                         weight.in, false,
@@ -230,13 +232,14 @@ struct Convolution {
     void run(const float* x, const float* w, const float* zeros, int64_t first, float* memory, float* out) const {
         const int64_t tiles = std::min(chunk, maps.tiles() - first);
         float* const sums = memory + image.floats();
-        const Ahead ahead(x, maps, weight.in, first + chunk, first + 2 * chunk, taps.count * POSITIONS * chunk);
+        const int64_t calls = taps.count * POSITIONS * chunk / ROWS;
+        const Ahead ahead(x, maps, weight.in, first + chunk, first + 2 * chunk, calls);
         for (int64_t tile = 0; tile < tiles; ++tile)
             stage_image(x, maps, weight.in, first + tile, zeros, image, memory + tile * image.row);
         for (int64_t begin = 0; begin < taps.count; begin += PANELS_AT_ONCE) {
             const int64_t end = std::min(taps.count, begin + PANELS_AT_ONCE);
-            products(memory, w, tiles, begin, end, sums, [&](int64_t part, int64_t step) LAMBDA_INLINE {
-                ahead.fetch(part, part + step);
+            products(memory, w, tiles, begin, end, sums, [&](int64_t call) LAMBDA_INLINE {
+                ahead.fetch(call);
             });
             for (int64_t tile = 0; tile < tiles; ++tile)
                 taps.each(begin, end, [&](auto vecs, int64_t panel) LAMBDA_INLINE {
@@ -271,7 +274,7 @@ struct Gradient {
     INLINE void add(const float* x, const float* g, int64_t tiles, float* to, Meanwhile meanwhile) const {
         int64_t i = 0;
         for (; i + ROWS <= weight.in; i += ROWS) {
-            meanwhile(i);
+            meanwhile(i / ROWS);
             add_rows<ROWS, W>(x, g, tiles, i, to);
         }
         for (; i + 2 <= weight.in; i += 2) add_rows<2, W>(x, g, tiles, i, to);
@@ -331,9 +334,9 @@ extern "C" int winograd_weight_gradient(const float* x, const float* g, const in
             std::fill(sums.data + position * it.sums.size, sums.data + (position + 1) * it.sums.size, 0.0f);
         for (int64_t first = 0; first < tiles; first += it.chunk) {
             const int64_t some = std::min(it.chunk, tiles - first), next = first + some;
-            const int64_t tasks = POSITIONS * it.sums.count;
-            const Ahead ahead_x(x, it.maps, in, next, next + it.chunk, tasks * in);
-            const Ahead ahead_g(g, it.maps, it.weight.out, next, next + it.chunk, tasks * in);
+            const int64_t tasks = POSITIONS * it.sums.count, calls = std::max<int64_t>(1, in / ROWS);
+            const Ahead ahead_x(x, it.maps, in, next, next + it.chunk, tasks * calls);
+            const Ahead ahead_g(g, it.maps, it.weight.out, next, next + it.chunk, tasks * calls);
 #pragma omp for schedule(static)
             for (int64_t row = 0; row < some; ++row) {
                 stage_image(x, it.maps, in, first + row, zeros.data, it.image, images.data + row * it.image.row);
@@ -344,9 +347,9 @@ extern "C" int winograd_weight_gradient(const float* x, const float* g, const in
                 const int64_t position = task / it.sums.count, panel = task % it.sums.count;
                 it.sums.each(panel, panel + 1, [&](auto vecs, int64_t) LAMBDA_INLINE {
                     it.add<vecs.value>(images.data + position * it.image.size, grads.data + it.grad.at(position, panel),
-                                       some, sums.data + it.sums.at(position, panel), [&](int64_t i) LAMBDA_INLINE {
-                                           ahead_x.fetch(task * in + i, task * in + i + ROWS);
-                                           ahead_g.fetch(task * in + i, task * in + i + ROWS);
+                                       some, sums.data + it.sums.at(position, panel), [&](int64_t call) LAMBDA_INLINE {
+                                           ahead_x.fetch(task * calls + call);
+                                           ahead_g.fetch(task * calls + call);
                                        });
                 });
             }
