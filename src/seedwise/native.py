@@ -53,14 +53,15 @@ def compiler_version() -> str | None:
 def library(source: Path) -> ctypes.CDLL | None:
     """The compiled library of a C++ file, built now if the cache has none for this text, compiler and processor.
 
-    Headers are those beside it.
+    Headers are those beside it and in the folder above.
 
     None when there is no compiler, or it fails: the log then says how.
     """
     version = compiler_version()
     if version is None:
         return None
-    text = b"".join(file.read_bytes() for file in [source, *sorted(source.parent.glob("*.h*"))])
+    headers = [*sorted(source.parent.glob("*.h*")), *sorted(source.parent.parent.glob("*.h*"))]
+    text = b"".join(file.read_bytes() for file in [source, *headers])
     key = hashlib.sha256(b"\0".join([text, " ".join(FLAGS).encode(), version.encode(), _processor().encode()]))
     name = f"{source.stem}-{key.hexdigest()[:16]}.so"
     try:
@@ -68,6 +69,11 @@ def library(source: Path) -> ctypes.CDLL | None:
     except (OSError, UserError):  # a cache that can't be written: for this process alone, then
         with tempfile.TemporaryDirectory() as place:
             return _load(source, Path(place) / name)
+
+
+def name_of(found: ctypes.CDLL | None) -> str | None:
+    """Names a library's text, its compiler and this processor; None without a library."""
+    return None if found is None else Path(found._name).stem
 
 
 def _load(source: Path, built: Path) -> ctypes.CDLL | None:

@@ -9,6 +9,7 @@ import pytest
 import timm
 import torch
 import torch.nn.functional as F
+from one_choice import Only
 from timm.layers.norm_act import BatchNormAct2d
 from timm.models._efficientnet_blocks import InvertedResidual
 from torch import Tensor, nn
@@ -119,23 +120,7 @@ def test_not_a_number_is_seen() -> None:
     assert result[:, 1].isnan().all() and not result[:, 0].isnan().any()
 
 
-class Always(Choices):
-    """Chooses one implementation for the middles, and native ones elsewhere."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__()
-        self.name = name
-        self.asked: list[str] = []
-
-    def pick(self, key: str, allowed, probe) -> str:
-        self.asked.append(key)
-        if key.startswith("middle"):
-            assert allowed(self.name) and probe() in ("joint", "layers")
-            return self.name
-        return super().pick(key, allowed, probe)
-
-
-def asked(choices: Always) -> list[str]:
+def asked(choices: Only) -> list[str]:
     """What was asked about middles: with the convolution in front of them, or without."""
     return sorted({key.partition(" 3x3")[0] for key in choices.asked if key.startswith("middle")})
 
@@ -149,8 +134,8 @@ def block(act: type[nn.Module] = nn.ReLU6, stride: int = 1, **more: object) -> I
     return made.to(memory_format=torch.channels_last)
 
 
-def swapped(stock: InvertedResidual, name: str, monkeypatch: pytest.MonkeyPatch) -> tuple[nn.Module, Always]:
-    choices, twin = Always(name), nn.Sequential(copy.deepcopy(stock))
+def swapped(stock: InvertedResidual, name: str, monkeypatch: pytest.MonkeyPatch) -> tuple[nn.Module, Only]:
+    choices, twin = Only(name, of="middle"), nn.Sequential(copy.deepcopy(stock))
     monkeypatch.setattr(acceleration.depthwise, "machine_choices", lambda given: choices)
     acceleration.accelerate(twin, "native", {})
     return twin[0], choices

@@ -4,9 +4,9 @@ import copy
 
 import pytest
 import torch
+from one_choice import Only
 from torch import Tensor, nn
 
-from seedwise.models.depthwise import Choices
 from seedwise.models.pointwise import use_matrix_products
 
 SHAPES = [(3, 8, 16, 5, 7), (4, 33, 1, 1, 1), (1, 16, 24, 4, 4), (2, 1, 8, 3, 3), (5, 40, 96, 2, 2)]
@@ -27,20 +27,6 @@ def step(model: nn.Module, images: Tensor) -> list[Tensor]:
     (out * torch.linspace(-1, 1, out.numel(), dtype=out.dtype).view(out.shape)).sum().backward()
     assert images.grad is not None
     return [out.detach(), images.grad, *(p.grad.clone() for p in model.parameters() if p.grad is not None)]
-
-
-class Only(Choices):
-    """Chooses one implementation everywhere."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__()
-        self.name = name
-        self.asked: list[str] = []
-
-    def pick(self, key: str, allowed, probe) -> str:
-        assert allowed(self.name) and probe() in ("onednn", "product")
-        self.asked.append(key)
-        return self.name
 
 
 @pytest.mark.parametrize("name", ["onednn", "product"])

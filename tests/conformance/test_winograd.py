@@ -6,11 +6,11 @@ from collections.abc import Iterator
 import pytest
 import timm
 import torch
+from one_choice import Only
 from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 
 from seedwise.models import acceleration, winograd
-from seedwise.models.depthwise import Choices
 from seedwise.models.winograd import kernels
 
 pytestmark = pytest.mark.skipif(not winograd.available(), reason="no C++ compiler here")
@@ -114,20 +114,6 @@ def test_what_is_not_finite_stays_in_its_image() -> None:
     assert result[1, :, 3:6, 3:6].isnan().all() and not result[2, :, 7:, 7:].isfinite().any()
     assert torch.equal(result[2, :, :4, :4], clean[2, :, :4, :4])
     kernels.weight_gradient(images, grad, weight)
-
-
-class Only(Choices):
-    """Chooses one implementation everywhere."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__()
-        self.name = name
-        self.asked: list[str] = []
-
-    def pick(self, key: str, allowed, probe) -> str:
-        assert allowed(self.name) and probe() in ("onednn", "winograd")
-        self.asked.append(key)
-        return self.name
 
 
 def net(*convs: nn.Module) -> nn.Sequential:

@@ -8,34 +8,15 @@
 #include <cstring>
 #include <type_traits>
 
-#if defined(__AVX__)
-#include <immintrin.h>
-#endif
+#include "../simd.hpp"
 
 namespace {
 
-#if defined(__AVX512F__)
-constexpr int LANES = 16;
-#elif defined(__AVX__)
-constexpr int LANES = 8;
-#else
-constexpr int LANES = 4;
-#endif
 constexpr int BLOCK = 32, VECS = BLOCK / LANES;  // channels and vectors of a block
 constexpr int64_t CACHED = 64 * 1024;            // floats that a task stages at a time: half of a 512 KB L2
 constexpr int64_t STREAMED = 4'000'000;  // numbers of a result from which on it is written past the cache
 
 #define NOINLINE __attribute__((noinline))
-#if defined(__clang__)
-#define UNROLL _Pragma("clang loop unroll(full)")
-#define UNROLL_TWICE _Pragma("clang loop unroll_count(2)")
-#else
-#define UNROLL _Pragma("GCC unroll 16")
-#define UNROLL_TWICE _Pragma("GCC unroll 2")
-#endif
-
-typedef float vec __attribute__((vector_size(LANES * 4)));
-typedef float loose_vec __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
 typedef uint32_t bits __attribute__((vector_size(LANES * 4)));
 typedef uint16_t halves __attribute__((vector_size(LANES * 2), aligned(2), may_alias));
 
@@ -69,13 +50,9 @@ inline void narrow(float value, bf16* to) {  // round to nearest even
     to->bits = value != value ? 0x7fc0 : uint16_t((raw + 0x7fff + ((raw >> 16) & 1)) >> 16);
 }
 
-inline vec load(const float* from) { return *reinterpret_cast<const loose_vec*>(from); }
-
 inline vec load(const bf16* from) {
     return (vec)(__builtin_convertvector(*reinterpret_cast<const halves*>(from), bits) << 16);
 }
-
-inline void store(float* to, vec value) { *reinterpret_cast<loose_vec*>(to) = value; }
 
 inline void store(bf16* to, vec value) {
     const bits raw = (bits)value, nan = (bits)(value != value);
@@ -83,25 +60,7 @@ inline void store(bf16* to, vec value) {
     *reinterpret_cast<halves*>(to) = __builtin_convertvector((rounded & ~nan) | (nan & 0x7fc0), halves);
 }
 
-// Stores that don't first read the cache line they write: a result larger than the cache is a third less traffic.
-// `to` is aligned to a vector.
 inline void stream(bf16* to, vec value) { store(to, value); }
-
-inline void stream(float* to, vec value) {
-#if defined(__AVX512F__)
-    _mm512_stream_ps(to, (__m512)value);
-#elif defined(__AVX__)
-    _mm256_stream_ps(to, (__m256)value);
-#else
-    store(to, value);
-#endif
-}
-
-inline void finish_stream() {
-#if defined(__AVX__)
-    _mm_sfence();
-#endif
-}
 
 inline bool is_streamed(const void* to, int64_t c, int64_t count) {  // whole cache lines only
     return count >= STREAMED && c % 16 == 0 && reinterpret_cast<uintptr_t>(to) % 64 == 0;

@@ -29,8 +29,7 @@ def library() -> ctypes.CDLL | None:
 
 def library_name() -> str | None:
     """Names the library's text, its compiler and this processor; None without a library."""
-    found = library()
-    return None if found is None else Path(found._name).stem
+    return native.name_of(library())
 
 
 def available() -> bool:

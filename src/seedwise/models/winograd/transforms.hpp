@@ -6,19 +6,10 @@
 #include <cstdint>
 #include <cstdlib>
 
-#if defined(__AVX__)
-#include <immintrin.h>
-#endif
+#include "../simd.hpp"
 
 namespace {
 
-#if defined(__AVX512F__)
-constexpr int LANES = 16;
-#elif defined(__AVX__)
-constexpr int LANES = 8;
-#else
-constexpr int LANES = 4;
-#endif
 constexpr int TILE = 4, KERNEL = 3, SIDE = TILE + KERNEL - 1, POSITIONS = SIDE * SIDE;
 constexpr int ROWS = 6, VECS = 2;    // of a product's block: 12 sums, 2 + 1 operands, in 16 registers
 constexpr int PANEL = VECS * LANES;  // columns of a block
@@ -26,18 +17,6 @@ constexpr int LINE = 16;             // floats of a cache line
 
 #define INLINE __attribute__((always_inline)) inline
 #define LAMBDA_INLINE __attribute__((always_inline))
-#if defined(__clang__)
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 16")
-#endif
-
-typedef float vec __attribute__((vector_size(LANES * 4)));
-typedef float loose_vec __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
-
-INLINE vec load(const float* from) { return *reinterpret_cast<const loose_vec*>(from); }
-INLINE void store(float* to, vec value) { *reinterpret_cast<loose_vec*>(to) = value; }
-
 INLINE vec load(const float* from, int64_t count) {  // zeros beyond `count`
     if (count >= LANES) return load(from);
     vec value{};
@@ -48,23 +27,6 @@ INLINE vec load(const float* from, int64_t count) {  // zeros beyond `count`
 INLINE void store(float* to, vec value, int64_t count) {
     if (count >= LANES) return store(to, value);
     for (int lane = 0; lane < count; ++lane) to[lane] = value[lane];
-}
-
-// A store that doesn't first read the cache line it writes. `to` is aligned to a vector.
-INLINE void stream(float* to, vec value) {
-#if defined(__AVX512F__)
-    _mm512_stream_ps(to, (__m512)value);
-#elif defined(__AVX__)
-    _mm256_stream_ps(to, (__m256)value);
-#else
-    store(to, value);
-#endif
-}
-
-inline void finish_stream() {
-#if defined(__AVX__)
-    _mm_sfence();
-#endif
 }
 
 template <int N>
