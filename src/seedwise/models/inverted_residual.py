@@ -1,9 +1,10 @@
 """The middle of an inverted residual block in training, by native kernels: BatchNorm, depthwise convolution, BatchNorm.
 
 These layers work on the block's widest maps, and take as long as memory does. Together they pass over them less often:
-the convolution normalizes what it reads, and backwards both norms' gradients are computed where it reads and writes. So
-the map between the first norm and the convolution is neither written nor kept for the backward. Where few channels are
-widened, the 1x1 convolution in front joins in: it sums up its result as it writes it, and nobody writes its gradient.
+the convolution normalizes what it reads and sums up what it writes, and backwards both norms' gradients are computed
+where it reads and writes. So the map between the first norm and the convolution is neither written nor kept for the
+backward. Where few channels are widened, the 1x1 convolution in front joins in (`depthwise/widened.hpp`): then what it
+returns is never written either, but computed again where it is needed.
 For activations that clamp (ReLU, ReLU6), or none: others would be dear to compute twice. CPU.
 """
 
@@ -18,17 +19,18 @@ from torch.autograd.function import once_differentiable
 
 from seedwise.models import depthwise, norm_act, pointwise
 from seedwise.models.dense import trains_plainly
-from seedwise.models.depthwise import Choices, Geometry, Norm, implementations
+from seedwise.models.depthwise import Choices, Geometry, Norm, implementations, joint
 from seedwise.models.depthwise import kernels as conv_kernels
 from seedwise.models.depthwise.choices import fastest, one_of, seconds_of
+from seedwise.models.depthwise.joint import MAX_WIDENED, Widening
 from seedwise.models.freezing import limits_of
 from seedwise.models.norm_act import FusedBatchNormAct2d, NormStep
 from seedwise.models.norm_act import kernels as norm_kernels
 from seedwise.models.pointwise import PointwiseConv
 
 Limits = tuple[float, float]
-Kept = tuple[Tensor, Tensor, Tensor, Tensor]
-"""For the backward: what the depthwise convolution took before its norm, what it returned, and what each norm keeps."""
+Behind = tuple[Tensor, Tensor]
+"""For the backward: what the depthwise convolution returned, and what the norm behind it keeps."""
 
 
 @dataclass(frozen=True)
@@ -51,28 +53,33 @@ class Middle:
         norms = self.before.weight, self.before.bias, self.behind.weight, self.behind.bias
         return *norms, self.kernel, *(() if self.widen is None else (self.widen,))
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Kept]:
+    def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """The result, and what `backward` needs."""
+        first: tuple[Tensor, ...]
         if self.widen is None:
-            wide, first = x, norm_kernels.statistics(x, self.before)
+            saved = norm_kernels.statistics(x, self.before)
+            norm = Norm(saved, *self.limits[0])
+            maps, second = conv_kernels.forward_and_statistics(x, self.kernel, self.geometry, self.behind, norm)
+            first = (saved,)
         else:
-            wide, first = norm_kernels.expand(x, self.widen, self.before)
-        maps = conv_kernels.forward(wide, self.kernel, self.geometry, before=Norm(first, *self.limits[0]))
-        result, second = norm_kernels.forward(maps, self.behind)
-        return result, (wide, maps, first, second)
+            widening = Widening.of(x, self.widen, self.before.bias, self.limits[0])
+            maps, second = joint.widened_forward(widening, self.kernel, self.geometry, self.before, self.behind)
+            first = widening.learnt
+        return norm_kernels.apply(maps, second, self.behind.act), (maps, second, *first)
 
-    def backward(self, grad: Tensor, x: Tensor, kept: Kept) -> tuple[Tensor, ...]:
+    def backward(self, grad: Tensor, x: Tensor, kept: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """The gradients of x and of each of `parameters`."""
-        wide, maps, first, second = kept
+        maps, second, *first = kept
         *of_behind, affine = norm_kernels.gradient_sums(grad, maps, second, self.behind.act)
-        norms = Norm(first, *self.limits[0]), (Norm(second, *self.limits[1]), affine, maps)
-        grads = conv_kernels.normed_backward(wide, grad, self.kernel, self.geometry, *norms)
-        found = grads.norm_weight, grads.norm_bias, *of_behind, grads.weight
+        behind = Norm(second, *self.limits[1]), affine, maps
         if self.widen is None:
-            norm_kernels.finish(grads.normalized, x, first, grads.affine)
-            return grads.normalized, *found
-        of_x, of_widen = norm_kernels.expand_backward(grads.normalized, x, self.widen, wide, first, grads.affine)
-        return of_x, *found, of_widen
+            norm = Norm(first[0], *self.limits[0])
+            grads = joint.normed_backward(x, grad, self.kernel, self.geometry, norm, behind)
+            norm_kernels.finish(grads.normalized, x, first[0], grads.affine)
+            return grads.normalized, grads.norm_weight, grads.norm_bias, *of_behind, grads.weight
+        widening = Widening.of(x, self.widen, self.before.bias, self.limits[0], *first)
+        found = joint.widened_backward(widening, grad, self.kernel, self.geometry, behind)
+        return found.x, found.norm_weight, found.norm_bias, *of_behind, found.kernel, found.weight
 
     def together(self, x: Tensor) -> Tensor:
         """A trial, forward and backward: the gradient of x where the result's is ones."""
@@ -174,7 +181,7 @@ class JointInvertedResidual(InvertedResidual):
         conv = self.conv_pw
         if not isinstance(conv, PointwiseConv) or conv.bias is not None or _is_watched(conv):
             return None
-        if not (trains_plainly(conv, x) and x.requires_grad and norm_kernels.expands(*reversed(conv.weight.shape[:2]))):
+        if not (trains_plainly(conv, x) and x.requires_grad and conv.weight.numel() <= MAX_WIDENED):
             return None
         size = len(x), conv.out_channels, *x.shape[-2:]
         stand_in = torch.empty(size, memory_format=torch.channels_last, requires_grad=True)  # of what it would return

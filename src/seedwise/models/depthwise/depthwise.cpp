@@ -9,246 +9,9 @@
 // Every sum is taken in an order that follows from the shape alone, so the bits depend on neither threads nor timing.
 
 #include "block.hpp"
+#include "widened_backward.hpp"
 
 namespace {
-
-template <class T, int K, int S>
-int forward(const T* x, const Norm& before, const T* weight, const Finish& finish, T* out, const Geometry& geometry,
-            int threads) {
-    const Shape<K, S> shape(geometry);
-    const int blocks = shape.blocks(), oh = int(shape.oh), columns = shape.x_columns();
-    const Plan plan = make_plan(blocks, oh, [&](int rows) {
-        return std::min<int64_t>(shape.h, (rows - 1) * S + K) * columns * BLOCK;
-    });
-    const int64_t strips = (oh + plan.rows - 1) / plan.rows, each = plan.floats / LANES + shape.ow * VECS;
-    const Memory taps(int64_t(blocks) * K * K * VECS), staged(each * threads);
-    const Memory parameters(StagedNorm::vectors(before, blocks));
-    if (!taps.data || !staged.data || !parameters.data) return 2;
-    StagedNorm norm(before, parameters.data);
-    const StagedNorm* const normed = before ? &norm : nullptr;
-    const bool streamed = is_streamed(out, shape.c, shape.n * oh * shape.ow * shape.c);
-#pragma omp parallel num_threads(threads)
-    {
-#pragma omp for schedule(static)
-        for (int64_t block = 0; block < blocks; ++block) {
-            stage_weight(weight, shape.c, K * K, false, block, taps.data);
-            if (normed) norm.stage(before, nullptr, shape.c, block);
-        }
-#pragma omp for schedule(static)
-        for (int slot = 0; slot < threads; ++slot) {
-            const int64_t tasks = shape.n * strips * plan.groups;
-            const int64_t begin = tasks * slot / threads, end = tasks * (slot + 1) / threads;
-            for (int64_t i = begin; i < end; ++i) {
-                const int64_t task = normed ? begin + end - 1 - i : i;  // the norm's sums have just been at the end
-                const int64_t group = task % plan.groups, strip = task / plan.groups % strips;
-                const int64_t n = task / plan.groups / strips, first = group * plan.blocks * BLOCK;
-                const int channels = int(std::min<int64_t>(plan.blocks * BLOCK, shape.c - first));
-                const Span rows{int(strip * plan.rows), int(std::min<int64_t>(oh, (strip + 1) * plan.rows))};
-                const Sheet sheet{staged.data + each * slot, shape.x_rows(rows), columns};
-                const T* image = x + n * shape.h * shape.w * shape.c + first;
-                stage(image, shape.c, int(shape.w), channels, int(shape.left), sheet, normed, group * plan.blocks);
-                vec* line = staged.data + each * slot + plan.floats / LANES;
-                for (int block = 0; block * BLOCK < channels; ++block)
-                    for (int o = rows.begin; o < rows.end; ++o) {
-                        T* data = out + (n * oh + o) * shape.ow * shape.c + first + block * BLOCK;
-                        const Span ky = shape.kernel_rows(o);
-                        const vec* w = taps.data + ((group * plan.blocks + block) * K + ky.begin) * K * VECS;
-                        const vec* from = sheet.at(block, o * S - int(shape.top) + ky.begin, 0);
-                        dot_row<K, S>(from, sheet.row_size(), w, std::max(0, ky.size()), int(shape.ow), line);
-                        const int rest = channels - block * BLOCK;
-                        if (finish.bias) finish_line(finish, first + block * BLOCK, rest, int(shape.ow), line);
-                        unstage_line(line, shape.c, int(shape.ow), rest, streamed, data);
-                    }
-            }
-            finish_stream();
-        }
-    }
-    return 0;
-}
-
-template <class T, int K, int S>
-struct Backward {
-    const Shape<K, S> shape;
-    const T *x, *g;
-    T *x_grad;        // or null, and then `taps` is too
-    const vec* taps;  // staged weight, reversed for stride 1
-    vec* sums;        // or null: the weight's gradient, [chunk][block][K*K][VECS]
-    const Norms& norms;
-    StagedNorm before, behind;
-    double* norm_sums;  // of the norm before, [chunk][block][2][BLOCK]
-    int chunks;
-    Plan plan;
-    bool streamed;
-
-    static int64_t floats(const Shape<K, S>& shape, int rows, bool wants_weight) {
-        const int64_t x_floats = std::min<int64_t>(shape.h, (rows - 1) * S + K) * shape.x_columns() * BLOCK;
-        return std::min<int64_t>(shape.oh, rows + K) * shape.g_columns() * BLOCK + (wants_weight ? x_floats : 0);
-    }
-
-    vec* chunk_sums(int64_t chunk, int64_t block) const {
-        return sums + (chunk * shape.blocks() + block) * K * K * VECS;
-    }
-
-    double* chunk_norm_sums(int64_t chunk, int64_t block) const {
-        return norm_sums + (chunk * shape.blocks() + block) * 2 * BLOCK;
-    }
-
-    // One task: the images of a chunk, the channels of a group.
-    void run(int64_t chunk, int64_t group, vec* memory) const {
-        const int64_t begin = shape.n * chunk / chunks, end = shape.n * (chunk + 1) / chunks;
-        if (sums) {
-            const int64_t first = group * plan.blocks, last = std::min<int64_t>(shape.blocks(), first + plan.blocks);
-            std::fill(chunk_sums(chunk, first), chunk_sums(chunk, last), vec{});
-            if (norms) std::fill(chunk_norm_sums(chunk, first), chunk_norm_sums(chunk, last), 0.0);
-        }
-        for (int64_t n = begin; n < end; n += plan.images)
-            for (int row = 0; row < shape.oh; row += plan.rows) {
-                const Span rows{row, std::min(int(shape.oh), row + plan.rows)};
-                part(n, int(std::min<int64_t>(plan.images, end - n)), rows, chunk, group, memory);
-            }
-    }
-
-    // Some images, and the gradients that belong to these output rows.
-    void part(int64_t n, int images, Span rows, int64_t chunk, int64_t group, vec* memory) const {
-        const int64_t first = group * plan.blocks * BLOCK;
-        const int channels = int(std::min<int64_t>(plan.blocks * BLOCK, shape.c - first));
-        const int blocks = (channels + BLOCK - 1) / BLOCK;
-        const Span y = shape.y_rows(rows), need = x_grad && y.size() > 0 ? shape.g_rows(y) : rows;
-        const Span g_rows{std::min(rows.begin, need.begin), std::max(rows.end, need.end)};
-        Sheet gs{memory, g_rows, shape.g_columns()}, xs{nullptr, shape.x_rows(rows), shape.x_columns()};
-        const int64_t g_size = blocks * g_rows.size() * gs.row_size(), x_size = blocks * xs.rows.size() * xs.row_size();
-        xs.data = memory + images * g_size;
-        const Sheet g_first = gs, x_first = xs;
-        vec* const line = memory + plan.floats * plan.images / LANES + VECS;  // a column stands before it
-        const Task task{chunk, group * plan.blocks, channels, line, line + (shape.w + 1) * VECS};
-        for (int i = 0; i < images; ++i, gs.data += g_size, xs.data += x_size) {
-            const int64_t in = (n + i) * shape.h * shape.w * shape.c + first;
-            stage_grad(task, (n + i) * shape.oh * shape.ow * shape.c + first, gs);
-            if (sums)
-                stage(x + in, shape.c, int(shape.w), channels, int(shape.left), xs, norms ? &before : nullptr,
-                      task.block);
-            for (int block = 0; block < blocks && x_grad; ++block) data_rows(task, block, in + block * BLOCK, gs, y);
-        }
-        if (!sums) return;
-        for (int block = 0; block < blocks; ++block)
-            weight_block<K, S>(shape, x_first, x_size, g_first, g_size, images, rows, block,
-                               chunk_sums(chunk, group * plan.blocks + block));
-    }
-
-    struct Task {
-        int64_t chunk, block;  // the first of its blocks
-        int channels;
-        vec *line, *spare;
-    };
-
-    // Stages the gradient of the convolution's output; its image begins at g[at].
-    void stage_grad(const Task& task, int64_t at, const Sheet& gs) const {
-        const int width = int(shape.ow);
-        if (norms)
-            stage_behind(g + at, static_cast<const T*>(norms.y) + at, shape.c, width, task.channels, shape.g_left(), gs,
-                         behind, task.block, task.spare);
-        else
-            stage(g + at, shape.c, width, task.channels, shape.g_left(), gs);
-    }
-
-    // The images' gradient in some rows of one block; the image begins at x[at].
-    void data_rows(const Task& task, int block, int64_t at, const Sheet& gs, Span y) const {
-        const int width = int(shape.w), channels = task.channels - block * BLOCK;
-        const vec* w = taps + (task.block + block) * K * K * VECS;
-        vec part[2 * VECS] = {};
-        for (int row = y.begin, pixels = width; row < y.end; ++row, pixels += width) {
-            const int64_t from = at + int64_t(row) * width * shape.c;
-            data_row(gs, block, w, row, task.line);
-            if (norms) {
-                add_before(before, task.block + block, x + from, shape.c, width, channels, task.spare, task.line, part);
-                if (pixels >= TILE || row + 1 == y.end) {
-                    flush(part, chunk_norm_sums(task.chunk, task.block + block));
-                    pixels = 0;
-                }
-            }
-            unstage_line(task.line, shape.c, width, channels, streamed, x_grad + from);
-        }
-    }
-
-    void data_row(const Sheet& gs, int block, const vec* w, int y, vec* out) const {
-        const Span o = shape.g_rows({y, y + 1});
-        const vec* from = gs.at(block, o.begin, 0);
-        const int ky = y + int(shape.top) - o.begin * S;  // the kernel row that output row `o.begin` used
-        if constexpr (S == 1)
-            dot_row<K, 1>(from, gs.row_size(), w + (K - 1 - ky) * K * VECS, o.size(), int(shape.w), out);
-        else
-            phase_row<K>(from, gs.row_size(), w + ky * K * VECS, o.size(), int(shape.left), int(shape.w), out);
-    }
-
-    // The chunks' sums, added in their order, to the weight's gradient [c, K*K].
-    void fold(int64_t block, T* weight_grad) const {
-        const int count = int(std::min<int64_t>(BLOCK, shape.c - block * BLOCK));
-        for (int tap = 0; tap < K * K; ++tap) {
-            float total[BLOCK] = {};
-            for (int chunk = 0; chunk < chunks; ++chunk) {
-                const float* from = reinterpret_cast<const float*>(chunk_sums(chunk, block) + tap * VECS);
-                for (int i = 0; i < BLOCK; ++i) total[i] += from[i];
-            }
-            for (int i = 0; i < count; ++i) narrow(total[i], weight_grad + (block * BLOCK + i) * K * K + tap);
-        }
-    }
-};
-
-template <class T, int K, int S>
-int backward(const T* x, const T* g, const T* weight, const Norms& norms, T* x_grad, T* weight_grad,
-             const Geometry& geometry, int threads) {
-    const Shape<K, S> shape(geometry);
-    const int blocks = shape.blocks();
-    // Enough chunks of images for many threads, and few enough that their sums stay small beside the data.
-    const int chunks = int(std::min<int64_t>(shape.n, weight_grad ? std::max<int64_t>(8, 4096 / shape.c) : shape.n));
-    Plan plan = make_plan(blocks, int(shape.oh),
-                          [&](int rows) { return Backward<T, K, S>::floats(shape, rows, weight_grad != nullptr); });
-    plan.images = int(std::min<int64_t>(plan.images, (shape.n + chunks - 1) / chunks));
-    const int64_t each = plan.floats * plan.images / LANES + (shape.w + std::max(shape.w, shape.ow) + 3) * VECS;
-    const Memory taps(int64_t(blocks) * K * K * VECS), staged(each * threads);
-    const Memory sums(weight_grad ? int64_t(chunks) * blocks * K * K * VECS : 0);
-    const Memory norm_sums(norms ? int64_t(chunks) * blocks * 4 * VECS : 0);  // doubles
-    const Memory before(StagedNorm::vectors(norms.before, blocks)), behind(StagedNorm::vectors(norms.behind, blocks));
-    if (!taps.data || !staged.data || !sums.data || !norm_sums.data || !before.data || !behind.data) return 2;
-    Backward<T, K, S> job{shape, x, g, x_grad, taps.data, weight_grad ? sums.data : nullptr,
-                          norms, {norms.before, before.data}, {norms.behind, behind.data},
-                          reinterpret_cast<double*>(norm_sums.data), chunks, plan,
-                          is_streamed(x_grad, shape.c, shape.n * shape.h * shape.w * shape.c)};
-#pragma omp parallel num_threads(threads)
-    {
-        if (x_grad) {
-#pragma omp for schedule(static)
-            for (int64_t block = 0; block < blocks; ++block)
-                stage_weight(weight, shape.c, K * K, S == 1, block, taps.data);
-        }
-        if (norms) {
-#pragma omp for schedule(static)
-            for (int64_t block = 0; block < blocks; ++block) {
-                job.before.stage(norms.before, nullptr, shape.c, block);
-                job.behind.stage(norms.behind, norms.affine, shape.c, block);
-            }
-        }
-#pragma omp for schedule(static)
-        for (int slot = 0; slot < threads; ++slot) {
-            const int64_t tasks = int64_t(chunks) * plan.groups;
-            const int64_t begin = tasks * slot / threads, end = tasks * (slot + 1) / threads;
-            for (int64_t i = begin; i < end; ++i) {
-                const int64_t task = norms ? begin + end - 1 - i : i;  // the norm's sums have just been at the end
-                job.run(task / plan.groups, task % plan.groups, staged.data + each * slot);
-            }
-            finish_stream();
-        }
-        if (weight_grad) {
-#pragma omp for schedule(static)
-            for (int64_t block = 0; block < blocks; ++block) {
-                job.fold(block, weight_grad);
-                if (norms)
-                    merge_sums(norms, job.norm_sums, chunks, blocks, block, shape.c, double(shape.n * shape.h * shape.w));
-            }
-        }
-    }
-    return 0;
-}
 
 // Calls `call` with the kernel size and the stride as compile-time constants. 1: there is no kernel for them.
 template <class Call>
@@ -267,11 +30,11 @@ int dispatch(const Geometry& geometry, Call call) {
 }
 
 template <class T>
-int forward_of(const void* x, const Norm& before, const void* weight, const Finish& finish, void* out,
-               const Geometry& geometry, int threads) {
+int forward_of(const void* x, const Norm& before, const void* weight, const Finish& finish, const NormStep* behind,
+               void* out, const Geometry& geometry, int threads) {
     return dispatch(geometry, [&](auto k, auto s) {
         return forward<T, k.value, s.value>(static_cast<const T*>(x), before, static_cast<const T*>(weight), finish,
-                                            static_cast<T*>(out), geometry, threads);
+                                            behind, static_cast<T*>(out), geometry, threads);
     });
 }
 
@@ -291,19 +54,36 @@ Geometry read(const int64_t* numbers) {
     return geometry;
 }
 
+// A BatchNorm's training step. `pointers`: weight, bias, running mean and variance (null: not kept), what it keeps of
+// the batch; `numbers`: momentum, eps.
+NormStep read_step(void* const* pointers, const double* numbers) {
+    const auto at = [&](int i) { return static_cast<float*>(pointers[i]); };
+    return {at(0), at(1), at(2), at(3), numbers[0], numbers[1], at(4)};
+}
+
+// `pointers`: x, weight, what the norm keeps, its bias, x's mean and covariance; `limits`: those of its activation.
+Widening read_widening(const void* const* pointers, int64_t in, const float* limits) {
+    const auto at = [&](int i) { return static_cast<const float*>(pointers[i]); };
+    return {at(0), at(1), in, at(2), at(3), limits[0], limits[1], at(4), static_cast<const double*>(pointers[5])};
+}
+
 }  // namespace
 
 // All return 0, 1 (no kernel for this size and stride) or 2 (no memory). Tensors are NHWC without gaps, the weight is
 // [c, kernel, kernel]; all are fp32, or all bf16. Padding is less than the kernel on each side.
 
 // Of x normalized by `saved` and held between the first two limits; `saved` may be null. Then `bias` (fp32; null: none)
-// is added, and the result held between the other two limits.
+// is added, and the result held between the other two limits. If `behind` isn't null, it is the step of a BatchNorm
+// which learns the result's statistics (see read_step).
 extern "C" int depthwise_forward(int is_bf16, const void* x, const float* saved, const void* weight, const float* bias,
-                                 const float* limits, void* out, const int64_t* geometry, int threads) {
+                                 const float* limits, void* const* behind, const double* numbers, void* out,
+                                 const int64_t* geometry, int threads) {
     const Norm before{saved, limits[0], limits[1]};
     const Finish finish{bias, limits[2], limits[3]};
-    return is_bf16 ? forward_of<bf16>(x, before, weight, finish, out, read(geometry), threads)
-                   : forward_of<float>(x, before, weight, finish, out, read(geometry), threads);
+    const NormStep step = behind ? read_step(behind, numbers) : NormStep{};
+    const NormStep* const to = behind ? &step : nullptr;
+    return is_bf16 ? forward_of<bf16>(x, before, weight, finish, to, out, read(geometry), threads)
+                   : forward_of<float>(x, before, weight, finish, to, out, read(geometry), threads);
 }
 
 // Null for a gradient that isn't wanted.
@@ -325,6 +105,39 @@ extern "C" int normed_backward(int is_bf16, const void* const* given, void* cons
                       out(2), out(3), out(4)};
     return is_bf16 ? backward_of<bf16>(given[0], given[1], given[2], norms, wanted[0], wanted[1], read(geometry), threads)
                    : backward_of<float>(given[0], given[1], given[2], norms, wanted[0], wanted[1], read(geometry), threads);
+}
+
+// All fp32. A 1x1 convolution [c, in] of x [n, h, w, in], a BatchNorm, an activation that clamps, the depthwise
+// convolution, and the statistics of its result for the BatchNorm behind. Writes x's mean [in] and covariance
+// [in, in], which `pointers` name.
+extern "C" int widened_forward(const void* const* pointers, int64_t in, const float* limits, const float* taps,
+                               void* const* before, void* const* behind, const double* numbers, float* out,
+                               const int64_t* geometry, int threads) {
+    const Widening w = read_widening(pointers, in, limits);
+    const Geometry whole = read(geometry);
+    const int failed = widened_moments(w, whole.n * whole.h * whole.w, whole.c, read_step(before, numbers),
+                                       const_cast<float*>(w.mean), const_cast<double*>(w.cov), threads);
+    if (failed) return failed;
+    const NormStep step = read_step(behind, numbers + 2);
+    return dispatch(whole, [&](auto k, auto s) {
+        return widened_forward<k.value, s.value>(w, taps, step, out, whole, threads);
+    });
+}
+
+// Its gradients. `given`: the gradient of what the BatchNorm behind returned, taps, what that norm keeps, its slope and
+// offset, the depthwise result; `wanted`: as WidenedGrads; `limits`: of both activations.
+extern "C" int widened_backward(const void* const* pointers, int64_t in, const float* limits, const void* const* given,
+                                void* const* wanted, const int64_t* geometry, int threads) {
+    const auto from = [&](int i) { return static_cast<const float*>(given[i]); };
+    const auto to = [&](int i) { return static_cast<float*>(wanted[i]); };
+    const Widening w = read_widening(pointers, in, limits);
+    const WidenedGrads grads{to(0), to(1), to(2), to(3), to(4), to(5)};
+    const Norms norms{{w.saved, limits[0], limits[1]}, {from(2), limits[2], limits[3]}, from(3), given[4],
+                      nullptr, nullptr, nullptr};
+    const Geometry whole = read(geometry);
+    return dispatch(whole, [&](auto k, auto s) {
+        return widened_backward<k.value, s.value>(w, from(0), from(1), norms, w.cov, grads, whole, threads);
+    });
 }
 
 // All fp32. `pointers`: see Block.

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from seedwise import native
+from seedwise.models.norm_act.kernels import NormStep
 
 SOURCE = Path(__file__).with_name("depthwise.cpp")
 KERNELS, STRIDES = (3, 5, 7), (1, 2)
@@ -52,10 +53,13 @@ def library() -> Any:
     found = native.library(SOURCE)
     if found is not None:
         pointer, number = ctypes.c_void_p, ctypes.c_int
-        found.depthwise_forward.argtypes = [number, *[pointer] * 7, number]
+        size = ctypes.c_int64
+        found.depthwise_forward.argtypes = [number, *[pointer] * 9, number]
+        found.widened_forward.argtypes = [pointer, size, *[pointer] * 7, number]
+        found.widened_backward.argtypes = [pointer, size, *[pointer] * 4, number]
         found.depthwise_backward.argtypes = [number, *[pointer] * 6, number]
         found.normed_backward.argtypes = [number, *[pointer] * 4, number]
-        found.frozen_block.argtypes = [pointer, ctypes.c_int64, ctypes.c_int64, number, *[pointer] * 3, number]
+        found.frozen_block.argtypes = [pointer, size, size, number, *[pointer] * 3, number]
     return found
 
 
@@ -121,19 +125,41 @@ def forward(
 
     `before`: what is done to the images first.
     """
+    return _forward(images, weight, geometry, finish, before, None)[0]
+
+
+def forward_and_statistics(
+    images: Tensor, weight: Tensor, geometry: Geometry, behind: NormStep, before: Norm | None = None
+) -> tuple[Tensor, Tensor]:
+    """`forward` and, of its result, what a BatchNorm behind it keeps (`saved` of Norm)."""
+    result, saved = _forward(images, weight, geometry, None, before, behind)
+    assert saved is not None
+    return result, saved
+
+
+def _forward(
+    images: Tensor,
+    weight: Tensor,
+    geometry: Geometry,
+    finish: Finish | None,
+    before: Norm | None,
+    behind: NormStep | None,
+) -> tuple[Tensor, Tensor | None]:
     n, c, h, w = images.shape
     size = geometry.out_size(h, w)
     out = torch.empty(n, c, *size, dtype=images.dtype, memory_format=torch.channels_last)
     weight = weight.contiguous()
-    numbers = _numbers(images, geometry, size)
     bias = None if finish is None else finish.bias.contiguous()
     limits = [(0.0, 0.0) if one is None else (one.low, one.high) for one in (before, finish)]
+    saved = None if behind is None else torch.empty(4, c)
+    step = (None, None) if behind is None or saved is None else (step_pointers(behind, saved), step_numbers(behind))
     given = (
         *(images.data_ptr(), None if before is None else before.saved.data_ptr()),
-        *(weight.data_ptr(), None if bias is None else bias.data_ptr(), _floats(*limits[0], *limits[1])),
+        *(weight.data_ptr(), None if bias is None else bias.data_ptr(), floats(*limits[0], *limits[1])),
     )
-    _check(library().depthwise_forward(_is_bf16(images), *given, out.data_ptr(), numbers, torch.get_num_threads()))
-    return out
+    numbers = numbers_of(images, geometry, size)
+    check(library().depthwise_forward(is_bf16(images), *given, *step, out.data_ptr(), numbers, torch.get_num_threads()))
+    return out, saved
 
 
 def backward(
@@ -147,58 +173,13 @@ def backward(
     image_grad = torch.empty_like(images, memory_format=torch.channels_last) if wants[0] else None
     weight = weight.contiguous()
     weight_grad = torch.empty_like(weight) if wants[1] else None
-    numbers = _numbers(images, geometry, (grad.shape[2], grad.shape[3]))
+    numbers = numbers_of(images, geometry, (grad.shape[2], grad.shape[3]))
     pointers = (
         *(images.data_ptr(), grad.data_ptr(), weight.data_ptr()),
         *(None if wanted is None else wanted.data_ptr() for wanted in (image_grad, weight_grad)),
     )
-    _check(library().depthwise_backward(_is_bf16(images), *pointers, numbers, torch.get_num_threads()))
+    check(library().depthwise_backward(is_bf16(images), *pointers, numbers, torch.get_num_threads()))
     return image_grad, weight_grad
-
-
-@dataclass(frozen=True)
-class NormedGrads:
-    """What `normed_backward` returns: the normalized images' and the weight's gradient, and those of the norm before.
-
-    `affine`: what `norm_act.kernels.finish` needs for the images' own gradient.
-    """
-
-    normalized: Tensor
-    weight: Tensor
-    affine: Tensor
-    norm_weight: Tensor
-    norm_bias: Tensor
-
-
-def normed_backward(
-    images: Tensor,
-    grad: Tensor,
-    weight: Tensor,
-    geometry: Geometry,
-    before: Norm,
-    behind: tuple[Norm, Tensor, Tensor],
-) -> NormedGrads:
-    """Backwards through the norm behind a convolution, the convolution, and its norm before, in one pass.
-
-    `grad`: the gradient of what the norm `behind` returned; beside that norm stand its slope and offset (`norm_act`'s
-    `gradient_sums`), and the convolution's result.
-    """
-    norm, affine, result = behind
-    c = images.shape[1]
-    weight = weight.contiguous()
-    numbers = _numbers(images, geometry, (grad.shape[2], grad.shape[3]))
-    wanted = NormedGrads(
-        torch.empty_like(images, memory_format=torch.channels_last),
-        torch.empty_like(weight),
-        torch.empty(2, c),
-        *torch.empty(2, c).unbind(),
-    )
-    given = (images, grad, weight, before.saved, norm.saved, affine, result)
-    made = (wanted.normalized, wanted.weight, wanted.affine, wanted.norm_weight, wanted.norm_bias)
-    limits = _floats(before.low, before.high, norm.low, norm.high)
-    threads = torch.get_num_threads()
-    _check(library().normed_backward(_is_bf16(images), _pointers(given), _pointers(made), limits, numbers, threads))
-    return wanted
 
 
 @dataclass(frozen=True)
@@ -225,11 +206,11 @@ def frozen_block(images: Tensor, layers: Sequence[Layer], geometry: Geometry, *,
     given = [images.data_ptr(), *([] if widen else [None, None]), *(tensor.data_ptr() for tensor in tensors)]
     limits = (*(widen[0].limits if widen else (0.0, 0.0)), *middle.limits)
     values = (n, len(middle.bias), h, w, *size, geometry.top, geometry.left, geometry.kernel, geometry.stride)
-    _check(
+    check(
         library().frozen_block(
             (ctypes.c_void_p * len(given))(*given),
             *(c, out.shape[1], int(shortcut)),
-            _floats(*limits),
+            floats(*limits),
             out.data_ptr(),
             (ctypes.c_int64 * len(values))(*values),
             torch.get_num_threads(),
@@ -238,24 +219,46 @@ def frozen_block(images: Tensor, layers: Sequence[Layer], geometry: Geometry, *,
     return out
 
 
-def _is_bf16(tensor: Tensor) -> int:
+def is_bf16(tensor: Tensor) -> int:
+    """For the kernels: 1 or 0."""
     return int(tensor.dtype == torch.bfloat16)
 
 
-def _pointers(tensors: Sequence[Tensor]) -> Any:
+def pointers(tensors: Sequence[Tensor]) -> Any:
+    """For the kernels: where the tensors' numbers are."""
     return (ctypes.c_void_p * len(tensors))(*(tensor.data_ptr() for tensor in tensors))
 
 
-def _floats(*values: float) -> Any:
+def floats(*values: float) -> Any:
+    """For the kernels: an array of float32."""
     return (ctypes.c_float * len(values))(*values)
 
 
-def _numbers(images: Tensor, geometry: Geometry, size: tuple[int, int]) -> Any:
-    values = (*images.shape, *size, geometry.top, geometry.left, geometry.kernel, geometry.stride)
+def numbers_of(images: Tensor, geometry: Geometry, size: tuple[int, int]) -> Any:
+    """For the kernels: the whole call's geometry; `size`: the result's height and width."""
+    return geometry_numbers((*images.shape,), geometry, size)
+
+
+def geometry_numbers(shape: tuple[int, ...], geometry: Geometry, size: tuple[int, int]) -> Any:
+    """The same, of images of this shape, [n, c, h, w]."""
+    values = (*shape, *size, geometry.top, geometry.left, geometry.kernel, geometry.stride)
     return (ctypes.c_int64 * len(values))(*values)
 
 
-def _check(code: int) -> None:
+def step_pointers(step: NormStep, saved: Tensor) -> Any:
+    """For the kernels: a BatchNorm's parameters, its running statistics, and `saved` of Norm, where they write."""
+    mean, variance = (None, None) if step.running is None else (tensor.data_ptr() for tensor in step.running)
+    return (ctypes.c_void_p * 5)(step.weight.data_ptr(), step.bias.data_ptr(), mean, variance, saved.data_ptr())
+
+
+def step_numbers(*steps: NormStep) -> Any:
+    """For the kernels: momentum and eps of each."""
+    values = [value for step in steps for value in (step.momentum, step.eps)]
+    return (ctypes.c_double * len(values))(*values)
+
+
+def check(code: int) -> None:
+    """Raise what a kernel's answer means."""
     if code == _NO_MEMORY:
         raise MemoryError("no memory for a depthwise convolution's sums")
     if code:

@@ -67,21 +67,27 @@ struct NormVec {
 template <class T>
 NOINLINE void norm_line(const StagedNorm& norm, int64_t block, const T* x, int64_t c, int width, vec* to) {
     const vec* const p = norm.of(block);
-    for (int i = 0; i < width; ++i, x += c, to += VECS)
+    const int64_t ahead = width * c;
+    for (int i = 0; i < width; ++i, x += c, to += VECS) {
+        fetch_block(x, ahead);
         UNROLL for (int v = 0; v < VECS; ++v) to[v] = NormVec(norm, p, v).activated(load(x + v * LANES));
+    }
 }
 
 // The norm behind: the gradient of its output becomes that of its input y.
 template <class T>
 NOINLINE void gradient_behind(const StagedNorm& norm, int64_t block, const T* y, int64_t c, int width, vec* line) {
     const vec* const p = norm.of(block);
-    for (int i = 0; i < width; ++i, y += c, line += VECS)
+    const int64_t ahead = width * c;
+    for (int i = 0; i < width; ++i, y += c, line += VECS) {
+        fetch_block(y, ahead);
         UNROLL for (int v = 0; v < VECS; ++v) {
             const NormVec lane(norm, p, v);
             const vec d = load(y + v * LANES) - lane.mean;
             const vec rest = d * p[StagedNorm::SLOPE * VECS + v] + p[StagedNorm::OFFSET * VECS + v];
             line[v] = lane.held(d, line[v]) * lane.scale + rest;
         }
+    }
 }
 
 // The norm before: the gradient of its output becomes that of the normalized values. Adds this, and its product with
@@ -153,8 +159,11 @@ NOINLINE void add_before(const StagedNorm& norm, int64_t block, const T* x, int6
 
 // Moves float sums [2][BLOCK] to those in double.
 NOINLINE void flush(vec (&sums)[2 * VECS], double* to) {
-    for (int i = 0; i < 2 * BLOCK; ++i) to[i] += sums[i / LANES][i % LANES];
-    std::fill(sums, sums + 2 * VECS, vec{});
+    typedef double doubles __attribute__((vector_size(LANES * 8), aligned(8), may_alias));
+    UNROLL for (int v = 0; v < 2 * VECS; ++v) {
+        *reinterpret_cast<doubles*>(to + v * LANES) += __builtin_convertvector(sums[v], doubles);
+        sums[v] = vec{};
+    }
 }
 
 // From the sums of `chunks` parts, [chunk][block][2][BLOCK], to the norm's gradients and what is still to be added:

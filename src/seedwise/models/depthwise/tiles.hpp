@@ -60,6 +60,27 @@ inline void store(bf16* to, vec value) {
     *reinterpret_cast<halves*>(to) = __builtin_convertvector((rounded & ~nan) | (nan & 0x7fc0), halves);
 }
 
+// The first `count` of a vector, or all: zeros behind them; nothing behind them is touched.
+inline vec load_part(const float* from, int64_t count) {
+    if (count >= LANES) return load(from);
+#if defined(__AVX512F__)
+    return (vec)_mm512_maskz_loadu_ps(__mmask16((1u << count) - 1), from);
+#else
+    vec value{};
+    for (int i = 0; i < count; ++i) value[i] = from[i];
+    return value;
+#endif
+}
+
+inline void store_part(float* to, vec value, int64_t count) {
+    if (count >= LANES) return store(to, value);
+#if defined(__AVX512F__)
+    _mm512_mask_storeu_ps(to, __mmask16((1u << count) - 1), (__m512)value);
+#else
+    for (int i = 0; i < count; ++i) to[i] = value[i];
+#endif
+}
+
 inline void stream(bf16* to, vec value) { store(to, value); }
 
 inline bool is_streamed(const void* to, int64_t c, int64_t count) {  // whole cache lines only
@@ -77,12 +98,23 @@ struct Sheet {  // staged rows of an image
     }
 };
 
+// Fetches a block's pixel that will be read a line of `ahead` numbers later: the processor follows no reads that leave
+// out the other blocks.
+template <class T>
+inline void fetch_block(const T* pixel, int64_t ahead) {
+    const char* const at = reinterpret_cast<const char*>(pixel + ahead);
+    UNROLL for (int i = 0; i < int(BLOCK * sizeof(T)); i += 64) __builtin_prefetch(at + i);
+}
+
 // Copies a block's pixels, `c` apart, to a staged line. Lanes past `channels` are zeros.
 template <class T>
 void stage_line(const T* from, int64_t c, int width, int channels, vec* to) {
     if (channels >= BLOCK) {
-        for (int x = 0; x < width; ++x, from += c, to += VECS)
+        const int64_t ahead = width * c;
+        for (int x = 0; x < width; ++x, from += c, to += VECS) {
+            fetch_block(from, ahead);
             UNROLL for (int v = 0; v < VECS; ++v) to[v] = load(from + v * LANES);
+        }
         return;
     }
     const int whole = channels / LANES, rest = channels % LANES;

@@ -32,14 +32,7 @@ def library() -> ctypes.CDLL | None:
             *(c_int, c_int, c_int),
         ]
         loaded.norm_act_finish.argtypes = [c_void_p, c_void_p, c_int64, c_int64, c_void_p, c_void_p, c_int, c_int]
-        sizes = c_int64, c_int64, c_int64
-        loaded.expand_forward.argtypes = [
-            *(c_void_p, c_void_p, c_void_p, *sizes, c_void_p, c_void_p, c_void_p, c_void_p),
-            *(c_double, c_double, c_void_p, c_int),
-        ]
-        loaded.expand_backward.argtypes = [
-            *(c_void_p, c_void_p, c_void_p, c_void_p, *sizes, c_void_p, c_void_p, c_void_p, c_void_p, c_int)
-        ]
+        loaded.norm_act_apply.argtypes = [c_void_p, c_void_p, c_int64, c_int64, c_void_p, c_int, c_int, c_int]
     return loaded
 
 
@@ -81,6 +74,18 @@ def forward(x: Tensor, step: NormStep) -> tuple[Tensor, Tensor]:
 def statistics(x: Tensor, step: NormStep) -> Tensor:
     """What `forward` keeps for `backward`, without the batch: mean, 1 / deviation, scale, shift."""
     return _forward(x, None, step)
+
+
+def apply(x: Tensor, saved: Tensor, act: int) -> Tensor:
+    """The normalized and activated batch, whose statistics are known."""
+    y = torch.empty_like(x)
+    is_bf16 = x.dtype == torch.bfloat16
+    _require(
+        _loaded().norm_act_apply(
+            *(x.data_ptr(), y.data_ptr(), *_rows(x), saved.data_ptr(), act, is_bf16, torch.get_num_threads())
+        )
+    )
+    return y
 
 
 def _forward(x: Tensor, y: Tensor | None, step: NormStep) -> Tensor:
@@ -131,49 +136,6 @@ def finish(grad: Tensor, x: Tensor, saved: Tensor, affine: Tensor) -> None:
         *(x.dtype == torch.bfloat16, torch.get_num_threads()),
     )
     _require(failed)
-
-
-EXPANDED = 16384
-"""Numbers in the weight of a 1x1 convolution above which the kernels below aren't meant for it."""
-
-
-def expands(inputs: int, outputs: int) -> bool:
-    """Whether a 1x1 convolution from and to so many channels is one for `expand`."""
-    return inputs % 8 == outputs % 8 == 0 and inputs * outputs <= EXPANDED
-
-
-def expand(x: Tensor, weight: Tensor, step: NormStep) -> tuple[Tensor, Tensor]:
-    """A 1x1 convolution and the `statistics` of its result, in one pass.
-
-    `x`: float32[n, in, h, w] in channels_last, as the result is; `weight`: float32[out, in, 1, 1], see `expands`.
-    """
-    n, inputs, h, w = x.shape
-    outputs = len(weight)
-    taps = weight.view(outputs, inputs).t().contiguous()
-    y, saved = torch.empty((n, outputs, h, w), memory_format=torch.channels_last), torch.empty(4, outputs)
-    mean, variance = (None, None) if step.running is None else (tensor.data_ptr() for tensor in step.running)
-    failed = _loaded().expand_forward(
-        *(x.data_ptr(), taps.data_ptr(), y.data_ptr(), n * h * w, inputs, outputs),
-        *(step.weight.data_ptr(), step.bias.data_ptr(), mean, variance, step.momentum, step.eps, saved.data_ptr()),
-        torch.get_num_threads(),
-    )
-    _require(failed)
-    return y, saved
-
-
-def expand_backward(
-    grad: Tensor, x: Tensor, weight: Tensor, y: Tensor, saved: Tensor, affine: Tensor
-) -> tuple[Tensor, Tensor]:
-    """The gradients of `expand`'s x and weight, from that of the normalized batch; `affine`: see `gradient_sums`."""
-    n, inputs, h, w = x.shape
-    taps = weight.view(len(weight), inputs).contiguous()
-    grad_x, grad_taps = torch.empty_like(x), torch.empty_like(taps)
-    failed = _loaded().expand_backward(
-        *(x.data_ptr(), taps.data_ptr(), grad.data_ptr(), y.data_ptr(), n * h * w, inputs, len(weight)),
-        *(saved.data_ptr(), affine.data_ptr(), grad_x.data_ptr(), grad_taps.data_ptr(), torch.get_num_threads()),
-    )
-    _require(failed)
-    return grad_x, grad_taps.view(weight.shape)
 
 
 def _rows(x: Tensor) -> tuple[int, int]:

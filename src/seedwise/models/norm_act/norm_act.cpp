@@ -11,7 +11,6 @@
 // loads and stores; where two tensors are read or one is written, so many streams defeat the prefetching and cost up to
 // a third of the speed.
 
-#include "expand.hpp"
 #include "norms.hpp"
 
 namespace {
@@ -30,6 +29,18 @@ template <class T, int A> int forward(const Forward &f, int threads) {
         if (y != nullptr)
           output<T, A>(x, y, job, chunk, stream);
       });
+}
+
+// The batch normalized and activated, of known statistics.
+template <class T, int A> int apply(const T *x, T *y, int64_t m, int64_t c, const float *saved, int threads) {
+  const bool stream = should_stream(y, m, c);
+  return run(
+      Job(m, c, sizeof(T), threads), [](const Job &, int64_t) {},
+      [&](const Job &job) {
+        std::copy(saved, saved + c, job.scratch);
+        std::copy(saved + 2 * c, saved + 4 * c, job.scratch + c);
+      },
+      [&](const Job &job, int64_t chunk) { output<T, A>(x, y, job, chunk, stream); });
 }
 
 template <class T, int A> int backward(const Backward &b, int threads) {
@@ -79,6 +90,14 @@ extern "C" int norm_act_forward(const void *x, void *y, int64_t m, int64_t c, co
   return dispatch(bf16, act, [&](auto t, auto a) { return forward<decltype(t), decltype(a)::value>(f, threads); });
 }
 
+extern "C" int norm_act_apply(const void *x, void *y, int64_t m, int64_t c, const float *saved, int act, int bf16,
+                              int threads) {
+  return dispatch(bf16, act, [&](auto t, auto a) {
+    using T = decltype(t);
+    return apply<T, decltype(a)::value>(static_cast<const T *>(x), static_cast<T *>(y), m, c, saved, threads);
+  });
+}
+
 extern "C" int norm_act_backward(const void *grad, const void *x, void *grad_x, int64_t m, int64_t c,
                                  const float *saved, float *grad_weight, float *grad_bias, float *affine, int act,
                                  int bf16, int threads) {
@@ -92,19 +111,4 @@ extern "C" int norm_act_finish(void *grad, const void *x, int64_t m, int64_t c, 
     using T = decltype(t);
     return finish(static_cast<T *>(grad), static_cast<const T *>(x), m, c, saved, affine, threads);
   });
-}
-
-// Of x [m, in], convolved with the taps [in, c] to y: as norm_act_forward's statistics.
-extern "C" int expand_forward(const float *x, const float *taps, float *y, int64_t m, int64_t in, int64_t c,
-                              const float *weight, const float *bias, float *running_mean, float *running_var,
-                              double momentum, double eps, float *saved, int threads) {
-  const Forward f{nullptr, y, m, c, weight, bias, running_mean, running_var, momentum, eps, saved};
-  return expand({x, m, in, c}, taps, f, threads);
-}
-
-// As norm_act_finish, and on through the convolution, whose taps are now [c, in].
-extern "C" int expand_backward(const float *x, const float *taps, const float *grad, const float *y, int64_t m,
-                               int64_t in, int64_t c, const float *saved, const float *affine, float *grad_x,
-                               float *grad_taps, int threads) {
-  return expand_backward({x, m, in, c}, taps, grad, y, saved, affine, grad_x, grad_taps, threads);
 }
