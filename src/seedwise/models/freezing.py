@@ -123,7 +123,7 @@ class FoldedConv(nn.Conv2d):
         limits = _FUSED.get(type(act))
         fast = depthwise.forward_alone(computes, input, limits or NO_LIMITS, self.choices)
         if fast is None and limits and input.dtype == torch.float32 and input.device.type == "cpu":
-            return _with_act(computes, input, *limits)
+            return convolve_with(computes, input, act)
         if fast is None:
             fast = computes(input)
         elif limits:
@@ -151,7 +151,11 @@ _FUSED: dict[type, tuple[float, float]] = {nn.ReLU: (0.0, math.inf), nn.ReLU6: (
 
 def limits_of(norm: nn.Module) -> tuple[float, float] | None:
     """What the activation of a BatchNorm, folded or not, holds its maps between; None if it does something else."""
-    act = getattr(norm, "act", None)
+    return limits_of_act(getattr(norm, "act", None))
+
+
+def limits_of_act(act: nn.Module | None) -> tuple[float, float] | None:
+    """What an activation holds its maps between; None if it does something else."""
     return NO_LIMITS if act is None or type(act) is nn.Identity else _FUSED.get(type(act))
 
 
@@ -164,9 +168,19 @@ def is_fast(module: "FoldedConv | AbsorbedNorm", maps: Tensor) -> bool:
     return module.choices is not None and in_training
 
 
-def _with_act(conv: nn.Conv2d, images: Tensor, low: float, high: float) -> Tensor:
-    """A convolution by oneDNN with its activation in one pass."""
-    name, numbers = ("relu", []) if math.isinf(high) else ("hardtanh", [low, high])
+def fused_act(act: nn.Module | None) -> tuple[str, list[float]] | None:
+    """What oneDNN calls an activation that it computes while it writes a convolution's result; None for others."""
+    limits = _FUSED.get(type(act))
+    if limits is None:
+        return ("swish", []) if type(act) is nn.SiLU else None
+    return ("relu", []) if math.isinf(limits[1]) else ("hardtanh", list(limits))
+
+
+def convolve_with(conv: nn.Conv2d, images: Tensor, act: nn.Module | None) -> Tensor:
+    """A convolution by oneDNN with its activation, one of `fused_act`, in one pass. CPU, float32."""
+    found = fused_act(act)
+    assert found is not None
+    name, numbers = found
     padding = [conv.padding, conv.padding] if isinstance(conv.padding, int) else list(conv.padding)
     if isinstance(conv, Conv2dSame):
         images, padding = pad_same(images, list(conv.kernel_size), list(conv.stride)), [0, 0]
@@ -184,9 +198,9 @@ def _fold_parts(model: _Frozen, image_size: int) -> None:
     images = torch.randn(TRIED_IMAGES, 3, image_size, image_size, generator=generator)
     with torch.no_grad():
         inside = {module for name in model.frozen_parts for module in model.get_submodule(name).modules()}
-        pairs = [(conv, norm) for conv, norm in conv_norm_pairs(model, images) if {conv, norm} <= inside]
+        found, expected = conv_norm_pairs(model, images)
+        pairs = [(conv, norm) for conv, norm in found if {conv, norm} <= inside]
         classes = [(type(conv), type(norm)) for conv, norm in pairs]
-        expected = model(images)
         for conv, norm in pairs:
             conv.folded = copy.deepcopy(conv), norm  # type: ignore[assignment]
             conv.__class__, norm.__class__ = FoldedConv, AbsorbedNorm
