@@ -11,14 +11,14 @@ import torch
 from timm.models._efficientnet_blocks import DepthwiseSeparableConv, InvertedResidual
 from torch import Tensor, nn
 
-from seedwise.models import depthwise
+from seedwise.models import depthwise, pointwise
+from seedwise.models.dense import Run, pick
 from seedwise.models.depthwise import Choices, Layer
 from seedwise.models.folding import Folding, folded, folded_copy, places
 from seedwise.models.freezing import (
     NO_LIMITS,
     FoldedConv,
     convolve_with,
-    fused_act,
     limits_of_act,
 )
 from seedwise.models.frozen_prefix import is_product, is_taken, plain_again
@@ -50,34 +50,65 @@ def choices_of(model: nn.Module) -> Choices | None:
 
 
 class _Kernels(Choices):
-    """For a trial: whatever a kernel can compute."""
+    """For a trial: whatever a kernel can compute, and matrix products."""
 
     def pick(self, key: str, allowed: Callable[[str], bool], probe: Callable[[], str]) -> str:
-        return "native" if allowed("native") else probe()
+        return next((name for name in ("native", "product") if allowed(name)), None) or probe()
+
+
+_KERNELS = _Kernels()
 
 
 class _Swapped(nn.Module):
-    choices: Choices = _Kernels()
+    choices: Choices = _KERNELS
 
 
 class FusedConv(_Swapped):
-    """A folded convolution and the activation behind it."""
+    """A folded convolution and the activation behind it, if there is one, by what is fastest for the two."""
 
     def __init__(self, conv: nn.Conv2d, act: nn.Module) -> None:
         super().__init__()
         self.conv, self.act = conv, act
+        self.limits = limits_of_act(act)
 
     def forward(self, x: Tensor) -> Tensor:
         """float[n, in, h, w] -> float[n, out, oh, ow]."""
-        result: Tensor
+        conv, by_kernel = self.conv, None
         if not _is_evaluated(x):
-            result = self.act(self.conv(x))
-            return result
-        limits = limits_of_act(self.act)
-        alone = depthwise.forward_alone(self.conv, x, limits or NO_LIMITS, self.choices)
-        if alone is not None:
-            return alone if limits else self.act(alone)
-        return convolve_with(self.conv, x, self.act)
+            return self._by_layers(x)
+        if is_product(conv):
+            by_kernel = "product", lambda: self._product(x)
+        elif (geometry := depthwise.geometry_of(conv, x)) and depthwise.has_kernel(geometry, *x.shape[-2:]):
+            by_kernel = "native", lambda: self._depthwise(x)
+        if by_kernel is None:
+            return self._onednn(x)
+        what = f"folded {conv.kernel_size[0]}x{conv.kernel_size[0]}/{conv.stride[0]} {type(self.act).__name__}"
+        runs: dict[str, Run] = {"onednn": lambda: self._onednn(x), by_kernel[0]: by_kernel[1]}
+        return pick(what, x, conv.weight, self.choices, runs)
+
+    def _by_layers(self, x: Tensor) -> Tensor:
+        result: Tensor = self.act(self.conv(x))
+        return result
+
+    def _onednn(self, x: Tensor) -> Tensor:
+        """Without SiLU, with which its convolutions take longer than the two apart (V2-S: a tenth, AVX-512)."""
+        clamps = self.limits is not None and self.limits != NO_LIMITS
+        return convolve_with(self.conv, x, self.limits) if clamps and self.limits else self._by_layers(x)
+
+    def _product(self, x: Tensor) -> Tensor:
+        result: Tensor = self.act(pointwise.forward(x, self.conv.weight, self.conv.bias, _KERNELS))
+        return result
+
+    def _depthwise(self, x: Tensor) -> Tensor:
+        made = depthwise.forward_alone(self.conv, x, self.limits or NO_LIMITS, _KERNELS)
+        assert made is not None
+        result: Tensor = made if self.limits else self.act(made)
+        return result
+
+    @staticmethod
+    def gains(conv: nn.Conv2d, act: nn.Module) -> bool:
+        """Whether anything but PyTorch's own two layers may compute these."""
+        return limits_of_act(act) not in (None, NO_LIMITS) or is_product(conv) or conv.groups == conv.in_channels
 
 
 class OnePassBlock(_Swapped):
@@ -103,6 +134,11 @@ def _is_evaluated(maps: Tensor) -> bool:
     return is_plain and not torch.is_grad_enabled() and maps.device.type == "cpu" and is_taken(maps)
 
 
+def _is_watched(module: nn.Module) -> bool:
+    """Whether a hook wants to see what goes into or comes out of it, or of a layer in it."""
+    return any(part._forward_hooks or part._forward_pre_hooks for part in module.modules())
+
+
 def _use_kernels(made: Folding) -> list[_Swapped]:
     """Swap kernels into a folded copy; returns the modules that use them."""
     layers = [*made.layers, *_thawed(made.copy)]
@@ -114,7 +150,7 @@ def _use_kernels(made: Folding) -> list[_Swapped]:
             setattr(*where[block], one_pass)
             swapped.append(one_pass)
     for conv, act in layers:
-        if act in where and conv in where and fused_act(act):
+        if {act, conv} <= where.keys() and FusedConv.gains(conv, act) and not (_is_watched(conv) or _is_watched(act)):
             setattr(*where[conv], fused := FusedConv(conv, act))
             setattr(*where[act], nn.Identity())
             swapped.append(fused)
@@ -159,6 +195,6 @@ def _one_pass(block: nn.Module, act_of: dict[nn.Conv2d, nn.Module]) -> OnePassBl
         layers[-1].limits == NO_LIMITS
         and all(map(is_product, (*widen, narrow)))
         and all(type(getattr(block, name)) is nn.Identity for name in ("se", "aa"))
-        and not any(module._forward_hooks or module._forward_pre_hooks for module in block.modules())
+        and not _is_watched(block)
     )
     return OnePassBlock(block, middle, layers) if is_ours else None

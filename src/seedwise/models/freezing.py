@@ -123,7 +123,7 @@ class FoldedConv(nn.Conv2d):
         limits = _FUSED.get(type(act))
         fast = depthwise.forward_alone(computes, input, limits or NO_LIMITS, self.choices)
         if fast is None and limits and input.dtype == torch.float32 and input.device.type == "cpu":
-            return convolve_with(computes, input, act)
+            return convolve_with(computes, input, limits)
         if fast is None:
             fast = computes(input)
         elif limits:
@@ -168,19 +168,10 @@ def is_fast(module: "FoldedConv | AbsorbedNorm", maps: Tensor) -> bool:
     return module.choices is not None and in_training
 
 
-def fused_act(act: nn.Module | None) -> tuple[str, list[float]] | None:
-    """What oneDNN calls an activation that it computes while it writes a convolution's result; None for others."""
-    limits = _FUSED.get(type(act))
-    if limits is None:
-        return ("swish", []) if type(act) is nn.SiLU else None
-    return ("relu", []) if math.isinf(limits[1]) else ("hardtanh", list(limits))
-
-
-def convolve_with(conv: nn.Conv2d, images: Tensor, act: nn.Module | None) -> Tensor:
-    """A convolution by oneDNN with its activation, one of `fused_act`, in one pass. CPU, float32."""
-    found = fused_act(act)
-    assert found is not None
-    name, numbers = found
+def convolve_with(conv: nn.Conv2d, images: Tensor, limits: tuple[float, float]) -> Tensor:
+    """A convolution by oneDNN with an activation of these limits, one of `_FUSED`, in one pass. CPU, float32."""
+    low, high = limits
+    name, numbers = ("relu", []) if math.isinf(high) else ("hardtanh", [low, high])
     padding = [conv.padding, conv.padding] if isinstance(conv.padding, int) else list(conv.padding)
     if isinstance(conv, Conv2dSame):
         images, padding = pad_same(images, list(conv.kernel_size), list(conv.stride)), [0, 0]
