@@ -5,6 +5,7 @@ pass less over the activations (Jacob et al. 2018, arXiv 1712.05877, section 3.2
 """
 
 import copy
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -53,8 +54,7 @@ def folded_copy(model: nn.Module, images: Tensor) -> Folding | None:
     if getattr(model, "_compiled_call_impl", None) is not None:
         return None  # a compiler folds for itself
     try:
-        shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-        copied = copy.deepcopy(model, cast("dict[int, Any]", shared)).eval()
+        copied = copy.deepcopy(model, _known(model)).eval()
     except Exception:  # a user's own network may hold what can't be copied
         return None
     tried = images[:TRIED_IMAGES]
@@ -69,6 +69,19 @@ def folded_copy(model: nn.Module, images: Tensor) -> Folding | None:
         setattr(*where[norm], act)
         layers.append((conv, act))
     return Folding(copied, layers, tried, expected)
+
+
+def _known(model: nn.Module) -> dict[int, Any]:
+    """For deepcopy, what needs no copy or has one: tensors, and the dozen empty dictionaries that each module has.
+
+    The latter would take most of the time.
+    """
+    known: dict[int, Any] = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    for module in model.modules():
+        for value in vars(module).values():
+            if type(value) in (dict, OrderedDict) and not value:
+                known[id(value)] = type(value)()
+    return known
 
 
 def places(model: nn.Module) -> dict[nn.Module, tuple[nn.Module, str]]:

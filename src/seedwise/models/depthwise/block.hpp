@@ -1,8 +1,8 @@
 // A frozen inverted residual in one pass: a 1x1 convolution that widens (or none), a depthwise one, a 1x1 one that
 // narrows, and the shortcut. The wide maps, which are most of what the layers would write and read, stay in the L2 cache.
 //
-// A task takes some output rows of an image, or all of several small ones. For 32 wide channels at a time it computes the
-// widened rows into a staged sheet (see depthwise.cpp) and the depthwise convolution from there; what that gives is
+// A task takes some output rows of an image, or all of several small ones, whose weights it then reads once. For 32 wide
+// channels at a time it computes the widened rows into a staged sheet (see depthwise.cpp) and the depthwise convolution from there; what that gives is
 // multiplied at the end, when all wide channels of its pixels are there. Rows that two tasks need are widened twice.
 
 #pragma once
@@ -128,8 +128,7 @@ template <int K, int S, int N, int M>
 inline void depthwise_tile(const Row& row, const vec* x, vec* to) {
     constexpr int U = std::max(1, std::min(VECS, SUMS / (N * M)));
     for (int v = 0; v < VECS; v += U) {
-        vec sum[M][N][U];
-        UNROLL for (int m = 0; m < M; ++m) begin_with(row.bias + v, sum[m]);
+        vec sum[M][N][U] = {};
         for (int i = 0; i < row.count; ++i)
             UNROLL for (int kx = 0; kx < K; ++kx)
                 UNROLL for (int u = 0; u < U; ++u) {
@@ -142,7 +141,7 @@ inline void depthwise_tile(const Row& row, const vec* x, vec* to) {
         UNROLL for (int m = 0; m < M; ++m)
             UNROLL for (int t = 0; t < N; ++t)
                 UNROLL for (int u = 0; u < U; ++u)
-                    to[m * row.to_image + t * VECS + v + u] = held(sum[m][t][u], row.low, row.high);
+                    to[m * row.to_image + t * VECS + v + u] = held(sum[m][t][u] + row.bias[v + u], row.low, row.high);
     }
 }
 
@@ -272,7 +271,8 @@ int run_block(const Block& block, float* out, const Geometry& geometry, int thre
     while (rows > 1 && vectors(rows) * LANES > CACHED) rows = (rows + 1) / 2;
     const bool is_whole = rows == shape.oh && x_rows(rows) == shape.h;
     const int64_t strips = (shape.oh + rows - 1) / rows, tasks = shape.n * strips;
-    const int64_t fitting = std::max<int64_t>(1, CACHED / (vectors(rows) * LANES)), share = (shape.n + threads - 1) / threads;
+    const int64_t fitting = std::max<int64_t>(1, CACHED / (vectors(rows) * LANES));
+    const int64_t share = (shape.n + threads - 1) / threads;
     const int64_t images = is_whole ? std::min(fitting, share) : 1, each = vectors(rows) * images;
     const int64_t pixels = (is_whole ? images * shape.h : x_rows(rows)) * shape.w;
     const StagedBlock weights(block, shape.c, K * K, blocks, threads);
