@@ -64,3 +64,23 @@ def test_not_a_number_stays_one() -> None:
     images[0, 3, 0, 0] = math.nan
     got = kernels.frozen_block(images, layers, kernels.same(3, 1, 8, 8), shortcut=False)
     assert got[0, :, :2, :2].isnan().all() and not got[0, :, 2:, 2:].isnan().any()
+
+
+@pytest.mark.parametrize("padding", [0, 1, 2])
+@pytest.mark.parametrize("size", [2, 4, 5, 8, 9])
+def test_small_maps_of_many_images_give_the_bits_of_each_alone(size: int, padding: int) -> None:
+    """Several images share a task; rows that no output needs lie between them."""
+    generator = torch.Generator().manual_seed(size)
+    geometry = Geometry(3, 2, *[padding] * 4)
+    if min(geometry.out_size(size, size)) < 1:
+        pytest.skip("nothing is left")
+    shapes = ((100, 24, 1, 1), (100, 1, 3, 3), (40, 100, 1, 1))
+    layers = [layer(generator, shape, (0.0, 6.0)) for shape in shapes]
+    images = torch.randn((23, 24, size, size), generator=generator).to(memory_format=torch.channels_last)
+    found = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        found.append(kernels.frozen_block(images, layers, geometry, shortcut=False))
+    alone = [kernels.frozen_block(images[i : i + 1], layers, geometry, shortcut=False) for i in range(23)]
+    assert torch.equal(*found) and torch.equal(found[0], torch.cat(alone))
+    torch.testing.assert_close(found[0].double(), slow(images, layers, geometry, False), rtol=1e-4, atol=1e-5)

@@ -9,7 +9,7 @@ from torch import nn
 from seedwise.engine.placement import Placement
 from seedwise.engine.protocols import Evaluated, Images
 from seedwise.engine.world import ALONE, World
-from seedwise.models.folding import folded
+from seedwise.models.fast_copy import fast_copy
 from seedwise.predictions import Predictions, score
 
 __all__ = ["Predictions", "predict", "score"]
@@ -38,7 +38,7 @@ def predict(
             valid = None if sizes is None else torch.from_numpy(sizes)
             inputs = augment.evaluate(placement.tensor(pixels), valid, size=size)
             inputs = placement.images(inputs)
-            fast = fast or folded(model, inputs)
+            fast = fast or fast_copy(model, inputs)
             with placement.autocast():
                 parts[start] = fast(inputs).float()
             on_progress(min(start + EVALUATION_BATCH, count), count)

@@ -5,7 +5,9 @@ pass less over the activations (Jacob et al. 2018, arXiv 1712.05877, section 3.2
 """
 
 import copy
-from typing import cast
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,28 +18,75 @@ TOLERANCE = 1e-3
 """Largest difference between the two networks' logits, relative to the largest logit, on the images that are tried."""
 
 
+@dataclass(frozen=True)
+class Folding:
+    """A copy with its BatchNorms folded, and what tells whether it still computes the same.
+
+    `layers`: each convolution that took in a BatchNorm, and what stands in that one's place: its activation, if it
+    brought one, or nothing but an Identity.
+    """
+
+    copy: nn.Module
+    layers: list[tuple[nn.Conv2d, nn.Module]]
+    tried: Tensor
+    expected: Tensor
+
+    def agrees(self) -> bool:
+        """Whether the copy gives the original's logits."""
+        return near(self.copy(self.tried), self.expected)
+
+
 def folded(model: nn.Module, images: Tensor) -> nn.Module:
     """A copy of `model`, in evaluation mode, that gives the same logits faster; `model` itself if none can be made.
 
     `images`: float[n, c, h, w], some of what will be evaluated. Which convolution feeds which BatchNorm is seen from a
     forward pass over two of them, and the copy has to agree with the original on these. Call it without gradients.
     """
-    tried = images[:TRIED_IMAGES]
+    made = folded_copy(model, images)
+    return made.copy if made is not None and made.agrees() else model
+
+
+def folded_copy(model: nn.Module, images: Tensor) -> Folding | None:
+    """The same, not yet compared; None if there is nothing to fold, or the model can't be copied.
+
+    What isn't folded, the copy shares with the model.
+    """
     if getattr(model, "_compiled_call_impl", None) is not None:
-        return model  # a compiler folds for itself
+        return None  # a compiler folds for itself
     try:
-        copied = copy.deepcopy(model).eval()
+        copied = copy.deepcopy(model, _known(model)).eval()
     except Exception:  # a user's own network may hold what can't be copied
-        return model
-    pairs = conv_norm_pairs(copied, tried)
+        return None
+    tried = images[:TRIED_IMAGES]
+    pairs, expected = conv_norm_pairs(copied, tried)
     if not pairs:
-        return model
-    places = {id(child): (parent, name) for parent in copied.modules() for name, child in parent.named_children()}
+        return None
+    where = places(copied)
+    layers = []
     for conv, norm in pairs:
         fold(conv, norm)
-        parent, name = places[id(norm)]
-        setattr(parent, name, getattr(norm, "act", nn.Identity()))  # timm's BatchNorm brings its activation
-    return copied if near(copied(tried), model(tried)) else model
+        act = getattr(norm, "act", nn.Identity())  # timm's BatchNorm brings its activation
+        setattr(*where[norm], act)
+        layers.append((conv, act))
+    return Folding(copied, layers, tried, expected)
+
+
+def _known(model: nn.Module) -> dict[int, Any]:
+    """For deepcopy, what needs no copy or has one: tensors, and the dozen empty dictionaries that each module has.
+
+    The latter would take most of the time.
+    """
+    known: dict[int, Any] = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    for module in model.modules():
+        for value in vars(module).values():
+            if type(value) in (dict, OrderedDict) and not value:
+                known[id(value)] = type(value)()
+    return known
+
+
+def places(model: nn.Module) -> dict[nn.Module, tuple[nn.Module, str]]:
+    """Each module's parent and its name there."""
+    return {child: (parent, name) for parent in model.modules() for name, child in parent.named_children()}
 
 
 def near(got: Tensor, expected: Tensor) -> bool:
@@ -45,8 +94,8 @@ def near(got: Tensor, expected: Tensor) -> bool:
     return bool((got - expected).abs().max() <= TOLERANCE * expected.abs().max().clamp(min=1.0))
 
 
-def conv_norm_pairs(model: nn.Module, images: Tensor) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
-    """Convolutions that ran once and whose output went straight into a BatchNorm that ran once.
+def conv_norm_pairs(model: nn.Module, images: Tensor) -> tuple[list[tuple[nn.Conv2d, nn.BatchNorm2d]], Tensor]:
+    """Convolutions that ran once and whose output went straight into a BatchNorm that ran once; and the logits.
 
     Layers that say they are folded (`is_folded`) are left out.
     """
@@ -63,10 +112,11 @@ def conv_norm_pairs(model: nn.Module, images: Tensor) -> list[tuple[nn.Conv2d, n
 
     layers = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.BatchNorm2d) and not hasattr(m, "is_folded")]
     hooks = [m.register_forward_hook(look) for m in layers]
-    model(images)
+    logits: Tensor = model(images)
     for hook in hooks:
         hook.remove()
-    return [(conv, norm) for conv, norm in pairs if runs[conv] == runs[norm] == 1 and norm.running_mean is not None]
+    once = [(conv, norm) for conv, norm in pairs if runs[conv] == runs[norm] == 1 and norm.running_mean is not None]
+    return once, logits
 
 
 def fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:

@@ -110,7 +110,7 @@ class FoldedConv(nn.Conv2d):
     folded: tuple[nn.Conv2d, nn.BatchNorm2d]
     """What computes, and what is folded into it: in a tuple, which torch takes for no part of the network's state."""
     choices: depthwise.Choices | None = None
-    """With native kernels: what computes which shape in training. Scoring stays PyTorch's own."""
+    """With native kernels: what computes which shape in training. Scoring is for `fast_copy`."""
 
     def forward(self, input: Tensor) -> Tensor:
         """float[n, in, h, w] -> float[n, out, oh, ow]."""
@@ -123,7 +123,7 @@ class FoldedConv(nn.Conv2d):
         limits = _FUSED.get(type(act))
         fast = depthwise.forward_alone(computes, input, limits or NO_LIMITS, self.choices)
         if fast is None and limits and input.dtype == torch.float32 and input.device.type == "cpu":
-            return _with_act(computes, input, *limits)
+            return convolve_with(computes, input, limits)
         if fast is None:
             fast = computes(input)
         elif limits:
@@ -151,7 +151,11 @@ _FUSED: dict[type, tuple[float, float]] = {nn.ReLU: (0.0, math.inf), nn.ReLU6: (
 
 def limits_of(norm: nn.Module) -> tuple[float, float] | None:
     """What the activation of a BatchNorm, folded or not, holds its maps between; None if it does something else."""
-    act = getattr(norm, "act", None)
+    return limits_of_act(getattr(norm, "act", None))
+
+
+def limits_of_act(act: nn.Module | None) -> tuple[float, float] | None:
+    """What an activation holds its maps between; None if it does something else."""
     return NO_LIMITS if act is None or type(act) is nn.Identity else _FUSED.get(type(act))
 
 
@@ -164,8 +168,9 @@ def is_fast(module: "FoldedConv | AbsorbedNorm", maps: Tensor) -> bool:
     return module.choices is not None and in_training
 
 
-def _with_act(conv: nn.Conv2d, images: Tensor, low: float, high: float) -> Tensor:
-    """A convolution by oneDNN with its activation in one pass."""
+def convolve_with(conv: nn.Conv2d, images: Tensor, limits: tuple[float, float]) -> Tensor:
+    """A convolution by oneDNN with an activation of these limits, one of `_FUSED`, in one pass. CPU, float32."""
+    low, high = limits
     name, numbers = ("relu", []) if math.isinf(high) else ("hardtanh", [low, high])
     padding = [conv.padding, conv.padding] if isinstance(conv.padding, int) else list(conv.padding)
     if isinstance(conv, Conv2dSame):
@@ -184,9 +189,9 @@ def _fold_parts(model: _Frozen, image_size: int) -> None:
     images = torch.randn(TRIED_IMAGES, 3, image_size, image_size, generator=generator)
     with torch.no_grad():
         inside = {module for name in model.frozen_parts for module in model.get_submodule(name).modules()}
-        pairs = [(conv, norm) for conv, norm in conv_norm_pairs(model, images) if {conv, norm} <= inside]
+        found, expected = conv_norm_pairs(model, images)
+        pairs = [(conv, norm) for conv, norm in found if {conv, norm} <= inside]
         classes = [(type(conv), type(norm)) for conv, norm in pairs]
-        expected = model(images)
         for conv, norm in pairs:
             conv.folded = copy.deepcopy(conv), norm  # type: ignore[assignment]
             conv.__class__, norm.__class__ = FoldedConv, AbsorbedNorm

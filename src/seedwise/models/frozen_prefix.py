@@ -36,7 +36,7 @@ class _OnePass(nn.Module):
         """float[n, c, h, w] -> float[n, out, oh, ow]."""
         by_layers: Callable[[Tensor], Tensor] = super().forward
         *widen, (conv, norm), narrow = _layers(self)
-        geometry = depthwise.geometry_of(conv.folded[0], x) if is_fast(conv, x) and _is_taken(x) else None
+        geometry = depthwise.geometry_of(conv.folded[0], x) if is_fast(conv, x) and is_taken(x) else None
         if geometry is None or not depthwise.has_kernel(geometry, *x.shape[-2:]):
             return by_layers(x)
         layers = [Layer(*_folded(conv), limits_of(norm) or NO_LIMITS) for conv, norm in (*widen, (conv, norm), narrow)]
@@ -58,6 +58,13 @@ _ONE_PASS: dict[type, type[_OnePass]] = {
 }
 
 
+def plain_again(block: nn.Module) -> None:
+    """Make a block what it was before `use_fast_prefix`."""
+    for plain, one_pass in _ONE_PASS.items():
+        if type(block) is one_pass:
+            block.__class__ = plain
+
+
 def _layers(block: nn.Module) -> list[tuple[FoldedConv, AbsorbedNorm]]:
     """A block's convolutions with what is left of the BatchNorm behind each: (widening,) depthwise, narrowing."""
     names = ("conv_pw", "conv_dw", "conv_pwl") if isinstance(block, InvertedResidual) else ("conv_dw", "conv_pw")
@@ -73,13 +80,14 @@ def _is_plain(block: nn.Module) -> bool:
     return (
         all(limits_of(norm) is not None for _, norm in layers)
         and limits_of(last) == NO_LIMITS
-        and all(_is_product(conv) for conv, _ in (*widen, (narrow, last)))
+        and all(is_product(conv) for conv, _ in (*widen, (narrow, last)))
         and getattr(block, "conv_s2d", None) is None
         and all(type(getattr(block, name)) is nn.Identity for name in ("se", "aa"))
     )
 
 
-def _is_product(conv: nn.Conv2d) -> bool:
+def is_product(conv: nn.Conv2d) -> bool:
+    """Whether a convolution is one matrix product: 1x1, dense, every pixel."""
     plain = conv.kernel_size == conv.stride == conv.dilation == (1, 1) and conv.groups == 1
     return plain and conv.padding in (0, (0, 0), "same", "valid")
 
@@ -90,7 +98,7 @@ def _folded(conv: FoldedConv) -> tuple[Tensor, Tensor]:
     return computes.weight.detach(), computes.bias.detach()
 
 
-def _is_taken(images: Tensor) -> bool:
+def is_taken(images: Tensor) -> bool:
     """Whether the kernel takes these. Under autocast the layers choose their type themselves."""
     return (
         type(images) is Tensor

@@ -1,0 +1,200 @@
+"""The copy of a network that is evaluated: BatchNorm folded, and native kernels where they are faster than layers. CPU.
+
+Nobody differentiates an evaluation, so that a convolution's bias and activation are computed while it writes its maps,
+and a block of Lite or MobileNetV2 keeps its wide maps in the cache (as in frozen_prefix.py). Networks that train by
+PyTorch's own layers are evaluated by them, too.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from timm.models._efficientnet_blocks import DepthwiseSeparableConv, InvertedResidual
+from torch import Tensor, nn
+
+from seedwise.models import depthwise, pointwise
+from seedwise.models.dense import Run, pick
+from seedwise.models.depthwise import Choices, Layer
+from seedwise.models.folding import Folding, folded, folded_copy, places
+from seedwise.models.freezing import (
+    NO_LIMITS,
+    FoldedConv,
+    convolve_with,
+    limits_of_act,
+)
+from seedwise.models.frozen_prefix import is_product, is_taken, plain_again
+from seedwise.models.inverted_residual import JointInvertedResidual
+
+
+def fast_copy(model: nn.Module, images: Tensor) -> nn.Module:
+    """`folding.folded`, by native kernels where the model has them; what they are chosen for is recorded with its own.
+
+    `images`: float[n, c, h, w], some of what will be evaluated. Call it without gradients.
+    """
+    choices = choices_of(model)
+    if choices is not None and depthwise.available():
+        made = folded_copy(model, images)
+        if made is None:
+            return model
+        swapped = _use_kernels(made)
+        if made.agrees():  # by kernels alone
+            for module in swapped:
+                module.choices = choices
+            return made.copy
+    return folded(model, images)
+
+
+def choices_of(model: nn.Module) -> Choices | None:
+    """What chooses among a model's kernels; None for a model without native ones."""
+    of_modules = (getattr(module, "choices", None) for module in model.modules())
+    return next((found for found in of_modules if isinstance(found, Choices)), None)
+
+
+class _Kernels(Choices):
+    """For a trial: whatever a kernel can compute, and matrix products."""
+
+    def pick(self, key: str, allowed: Callable[[str], bool], probe: Callable[[], str]) -> str:
+        return next((name for name in ("native", "product") if allowed(name)), None) or probe()
+
+
+_KERNELS = _Kernels()
+
+
+class _Swapped(nn.Module):
+    choices: Choices = _KERNELS
+
+
+class FusedConv(_Swapped):
+    """A folded convolution and the activation behind it, if there is one, by what is fastest for the two."""
+
+    def __init__(self, conv: nn.Conv2d, act: nn.Module) -> None:
+        super().__init__()
+        self.conv, self.act = conv, act
+        self.limits = limits_of_act(act)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float[n, in, h, w] -> float[n, out, oh, ow]."""
+        conv, by_kernel = self.conv, None
+        if not _is_evaluated(x):
+            return self._by_layers(x)
+        if is_product(conv):
+            by_kernel = "product", lambda: self._product(x)
+        elif (geometry := depthwise.geometry_of(conv, x)) and depthwise.has_kernel(geometry, *x.shape[-2:]):
+            by_kernel = "native", lambda: self._depthwise(x)
+        if by_kernel is None:
+            return self._onednn(x)
+        what = f"folded {conv.kernel_size[0]}x{conv.kernel_size[0]}/{conv.stride[0]} {type(self.act).__name__}"
+        runs: dict[str, Run] = {"onednn": lambda: self._onednn(x), by_kernel[0]: by_kernel[1]}
+        return pick(what, x, conv.weight, self.choices, runs)
+
+    def _by_layers(self, x: Tensor) -> Tensor:
+        result: Tensor = self.act(self.conv(x))
+        return result
+
+    def _onednn(self, x: Tensor) -> Tensor:
+        """Without SiLU, with which its convolutions take longer than the two apart (V2-S: a tenth, AVX-512)."""
+        clamps = self.limits is not None and self.limits != NO_LIMITS
+        return convolve_with(self.conv, x, self.limits) if clamps and self.limits else self._by_layers(x)
+
+    def _product(self, x: Tensor) -> Tensor:
+        result: Tensor = self.act(pointwise.forward(x, self.conv.weight, self.conv.bias, _KERNELS))
+        return result
+
+    def _depthwise(self, x: Tensor) -> Tensor:
+        made = depthwise.forward_alone(self.conv, x, self.limits or NO_LIMITS, _KERNELS)
+        assert made is not None
+        result: Tensor = made if self.limits else self.act(made)
+        return result
+
+    @staticmethod
+    def gains(conv: nn.Conv2d, act: nn.Module) -> bool:
+        """Whether anything but PyTorch's own two layers may compute these."""
+        return limits_of_act(act) not in (None, NO_LIMITS) or is_product(conv) or conv.groups == conv.in_channels
+
+
+class OnePassBlock(_Swapped):
+    """A block whose layers are computed together where that is faster."""
+
+    def __init__(self, block: nn.Module, middle: nn.Conv2d, layers: Sequence[Layer]) -> None:
+        super().__init__()
+        self.block, self.middle, self.layers = block, middle, layers
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float[n, c, h, w] -> float[n, out, oh, ow]."""
+        geometry = depthwise.geometry_of(self.middle, x) if _is_evaluated(x) else None
+        if geometry is None or not depthwise.has_kernel(geometry, *x.shape[-2:]):
+            by_layers: Tensor = self.block(x)
+            return by_layers
+        shortcut = bool(self.block.has_skip)
+        return depthwise.frozen_block(x, self.layers, geometry, self.choices, self.block, shortcut=shortcut)
+
+
+def _is_evaluated(maps: Tensor) -> bool:
+    """Whether kernels may compute this. Compilers and tracers see the layers."""
+    is_plain = not (torch.compiler.is_compiling() or torch.jit.is_tracing())  # type: ignore[attr-defined, no-untyped-call]
+    return is_plain and not torch.is_grad_enabled() and maps.device.type == "cpu" and is_taken(maps)
+
+
+def _is_watched(module: nn.Module) -> bool:
+    """Whether a hook wants to see what goes into or comes out of it, or of a layer in it."""
+    return any(part._forward_hooks or part._forward_pre_hooks for part in module.modules())
+
+
+def _use_kernels(made: Folding) -> list[_Swapped]:
+    """Swap kernels into a folded copy; returns the modules that use them."""
+    layers = [*made.layers, *_thawed(made.copy)]
+    act_of = dict(layers)
+    where, swapped = places(made.copy), list[_Swapped]()
+    for block in list(made.copy.modules()):
+        one_pass = _one_pass(block, act_of)
+        if one_pass is not None and block in where:
+            setattr(*where[block], one_pass)
+            swapped.append(one_pass)
+    for conv, act in layers:
+        if {act, conv} <= where.keys() and FusedConv.gains(conv, act) and not (_is_watched(conv) or _is_watched(act)):
+            setattr(*where[conv], fused := FusedConv(conv, act))
+            setattr(*where[act], nn.Identity())
+            swapped.append(fused)
+    return swapped
+
+
+def _thawed(model: nn.Module) -> list[tuple[nn.Conv2d, nn.Module]]:
+    """Put frozen convolutions, which are folded for training, in the place of those that stand for them, in a copy."""
+    where, layers = places(model), []
+    for module in list(model.modules()):
+        plain_again(module)
+        if isinstance(module, FoldedConv):
+            computes, norm = module.folded
+            act = getattr(norm, "act", nn.Identity())
+            setattr(*where[module], computes)
+            setattr(*where[norm], act)
+            layers.append((computes, act))
+    return layers
+
+
+_BLOCKS: dict[type[nn.Module], tuple[tuple[str, str], ...]] = {
+    DepthwiseSeparableConv: (("conv_dw", "bn1"), ("conv_pw", "bn2")),
+    InvertedResidual: (("conv_pw", "bn1"), ("conv_dw", "bn2"), ("conv_pwl", "bn3")),
+    JointInvertedResidual: (("conv_pw", "bn1"), ("conv_dw", "bn2"), ("conv_pwl", "bn3")),
+}
+"""Names of a block's convolutions, and of what stands in the place of the BatchNorm behind each."""
+
+
+def _one_pass(block: nn.Module, act_of: dict[nn.Conv2d, nn.Module]) -> OnePassBlock | None:
+    """The block in one pass, if it is nothing but convolutions, folded, activations that clamp, and a shortcut."""
+    names = _BLOCKS.get(type(block))
+    if names is None or getattr(block, "conv_s2d", None) is not None:
+        return None
+    convs, layers = [getattr(block, conv) for conv, _ in names], []
+    for conv, (_, norm) in zip(convs, names, strict=True):
+        limits = limits_of_act(getattr(block, norm))
+        if act_of.get(conv) is not getattr(block, norm) or limits is None:
+            return None
+        layers.append(Layer(conv.weight.detach().contiguous(), conv.bias.detach(), limits))
+    *widen, middle, narrow = convs
+    is_ours = (
+        layers[-1].limits == NO_LIMITS
+        and all(map(is_product, (*widen, narrow)))
+        and all(type(getattr(block, name)) is nn.Identity for name in ("se", "aa"))
+        and not _is_watched(block)
+    )
+    return OnePassBlock(block, middle, layers) if is_ours else None

@@ -1,0 +1,188 @@
+"""The copy that is evaluated, with native kernels: the logits of the network as it is, in float64."""
+
+import copy
+from collections.abc import Callable
+
+import pytest
+import timm
+import torch
+from torch import Tensor, nn
+
+from seedwise.models.acceleration import accelerate, chosen
+from seedwise.models.depthwise import Choices, available
+from seedwise.models.fast_copy import FusedConv, OnePassBlock, choices_of, fast_copy
+from seedwise.models.freezing import freeze
+
+pytestmark = pytest.mark.skipif(not available(), reason="no C++ compiler: there are no native kernels")
+
+
+class Always(Choices):
+    """One implementation wherever there is a choice that has it."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name, self.keys = name, list[str]()
+
+    def pick(self, key: str, allowed: Callable[[str], bool], probe: Callable[[], str]) -> str:
+        self.keys.append(key)
+        return self.name if allowed(self.name) else probe()
+
+
+def net(name: str, kernels: str = "native", frozen: int = 0) -> nn.Module:
+    torch.manual_seed(0)
+    model = timm.create_model(name, num_classes=5)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)  # type: ignore[union-attr]
+            module.running_var.uniform_(0.5, 1.5)  # type: ignore[union-attr]
+            nn.init.uniform_(module.weight, 0.5, 1)
+            nn.init.normal_(module.bias, 0, 0.1)
+    model = model.to(memory_format=torch.channels_last)
+    freeze(model, frozen, (model.pretrained_cfg["classifier"],), 32)
+    accelerate(model, kernels, {})  # type: ignore[arg-type]
+    return model.eval()
+
+
+def images(count: int, size: int) -> Tensor:
+    made = torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(1))
+    return made.contiguous(memory_format=torch.channels_last)
+
+
+def use(model: nn.Module, choices: Choices) -> None:
+    for module in model.modules():
+        if isinstance(getattr(module, "choices", None), Choices):
+            module.choices = choices  # type: ignore[assignment]
+
+
+def exact(model: nn.Module, pixels: Tensor) -> Tensor:
+    with torch.no_grad():
+        return copy.deepcopy(model).double()(pixels.double())
+
+
+LITE, V2 = "tf_efficientnet_lite0", "tf_efficientnetv2_s"
+
+
+@pytest.mark.parametrize("which", ["native", "layers"])
+@pytest.mark.parametrize("frozen", [0, 3])
+@pytest.mark.parametrize(("count", "size"), [(1, 64), (3, 71), (2, 160), (5, 32)])
+@pytest.mark.parametrize("name", [LITE, "mobilenetv2_050"])
+def test_logits_agree_with_float64_by_kernels_and_by_layers(
+    name: str, count: int, size: int, frozen: int, which: str
+) -> None:
+    """Odd sizes, strides, both paddings, odd channel counts (mobilenetv2_050 has 8 and 24), strips of large maps."""
+    model, pixels, choices = net(name, frozen=frozen), images(count, size), Always(which)
+    use(model, choices)
+    with torch.inference_mode():
+        fast = fast_copy(model, pixels)
+        got = fast(pixels)
+    expected = exact(model, pixels)
+    torch.testing.assert_close(got.double(), expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
+    assert sum(isinstance(module, OnePassBlock) for module in fast.modules()) in (16, 17)
+    assert sum(key.startswith("block") for key in choices.keys) in (16, 17)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in fast.modules())
+
+
+def test_smooth_activations_and_squeeze_and_excitation_keep_their_layers() -> None:
+    model, pixels = net(V2), images(3, 64)
+    use(model, Always("native"))
+    with torch.inference_mode():
+        fast = fast_copy(model, pixels)
+        got = fast(pixels)
+    expected = exact(model, pixels)
+    torch.testing.assert_close(got.double(), expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
+    assert not any(isinstance(module, OnePassBlock) for module in fast.modules())
+    assert sum(isinstance(module, FusedConv) for module in fast.modules()) > 70
+
+
+@pytest.mark.parametrize("name", [LITE, V2])
+@pytest.mark.parametrize("kernels", ["stock", "composed"])
+def test_without_native_kernels_layers_stay_pytorchs(name: str, kernels: str) -> None:
+    model, pixels = net(name, kernels), images(2, 32)
+    with torch.inference_mode():
+        fast = fast_copy(model, pixels)
+    assert not any(isinstance(module, FusedConv | OnePassBlock) for module in fast.modules())
+
+
+def test_bits_do_not_depend_on_threads() -> None:
+    pixels, found = images(7, 64), []
+    model = net(LITE)
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        with torch.inference_mode():
+            blocks = [module for module in _native(model, pixels).modules() if isinstance(module, OnePassBlock)]
+            maps = torch.randn(7, 32, 32, 32, generator=torch.Generator().manual_seed(2))
+            maps = maps.contiguous(memory_format=torch.channels_last)
+            for block in blocks:
+                maps = block(maps)
+            found.append(maps)
+    assert torch.equal(*found)
+
+
+def _native(model: nn.Module, pixels: Tensor) -> nn.Module:
+    use(model, Always("native"))
+    return fast_copy(model, pixels)
+
+
+def test_choices_are_recorded_and_a_record_is_obeyed() -> None:
+    model, pixels = net(LITE), images(3, 64)
+    choices = choices_of(model)
+    with torch.inference_mode():
+        fast_copy(model, pixels)
+        assert not chosen(model)  # comparing the copy with the network is no choice
+        first = fast_copy(model, pixels)(pixels)
+        found = {key: value for key, value in chosen(model).items() if key.startswith("block")}
+        assert len(found) > 10 and set(found.values()) <= {"native", "layers"}
+        assert torch.equal(fast_copy(model, pixels)(pixels), first)
+    again = net(LITE)
+    given = dict.fromkeys(found, "layers")
+    use(again, Choices(given))
+    with torch.inference_mode():
+        fast_copy(again, pixels)(pixels)
+    assert choices is choices_of(model)
+    assert {key: chosen(again)[key] for key in found} == given
+
+
+def asked_by(fast: nn.Module, run: Callable[[], object]) -> list[str]:
+    """What the blocks of a copy ask their choices for."""
+    choices = Always("native")
+    use(fast, choices)
+    run()
+    return [key for key in choices.keys if key.startswith("block")]
+
+
+def test_autocast_gradients_tracing_and_float64_go_by_layers() -> None:
+    model, pixels = net(LITE), images(2, 64)
+    with torch.no_grad():
+        fast, expected = _native(model, pixels), model(pixels)
+    assert len(asked_by(fast, lambda: fast(pixels.clone().requires_grad_()).sum().backward())) == 0
+    with torch.no_grad():
+        assert len(asked_by(fast, lambda: fast(pixels))) == 16
+        with torch.autocast("cpu", torch.bfloat16):
+            assert asked_by(fast, lambda: fast(pixels)) == []
+        traced: list[nn.Module] = []
+        assert asked_by(fast, lambda: traced.append(torch.jit.trace(fast, pixels, check_trace=False))) == []
+        torch.testing.assert_close(traced[0](pixels), expected, rtol=1e-4, atol=1e-4)
+        assert fast(pixels[:0]).shape == (0, 5)
+        exact = copy.deepcopy(fast).double()
+        assert asked_by(exact, lambda: exact(pixels.double())) == []
+
+
+def test_a_watched_block_keeps_its_layers_and_the_hook_is_called() -> None:
+    model, pixels, seen = net(LITE), images(2, 64), list[Tensor]()
+    model.blocks[2][0].conv_pwl.register_forward_hook(lambda module, inputs, output: seen.append(output))  # type: ignore
+    with torch.inference_mode():
+        fast = _native(model, pixels)
+        seen.clear()
+        fast(pixels)
+    assert len(seen) == 1
+    assert sum(isinstance(module, OnePassBlock) for module in fast.modules()) == 15
+
+
+def test_a_copy_whose_kernels_disagree_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, pixels = net(LITE), images(2, 64)
+    wrong = OnePassBlock.forward
+    monkeypatch.setattr(OnePassBlock, "forward", lambda self, x: wrong(self, x) * 1.1)
+    with torch.inference_mode():
+        fast = fast_copy(model, pixels)
+        torch.testing.assert_close(fast(pixels), model(pixels), rtol=1e-4, atol=1e-4)
+    assert fast is not model and not any(isinstance(module, OnePassBlock) for module in fast.modules())
