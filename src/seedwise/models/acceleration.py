@@ -7,7 +7,7 @@ from typing import Literal
 from torch import nn
 
 from seedwise import native
-from seedwise.models import depthwise, norm_act, winograd
+from seedwise.models import depthwise, norm_act, squeeze, winograd
 from seedwise.models.frozen_prefix import use_fast_prefix
 from seedwise.models.inverted_residual import use_joint_middles
 from seedwise.models.pointwise import use_matrix_products
@@ -19,7 +19,7 @@ Kernels = Literal["auto", "stock", "composed", "native"]
 
 def available() -> bool:
     """Whether the native kernels are compiled, or can be: the first call on a machine takes some ten seconds."""
-    parts = (depthwise, norm_act, winograd)
+    parts = (depthwise, norm_act, squeeze, winograd)
     with ThreadPoolExecutor(len(parts)) as pool:  # compilers side by side
         return all(pool.map(lambda part: part.available(), parts))
 
@@ -28,7 +28,7 @@ def version() -> str | None:
     """What the native kernels' bits depend on besides the processor: compiler and text; None without them."""
     if not available():
         return None
-    texts = (part.library_name() for part in (depthwise, norm_act, winograd))
+    texts = (part.library_name() for part in (depthwise, norm_act, squeeze, winograd))
     return ", ".join(map(str, (native.compiler_version(), *texts)))
 
 

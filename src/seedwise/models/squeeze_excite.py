@@ -1,7 +1,8 @@
 """Squeeze-and-excitation (arXiv 1709.01507) whose training step takes fewer passes over its maps. CPU.
 
 What is squeezed out of the maps comes back to them as two gradients. Autograd computes each by itself, writes the one
-of the mean out to the maps' full size and adds them; here one pass computes both.
+of the mean out to the maps' full size and adds them; here one pass computes both. In fp32 native kernels do the passes:
+nothing of the maps' size is written but results, and each is read as fast as memory is.
 """
 
 from collections.abc import Callable
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from seedwise.models import squeeze
+
 _PIXELS = (2, 3)
 
 
@@ -20,11 +23,11 @@ class _SqueezeExcite(Function):
     @staticmethod
     def forward(ctx: Any, maps: Tensor, gate_of: Callable[[Tensor], Tensor], *parameters: Tensor) -> Tensor:
         with torch.enable_grad():  # a graph of its own, over one number a channel
-            means = maps.mean(_PIXELS, keepdim=True).detach().requires_grad_()
+            means = _means(maps).detach().requires_grad_()
             gate = gate_of(means)
         ctx.save_for_backward(maps)
         ctx.inner = means, gate, parameters
-        return maps * gate.detach()
+        return _scaled(maps, gate.detach(), None)
 
     @staticmethod
     @once_differentiable
@@ -32,7 +35,7 @@ class _SqueezeExcite(Function):
         (maps,) = ctx.saved_tensors
         means, gate, parameters = ctx.inner
         grad = grads[0].contiguous(memory_format=torch.channels_last)
-        of_gate = (grad * maps).sum(_PIXELS, keepdim=True).to(gate.dtype)
+        of_gate = _dots(grad, maps).to(gate.dtype)
         wanted = [means, *(p for p, wants in zip(parameters, ctx.needs_input_grad[2:], strict=True) if wants)]
         of_means, *found = torch.autograd.grad(gate, wanted, of_gate, retain_graph=True)
         rest = iter(found)
@@ -40,8 +43,26 @@ class _SqueezeExcite(Function):
         of_maps = None
         if ctx.needs_input_grad[0]:
             share = of_means / (maps.shape[2] * maps.shape[3])
-            of_maps = torch.addcmul(share, grad, gate.detach(), out=torch.empty_like(grad))
+            of_maps = _scaled(grad, gate.detach(), share)
         return of_maps, None, *of_parameters
+
+
+def _is_native(maps: Tensor) -> bool:
+    return maps.dtype == torch.float32 and squeeze.available()
+
+
+def _means(maps: Tensor) -> Tensor:
+    return squeeze.means(maps) if _is_native(maps) else maps.mean(_PIXELS, keepdim=True)
+
+
+def _dots(grad: Tensor, maps: Tensor) -> Tensor:
+    return squeeze.dots(grad, maps) if _is_native(maps) else (grad * maps).sum(_PIXELS, keepdim=True)
+
+
+def _scaled(maps: Tensor, gate: Tensor, more: Tensor | None) -> Tensor:
+    if _is_native(maps) and gate.dtype == torch.float32:
+        return squeeze.scale(maps, gate, more)
+    return maps * gate if more is None else torch.addcmul(more, maps, gate, out=torch.empty_like(maps))
 
 
 class _FusedSqueezeExcite(SqueezeExcite):
