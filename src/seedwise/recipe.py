@@ -56,8 +56,8 @@ class ComputeConfig(Section):
     kernels: Literal["auto", "stock", "composed", "native"] = "auto"
     """Layers on a CPU. `stock`: PyTorch's. `composed`: gradients of depthwise convolutions put together from PyTorch's
     faster operations. `native`: C++ kernels for depthwise and dense 3x3 convolutions and for BatchNorm with its
-    activation, compiled for this machine at first use. auto: native where a compiler is found, else composed; stock off
-    the CPU."""
+    activation, in training and in evaluation, compiled for this machine at first use. auto: native where a compiler is
+    found, else composed; stock off the CPU."""
     compile: Auto | bool = "auto"
     """torch.compile the model; auto: false."""
 

@@ -43,6 +43,10 @@ class Theirs:
         return "".join(part.capitalize() for part in operation.split("_"))
 
 
+TIES = 0.01
+"""Share of pixels whose source may lie half-way between two pixels."""
+
+
 def special(images: Tensor) -> Tensor:
     """With images that are one color, black and white, and with few colors."""
     images = images.clone()

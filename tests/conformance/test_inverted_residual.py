@@ -236,3 +236,35 @@ def test_pretrained_networks_have_such_blocks() -> None:
         assert sum(isinstance(module, JointInvertedResidual) for module in model.modules()) == count
     assert isinstance(model.blocks[0][0].bn1, BatchNormAct2d)
     assert inverted_residual.use_joint_middles(model, Choices()) == 0
+
+
+def widened(c: int = 96, inputs: int = 16, side: int = 12) -> tuple[Middle, Tensor]:
+    """A middle with a convolution in front, and its input."""
+    generator = torch.Generator().manual_seed(1)
+
+    def norm() -> NormStep:
+        return NormStep(torch.ones(c), torch.zeros(c), (torch.zeros(c), torch.ones(c)), 0.1, 1e-3, 2)
+
+    kernel = torch.randn(c, 1, 3, 3, generator=generator)
+    widen = torch.randn(c, inputs, 1, 1, generator=generator) / inputs**0.5
+    middle = Middle(norm(), kernel, norm(), kernels.same(3, 2, side, side), ((0.0, 6.0), (0.0, 6.0)), widen)
+    images = torch.randn(4, inputs, side, side, generator=generator)
+    return middle, images.contiguous(memory_format=torch.channels_last)
+
+
+def test_no_wide_map_is_kept_for_the_backward() -> None:
+    middle, x = widened()
+    _, kept = middle.forward(x)
+    assert max(tensor.numel() for tensor in kept) < 4 * 96 * 12 * 12
+
+
+def test_statistics_of_images_far_from_zero_are_exact() -> None:
+    middle, x = widened()
+    x = x + 300  # 300 times their deviation
+    (result, *_), running = slow(middle, x, torch.zeros(4, 96, 6, 6))
+    mine, _ = middle.forward(x)
+    # A layer would round what comes out of the convolution, some thousands, before it takes the mean off.
+    torch.testing.assert_close(mine.double(), result, rtol=1e-3, atol=1e-3)
+    kept = [tensor.double() for step in (middle.before, middle.behind) for tensor in step.running or ()]
+    for tensor, exact in zip(kept, running, strict=True):
+        torch.testing.assert_close(tensor, exact, rtol=1e-4, atol=1e-4)

@@ -1,4 +1,7 @@
-"""Layers that train faster on a CPU, swapped into a network by class: parameters, names and evaluation stay."""
+"""Layers that train faster on a CPU, swapped into a network by class: parameters and names stay.
+
+What is evaluated is a copy of the network with kernels of its own (`fast_copy`).
+"""
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor

@@ -1,7 +1,7 @@
 """Depthwise convolution modules that use the fastest implementation of this machine. CPU only.
 
-The forward pass without gradients (evaluation, export, compilation) stays PyTorch's own, so what a trained model
-predicts doesn't depend on what was fastest where it was trained.
+In these modules the forward pass without gradients (export, compilation) stays PyTorch's own. What is evaluated is
+a copy of the network that has kernels of its own where it may (`models/fast_copy.py`).
 """
 
 from typing import Any, cast
