@@ -80,7 +80,10 @@ def test_each_operation_is_torchvisions(space: str, shape: tuple[int, int], oper
                 expected = theirs(images, operation, step, negative)
                 got = ours(images, operation, step, negative, space, interpolation)
                 assert got.dtype == torch.uint8
-                assert (got.int() - expected.int()).abs().max() <= most, (step, negative)
+                off = (got.int() - expected.int()).abs() > most
+                # Half-way between two pixels the order of additions decides, which the processor's width changes.
+                ties = TIES if operation.startswith("shear") and interpolation == "nearest" else 0.0
+                assert off.float().mean() <= ties, (step, negative, off.float().mean())
 
 
 @pytest.mark.parametrize("magnitude", [0, 9, 30])
