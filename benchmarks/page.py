@@ -37,6 +37,8 @@ a setting of timm that is five times as slow as its best is measured in a model'
 """
 
 PARTS = ("data", "forward", "backward", "optimizer")
+ROUNDS = 6
+"""Turns of a step unless the suite is told otherwise."""
 WHICH = ["model", "size", "batch", "threads"]
 
 
@@ -74,6 +76,8 @@ def introduction(result: dict[str, Any]) -> str:
     parts: Parts = result["parts"]
     flags = {"compiled": "--compiled", "cifar100": "--cifar100 DIR", "script": "--timm-src DIR"}
     command = ["python benchmarks/suite.py", *(flag for prefix, flag in flags.items() if named(parts, prefix))]
+    rounds = max((cell["rounds"] for cell in named(parts, "step ")), default=ROUNDS)
+    command += [] if rounds == ROUNDS else [f"--rounds {rounds}"]
     loads = [part["load"] for part in parts.values()]
     raised = {part["niceness"] for part in parts.values()}
     return INTRODUCTION.format(

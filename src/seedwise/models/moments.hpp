@@ -32,17 +32,24 @@ inline void settle_channel(const NormStep& step, int64_t c, int64_t j, double me
         static_cast<float>(step.momentum * (variance * (m / (m - 1.0))) + keep * step.running_var[j]);
 }
 
-// Of channel j, from `parts` parts: mean(part), squares(part) (the sum of squared deviations from it), size(part).
+constexpr int64_t MERGED = 32;  // channels that are merged side by side
+
+// Of channels `first` to `last`, at most MERGED, from `parts` parts: mean(part) and squares(part), the sums of squared
+// deviations from it, point at the first channel's; size(part) is how many values there were.
 template <class Mean, class Squares, class Size>
-inline void merge_channel(const NormStep& step, int64_t c, int64_t j, int parts, double m, Mean mean, Squares squares,
-                          Size size) {
-    double middle = 0.0, sum = 0.0;
-    for (int part = 0; part < parts; ++part) middle += size(part) / m * mean(part);
+inline void merge_channels(const NormStep& step, int64_t c, int64_t first, int64_t last, int parts, double m, Mean mean,
+                           Squares squares, Size size) {
+    double middle[MERGED] = {}, sum[MERGED] = {};
+    const int64_t count = last - first;
     for (int part = 0; part < parts; ++part) {
-        const double apart = mean(part) - middle;
-        sum += squares(part) + size(part) * (apart * apart);
+        const double share = size(part) / m, *const of = mean(part);
+        for (int64_t i = 0; i < count; ++i) middle[i] += share * of[i];
     }
-    settle_channel(step, c, j, middle, sum / m, m);
+    for (int part = 0; part < parts; ++part) {
+        const double all = size(part), *const of = mean(part), *const square = squares(part);
+        for (int64_t i = 0; i < count; ++i) sum[i] += square[i] + all * ((of[i] - middle[i]) * (of[i] - middle[i]));
+    }
+    for (int64_t i = 0; i < count; ++i) settle_channel(step, c, first + i, middle[i], sum[i] / m, m);
 }
 
 }  // namespace

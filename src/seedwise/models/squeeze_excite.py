@@ -1,8 +1,8 @@
 """Squeeze-and-excitation (arXiv 1709.01507) whose training step takes fewer passes over its maps. CPU.
 
 What is squeezed out of the maps comes back to them as two gradients. Autograd computes each by itself, writes the one
-of the mean out to the maps' full size and adds them; here one pass computes both. In fp32 native kernels do the passes:
-nothing of the maps' size is written but results, and each is read as fast as memory is.
+of the mean out to the maps' full size and adds them; here one pass computes both. In fp32 a native kernel sums up the
+gate's gradient, whose terms are then written nowhere.
 """
 
 from collections.abc import Callable
@@ -23,11 +23,11 @@ class _SqueezeExcite(Function):
     @staticmethod
     def forward(ctx: Any, maps: Tensor, gate_of: Callable[[Tensor], Tensor], *parameters: Tensor) -> Tensor:
         with torch.enable_grad():  # a graph of its own, over one number a channel
-            means = _means(maps).detach().requires_grad_()
+            means = maps.mean(_PIXELS, keepdim=True).detach().requires_grad_()
             gate = gate_of(means)
         ctx.save_for_backward(maps)
         ctx.inner = means, gate, parameters
-        return _scaled(maps, gate.detach(), None)
+        return maps * gate.detach()
 
     @staticmethod
     @once_differentiable
@@ -43,26 +43,14 @@ class _SqueezeExcite(Function):
         of_maps = None
         if ctx.needs_input_grad[0]:
             share = of_means / (maps.shape[2] * maps.shape[3])
-            of_maps = _scaled(grad, gate.detach(), share)
+            of_maps = torch.addcmul(share, grad, gate.detach(), out=torch.empty_like(grad))
         return of_maps, None, *of_parameters
 
 
-def _is_native(maps: Tensor) -> bool:
-    return maps.dtype == torch.float32 and squeeze.available()
-
-
-def _means(maps: Tensor) -> Tensor:
-    return squeeze.means(maps) if _is_native(maps) else maps.mean(_PIXELS, keepdim=True)
-
-
 def _dots(grad: Tensor, maps: Tensor) -> Tensor:
-    return squeeze.dots(grad, maps) if _is_native(maps) else (grad * maps).sum(_PIXELS, keepdim=True)
-
-
-def _scaled(maps: Tensor, gate: Tensor, more: Tensor | None) -> Tensor:
-    if _is_native(maps) and gate.dtype == torch.float32:
-        return squeeze.scale(maps, gate, more)
-    return maps * gate if more is None else torch.addcmul(more, maps, gate, out=torch.empty_like(maps))
+    if grad.dtype == maps.dtype == torch.float32 and squeeze.available():
+        return squeeze.dots(grad, maps)
+    return (grad * maps).sum(_PIXELS, keepdim=True)
 
 
 class _FusedSqueezeExcite(SqueezeExcite):

@@ -2,12 +2,14 @@
 // narrows, and the shortcut. The wide maps, which are most of what the layers would write and read, stay in the L2 cache.
 //
 // A task takes some output rows of an image, or all of several small ones, whose weights it then reads once. For 32 wide
-// channels at a time it computes the widened rows into a staged sheet (see depthwise.cpp) and the depthwise convolution from there; what that gives is
-// multiplied at the end, when all wide channels of its pixels are there. Rows that two tasks need are widened twice.
+// channels at a time it computes the widened rows into a staged sheet (see depthwise.cpp) and the depthwise convolution
+// from there; what that gives is multiplied at the end, when all wide channels of its pixels are there. Rows that two
+// tasks need are widened twice.
 
 #pragma once
 
 #include "norms.hpp"
+#include "products.hpp"
 
 namespace {
 
@@ -40,19 +42,6 @@ inline void stage_bias(const float* bias, int64_t count, int64_t vecs, vec* to) 
         for (int i = 0; i < LANES; ++i) to[v][i] = v * LANES + i < count ? bias[v * LANES + i] : 0.0f;
 }
 
-// Adds the products of R lines, `stride` floats apart, with U of a pair of staged vectors.
-template <int R, int U>
-inline void add_products(const float* lines, int64_t stride, int64_t depth, const vec* w, vec (&sum)[R][U]) {
-    UNROLL_TWICE for (int64_t k = 0; k < depth; ++k) {
-        vec weight[U];
-        UNROLL for (int u = 0; u < U; ++u) weight[u] = w[k * PAIR + u];
-        UNROLL for (int r = 0; r < R; ++r) {
-            const float value = lines[r * stride + k];
-            UNROLL for (int u = 0; u < U; ++u) sum[r][u] += value * weight[u];
-        }
-    }
-}
-
 template <int R, int U>
 inline void begin_with(const vec* bias, vec (&sum)[R][U]) {
     UNROLL for (int r = 0; r < R; ++r)
@@ -71,13 +60,6 @@ inline vec held(vec value, float low, float high) {  // NaN stays NaN: of two, t
 #endif
 }
 
-// Calls run(size, i) for `count` things from the first on, LARGEST at a time and the rest in smaller steps.
-template <int LARGEST, class Run>
-inline void in_steps(int64_t count, Run run, int64_t i = 0) {
-    for (; i + LARGEST <= count; i += LARGEST) run(std::integral_constant<int, LARGEST>(), i);
-    if constexpr (LARGEST > 1) in_steps<LARGEST / 2>(count, run, i);
-}
-
 // `count` pixels of c channels, widened to U vectors; pixel i goes to `to + places[i]`.
 template <int U>
 NOINLINE void widen_pixels(const float* x, int64_t c, int64_t count, const vec* w, const vec* bias,
@@ -86,7 +68,7 @@ NOINLINE void widen_pixels(const float* x, int64_t c, int64_t count, const vec* 
         constexpr int R = lines.value;
         vec sum[R][U];
         begin_with(bias, sum);
-        add_products<R, U>(x + i * c, c, c, w, sum);
+        add_products<R, U>({x + i * c, c, 1}, {w, PAIR}, c, sum);
         UNROLL for (int r = 0; r < R; ++r)
             UNROLL for (int u = 0; u < U; ++u) to[places[i + r] + u] = held(sum[r][u], limits[0], limits[1]);
     });
@@ -101,8 +83,8 @@ NOINLINE void narrow_pixels(const float* mid, int64_t count, int64_t depth, cons
         vec sum[R][U];
         begin_with(bias, sum);
         for (int64_t k = 0; k < depth; k += BLOCK)
-            add_products<R, U>(mid + (k * count + i * BLOCK), BLOCK, std::min<int64_t>(BLOCK, depth - k), w + k * PAIR,
-                               sum);
+            add_products<R, U>({mid + (k * count + i * BLOCK), BLOCK, 1}, {w + k * PAIR, PAIR},
+                               std::min<int64_t>(BLOCK, depth - k), sum);
         UNROLL for (int r = 0; r < R; ++r)
             UNROLL for (int u = 0; u < U; ++u) {
                 const int64_t at = (i + r) * out_c + u * LANES;

@@ -96,7 +96,7 @@ class Widening:
 
 
 MAX_WIDENED = 16384
-"""Numbers in the weight of a 1x1 convolution above which computing it anew takes longer than reading its result."""
+"""Numbers in the weight of a 1x1 convolution above which computing its result anew isn't even tried."""
 
 
 def widened_forward(
@@ -107,25 +107,16 @@ def widened_forward(
     `before`: the step of the norm in front, whose weight and bias are the widening's.
     """
     n, _, h, w = widening.x.shape
-    size = geometry.out_size(h, w)
-    c = len(widening.weight)
+    c, size = len(widening.weight), geometry.out_size(h, w)
     out, saved = torch.empty(n, c, *size, memory_format=torch.channels_last), torch.empty(4, c)
-    kernels.check(
-        kernels.library().widened_forward(
-            *(
-                widening.addresses,
-                widening.x.shape[1],
-                kernels.floats(*widening.limits),
-                kernel.contiguous().data_ptr(),
-            ),
-            *(
-                kernels.step_pointers(before, widening.saved),
-                kernels.step_pointers(behind, saved),
-                kernels.step_numbers(before, behind),
-            ),
-            *(out.data_ptr(), _wide_numbers(widening, geometry, size), torch.get_num_threads()),
-        )
+    kernel = kernel.contiguous()  # held while it is read
+    steps = kernels.step_pointers(before, widening.saved), kernels.step_pointers(behind, saved)
+    failed = kernels.library().widened_forward(
+        *(widening.addresses, widening.x.shape[1], kernels.floats(*widening.limits), kernel.data_ptr()),
+        *(*steps, kernels.step_numbers(before, behind), out.data_ptr()),
+        *(_wide_numbers(widening, geometry, size), torch.get_num_threads()),
     )
+    kernels.check(failed)
     return out, saved
 
 
@@ -151,14 +142,12 @@ def widened_backward(
         torch.empty_like(widening.x), torch.empty_like(widening.weight), torch.empty_like(kernel), *torch.empty(2, c)
     )
     wanted = (grads.x, grads.weight, grads.kernel, grads.norm_weight, grads.norm_bias, torch.empty(2, c))
-    numbers = _wide_numbers(widening, geometry, (grad.shape[2], grad.shape[3]))
-    kernels.check(
-        kernels.library().widened_backward(
-            *(widening.addresses, widening.x.shape[1], kernels.floats(*widening.limits, norm.low, norm.high)),
-            *(kernels.pointers((grad, kernel, norm.saved, affine, result)), kernels.pointers(wanted)),
-            *(numbers, torch.get_num_threads()),
-        )
+    failed = kernels.library().widened_backward(
+        *(widening.addresses, widening.x.shape[1], kernels.floats(*widening.limits, norm.low, norm.high)),
+        *(kernels.pointers((grad, kernel, norm.saved, affine, result)), kernels.pointers(wanted)),
+        *(_wide_numbers(widening, geometry, (grad.shape[2], grad.shape[3])), torch.get_num_threads()),
     )
+    kernels.check(failed)
     return grads
 
 

@@ -21,31 +21,36 @@ struct Right {  // row k begins at at[k * row]
     int64_t row;
 };
 
-// U vectors of the product of `rows` rows: begin(row, u) is what a sum starts with, end(row, u, sum) takes it.
-template <int R, int U, class Begin, class End>
-inline void product_rows(Left a, Right b, int64_t depth, int64_t row, Begin begin, End end) {
-    vec sum[R][U];
-    UNROLL for (int r = 0; r < R; ++r) UNROLL for (int u = 0; u < U; ++u) sum[r][u] = begin(row + r, u);
-    const float* from = a.from(row).at;
-    const vec* column = b.at;
-    UNROLL_TWICE for (int64_t k = 0; k < depth; ++k, from += a.k, column += b.row) {
+// Calls run(size, i) for `count` things from the first on, LARGEST at a time and the rest in smaller steps.
+template <int LARGEST, class Run>
+inline void in_steps(int64_t count, Run run, int64_t i = 0) {
+    for (; i + LARGEST <= count; i += LARGEST) run(std::integral_constant<int, LARGEST>(), i);
+    if constexpr (LARGEST > 1) in_steps<LARGEST / 2>(count, run, i);
+}
+
+// Adds R rows of a, multiplied with U vectors of each row of b.
+template <int R, int U>
+inline void add_products(Left a, Right b, int64_t depth, vec (&sum)[R][U]) {
+    UNROLL_TWICE for (int64_t k = 0; k < depth; ++k, a.at += a.k, b.at += b.row) {
         vec of[U];
-        UNROLL for (int u = 0; u < U; ++u) of[u] = column[u];
+        UNROLL for (int u = 0; u < U; ++u) of[u] = b.at[u];
         UNROLL for (int r = 0; r < R; ++r) {
-            const float factor = from[r * a.row];
+            const float factor = a.at[r * a.row];
             UNROLL for (int u = 0; u < U; ++u) sum[r][u] += factor * of[u];
         }
     }
-    UNROLL for (int r = 0; r < R; ++r) UNROLL for (int u = 0; u < U; ++u) end(row + r, u, sum[r][u]);
 }
 
+// U vectors of the product of `rows` rows: begin(row, u) is what a sum starts with, end(row, u, sum) takes it.
 template <int U, class Begin, class End>
 inline void product_panel(Left a, Right b, int64_t rows, int64_t depth, Begin begin, End end) {
-    constexpr int R = TILE_ROWS<U>;
-    int64_t row = 0;
-    for (; row + R <= rows; row += R) product_rows<R, U>(a, b, depth, row, begin, end);
-    for (; row + 4 <= rows; row += 4) product_rows<4, U>(a, b, depth, row, begin, end);
-    for (; row < rows; ++row) product_rows<1, U>(a, b, depth, row, begin, end);
+    in_steps<TILE_ROWS<U>>(rows, [&](auto size, int64_t row) {
+        constexpr int R = size.value;
+        vec sum[R][U];
+        UNROLL for (int r = 0; r < R; ++r) UNROLL for (int u = 0; u < U; ++u) sum[r][u] = begin(row + r, u);
+        add_products<R, U>(a.from(row), b, depth, sum);
+        UNROLL for (int r = 0; r < R; ++r) UNROLL for (int u = 0; u < U; ++u) end(row + r, u, sum[r][u]);
+    });
 }
 
 // a [rows, depth] times b [depth, vecs vectors]; begin(row, vector) and end(row, vector, sum) as above.

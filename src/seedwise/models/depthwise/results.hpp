@@ -62,12 +62,10 @@ struct ResultSums {
 
     // What the BatchNorm keeps of a block's channels; there are n images of `pixels` each.
     void merge(int64_t block, int64_t n, int64_t pixels, int64_t c) const {
-        for (int64_t j = block * BLOCK; j < std::min(c, (block + 1) * BLOCK); ++j) {
-            const auto at = [&](int chunk, int which) { return part(chunk, block)[which * BLOCK + j - block * BLOCK]; };
-            merge_channel(*step, c, j, chunks, double(n * pixels), [&](int i) { return at(i, 0); },
-                          [&](int i) { return at(i, 1); },
-                          [&](int i) { return double((n * (i + 1) / chunks - n * i / chunks) * pixels); });
-        }
+        static_assert(BLOCK <= MERGED);
+        merge_channels(*step, c, block * BLOCK, std::min(c, (block + 1) * BLOCK), chunks, double(n * pixels),
+                       [&](int i) { return part(i, block); }, [&](int i) { return part(i, block) + BLOCK; },
+                       [&](int i) { return double((n * (i + 1) / chunks - n * i / chunks) * pixels); });
     }
 };
 

@@ -20,27 +20,22 @@ template <class T, int A> int forward(const Forward &f, int threads) {
   T *y = static_cast<T *>(f.y);
   const bool stream = should_stream(y, f.m, f.c);
   return run(
-      Job(f.m, f.c, sizeof(T), threads), 
+      Job(f.m, f.c, sizeof(T), threads),
       [&](const Job &job, int64_t chunk) {
         moments<T>([&](int64_t row, int64_t) { return x + row * job.c; }, job, chunk);
       },
       [&](const Job &job) { merge_moments(f, job); },
       [&](const Job &job, int64_t chunk) {
         if (y != nullptr)
-          output<T, A>(x, y, job, chunk, stream);
+          output<T, A>(x, y, f.step.saved, job, chunk, stream);
       });
 }
 
 // The batch normalized and activated, of known statistics.
 template <class T, int A> int apply(const T *x, T *y, int64_t m, int64_t c, const float *saved, int threads) {
   const bool stream = should_stream(y, m, c);
-  return run(
-      Job(m, c, sizeof(T), threads), [](const Job &, int64_t) {},
-      [&](const Job &job) {
-        std::copy(saved, saved + c, job.scratch);
-        std::copy(saved + 2 * c, saved + 4 * c, job.scratch + c);
-      },
-      [&](const Job &job, int64_t chunk) { output<T, A>(x, y, job, chunk, stream); });
+  return run(Job(m, c, sizeof(T), threads), [](const Job &, int64_t) {}, [](const Job &) {},
+             [&](const Job &job, int64_t chunk) { output<T, A>(x, y, saved, job, chunk, stream); });
 }
 
 template <class T, int A> int backward(const Backward &b, int threads) {
@@ -86,10 +81,11 @@ template <int A = kIdentity, class Call> int dispatch(int bf16, int act, Call ca
 extern "C" int norm_act_forward(const void *x, void *y, int64_t m, int64_t c, const float *weight, const float *bias,
                                 float *running_mean, float *running_var, double momentum, double eps, float *saved,
                                 int act, int bf16, int threads) {
-  const Forward f{x, y, m, c, weight, bias, running_mean, running_var, momentum, eps, saved};
+  const Forward f{x, y, m, c, {weight, bias, running_mean, running_var, momentum, eps, saved}};
   return dispatch(bf16, act, [&](auto t, auto a) { return forward<decltype(t), decltype(a)::value>(f, threads); });
 }
 
+// The second half of it: `saved` is known.
 extern "C" int norm_act_apply(const void *x, void *y, int64_t m, int64_t c, const float *saved, int act, int bf16,
                               int threads) {
   return dispatch(bf16, act, [&](auto t, auto a) {

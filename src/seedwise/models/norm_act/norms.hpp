@@ -1,6 +1,7 @@
 // What a BatchNorm with its activation does to one chunk of rows, and what is merged between. See norm_act.cpp.
 #pragma once
 
+#include "../moments.hpp"
 #include "rows.hpp"
 
 namespace {
@@ -9,10 +10,7 @@ struct Forward {
   const void *x;
   void *y; // null: only the statistics are wanted
   int64_t m, c;
-  const float *weight, *bias;
-  float *running_mean, *running_var; // null: not kept
-  double momentum, eps;
-  float *saved; // [4, c]: mean, 1 / standard deviation, scale, shift
+  NormStep step;
 };
 
 // Mean and sum of squared deviations of a chunk's rows. Sums are of differences to the mean k of its first eight rows:
@@ -42,47 +40,22 @@ template <class T, class Source> INLINE void moments(Source rows, const Job &job
   }
 }
 
-// From the chunks' moments to the map (x - mean) * scale + shift. The shift holds what rounding took of the mean.
+// From the chunks' moments to what the norm keeps; threads share the channels, and wait for each other.
 void merge_moments(const Forward &f, const Job &job) {
-  const int64_t c = job.c;
-  double *mean = job.totals, *squares = mean + c;
-  float *affine = job.scratch;
-  const double m = static_cast<double>(job.m);
-  std::fill(mean, mean + 2 * c, 0.0);
-  for (int64_t chunk = 0; chunk < job.chunks.count; ++chunk) {
-    const double share = job.chunks.size(chunk) / m, *part = job.part(chunk);
-    for (int64_t j = 0; j < c; ++j)
-      mean[j] += share * part[j];
+  const int64_t c = job.c, tasks = (c + MERGED - 1) / MERGED, team = omp_get_num_threads();
+  for (int64_t task = tasks * job.me / team; task < tasks * (job.me + 1) / team; ++task) {
+    const int64_t first = task * MERGED, last = std::min(c, first + MERGED);
+    merge_channels(f.step, c, first, last, static_cast<int>(job.chunks.count), static_cast<double>(job.m),
+                   [&](int chunk) { return job.part(chunk) + first; }, [&](int chunk) { return job.part(chunk) + c + first; },
+                   [&](int chunk) { return static_cast<double>(job.chunks.size(chunk)); });
   }
-  for (int64_t chunk = 0; chunk < job.chunks.count; ++chunk) {
-    const double size = static_cast<double>(job.chunks.size(chunk)), *part = job.part(chunk);
-    for (int64_t j = 0; j < c; ++j)
-      squares[j] += part[c + j] + size * ((part[j] - mean[j]) * (part[j] - mean[j]));
-  }
-  for (int64_t j = 0; j < c; ++j) {
-    const double inverse = 1.0 / std::sqrt(squares[j] / m + f.eps), scale = f.weight[j] * inverse;
-    affine[j] = static_cast<float>(mean[j]);
-    affine[c + j] = static_cast<float>(scale);
-    affine[2 * c + j] = static_cast<float>(f.bias[j] - (mean[j] - affine[j]) * scale);
-    if (job.me == 0)
-      f.saved[c + j] = static_cast<float>(inverse);
-  }
-  if (job.me != 0)
-    return;
-  std::copy(affine, affine + c, f.saved);
-  std::copy(affine + c, affine + 3 * c, f.saved + 2 * c);
-  if (f.running_mean == nullptr)
-    return;
-  const double keep = 1.0 - f.momentum;
-  for (int64_t j = 0; j < c; ++j) {
-    f.running_mean[j] = static_cast<float>(f.momentum * mean[j] + keep * f.running_mean[j]);
-    f.running_var[j] = static_cast<float>(f.momentum * (squares[j] / (m - 1.0)) + keep * f.running_var[j]);
-  }
+#pragma omp barrier
 }
 
-template <class T, int A> void output(const T *x, T *y, const Job &job, int64_t chunk, bool stream) {
+template <class T, int A>
+void output(const T *x, T *y, const float *saved, const Job &job, int64_t chunk, bool stream) {
   const int64_t c = job.c, begin = chunk * job.chunks.rows * c, end = begin + job.chunks.size(chunk) * c;
-  const float *mean = job.scratch, *scale = mean + c, *shift = scale + c;
+  const float *mean = saved, *scale = saved + 2 * c, *shift = saved + 3 * c;
   for (int64_t row = begin; row < end; row += c)
     over_channels(c, [&](auto n, int64_t j) LAMBDA_INLINE {
       constexpr int N = decltype(n)::value;

@@ -1,5 +1,5 @@
-"""What squeeze-and-excitation does to whole maps, in C++. CPU, fp32."""
+"""What squeeze-and-excitation sums up over whole maps in its backward, in C++. CPU, fp32."""
 
-from seedwise.models.squeeze.kernels import available, dots, library_name, means, scale
+from seedwise.models.squeeze.kernels import available, dots, library_name
 
-__all__ = ["available", "dots", "library_name", "means", "scale"]
+__all__ = ["available", "dots", "library_name"]

@@ -1,4 +1,4 @@
-"""`squeeze.cpp` as functions of tensors. They check nothing: `squeeze_excite` decides what may reach them.
+"""`squeeze.cpp` as a function of tensors. It checks nothing: `squeeze_excite` decides what may reach it.
 
 Maps are float32[n, c, h, w] in channels_last, what there is of each image and channel is float32[n, c, 1, 1]. The bits
 depend on the shapes alone, not on the number of threads.
@@ -20,10 +20,7 @@ def library() -> ctypes.CDLL | None:
     """The compiled kernels; None without a compiler."""
     loaded = native.library(Path(__file__).with_name("squeeze.cpp"))
     if loaded is not None:
-        sizes = c_int64, c_int64, c_int64
-        loaded.squeeze_means.argtypes = [c_void_p, *sizes, c_void_p, c_int]
-        loaded.squeeze_dots.argtypes = [c_void_p, c_void_p, *sizes, c_void_p, c_int]
-        loaded.squeeze_scale.argtypes = [c_void_p, c_void_p, c_void_p, *sizes, c_void_p, c_int]
+        loaded.squeeze_dots.argtypes = [c_void_p, c_void_p, c_int64, c_int64, c_int64, c_void_p, c_int]
     return loaded
 
 
@@ -37,40 +34,12 @@ def available() -> bool:
     return library() is not None
 
 
-def means(maps: Tensor) -> Tensor:
-    """Of each image's channels."""
-    found = _squeezed(maps)
-    _loaded().squeeze_means(maps.data_ptr(), *_sizes(maps), found.data_ptr(), torch.get_num_threads())
-    return found
-
-
 def dots(maps: Tensor, others: Tensor) -> Tensor:
     """Sums of the products of two maps over each image's channels."""
-    found = _squeezed(maps)
-    threads = torch.get_num_threads()
-    _loaded().squeeze_dots(maps.data_ptr(), others.data_ptr(), *_sizes(maps), found.data_ptr(), threads)
-    return found
-
-
-def scale(maps: Tensor, factors: Tensor, more: Tensor | None = None) -> Tensor:
-    """`maps * factors + more`."""
-    result = torch.empty_like(maps)
-    factors = factors.contiguous()
-    more = None if more is None else more.contiguous()
-    _loaded().squeeze_scale(
-        *(maps.data_ptr(), factors.data_ptr(), None if more is None else more.data_ptr()),
-        *(*_sizes(maps), result.data_ptr(), torch.get_num_threads()),
-    )
-    return result
-
-
-def _squeezed(maps: Tensor) -> Tensor:
-    return torch.empty(*maps.shape[:2], 1, 1)
-
-
-def _sizes(maps: Tensor) -> tuple[int, int, int]:
     n, c, h, w = maps.shape
-    return n, h * w, c
+    found, threads = torch.empty(n, c, 1, 1), torch.get_num_threads()
+    _loaded().squeeze_dots(maps.data_ptr(), others.data_ptr(), n, h * w, c, found.data_ptr(), threads)
+    return found
 
 
 def _loaded() -> ctypes.CDLL:
