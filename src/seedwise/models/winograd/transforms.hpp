@@ -11,22 +11,48 @@
 namespace {
 
 constexpr int TILE = 4, KERNEL = 3, SIDE = TILE + KERNEL - 1, POSITIONS = SIDE * SIDE;
-constexpr int ROWS = 6, VECS = 2;    // of a product's block: 12 sums, 2 + 1 operands, in 16 registers
+#if defined(__AVX512F__)
+constexpr int ROWS = 12, VECS = 2;  // of a product's block: 24 sums, 2 + 1 operands, in 32 registers
+#else
+constexpr int ROWS = 6, VECS = 2;  // of a product's block: 12 sums, 2 + 1 operands, in 16 registers
+#endif
 constexpr int PANEL = VECS * LANES;  // columns of a block
 constexpr int LINE = 16;             // floats of a cache line
 
 #define INLINE __attribute__((always_inline)) inline
 #define LAMBDA_INLINE __attribute__((always_inline))
-INLINE vec load(const float* from, int64_t count) {  // zeros beyond `count`
+
+#if defined(__AVX__) && !defined(__AVX512F__)
+INLINE __m256i first_lanes(int64_t count) {  // 0 to 8
+    alignas(32) static constexpr int32_t ones[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(ones + LANES - count));
+}
+#endif
+
+INLINE vec load(const float* from, int64_t count) {  // zeros beyond `count`, which may be negative
     if (count >= LANES) return load(from);
+    count = std::max<int64_t>(count, 0);
+#if defined(__AVX512F__)
+    return (vec)_mm512_maskz_loadu_ps(static_cast<__mmask16>((1 << count) - 1), from);
+#elif defined(__AVX__)
+    return (vec)_mm256_maskload_ps(from, first_lanes(count));
+#else
     vec value{};
     for (int lane = 0; lane < count; ++lane) value[lane] = from[lane];
     return value;
+#endif
 }
 
 INLINE void store(float* to, vec value, int64_t count) {
     if (count >= LANES) return store(to, value);
+    count = std::max<int64_t>(count, 0);
+#if defined(__AVX512F__)
+    _mm512_mask_storeu_ps(to, static_cast<__mmask16>((1 << count) - 1), (__m512)value);
+#elif defined(__AVX__)
+    _mm256_maskstore_ps(to, first_lanes(count), (__m256)value);
+#else
     for (int lane = 0; lane < count; ++lane) to[lane] = value[lane];
+#endif
 }
 
 template <int N>

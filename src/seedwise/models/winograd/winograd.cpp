@@ -15,7 +15,7 @@
 namespace {
 
 constexpr int64_t CHUNK = 24;           // tiles of a chunk: a multiple of ROWS
-constexpr int64_t PANELS_AT_ONCE = 4;   // of results that are transformed back together
+constexpr int64_t PANELS_AT_ONCE = 64 / PANEL;  // of results that are transformed back together
 constexpr int64_t GRADIENT_CHUNK = 48;  // of the weight's gradient, whose sums are read and written once for each
 constexpr int64_t STREAMED = 2'000'000;  // numbers of a result from which on it is written past the cache
 
@@ -152,20 +152,22 @@ struct Weight {  // [out, in, 3, 3], or what of it takes the images' place
     int64_t at(int64_t o, int64_t i, int y, int x) const { return o * of_out + i * of_in + y * of_row + x * of_column; }
 };
 
-void stage_weight(const float* from, const Weight& weight, const Panels& panels, int64_t in, float* to) {
-    panels.each(0, panels.count, [&](auto vecs, int64_t panel) {
+// One panel of the weight: an output's taps of one input lie beside those of the next, in lines read once.
+void stage_weight(const float* from, const Weight& weight, const Panels& panels, int64_t panel, float* to) {
+    panels.each(panel, panel + 1, [&](auto vecs, int64_t) {
         constexpr int W = vecs.value;
-        for (int w = 0; w < W; ++w) {
-            const int64_t o = panel * PANEL + w * LANES, lanes = std::min<int64_t>(LANES, weight.out - o);
-            float* const at = to + panels.at(0, panel) + (in * W + w) * LANES;
-            transform<OfWeight, 1>(
-                [&](int y, int x, int) {
-                    vec taps{};
-                    for (int lane = 0; lane < lanes; ++lane) taps[lane] = from[weight.at(o + lane, in, y, x)];
-                    return taps;
-                },
-                [&](int y, int x, int, vec value) { store(at + (y * SIDE + x) * panels.size, value); });
-        }
+        for (int w = 0; w < W; ++w)
+            for (int64_t in = 0; in < weight.in; ++in) {
+                const int64_t o = panel * PANEL + w * LANES, lanes = std::min<int64_t>(LANES, weight.out - o);
+                float* const at = to + panels.at(0, panel) + (in * W + w) * LANES;
+                transform<OfWeight, 1>(
+                    [&](int y, int x, int) {
+                        vec taps{};
+                        for (int lane = 0; lane < lanes; ++lane) taps[lane] = from[weight.at(o + lane, in, y, x)];
+                        return taps;
+                    },
+                    [&](int y, int x, int, vec value) { store(at + (y * SIDE + x) * panels.size, value); });
+            }
     });
 }
 
@@ -304,7 +306,8 @@ extern "C" int winograd_forward(const float* x, const float* weight, const int64
 #pragma omp parallel num_threads(threads)
     {
 #pragma omp for schedule(static)
-        for (int64_t i = 0; i < in; ++i) stage_weight(weight, it.weight, it.taps, i, taps.data);
+        for (int64_t panel = 0; panel < it.taps.count; ++panel)
+            stage_weight(weight, it.weight, it.taps, panel, taps.data);
 #pragma omp for schedule(static)
         for (int slot = 0; slot < threads; ++slot) {
             float* const own = memory.data + each * slot;
