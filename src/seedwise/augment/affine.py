@@ -4,6 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
+from seedwise.augment.pixels import places
+
 
 def warp(images: Tensor, matrices: Tensor, interpolation: str) -> Tensor:
     """Read uint8[n, c, h, w] at `matrices` @ (x, y, 1); what comes from outside is black.
@@ -27,7 +29,7 @@ def _grid(matrices: Tensor, h: int, w: int, device: torch.device) -> Tensor:
     """float32[n, h, w, 2]: the place (x, y) in [-1, 1] that each output pixel is read from."""
     # Scaled before it is multiplied out, as torchvision does: ties between two pixels are then broken alike.
     scaled = matrices.float() / torch.tensor([[w / 2], [h / 2]])
-    a, b, dx, c, d, dy = scaled.to(device).view(-1, 6, 1, 1).unbind(1)
+    across, down, shift = scaled.to(device).unbind(2)
     y = (torch.arange(h, device=device) - (h - 1) / 2)[:, None]
-    x = (torch.arange(w, device=device) - (w - 1) / 2)[None, :]
-    return torch.stack((a * x + b * y + dx, c * x + d * y + dy), dim=-1)
+    x = (torch.arange(w, device=device) - (w - 1) / 2)[:, None]
+    return places(across[:, None] * x, down[:, None] * y, shift)

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from seedwise.augment.config import HorizontalFlipConfig, VerticalFlipConfig
 from seedwise.augment.measure import Measured
+from seedwise.augment.pixels import look_up
 from seedwise.batch import Batch
 
 COLUMNS = 1
@@ -16,9 +17,14 @@ def parameters(draws: Tensor, prob: float) -> Tensor:
 
 
 def flip(images: Tensor, flipped: Tensor, dim: int) -> Tensor:
-    """Mirror those of uint8[n, c, h, w] for which bool[n] `flipped` holds, along `dim`."""
-    chosen = flipped.to(images.device)[:, None, None, None]
-    return torch.where(chosen, images.flip(dim), images)
+    """Mirror those of uint8[n, c, h, w] for which bool[n] `flipped` holds, along `dim`: -1 or -2."""
+    rows, columns = (torch.arange(extent, device=images.device)[None] for extent in images.shape[-2:])
+    chosen = flipped.to(images.device)[:, None]
+    if dim == -1:
+        columns = torch.where(chosen, columns.flip(1), columns)
+    else:
+        rows = torch.where(chosen, rows.flip(1), rows)
+    return look_up(images, rows, columns)
 
 
 def apply_horizontal(batch: Batch, draws: Tensor, config: HorizontalFlipConfig) -> tuple[Batch, Measured]:

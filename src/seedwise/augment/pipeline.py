@@ -13,6 +13,7 @@ from seedwise.augment.config import AugmentConfig
 from seedwise.augment.measure import Effects
 from seedwise.augment.mixing import Mixing
 from seedwise.augment.mixup import turns
+from seedwise.augment.pixels import normalize
 from seedwise.augment.resize import resize
 from seedwise.augment.table import TECHNIQUES, Stage, Technique
 from seedwise.batch import Batch
@@ -172,12 +173,8 @@ class Augmenter:
         return table
 
     def _normalize(self, images: Tensor) -> Tensor:
-        """(images / 255 - mean) / std of uint8[n, c, h, w] in channels_last, as float32 in channels_last."""
-        n, c, h, w = images.shape
-        # One line of pixels is one contiguous vector, 4 times as fast as broadcasting over c = 3.
-        lines = images.permute(0, 2, 3, 1).reshape(n, h, w * c)
-        lines = lines.sub(self._offset.repeat(w)).mul_(self._scale.repeat(w))
-        return lines.view(n, h, w, c).permute(0, 3, 1, 2)
+        """(images / 255 - mean) / std of uint8[n, c, h, w], as float32 in channels_last."""
+        return normalize(images, self._offset, self._scale)
 
 
 def center_square(images: Tensor, sizes: Tensor | None) -> Tensor:

@@ -1,10 +1,11 @@
-"""Random crop: a shift by up to `padding` pixels, as an index gather without a padded copy."""
+"""Random crop: a shift by up to `padding` pixels, as copies of lines without a padded image."""
 
 import torch
 from torch import Tensor
 
 from seedwise.augment.config import RandomCropConfig
 from seedwise.augment.measure import Measured
+from seedwise.augment.pixels import look_up
 from seedwise.batch import Batch
 from seedwise.errors import UserError
 
@@ -18,25 +19,20 @@ def parameters(draws: Tensor, padding: int) -> Tensor:
 
 def crop(images: Tensor, corners: Tensor, padding: int, padding_mode: str) -> Tensor:
     """Pad uint8[n, c, h, w] on every side and cut h x w out again at int64[n, 2] `corners`."""
-    n, c, h, w = images.shape
     corners = corners.to(images.device)
-    rows, inside_rows = _source(corners[:, 0], h, padding, padding_mode)
-    columns, inside_columns = _source(corners[:, 1], w, padding, padding_mode)
-    pixel = (rows[:, :, None] * w + columns[:, None, :]).view(n, 1, h * w).expand(n, c, h * w)
-    cropped = images.reshape(n, c, h * w).gather(2, pixel).view(n, c, h, w)
-    if padding_mode == "zero":
-        cropped = cropped * (inside_rows[:, None, :, None] & inside_columns[:, None, None, :])
-    return cropped
+    lengths = images.shape[-2:]
+    return look_up(images, *(_source(corners[:, axis], lengths[axis], padding, padding_mode) for axis in (0, 1)))
 
 
-def _source(start: Tensor, length: int, padding: int, padding_mode: str) -> tuple[Tensor, Tensor]:
-    """Which source line each of `length` output lines shows (int64[n, length]), and whether it lies in the image."""
+def _source(start: Tensor, length: int, padding: int, padding_mode: str) -> Tensor:
+    """Which source line each of `length` output lines shows, int64[n, length]; negative where it is black."""
     line = start[:, None] + torch.arange(length, device=start.device) - padding
-    inside = (line >= 0) & (line < length)
+    if padding_mode == "zero":
+        return line.where(line < length, -1)
     if padding_mode == "reflect":
         last = length - 1
         line = last - (last - line.abs()).abs()
-    return line.clamp(0, length - 1), inside
+    return line.clamp(0, length - 1)
 
 
 def apply(batch: Batch, draws: Tensor, config: RandomCropConfig) -> tuple[Batch, Measured]:
