@@ -53,15 +53,16 @@ def compiler_version() -> str | None:
 def library(source: Path) -> ctypes.CDLL | None:
     """The compiled library of a C++ file, built now if the cache has none for this text, compiler and processor.
 
-    Headers are those beside it and in the folder above.
+    The text is the file's with all C++ beside it and the headers in the folder above, so that one library's name tells
+    of the others in its folder, too.
 
     None when there is no compiler, or it fails: the log then says how.
     """
     version = compiler_version()
     if version is None:
         return None
-    headers = [*sorted(source.parent.glob("*.h*")), *sorted(source.parent.parent.glob("*.h*"))]
-    text = b"".join(file.read_bytes() for file in [source, *headers])
+    files = [*sorted(source.parent.glob("*.[ch]pp")), *sorted(source.parent.parent.glob("*.hpp"))]
+    text = b"".join(file.read_bytes() for file in files)
     key = hashlib.sha256(b"\0".join([text, " ".join(FLAGS).encode(), version.encode(), _processor().encode()]))
     name = f"{source.stem}-{key.hexdigest()[:16]}.so"
     try:

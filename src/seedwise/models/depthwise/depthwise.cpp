@@ -8,26 +8,11 @@
 //
 // Every sum is taken in an order that follows from the shape alone, so the bits depend on neither threads nor timing.
 
-#include "block.hpp"
-#include "widened_backward.hpp"
+#include "backward.hpp"
+#include "calls.hpp"
+#include "forward.hpp"
 
 namespace {
-
-// Calls `call` with the kernel size and the stride as compile-time constants. 1: there is no kernel for them.
-template <class Call>
-int dispatch(const Geometry& geometry, Call call) {
-    using std::integral_constant;
-    const int64_t kind = geometry.kernel * 10 + geometry.stride;
-    switch (kind) {
-        case 31: return call(integral_constant<int, 3>{}, integral_constant<int, 1>{});
-        case 32: return call(integral_constant<int, 3>{}, integral_constant<int, 2>{});
-        case 51: return call(integral_constant<int, 5>{}, integral_constant<int, 1>{});
-        case 52: return call(integral_constant<int, 5>{}, integral_constant<int, 2>{});
-        case 71: return call(integral_constant<int, 7>{}, integral_constant<int, 1>{});
-        case 72: return call(integral_constant<int, 7>{}, integral_constant<int, 2>{});
-        default: return 1;
-    }
-}
 
 template <class T>
 int forward_of(const void* x, const Norm& before, const void* weight, const Finish& finish, const NormStep* behind,
@@ -46,25 +31,6 @@ int backward_of(const void* x, const void* g, const void* weight, const Norms& n
                                              static_cast<const T*>(weight), norms, static_cast<T*>(x_grad),
                                              static_cast<T*>(weight_grad), geometry, threads);
     });
-}
-
-Geometry read(const int64_t* numbers) {
-    Geometry geometry;
-    std::memcpy(&geometry, numbers, sizeof geometry);
-    return geometry;
-}
-
-// A BatchNorm's training step. `pointers`: weight, bias, running mean and variance (null: not kept), what it keeps of
-// the batch; `numbers`: momentum, eps.
-NormStep read_step(void* const* pointers, const double* numbers) {
-    const auto at = [&](int i) { return static_cast<float*>(pointers[i]); };
-    return {at(0), at(1), at(2), at(3), numbers[0], numbers[1], at(4)};
-}
-
-// `pointers`: x, weight, what the norm keeps, its bias, x's mean and covariance; `limits`: those of its activation.
-Widening read_widening(const void* const* pointers, int64_t in, const float* limits) {
-    const auto at = [&](int i) { return static_cast<const float*>(pointers[i]); };
-    return {at(0), at(1), in, at(2), at(3), limits[0], limits[1], at(4), static_cast<const double*>(pointers[5])};
 }
 
 }  // namespace
@@ -105,48 +71,4 @@ extern "C" int normed_backward(int is_bf16, const void* const* given, void* cons
                       out(2), out(3), out(4)};
     return is_bf16 ? backward_of<bf16>(given[0], given[1], given[2], norms, wanted[0], wanted[1], read(geometry), threads)
                    : backward_of<float>(given[0], given[1], given[2], norms, wanted[0], wanted[1], read(geometry), threads);
-}
-
-// All fp32. A 1x1 convolution [c, in] of x [n, h, w, in], a BatchNorm, an activation that clamps, the depthwise
-// convolution, and the statistics of its result for the BatchNorm behind. Writes x's mean [in] and covariance
-// [in, in], which `pointers` name.
-extern "C" int widened_forward(const void* const* pointers, int64_t in, const float* limits, const float* taps,
-                               void* const* before, void* const* behind, const double* numbers, float* out,
-                               const int64_t* geometry, int threads) {
-    const Widening w = read_widening(pointers, in, limits);
-    const Geometry whole = read(geometry);
-    const int failed = widened_moments(w, whole.n * whole.h * whole.w, whole.c, read_step(before, numbers),
-                                       const_cast<float*>(w.mean), const_cast<double*>(w.cov), threads);
-    if (failed) return failed;
-    const NormStep step = read_step(behind, numbers + 2);
-    return dispatch(whole, [&](auto k, auto s) {
-        return widened_forward<k.value, s.value>(w, taps, step, out, whole, threads);
-    });
-}
-
-// Its gradients. `given`: the gradient of what the BatchNorm behind returned, taps, what that norm keeps, its slope and
-// offset, the depthwise result; `wanted`: as WidenedGrads; `limits`: of both activations.
-extern "C" int widened_backward(const void* const* pointers, int64_t in, const float* limits, const void* const* given,
-                                void* const* wanted, const int64_t* geometry, int threads) {
-    const auto from = [&](int i) { return static_cast<const float*>(given[i]); };
-    const auto to = [&](int i) { return static_cast<float*>(wanted[i]); };
-    const Widening w = read_widening(pointers, in, limits);
-    const WidenedGrads grads{to(0), to(1), to(2), to(3), to(4), to(5)};
-    const Norms norms{{w.saved, limits[0], limits[1]}, {from(2), limits[2], limits[3]}, from(3), given[4],
-                      nullptr, nullptr, nullptr};
-    const Geometry whole = read(geometry);
-    return dispatch(whole, [&](auto k, auto s) {
-        return widened_backward<k.value, s.value>(w, from(0), from(1), norms, w.cov, grads, whole, threads);
-    });
-}
-
-// All fp32. `pointers`: see Block.
-extern "C" int frozen_block(const void* const* pointers, int64_t c, int64_t out_c, int shortcut, const float* limits,
-                            void* out, const int64_t* geometry, int threads) {
-    const auto at = [&](int i) { return static_cast<const float*>(pointers[i]); };
-    const Block block{at(0), at(1), at(2), at(3), at(4), at(5), at(6), c, out_c, shortcut != 0, limits};
-    const Geometry whole = read(geometry);
-    return dispatch(whole, [&](auto k, auto s) {
-        return run_block<k.value, s.value>(block, static_cast<float*>(out), whole, threads);
-    });
 }

@@ -1,9 +1,10 @@
-"""The C++ kernels of `depthwise.cpp` as functions of tensors."""
+"""The C++ kernels of `depthwise.cpp` and `block.cpp` as functions of tensors; `joint` has those of `widened.cpp`."""
 
 import ctypes
 import functools
 import math
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from torch import Tensor
 from seedwise import native
 from seedwise.models.norm_act.kernels import NormStep
 
-SOURCE = Path(__file__).with_name("depthwise.cpp")
+SOURCES = tuple(Path(__file__).with_name(f"{name}.cpp") for name in ("widened", "depthwise", "block"))
+"""Compiled side by side: as one they would take twice as long."""
 KERNELS, STRIDES = (3, 5, 7), (1, 2)
 """What there are kernels for: square ones of these sizes, with these strides along both axes."""
 _DTYPES = (torch.float32, torch.bfloat16)
@@ -50,21 +52,25 @@ def same(kernel: int, stride: int, height: int, width: int) -> Geometry:
 @functools.cache
 def library() -> Any:
     """The compiled kernels, or None without a compiler that builds them."""
-    found = native.library(SOURCE)
-    if found is not None:
-        pointer, number = ctypes.c_void_p, ctypes.c_int
-        size = ctypes.c_int64
-        found.depthwise_forward.argtypes = [number, *[pointer] * 9, number]
-        found.widened_forward.argtypes = [pointer, size, *[pointer] * 7, number]
-        found.widened_backward.argtypes = [pointer, size, *[pointer] * 4, number]
-        found.depthwise_backward.argtypes = [number, *[pointer] * 6, number]
-        found.normed_backward.argtypes = [number, *[pointer] * 4, number]
-        found.frozen_block.argtypes = [pointer, size, size, number, *[pointer] * 3, number]
-    return found
+    with ThreadPoolExecutor(len(SOURCES)) as pool:
+        found: list[Any] = list(pool.map(native.library, SOURCES))
+    if None in found:
+        return None
+    widened, depthwise, block = found
+    pointer, number, size = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64
+    depthwise.depthwise_forward.argtypes = [number, *[pointer] * 9, number]
+    depthwise.depthwise_backward.argtypes = [number, *[pointer] * 6, number]
+    depthwise.normed_backward.argtypes = [number, *[pointer] * 4, number]
+    depthwise.widened_forward, depthwise.widened_backward = widened.widened_forward, widened.widened_backward
+    depthwise.widened_forward.argtypes = [pointer, size, *[pointer] * 7, number]
+    depthwise.widened_backward.argtypes = [pointer, size, *[pointer] * 4, number]
+    depthwise.frozen_block = block.frozen_block
+    depthwise.frozen_block.argtypes = [pointer, size, size, number, *[pointer] * 3, number]
+    return depthwise
 
 
 def library_name() -> str | None:
-    """Names the library's text, its compiler and this processor; None without a library."""
+    """Names the libraries' text, their compiler and this processor; None without them."""
     return native.name_of(library())
 
 

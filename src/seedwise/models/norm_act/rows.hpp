@@ -8,7 +8,7 @@
 #include <memory>
 #include <new>
 
-#include "vectors.h"
+#include "vectors.hpp"
 
 namespace {
 
