@@ -291,12 +291,25 @@ def test_what_cannot_be_found_out_is_unknown(cli: Cli, monkeypatch: Patch) -> No
     assert cli("doctor").out.count("unknown") >= 10
 
 
-def test_a_folder_that_is_gone_is_said(tmp_path: Path) -> None:
+def test_a_folder_that_is_gone_is_said(tmp_path: Path, monkeypatch: Patch) -> None:
+    monkeypatch.setenv("SEEDWISE_CACHE", str(tmp_path / "cache"))
     words = shlex.join(command("doctor"))  # in a process of its own: there torch is not imported yet
     gone = f"cd {shlex.quote(str(tmp_path / 'here'))} && rmdir ../here && {words}"
     done = subprocess.run(["sh", "-c", gone], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "! this folder has been deleted: go to another" in done.stdout and "unknown here" in done.stdout
+    assert len(list(tmp_path.glob("cache/kernels/*.so"))) <= 1  # all of them would take the better part of a minute
+
+
+def test_a_compiler_that_compiles_nothing_is_said(tmp_path: Path, monkeypatch: Patch) -> None:
+    broken = tmp_path / "c++"
+    broken.write_text("#!/bin/sh\n[ $1 = --version ] && echo g++ 12 || { echo no headers >&2; exit 1; }\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("CXX", str(broken))
+    monkeypatch.setenv("SEEDWISE_CACHE", str(tmp_path / "cache"))
+    done = subprocess.run(command("doctor"), capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "g++ 12" in done.stdout
+    assert "can't be compiled (no headers): PyTorch's own are used, which are slower" in done.stderr
 
 
 def test_odd_paths_are_no_reason_to_fail(cli: Cli, monkeypatch: Patch) -> None:
