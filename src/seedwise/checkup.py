@@ -78,8 +78,8 @@ def _compute() -> Findings:
         from seedwise.models import squeeze
         from seedwise.recipe import ComputeConfig, Recipe
 
-        # `auto` would compile all kernels, which takes the better part of a minute. Whether the compiler can do it shows
-        # in the smallest of them: the log says so if not.
+        # `auto` would compile all kernels, which takes the better part of a minute. Whether the compiler can do it
+        # shows in the smallest of them: the log says so if not.
         compute = plan.resolve(Recipe(compute=ComputeConfig(kernels="stock"))).compute
         if compute.device == "cpu":
             squeeze.available()
