@@ -48,33 +48,42 @@ def test_pixels_are_looked_up_as_an_index_would(
 ) -> None:
     given = images(n, channels, *size).contiguous(memory_format=layout)
     rows, columns = (
-        torch.randint(-1, extent, (1 if shared else n, count)) for extent, count in zip(size, found, strict=True)
+        torch.randint(extent, (1 if shared else n, count)) for extent, count in zip(size, found, strict=True)
     )
     result = pixels.look_up(given, rows, columns)
-    framed = torch.nn.functional.pad(given, (1, 0, 1, 0))  # -1 is now the black line 0
     for i in range(n):
-        y, x = (lines[0 if shared else i] + 1 for lines in (rows, columns))
-        assert torch.equal(result[i], framed[i][:, y][:, :, x])
+        y, x = (lines[0 if shared else i] for lines in (rows, columns))
+        assert torch.equal(result[i], given[i][:, y][:, :, x])
     assert result.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_torch_looks_up_the_same_pixels(layout: torch.memory_format, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("of_rows", "of_columns"), [((6, 12), (1, 5)), ((1, 12), (1, 12)), ((1, 5), (1, 4)), ((6, 8), (6, 9))]
+)
+def test_torch_looks_up_the_same_pixels(
+    of_rows: tuple[int, int],
+    of_columns: tuple[int, int],
+    layout: torch.memory_format,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     given = images(6, 3, 9, 11).contiguous(memory_format=layout)[:, :, 1:, 2:]  # neither begins nor ends with its rows
-    rows, columns = torch.randint(-1, 8, (6, 12)), torch.randint(-1, 9, (1, 5))
+    rows, columns = torch.randint(8, of_rows), torch.randint(9, of_columns)
     expected = by_torch(monkeypatch, pixels.look_up, given, rows, columns)
     assert torch.equal(pixels.look_up(given, rows, columns), expected)
-    assert expected.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.usefixtures("_threads")
 @pytest.mark.parametrize("shape", [(2, 3, 5, 7), (1, 1, 4, 4), (70, 3, 70, 72)])  # the last one goes past the cache
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_pixels_are_normalized_as_torch_does(shape: tuple[int, ...], layout: torch.memory_format) -> None:
+def test_pixels_are_normalized_as_torch_does(
+    shape: tuple[int, ...], layout: torch.memory_format, monkeypatch: pytest.MonkeyPatch
+) -> None:
     given = images(*shape).contiguous(memory_format=layout)
     offset, scale = 255 * torch.rand(shape[1]), torch.rand(shape[1])
     result = pixels.normalize(given, offset, scale)
     assert torch.equal(result, (given.float() - offset[:, None, None]) * scale[:, None, None])
+    assert torch.equal(result, by_torch(monkeypatch, pixels.normalize, given, offset, scale))
     assert result.is_contiguous(memory_format=torch.channels_last)
 
 

@@ -22,17 +22,14 @@ struct Strides {  // of the images, in bytes
     int64_t n, c, h, w;
 };
 
-// One line of results: the pixels at `columns`, black where these are negative. C: channels, or 0 for `c` of them.
+// One line of results: the pixels at `columns`. C: channels, or 0 for `c` of them.
 template <int C>
 void copy_line(const uint8_t* from, const Strides& strides, const int64_t* columns, int64_t width, int64_t c,
                uint8_t* to) {
     const int64_t channels = C ? C : c;
     for (int64_t x = 0; x < width; ++x, to += channels) {
         const uint8_t* const pixel = from + columns[x] * strides.w;
-        if (columns[x] < 0)
-            std::memset(to, 0, channels);
-        else
-            for (int64_t j = 0; j < channels; ++j) to[j] = pixel[j * strides.c];
+        for (int64_t j = 0; j < channels; ++j) to[j] = pixel[j * strides.c];
     }
 }
 
@@ -47,8 +44,8 @@ void stream_line(const float* from, int64_t count, float* to) {
 
 }  // namespace
 
-// out[i, y, x] = images[i, rows[i, y], columns[i, x]], black where one of them is negative. `shape`: n, c, and height
-// and width of the results; `steps`: from an image's rows and columns to the next one's, 0 if all share them.
+// out[i, y, x] = images[i, rows[i, y], columns[i, x]]. `shape`: n, c, and height and width of the results; `steps`: from
+// an image's rows and columns to the next one's, 0 if all share them.
 extern "C" void pixels_look_up(const uint8_t* images, const int64_t* strides, const int64_t* shape, const int64_t* rows,
                                const int64_t* columns, const int64_t* steps, uint8_t* out, int threads) {
     const Strides given{strides[0], strides[1], strides[2], strides[3]};
@@ -59,12 +56,10 @@ extern "C" void pixels_look_up(const uint8_t* images, const int64_t* strides, co
         uint8_t* to = out + i * height * line;
         for (int64_t y = 0; y < height; ++y, to += line) {
             const uint8_t* const from = images + i * given.n + y_of[y] * given.h;
-            if (y_of[y] < 0)
-                std::memset(to, 0, line);
-            else if (y > 0 && y_of[y] == y_of[y - 1])
+            if (y > 0 && y_of[y] == y_of[y - 1])
                 std::memcpy(to, to - line, line);
             else if (c == 3 && given.c == 1)
-                copy_line<3>(from, {0, 1, 0, given.w}, x_of, width, c, to);
+                copy_line<3>(from, {0, 1, 0, given.w}, x_of, width, c, to);  // of strides that the compiler knows
             else if (c == 3)
                 copy_line<3>(from, given, x_of, width, c, to);
             else

@@ -1,7 +1,8 @@
 """What augmentation spends its time on: on a CPU by native kernels, elsewhere by torch.
 
 Those are copies of pixels by line numbers, their normalization, and the places that affine maps read from. Both give
-the same bits. Results are in channels_last, which the rest of augmentation and training works on.
+the same bits. Results are in channels_last, which the rest of augmentation and training works on, but for what torch
+looks up by lines of each image's own: that is as it comes.
 """
 
 import ctypes
@@ -31,10 +32,10 @@ def _kernels(for_them: Tensor) -> ctypes.CDLL | None:
 
 
 def look_up(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """`images[i, :, rows[i, y], columns[i, x]]`, uint8[n, c, height, width]; black where a number is negative.
+    """`images[i, :, rows[i, y], columns[i, x]]`, uint8[n, c, height, width].
 
-    `images`: uint8[n, c, h, w]. `rows`: int64[n, height], `columns`: int64[n, width], or [1, ...] for all images; both
-    are below h and w, on the images' device.
+    `images`: uint8[n, c, h, w]. `rows`: int64[n, height] from 0 to h - 1, `columns`: int64[n, width] from 0 to w - 1,
+    or [1, ...] for all images, on their device. The numbers are not checked.
     """
     kernels = _kernels(images)
     if kernels is None:
@@ -53,11 +54,18 @@ def look_up(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 def _look_up_by_torch(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     n, c, h, w = images.shape
-    places = rows.clamp(min=0)[:, :, None] * w + columns.clamp(min=0)[:, None, :]
-    found = images.reshape(n, c, h * w).gather(2, places.view(len(places), 1, -1).expand(n, c, -1))
-    found = found.view(n, c, rows.shape[1], columns.shape[1])
-    outside = (rows < 0)[:, None, :, None] | (columns < 0)[:, None, None, :]
-    return found.masked_fill(outside, 0).contiguous(memory_format=torch.channels_last)
+    height, width = rows.shape[1], columns.shape[1]
+    if len(rows) != 1 or len(columns) != 1:
+        places = rows[:, :, None] * w + columns[:, None, :]
+        found = images.reshape(n, c, h * w).gather(2, places.view(len(places), 1, -1).expand(n, c, -1))
+        return found.view(n, c, height, width)
+    pixels = images.permute(0, 2, 3, 1)
+    if height >= h and width >= w:  # rows are longer than pixels: what is repeated most is copied in the largest pieces
+        found = pixels.index_select(2, columns[0]).index_select(1, rows[0])
+    else:
+        places = (rows[0, :, None] * w + columns[0]).flatten()
+        found = pixels.reshape(n, h * w, c).index_select(1, places).view(n, height, width, c)
+    return found.permute(0, 3, 1, 2)
 
 
 def normalize(images: Tensor, offset: Tensor, scale: Tensor) -> Tensor:

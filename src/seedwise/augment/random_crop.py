@@ -19,20 +19,24 @@ def parameters(draws: Tensor, padding: int) -> Tensor:
 
 def crop(images: Tensor, corners: Tensor, padding: int, padding_mode: str) -> Tensor:
     """Pad uint8[n, c, h, w] on every side and cut h x w out again at int64[n, 2] `corners`."""
+    h, w = images.shape[-2:]
     corners = corners.to(images.device)
-    lengths = images.shape[-2:]
-    return look_up(images, *(_source(corners[:, axis], lengths[axis], padding, padding_mode) for axis in (0, 1)))
-
-
-def _source(start: Tensor, length: int, padding: int, padding_mode: str) -> Tensor:
-    """Which source line each of `length` output lines shows, int64[n, length]; negative where it is black."""
-    line = start[:, None] + torch.arange(length, device=start.device) - padding
+    rows, inside_rows = _source(corners[:, 0], h, padding, padding_mode)
+    columns, inside_columns = _source(corners[:, 1], w, padding, padding_mode)
+    cropped = look_up(images, rows, columns)
     if padding_mode == "zero":
-        return line.where(line < length, -1)
+        cropped = cropped * (inside_rows[:, None, :, None] & inside_columns[:, None, None, :])
+    return cropped
+
+
+def _source(start: Tensor, length: int, padding: int, padding_mode: str) -> tuple[Tensor, Tensor]:
+    """Which source line each of `length` output lines shows (int64[n, length]), and whether it lies in the image."""
+    line = start[:, None] + torch.arange(length, device=start.device) - padding
+    inside = (line >= 0) & (line < length)
     if padding_mode == "reflect":
         last = length - 1
         line = last - (last - line.abs()).abs()
-    return line.clamp(0, length - 1)
+    return line.clamp(0, length - 1), inside
 
 
 def apply(batch: Batch, draws: Tensor, config: RandomCropConfig) -> tuple[Batch, Measured]:

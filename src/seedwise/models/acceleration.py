@@ -21,7 +21,7 @@ Kernels = Literal["auto", "stock", "composed", "native"]
 
 
 def available() -> bool:
-    """Whether the native kernels are compiled, or can be: the first call on a machine takes some ten seconds."""
+    """Whether the native kernels are compiled, or can be: the first call on a machine takes up to a minute."""
     parts = (depthwise, norm_act, squeeze, winograd)
     with ThreadPoolExecutor(len(parts)) as pool:  # compilers side by side
         return all(pool.map(lambda part: part.available(), parts))

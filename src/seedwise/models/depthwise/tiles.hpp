@@ -60,27 +60,6 @@ inline void store(bf16* to, vec value) {
     *reinterpret_cast<halves*>(to) = __builtin_convertvector((rounded & ~nan) | (nan & 0x7fc0), halves);
 }
 
-// The first `count` of a vector, or all: zeros behind them; nothing behind them is touched.
-inline vec load_part(const float* from, int64_t count) {
-    if (count >= LANES) return load(from);
-#if defined(__AVX512F__)
-    return (vec)_mm512_maskz_loadu_ps(__mmask16((1u << count) - 1), from);
-#else
-    vec value{};
-    for (int i = 0; i < count; ++i) value[i] = from[i];
-    return value;
-#endif
-}
-
-inline void store_part(float* to, vec value, int64_t count) {
-    if (count >= LANES) return store(to, value);
-#if defined(__AVX512F__)
-    _mm512_mask_storeu_ps(to, __mmask16((1u << count) - 1), (__m512)value);
-#else
-    for (int i = 0; i < count; ++i) to[i] = value[i];
-#endif
-}
-
 inline void stream(bf16* to, vec value) { store(to, value); }
 
 inline bool is_streamed(const void* to, int64_t c, int64_t count) {  // whole cache lines only

@@ -22,39 +22,6 @@ constexpr int LINE = 16;             // floats of a cache line
 #define INLINE __attribute__((always_inline)) inline
 #define LAMBDA_INLINE __attribute__((always_inline))
 
-#if defined(__AVX__) && !defined(__AVX512F__)
-INLINE __m256i first_lanes(int64_t count) {  // 0 to 8
-    alignas(32) static constexpr int32_t ones[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
-    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(ones + LANES - count));
-}
-#endif
-
-INLINE vec load(const float* from, int64_t count) {  // zeros beyond `count`, which may be negative
-    if (count >= LANES) return load(from);
-    count = std::max<int64_t>(count, 0);
-#if defined(__AVX512F__)
-    return (vec)_mm512_maskz_loadu_ps(static_cast<__mmask16>((1 << count) - 1), from);
-#elif defined(__AVX__)
-    return (vec)_mm256_maskload_ps(from, first_lanes(count));
-#else
-    vec value{};
-    for (int lane = 0; lane < count; ++lane) value[lane] = from[lane];
-    return value;
-#endif
-}
-
-INLINE void store(float* to, vec value, int64_t count) {
-    if (count >= LANES) return store(to, value);
-    count = std::max<int64_t>(count, 0);
-#if defined(__AVX512F__)
-    _mm512_mask_storeu_ps(to, static_cast<__mmask16>((1 << count) - 1), (__m512)value);
-#elif defined(__AVX__)
-    _mm256_maskstore_ps(to, first_lanes(count), (__m256)value);
-#else
-    for (int lane = 0; lane < count; ++lane) to[lane] = value[lane];
-#endif
-}
-
 template <int N>
 struct Int {
     static constexpr int value = N;

@@ -14,10 +14,10 @@
 
 namespace {
 
-constexpr int64_t CHUNK = 24;           // tiles of a chunk: a multiple of ROWS
+constexpr int64_t CHUNK = 24;                   // tiles of a chunk: a multiple of ROWS
 constexpr int64_t PANELS_AT_ONCE = 64 / PANEL;  // of results that are transformed back together
-constexpr int64_t GRADIENT_CHUNK = 48;  // of the weight's gradient, whose sums are read and written once for each
-constexpr int64_t STREAMED = 2'000'000;  // numbers of a result from which on it is written past the cache
+constexpr int64_t GRADIENT_CHUNK = 48;          // of the weight's gradient, whose sums are read and written once for each
+constexpr int64_t STREAMED = 2'000'000;         // numbers of a result from which on it is written past the cache
 
 struct Memory {
     explicit Memory(int64_t floats) : data(static_cast<float*>(std::aligned_alloc(64, (floats * 4 + 63) / 64 * 64))) {}
@@ -121,7 +121,7 @@ void stage_image(const float* x, const Maps& maps, int64_t c, int64_t tile, cons
     const auto put = [&](auto whole) LAMBDA_INLINE {
         transform<OfImage, 1>(
             [&](int y, int x, int) LAMBDA_INLINE {
-                return whole.value ? load(pixels.at[y][x] + j) : load(pixels.at[y][x] + j, c - j);
+                return whole.value ? load(pixels.at[y][x] + j) : load_part(pixels.at[y][x] + j, c - j);
             },
             [&](int y, int x, int, vec value) LAMBDA_INLINE { store(to + (y * SIDE + x) * sheets.size + j, value); });
     };
@@ -139,7 +139,7 @@ void stage_gradient(const float* g, const Maps& maps, int64_t c, int64_t tile, c
         float* const at = to + panels.at(0, panel) + row * W * LANES;
         transform<OfGradient, W>(
             [&](int y, int x, int w) LAMBDA_INLINE {
-                return load(pixels.at[y][x] + j + w * LANES, rest - w * LANES);
+                return load_part(pixels.at[y][x] + j + w * LANES, rest - w * LANES);
             },
             [&](int y, int x, int w, vec value) LAMBDA_INLINE {
                 store(at + (y * SIDE + x) * panels.size + w * LANES, value);
@@ -227,7 +227,7 @@ struct Convolution {
                 if constexpr (STREAM)
                     stream(at, value);
                 else
-                    store(at, value, rest - w * LANES);
+                    store_part(at, value, rest - w * LANES);
             });
     }
 
