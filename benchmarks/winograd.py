@@ -22,7 +22,7 @@ import torch.nn.functional as F  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 from seedwise.models import depthwise  # noqa: E402
-from seedwise.models.dense import onednn_gradient  # noqa: E402
+from seedwise.models.dense import onednn_images_gradient, onednn_weight_gradient  # noqa: E402
 from seedwise.models.winograd import kernels, use_winograd  # noqa: E402
 
 Pair = tuple[Callable[[], Tensor], Callable[[], Tensor]]
@@ -51,11 +51,11 @@ def pairs(images: Tensor, weight: Tensor, grad: Tensor) -> dict[str, Pair]:
     return {
         "forward": (lambda: F.conv2d(images, weight, None, 1, 1), lambda: kernels.forward(images, weight)),
         "images": (
-            lambda: onednn_gradient(images, grad, weight, 0),
+            lambda: onednn_images_gradient(images, grad, weight),
             lambda: kernels.images_gradient(grad, weight),
         ),
         "weight": (
-            lambda: onednn_gradient(images, grad, weight, 1),
+            lambda: onednn_weight_gradient(images, grad, weight),
             lambda: kernels.weight_gradient(images, grad, weight),
         ),
     }

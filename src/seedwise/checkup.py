@@ -75,14 +75,14 @@ def _compute() -> Findings:
         import torch
 
         from seedwise import plan
-        from seedwise.models import squeeze
+        from seedwise.models import pointwise
         from seedwise.recipe import ComputeConfig, Recipe
 
         # `auto` would compile all kernels, which takes the better part of a minute. Whether the compiler can do it
         # shows in the smallest of them: the log says so if not.
         compute = plan.resolve(Recipe(compute=ComputeConfig(kernels="stock"))).compute
         if compute.device == "cpu":
-            squeeze.available()
+            pointwise.available()
         found |= {name: getattr(compute, name) for name in ("device", "precision", "threads")}
         found["torch_cuda"] = torch.version.cuda
         if torch.version.cuda and not torch.cuda.is_available():

@@ -19,7 +19,9 @@ from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 
 from seedwise import native
-from seedwise.models.depthwise import Choices, available, implementations, kernels, machine_choices, use_fast_depthwise
+from seedwise.models import acceleration
+from seedwise.models.depthwise import Choices, available, implementations, kernels, use_fast_depthwise
+from seedwise.models.depthwise.choices import fastest, seconds_of
 from seedwise.models.depthwise.kernels import Geometry
 
 SIZES = [(9, 7), (8, 8), (4, 5), (2, 2), (3, 1), (1, 1), (17, 33)]
@@ -223,6 +225,34 @@ def test_a_batch_that_differs_by_one_needs_no_new_probe() -> None:
     assert len(choices.as_dict()) == 2
 
 
+def test_a_place_is_asked_for_once_but_not_while_something_larger_is_tried() -> None:
+    choices, asked = Choices(), []
+
+    def at(place: str) -> str:
+        return choices.pick_at((place,), lambda: asked.append(place) or choices.pick(place, bool, lambda: "b"))  # type: ignore[func-returns-value]
+
+    assert choices.pick("outer", bool, lambda: at("x")) == "b"
+    assert choices.as_dict() == {"outer": "b"}
+    assert at("x") == at("x") == "b" and asked == ["x", "x"]  # the trial's answer was no choice of the run
+    assert choices.as_dict() == {"outer": "b", "x": "b"}
+
+
+@pytest.mark.parametrize("disturbed", range(6))
+def test_a_neighbor_that_slows_some_runs_down_does_not_decide(monkeypatch: pytest.MonkeyPatch, disturbed: int) -> None:
+    """From its first run on or later, two of the faster one's runs in a row take thrice as long."""
+    clock, runs = [0.0], []
+
+    def slow(_images: int) -> None:
+        clock[0] += 2.0
+
+    def fast(_images: int) -> None:
+        runs.append(1)
+        clock[0] += 3.0 if disturbed < len(runs) <= disturbed + 2 else 1.0
+
+    monkeypatch.setattr("seedwise.models.depthwise.choices.time.perf_counter", lambda: clock[0])
+    assert fastest(seconds_of({"slow": slow, "fast": fast}, 1)) == "fast"
+
+
 def pick(path: Path, key: str = "key") -> tuple[str, bool]:
     """What is chosen with this file, and whether that took a probe."""
     probes: list[int] = []
@@ -254,7 +284,7 @@ def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(native, "compiler", lambda: None)
     native.compiler_version.cache_clear(), native.library.cache_clear(), kernels.library.cache_clear()
     try:
-        assert not available() and machine_choices().path is None
+        assert not available() and acceleration.machine_choices({}).path is None
         choices = Choices()
         assert use_fast_depthwise(asked, native=True, choices=choices) == 1
         assert type(asked) is type(plain)

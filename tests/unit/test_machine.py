@@ -1,5 +1,6 @@
 """How many threads a process takes, and what limits of containers leave of cores and memory."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -113,3 +114,25 @@ def test_without_a_limit_the_systems_word_holds(groups, monkeypatch) -> None:
     monkeypatch.undo()
     available, total = machine.available_memory_bytes(), machine.memory_bytes()
     assert available is None or total is None or 0 < available <= total
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ({}, ("passive", "3000")),
+        ({"GOMP_SPINCOUNT": "0"}, ("passive", "0")),
+        ({"OMP_WAIT_POLICY": "active"}, ("active", None)),
+        ({"OMP_WAIT_POLICY": "passive"}, ("passive", None)),
+    ],
+)
+def test_threads_spin_shortly_before_they_sleep_unless_told_otherwise(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], wanted: tuple[str, str | None]
+) -> None:
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.setenv(name, "")  # so that it is as before in the end
+        monkeypatch.delenv(name)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    for _ in range(2):  # twice does no harm
+        machine.prepare_process()
+        assert (os.environ["OMP_WAIT_POLICY"], os.environ.get("GOMP_SPINCOUNT")) == wanted

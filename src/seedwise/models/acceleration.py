@@ -3,17 +3,21 @@
 What is evaluated is a copy of the network with kernels of its own (`fast_copy`).
 """
 
+import hashlib
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
+import torch
 from torch import nn
 
 from seedwise import native
-from seedwise.models import depthwise, norm_act, squeeze, winograd
+from seedwise.files import cache_root
+from seedwise.models import depthwise, norm_act, pointwise, squeeze, winograd
+from seedwise.models.chain import use_chains
+from seedwise.models.depthwise import Choices
 from seedwise.models.frozen_prefix import use_fast_prefix
 from seedwise.models.inverted_residual import use_joint_middles
-from seedwise.models.pointwise import use_matrix_products
 from seedwise.models.squeeze_excite import use_fused_squeeze_excite
 
 Kernels = Literal["auto", "stock", "composed", "native"]
@@ -31,8 +35,20 @@ def version() -> str | None:
     """What the native kernels' bits depend on besides the processor: compiler and text; None without them."""
     if not available():
         return None
-    texts = (part.library_name() for part in (depthwise, norm_act, squeeze, winograd))
+    texts = (part.library_name() for part in (depthwise, norm_act, pointwise, squeeze, winograd))
     return ", ".join(map(str, (native.compiler_version(), *texts)))
+
+
+def machine_choices(given: Mapping[str, str]) -> Choices:
+    """Choices that begin with a run's recorded ones and keep new ones for this machine.
+
+    The file's name tells torch and whatever `version` tells apart: what is new is tried.
+    """
+    text = version()
+    if text is None:
+        return Choices(given)
+    name = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return Choices(given, cache_root() / "kernels" / f"choices-{name}-torch{torch.__version__}.json")
 
 
 def accelerate(model: nn.Module, kernels: Kernels, known: Mapping[str, str]) -> None:
@@ -45,15 +61,16 @@ def accelerate(model: nn.Module, kernels: Kernels, known: Mapping[str, str]) -> 
     """
     if kernels == "stock":
         return
-    choices = depthwise.machine_choices(dict(known))
+    choices = machine_choices(known) if kernels == "native" else Choices(known)
     depthwise.use_fast_depthwise(model, native=kernels == "native", choices=choices)
     if kernels == "native":
         norm_act.use_fused_norm_act(model)
         use_fused_squeeze_excite(model)
-        use_matrix_products(model, choices)
+        pointwise.use_matrix_products(model, choices)
         winograd.use_winograd(model, choices)
         use_fast_prefix(model, choices)
         use_joint_middles(model, choices)
+        use_chains(model)
 
 
 def chosen(model: nn.Module) -> dict[str, str]:

@@ -1,13 +1,13 @@
 """What 1x1 and 3x3 convolutions that train by other means than oneDNN have in common."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from seedwise.models.depthwise.choices import Choices, fastest, one_of, seconds_of
 
-Run = Callable[[], Tensor]
+Run = Callable[..., Tensor]
 
 
 def trains_plainly(conv: nn.Conv2d, images: Tensor) -> bool:
@@ -27,19 +27,41 @@ def trains_plainly(conv: nn.Conv2d, images: Tensor) -> bool:
     )
 
 
-def pick(what: str, images: Tensor, weight: Tensor, choices: Choices, runs: dict[str, Run]) -> Tensor:
-    """What the fastest of `runs` returns. `what` and the shapes are the key by which that one is remembered."""
-    n, inputs, h, w = images.shape
-    rounded = 1 << (n - 1).bit_length()  # batches of an epoch differ by an image: not a probe for each
-    key = f"{what} {inputs}>{weight.shape[0]} {h}x{w} n{rounded} t{torch.get_num_threads()}"
-    whole = {name: lambda _images, run=run: run() for name, run in runs.items()}
-    return runs[choices.pick(key, one_of(runs), lambda: fastest(seconds_of(whole, 1)))]()
+def is_watched(layer: nn.Module) -> bool:
+    """Whether a hook wants to see what goes into or comes out of a layer."""
+    hooks = (layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks, layer._backward_pre_hooks)
+    return any(hooks)
 
 
-def onednn_gradient(images: Tensor, grad: Tensor, weight: Tensor, which: int) -> Tensor:
-    """Of the images (0) or the weight (1), for a convolution of stride 1 that keeps the map's size."""
-    wanted, padding = (which == 0, which == 1, False), (weight.shape[2] // 2, weight.shape[3] // 2)
+def pick(
+    what: str, images: Tensor, weight: Tensor, choices: Choices, runs: Mapping[str, Run], *given: Tensor
+) -> Tensor:
+    """What the fastest of `runs` returns for `given`. `what` and the shapes are the key by which it is remembered."""
+    shape = (what, *images.shape, weight.shape[0], torch.get_num_threads())
+
+    def choose() -> str:
+        n, inputs, h, w = images.shape
+        rounded = 1 << (n - 1).bit_length()  # batches of an epoch differ by an image: not a probe for each
+        key = f"{what} {inputs}>{weight.shape[0]} {h}x{w} n{rounded} t{torch.get_num_threads()}"
+        whole = {name: lambda _images, run=run: run(*given) for name, run in runs.items()}
+        return choices.pick(key, one_of(runs), lambda: fastest(seconds_of(whole, 1)))
+
+    return runs[choices.pick_at(shape, choose)](*given)
+
+
+def onednn_images_gradient(images: Tensor, grad: Tensor, weight: Tensor) -> Tensor:
+    """Of a convolution of stride 1 that keeps the map's size."""
+    return _onednn_gradients(images, grad, weight, (True, False, False))[0]
+
+
+def onednn_weight_gradient(images: Tensor, grad: Tensor, weight: Tensor) -> Tensor:
+    """Of a convolution of stride 1 that keeps the map's size."""
+    return _onednn_gradients(images, grad, weight, (False, True, False))[1]
+
+
+def _onednn_gradients(images: Tensor, grad: Tensor, weight: Tensor, wanted: tuple[bool, ...]) -> tuple[Tensor, ...]:
+    padding = (weight.shape[2] // 2, weight.shape[3] // 2)
     found: tuple[Tensor, ...] = torch.ops.aten.convolution_backward(
         grad, images, weight, None, (1, 1), padding, (1, 1), False, (0, 0), 1, wanted
     )
-    return found[which]
+    return found

@@ -12,6 +12,7 @@ from timm.models._efficientnet_blocks import DepthwiseSeparableConv, InvertedRes
 from torch import Tensor, nn
 
 from seedwise.models import depthwise, pointwise
+from seedwise.models.chain import ChainedInverted
 from seedwise.models.dense import Run, pick
 from seedwise.models.depthwise import Choices, Layer
 from seedwise.models.folding import Folding, folded, folded_copy, places
@@ -175,6 +176,7 @@ _BLOCKS: dict[type[nn.Module], tuple[tuple[str, str], ...]] = {
     DepthwiseSeparableConv: (("conv_dw", "bn1"), ("conv_pw", "bn2")),
     InvertedResidual: (("conv_pw", "bn1"), ("conv_dw", "bn2"), ("conv_pwl", "bn3")),
     JointInvertedResidual: (("conv_pw", "bn1"), ("conv_dw", "bn2"), ("conv_pwl", "bn3")),
+    ChainedInverted: (("conv_pw", "bn1"), ("conv_dw", "bn2"), ("conv_pwl", "bn3")),
 }
 """Names of a block's convolutions, and of what stands in the place of the BatchNorm behind each."""
 

@@ -18,7 +18,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from seedwise.models import depthwise, norm_act, pointwise
-from seedwise.models.dense import trains_plainly
+from seedwise.models.dense import is_watched, trains_plainly
 from seedwise.models.depthwise import Choices, Geometry, Norm, implementations, joint
 from seedwise.models.depthwise import kernels as conv_kernels
 from seedwise.models.depthwise.choices import fastest, one_of, seconds_of
@@ -167,7 +167,7 @@ class JointInvertedResidual(InvertedResidual):
     def _middle(self, x: Tensor) -> Middle | None:
         """The middle, if the kernels do what its layers would do to these maps now."""
         is_taken = _fits(self) and self.bn1.takes(x) and self.bn2.takes(x) and len(x) > 1
-        if not is_taken or any(map(_is_watched, (self.bn1, self.conv_dw, self.bn2))):
+        if not is_taken or any(map(is_watched, (self.bn1, self.conv_dw, self.bn2))):
             return None
         geometry = depthwise.step_geometry(self.conv_dw, x)
         limits = limits_of(self.bn1), limits_of(self.bn2)
@@ -179,7 +179,7 @@ class JointInvertedResidual(InvertedResidual):
     def _widening(self, x: Tensor) -> Middle | None:
         """The middle with the convolution in front, if the kernels do what they all would do."""
         conv = self.conv_pw
-        if not isinstance(conv, PointwiseConv) or conv.bias is not None or _is_watched(conv):
+        if not isinstance(conv, PointwiseConv) or conv.bias is not None or is_watched(conv):
             return None
         if not (trains_plainly(conv, x) and x.requires_grad and conv.weight.numel() <= MAX_WIDENED):
             return None
@@ -187,12 +187,6 @@ class JointInvertedResidual(InvertedResidual):
         stand_in = torch.empty(size, memory_format=torch.channels_last, requires_grad=True)  # of what it would return
         middle = self._middle(stand_in)
         return None if middle is None else replace(middle, widen=conv.weight)
-
-
-def _is_watched(layer: nn.Module) -> bool:
-    """Whether a hook wants to see what goes into or comes out of a layer."""
-    hooks = (layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks, layer._backward_pre_hooks)
-    return any(hooks)
 
 
 def use_joint_middles(model: nn.Module, choices: Choices) -> int:

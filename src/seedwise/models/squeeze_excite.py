@@ -1,22 +1,25 @@
 """Squeeze-and-excitation (arXiv 1709.01507) whose training step takes fewer passes over its maps. CPU.
 
 What is squeezed out of the maps comes back to them as two gradients. Autograd computes each by itself, writes the one
-of the mean out to the maps' full size and adds them; here one pass computes both. In fp32 a native kernel sums up the
-gate's gradient, whose terms are then written nowhere.
+of the mean out to the maps' full size and adds them; here one pass computes both. In fp32 with SiLU and sigmoid, as
+EfficientNets have them, the whole layer is one native kernel forward and one backward.
 """
 
 from collections.abc import Callable
 from typing import Any
 
 import torch
+from timm.layers.activations import Sigmoid
 from timm.models._efficientnet_blocks import SqueezeExcite
 from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from seedwise.models import squeeze
+from seedwise.models.dense import is_watched
 
 _PIXELS = (2, 3)
+_SIGMOIDS = (nn.Sigmoid, Sigmoid)
 
 
 class _SqueezeExcite(Function):
@@ -35,7 +38,7 @@ class _SqueezeExcite(Function):
         (maps,) = ctx.saved_tensors
         means, gate, parameters = ctx.inner
         grad = grads[0].contiguous(memory_format=torch.channels_last)
-        of_gate = _dots(grad, maps).to(gate.dtype)
+        of_gate = (grad * maps).sum(_PIXELS, keepdim=True).to(gate.dtype)
         wanted = [means, *(p for p, wants in zip(parameters, ctx.needs_input_grad[2:], strict=True) if wants)]
         of_means, *found = torch.autograd.grad(gate, wanted, of_gate, retain_graph=True)
         rest = iter(found)
@@ -47,24 +50,53 @@ class _SqueezeExcite(Function):
         return of_maps, None, *of_parameters
 
 
-def _dots(grad: Tensor, maps: Tensor) -> Tensor:
-    if grad.dtype == maps.dtype == torch.float32 and squeeze.available():
-        return squeeze.dots(grad, maps)
-    return (grad * maps).sum(_PIXELS, keepdim=True)
+class _NativeSqueezeExcite(Function):
+    @staticmethod
+    def forward(ctx: Any, maps: Tensor, *parameters: Tensor) -> Tensor:
+        result, kept = squeeze.forward(maps, parameters)
+        ctx.save_for_backward(maps, kept, *parameters)
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        maps, kept, *parameters = ctx.saved_tensors
+        grad = grads[0].contiguous(memory_format=torch.channels_last)
+        made = squeeze.backward(grad, maps, parameters, kept, ctx.needs_input_grad[0])
+        return tuple(of if wants else None for of, wants in zip(made, ctx.needs_input_grad, strict=True))
 
 
-class _FusedSqueezeExcite(SqueezeExcite):
+class FusedSqueezeExcite(SqueezeExcite):
     """timm's, by the function above in training."""
 
     def forward(self, x: Tensor) -> Tensor:
         """float[n, c, h, w] -> the same shape, type and layout."""
-        parameters = (*self.conv_reduce.parameters(), *self.conv_expand.parameters())
-        is_ours = _takes(x) and any(tensor.requires_grad for tensor in (x, *parameters))
-        if is_ours:
-            result: Tensor = _SqueezeExcite.apply(x, self._gate_of, *parameters)
-            return result
-        stock: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
-        return stock
+        parameters = self.parameters_in_order()
+        result: Tensor
+        if not (_takes(x) and any(tensor.requires_grad for tensor in (x, *parameters))):
+            result = super().forward(x)  # type: ignore[no-untyped-call]
+        elif x.dtype == torch.float32 and x.numel() > 0 and self.is_native():
+            result = _NativeSqueezeExcite.apply(x, *parameters)
+        else:
+            result = _SqueezeExcite.apply(x, self._gate_of, *parameters)
+        return result
+
+    def parameters_in_order(self) -> tuple[nn.Parameter, ...]:
+        """As the kernels take them: weight and bias of the convolution that reduces, then of the one that expands."""
+        return *self.conv_reduce.parameters(), *self.conv_expand.parameters()
+
+    def is_native(self) -> bool:
+        """Whether the kernels compute, of float32 maps, what the layers between squeezing and exciting do now."""
+        parameters = self.parameters_in_order()
+        return (
+            not torch.is_autocast_enabled("cpu")
+            and isinstance(self.act1, nn.SiLU)
+            and isinstance(self.gate, _SIGMOIDS)
+            and len(parameters) == 4
+            and all(p.dtype == torch.float32 and p.device.type == "cpu" and p.is_contiguous() for p in parameters)
+            and not any(map(is_watched, (self.conv_reduce, self.act1, self.conv_expand, self.gate)))
+            and squeeze.available()
+        )
 
     def _gate_of(self, means: Tensor) -> Tensor:
         gate: Tensor = self.gate(self.conv_expand(self.act1(self.conv_reduce(means))))
@@ -91,6 +123,6 @@ def use_fused_squeeze_excite(model: nn.Module) -> int:
     count = 0
     for module in model.modules():
         if type(module) is SqueezeExcite:
-            module.__class__ = _FusedSqueezeExcite
+            module.__class__ = FusedSqueezeExcite
             count += 1
     return count

@@ -7,7 +7,6 @@ from seedwise.models.depthwise.fast import (
     forward_alone,
     geometry_of,
     is_native,
-    machine_choices,
     step_geometry,
     use_fast_depthwise,
 )
@@ -27,7 +26,6 @@ __all__ = [
     "has_kernel",
     "is_native",
     "library_name",
-    "machine_choices",
     "step_geometry",
     "use_fast_backward",
     "use_fast_depthwise",

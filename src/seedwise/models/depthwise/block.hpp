@@ -9,7 +9,7 @@
 #pragma once
 
 #include "norms.hpp"
-#include "products.hpp"
+#include "../products.hpp"
 
 namespace {
 

@@ -4,7 +4,7 @@ import contextlib
 import fcntl
 import json
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,11 @@ from seedwise.files import write_json
 Candidates = Mapping[str, Callable[[int], object]]
 """By name, what computes on the first so many images."""
 
-_CLOSE = 1.5
-"""A candidate that takes longer than the best one by this factor on a part of the images is out."""
+_CLOSE = 4.0
+"""A candidate that takes longer than the best one by this factor on a part of the images is out. A neighbor on the same
+machine easily doubles a time, and what a probe gets wrong is slow for good."""
 _PART = 8
-_ROUNDS = 3
+_ROUNDS = 5
 
 
 class Choices:
@@ -35,6 +36,7 @@ class Choices:
         self._given = dict(given or {})
         self._used: dict[str, str] = {}
         self._tried: dict[str, str] = {}  # what only a probe of something larger used
+        self._at: dict[tuple[Hashable, ...], str] = {}
         self._machine: dict[str, str] | None = None
         self._is_alone = self._is_trying = False
 
@@ -51,6 +53,15 @@ class Choices:
             if known is None:
                 known = self._from_machine(key, allowed, lambda: self._try(probe))
             (self._tried if self._is_trying else self._used)[key] = known
+        return known
+
+    def pick_at(self, place: tuple[Hashable, ...], choose: Callable[[], str]) -> str:
+        """What `choose` picked when it was last asked for the same place: without putting a key together each time."""
+        known = None if self._is_trying else self._at.get(place)
+        if known is None:
+            known = choose()
+            if not self._is_trying:
+                self._at[place] = known
         return known
 
     def _try(self, probe: Callable[[], str]) -> str:
@@ -107,13 +118,18 @@ def seconds_of(candidates: Candidates, images: int) -> dict[str, float]:
     part = max(1, images // _PART)
     for run in candidates.values():
         run(part)  # memory, caches, what is built at first use
-    first = {name: min(_seconds(run, part) for _ in range(2)) for name, run in candidates.items()}
+    first = _shortest(candidates, part, 2)
     limit = _CLOSE * min(first.values())
     near = {name: candidates[name] for name, seconds in first.items() if seconds <= limit}
     if len(near) == 1:
         return {name: first[name] * images / part for name in near}
-    rounds = [{name: _seconds(run, images) for name, run in near.items()} for _ in range(_ROUNDS)]
-    return {name: min(taken[name] for taken in rounds) for name in near}
+    return _shortest(near, images, _ROUNDS)
+
+
+def _shortest(candidates: Candidates, images: int, rounds: int) -> dict[str, float]:
+    """In turns: whatever else the machine does meanwhile then meets all of them."""
+    taken = [{name: _seconds(run, images) for name, run in candidates.items()} for _ in range(rounds)]
+    return {name: min(seconds[name] for seconds in taken) for name in candidates}
 
 
 def fastest(seconds: Mapping[str, float]) -> str:

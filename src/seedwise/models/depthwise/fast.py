@@ -11,7 +11,6 @@ from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 from torch.autograd import Function
 
-from seedwise.files import cache_root
 from seedwise.models.depthwise import implementations, kernels
 from seedwise.models.depthwise.choices import Choices
 from seedwise.models.depthwise.conv import _Depthwise, _DepthwiseSame, _fits, _pair, use_fast_backward
@@ -68,16 +67,6 @@ _NATIVE: dict[type[nn.Module], type[nn.Module]] = {nn.Conv2d: _NativeDepthwise, 
 def available() -> bool:
     """Whether this machine has the kernels: a compiler builds them here, once, or the cache has them."""
     return kernels.library() is not None
-
-
-def machine_choices(given: dict[str, str] | None = None) -> Choices:
-    """Choices that begin with a run's recorded ones and keep new ones for this machine.
-
-    The file's name tells processor, compiler, kernel text (through the library's name) and torch version apart.
-    """
-    name = kernels.library_name()
-    path = None if name is None else cache_root() / "kernels" / f"{name}-torch{torch.__version__}.json"
-    return Choices(given, path)
 
 
 def use_fast_depthwise(model: nn.Module, *, native: bool, choices: Choices) -> int:

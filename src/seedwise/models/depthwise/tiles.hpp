@@ -8,6 +8,7 @@
 #include <cstring>
 #include <type_traits>
 
+#include "../memory.hpp"
 #include "../simd.hpp"
 
 namespace {
@@ -339,12 +340,6 @@ Plan make_plan(int blocks, int oh, Size size) {
     return plan;
 }
 
-struct Memory {  // aligned, and gone at the end of the scope
-    explicit Memory(int64_t vectors)
-        : data(static_cast<vec*>(std::aligned_alloc(64, size_t((vectors * sizeof(vec) + 63) / 64 * 64 + 64)))) {}
-    ~Memory() { std::free(data); }
-    Memory(const Memory&) = delete;
-    vec* const data;
-};
+using Memory = Aligned<vec>;
 
 }  // namespace

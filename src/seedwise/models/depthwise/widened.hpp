@@ -13,7 +13,7 @@
 
 #include "backward.hpp"
 #include "forward.hpp"
-#include "products.hpp"
+#include "../products.hpp"
 
 namespace {
 

@@ -67,16 +67,19 @@ def _takes(norm: nn.BatchNorm2d, x: Tensor) -> bool:
     """Whether the kernels do what the stock forward would do now."""
     return (
         not _is_traced()
-        and norm.training
         and type(x) is Tensor  # neither a tracer's stand-in nor a subclass
         and x.device.type == "cpu"
         and x.dtype in kernels.DTYPES
         and x.dim() == 4
         and x.numel() > x.shape[1] == norm.num_features
         and x.is_contiguous(memory_format=torch.channels_last)
-        and _is_plain(norm)
-        and kernels.available()
+        and _trains(norm)
     )
+
+
+def _trains(norm: nn.BatchNorm2d) -> bool:
+    """Whether the layer trains as the kernels do."""
+    return norm.training and _is_plain(norm) and kernels.available()
 
 
 def _is_traced() -> bool:
@@ -130,6 +133,10 @@ class FusedBatchNormAct2d(BatchNormAct2d):
     def takes(self, x: Tensor) -> bool:
         """Whether the kernels do what the stock forward would do now."""
         return _fits(self) and _takes(self, x)
+
+    def trains(self) -> bool:
+        """Whether they do so for any maps that they take, where nothing traces."""
+        return _fits(self) and _trains(self)
 
 
 _IDENTITY = nn.Identity()

@@ -2,9 +2,7 @@
 // loops that walk a matrix [rows, c]. Included by norm_act.cpp alone.
 #pragma once
 
-#if defined(__AVX2__)
-#include <immintrin.h>
-#endif
+#include "../exponential.hpp"
 
 #include <cstdint>
 #include <cstring>
@@ -19,16 +17,8 @@ constexpr int kWidest = 16; // half as many instructions: SiLU's exponential is 
 #else
 constexpr int kWidest = kWide;
 #endif
-#define INLINE __attribute__((always_inline)) inline
 #define LAMBDA_INLINE __attribute__((always_inline))
 
-template <int N> struct Lanes {
-  typedef float F __attribute__((vector_size(4 * N)));
-  typedef std::int32_t I __attribute__((vector_size(4 * N)));
-  typedef std::uint32_t U __attribute__((vector_size(4 * N)));
-  typedef std::uint16_t H __attribute__((vector_size(2 * N)));
-};
-template <int N> using F = typename Lanes<N>::F;
 template <int N> struct Int {
   static constexpr int value = N;
 };
@@ -53,29 +43,6 @@ template <int N> INLINE F<N> load(const Bf16 *from) {
     return (F<N>)_mm512_slli_epi32(_mm512_cvtepu16_epi32((__m256i)half), 16);
 #endif
   return (F<N>)(__builtin_convertvector(half, typename Lanes<N>::U) << 16);
-}
-
-template <int N> INLINE F<N> smaller(F<N> a, F<N> b) { // b when one is NaN
-#if defined(__AVX2__)
-  if constexpr (N == 8)
-    return _mm256_min_ps(a, b);
-#endif
-#if defined(__AVX512F__)
-  if constexpr (N == 16)
-    return _mm512_min_ps(a, b);
-#endif
-  return a < b ? a : b;
-}
-template <int N> INLINE F<N> larger(F<N> a, F<N> b) { // b when one is NaN
-#if defined(__AVX2__)
-  if constexpr (N == 8)
-    return _mm256_max_ps(a, b);
-#endif
-#if defined(__AVX512F__)
-  if constexpr (N == 16)
-    return _mm512_max_ps(a, b);
-#endif
-  return a > b ? a : b;
 }
 
 template <int N> INLINE F<N> pack(F<N> v, float) { return v; }
@@ -121,24 +88,6 @@ template <int N, class T> INLINE void store(T *to, F<N> v, bool stream = false) 
 #endif
   std::memcpy(to, &packed, sizeof packed);
 }
-// e^v for v in [-87, 88] (others are clamped; NaN stays), 1 ulp: Cephes' expf. 2^n is put together from its bits.
-template <int N> INLINE F<N> exponential(F<N> v) {
-  using V = F<N>;
-  using I = typename Lanes<N>::I;
-  const V low = V{} - 87.0f, high = V{} + 88.0f, rounder = V{} + 12582912.0f; // 1.5 * 2^23: adding it rounds to integer
-  v = smaller<N>(high, larger<N>(low, v));
-  const V shifted = v * 1.44269504088896341f + rounder;
-  const V n = shifted - rounder;
-  const V r = (v - n * 0.693359375f) + n * 2.12194440e-4f;
-  V p = r * 1.9875691500e-4f + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  p = p * (r * r) + r + 1.0f;
-  return p * (V)(((I)shifted - (I)rounder + 127) << 23);
-}
-
 enum { kIdentity, kRelu, kRelu6, kSilu, kHardswish };
 
 // Comparisons are written so that NaN passes, as it does in PyTorch.

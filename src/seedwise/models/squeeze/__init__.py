@@ -1,5 +1,5 @@
-"""What squeeze-and-excitation sums up over whole maps in its backward, in C++. CPU, fp32."""
+"""Squeeze-and-excitation, a training step forward and backward, in C++. CPU, fp32, with SiLU and sigmoid."""
 
-from seedwise.models.squeeze.kernels import available, dots, library_name
+from seedwise.models.squeeze.kernels import available, backward, forward, library_name
 
-__all__ = ["available", "dots", "library_name"]
+__all__ = ["available", "backward", "forward", "library_name"]

@@ -1,11 +1,13 @@
-"""`squeeze.cpp` as a function of tensors. It checks nothing: `squeeze_excite` decides what may reach it.
+"""`squeeze.cpp` as functions of tensors. They check nothing: `squeeze_excite` decides what may reach them.
 
-Maps are float32[n, c, h, w] in channels_last, what there is of each image and channel is float32[n, c, 1, 1]. The bits
-depend on the shapes alone, not on the number of threads.
+Maps are float32[n, c, h, w] in channels_last; parameters are those of the two 1x1 convolutions, float32[r, c, 1, 1],
+[r], [c, r, 1, 1] and [c]. Between them is a SiLU, behind them a sigmoid. The bits depend on the shapes alone, not on
+the number of threads.
 """
 
 import ctypes
 import functools
+from collections.abc import Sequence
 from ctypes import c_int, c_int64, c_void_p
 from pathlib import Path
 
@@ -20,7 +22,8 @@ def library() -> ctypes.CDLL | None:
     """The compiled kernels; None without a compiler."""
     loaded = native.library(Path(__file__).with_name("squeeze.cpp"))
     if loaded is not None:
-        loaded.squeeze_dots.argtypes = [c_void_p, c_void_p, c_int64, c_int64, c_int64, c_void_p, c_int]
+        loaded.squeeze_forward.argtypes = [*[c_void_p] * 5, c_int]
+        loaded.squeeze_backward.argtypes = [*[c_void_p] * 6, c_int]
     return loaded
 
 
@@ -34,12 +37,42 @@ def available() -> bool:
     return library() is not None
 
 
-def dots(maps: Tensor, others: Tensor) -> Tensor:
-    """Sums of the products of two maps over each image's channels."""
+def forward(maps: Tensor, parameters: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """The maps, each channel of an image scaled by its gate, and what `backward` needs."""
+    n, c = maps.shape[:2]
+    kept, result = torch.empty(n * (2 * _padded(c) + _padded(parameters[1].numel()))), torch.empty_like(maps)
+    failed = _loaded().squeeze_forward(
+        *(maps.data_ptr(), _addresses(parameters), _sizes(maps, parameters), kept.data_ptr(), result.data_ptr()),
+        torch.get_num_threads(),
+    )
+    _require(failed)
+    return result, kept
+
+
+def backward(
+    grad: Tensor, maps: Tensor, parameters: Sequence[Tensor], kept: Tensor, wants_maps: bool
+) -> tuple[Tensor | None, ...]:
+    """The gradients of the maps (None unless wanted) and of the parameters, from the result's."""
+    made = (torch.empty_like(maps) if wants_maps else None, *map(torch.empty_like, parameters))
+    failed = _loaded().squeeze_backward(
+        *(grad.data_ptr(), maps.data_ptr(), _addresses(parameters), _sizes(maps, parameters), kept.data_ptr()),
+        *(_addresses(made), torch.get_num_threads()),
+    )
+    _require(failed)
+    return made
+
+
+def _addresses(tensors: Sequence[Tensor | None]) -> "ctypes.Array[c_void_p]":
+    return (c_void_p * len(tensors))(*(None if tensor is None else tensor.data_ptr() for tensor in tensors))
+
+
+def _sizes(maps: Tensor, parameters: Sequence[Tensor]) -> "ctypes.Array[c_int64]":
     n, c, h, w = maps.shape
-    found, threads = torch.empty(n, c, 1, 1), torch.get_num_threads()
-    _loaded().squeeze_dots(maps.data_ptr(), others.data_ptr(), n, h * w, c, found.data_ptr(), threads)
-    return found
+    return (c_int64 * 4)(n, h * w, c, parameters[1].numel())
+
+
+def _padded(channels: int) -> int:
+    return (channels + 15) // 16 * 16
 
 
 def _loaded() -> ctypes.CDLL:
@@ -47,3 +80,8 @@ def _loaded() -> ctypes.CDLL:
     if loaded is None:
         raise RuntimeError("the kernels of squeeze-and-excitation aren't compiled on this machine")
     return loaded
+
+
+def _require(failed: int) -> None:
+    if failed:
+        raise MemoryError("no memory for squeeze-and-excitation")

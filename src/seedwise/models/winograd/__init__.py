@@ -1,6 +1,6 @@
 """Dense 3x3 convolutions with a quarter of the multiplications, by Winograd's minimal filtering. CPU, fp32."""
 
-from seedwise.models.winograd.conv import use_winograd
+from seedwise.models.winograd.conv import WinogradConv, WinogradConvSame, backward, forward, use_winograd
 from seedwise.models.winograd.kernels import available, library_name
 
-__all__ = ["available", "library_name", "use_winograd"]
+__all__ = ["WinogradConv", "WinogradConvSame", "available", "backward", "forward", "library_name", "use_winograd"]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from seedwise.models.dense import Run, onednn_gradient, pick, trains_plainly
+from seedwise.models.dense import Run, onednn_images_gradient, onednn_weight_gradient, pick, trains_plainly
 from seedwise.models.depthwise.choices import Choices
 from seedwise.models.winograd import kernels
 
@@ -22,39 +22,55 @@ MIN_CHANNELS = 16
 it takes 3.9 to 5.0 (AMD Zen 3, one thread)."""
 
 
+_FORWARDS: dict[str, Run] = {
+    "onednn": lambda images, weight: F.conv2d(images, weight, None, 1, 1),
+    "winograd": kernels.forward,
+}
+_IMAGES_GRADIENTS: dict[str, Run] = {
+    "onednn": onednn_images_gradient,
+    "winograd": lambda _images, grad, weight: kernels.images_gradient(grad, weight),
+}
+_WEIGHT_GRADIENTS: dict[str, Run] = {
+    "onednn": onednn_weight_gradient,
+    "winograd": kernels.weight_gradient,
+}
+
+
+def forward(images: Tensor, weight: Tensor, choices: Choices) -> Tensor:
+    """A 3x3 convolution with a zero around each map, by what is fastest: float32[n, in, h, w] in channels_last."""
+    return pick("dense forward", images, weight, choices, _FORWARDS, images, weight)
+
+
+def backward(
+    images: Tensor, grad: Tensor, weight: Tensor, wants: tuple[bool, bool], choices: Choices
+) -> tuple[Tensor | None, Tensor | None]:
+    """Its wanted gradients of images and weight by what is fastest for each."""
+    of_images = of_weight = None
+    if wants[0]:
+        of_images = pick("dense images", images, weight, choices, _IMAGES_GRADIENTS, images, grad, weight)
+    if wants[1]:
+        of_weight = pick("dense weight", images, weight, choices, _WEIGHT_GRADIENTS, images, grad, weight)
+    return of_images, of_weight
+
+
 class _Winograd(Function):
     @staticmethod
     def forward(ctx: Any, images: Tensor, weight: Tensor, choices: Choices) -> Tensor:
         ctx.save_for_backward(images, weight)
         ctx.choices = choices
-        runs: dict[str, Run] = {
-            "onednn": lambda: F.conv2d(images, weight, None, 1, 1),
-            "winograd": lambda: kernels.forward(images, weight),
-        }
-        return pick("dense forward", images, weight, choices, runs)
+        return forward(images, weight, choices)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         images, weight = ctx.saved_tensors
         grad = grads[0].contiguous(memory_format=torch.channels_last)
-        of_images = of_weight = None
-        if ctx.needs_input_grad[0]:
-            runs: dict[str, Run] = {
-                "onednn": lambda: onednn_gradient(images, grad, weight, 0),
-                "winograd": lambda: kernels.images_gradient(grad, weight),
-            }
-            of_images = pick("dense images", images, weight, ctx.choices, runs)
-        if ctx.needs_input_grad[1]:
-            runs = {
-                "onednn": lambda: onednn_gradient(images, grad, weight, 1),
-                "winograd": lambda: kernels.weight_gradient(images, grad, weight),
-            }
-            of_weight = pick("dense weight", images, weight, ctx.choices, runs)
-        return of_images, of_weight, None
+        return *backward(images, grad, weight, ctx.needs_input_grad[:2], ctx.choices), None
 
 
-class _WinogradConv(nn.Conv2d):
+class WinogradConv(nn.Conv2d):
+    """A 3x3 convolution that trains as above."""
+
     choices: Choices
 
     def forward(self, input: Tensor) -> Tensor:
@@ -62,7 +78,7 @@ class _WinogradConv(nn.Conv2d):
         return _convolve(self, input) if trains_plainly(self, input) else super().forward(input)
 
 
-class _WinogradConvSame(Conv2dSame):
+class WinogradConvSame(Conv2dSame):
     """TensorFlow's SAME padding, which is one zero on each side at this kernel size and stride."""
 
     choices: Choices
@@ -75,7 +91,7 @@ class _WinogradConvSame(Conv2dSame):
         return stock
 
 
-_FAST: dict[type[nn.Module], type[nn.Module]] = {nn.Conv2d: _WinogradConv, Conv2dSame: _WinogradConvSame}
+_FAST: dict[type[nn.Module], type[nn.Module]] = {nn.Conv2d: WinogradConv, Conv2dSame: WinogradConvSame}
 
 
 def use_winograd(model: nn.Module, choices: Choices) -> int:

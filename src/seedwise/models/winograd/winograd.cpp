@@ -10,6 +10,7 @@
 // sum is taken in an order that follows from the shape alone, so the bits depend on neither threads nor timing. A NaN
 // or an infinity spreads over its tile and those beside it, instead of over the 3x3 pixels around it.
 
+#include "../memory.hpp"
 #include "transforms.hpp"
 
 namespace {
@@ -19,15 +20,7 @@ constexpr int64_t PANELS_AT_ONCE = 64 / PANEL;  // of results that are transform
 constexpr int64_t GRADIENT_CHUNK = 48;          // of the weight's gradient, whose sums are read and written once for each
 constexpr int64_t STREAMED = 2'000'000;         // numbers of a result from which on it is written past the cache
 
-struct Memory {
-    explicit Memory(int64_t floats) : data(static_cast<float*>(std::aligned_alloc(64, (floats * 4 + 63) / 64 * 64))) {}
-    ~Memory() { std::free(data); }
-    Memory(const Memory&) = delete;
-    Memory& operator=(const Memory&) = delete;
-    float* const data;
-};
-
-inline int64_t round_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
+using Memory = Aligned<float>;
 
 struct Maps {  // n images of h x w pixels
     int64_t n, h, w;

@@ -2,7 +2,10 @@
 
 #pragma once
 
-#include "tiles.hpp"
+#include <cstdint>
+#include <type_traits>
+
+#include "simd.hpp"
 
 namespace {
 

@@ -6,6 +6,7 @@ pixels, 192 to 1152 channels), and 30 times as long for the maps of one pixel in
 that gradient in a layout that is copied again. What is faster is tried for each shape (see depthwise/choices.py).
 """
 
+import functools
 from typing import Any
 
 import torch
@@ -14,13 +15,16 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from seedwise.models.dense import Run, onednn_gradient, pick, trains_plainly
+from seedwise.models.dense import Run, onednn_images_gradient, onednn_weight_gradient, pick, trains_plainly
 from seedwise.models.depthwise.choices import Choices
+from seedwise.models.pointwise import kernels
 
 
 def forward(images: Tensor, weight: Tensor, bias: Tensor | None, choices: Choices) -> Tensor:
     """A 1x1 convolution by what is fastest: float32[n, in, h, w] in channels_last -> [n, out, h, w]."""
-    return pick("pointwise forward", images, weight, choices, _forward(images, weight, bias))
+    if bias is not None:
+        return pick("pointwise forward with bias", images, weight, choices, _BIASED, images, weight, bias)
+    return pick("pointwise forward", images, weight, choices, _forwards(), images, weight)
 
 
 def backward(
@@ -29,15 +33,16 @@ def backward(
     """Its wanted gradients of images and weight by what is fastest for each."""
     of_images = of_weight = None
     if wants[0]:
-        of_images = pick("pointwise images", images, weight, choices, _images_gradient(images, grad, weight))
+        of_images = pick("pointwise images", images, weight, choices, _images_gradients(), images, grad, weight)
     if wants[1]:
-        of_weight = pick("pointwise weight", images, weight, choices, _weight_gradient(images, grad, weight))
+        of_weight = pick("pointwise weight", images, weight, choices, _weight_gradients(), images, grad, weight)
     return of_images, of_weight
 
 
 class _Pointwise(Function):
     @staticmethod
     def forward(ctx: Any, images: Tensor, weight: Tensor, bias: Tensor | None, choices: Choices) -> Tensor:
+        weight = weight.contiguous()
         ctx.save_for_backward(images, weight)
         ctx.choices = choices
         return forward(images, weight, bias, choices)
@@ -84,34 +89,44 @@ def _fits(conv: nn.Conv2d) -> bool:
     return plain and tuple(conv.kernel_size) == (1, 1)
 
 
-def _forward(images: Tensor, weight: Tensor, bias: Tensor | None) -> dict[str, Run]:
+@functools.cache
+def _forwards() -> dict[str, Run]:
+    return {"onednn": F.conv2d, "product": _product, **({"split": kernels.forward} if kernels.available() else {})}
+
+
+@functools.cache
+def _images_gradients() -> dict[str, Run]:
+    split = {"split": kernels.images_gradient} if kernels.available() else {}
+    return {"onednn": onednn_images_gradient, "product": _images_product, **split}
+
+
+@functools.cache
+def _weight_gradients() -> dict[str, Run]:
+    split = {"split": kernels.weight_gradient} if kernels.available() else {}
+    return {"onednn": onednn_weight_gradient, "product": _weight_product, **split}
+
+
+def _product(images: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     rows, matrix = _rows(images), weight.reshape(weight.shape[:2])
-
-    def product() -> Tensor:
-        maps = _maps(images, len(matrix))
-        if bias is None:
-            torch.mm(rows, matrix.t(), out=_rows(maps))
-        else:
-            torch.addmm(bias, rows, matrix.t(), out=_rows(maps))
-        return maps
-
-    return {"onednn": lambda: F.conv2d(images, weight, bias), "product": product}
+    maps = _maps(images, len(matrix))
+    if bias is None:
+        torch.mm(rows, matrix.t(), out=_rows(maps))
+    else:
+        torch.addmm(bias, rows, matrix.t(), out=_rows(maps))
+    return maps
 
 
-def _images_gradient(images: Tensor, grad: Tensor, weight: Tensor) -> dict[str, Run]:
-    def product() -> Tensor:
-        maps = _maps(images, images.shape[1])
-        torch.mm(_rows(grad), weight.reshape(weight.shape[:2]), out=_rows(maps))
-        return maps
-
-    return {"onednn": lambda: onednn_gradient(images, grad, weight, 0), "product": product}
+_BIASED: dict[str, Run] = {"onednn": F.conv2d, "product": _product}
 
 
-def _weight_gradient(images: Tensor, grad: Tensor, weight: Tensor) -> dict[str, Run]:
-    return {
-        "onednn": lambda: onednn_gradient(images, grad, weight, 1),
-        "product": lambda: (_rows(grad).t() @ _rows(images)).view(weight.shape),
-    }
+def _images_product(images: Tensor, grad: Tensor, weight: Tensor) -> Tensor:
+    maps = _maps(images, images.shape[1])
+    torch.mm(_rows(grad), weight.reshape(weight.shape[:2]), out=_rows(maps))
+    return maps
+
+
+def _weight_product(images: Tensor, grad: Tensor, weight: Tensor) -> Tensor:
+    return (_rows(grad).t() @ _rows(images)).view(weight.shape)
 
 
 def _rows(maps: Tensor) -> Tensor:

@@ -1,0 +1,92 @@
+"""`split.cpp` as functions of tensors. They check nothing: `conv` decides what may reach them.
+
+Tensors are float32, images and results channels_last, the weight is contiguous. The bits may depend on the number of
+threads.
+"""
+
+import ctypes
+import functools
+from ctypes import c_int, c_void_p
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from seedwise import native
+
+
+@functools.cache
+def library() -> ctypes.CDLL | None:
+    """The compiled kernels; None without a compiler."""
+    loaded = native.library(Path(__file__).with_name("split.cpp"))
+    if loaded is not None:
+        for function in (loaded.split_forward, loaded.split_images_gradient, loaded.split_weight_gradient):
+            function.argtypes = [*[c_void_p] * 4, *[c_int] * 4]
+            function.restype = None
+    return loaded
+
+
+def library_name() -> str | None:
+    """Names the library's text, its compiler and this processor; None without a library."""
+    return native.name_of(library())
+
+
+@functools.cache
+def _sgemm() -> int | None:
+    """The address of BLAS's product in torch's own library, if that is MKL: others may not run on several threads."""
+    if not torch.backends.mkl.is_available():  # type: ignore[no-untyped-call]
+        return None
+    for path in sorted((Path(torch.__file__).parent / "lib").glob("libtorch_cpu.*")):
+        try:
+            return ctypes.cast(ctypes.CDLL(str(path)).sgemm_, c_void_p).value
+        except (OSError, AttributeError):
+            continue
+    return None
+
+
+@functools.cache
+def available() -> bool:
+    """Whether there is a compiler and torch's MKL can be reached; the first call compiles, which takes a second."""
+    return library() is not None and _sgemm() is not None
+
+
+def forward(images: Tensor, weight: Tensor) -> Tensor:
+    """The convolution of [n, in, h, w] with [out, in, 1, 1]."""
+    result = _maps(images, weight.shape[0])
+    _loaded().split_forward(*_given(images, weight, result), *_sizes(images, weight))
+    return result
+
+
+def images_gradient(images: Tensor, grad: Tensor, weight: Tensor) -> Tensor:
+    """The gradient of `forward`'s images, given the result's."""
+    result = _maps(images, images.shape[1])
+    _loaded().split_images_gradient(*_given(grad, weight, result), *_sizes(images, weight))
+    return result
+
+
+def weight_gradient(images: Tensor, grad: Tensor, weight: Tensor) -> Tensor:
+    """The gradient of `forward`'s weight, given the result's."""
+    result = torch.empty_like(weight)
+    _loaded().split_weight_gradient(*_given(grad, images, result), *_sizes(images, weight))
+    return result
+
+
+def _maps(images: Tensor, channels: int) -> Tensor:
+    n, _, h, w = images.shape
+    return torch.empty((n, channels, h, w), memory_format=torch.channels_last)
+
+
+def _given(*tensors: Tensor) -> tuple[int | None, ...]:
+    return _sgemm(), *(tensor.data_ptr() for tensor in tensors)
+
+
+def _sizes(images: Tensor, weight: Tensor) -> tuple[int, int, int, int]:
+    outputs, inputs = weight.shape[:2]
+    return images.numel() // inputs, inputs, outputs, torch.get_num_threads()
+
+
+def _loaded() -> ctypes.CDLL:
+    loaded = library()
+    if loaded is None:
+        raise RuntimeError("the kernels of 1x1 convolutions aren't compiled on this machine")
+    return loaded

@@ -1,0 +1,66 @@
+// The three products of a 1x1 convolution, each split among threads, every part by BLAS on one of them. BLAS's own
+// threads pack the factors together and wait for each other on the way, which takes long where products are small.
+//
+// Matrices are fp32, rows after rows: images [m, in], weight [out, in], result [m, out].
+
+#include <omp.h>
+
+#include <cstdint>
+
+namespace {
+
+typedef void (*Sgemm)(const char* turn_a, const char* turn_b, const int* m, const int* n, const int* k,
+                      const float* alpha, const float* a, const int* row_a, const float* b, const int* row_b,
+                      const float* beta, float* c, const int* row_c);
+
+struct Factor {
+    const float* at;
+    int64_t row;
+    bool turned;
+    Factor from(int64_t i) const { return {turned ? at + i : at + i * row, row, turned}; }  // its row i, or turned column
+};
+
+// to[m, n] = a [m, k] times b [k, n]. BLAS goes down columns: what it takes for these matrices is their transposes.
+void multiply(Sgemm sgemm, int m, int n, int k, Factor a, Factor b, float* to, int row) {
+    const float one = 1, zero = 0;
+    const int row_a = int(a.row), row_b = int(b.row);
+    if (m > 0 && n > 0)
+        sgemm(b.turned ? "T" : "N", a.turned ? "T" : "N", &n, &m, &k, &one, b.at, &row_b, a.at, &row_a, &zero, to, &row);
+}
+
+// Each thread its part of the result's m rows.
+void by_rows(Sgemm sgemm, int m, int n, int k, Factor a, Factor b, float* to, int threads) {
+#pragma omp parallel num_threads(threads)
+    {
+        const int64_t me = omp_get_thread_num(), team = omp_get_num_threads(), begin = m * me / team;
+        multiply(sgemm, int(m * (me + 1) / team - begin), n, k, a.from(begin), b, to + begin * n, n);
+    }
+}
+
+// Each thread its part of the result's n columns.
+void by_columns(Sgemm sgemm, int m, int n, int k, Factor a, Factor b, float* to, int threads) {
+#pragma omp parallel num_threads(threads)
+    {
+        const int64_t me = omp_get_thread_num(), team = omp_get_num_threads(), begin = n * me / team;
+        const Factor mine{b.turned ? b.at + begin * b.row : b.at + begin, b.row, b.turned};
+        multiply(sgemm, m, int(n * (me + 1) / team - begin), k, a, mine, to + begin, n);
+    }
+}
+
+}  // namespace
+
+extern "C" void split_forward(void* sgemm, const float* images, const float* weight, float* result, int m, int in,
+                              int out, int threads) {
+    by_rows(Sgemm(sgemm), m, out, in, {images, in, false}, {weight, in, true}, result, threads);
+}
+
+extern "C" void split_images_gradient(void* sgemm, const float* grad, const float* weight, float* result, int m, int in,
+                                      int out, int threads) {
+    by_rows(Sgemm(sgemm), m, in, out, {grad, out, false}, {weight, in, false}, result, threads);
+}
+
+extern "C" void split_weight_gradient(void* sgemm, const float* grad, const float* images, float* result, int m, int in,
+                                      int out, int threads) {
+    const auto split = out >= in ? by_rows : by_columns;
+    split(Sgemm(sgemm), out, in, m, {grad, out, true}, {images, in, false}, result, threads);
+}
