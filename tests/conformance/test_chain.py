@@ -108,6 +108,10 @@ def watched(block: Any) -> None:
     block.bn2.register_forward_hook(lambda *_: None)
 
 
+def watched_identity(block: Any) -> None:
+    block.aa.register_forward_hook(lambda _layer, _given, out: 2 * out)
+
+
 def frozen(block: Any) -> None:
     block.conv_dw.weight.requires_grad_(False)
 
@@ -124,7 +128,7 @@ def other_squeeze(block: Any) -> None:
     block.se.gate = nn.Hardsigmoid()
 
 
-@pytest.mark.parametrize("change", [watched, frozen, quiet_norm, stochastic, other_squeeze])
+@pytest.mark.parametrize("change", [watched, watched_identity, frozen, quiet_norm, stochastic, other_squeeze])
 def test_a_block_that_does_something_else_goes_by_its_layers(change: Callable[[Any], None]) -> None:
     ours, theirs = pair("inverted")
     found = []

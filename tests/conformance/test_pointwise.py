@@ -8,7 +8,7 @@ from one_choice import Only
 from torch import Tensor, nn
 
 from seedwise.models import pointwise
-from seedwise.models.pointwise import use_matrix_products
+from seedwise.models.pointwise import kernels, use_matrix_products
 
 SHAPES = [(3, 8, 16, 5, 7), (4, 33, 1, 1, 1), (1, 16, 24, 4, 4), (2, 1, 8, 3, 3), (5, 40, 96, 2, 2)]
 
@@ -79,3 +79,13 @@ def test_frozen_weights_get_no_gradient() -> None:
     images = torch.randn(2, 8, 4, 4).contiguous(memory_format=torch.channels_last).requires_grad_()
     model(images).sum().backward()
     assert model[0].weight.grad is None and images.grad is not None
+
+
+@pytest.mark.skipif(not pointwise.available(), reason="needs a compiler and torch's MKL")
+def test_split_products_of_a_weight_with_other_strides() -> None:
+    images, grad = (torch.randn(3, c, 4, 4).contiguous(memory_format=torch.channels_last) for c in (8, 16))
+    turned = torch.randn(8, 16, 1, 1).transpose(0, 1)
+    for function, given in ((kernels.forward, (images,)), (kernels.images_gradient, (images, grad))):
+        assert torch.equal(function(*given, turned), function(*given, turned.contiguous()))
+    of_weight = kernels.weight_gradient(images, grad, turned)
+    assert torch.equal(of_weight, kernels.weight_gradient(images, grad, turned.contiguous()))

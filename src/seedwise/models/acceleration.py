@@ -55,9 +55,9 @@ def accelerate(model: nn.Module, kernels: Kernels, known: Mapping[str, str]) -> 
     """Swap in the layers that `kernels` names.
 
     `stock`: none. `composed`: depthwise convolutions whose gradients are put together from PyTorch's faster operations.
-    `native`: C++ kernels for depthwise and 3x3 convolutions, each chosen by a short probe at its first use unless it is
-    `known` from the run's record, and for BatchNorm with its activation, where it is faster in one with a depthwise
-    convolution; squeeze-and-excitation in fewer passes.
+    `native`: C++ kernels for depthwise, 3x3 and 1x1 convolutions, each chosen by a short probe at its first use unless
+    it is `known` from the run's record, and for BatchNorm with its activation, where it is faster in one with a
+    depthwise convolution; squeeze-and-excitation as one kernel; blocks as one step of autograd.
     """
     if kernels == "stock":
         return

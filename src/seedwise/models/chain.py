@@ -44,7 +44,7 @@ class _Product:
         self.choices = conv.choices
 
     def forward(self, x: Tensor) -> tuple[Tensor, Kept]:
-        weight = self.parameters[0].contiguous()
+        weight = self.parameters[0]
         return pointwise.forward(x, weight, None, self.choices), (x, weight)
 
     def backward(self, grad: Tensor, kept: Kept) -> tuple[Tensor | None, ...]:
@@ -142,7 +142,7 @@ class _Chain(Function):
 def _train(block: Any, x: Tensor, layers: Sequence[Any]) -> Tensor | None:
     """The block's result by its layers, all in one; None if one of them does something else now than its kernel."""
     plain = len(x) > 1 and x.requires_grad and type(block.drop_path) is nn.Identity
-    if not plain or not trains_plainly(layers[0], x):
+    if not plain or not trains_plainly(layers[0], x) or any(map(is_watched, (*layers, block.drop_path))):
         return None
     steps, size = [], x.shape
     for layer in layers:
@@ -153,7 +153,7 @@ def _train(block: Any, x: Tensor, layers: Sequence[Any]) -> Tensor | None:
             return None
         steps.append(step)
     parameters = [parameter for step in steps for parameter in step.parameters]
-    if not all(parameter.requires_grad for parameter in parameters):
+    if not all(one.requires_grad and one.dtype == torch.float32 and one.device.type == "cpu" for one in parameters):
         return None
     result: Tensor = _Chain.apply(x, steps, block.has_skip, *parameters)
     return result
@@ -162,8 +162,6 @@ def _train(block: Any, x: Tensor, layers: Sequence[Any]) -> Tensor | None:
 def _step_of(layer: Any, size: torch.Size) -> tuple[Step | None, torch.Size]:
     """A layer's step for maps of a size, if its kernel may take it, and its result's size."""
     n, _, h, w = size
-    if is_watched(layer):
-        return None, size
     if isinstance(layer, FusedBatchNormAct2d):
         return (_Norm(layer) if layer.trains() else None), size
     if isinstance(layer, PointwiseConv) and layer.bias is None:

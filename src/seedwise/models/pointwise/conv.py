@@ -42,7 +42,6 @@ def backward(
 class _Pointwise(Function):
     @staticmethod
     def forward(ctx: Any, images: Tensor, weight: Tensor, bias: Tensor | None, choices: Choices) -> Tensor:
-        weight = weight.contiguous()
         ctx.save_for_backward(images, weight)
         ctx.choices = choices
         return forward(images, weight, bias, choices)
@@ -108,7 +107,7 @@ def _weight_gradients() -> dict[str, Run]:
 
 def _product(images: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     rows, matrix = _rows(images), weight.reshape(weight.shape[:2])
-    maps = _maps(images, len(matrix))
+    maps = kernels.room(images, len(matrix))
     if bias is None:
         torch.mm(rows, matrix.t(), out=_rows(maps))
     else:
@@ -120,7 +119,7 @@ _BIASED: dict[str, Run] = {"onednn": F.conv2d, "product": _product}
 
 
 def _images_product(images: Tensor, grad: Tensor, weight: Tensor) -> Tensor:
-    maps = _maps(images, images.shape[1])
+    maps = kernels.room(images, images.shape[1])
     torch.mm(_rows(grad), weight.reshape(weight.shape[:2]), out=_rows(maps))
     return maps
 
@@ -132,9 +131,3 @@ def _weight_product(images: Tensor, grad: Tensor, weight: Tensor) -> Tensor:
 def _rows(maps: Tensor) -> Tensor:
     """channels_last [n, c, h, w] as [n * h * w, c], without a copy."""
     return maps.permute(0, 2, 3, 1).reshape(-1, maps.shape[1])
-
-
-def _maps(like: Tensor, channels: int) -> Tensor:
-    """Room for a result; its own tensor, not a view of a product's, so that an activation may change it in place."""
-    n, _, h, w = like.shape
-    return torch.empty((n, channels, h, w), memory_format=torch.channels_last)

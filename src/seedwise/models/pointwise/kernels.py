@@ -1,6 +1,6 @@
 """`split.cpp` as functions of tensors. They check nothing: `conv` decides what may reach them.
 
-Tensors are float32, images and results channels_last, the weight is contiguous. The bits may depend on the number of
+Tensors are float32, images and results channels_last, weights of any strides. The bits may depend on the number of
 threads.
 """
 
@@ -52,26 +52,27 @@ def available() -> bool:
 
 def forward(images: Tensor, weight: Tensor) -> Tensor:
     """The convolution of [n, in, h, w] with [out, in, 1, 1]."""
-    result = _maps(images, weight.shape[0])
+    result, weight = room(images, weight.shape[0]), weight.contiguous()  # held while it is read
     _loaded().split_forward(*_given(images, weight, result), *_sizes(images, weight))
     return result
 
 
 def images_gradient(images: Tensor, grad: Tensor, weight: Tensor) -> Tensor:
     """The gradient of `forward`'s images, given the result's."""
-    result = _maps(images, images.shape[1])
+    result, weight = room(images, images.shape[1]), weight.contiguous()
     _loaded().split_images_gradient(*_given(grad, weight, result), *_sizes(images, weight))
     return result
 
 
 def weight_gradient(images: Tensor, grad: Tensor, weight: Tensor) -> Tensor:
     """The gradient of `forward`'s weight, given the result's."""
-    result = torch.empty_like(weight)
+    result = torch.empty(weight.shape)
     _loaded().split_weight_gradient(*_given(grad, images, result), *_sizes(images, weight))
     return result
 
 
-def _maps(images: Tensor, channels: int) -> Tensor:
+def room(images: Tensor, channels: int) -> Tensor:
+    """For a result; its own tensor, not a view of a product's, so that an activation may change it in place."""
     n, _, h, w = images.shape
     return torch.empty((n, channels, h, w), memory_format=torch.channels_last)
 
