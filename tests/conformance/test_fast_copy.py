@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from seedwise.models.acceleration import accelerate, chosen
 from seedwise.models.depthwise import Choices, available
-from seedwise.models.fast_copy import FusedConv, OnePassBlock, choices_of, fast_copy
+from seedwise.models.fast_copy import FusedConv, OnePassBlock, OnePassSqueeze, choices_of, fast_copy
 from seedwise.models.freezing import freeze
 
 pytestmark = pytest.mark.skipif(not available(), reason="no C++ compiler: there are no native kernels")
@@ -82,16 +82,35 @@ def test_logits_agree_with_float64_by_kernels_and_by_layers(
     assert not any(isinstance(module, nn.BatchNorm2d) for module in fast.modules())
 
 
-def test_smooth_activations_and_squeeze_and_excitation_keep_their_layers() -> None:
-    model, pixels = net(V2), images(3, 64)
-    use(model, Always("native"))
+@pytest.mark.parametrize("which", ["native", "winograd", "split", "product", "onednn"])
+@pytest.mark.parametrize("frozen", [0, 3])
+@pytest.mark.parametrize(("count", "size"), [(3, 64), (1, 75)])
+def test_smooth_activations_and_squeeze_and_excitation_by_every_kernel(
+    which: str, frozen: int, count: int, size: int
+) -> None:
+    model, pixels, choices = net(V2, frozen=frozen), images(count, size), Always(which)
+    use(model, choices)
     with torch.inference_mode():
         fast = fast_copy(model, pixels)
+        choices.keys.clear()
         got = fast(pixels)
     expected = exact(model, pixels)
-    torch.testing.assert_close(got.double(), expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
+    torch.testing.assert_close(got.double(), expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
     assert not any(isinstance(module, OnePassBlock) for module in fast.modules())
-    assert sum(isinstance(module, FusedConv) for module in fast.modules()) > 70
+    assert sum(isinstance(module, FusedConv) for module in fast.modules()) == 110
+    assert sum(isinstance(module, OnePassSqueeze) for module in fast.modules()) == 30
+    assert len(choices.keys) > 20
+
+
+def test_watched_squeeze_and_excitation_keeps_its_layers_and_the_hook_is_called() -> None:
+    model, pixels, seen = net(V2), images(2, 64), list[Tensor]()
+    model.blocks[3][0].se.gate.register_forward_hook(lambda module, inputs, output: seen.append(output))  # type: ignore
+    with torch.inference_mode():
+        fast = _native(model, pixels)
+        seen.clear()
+        fast(pixels)
+    assert len(seen) == 1
+    assert sum(isinstance(module, OnePassSqueeze) for module in fast.modules()) == 29
 
 
 @pytest.mark.parametrize("name", [LITE, V2])

@@ -228,6 +228,18 @@ def test_gradients_in_any_layout() -> None:
 
 @needs_compiler
 @pytest.mark.parametrize("act", ACTS)
+@pytest.mark.parametrize("shape", [*SHAPES, (5, 64, 128, 128)])
+def test_an_activation_alone_is_in_place(shape: tuple[int, ...], act: type[nn.Module]) -> None:
+    """The last shape is written past the cache."""
+    x = batch(shape) * 5
+    expected, address = act()(x.double()), x.data_ptr()
+    found = kernels.activate(x, act())
+    assert found is x and x.data_ptr() == address
+    torch.testing.assert_close(x.double(), expected, rtol=1e-6, atol=1e-6)
+
+
+@needs_compiler
+@pytest.mark.parametrize("act", ACTS)
 def test_nan_spreads_as_in_stock(act: type[nn.Module]) -> None:
     for dtype in (torch.float32, torch.bfloat16):
         norm, x = layer(9, act), batch((4, 9, 6, 6), dtype)

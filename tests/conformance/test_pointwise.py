@@ -89,3 +89,24 @@ def test_split_products_of_a_weight_with_other_strides() -> None:
         assert torch.equal(function(*given, turned), function(*given, turned.contiguous()))
     of_weight = kernels.weight_gradient(images, grad, turned)
     assert torch.equal(of_weight, kernels.weight_gradient(images, grad, turned.contiguous()))
+
+
+@pytest.mark.skipif(not pointwise.available(), reason="split products need torch's MKL and a compiler")
+@pytest.mark.parametrize("silu", [False, True])
+@pytest.mark.parametrize("shape", [*SHAPES, (300, 24, 1001, 2, 2), (3, 8, 16, 40, 40)])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_bias_and_silu_come_with_split_products(shape: tuple[int, ...], silu: bool, threads: int) -> None:
+    """The last shapes are multiplied some rows at a time."""
+    n, inputs, outputs, h, w = shape
+    rng = torch.Generator().manual_seed(0)
+    images = torch.randn(n, inputs, h, w, generator=rng).contiguous(memory_format=torch.channels_last)
+    weight, bias = torch.randn(outputs, inputs, 1, 1, generator=rng), torch.randn(outputs, generator=rng)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        found = kernels.forward(images, weight, bias, silu)
+    finally:
+        torch.set_num_threads(before)
+    truth = nn.functional.conv2d(images.double(), weight.double(), bias.double())
+    truth = nn.functional.silu(truth) if silu else truth
+    assert found.shape == truth.shape and (found - truth).abs().max() <= 1e-5 * truth.abs().max()

@@ -73,6 +73,18 @@ def test_results_are_those_of_float64(shape: tuple[int, ...], layout: torch.memo
     assert kernels.weight_gradient(images, grad, weight).stride() == weight.stride()
 
 
+@pytest.mark.parametrize("silu", [False, True])
+@pytest.mark.parametrize("shape", [*SHAPES, (9, 16, 64, 61, 61)])
+@pytest.mark.usefixtures("threads")
+def test_a_bias_and_silu_come_in_the_same_pass(shape: tuple[int, ...], silu: bool) -> None:
+    """Of results kept in the cache and, the last, written past it."""
+    images, weight, _ = tensors(shape)
+    bias = torch.randn(shape[2], generator=torch.Generator().manual_seed(1))
+    truth = nn.functional.conv2d(images.double(), weight.double(), bias.double(), padding=1)
+    found = kernels.forward(images, weight, bias, silu)
+    assert error(found, nn.functional.silu(truth) if silu else truth) <= TOLERANCE
+
+
 def test_no_tap_could_be_wrong_within_the_tolerance() -> None:
     images, weight, grad = tensors(SHAPES[6])
     truth = exact(images, weight, grad)

@@ -1,17 +1,19 @@
 """The copy of a network that is evaluated: BatchNorm folded, and native kernels where they are faster than layers. CPU.
 
 Nobody differentiates an evaluation, so that a convolution's bias and activation are computed while it writes its maps,
-and a block of Lite or MobileNetV2 keeps its wide maps in the cache (as in frozen_prefix.py). Networks that train by
-PyTorch's own layers are evaluated by them, too.
+and a block of Lite or MobileNetV2 keeps its wide maps in the cache (as in frozen_prefix.py). 3x3 convolutions may go by
+Winograd's filtering, 1x1 ones by products split among threads, as in training. Networks that train by PyTorch's own
+layers are evaluated by them, too.
 """
 
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
 from timm.models._efficientnet_blocks import DepthwiseSeparableConv, InvertedResidual
 from torch import Tensor, nn
 
-from seedwise.models import depthwise, pointwise
+from seedwise.models import depthwise, norm_act, pointwise, squeeze, winograd
 from seedwise.models.chain import ChainedInverted
 from seedwise.models.dense import Run, pick
 from seedwise.models.depthwise import Choices, Layer
@@ -24,6 +26,7 @@ from seedwise.models.freezing import (
 )
 from seedwise.models.frozen_prefix import is_product, is_taken, plain_again
 from seedwise.models.inverted_residual import JointInvertedResidual
+from seedwise.models.squeeze_excite import FusedSqueezeExcite
 
 
 def fast_copy(model: nn.Module, images: Tensor) -> nn.Module:
@@ -51,10 +54,10 @@ def choices_of(model: nn.Module) -> Choices | None:
 
 
 class _Kernels(Choices):
-    """For a trial: whatever a kernel can compute, and matrix products."""
+    """For a trial: whatever a kernel can compute."""
 
     def pick(self, key: str, allowed: Callable[[str], bool], probe: Callable[[], str]) -> str:
-        return next((name for name in ("native", "product") if allowed(name)), None) or probe()
+        return next((name for name in ("native", "winograd", "split", "product") if allowed(name)), None) or probe()
 
 
 _KERNELS = _Kernels()
@@ -70,22 +73,29 @@ class FusedConv(_Swapped):
     def __init__(self, conv: nn.Conv2d, act: nn.Module) -> None:
         super().__init__()
         self.conv, self.act = conv, act
-        self.limits = limits_of_act(act)
+        self.limits, self.is_silu = limits_of_act(act), type(act) is nn.SiLU
+        self.name = f"folded {conv.kernel_size[0]}x{conv.kernel_size[1]}/{conv.stride[0]} {type(act).__name__}"
+        self.name += "" if conv.groups == 1 else f" groups {conv.groups}"
 
     def forward(self, x: Tensor) -> Tensor:
         """float[n, in, h, w] -> float[n, out, oh, ow]."""
-        conv, by_kernel = self.conv, None
         if not _is_evaluated(x):
             return self._by_layers(x)
+        runs: dict[str, Run] = {"onednn": lambda: self._onednn(x), **self._kernels(x)}
+        return pick(self.name, x, self.conv.weight, self.choices, runs) if len(runs) > 1 else runs["onednn"]()
+
+    def _kernels(self, x: Tensor) -> dict[str, Run]:
+        conv = self.conv
+        weight, bias = conv.weight, cast("Tensor", conv.bias)
         if is_product(conv):
-            by_kernel = "product", lambda: self._product(x)
-        elif (geometry := depthwise.geometry_of(conv, x)) and depthwise.has_kernel(geometry, *x.shape[-2:]):
-            by_kernel = "native", lambda: self._depthwise(x)
-        if by_kernel is None:
-            return self._onednn(x)
-        what = f"folded {conv.kernel_size[0]}x{conv.kernel_size[0]}/{conv.stride[0]} {type(self.act).__name__}"
-        runs: dict[str, Run] = {"onednn": lambda: self._onednn(x), by_kernel[0]: by_kernel[1]}
-        return pick(what, x, conv.weight, self.choices, runs)
+            by_torch: dict[str, Run] = {"product": lambda: self._activated(pointwise.product(x, weight, bias))}
+            return by_torch | ({"split": self._with_silu(pointwise.split, x)} if pointwise.available() else {})
+        if winograd.fits(conv) and winograd.available():
+            return {"winograd": self._with_silu(winograd.convolve, x)}
+        geometry = depthwise.geometry_of(conv, x)
+        if geometry and depthwise.has_kernel(geometry, *x.shape[-2:]):
+            return {"native": lambda: self._depthwise(x)}
+        return {}
 
     def _by_layers(self, x: Tensor) -> Tensor:
         result: Tensor = self.act(self.conv(x))
@@ -94,22 +104,46 @@ class FusedConv(_Swapped):
     def _onednn(self, x: Tensor) -> Tensor:
         """Without SiLU, with which its convolutions take longer than the two apart (V2-S: a tenth, AVX-512)."""
         clamps = self.limits is not None and self.limits != NO_LIMITS
-        return convolve_with(self.conv, x, self.limits) if clamps and self.limits else self._by_layers(x)
+        return convolve_with(self.conv, x, self.limits) if clamps and self.limits else self._activated(self.conv(x))
 
-    def _product(self, x: Tensor) -> Tensor:
-        result: Tensor = self.act(pointwise.forward(x, self.conv.weight, self.conv.bias, _KERNELS))
-        return result
+    def _with_silu(self, kernel: Callable[..., Tensor], x: Tensor) -> Run:
+        """By a kernel that adds the bias and computes SiLU itself."""
+        if self.is_silu:
+            return lambda: kernel(x, self.conv.weight, self.conv.bias, True)
+        return lambda: self._activated(kernel(x, self.conv.weight, self.conv.bias))
 
     def _depthwise(self, x: Tensor) -> Tensor:
         made = depthwise.forward_alone(self.conv, x, self.limits or NO_LIMITS, _KERNELS)
         assert made is not None
-        result: Tensor = made if self.limits else self.act(made)
+        return made if self.limits else self._activated(made)
+
+    def _activated(self, maps: Tensor) -> Tensor:
+        """The convolution's result, which nobody else has, behind the activation."""
+        if self.is_silu and norm_act.available() and is_taken(maps):
+            return norm_act.activate(maps, self.act)
+        result: Tensor = self.act(maps)
         return result
 
     @staticmethod
     def gains(conv: nn.Conv2d, act: nn.Module) -> bool:
         """Whether anything but PyTorch's own two layers may compute these."""
-        return limits_of_act(act) not in (None, NO_LIMITS) or is_product(conv) or conv.groups == conv.in_channels
+        by_kernel = is_product(conv) or conv.groups == conv.in_channels or winograd.fits(conv)
+        return by_kernel or limits_of_act(act) not in (None, NO_LIMITS) or type(act) is nn.SiLU
+
+
+class OnePassSqueeze(nn.Module):
+    """Squeeze-and-excitation by its native kernel."""
+
+    def __init__(self, layer: FusedSqueezeExcite) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float[n, c, h, w] -> the same shape."""
+        if _is_evaluated(x) and self.layer.is_native():
+            return squeeze.forward(x, self.layer.parameters_in_order())[0]
+        by_layers: Tensor = self.layer(x)
+        return by_layers
 
 
 class OnePassBlock(_Swapped):
@@ -155,6 +189,9 @@ def _use_kernels(made: Folding) -> list[_Swapped]:
             setattr(*where[conv], fused := FusedConv(conv, act))
             setattr(*where[act], nn.Identity())
             swapped.append(fused)
+    for layer in where:
+        if isinstance(layer, FusedSqueezeExcite) and not _is_watched(layer):
+            setattr(*where[layer], OnePassSqueeze(layer))
     return swapped
 
 

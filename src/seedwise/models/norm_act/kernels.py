@@ -79,13 +79,30 @@ def statistics(x: Tensor, step: NormStep) -> Tensor:
 def apply(x: Tensor, saved: Tensor, act: int) -> Tensor:
     """The normalized and activated batch, whose statistics are known."""
     y = torch.empty_like(x)
+    _apply(x, saved, act, y)
+    return y
+
+
+def activate(maps: Tensor, act: nn.Module) -> Tensor:
+    """The maps behind one of `ACTIVATIONS`, in place."""
+    _apply(maps, _no_norm(maps.shape[1]), ACTIVATIONS[type(act)], maps)
+    return maps
+
+
+@functools.cache
+def _no_norm(channels: int) -> Tensor:
+    """Statistics that change nothing, in `forward`'s order."""
+    with torch.inference_mode(False):
+        return torch.tensor([[0.0], [1.0], [1.0], [0.0]]).repeat(1, channels)
+
+
+def _apply(x: Tensor, saved: Tensor, act: int, y: Tensor) -> None:
     is_bf16 = x.dtype == torch.bfloat16
     _require(
         _loaded().norm_act_apply(
             *(x.data_ptr(), y.data_ptr(), *_rows(x), saved.data_ptr(), act, is_bf16, torch.get_num_threads())
         )
     )
-    return y
 
 
 def _forward(x: Tensor, y: Tensor | None, step: NormStep) -> Tensor:

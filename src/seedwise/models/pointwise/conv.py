@@ -90,7 +90,7 @@ def _fits(conv: nn.Conv2d) -> bool:
 
 @functools.cache
 def _forwards() -> dict[str, Run]:
-    return {"onednn": F.conv2d, "product": _product, **({"split": kernels.forward} if kernels.available() else {})}
+    return {"onednn": F.conv2d, "product": product, **({"split": kernels.forward} if kernels.available() else {})}
 
 
 @functools.cache
@@ -105,7 +105,8 @@ def _weight_gradients() -> dict[str, Run]:
     return {"onednn": onednn_weight_gradient, "product": _weight_product, **split}
 
 
-def _product(images: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def product(images: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """The same as one product of matrices by torch."""
     rows, matrix = _rows(images), weight.reshape(weight.shape[:2])
     maps = kernels.room(images, len(matrix))
     if bias is None:
@@ -115,7 +116,7 @@ def _product(images: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tens
     return maps
 
 
-_BIASED: dict[str, Run] = {"onednn": F.conv2d, "product": _product}
+_BIASED: dict[str, Run] = {"onednn": F.conv2d, "product": product}
 
 
 def _images_product(images: Tensor, grad: Tensor, weight: Tensor) -> Tensor:

@@ -20,8 +20,9 @@ def library() -> ctypes.CDLL | None:
     """The compiled kernels; None without a compiler."""
     loaded = native.library(Path(__file__).with_name("split.cpp"))
     if loaded is not None:
+        loaded.split_forward.argtypes = [*[c_void_p] * 4, c_int, c_void_p, *[c_int] * 4]
+        loaded.split_images_gradient.argtypes = loaded.split_weight_gradient.argtypes = [*[c_void_p] * 4, *[c_int] * 4]
         for function in (loaded.split_forward, loaded.split_images_gradient, loaded.split_weight_gradient):
-            function.argtypes = [*[c_void_p] * 4, *[c_int] * 4]
             function.restype = None
     return loaded
 
@@ -50,10 +51,13 @@ def available() -> bool:
     return library() is not None and _sgemm() is not None
 
 
-def forward(images: Tensor, weight: Tensor) -> Tensor:
-    """The convolution of [n, in, h, w] with [out, in, 1, 1]."""
+def forward(images: Tensor, weight: Tensor, bias: Tensor | None = None, silu: bool = False) -> Tensor:
+    """The convolution of [n, in, h, w] with [out, in, 1, 1]; behind a bias SiLU may come in the same pass."""
     result, weight = room(images, weight.shape[0]), weight.contiguous()  # held while it is read
-    _loaded().split_forward(*_given(images, weight, result), *_sizes(images, weight))
+    _loaded().split_forward(
+        *(*_given(images, weight), None if bias is None else bias.data_ptr(), silu, result.data_ptr()),
+        *_sizes(images, weight),
+    )
     return result
 
 

@@ -5,13 +5,19 @@
 
 #include <omp.h>
 
+#include <algorithm>
 #include <cstdint>
+
+#include "../finish.hpp"
 
 namespace {
 
 typedef void (*Sgemm)(const char* turn_a, const char* turn_b, const int* m, const int* n, const int* k,
                       const float* alpha, const float* a, const int* row_a, const float* b, const int* row_b,
                       const float* beta, float* c, const int* row_c);
+
+constexpr int64_t CACHED = 1 << 18;  // numbers of a result that stay in a core's own cache
+constexpr int64_t MIN_ROWS = 96;     // to a product: for fewer, packing the weight takes too large a part
 
 struct Factor {
     const float* at;
@@ -47,11 +53,39 @@ void by_columns(Sgemm sgemm, int m, int n, int k, Factor a, Factor b, float* to,
     }
 }
 
+template <End END>
+void finish(float* rows, int64_t count, int64_t n, const float* bias) {
+    for (float* row = rows; row != rows + count * n; row += n)
+        for (int64_t j = 0; j < n; j += LANES)
+            store_part(row + j, finished<END>(load_part(row + j, n - j), load_part(bias + j, n - j)), n - j);
+}
+
+// The same by rows, some at a time, which are finished while they are in the cache.
+template <End END>
+void by_finished_rows(Sgemm sgemm, int m, int n, int k, Factor a, Factor b, const float* bias, float* to, int threads) {
+    const int64_t most = std::max<int64_t>(MIN_ROWS, CACHED / n);
+#pragma omp parallel num_threads(threads)
+    {
+        const int64_t me = omp_get_thread_num(), team = omp_get_num_threads(), end = m * (me + 1) / team;
+        for (int64_t first = m * me / team, rows; first < end; first += rows) {
+            rows = std::min(most, end - first);
+            multiply(sgemm, int(rows), n, k, a.from(first), b, to + first * n, n);
+            finish<END>(to + first * n, rows, n, bias);
+        }
+    }
+}
+
 }  // namespace
 
-extern "C" void split_forward(void* sgemm, const float* images, const float* weight, float* result, int m, int in,
-                              int out, int threads) {
-    by_rows(Sgemm(sgemm), m, out, in, {images, in, false}, {weight, in, true}, result, threads);
+// `bias`: [out] or null; `silu`: whether it comes behind a bias.
+extern "C" void split_forward(void* sgemm, const float* images, const float* weight, const float* bias, int silu,
+                              float* result, int m, int in, int out, int threads) {
+    const Factor a{images, in, false}, b{weight, in, true};
+    switch (end_of(bias, silu)) {
+        case End::plain: return by_rows(Sgemm(sgemm), m, out, in, a, b, result, threads);
+        case End::biased: return by_finished_rows<End::biased>(Sgemm(sgemm), m, out, in, a, b, bias, result, threads);
+        case End::silu: return by_finished_rows<End::silu>(Sgemm(sgemm), m, out, in, a, b, bias, result, threads);
+    }
 }
 
 extern "C" void split_images_gradient(void* sgemm, const float* grad, const float* weight, float* result, int m, int in,

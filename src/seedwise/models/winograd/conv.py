@@ -106,21 +106,21 @@ def use_winograd(model: nn.Module, choices: Choices) -> int:
     count = 0
     for module in model.modules():
         fast = _FAST.get(type(module))
-        if fast is not None and _fits(module):
+        if fast is not None and module.bias is None and fits(module):
             module.__class__ = fast
-            module.choices = choices  # type: ignore[assignment]
+            module.choices = choices
             count += 1
     return count
 
 
-def _fits(conv: Any) -> bool:
+def fits(conv: Any) -> bool:
+    """Whether Winograd's filtering, with a bias behind it, computes what a convolution does."""
     padded = isinstance(conv, Conv2dSame) or conv.padding in ((1, 1), "same")
     return bool(
         padded
         and tuple(conv.kernel_size) == (3, 3)
         and tuple(conv.stride) == tuple(conv.dilation) == (1, 1)
         and conv.groups == 1
-        and conv.bias is None
         and conv.padding_mode == "zeros"
         and min(conv.in_channels, conv.out_channels) >= MIN_CHANNELS
     )

@@ -22,8 +22,8 @@ def library() -> ctypes.CDLL | None:
     """The compiled kernels; None without a compiler."""
     loaded = native.library(Path(__file__).with_name("winograd.cpp"))
     if loaded is not None:
-        for function in (loaded.winograd_forward, loaded.winograd_weight_gradient):
-            function.argtypes = [*[c_void_p] * 5, c_int]
+        loaded.winograd_forward.argtypes = [*[c_void_p] * 5, c_int, c_void_p, c_int]
+        loaded.winograd_weight_gradient.argtypes = [*[c_void_p] * 5, c_int]
     return loaded
 
 
@@ -37,9 +37,9 @@ def available() -> bool:
     return library() is not None
 
 
-def forward(images: Tensor, weight: Tensor) -> Tensor:
-    """The convolution of [n, in, h, w], with a zero around each map."""
-    return _convolve(images, weight, weight.data_ptr(), weight.shape[0], weight.stride())
+def forward(images: Tensor, weight: Tensor, bias: Tensor | None = None, silu: bool = False) -> Tensor:
+    """The convolution of [n, in, h, w], with a zero around each map; behind a bias SiLU may come in the same pass."""
+    return _convolve(images, weight, weight.data_ptr(), weight.shape[0], weight.stride(), bias, silu)
 
 
 def images_gradient(grad: Tensor, weight: Tensor) -> Tensor:
@@ -62,14 +62,23 @@ def weight_gradient(images: Tensor, grad: Tensor, weight: Tensor) -> Tensor:
     return result
 
 
-def _convolve(images: Tensor, weight: Tensor, first_tap: int, outputs: int, strides: Sequence[int]) -> Tensor:
+def _convolve(
+    images: Tensor,
+    weight: Tensor,
+    first_tap: int,
+    outputs: int,
+    strides: Sequence[int],
+    bias: Tensor | None = None,
+    silu: bool = False,
+) -> Tensor:
     """`weight` is held while its data is read through the address of its first tap."""
     n, channels, h, w = images.shape
     result = torch.empty((n, outputs, h, w), memory_format=torch.channels_last)
     shape = _numbers((n, h, w, channels, outputs))
     _require(
         _loaded().winograd_forward(
-            *(images.data_ptr(), first_tap, _numbers(strides), shape, result.data_ptr(), torch.get_num_threads())
+            *(images.data_ptr(), first_tap, _numbers(strides), shape, None if bias is None else bias.data_ptr()),
+            *(silu, result.data_ptr(), torch.get_num_threads()),
         )
     )
     return result

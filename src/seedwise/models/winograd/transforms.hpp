@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstdlib>
 
+#include "../exponential.hpp"
 #include "../simd.hpp"
 
 namespace {
@@ -19,7 +20,6 @@ constexpr int ROWS = 6, VECS = 2;  // of a product's block: 12 sums, 2 + 1 opera
 constexpr int PANEL = VECS * LANES;  // columns of a block
 constexpr int LINE = 16;             // floats of a cache line
 
-#define INLINE __attribute__((always_inline)) inline
 #define LAMBDA_INLINE __attribute__((always_inline))
 
 template <int N>

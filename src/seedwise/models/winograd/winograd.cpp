@@ -10,6 +10,7 @@
 // sum is taken in an order that follows from the shape alone, so the bits depend on neither threads nor timing. A NaN
 // or an infinity spreads over its tile and those beside it, instead of over the 3x3 pixels around it.
 
+#include "../finish.hpp"
 #include "../memory.hpp"
 #include "transforms.hpp"
 
@@ -184,6 +185,8 @@ struct Convolution {
     Weight weight;
     int64_t chunk;  // tiles
     bool streamed;
+    const float* bias;
+    End end;
     Sheets image{chunk, weight.in};
     Panels taps{weight.in, weight.out};
 
@@ -206,9 +209,12 @@ struct Convolution {
             });
     }
 
-    template <int W, bool STREAM>
+    template <int W, bool STREAM, End END>
     void result(const float* from, Corner corner, int64_t channel, float* out) const {
         const int64_t rest = weight.out - channel, rows = std::min<int64_t>(TILE, maps.h - corner.y);
+        vec shift[W];
+        if constexpr (END != End::plain)
+            for (int w = 0; w < W; ++w) shift[w] = load_part(bias + channel + w * LANES, rest - w * LANES);
         const int64_t columns = std::min<int64_t>(TILE, maps.w - corner.x);
         float* const to = out + ((corner.n * maps.h + corner.y) * maps.w + corner.x) * weight.out + channel;
         transform<ToResult, W>(
@@ -217,11 +223,24 @@ struct Convolution {
             [&](int y, int x, int w, vec value) LAMBDA_INLINE {
                 float* const at = to + (y * maps.w + x) * weight.out + w * LANES;
                 if (y >= rows || x >= columns) return;
+                const vec done = finished<END>(value, shift[w]);
                 if constexpr (STREAM)
-                    stream(at, value);
+                    stream(at, done);
                 else
-                    store_part(at, value, rest - w * LANES);
+                    store_part(at, done, rest - w * LANES);
             });
+    }
+
+    template <int W>
+    auto writer() const {
+        using Write = void (Convolution::*)(const float*, Corner, int64_t, float*) const;
+        static constexpr Write writers[][3] = {
+            {&Convolution::result<W, false, End::plain>, &Convolution::result<W, false, End::biased>,
+             &Convolution::result<W, false, End::silu>},
+            {&Convolution::result<W, true, End::plain>, &Convolution::result<W, true, End::biased>,
+             &Convolution::result<W, true, End::silu>},
+        };
+        return writers[streamed][int(end)];
     }
 
     void run(const float* x, const float* w, const float* zeros, int64_t first, float* memory, float* out) const {
@@ -242,11 +261,7 @@ struct Convolution {
                     const float* const from = sums +
                                               ((panel - begin) * chunk + tile / ROWS * ROWS) * POSITIONS * PANEL +
                                               tile % ROWS * W * LANES;
-                    const Corner corner(maps, first + tile, 0);
-                    if (streamed)
-                        result<W, true>(from, corner, panel * PANEL, out);
-                    else
-                        result<W, false>(from, corner, panel * PANEL, out);
+                    (this->*writer<W>())(from, Corner(maps, first + tile, 0), panel * PANEL, out);
                 });
         }
     }
@@ -279,10 +294,10 @@ struct Gradient {
 
 }  // namespace
 
-// x: [n, h, w, in]; out: [n, h, w, out]; `strides`: the weight's along out, in, rows and columns. Returns 2 without
-// memory, else 0.
+// x: [n, h, w, in]; out: [n, h, w, out]; `strides`: the weight's along out, in, rows and columns; `bias`: [out] or null;
+// `silu`: whether it comes behind a bias. Returns 2 without memory, else 0.
 extern "C" int winograd_forward(const float* x, const float* weight, const int64_t* strides, const int64_t* shape,
-                                float* out, int threads) {
+                                const float* bias, int silu, float* out, int threads) {
     const Maps maps{shape[0], shape[1], shape[2]};
     const int64_t share = round_up((maps.tiles() + threads - 1) / threads, ROWS);
     const bool streamed = maps.n * maps.h * maps.w * shape[4] >= STREAMED && shape[4] % LINE == 0 &&
@@ -290,7 +305,9 @@ extern "C" int winograd_forward(const float* x, const float* weight, const int64
     const Convolution it{maps,
                          {shape[3], shape[4], strides[0], strides[1], strides[2], strides[3]},
                          std::min(CHUNK, share),
-                         streamed};
+                         streamed,
+                         bias,
+                         end_of(bias, silu)};
     const int64_t in = it.weight.in, each = round_up(it.image.floats() + it.product_floats(), LINE);
     const Memory taps(it.taps.floats()), zeros(in), memory(each * threads);
     if (!taps.data || !zeros.data || !memory.data) return 2;
