@@ -107,11 +107,15 @@ def test_bits_depend_on_neither_threads_nor_the_call(shape: tuple[int, ...]) -> 
         assert all(map(torch.equal, found[0], other))
 
 
-def test_an_image_has_the_same_bits_alone_and_in_a_batch_too_large_for_the_cache() -> None:
+@pytest.mark.parametrize("finish", [(None, False), (torch.ones(48), False), (torch.ones(48), True)])
+def test_an_image_has_the_same_bits_alone_and_in_a_batch_too_large_for_the_cache(
+    finish: tuple[Tensor | None, bool],
+) -> None:
     images, weight, _ = tensors((50, 16, 48, 30, 30))
-    batch = kernels.forward(images, weight)
+    batch = kernels.forward(images, weight, *finish)
     for i in (0, 17, 49):
-        assert torch.equal(batch[i : i + 1], kernels.forward(images[i : i + 1], weight))
+        assert torch.equal(batch[i : i + 1], kernels.forward(images[i : i + 1], weight, *finish))
+    batch = kernels.forward(images, weight)
     part = images[:3]
     assert error(batch[:3], nn.functional.conv2d(part.double(), weight.double(), padding=1)) <= TOLERANCE
 

@@ -85,11 +85,12 @@ class _Norm:
         self.parameters: tuple[Tensor, ...] = (norm.weight, norm.bias)
         self.norm = norm
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Kept]:
+    def forward(self, x: Tensor, plus: Tensor | None = None) -> tuple[Tensor, Kept]:
+        """`plus` is added to the result."""
         norm_act.count_batch(self.norm)
         step = norm_act.step_of(self.norm)
         self.act = step.act
-        y, saved = norm_kernels.forward(x, step)
+        y, saved = norm_kernels.forward(x, step, plus)
         return y, (x, saved)
 
     def backward(self, grad: Tensor, kept: Kept) -> tuple[Tensor | None, ...]:
@@ -112,16 +113,16 @@ class _Squeeze:
 
 class _Chain(Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, steps: Sequence[Step], has_skip: bool, *parameters: Tensor) -> Tensor:
-        y, ctx.counts = x, []
-        saved: list[Tensor] = []
+    def forward(ctx: Any, x: Tensor, steps: Sequence[Step], last: _Norm, has_skip: bool, *parameters: Tensor) -> Tensor:
+        y, made = x, list[Kept]()
         for step in steps:
             y, kept = step.forward(y)
-            saved += kept
-            ctx.counts.append(len(kept))
-        ctx.save_for_backward(*saved)
-        ctx.steps, ctx.has_skip = steps, has_skip
-        return y.add_(x) if has_skip else y
+            made.append(kept)
+        y, kept = last.forward(y, x if has_skip else None)
+        made.append(kept)
+        ctx.save_for_backward(*(tensor for kept in made for tensor in kept))
+        ctx.steps, ctx.counts, ctx.has_skip = (*steps, last), [len(kept) for kept in made], has_skip
+        return y
 
     @staticmethod
     @once_differentiable
@@ -136,7 +137,7 @@ class _Chain(Function):
             assert of_x is not None
             grad = of_x
             found[:0] = of_parameters
-        return grad.add_(of_result) if ctx.has_skip else grad, None, None, *found
+        return grad.add_(of_result) if ctx.has_skip else grad, None, None, None, *found
 
 
 def _train(block: Any, x: Tensor, layers: Sequence[Any]) -> Tensor | None:
@@ -152,10 +153,13 @@ def _train(block: Any, x: Tensor, layers: Sequence[Any]) -> Tensor | None:
         if step is None:
             return None
         steps.append(step)
+    *before, last = steps
+    if not isinstance(last, _Norm):
+        return None
     parameters = [parameter for step in steps for parameter in step.parameters]
     if not all(one.requires_grad and one.dtype == torch.float32 and one.device.type == "cpu" for one in parameters):
         return None
-    result: Tensor = _Chain.apply(x, steps, block.has_skip, *parameters)
+    result: Tensor = _Chain.apply(x, before, last, block.has_skip, *parameters)
     return result
 
 

@@ -83,7 +83,10 @@ class FusedSqueezeExcite(SqueezeExcite):
 
     def parameters_in_order(self) -> tuple[nn.Parameter, ...]:
         """As the kernels take them: weight and bias of the convolution that reduces, then of the one that expands."""
-        return *self.conv_reduce.parameters(), *self.conv_expand.parameters()
+        held = (
+            conv._parameters.get(name) for conv in (self.conv_reduce, self.conv_expand) for name in ("weight", "bias")
+        )
+        return tuple(parameter for parameter in held if parameter is not None)
 
     def is_native(self) -> bool:
         """Whether the kernels compute, of float32 maps, what the layers between squeezing and exciting do now."""
@@ -93,7 +96,7 @@ class FusedSqueezeExcite(SqueezeExcite):
             and isinstance(self.act1, nn.SiLU)
             and isinstance(self.gate, _SIGMOIDS)
             and len(parameters) == 4
-            and all(p.dtype == torch.float32 and p.device.type == "cpu" and p.is_contiguous() for p in parameters)
+            and all(p.dtype == torch.float32 and p.is_cpu and p.is_contiguous() for p in parameters)
             and not any(map(is_watched, (self.conv_reduce, self.act1, self.conv_expand, self.gate)))
             and squeeze.available()
         )

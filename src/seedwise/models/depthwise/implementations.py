@@ -9,7 +9,7 @@
 - a frozen block: `native` (one pass), `layers` (its convolutions, each by its own choice)
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -34,8 +34,10 @@ def forward(
         runs = {name: _on_part(run, images, weight, geometry) for name, run in known.items()}
         return fastest(seconds_of(runs, len(images)))
 
-    name = choices.pick(key_of("forward", images, geometry), one_of(known), probe)
-    return known[name](images, weight, geometry, finish)
+    def choose() -> str:
+        return choices.pick(key_of("forward", images, geometry), one_of(known), probe)
+
+    return known[choices.pick_at(_place("forward", images, geometry), choose)](images, weight, geometry, finish)
 
 
 def backward(
@@ -43,14 +45,11 @@ def backward(
 ) -> Grads:
     """The wanted gradients of images and weight by the implementations that `choices` names."""
     what = {(True, True): "both", (True, False): "images", (False, True): "weight"}[wants]
-    parts = candidates(images, geometry)
-    of_images, of_weight = (parts[i] if wants[i] else ["-"] for i in range(2))
-    names = {f"{a}+{b}" for a in of_images for b in of_weight} | {FUSED}
 
     def run(name: str, wanted: tuple[bool, bool], n: int) -> Grads:
         return compute(name, images[:n], grad[:n], weight, geometry, wanted)
 
-    def probe() -> str:
+    def probe(parts: tuple[list[str], list[str]]) -> str:
         total, joined = 0.0, []
         for i, wanted in enumerate(((True, False), (False, True))):
             if not wants[i]:
@@ -66,7 +65,13 @@ def backward(
         fused = seconds_of({FUSED: _bind(run, FUSED, wants), FUSED + " again": _bind(run, FUSED, wants)}, len(images))
         return FUSED if min(fused.values()) <= total else "+".join(joined)
 
-    name = choices.pick(key_of(what, images, geometry), one_of(names), probe)
+    def choose() -> str:
+        parts = candidates(images, geometry)
+        of_images, of_weight = (parts[i] if wants[i] else ["-"] for i in range(2))
+        names = {f"{a}+{b}" for a in of_images for b in of_weight} | {FUSED}
+        return choices.pick(key_of(what, images, geometry), one_of(names), lambda: probe(parts))
+
+    name = choices.pick_at(_place(what, images, geometry), choose)
     return compute(name, images, grad, weight, geometry, wants)
 
 
@@ -171,6 +176,11 @@ def _on_part(
     run: Callable[[Tensor, Tensor, Geometry], Tensor], images: Tensor, weight: Tensor, geometry: Geometry
 ) -> Callable[[int], object]:
     return lambda n: run(images[:n], weight, geometry)
+
+
+def _place(what: str, images: Tensor, geometry: Geometry) -> tuple[Hashable, ...]:
+    """What `key_of` tells apart, and more, without putting it in words."""
+    return what, images.shape, images.dtype, geometry, torch.get_num_threads()
 
 
 def key_of(what: str, images: Tensor, geometry: Geometry) -> str:

@@ -24,7 +24,7 @@ def library() -> ctypes.CDLL | None:
     loaded = native.library(Path(__file__).with_name("norm_act.cpp"))
     if loaded is not None:
         loaded.norm_act_forward.argtypes = [
-            *(c_void_p, c_void_p, c_int64, c_int64, c_void_p, c_void_p, c_void_p, c_void_p),
+            *(c_void_p, c_void_p, c_void_p, c_int64, c_int64, c_void_p, c_void_p, c_void_p, c_void_p),
             *(c_double, c_double, c_void_p, c_int, c_int, c_int),
         ]
         loaded.norm_act_backward.argtypes = [
@@ -62,18 +62,18 @@ class NormStep:
     act: int
 
 
-def forward(x: Tensor, step: NormStep) -> tuple[Tensor, Tensor]:
+def forward(x: Tensor, step: NormStep, plus: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """The normalized and activated batch, and what `backward` needs: float32[4, c].
 
-    `x`: float32 or bfloat16 [n, c, h, w] in channels_last.
+    `x`: float32 or bfloat16 [n, c, h, w] in channels_last; `plus`, which is added to the result, like it.
     """
     y = torch.empty_like(x)
-    return y, _forward(x, y, step)
+    return y, _forward(x, plus, y, step)
 
 
 def statistics(x: Tensor, step: NormStep) -> Tensor:
     """What `forward` keeps for `backward`, without the batch: mean, 1 / deviation, scale, shift."""
-    return _forward(x, None, step)
+    return _forward(x, None, None, step)
 
 
 def apply(x: Tensor, saved: Tensor, act: int) -> Tensor:
@@ -105,11 +105,12 @@ def _apply(x: Tensor, saved: Tensor, act: int, y: Tensor) -> None:
     )
 
 
-def _forward(x: Tensor, y: Tensor | None, step: NormStep) -> Tensor:
+def _forward(x: Tensor, plus: Tensor | None, y: Tensor | None, step: NormStep) -> Tensor:
     saved = torch.empty(4, x.shape[1])
     mean, variance = (None, None) if step.running is None else (tensor.data_ptr() for tensor in step.running)
     failed = _loaded().norm_act_forward(
-        *(x.data_ptr(), None if y is None else y.data_ptr(), *_rows(x), step.weight.data_ptr(), step.bias.data_ptr()),
+        *(x.data_ptr(), *(None if one is None else one.data_ptr() for one in (plus, y)), *_rows(x)),
+        *(step.weight.data_ptr(), step.bias.data_ptr()),
         *(mean, variance, step.momentum, step.eps, saved.data_ptr()),
         *(step.act, x.dtype == torch.bfloat16, torch.get_num_threads()),
     )

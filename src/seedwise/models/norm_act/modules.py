@@ -87,9 +87,11 @@ def _is_traced() -> bool:
 
 
 def _is_plain(norm: nn.BatchNorm2d) -> bool:
-    tensors = (norm.weight, norm.bias, norm.running_mean, norm.running_var)
+    # Past nn.Module's __getattr__: this is asked of every layer in every step.
+    parameters, buffers = norm._parameters.get, norm._buffers.get
+    tensors = parameters("weight"), parameters("bias"), buffers("running_mean"), buffers("running_var")
     return norm.track_running_stats and all(
-        t is not None and t.device.type == "cpu" and t.dtype == torch.float32 and t.is_contiguous() for t in tensors
+        t is not None and t.is_cpu and t.dtype == torch.float32 and t.is_contiguous() for t in tensors
     )
 
 

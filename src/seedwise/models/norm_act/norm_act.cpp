@@ -16,7 +16,7 @@
 namespace {
 
 template <class T, int A> int forward(const Forward &f, int threads) {
-  const T *x = static_cast<const T *>(f.x);
+  const T *x = static_cast<const T *>(f.x), *plus = static_cast<const T *>(f.plus);
   T *y = static_cast<T *>(f.y);
   const bool stream = should_stream(y, f.m, f.c);
   return run(
@@ -27,7 +27,7 @@ template <class T, int A> int forward(const Forward &f, int threads) {
       [&](const Job &job) { merge_moments(f, job); },
       [&](const Job &job, int64_t chunk) {
         if (y != nullptr)
-          output<T, A>(x, y, f.step.saved, job, chunk, stream);
+          output<T, A>(x, plus, y, f.step.saved, job, chunk, stream);
       });
 }
 
@@ -35,7 +35,7 @@ template <class T, int A> int forward(const Forward &f, int threads) {
 template <class T, int A> int apply(const T *x, T *y, int64_t m, int64_t c, const float *saved, int threads) {
   const bool stream = should_stream(y, m, c);
   return run(Job(m, c, sizeof(T), threads), [](const Job &, int64_t) {}, [](const Job &) {},
-             [&](const Job &job, int64_t chunk) { output<T, A>(x, y, saved, job, chunk, stream); });
+             [&](const Job &job, int64_t chunk) { output<T, A>(x, nullptr, y, saved, job, chunk, stream); });
 }
 
 template <class T, int A> int backward(const Backward &b, int threads) {
@@ -78,10 +78,10 @@ template <int A = kIdentity, class Call> int dispatch(int bf16, int act, Call ca
 } // namespace
 
 // All return 0, or 1 when memory for the chunks' sums is lacking, or 2 for an unknown activation.
-extern "C" int norm_act_forward(const void *x, void *y, int64_t m, int64_t c, const float *weight, const float *bias,
-                                float *running_mean, float *running_var, double momentum, double eps, float *saved,
-                                int act, int bf16, int threads) {
-  const Forward f{x, y, m, c, {weight, bias, running_mean, running_var, momentum, eps, saved}};
+extern "C" int norm_act_forward(const void *x, const void *plus, void *y, int64_t m, int64_t c, const float *weight,
+                                const float *bias, float *running_mean, float *running_var, double momentum, double eps,
+                                float *saved, int act, int bf16, int threads) {
+  const Forward f{x, plus, y, m, c, {weight, bias, running_mean, running_var, momentum, eps, saved}};
   return dispatch(bf16, act, [&](auto t, auto a) { return forward<decltype(t), decltype(a)::value>(f, threads); });
 }
 

@@ -7,8 +7,8 @@
 namespace {
 
 struct Forward {
-  const void *x;
-  void *y; // null: only the statistics are wanted
+  const void *x, *plus; // what is added to the result, laid out like it; or null
+  void *y;              // null: only the statistics are wanted
   int64_t m, c;
   NormStep step;
 };
@@ -53,7 +53,7 @@ void merge_moments(const Forward &f, const Job &job) {
 }
 
 template <class T, int A>
-void output(const T *x, T *y, const float *saved, const Job &job, int64_t chunk, bool stream) {
+void output(const T *x, const T *plus, T *y, const float *saved, const Job &job, int64_t chunk, bool stream) {
   const int64_t c = job.c, begin = chunk * job.chunks.rows * c, end = begin + job.chunks.size(chunk) * c;
   const float *mean = saved, *scale = saved + 2 * c, *shift = saved + 3 * c;
   for (int64_t row = begin; row < end; row += c)
@@ -62,7 +62,10 @@ void output(const T *x, T *y, const float *saved, const Job &job, int64_t chunk,
       if (job.far)
         prefetch<1>(x + row + j, c, j);
       const F<N> d = load<N>(x + row + j) - load<N>(mean + j);
-      store<N>(y + row + j, activate<A, N>(d * load<N>(scale + j) + load<N>(shift + j)), stream);
+      F<N> value = activate<A, N>(d * load<N>(scale + j) + load<N>(shift + j));
+      if (plus != nullptr)
+        value += load<N>(plus + row + j);
+      store<N>(y + row + j, value, stream);
     });
 }
 

@@ -23,7 +23,8 @@ struct Factor {
     const float* at;
     int64_t row;
     bool turned;
-    Factor from(int64_t i) const { return {turned ? at + i : at + i * row, row, turned}; }  // its row i, or turned column
+    Factor rows_from(int64_t i) const { return {turned ? at + i : at + i * row, row, turned}; }
+    Factor columns_from(int64_t i) const { return {turned ? at + i * row : at + i, row, turned}; }
 };
 
 // to[m, n] = a [m, k] times b [k, n]. BLAS goes down columns: what it takes for these matrices is their transposes.
@@ -34,22 +35,16 @@ void multiply(Sgemm sgemm, int m, int n, int k, Factor a, Factor b, float* to, i
         sgemm(b.turned ? "T" : "N", a.turned ? "T" : "N", &n, &m, &k, &one, b.at, &row_b, a.at, &row_a, &zero, to, &row);
 }
 
-// Each thread its part of the result's m rows.
-void by_rows(Sgemm sgemm, int m, int n, int k, Factor a, Factor b, float* to, int threads) {
+// Each thread its part of the result's longer side: it packs that part of one factor, and the whole of the other.
+void split(Sgemm sgemm, int m, int n, int k, Factor a, Factor b, float* to, int threads) {
 #pragma omp parallel num_threads(threads)
     {
-        const int64_t me = omp_get_thread_num(), team = omp_get_num_threads(), begin = m * me / team;
-        multiply(sgemm, int(m * (me + 1) / team - begin), n, k, a.from(begin), b, to + begin * n, n);
-    }
-}
-
-// Each thread its part of the result's n columns.
-void by_columns(Sgemm sgemm, int m, int n, int k, Factor a, Factor b, float* to, int threads) {
-#pragma omp parallel num_threads(threads)
-    {
-        const int64_t me = omp_get_thread_num(), team = omp_get_num_threads(), begin = n * me / team;
-        const Factor mine{b.turned ? b.at + begin * b.row : b.at + begin, b.row, b.turned};
-        multiply(sgemm, m, int(n * (me + 1) / team - begin), k, a, mine, to + begin, n);
+        const int64_t me = omp_get_thread_num(), team = omp_get_num_threads(), length = std::max(m, n);
+        const int64_t begin = length * me / team, part = length * (me + 1) / team - begin;
+        if (m >= n)
+            multiply(sgemm, int(part), n, k, a.rows_from(begin), b, to + begin * n, n);
+        else
+            multiply(sgemm, m, int(part), k, a, b.columns_from(begin), to + begin, n);
     }
 }
 
@@ -69,7 +64,7 @@ void by_finished_rows(Sgemm sgemm, int m, int n, int k, Factor a, Factor b, cons
         const int64_t me = omp_get_thread_num(), team = omp_get_num_threads(), end = m * (me + 1) / team;
         for (int64_t first = m * me / team, rows; first < end; first += rows) {
             rows = std::min(most, end - first);
-            multiply(sgemm, int(rows), n, k, a.from(first), b, to + first * n, n);
+            multiply(sgemm, int(rows), n, k, a.rows_from(first), b, to + first * n, n);
             finish<END>(to + first * n, rows, n, bias);
         }
     }
@@ -82,7 +77,7 @@ extern "C" void split_forward(void* sgemm, const float* images, const float* wei
                               float* result, int m, int in, int out, int threads) {
     const Factor a{images, in, false}, b{weight, in, true};
     switch (end_of(bias, silu)) {
-        case End::plain: return by_rows(Sgemm(sgemm), m, out, in, a, b, result, threads);
+        case End::plain: return split(Sgemm(sgemm), m, out, in, a, b, result, threads);
         case End::biased: return by_finished_rows<End::biased>(Sgemm(sgemm), m, out, in, a, b, bias, result, threads);
         case End::silu: return by_finished_rows<End::silu>(Sgemm(sgemm), m, out, in, a, b, bias, result, threads);
     }
@@ -90,11 +85,10 @@ extern "C" void split_forward(void* sgemm, const float* images, const float* wei
 
 extern "C" void split_images_gradient(void* sgemm, const float* grad, const float* weight, float* result, int m, int in,
                                       int out, int threads) {
-    by_rows(Sgemm(sgemm), m, in, out, {grad, out, false}, {weight, in, false}, result, threads);
+    split(Sgemm(sgemm), m, in, out, {grad, out, false}, {weight, in, false}, result, threads);
 }
 
 extern "C" void split_weight_gradient(void* sgemm, const float* grad, const float* images, float* result, int m, int in,
                                       int out, int threads) {
-    const auto split = out >= in ? by_rows : by_columns;
     split(Sgemm(sgemm), out, in, m, {grad, out, true}, {images, in, false}, result, threads);
 }

@@ -71,13 +71,25 @@ struct ToWeight {  // G^T
     }
 };
 
+// a * x + b * y with the second product rounded and the first one not. Left to itself, the compiler fuses one or the
+// other into the sum, and not the same one wherever this is inlined: results would depend on how they are stored.
+INLINE vec two_products(float a, vec x, float b, vec y) {
+#if defined(__AVX512F__)
+    return (vec)_mm512_fmadd_ps(_mm512_set1_ps(a), (__m512)x, (__m512)(b * y));
+#elif defined(__FMA__)
+    return (vec)_mm256_fmadd_ps(_mm256_set1_ps(a), (__m256)x, (__m256)(b * y));
+#else
+    return a * x + b * y;
+#endif
+}
+
 struct ToResult {  // A^T
     static constexpr int from = SIDE, to = TILE;
     INLINE static void line(const vec* m, vec* y) {
         const vec even_a = m[1] + m[2], odd_a = m[1] - m[2], even_b = m[3] + m[4], odd_b = m[3] - m[4];
         y[0] = m[0] + (even_a + even_b);
-        y[1] = A * odd_a + B * odd_b;
-        y[2] = A2 * even_a + B2 * even_b;
+        y[1] = two_products(A, odd_a, B, odd_b);
+        y[2] = two_products(A2, even_a, B2, even_b);
         y[3] = A3 * odd_a + (B3 * odd_b + m[5]);
     }
 };
