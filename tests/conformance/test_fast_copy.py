@@ -2,10 +2,12 @@
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import timm
 import torch
+from timm.layers.norm_act import BatchNormAct2d
 from torch import Tensor, nn
 
 from seedwise.models.acceleration import accelerate, chosen
@@ -205,3 +207,43 @@ def test_a_copy_whose_kernels_disagree_is_not_used(monkeypatch: pytest.MonkeyPat
         fast = fast_copy(model, pixels)
         torch.testing.assert_close(fast(pixels), model(pixels), rtol=1e-4, atol=1e-4)
     assert fast is not model and not any(isinstance(module, OnePassBlock) for module in fast.modules())
+
+
+UNUSUAL = {
+    "two outputs a channel": {"out_channels": 32, "groups": 16, "padding": 1},
+    "depthwise, padding in words": {"groups": 16, "padding": "same"},
+    "depthwise, unpadded in words": {"groups": 16, "padding": "valid"},
+    "depthwise, reflecting": {"groups": 16, "padding": 1, "padding_mode": "reflect"},
+    "depthwise, dilated": {"groups": 16, "padding": 2, "dilation": 2},
+    "depthwise, oblong": {"groups": 16, "kernel_size": (3, 5), "padding": (1, 2)},
+    "dense, padding in words": {"padding": "same"},
+    "dense, reflecting": {"padding": 1, "padding_mode": "reflect"},
+    "dense, with a bias": {"padding": 1, "bias": True},
+    "dense, unpadded": {},
+    "groups of four": {"groups": 4, "padding": 1},
+    "1x1, padded": {"kernel_size": 1, "padding": 1},
+    "1x1, strided": {"kernel_size": 1, "stride": 2},
+}
+"""Convolutions of 16 channels as users' own networks may have them."""
+
+
+@pytest.mark.parametrize("act", [nn.SiLU, nn.ReLU6, nn.ReLU])
+@pytest.mark.parametrize("unusual", UNUSUAL.values(), ids=UNUSUAL)
+@pytest.mark.parametrize("brings_act", [False, True])
+def test_unusual_convolutions_cost_the_others_nothing(
+    unusual: dict[str, Any], act: type[nn.Module], brings_act: bool
+) -> None:
+    torch.manual_seed(0)
+    conv = nn.Conv2d(**{"in_channels": 16, "out_channels": 16, "kernel_size": 3, "bias": False, **unusual})
+    norm = BatchNormAct2d(conv.out_channels, act_layer=act) if brings_act else nn.BatchNorm2d(conv.out_channels)
+    usual = nn.Conv2d(16, 16, 3, padding=1, groups=16, bias=False), nn.BatchNorm2d(16)
+    first = nn.Conv2d(3, 16, 1, bias=False), nn.BatchNorm2d(16)
+    model = nn.Sequential(*first, *usual, conv, norm, nn.Identity() if brings_act else act())
+    model = model.to(memory_format=torch.channels_last)
+    accelerate(model, "native", {})
+    model.eval()
+    pixels = images(3, 12)
+    with torch.inference_mode():
+        fast = fast_copy(model, pixels)
+        torch.testing.assert_close(fast(pixels).double(), exact(model, pixels), rtol=1e-5, atol=1e-5)
+    assert sum(isinstance(module, FusedConv) for module in fast.modules()) >= 2

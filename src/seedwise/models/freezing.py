@@ -169,8 +169,12 @@ def is_fast(module: "FoldedConv | AbsorbedNorm", maps: Tensor) -> bool:
 
 
 def convolve_with(conv: nn.Conv2d, images: Tensor, limits: tuple[float, float]) -> Tensor:
-    """A convolution by oneDNN with an activation of these limits, one of `_FUSED`, in one pass. CPU, float32."""
+    """A convolution with an activation of these limits, one of `_FUSED`; by oneDNN in one pass, if its padding is zeros
+    given in numbers. CPU, float32."""
     low, high = limits
+    if isinstance(conv.padding, str) or conv.padding_mode != "zeros":
+        padded: Tensor = conv(images)
+        return padded.clamp_(low, high)
     name, numbers = ("relu", []) if math.isinf(high) else ("hardtanh", [low, high])
     padding = [conv.padding, conv.padding] if isinstance(conv.padding, int) else list(conv.padding)
     if isinstance(conv, Conv2dSame):

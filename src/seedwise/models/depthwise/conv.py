@@ -136,9 +136,13 @@ def use_fast_backward(model: nn.Module) -> int:
 
 
 def _fits(conv: Any) -> bool:
+    return conv.bias is None and is_depthwise(conv)
+
+
+def is_depthwise(conv: Any) -> bool:
+    """Whether a convolution has one output per channel, zeros in a padding given in numbers, and no dilation."""
     return bool(
         conv.groups == conv.in_channels == conv.out_channels > 1
-        and conv.bias is None
         and conv.padding_mode == "zeros"
         and not isinstance(conv.padding, str)
         and tuple(conv.dilation) == (1, 1)

@@ -13,7 +13,7 @@ from torch.autograd import Function
 
 from seedwise.models.depthwise import implementations, kernels
 from seedwise.models.depthwise.choices import Choices
-from seedwise.models.depthwise.conv import _Depthwise, _DepthwiseSame, _fits, _pair, use_fast_backward
+from seedwise.models.depthwise.conv import _Depthwise, _DepthwiseSame, _fits, _pair, is_depthwise, use_fast_backward
 from seedwise.models.depthwise.kernels import Finish, Geometry
 
 
@@ -104,9 +104,9 @@ def forward_alone(conv: nn.Conv2d, images: Tensor, limits: tuple[float, float], 
 
 def geometry_of(conv: nn.Conv2d, images: Tensor) -> Geometry | None:
     """What a depthwise convolution does to maps of the size of `images`; None if no kernel could be for it here."""
-    if conv.groups != conv.in_channels or images.dim() != 4 or images.device.type != "cpu" or not _is_square(conv):
+    if not is_depthwise(conv) or images.dim() != 4 or images.device.type != "cpu" or not _is_square(conv):
         return None
-    if tuple(conv.dilation) != (1, 1) or kernels.library() is None:
+    if kernels.library() is None:
         return None
     kernel, stride = conv.kernel_size[0], conv.stride[0]
     if isinstance(conv, Conv2dSame):

@@ -212,10 +212,10 @@ struct Convolution {
     template <int W, bool STREAM, End END>
     void result(const float* from, Corner corner, int64_t channel, float* out) const {
         const int64_t rest = weight.out - channel, rows = std::min<int64_t>(TILE, maps.h - corner.y);
-        vec shift[W];
+        const int64_t columns = std::min<int64_t>(TILE, maps.w - corner.x);
+        vec shift[W] = {};
         if constexpr (END != End::plain)
             for (int w = 0; w < W; ++w) shift[w] = load_part(bias + channel + w * LANES, rest - w * LANES);
-        const int64_t columns = std::min<int64_t>(TILE, maps.w - corner.x);
         float* const to = out + ((corner.n * maps.h + corner.y) * maps.w + corner.x) * weight.out + channel;
         transform<ToResult, W>(
             [&](int y, int x, int w)
