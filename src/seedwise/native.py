@@ -3,6 +3,9 @@
 A kernel file is plain C++ with a C interface: raw pointers and sizes, no header of torch's. So a build takes seconds,
 and depends on neither torch's version nor Python's. Loops are parallel through OpenMP; the library finds the runtime
 that torch brought into the process, hence torch's own threads, which is why torch has to be imported first.
+
+Kernels are called by `call`. A kernel's data push the interpreter out of the processor's caches, so that the Python
+between two kernels takes several times as long as it would alone: within `together()` they wait until all are ready.
 """
 
 import ctypes
@@ -14,7 +17,11 @@ import platform
 import shutil
 import subprocess
 import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from seedwise.errors import UserError
 from seedwise.files import atomic_path, cache_root, sha256_of, write_text
@@ -27,6 +34,60 @@ FLAGS = (
 TIMEOUT_SECONDS = 120
 
 _log = logging.getLogger("seedwise")
+
+
+class _Waiting(threading.local):
+    calls: list[tuple[Callable[..., Any], Callable[[Any], object] | None, object, tuple[Any, ...]]] | None = None
+
+
+_waiting = _Waiting()
+
+
+def call(function: Callable[..., Any], check: Callable[[Any], object] | None, held: object, *arguments: Any) -> None:
+    """`check(function(*arguments))`, now or, within `together()`, later; `held`: whose memory arguments point at."""
+    if _waiting.calls is not None:
+        _waiting.calls.append((function, check, held, arguments))
+        return
+    code = function(*arguments)
+    if check is not None:
+        check(code)
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Let this thread's calls wait until the end, or until `settle`: the same calls in the same order.
+
+    What kernels write may be passed on to other kernels, and read by nobody else before. An exception drops them.
+    """
+    settle()
+    before, _waiting.calls = _waiting.calls, []
+    try:
+        yield
+        settle()
+    finally:
+        _waiting.calls = before
+
+
+@contextmanager
+def at_once() -> Iterator[None]:
+    """Let no call wait: for what is timed."""
+    settle()
+    before, _waiting.calls = _waiting.calls, None
+    try:
+        yield
+    finally:
+        _waiting.calls = before
+
+
+def settle() -> None:
+    """Make the calls that wait. Whatever else computes with tensors that kernels write begins with this."""
+    if not _waiting.calls:
+        return
+    calls, _waiting.calls = _waiting.calls, []
+    for function, check, _, arguments in calls:
+        code = function(*arguments)
+        if check is not None:
+            check(code)
 
 
 @functools.cache

@@ -1,6 +1,7 @@
 """Blocks that train as one step of autograd: the bits of the same layers one by one."""
 
 import copy
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from timm.models._efficientnet_blocks import ConvBnAct, EdgeResidual, InvertedRe
 from torch import Tensor, nn
 
 from seedwise.models import acceleration
+from seedwise.models.depthwise import Choices
 
 SMOOTH: dict[str, Any] = {"act_layer": nn.SiLU}
 BLOCKS: dict[str, Callable[[], nn.Module]] = {
@@ -35,8 +37,23 @@ class Layers(nn.Module):
         return self.block(self.first(x))
 
 
-def pair(name: str) -> tuple[Layers, Layers]:
-    """The same block twice, in one and by layers, by the same kernels."""
+IMPLEMENTATIONS = {
+    "pointwise": ["onednn", "product", "split"],
+    "dense": ["onednn", "winograd"],
+    "forward": ["onednn", "native"],
+    "both": ["fused", "onednn+native", "native+onednn", "onednn+onednn", "native+native"],
+}
+"""By the first word of a choice's key."""
+
+
+def drawn(choices: dict[str, str], seed: int) -> dict[str, str]:
+    """For each choice any of the implementations."""
+    draw = random.Random(seed)
+    return {key: draw.choice(IMPLEMENTATIONS[key.partition(" ")[0]]) for key in choices}
+
+
+def pair(name: str, seed: int | None = None) -> tuple[Layers, Layers]:
+    """The same block twice, in one and by layers, by the same kernels: the fastest, or those that a seed draws."""
     torch.manual_seed(1)
     ours = Layers(BLOCKS[name]()).to(memory_format=torch.channels_last).train()
     for module in ours.modules():
@@ -46,7 +63,11 @@ def pair(name: str) -> tuple[Layers, Layers]:
     theirs, plain = copy.deepcopy(ours), type(ours.block)
     acceleration.accelerate(ours, "native", {})
     step(copy.deepcopy(ours))  # chooses
-    acceleration.accelerate(theirs, "native", acceleration.chosen(ours))
+    choices = acceleration.chosen(ours)
+    if seed is not None:
+        choices, ours = drawn(choices, seed), copy.deepcopy(theirs)
+        acceleration.accelerate(ours, "native", choices)
+    acceleration.accelerate(theirs, "native", choices)
     assert type(theirs.block) is not plain
     theirs.block.__class__ = plain
     return ours, theirs
@@ -86,6 +107,29 @@ def test_has_the_bits_of_its_layers(name: str) -> None:
     assert nodes(ours(images())) <= {"_ChainBackward", "_PointwiseBackward", "AccumulateGrad"}
     assert "_NormActBackward" in nodes(theirs(images()))
     assert ours.state_dict().keys() == theirs.state_dict().keys()
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("name", BLOCKS)
+def test_kernels_that_wait_and_pytorchs_own_operators_keep_their_order(name: str, seed: int) -> None:
+    ours, theirs = pair(name, seed)
+    assert same(step(ours), step(theirs))
+    assert "_ChainBackward" in nodes(ours(images()))
+    assert acceleration.chosen(ours) == acceleration.chosen(theirs)
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_a_step_that_times_implementations_has_the_bits_of_a_later_one(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(1)
+    first = Layers(BLOCKS[name]()).to(memory_format=torch.channels_last).train()
+    later = copy.deepcopy(first)
+    monkeypatch.setattr(acceleration, "machine_choices", Choices)  # nothing is remembered
+    acceleration.accelerate(first, "native", {})
+    found = step(first)
+    acceleration.accelerate(later, "native", acceleration.chosen(first))
+    assert acceleration.chosen(first) and same(found, step(later))
 
 
 def test_two_backwards_through_one_graph_give_the_same() -> None:

@@ -1,8 +1,8 @@
 """Blocks that train as one step of autograd instead of one for each layer. CPU, fp32, channels_last.
 
 A layer's own step costs some hundred microseconds of Python and of autograd, forward and backward, however small its
-maps are, and a network has hundreds of layers. Here a block's layers call their kernels one after the other: the same
-kernels in the same order, hence the same bits.
+maps are, and a network has hundreds of layers. Here a block's layers call their kernels one after the other, and all
+the Python comes first (see `native.together`): the same kernels in the same order, hence the same bits.
 """
 
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from seedwise import native
 from seedwise.models import depthwise, norm_act, pointwise, squeeze, winograd
 from seedwise.models.dense import is_watched, trains_plainly
 from seedwise.models.depthwise import Choices, Geometry, implementations
@@ -34,8 +35,8 @@ class Step(Protocol):
     def forward(self, x: Tensor) -> tuple[Tensor, Kept]:
         """The result, and what `backward` needs."""
 
-    def backward(self, grad: Tensor, kept: Kept) -> tuple[Tensor | None, ...]:
-        """The gradients of x and of `parameters`, from the result's."""
+    def backward(self, grad: Tensor, kept: Kept, spare: bool) -> tuple[Tensor | None, ...]:
+        """The gradients of x and of `parameters`, from the result's; `spare`: that may be overwritten."""
 
 
 class _Product:
@@ -47,7 +48,7 @@ class _Product:
         weight = self.parameters[0]
         return pointwise.forward(x, weight, None, self.choices), (x, weight)
 
-    def backward(self, grad: Tensor, kept: Kept) -> tuple[Tensor | None, ...]:
+    def backward(self, grad: Tensor, kept: Kept, spare: bool) -> tuple[Tensor | None, ...]:
         x, weight = kept
         return pointwise.backward(x, grad, weight, (True, True), self.choices)
 
@@ -61,7 +62,7 @@ class _Dense:
         weight = self.parameters[0]
         return winograd.forward(x, weight, self.choices), (x, weight)
 
-    def backward(self, grad: Tensor, kept: Kept) -> tuple[Tensor | None, ...]:
+    def backward(self, grad: Tensor, kept: Kept, spare: bool) -> tuple[Tensor | None, ...]:
         x, weight = kept
         return winograd.backward(x, grad, weight, (True, True), self.choices)
 
@@ -75,7 +76,7 @@ class _Depthwise:
         weight = self.parameters[0]
         return implementations.forward(x, weight, self.geometry, self.choices), (x, weight)
 
-    def backward(self, grad: Tensor, kept: Kept) -> tuple[Tensor | None, ...]:
+    def backward(self, grad: Tensor, kept: Kept, spare: bool) -> tuple[Tensor | None, ...]:
         x, weight = kept
         return implementations.backward(x, grad, weight, self.geometry, (True, True), self.choices)
 
@@ -87,14 +88,15 @@ class _Norm:
 
     def forward(self, x: Tensor, plus: Tensor | None = None) -> tuple[Tensor, Kept]:
         """`plus` is added to the result."""
-        norm_act.count_batch(self.norm)
         step = norm_act.step_of(self.norm)
         self.act = step.act
         y, saved = norm_kernels.forward(x, step, plus)
         return y, (x, saved)
 
-    def backward(self, grad: Tensor, kept: Kept) -> tuple[Tensor | None, ...]:
+    def backward(self, grad: Tensor, kept: Kept, spare: bool) -> tuple[Tensor | None, ...]:
         x, saved = kept
+        if spare:
+            return norm_kernels.backward_in_place(grad, x, saved, self.act)
         return norm_kernels.backward(grad, x, saved, self.act, True)
 
 
@@ -106,7 +108,7 @@ class _Squeeze:
         result, kept = squeeze.forward(x, self.parameters)
         return result, (x, kept, *self.parameters)
 
-    def backward(self, grad: Tensor, kept: Kept) -> tuple[Tensor | None, ...]:
+    def backward(self, grad: Tensor, kept: Kept, spare: bool) -> tuple[Tensor | None, ...]:
         x, state, *parameters = kept
         return squeeze.backward(grad, x, parameters, state, True)
 
@@ -115,11 +117,12 @@ class _Chain(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, steps: Sequence[Step], last: _Norm, has_skip: bool, *parameters: Tensor) -> Tensor:
         y, made = x, list[Kept]()
-        for step in steps:
-            y, kept = step.forward(y)
+        with native.together():
+            for step in steps:
+                y, kept = step.forward(y)
+                made.append(kept)
+            y, kept = last.forward(y, x if has_skip else None)
             made.append(kept)
-        y, kept = last.forward(y, x if has_skip else None)
-        made.append(kept)
         ctx.save_for_backward(*(tensor for kept in made for tensor in kept))
         ctx.steps, ctx.counts, ctx.has_skip = (*steps, last), [len(kept) for kept in made], has_skip
         return y
@@ -130,13 +133,14 @@ class _Chain(Function):
         of_result = grad = grads[0].contiguous(memory_format=torch.channels_last)
         saved: list[Tensor] = list(ctx.saved_tensors)
         found: list[Tensor | None] = []
-        for step, count in zip(reversed(ctx.steps), reversed(ctx.counts), strict=True):
-            kept = tuple(saved[-count:])
-            del saved[-count:]
-            of_x, *of_parameters = step.backward(grad, kept)
-            assert of_x is not None
-            grad = of_x
-            found[:0] = of_parameters
+        with native.together():
+            for step, count in zip(reversed(ctx.steps), reversed(ctx.counts), strict=True):
+                kept = tuple(saved[-count:])
+                del saved[-count:]
+                of_x, *of_parameters = step.backward(grad, kept, grad is not of_result)
+                assert of_x is not None
+                grad = of_x
+                found[:0] = of_parameters
         return grad.add_(of_result) if ctx.has_skip else grad, None, None, None, *found
 
 

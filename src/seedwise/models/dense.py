@@ -3,8 +3,10 @@
 from collections.abc import Callable, Mapping
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seedwise import native
 from seedwise.models.depthwise.choices import Choices, fastest, one_of, seconds_of
 
 Run = Callable[..., Tensor]
@@ -37,7 +39,7 @@ def pick(
     what: str, images: Tensor, weight: Tensor, choices: Choices, runs: Mapping[str, Run], *given: Tensor
 ) -> Tensor:
     """What the fastest of `runs` returns for `given`. `what` and the shapes are the key by which it is remembered."""
-    shape = (what, *images.shape, weight.shape[0], torch.get_num_threads())
+    shape = what, images.shape, weight.shape[0], torch.get_num_threads()
 
     def choose() -> str:
         n, inputs, h, w = images.shape
@@ -47,6 +49,12 @@ def pick(
         return choices.pick(key, one_of(runs), lambda: fastest(seconds_of(whole, 1)))
 
     return runs[choices.pick_at(shape, choose)](*given)
+
+
+def onednn_forward(images: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """A convolution of stride 1 that keeps the map's size."""
+    native.settle()
+    return F.conv2d(images, weight, bias, 1, (weight.shape[2] // 2, weight.shape[3] // 2))
 
 
 def onednn_images_gradient(images: Tensor, grad: Tensor, weight: Tensor) -> Tensor:
@@ -60,6 +68,7 @@ def onednn_weight_gradient(images: Tensor, grad: Tensor, weight: Tensor) -> Tens
 
 
 def _onednn_gradients(images: Tensor, grad: Tensor, weight: Tensor, wanted: tuple[bool, ...]) -> tuple[Tensor, ...]:
+    native.settle()
     padding = (weight.shape[2] // 2, weight.shape[3] // 2)
     found: tuple[Tensor, ...] = torch.ops.aten.convolution_backward(
         grad, images, weight, None, (1, 1), padding, (1, 1), False, (0, 0), 1, wanted

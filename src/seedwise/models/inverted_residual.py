@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from seedwise import native
 from seedwise.models import depthwise, norm_act, pointwise
 from seedwise.models.dense import is_watched, trains_plainly
 from seedwise.models.depthwise import Choices, Geometry, Norm, implementations, joint
@@ -108,7 +109,8 @@ class Middle:
     @torch.no_grad()
     def is_joint(self, x: Tensor, choices: Choices) -> bool:
         """Whether the layers are faster together, by `choices`, which try both on `x` if they don't know."""
-        trial = replace(self, before=replace(self.before, running=None), behind=replace(self.behind, running=None))
+        before, behind = (step._replace(running=None, batches=None) for step in (self.before, self.behind))
+        trial = replace(self, before=before, behind=behind)
         runs = {"joint": lambda _: trial.together(x), "layers": lambda _: trial.by_layers(x, choices)}
         what = "middle" if self.widen is None else f"middle of {len(self.widen)}"
         key = implementations.key_of(what, x, self.geometry)
@@ -118,7 +120,8 @@ class Middle:
 class _JointMiddle(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, middle: Middle, *parameters: Tensor) -> Tensor:
-        result, kept = middle.forward(x)
+        with native.together():
+            result, kept = middle.forward(x)
         ctx.save_for_backward(x, *kept)
         ctx.middle = middle
         return result
@@ -128,13 +131,19 @@ class _JointMiddle(Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, *kept = ctx.saved_tensors
         grad = grads[0].contiguous(memory_format=torch.channels_last)
-        of_x, *found = ctx.middle.backward(grad, x, tuple(kept))
+        with native.together():
+            of_x, *found = ctx.middle.backward(grad, x, tuple(kept))
         wants_x, _, *wanted = ctx.needs_input_grad
         return (
             of_x if wants_x else None,
             None,
             *(one if wants else None for one, wants in zip(found, wanted, strict=True)),
         )
+
+
+def _joined(x: Tensor, middle: Middle) -> Tensor:
+    result: Tensor = _JointMiddle.apply(x, middle, *middle.parameters)
+    return result
 
 
 class JointInvertedResidual(InvertedResidual):
@@ -151,18 +160,11 @@ class JointInvertedResidual(InvertedResidual):
             middle = self._middle(x)
             if middle is not None and not middle.is_joint(x, self.choices):
                 middle = None
-        x = self.bn2(self.conv_dw(self.bn1(x))) if middle is None else self._joined(x, middle)
+        x = self.bn2(self.conv_dw(self.bn1(x))) if middle is None else _joined(x, middle)
         x = self.bn3(self.conv_pwl(self.se(self.aa(x))))  # type: ignore[misc]
         if self.has_skip:
             x = self.drop_path(x) + shortcut
         return x
-
-    def _joined(self, x: Tensor, middle: Middle) -> Tensor:
-        for norm in (self.bn1, self.bn2):
-            norm_act.count_batch(norm)
-        middle = replace(middle, before=norm_act.step_of(self.bn1), behind=norm_act.step_of(self.bn2))
-        result: Tensor = _JointMiddle.apply(x, middle, *middle.parameters)
-        return result
 
     def _middle(self, x: Tensor) -> Middle | None:
         """The middle, if the kernels do what its layers would do to these maps now."""

@@ -12,6 +12,7 @@ namespace {
 struct NormStep {
     const float *weight, *bias;
     float *running_mean, *running_var;  // null: not kept
+    int64_t* batches;                   // counts them; null: not counted
     double momentum, eps;
     float* saved;  // [4, c]: mean, 1 / standard deviation, scale, shift
 };
@@ -25,6 +26,7 @@ inline void settle_channel(const NormStep& step, int64_t c, int64_t j, double me
     step.saved[c + j] = static_cast<float>(inverse);
     step.saved[2 * c + j] = static_cast<float>(scale);
     step.saved[3 * c + j] = static_cast<float>(step.bias[j] - (mean - rounded) * scale);
+    if (j == 0 && step.batches != nullptr) ++*step.batches;
     if (step.running_mean == nullptr) return;
     const double keep = 1.0 - step.momentum;
     step.running_mean[j] = static_cast<float>(step.momentum * mean + keep * step.running_mean[j]);

@@ -29,11 +29,11 @@ inline Geometry read(const int64_t* numbers) {
     return geometry;
 }
 
-// A BatchNorm's training step. `pointers`: weight, bias, running mean and variance (null: not kept), what it keeps of
-// the batch; `numbers`: momentum, eps.
+// A BatchNorm's training step. `pointers`: weight, bias, running mean and variance (null: not kept), the counter of
+// batches (null: none), what it keeps of the batch; `numbers`: momentum, eps.
 inline NormStep read_step(void* const* pointers, const double* numbers) {
     const auto at = [&](int i) { return static_cast<float*>(pointers[i]); };
-    return {at(0), at(1), at(2), at(3), numbers[0], numbers[1], at(4)};
+    return {at(0), at(1), at(2), at(3), static_cast<int64_t*>(pointers[4]), numbers[0], numbers[1], at(5)};
 }
 
 }  // namespace

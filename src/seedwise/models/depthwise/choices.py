@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from seedwise import native
 from seedwise.errors import UserError
 from seedwise.files import write_json
 
@@ -68,7 +69,8 @@ class Choices:
         """A probe's answer. What it picks itself is no choice of the run's: another run wouldn't probe."""
         was, self._is_trying = self._is_trying, True
         try:
-            return probe()
+            with native.at_once():
+                return probe()
         finally:
             self._is_trying = was
 

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from seedwise import native
 from seedwise.models.depthwise import kernels
 from seedwise.models.depthwise.kernels import Geometry, Norm
 from seedwise.models.norm_act.kernels import NormStep
@@ -52,10 +53,9 @@ def normed_backward(
     made = (wanted.normalized, wanted.weight, wanted.affine, wanted.norm_weight, wanted.norm_bias)
     limits = kernels.floats(before.low, before.high, norm.low, norm.high)
     threads = torch.get_num_threads()
-    kernels.check(
-        kernels.library().normed_backward(
-            kernels.is_bf16(images), kernels.pointers(given), kernels.pointers(made), limits, numbers, threads
-        )
+    native.call(
+        *(kernels.library().normed_backward, kernels.check, (given, made)),
+        *(kernels.is_bf16(images), kernels.pointers(given), kernels.pointers(made), limits, numbers, threads),
     )
     return wanted
 
@@ -109,14 +109,14 @@ def widened_forward(
     n, _, h, w = widening.x.shape
     c, size = len(widening.weight), geometry.out_size(h, w)
     out, saved = torch.empty(n, c, *size, memory_format=torch.channels_last), torch.empty(4, c)
-    kernel = kernel.contiguous()  # held while it is read
+    kernel = kernel.contiguous()
     steps = kernels.step_pointers(before, widening.saved), kernels.step_pointers(behind, saved)
-    failed = kernels.library().widened_forward(
+    native.call(
+        *(kernels.library().widened_forward, kernels.check, (widening, kernel, before, behind, out, saved)),
         *(widening.addresses, widening.x.shape[1], kernels.floats(*widening.limits), kernel.data_ptr()),
         *(*steps, kernels.step_numbers(before, behind), out.data_ptr()),
         *(_wide_numbers(widening, geometry, size), torch.get_num_threads()),
     )
-    kernels.check(failed)
     return out, saved
 
 
@@ -142,12 +142,12 @@ def widened_backward(
         torch.empty_like(widening.x), torch.empty_like(widening.weight), torch.empty_like(kernel), *torch.empty(2, c)
     )
     wanted = (grads.x, grads.weight, grads.kernel, grads.norm_weight, grads.norm_bias, torch.empty(2, c))
-    failed = kernels.library().widened_backward(
+    native.call(
+        *(kernels.library().widened_backward, kernels.check, (widening, grad, kernel, behind, wanted)),
         *(widening.addresses, widening.x.shape[1], kernels.floats(*widening.limits, norm.low, norm.high)),
         *(kernels.pointers((grad, kernel, norm.saved, affine, result)), kernels.pointers(wanted)),
         *(_wide_numbers(widening, geometry, (grad.shape[2], grad.shape[3])), torch.get_num_threads()),
     )
-    kernels.check(failed)
     return grads
 
 

@@ -164,7 +164,10 @@ def _forward(
         *(weight.data_ptr(), None if bias is None else bias.data_ptr(), floats(*limits[0], *limits[1])),
     )
     numbers = numbers_of(images, geometry, size)
-    check(library().depthwise_forward(is_bf16(images), *given, *step, out.data_ptr(), numbers, torch.get_num_threads()))
+    native.call(
+        *(library().depthwise_forward, check, (images, weight, bias, before, behind, saved, out)),
+        *(is_bf16(images), *given, *step, out.data_ptr(), numbers, torch.get_num_threads()),
+    )
     return out, saved
 
 
@@ -184,7 +187,10 @@ def backward(
         *(images.data_ptr(), grad.data_ptr(), weight.data_ptr()),
         *(None if wanted is None else wanted.data_ptr() for wanted in (image_grad, weight_grad)),
     )
-    check(library().depthwise_backward(is_bf16(images), *pointers, numbers, torch.get_num_threads()))
+    native.call(
+        *(library().depthwise_backward, check, (images, grad, weight, image_grad, weight_grad)),
+        *(is_bf16(images), *pointers, numbers, torch.get_num_threads()),
+    )
     return image_grad, weight_grad
 
 
@@ -212,15 +218,14 @@ def frozen_block(images: Tensor, layers: Sequence[Layer], geometry: Geometry, *,
     given = [images.data_ptr(), *([] if widen else [None, None]), *(tensor.data_ptr() for tensor in tensors)]
     limits = (*(widen[0].limits if widen else (0.0, 0.0)), *middle.limits)
     values = (n, len(middle.bias), h, w, *size, geometry.top, geometry.left, geometry.kernel, geometry.stride)
-    check(
-        library().frozen_block(
-            (ctypes.c_void_p * len(given))(*given),
-            *(c, out.shape[1], int(shortcut)),
-            floats(*limits),
-            out.data_ptr(),
-            (ctypes.c_int64 * len(values))(*values),
-            torch.get_num_threads(),
-        )
+    native.call(
+        *(library().frozen_block, check, (images, tensors, out)),
+        (ctypes.c_void_p * len(given))(*given),
+        *(c, out.shape[1], int(shortcut)),
+        floats(*limits),
+        out.data_ptr(),
+        (ctypes.c_int64 * len(values))(*values),
+        torch.get_num_threads(),
     )
     return out
 
@@ -253,8 +258,7 @@ def geometry_numbers(shape: tuple[int, ...], geometry: Geometry, size: tuple[int
 
 def step_pointers(step: NormStep, saved: Tensor) -> Any:
     """For the kernels: a BatchNorm's parameters, its running statistics, and `saved` of Norm, where they write."""
-    mean, variance = (None, None) if step.running is None else (tensor.data_ptr() for tensor in step.running)
-    return (ctypes.c_void_p * 5)(step.weight.data_ptr(), step.bias.data_ptr(), mean, variance, saved.data_ptr())
+    return (ctypes.c_void_p * 6)(*step.addresses(), saved.data_ptr())
 
 
 def step_numbers(*steps: NormStep) -> Any:

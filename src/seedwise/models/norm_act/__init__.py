@@ -4,7 +4,6 @@ from seedwise.models.norm_act.kernels import NormStep, activate, available, libr
 from seedwise.models.norm_act.modules import (
     FusedBatchNormAct2d,
     batch_norm_act,
-    count_batch,
     step_of,
     use_fused_norm_act,
 )
@@ -15,7 +14,6 @@ __all__ = [
     "activate",
     "available",
     "batch_norm_act",
-    "count_batch",
     "library_name",
     "step_of",
     "use_fused_norm_act",

@@ -3,8 +3,8 @@
 import ctypes
 import functools
 from ctypes import c_double, c_int, c_int64, c_void_p
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,7 @@ def library() -> ctypes.CDLL | None:
     loaded = native.library(Path(__file__).with_name("norm_act.cpp"))
     if loaded is not None:
         loaded.norm_act_forward.argtypes = [
-            *(c_void_p, c_void_p, c_void_p, c_int64, c_int64, c_void_p, c_void_p, c_void_p, c_void_p),
+            *(c_void_p, c_void_p, c_void_p, c_int64, c_int64, c_void_p, c_void_p, c_void_p, c_void_p, c_void_p),
             *(c_double, c_double, c_void_p, c_int, c_int, c_int),
         ]
         loaded.norm_act_backward.argtypes = [
@@ -46,12 +46,11 @@ def available() -> bool:
     return library() is not None
 
 
-@dataclass(frozen=True)
-class NormStep:
+class NormStep(NamedTuple):
     """One training step of a BatchNorm and its activation.
 
     `weight`, `bias`: float32[c]; `running`: mean and variance, float32[c] each, which take `momentum` of the batch's
-    (None: not kept); `act`: a number of `ACTIVATIONS`.
+    (None: not kept); `act`: a number of `ACTIVATIONS`; `batches`: int64[], to which 1 is added (None: not counted).
     """
 
     weight: Tensor
@@ -60,6 +59,13 @@ class NormStep:
     momentum: float
     eps: float
     act: int
+    batches: Tensor | None = None
+
+    def addresses(self) -> tuple[int | None, ...]:
+        """Of weight, bias, running mean and variance, and the counter, for the kernels; None for what there is not."""
+        mean, variance = self.running or (None, None)
+        tensors = self.weight, self.bias, mean, variance, self.batches
+        return tuple(None if tensor is None else tensor.data_ptr() for tensor in tensors)
 
 
 def forward(x: Tensor, step: NormStep, plus: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -98,23 +104,20 @@ def _no_norm(channels: int) -> Tensor:
 
 def _apply(x: Tensor, saved: Tensor, act: int, y: Tensor) -> None:
     is_bf16 = x.dtype == torch.bfloat16
-    _require(
-        _loaded().norm_act_apply(
-            *(x.data_ptr(), y.data_ptr(), *_rows(x), saved.data_ptr(), act, is_bf16, torch.get_num_threads())
-        )
+    native.call(
+        *(_loaded().norm_act_apply, _require, (x, y, saved)),
+        *(x.data_ptr(), y.data_ptr(), *_rows(x), saved.data_ptr(), act, is_bf16, torch.get_num_threads()),
     )
 
 
 def _forward(x: Tensor, plus: Tensor | None, y: Tensor | None, step: NormStep) -> Tensor:
     saved = torch.empty(4, x.shape[1])
-    mean, variance = (None, None) if step.running is None else (tensor.data_ptr() for tensor in step.running)
-    failed = _loaded().norm_act_forward(
+    native.call(
+        *(_loaded().norm_act_forward, _require, (x, plus, y, step, saved)),
         *(x.data_ptr(), *(None if one is None else one.data_ptr() for one in (plus, y)), *_rows(x)),
-        *(step.weight.data_ptr(), step.bias.data_ptr()),
-        *(mean, variance, step.momentum, step.eps, saved.data_ptr()),
+        *(*step.addresses(), step.momentum, step.eps, saved.data_ptr()),
         *(step.act, x.dtype == torch.bfloat16, torch.get_num_threads()),
     )
-    _require(failed)
     return saved
 
 
@@ -122,6 +125,11 @@ def backward(grad: Tensor, x: Tensor, saved: Tensor, act: int, wants_x: bool) ->
     """The gradients of `x` (None unless wanted), weight and bias, from the output's, laid out and typed as `x`."""
     grad_x = torch.empty_like(x) if wants_x else None
     return grad_x, *_backward(grad, x, grad_x, saved, None, act)
+
+
+def backward_in_place(grad: Tensor, x: Tensor, saved: Tensor, act: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The same; `x`'s gradient is written over the output's, which spares memory a pass over it."""
+    return grad, *_backward(grad, x, grad, saved, None, act)
 
 
 def gradient_sums(grad: Tensor, x: Tensor, saved: Tensor, act: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -138,22 +146,22 @@ def _backward(
 ) -> tuple[Tensor, Tensor]:
     grad_weight, grad_bias = torch.empty(2, x.shape[1]).unbind()
     pointers = (None if tensor is None else tensor.data_ptr() for tensor in (grad_weight, grad_bias, affine))
-    failed = _loaded().norm_act_backward(
+    native.call(
+        *(_loaded().norm_act_backward, _require, (grad, x, grad_x, saved, grad_weight, grad_bias, affine)),
         *(grad.data_ptr(), x.data_ptr(), None if grad_x is None else grad_x.data_ptr()),
         *(*_rows(x), saved.data_ptr(), *pointers),
         *(act, x.dtype == torch.bfloat16, torch.get_num_threads()),
     )
-    _require(failed)
     return grad_weight, grad_bias
 
 
 def finish(grad: Tensor, x: Tensor, saved: Tensor, affine: Tensor) -> None:
     """The gradient of `x`, in place of that of the normalized batch; `affine`: see `gradient_sums`."""
-    failed = _loaded().norm_act_finish(
+    native.call(
+        *(_loaded().norm_act_finish, _require, (grad, x, saved, affine)),
         *(grad.data_ptr(), x.data_ptr(), *_rows(x), saved.data_ptr(), affine.data_ptr()),
         *(x.dtype == torch.bfloat16, torch.get_num_threads()),
     )
-    _require(failed)
 
 
 def _rows(x: Tensor) -> tuple[int, int]:

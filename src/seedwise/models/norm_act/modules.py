@@ -53,11 +53,6 @@ def batch_norm_act(
     return _apply(x, NormStep(weight, bias, running, momentum, eps, kernels.ACTIVATIONS[type(act)]))
 
 
-def _train(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
-    count_batch(norm)
-    return _apply(x, step_of(norm))
-
-
 def _apply(x: Tensor, step: NormStep) -> Tensor:
     result: Tensor = _NormAct.apply(x, step.weight, step.bias, step)
     return result
@@ -90,26 +85,25 @@ def _is_plain(norm: nn.BatchNorm2d) -> bool:
     # Past nn.Module's __getattr__: this is asked of every layer in every step.
     parameters, buffers = norm._parameters.get, norm._buffers.get
     tensors = parameters("weight"), parameters("bias"), buffers("running_mean"), buffers("running_var")
-    return norm.track_running_stats and all(
-        t is not None and t.is_cpu and t.dtype == torch.float32 and t.is_contiguous() for t in tensors
+    batches = buffers("num_batches_tracked")
+    return (
+        norm.track_running_stats
+        and all(t is not None and t.is_cpu and t.dtype == torch.float32 and t.is_contiguous() for t in tensors)
+        and (batches is None or (batches.is_cpu and batches.dtype == torch.int64))
     )
 
 
-def count_batch(norm: nn.BatchNorm2d) -> None:
-    """Let a BatchNorm's counter know that a training step begins."""
-    if norm.num_batches_tracked is not None:
-        norm.num_batches_tracked.add_(1)
-
-
 def step_of(norm: nn.BatchNorm2d) -> NormStep:
-    """What the training branch of `BatchNorm2d.forward` does to a batch, once it is counted."""
+    """What the training branch of `BatchNorm2d.forward` does to a batch."""
+    parameters, buffers = norm._parameters.get, norm._buffers.get  # past nn.Module's __getattr__, as above
+    weight, bias, batches = parameters("weight"), parameters("bias"), buffers("num_batches_tracked")
+    mean, variance = buffers("running_mean"), buffers("running_var")
+    assert weight is not None and bias is not None and mean is not None and variance is not None
     momentum = norm.momentum
-    if momentum is None:  # a plain mean over the batches
-        momentum = 0.0 if norm.num_batches_tracked is None else 1.0 / max(1.0, float(norm.num_batches_tracked))
-    assert norm.running_mean is not None and norm.running_var is not None
-    running = norm.running_mean, norm.running_var
+    if momentum is None:  # a plain mean over the batches, this one among them
+        momentum = 0.0 if batches is None else 1.0 / max(1.0, float(batches) + 1.0)
     act: nn.Module = getattr(norm, "act", _IDENTITY)
-    return NormStep(norm.weight, norm.bias, running, momentum, norm.eps, kernels.ACTIVATIONS[type(act)])
+    return NormStep(weight, bias, (mean, variance), momentum, norm.eps, kernels.ACTIVATIONS[type(act)], batches)
 
 
 class FusedBatchNorm2d(nn.BatchNorm2d):
@@ -117,7 +111,7 @@ class FusedBatchNorm2d(nn.BatchNorm2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """float[n, c, h, w] -> the same shape, type and layout."""
-        return _train(self, input) if _takes(self, input) else super().forward(input)
+        return _apply(input, step_of(self)) if _takes(self, input) else super().forward(input)
 
 
 class FusedBatchNormAct2d(BatchNormAct2d):
@@ -128,7 +122,7 @@ class FusedBatchNormAct2d(BatchNormAct2d):
     def forward(self, x: Tensor) -> Tensor:
         """float[n, c, h, w] -> the same shape, type and layout."""
         if self.takes(x):
-            return _train(self, x)
+            return _apply(x, step_of(self))
         result: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
         return result
 

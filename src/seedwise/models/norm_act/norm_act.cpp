@@ -41,7 +41,7 @@ template <class T, int A> int apply(const T *x, T *y, int64_t m, int64_t c, cons
 template <class T, int A> int backward(const Backward &b, int threads) {
   const T *grad = static_cast<const T *>(b.grad), *x = static_cast<const T *>(b.x);
   T *grad_x = static_cast<T *>(b.grad_x);
-  const bool stream = A != kSilu && should_stream(grad_x, b.m, b.c);
+  const bool stream = A != kSilu && grad_x != grad && should_stream(grad_x, b.m, b.c);
   return run(
       Job(b.m, b.c, sizeof(T), threads),
       [&](const Job &job, int64_t chunk) { gradient_sums<T, A>(grad, x, grad_x, b.saved, job, chunk); },
@@ -79,9 +79,9 @@ template <int A = kIdentity, class Call> int dispatch(int bf16, int act, Call ca
 
 // All return 0, or 1 when memory for the chunks' sums is lacking, or 2 for an unknown activation.
 extern "C" int norm_act_forward(const void *x, const void *plus, void *y, int64_t m, int64_t c, const float *weight,
-                                const float *bias, float *running_mean, float *running_var, double momentum, double eps,
-                                float *saved, int act, int bf16, int threads) {
-  const Forward f{x, plus, y, m, c, {weight, bias, running_mean, running_var, momentum, eps, saved}};
+                                const float *bias, float *running_mean, float *running_var, int64_t *batches,
+                                double momentum, double eps, float *saved, int act, int bf16, int threads) {
+  const Forward f{x, plus, y, m, c, {weight, bias, running_mean, running_var, batches, momentum, eps, saved}};
   return dispatch(bf16, act, [&](auto t, auto a) { return forward<decltype(t), decltype(a)::value>(f, threads); });
 }
 

@@ -10,12 +10,19 @@ import functools
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from seedwise.models.dense import Run, onednn_images_gradient, onednn_weight_gradient, pick, trains_plainly
+from seedwise import native
+from seedwise.models.dense import (
+    Run,
+    onednn_forward,
+    onednn_images_gradient,
+    onednn_weight_gradient,
+    pick,
+    trains_plainly,
+)
 from seedwise.models.depthwise.choices import Choices
 from seedwise.models.pointwise import kernels
 
@@ -90,7 +97,7 @@ def _fits(conv: nn.Conv2d) -> bool:
 
 @functools.cache
 def _forwards() -> dict[str, Run]:
-    return {"onednn": F.conv2d, "product": product, **({"split": kernels.forward} if kernels.available() else {})}
+    return {"onednn": onednn_forward, "product": product, **({"split": kernels.forward} if kernels.available() else {})}
 
 
 @functools.cache
@@ -107,6 +114,7 @@ def _weight_gradients() -> dict[str, Run]:
 
 def product(images: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """The same as one product of matrices by torch."""
+    native.settle()
     rows, matrix = _rows(images), weight.reshape(weight.shape[:2])
     maps = kernels.room(images, len(matrix))
     if bias is None:
@@ -116,16 +124,18 @@ def product(images: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tenso
     return maps
 
 
-_BIASED: dict[str, Run] = {"onednn": F.conv2d, "product": product}
+_BIASED: dict[str, Run] = {"onednn": onednn_forward, "product": product}
 
 
 def _images_product(images: Tensor, grad: Tensor, weight: Tensor) -> Tensor:
+    native.settle()
     maps = kernels.room(images, images.shape[1])
     torch.mm(_rows(grad), weight.reshape(weight.shape[:2]), out=_rows(maps))
     return maps
 
 
 def _weight_product(images: Tensor, grad: Tensor, weight: Tensor) -> Tensor:
+    native.settle()
     return (_rows(grad).t() @ _rows(images)).view(weight.shape)
 
 

@@ -53,8 +53,9 @@ def available() -> bool:
 
 def forward(images: Tensor, weight: Tensor, bias: Tensor | None = None, silu: bool = False) -> Tensor:
     """The convolution of [n, in, h, w] with [out, in, 1, 1]; behind a bias SiLU may come in the same pass."""
-    result, weight = room(images, weight.shape[0]), weight.contiguous()  # held while it is read
-    _loaded().split_forward(
+    result, weight = room(images, weight.shape[0]), weight.contiguous()
+    native.call(
+        *(_loaded().split_forward, None, (images, weight, bias, result)),
         *(*_given(images, weight), None if bias is None else bias.data_ptr(), silu, result.data_ptr()),
         *_sizes(images, weight),
     )
@@ -64,14 +65,16 @@ def forward(images: Tensor, weight: Tensor, bias: Tensor | None = None, silu: bo
 def images_gradient(images: Tensor, grad: Tensor, weight: Tensor) -> Tensor:
     """The gradient of `forward`'s images, given the result's."""
     result, weight = room(images, images.shape[1]), weight.contiguous()
-    _loaded().split_images_gradient(*_given(grad, weight, result), *_sizes(images, weight))
+    tensors = grad, weight, result
+    native.call(_loaded().split_images_gradient, None, tensors, *_given(*tensors), *_sizes(images, weight))
     return result
 
 
 def weight_gradient(images: Tensor, grad: Tensor, weight: Tensor) -> Tensor:
     """The gradient of `forward`'s weight, given the result's."""
     result = torch.empty(weight.shape)
-    _loaded().split_weight_gradient(*_given(grad, images, result), *_sizes(images, weight))
+    tensors = grad, images, result
+    native.call(_loaded().split_weight_gradient, None, tensors, *_given(*tensors), *_sizes(images, weight))
     return result
 
 

@@ -41,11 +41,11 @@ def forward(maps: Tensor, parameters: Sequence[Tensor]) -> tuple[Tensor, Tensor]
     """The maps, each channel of an image scaled by its gate, and what `backward` needs."""
     n, c = maps.shape[:2]
     kept, result = torch.empty(n * (2 * _padded(c) + _padded(parameters[1].numel()))), torch.empty_like(maps)
-    failed = _loaded().squeeze_forward(
+    native.call(
+        *(_loaded().squeeze_forward, _require, (maps, parameters, kept, result)),
         *(maps.data_ptr(), _addresses(parameters), _sizes(maps, parameters), kept.data_ptr(), result.data_ptr()),
         torch.get_num_threads(),
     )
-    _require(failed)
     return result, kept
 
 
@@ -54,11 +54,11 @@ def backward(
 ) -> tuple[Tensor | None, ...]:
     """The gradients of the maps (None unless wanted) and of the parameters, from the result's."""
     made = (torch.empty_like(maps) if wants_maps else None, *map(torch.empty_like, parameters))
-    failed = _loaded().squeeze_backward(
+    native.call(
+        *(_loaded().squeeze_backward, _require, (grad, maps, parameters, kept, made)),
         *(grad.data_ptr(), maps.data_ptr(), _addresses(parameters), _sizes(maps, parameters), kept.data_ptr()),
         *(_addresses(made), torch.get_num_threads()),
     )
-    _require(failed)
     return made
 
 

@@ -7,13 +7,19 @@ faster. What is faster is tried for each shape (see depthwise/choices.py).
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from seedwise.models.dense import Run, onednn_images_gradient, onednn_weight_gradient, pick, trains_plainly
+from seedwise.models.dense import (
+    Run,
+    onednn_forward,
+    onednn_images_gradient,
+    onednn_weight_gradient,
+    pick,
+    trains_plainly,
+)
 from seedwise.models.depthwise.choices import Choices
 from seedwise.models.winograd import kernels
 
@@ -23,7 +29,7 @@ it takes 3.9 to 5.0 (AMD Zen 3, one thread)."""
 
 
 _FORWARDS: dict[str, Run] = {
-    "onednn": lambda images, weight: F.conv2d(images, weight, None, 1, 1),
+    "onednn": onednn_forward,
     "winograd": kernels.forward,
 }
 _IMAGES_GRADIENTS: dict[str, Run] = {

@@ -54,10 +54,9 @@ def weight_gradient(images: Tensor, grad: Tensor, weight: Tensor) -> Tensor:
     n, channels, h, w = images.shape
     result = torch.empty_like(weight)
     strides, shape = _numbers(result.stride()), _numbers((n, h, w, channels, grad.shape[1]))
-    _require(
-        _loaded().winograd_weight_gradient(
-            *(images.data_ptr(), grad.data_ptr(), strides, shape, result.data_ptr(), torch.get_num_threads())
-        )
+    native.call(
+        *(_loaded().winograd_weight_gradient, _require, (images, grad, result)),
+        *(images.data_ptr(), grad.data_ptr(), strides, shape, result.data_ptr(), torch.get_num_threads()),
     )
     return result
 
@@ -71,15 +70,14 @@ def _convolve(
     bias: Tensor | None = None,
     silu: bool = False,
 ) -> Tensor:
-    """`weight` is held while its data is read through the address of its first tap."""
+    """`first_tap` is an address in `weight`."""
     n, channels, h, w = images.shape
     result = torch.empty((n, outputs, h, w), memory_format=torch.channels_last)
     shape = _numbers((n, h, w, channels, outputs))
-    _require(
-        _loaded().winograd_forward(
-            *(images.data_ptr(), first_tap, _numbers(strides), shape, None if bias is None else bias.data_ptr()),
-            *(silu, result.data_ptr(), torch.get_num_threads()),
-        )
+    native.call(
+        *(_loaded().winograd_forward, _require, (images, weight, bias, result)),
+        *(images.data_ptr(), first_tap, _numbers(strides), shape, None if bias is None else bias.data_ptr()),
+        *(silu, result.data_ptr(), torch.get_num_threads()),
     )
     return result
 
