@@ -188,10 +188,9 @@ def by_setting(cells: list[dict[str, Any]], title: str, words: str = "") -> str:
     rows = []
     for cell in cells:
         rates = cell["images_per_second"]
-        fastest = max((side for side in rates if side != "seedwise"), key=lambda side: rates[side])
-        versus = [f"{rates['seedwise'] / rates[fastest]:.2f}"] if words else []
+        versus = [ratio(cell["step_ratio"])] if words else []
         rows.append([*which(cell), *(f"{rates[side]:.1f}" if side in rates else "" for side in sides), *versus])
-    head = [*WHICH, *(side_name(side) for side in sides), *(["to the fastest"] if words else [])]
+    head = [*WHICH, *(side_name(side) for side in sides), *(["times the fastest"] if words else [])]
     return f"## {title}\n\n{words}" + table(head, rows) if rows else ""
 
 
@@ -329,8 +328,8 @@ def script(parts: Parts) -> str:
 
 
 COMPILED = (
-    "torch.compile's seconds of compiling are not counted; n={rounds}, a run of its own. *To the fastest*: the ratio "
-    "of medians.\n\n"
+    "torch.compile's seconds of compiling are not counted; n={rounds}, a run of its own. *Times the fastest*: how many "
+    "times as fast as timm's best of all these.\n\n"
 )
 
 

@@ -5,7 +5,7 @@ and depends on neither torch's version nor Python's. Loops are parallel through 
 that torch brought into the process, hence torch's own threads, which is why torch has to be imported first.
 
 Kernels are called by `call`. A kernel's data push the interpreter out of the processor's caches, so that the Python
-between two kernels takes several times as long as it would alone: within `together()` they wait until all are ready.
+between two kernels takes longer than it would alone: within `together()` they wait until all are ready.
 """
 
 import ctypes
@@ -37,20 +37,22 @@ _log = logging.getLogger("seedwise")
 
 
 class _Waiting(threading.local):
-    calls: list[tuple[Callable[..., Any], Callable[[Any], object] | None, object, tuple[Any, ...]]] | None = None
+    calls: list[tuple[Callable[..., Any], Callable[[Any], object], object, tuple[Any, ...]]] | None = None
 
 
 _waiting = _Waiting()
 
 
-def call(function: Callable[..., Any], check: Callable[[Any], object] | None, held: object, *arguments: Any) -> None:
+def call(function: Callable[..., Any], check: Callable[[Any], object], held: object, *arguments: Any) -> None:
     """`check(function(*arguments))`, now or, within `together()`, later; `held`: whose memory arguments point at."""
-    if _waiting.calls is not None:
+    if _waiting.calls is None:
+        check(function(*arguments))
+    else:
         _waiting.calls.append((function, check, held, arguments))
-        return
-    code = function(*arguments)
-    if check is not None:
-        check(code)
+
+
+def cannot_fail(_code: object) -> None:
+    """The check of a kernel that returns nothing."""
 
 
 @contextmanager
@@ -85,9 +87,7 @@ def settle() -> None:
         return
     calls, _waiting.calls = _waiting.calls, []
     for function, check, _, arguments in calls:
-        code = function(*arguments)
-        if check is not None:
-            check(code)
+        check(function(*arguments))
 
 
 @functools.cache

@@ -37,30 +37,30 @@ def test_within_they_wait_until_the_end_or_until_settled(made: list[int]) -> Non
     kernel, answers = note(made), list[int]()
     with native.together():
         native.call(kernel, answers.append, None, 1)
-        native.call(kernel, None, None, 2)
+        native.call(kernel, native.cannot_fail, None, 2)
         assert made == []
         native.settle()
         assert made == [1, 2]
         native.call(kernel, answers.append, None, 3)
         assert made == [1, 2]
     assert made == [1, 2, 3] and answers == [1, 3]
-    native.call(kernel, None, None, 4)
+    native.call(kernel, native.cannot_fail, None, 4)
     assert made == [1, 2, 3, 4]
 
 
 def test_what_is_timed_waits_for_none_and_lets_none_wait(made: list[int]) -> None:
     kernel = note(made)
     with native.together():
-        native.call(kernel, None, None, 1)
+        native.call(kernel, native.cannot_fail, None, 1)
         with native.at_once():
             assert made == [1]
-            native.call(kernel, None, None, 2)
+            native.call(kernel, native.cannot_fail, None, 2)
             assert made == [1, 2]
-        native.call(kernel, None, None, 3)
+        native.call(kernel, native.cannot_fail, None, 3)
         assert made == [1, 2]
         with native.together():
             assert made == [1, 2, 3]
-            native.call(kernel, None, None, 4)
+            native.call(kernel, native.cannot_fail, None, 4)
         assert made == [1, 2, 3, 4]
 
 
@@ -68,7 +68,7 @@ def test_memory_is_held_until_the_call(made: list[int]) -> None:
     memory = Memory()
     seen = weakref.ref(memory)
     with native.together():
-        native.call(lambda: made.append(seen() is not None), None, (memory,))
+        native.call(lambda: made.append(seen() is not None), native.cannot_fail, (memory,))
         del memory
     assert made == [True] and seen() is None
 
@@ -79,20 +79,20 @@ def test_a_failure_drops_what_waits(made: list[int]) -> None:
 
     kernel = note(made)
     with pytest.raises(KeyboardInterrupt), native.together():
-        native.call(kernel, None, None, 1)
+        native.call(kernel, native.cannot_fail, None, 1)
         raise KeyboardInterrupt
     with pytest.raises(MemoryError, match="2"), native.together():
         native.call(kernel, fail, None, 2)
-        native.call(kernel, None, None, 3)
-    native.call(kernel, None, None, 4)
+        native.call(kernel, native.cannot_fail, None, 3)
+    native.call(kernel, native.cannot_fail, None, 4)
     assert made == [2, 4]
 
 
 def test_each_thread_waits_for_itself(made: list[int]) -> None:
     kernel = note(made)
     with native.together():
-        native.call(kernel, None, None, 1)
-        other = threading.Thread(target=lambda: native.call(kernel, None, None, 2))
+        native.call(kernel, native.cannot_fail, None, 1)
+        other = threading.Thread(target=lambda: native.call(kernel, native.cannot_fail, None, 2))
         other.start()
         other.join()
         assert made == [2]
@@ -101,10 +101,10 @@ def test_each_thread_waits_for_itself(made: list[int]) -> None:
 
 def test_a_probe_among_waiting_calls_times_what_is_really_done(made: list[int]) -> None:
     def probe() -> str:
-        native.call(note(made), None, None, 2)
+        native.call(note(made), native.cannot_fail, None, 2)
         assert made == [1, 2]
         return "fast"
 
     with native.together():
-        native.call(note(made), None, None, 1)
+        native.call(note(made), native.cannot_fail, None, 1)
         assert Choices().pick("a shape", {"fast", "slow"}.__contains__, probe) == "fast"

@@ -15,14 +15,8 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from seedwise import native
-from seedwise.models.dense import (
-    Run,
-    onednn_forward,
-    onednn_images_gradient,
-    onednn_weight_gradient,
-    pick,
-    trains_plainly,
-)
+from seedwise.models import dense
+from seedwise.models.dense import Run, pick, trains_plainly
 from seedwise.models.depthwise.choices import Choices
 from seedwise.models.pointwise import kernels
 
@@ -97,19 +91,23 @@ def _fits(conv: nn.Conv2d) -> bool:
 
 @functools.cache
 def _forwards() -> dict[str, Run]:
-    return {"onednn": onednn_forward, "product": product, **({"split": kernels.forward} if kernels.available() else {})}
+    return {
+        "onednn": dense.onednn_forward,
+        "product": product,
+        **({"split": kernels.forward} if kernels.available() else {}),
+    }
 
 
 @functools.cache
 def _images_gradients() -> dict[str, Run]:
     split = {"split": kernels.images_gradient} if kernels.available() else {}
-    return {"onednn": onednn_images_gradient, "product": _images_product, **split}
+    return {"onednn": dense.onednn_images_gradient, "product": _images_product, **split}
 
 
 @functools.cache
 def _weight_gradients() -> dict[str, Run]:
     split = {"split": kernels.weight_gradient} if kernels.available() else {}
-    return {"onednn": onednn_weight_gradient, "product": _weight_product, **split}
+    return {"onednn": dense.onednn_weight_gradient, "product": _weight_product, **split}
 
 
 def product(images: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -124,7 +122,7 @@ def product(images: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tenso
     return maps
 
 
-_BIASED: dict[str, Run] = {"onednn": onednn_forward, "product": product}
+_BIASED: dict[str, Run] = {"onednn": dense.onednn_forward, "product": product}
 
 
 def _images_product(images: Tensor, grad: Tensor, weight: Tensor) -> Tensor:

@@ -55,7 +55,7 @@ def forward(images: Tensor, weight: Tensor, bias: Tensor | None = None, silu: bo
     """The convolution of [n, in, h, w] with [out, in, 1, 1]; behind a bias SiLU may come in the same pass."""
     result, weight = room(images, weight.shape[0]), weight.contiguous()
     native.call(
-        *(_loaded().split_forward, None, (images, weight, bias, result)),
+        *(_loaded().split_forward, native.cannot_fail, (images, weight, bias, result)),
         *(*_given(images, weight), None if bias is None else bias.data_ptr(), silu, result.data_ptr()),
         *_sizes(images, weight),
     )
@@ -66,7 +66,9 @@ def images_gradient(images: Tensor, grad: Tensor, weight: Tensor) -> Tensor:
     """The gradient of `forward`'s images, given the result's."""
     result, weight = room(images, images.shape[1]), weight.contiguous()
     tensors = grad, weight, result
-    native.call(_loaded().split_images_gradient, None, tensors, *_given(*tensors), *_sizes(images, weight))
+    native.call(
+        *(_loaded().split_images_gradient, native.cannot_fail, tensors), *_given(*tensors), *_sizes(images, weight)
+    )
     return result
 
 
@@ -74,7 +76,9 @@ def weight_gradient(images: Tensor, grad: Tensor, weight: Tensor) -> Tensor:
     """The gradient of `forward`'s weight, given the result's."""
     result = torch.empty(weight.shape)
     tensors = grad, images, result
-    native.call(_loaded().split_weight_gradient, None, tensors, *_given(*tensors), *_sizes(images, weight))
+    native.call(
+        *(_loaded().split_weight_gradient, native.cannot_fail, tensors), *_given(*tensors), *_sizes(images, weight)
+    )
     return result
 
 

@@ -12,14 +12,8 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from seedwise.models.dense import (
-    Run,
-    onednn_forward,
-    onednn_images_gradient,
-    onednn_weight_gradient,
-    pick,
-    trains_plainly,
-)
+from seedwise.models import dense
+from seedwise.models.dense import Run, pick, trains_plainly
 from seedwise.models.depthwise.choices import Choices
 from seedwise.models.winograd import kernels
 
@@ -29,15 +23,15 @@ it takes 3.9 to 5.0 (AMD Zen 3, one thread)."""
 
 
 _FORWARDS: dict[str, Run] = {
-    "onednn": onednn_forward,
+    "onednn": dense.onednn_forward,
     "winograd": kernels.forward,
 }
 _IMAGES_GRADIENTS: dict[str, Run] = {
-    "onednn": onednn_images_gradient,
+    "onednn": dense.onednn_images_gradient,
     "winograd": lambda _images, grad, weight: kernels.images_gradient(grad, weight),
 }
 _WEIGHT_GRADIENTS: dict[str, Run] = {
-    "onednn": onednn_weight_gradient,
+    "onednn": dense.onednn_weight_gradient,
     "winograd": kernels.weight_gradient,
 }
 
