@@ -23,6 +23,7 @@ def test_other_shares_get_one_message_at_the_field(share):
 def test_every_field_is_described_in_the_schema():
     properties = DataConfig.model_json_schema()["properties"]
     options = {"val", "test", "split_seed", "limit", "bootstrap", "download", "image_column", "label_column", "factory"}
+    options |= {"split_column", "image_folder", "image_suffix", "class_level", "min_per_class", "pixel_range"}
     assert set(properties) == options
     assert all(field["description"] for field in properties.values())
 
@@ -31,3 +32,22 @@ def test_every_field_is_described_in_the_schema():
 def test_out_of_range_and_unknown_options_are_refused(options):
     with pytest.raises(ValidationError):
         DataConfig(**options)
+
+
+def test_the_test_part_can_be_left_out_by_name():
+    assert DataConfig(test="none").test == "none"
+    with pytest.raises(ValidationError, match="fraction in"):
+        DataConfig(val="none")
+
+
+@pytest.mark.parametrize("given", [[0, 4095], (0.0, 1.0), [-1024, 3071]])
+def test_a_pixel_range_is_black_and_white(given):
+    assert DataConfig(pixel_range=given).pixel_range == tuple(given)
+
+
+@pytest.mark.parametrize("given", [[1, 0], [0], 4095, [0, float("nan")], [0, True], "0-1", [0, 0]])
+def test_other_pixel_ranges_get_one_message(given):
+    with pytest.raises(ValidationError) as caught:
+        DataConfig(pixel_range=given)
+    (error,) = caught.value.errors()
+    assert error["loc"] == ("pixel_range",) and "what is black and what is white" in error["msg"]

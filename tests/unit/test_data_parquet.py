@@ -162,8 +162,8 @@ def test_a_single_file_with_a_split_column(tmp_path):
     assert data.splits == {"train": 6, "val": 2, "test": 2} and data.test.targets.tolist() == [0, 1]
     held = data.test.gather(np.arange(2))[0].transpose(0, 2, 3, 1)
     assert np.array_equal(held, [picture(8), picture(9)])
-    pq.write_table(pa.table(table | {"split": ["train", "dev"] * 5}), tmp_path / "zoo.parquet")
-    with pytest.raises(UserError, match="split='dev' is none of train, "):
+    pq.write_table(pa.table(table | {"split": ["train", "extra"] * 5}), tmp_path / "zoo.parquet")
+    with pytest.raises(UserError, match="split='extra' is none of train, "):
         open_data(str(tmp_path / "zoo.parquet"), PARTS, short_side=64)
 
 

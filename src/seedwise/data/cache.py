@@ -15,7 +15,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,12 +23,12 @@ import numpy as np
 
 from seedwise import machine
 from seedwise.data.build import INDEX_COLUMNS, Built, build
-from seedwise.data.source import Int64Array, Progress, Source
+from seedwise.data.source import Int64Array, PassedOver, Progress, Source, Survey
 from seedwise.data.storage import Images, map_images
 from seedwise.errors import UserError
 from seedwise.files import CACHE_VARIABLE, cache_root
 
-FORMAT = 4
+FORMAT = 5
 """Raise when what the files hold changes."""
 POLL_SECONDS = 0.2
 """Between looks at a lock that another process holds; a stop is noticed as soon."""
@@ -55,6 +55,7 @@ class Stored:
     short_side: int
     largest_short_side: int
     parts: dict[str, StoredPart]
+    survey: Survey
 
 
 class Damaged(Exception):
@@ -153,6 +154,7 @@ def _write_meta(folder: Path, built: Built) -> None:
         "superclass_of": None if contents.superclass_of is None else contents.superclass_of.tolist(),
         "short_side": built.short_side,
         "largest_short_side": built.largest_short_side,
+        "survey": asdict(contents.survey),
         "index_sha256": {part: _sha256((folder / f"{part}.index").read_bytes()) for part in contents.parts},
     }
     with (folder / "meta.json").open("w", encoding="utf-8") as file:
@@ -169,6 +171,7 @@ def load(folder: Path) -> Stored:
         if _sha256(json.dumps(body).encode()) != meta["sha256"]:
             raise Damaged("meta.json has changed")
         parts = {part: _load_part(folder, part, digest) for part, digest in body["index_sha256"].items()}
+        survey = _survey(body["survey"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Damaged(f"{error}") from error
     superclasses, superclass_of = body["superclasses"], body["superclass_of"]
@@ -180,7 +183,13 @@ def load(folder: Path) -> Stored:
         short_side=body["short_side"],
         largest_short_side=body["largest_short_side"],
         parts=parts,
+        survey=survey,
     )
+
+
+def _survey(body: dict[str, Any]) -> Survey:
+    passed_over = (PassedOver(**{**each, "examples": tuple(each["examples"])}) for each in body["passed_over"])
+    return Survey(tuple(passed_over), tuple(body["doubts"]))
 
 
 def _load_part(folder: Path, part: str, digest: str) -> StoredPart:

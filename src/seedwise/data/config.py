@@ -1,6 +1,6 @@
 """Options of the data part."""
 
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any, Literal, TypedDict
 
 from pydantic import BeforeValidator, Field
 
@@ -17,6 +17,18 @@ def _share(value: Any) -> Any:
     return value
 
 
+def _test_share(value: Any) -> Any:
+    return value if value == "none" else _share(value)
+
+
+def _range(value: Any) -> Any:
+    if isinstance(value, list | tuple) and len(value) == 2 and all(type(it) in (int, float) for it in value):
+        low, high = value
+        if low < high:
+            return value
+    raise ValueError("give two numbers, what is black and what is white, such as [0, 4095]")
+
+
 class StoredSides(TypedDict):
     """Short sides in pixels at which larger photos are stored: all of them, and once more those to train on."""
 
@@ -25,6 +37,8 @@ class StoredSides(TypedDict):
 
 
 Share = Annotated[int | float, BeforeValidator(_share)]
+TestShare = Annotated[int | float | Literal["none"], BeforeValidator(_test_share)]
+PixelRange = Annotated[tuple[float, float], BeforeValidator(_range)]
 
 
 class DataConfig(Section):
@@ -35,10 +49,10 @@ class DataConfig(Section):
     0 trains on everything, without any selection. CIFAR-100 holds out 5,000 of 50,000. A source with its own validation
     part uses that part instead (and ignores it at 0)."""
 
-    test: Share = 0.2
+    test: TestShare = 0.2
     """Test images that are carved out, stratified, before validation, when the source has no test part of its own: a
     fraction in [0, 1) of all its images, or a whole number; 0 leaves no test. A source's own test part is always
-    used."""
+    used, unless this is `none`: then there is no test part, and one without labels is left alone."""
 
     split_seed: Annotated[int, Field(ge=0)] = 0
     """Seed of every split, 0 or more. It is not the run's seed: all runs of a study share one split unless this is
@@ -63,6 +77,30 @@ class DataConfig(Section):
 
     label_column: str | None = None
     """Column of a Parquet file or a CSV that holds the labels (strings or integers); null finds it."""
+
+    split_column: str | None = None
+    """Column of a Parquet file or a CSV that says the part of each row (train, val, test, or true and false for a
+    column such as is_valid); null finds it, `none` takes no column for it."""
+
+    image_folder: str | None = None
+    """Folder that the image names in a CSV start from, relative to the CSV; null is the CSV's own."""
+
+    image_suffix: str | None = None
+    """What is added to each image name in a CSV, such as .jpg when they are bare ids; null adds nothing."""
+
+    class_level: Annotated[int, Field(ge=1)] | Literal["leaf"] | None = None
+    """Which folders are the classes, in a folder or an archive of images: 1 are those in the part (or at the top), 2
+    those below them, and so on; `leaf` those that the images lie in; null is 1, and 1 written out says that folders
+    called like parts (train, test, ...) are classes too."""
+
+    min_per_class: Annotated[int, Field(ge=1)] | None = None
+    """Leave out classes with fewer images than this in the training part, before any split; they are named. null keeps
+    all: of a class with one image it is trained on and never scored."""
+
+    pixel_range: PixelRange | None = None
+    """What is black and what is white in images of more than 8 bits or of floats, as [low, high] such as [0, 4095]; one
+    range for all images. null takes it from the images when all agree on one of [0, 1], [0, 255], [0, 4095] and
+    [0, 65535]. Images of 8 bits are not touched by it."""
 
     factory: ImportPath | None = None
     """Your own data in place of what DATA names, which is then only a name: `my_pkg.data:load`, an import path from the

@@ -1,12 +1,12 @@
 """A data set as training sees it: classes, and subsets of stored parts."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from seedwise.data.source import Int64Array, UInt8Array
+from seedwise.data.source import Int64Array, Survey, UInt8Array
 from seedwise.data.storage import Images
 
 
@@ -60,7 +60,8 @@ class Dataset:
     `fingerprint`: sha256 over class names, labels and stored pixels; the same for a folder, a table or an archive of
     the same images, whatever their names and order. `superclass_of`: int64[k], the index into `superclasses` of each
     class. `path`: absolute folder or file of the source, None when it comes inside a package. `oob`: with
-    a bootstrap sample, the training images that are not in it.
+    a bootstrap sample, the training images that are not in it. `given`: the parts that the source itself has; others
+    were drawn. `survey`: what was passed over, and what is doubtful.
     """
 
     name: str
@@ -73,6 +74,8 @@ class Dataset:
     val: Subset | None
     test: Subset | None
     oob: Subset | None = None
+    given: tuple[str, ...] = ("train",)
+    survey: Survey = field(default_factory=Survey)
 
     @property
     def splits(self) -> dict[str, int]:

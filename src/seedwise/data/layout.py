@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from seedwise.data.source import (
-    VALIDATION_NAMES,
+    PART_NAMES,
     Contents,
     Int64Array,
     Part,
@@ -47,7 +47,7 @@ def choose_parts(folders: Mapping[str, str], has_folders: Callable[[str], bool],
     if "train" not in folders or not has_folders(folders["train"]):
         return {}
     parts = {"train": folders["train"]}
-    validation = [folders[name] for name in VALIDATION_NAMES if name in folders]
+    validation = [folders[name] for name in PART_NAMES["val"] if name in folders]
     if len(validation) > 1:
         names = " and ".join(f"{Path(folder).name}/" for folder in validation)
         raise UserError(f"{root}: {names} both look like the validation part: keep one")

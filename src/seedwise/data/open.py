@@ -40,7 +40,9 @@ def open_data(
         for part, kept in stored.parts.items()
     }
     train, val, test = parts["train"], parts.get("val"), parts.get("test")
-    if test is None and config.test:
+    if config.test == "none":
+        test = None
+    elif test is None and config.test:
         train, test = hold_out(train, config.test, option="test", seed=config.split_seed, classes=stored.classes)
     if not config.val:
         val = None
@@ -61,4 +63,6 @@ def open_data(
         train=train,
         val=val,
         test=test,
+        given=tuple(parts),
+        survey=stored.survey,
     )

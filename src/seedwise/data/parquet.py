@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 
 from seedwise.data.config import DataConfig
-from seedwise.data.source import Contents, Int64Array, RawImage, file_stamp
+from seedwise.data.source import PART_OF, Contents, Int64Array, RawImage, file_stamp
 from seedwise.data.table import (
     COARSE_COLUMN,
     IMAGE_COLUMNS,
     LABEL_COLUMNS,
-    PART_OF_SPLIT,
     PATH_COLUMNS,
     Columns,
     Header,
@@ -57,7 +56,7 @@ def _parquet_files(folder: Path) -> list[Path]:
     try:
         files = sorted(file for file in folder.glob("*.parquet") if not file.name.startswith("."))
         if not files:
-            parts = [inside for inside in sorted(folder.iterdir()) if inside.name.lower() in PART_OF_SPLIT]
+            parts = [inside for inside in sorted(folder.iterdir()) if inside.name.lower() in PART_OF]
             files = [file for part in parts for file in sorted(part.glob("*.parquet"))]
     except OSError as error:
         raise UserError(f"{folder}: cannot be listed ({error.strerror}): check its permissions") from error
@@ -81,7 +80,7 @@ class ParquetSource:
             return {self.path: None}
         files = _parquet_files(self.path)
         shards = {file: shard for file in files if (shard := _SHARD.fullmatch(file.name))}
-        shards = {file: shard for file, shard in shards.items() if shard["split"] in PART_OF_SPLIT}
+        shards = {file: shard for file, shard in shards.items() if shard["split"] in PART_OF}
         if shards:
             return dict(_complete(self.path, shards))
         parts = {file: _named_part(file.relative_to(self.path)) for file in files}
@@ -199,7 +198,7 @@ def _complete(folder: Path, shards: dict[Path, re.Match[str]]) -> Iterator[tuple
     group_of: dict[str, str] = {}
     there: dict[str, int] = {}
     for shard in shards.values():
-        part, group = PART_OF_SPLIT[shard["split"]], f"{shard['split']}-*-of-{shard['count']}.parquet"
+        part, group = PART_OF[shard["split"]], f"{shard['split']}-*-of-{shard['count']}.parquet"
         if group_of.setdefault(part, group) != group:
             raise UserError(f"{folder}: both {group_of[part]} and {group} are there: keep one of the two sets")
         there[part] = there.get(part, 0) + 1
@@ -208,13 +207,13 @@ def _complete(folder: Path, shards: dict[Path, re.Match[str]]) -> Iterator[tuple
             raise UserError(f"{folder / group}: {there[part]} of {wanted} files are there: copy all of them")
     if "train" not in group_of:
         raise UserError(f"{folder}: no train-*-of-*.parquet among the Parquet files: add the training split")
-    return ((file, PART_OF_SPLIT[shard["split"]]) for file, shard in shards.items())
+    return ((file, PART_OF[shard["split"]]) for file, shard in shards.items())
 
 
 def _named_part(file: Path) -> str | None:
     """The part whose name is a word of a file's path (`cifar_train.parquet`, `test/0000.parquet`)."""
     words = re.split(r"[^a-z]+", str(file.with_suffix("")).lower())
-    parts = {PART_OF_SPLIT[word] for word in words if word in PART_OF_SPLIT}
+    parts = {PART_OF[word] for word in words if word in PART_OF}
     if len(parts) > 1:
         raise UserError(f"{file}: its name says both {' and '.join(sorted(parts))}: rename it")
     return parts.pop() if parts else None

@@ -4,7 +4,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -20,8 +20,16 @@ Progress = Callable[[str, int, int], None]
 """Called with (label, done, total) while images are decoded (in images) or downloaded (in bytes)."""
 
 PARTS = ("train", "val", "test")
-VALIDATION_NAMES = ("val", "valid", "validation")
-"""What the validation part is called in folder and file names."""
+PART_NAMES = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation", "dev"),
+    "test": ("test", "testing", "eval", "evaluation"),
+}
+"""What each part is called in names of folders and files and in columns of tables, in lower case."""
+PART_OF = {name: part for part, names in PART_NAMES.items() for name in names}
+"""The part that a lower-case name means."""
+EXAMPLES = 3
+"""Names kept of what was passed over."""
 
 
 class RawImage(NamedTuple):
@@ -29,6 +37,52 @@ class RawImage(NamedTuple):
 
     where: str
     data: bytes | Path | UInt8Array
+
+
+@dataclass(frozen=True)
+class PassedOver:
+    """What a source holds and nobody trains on. `kind`: files, folders, rows, images or classes; `reason`: a suffix, a
+    system folder's name or a few words; `examples`: the first names, at most `EXAMPLES`."""
+
+    kind: str
+    reason: str
+    count: int
+    examples: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a run has to say about its data before it trains.
+
+    `doubts`: one line each about what may not be what the person meant; a result is still a result. What would make it
+    meaningless is a UserError instead.
+    """
+
+    passed_over: tuple[PassedOver, ...] = ()
+    doubts: tuple[str, ...] = ()
+
+    def __add__(self, other: "Survey") -> "Survey":
+        return Survey(self.passed_over + other.passed_over, self.doubts + other.doubts)
+
+
+class Tally:
+    """Collects what is passed over, by kind and reason."""
+
+    def __init__(self) -> None:
+        self._names: dict[tuple[str, str], list[str]] = {}
+        self._counts: dict[tuple[str, str], int] = {}
+
+    def add(self, kind: str, reason: str, name: str, count: int = 1) -> None:
+        """Count `name` as passed over."""
+        key = (kind, reason)
+        self._counts[key] = self._counts.get(key, 0) + count
+        if len(names := self._names.setdefault(key, [])) < EXAMPLES:
+            names.append(printable(name))
+
+    def passed_over(self) -> tuple[PassedOver, ...]:
+        """What was counted, the most frequent first."""
+        ordered = sorted(self._counts, key=lambda key: (key[0], -self._counts[key], key[1]))
+        return tuple(PassedOver(*key, self._counts[key], tuple(self._names[key])) for key in ordered)
 
 
 @dataclass(frozen=True)
@@ -48,6 +102,7 @@ class Contents:
     parts: dict[str, Part]
     superclasses: tuple[str, ...] | None = None
     superclass_of: Int64Array | None = None
+    survey: Survey = field(default_factory=Survey)
 
 
 class Source(Protocol):

@@ -9,8 +9,8 @@ import numpy as np
 
 from seedwise.data.config import DataConfig
 from seedwise.data.source import (
+    PART_OF,
     PARTS,
-    VALIDATION_NAMES,
     Contents,
     Int64Array,
     Part,
@@ -25,8 +25,6 @@ IMAGE_COLUMNS = ("image", "img", "picture", "photo")
 PATH_COLUMNS = ("path", "file", "filename", "file_name", "filepath", "file_path", "image_path", "image_file")
 COARSE_COLUMN = "coarse_label"
 SPLIT_COLUMN = "split"
-PART_OF_SPLIT = dict.fromkeys(("train", "training"), "train") | {"test": "test", "testing": "test"}
-PART_OF_SPLIT |= dict.fromkeys(VALIDATION_NAMES, "val")
 
 Reader = Callable[[Int64Array], Iterator[RawImage]]
 """The images of these rows (ascending, counted over all files), in this order."""
@@ -122,9 +120,9 @@ def _part(labels: Int64Array, rows: Int64Array, read: Reader) -> Part:
 
 def part_of(value: str | None, where: str) -> str:
     """The part that a value of the split column means."""
-    part = PART_OF_SPLIT.get("" if value is None else value.strip().lower())
+    part = PART_OF.get("" if value is None else value.strip().lower())
     if part is None:
-        raise UserError(f"{where}: {SPLIT_COLUMN}={value!r} is none of {', '.join(PART_OF_SPLIT)}: mend or rename it")
+        raise UserError(f"{where}: {SPLIT_COLUMN}={value!r} is none of {', '.join(PART_OF)}: mend or rename it")
     return part
 
 
