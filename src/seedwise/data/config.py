@@ -25,7 +25,7 @@ def _range(value: Any) -> Any:
     if isinstance(value, list | tuple) and len(value) == 2 and all(type(it) in (int, float) for it in value):
         low, high = value
         if low < high:
-            return value
+            return (float(low), float(high))
     raise ValueError("give two numbers, what is black and what is white, such as [0, 4095]")
 
 
