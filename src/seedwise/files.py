@@ -15,6 +15,8 @@ from typing import Any
 from seedwise.errors import UserError
 
 LOCK = ".lock"
+OUTPUT_MARK = ".seedwise"
+"""A file that marks a folder of pictures as ours, so that it is never taken for data."""
 _made: set[Path] = set()
 """Absolute folders that this process made, which may go again when nothing came of what they were made for."""
 

@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from seedwise.data.describe import passed_over_lines
 from seedwise.data.images import decode
-from seedwise.data.layout import is_hidden, is_image
 from seedwise.data.source import RawImage, UInt8Array, printable
+from seedwise.data.tree import Node, list_folder
 from seedwise.ensemble.model import Ensemble
 from seedwise.errors import UserError
-from seedwise.files import atomic_path, make_folder
+from seedwise.files import OUTPUT_MARK, atomic_path, make_folder, write_text
 from seedwise.runs import PREDICT_BATCH, Run
 
 BATCH_BYTES = 512 << 20
@@ -47,7 +48,14 @@ class Unreadable:
     reason: str
 
 
-def find_images(paths: Iterable[str]) -> Iterator[str | Unreadable]:
+@dataclass(frozen=True)
+class Note:
+    """A line about a folder: what was passed over there."""
+
+    line: str
+
+
+def find_images(paths: Iterable[str]) -> Iterator[str | Unreadable | Note]:
     """Files as they are given, whatever they are called, and the images below folders, image 2 before image 10."""
     for path in paths:
         if os.path.isdir(path):  # noqa: PTH112 -- False for names too long or otherwise impossible, where Path's raises
@@ -58,22 +66,27 @@ def find_images(paths: Iterable[str]) -> Iterator[str | Unreadable]:
             yield Unreadable(path, f"{printable(path)}: no such file or folder")
 
 
-def _below(folder: str) -> Iterator[str | Unreadable]:
+def _below(folder: str) -> Iterator[str | Unreadable | Note]:
     problems: list[Unreadable] = []
-    found = False
 
     def note(error: OSError) -> None:
         where = printable(str(error.filename))
         problems.append(Unreadable(str(error.filename), f"{where}: cannot be listed ({error.strerror})"))
 
-    for base, folders, names in os.walk(folder, onerror=note):
-        folders[:] = sorted((name for name in folders if not is_hidden(name)), key=natural)
-        for name in sorted(filter(is_image, names), key=natural):
-            found = True
-            yield f"{base.rstrip(os.sep)}{os.sep}{name}"
+    tree = list_folder(Path(folder), note)
+    for line in passed_over_lines(tree.tally.passed_over()):
+        yield Note(f"{printable(folder)}: {line}")
+    for image in _in_order(tree.root):
+        yield f"{folder.rstrip(os.sep)}{os.sep}{image}"
     yield from problems
-    if not found and not problems:
+    if not tree.root.has_images and not problems:
         yield Unreadable(folder, f"{printable(folder)}: no images in this folder")
+
+
+def _in_order(node: Node) -> Iterator[str]:
+    yield from sorted(node.images, key=lambda image: natural(image.rpartition("/")[2]))
+    for name in sorted(node.folders, key=natural):
+        yield from _in_order(node.folders[name])
 
 
 def natural(name: str) -> list[tuple[int, str]]:
@@ -81,13 +94,13 @@ def natural(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part.lower()) for part in _NUMBER.split(name)] + [(0, name)]
 
 
-def predict_files(run: Run | Ensemble, paths: Iterable[str]) -> Iterator[Predicted | Unreadable]:
+def predict_files(run: Run | Ensemble, paths: Iterable[str]) -> Iterator[Predicted | Unreadable | Note]:
     """Each image's class probabilities, in the order of `find_images`; what can't be read is passed on as such."""
     batch: list[tuple[str, UInt8Array]] = []
     size = 0
     for path in find_images(paths):
         image = _read(path) if isinstance(path, str) else path
-        if isinstance(image, Unreadable):
+        if not isinstance(image, np.ndarray):
             yield from _predict(run, batch)
             batch, size = [], 0
             yield image
@@ -122,6 +135,7 @@ class Explainer:
         self._run, self._folder = run, folder
         self._used: set[str] = set()
         make_folder(folder)
+        write_text(folder / OUTPUT_MARK, "Pictures by seedwise predict --explain; no data.\n")
 
     def explain(self, found: Predicted) -> Path:
         """The picture's path: the image's name with the class behind it, and a number where that is taken already."""

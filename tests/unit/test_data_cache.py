@@ -104,9 +104,9 @@ def test_fingerprint_depends_on_content_alone(cache, photos, tmp_path):
 @pytest.mark.parametrize("threads", [1, 2, 7])
 def test_fingerprint_does_not_depend_on_threads(cache, photos, threads):
     source = find_source(str(photos), None)
-    stored = open_cached(source, 32, threads=threads)
+    stored = open_cached(source, DataConfig(), 32, threads=threads)
     shutil.rmtree(cache)
-    assert open_cached(source, 32, threads=3).fingerprint == stored.fingerprint
+    assert open_cached(source, DataConfig(), 32, threads=3).fingerprint == stored.fingerprint
 
 
 def cut(file):

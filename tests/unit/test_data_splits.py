@@ -42,8 +42,8 @@ def test_every_class_keeps_an_image_to_train_on():
 @pytest.mark.parametrize(
     ("counts", "share", "message"),
     [
-        ([5, 1, 5], 0.1, "class 'c1' has a single image"),
-        ([2, 2], 0.1, r"data\.val=0\.1 is 0 of 4 images"),
+        ([5, 1, 5], 9, "choose from 1 to 8 images"),
+        ([1, 1], 1, "choose from 1 to 0 images"),
         ([5, 5], 9, "choose from 1 to 8 images"),
         ([5, 5], 100, "choose from 1 to 8 images"),
     ],
@@ -51,6 +51,19 @@ def test_every_class_keeps_an_image_to_train_on():
 def test_splits_that_cannot_be_made(counts, share, message):
     with pytest.raises(UserError, match=message):
         hold_out(subset(counts), share, option="val", seed=0, classes=names(counts))
+
+
+@pytest.mark.parametrize("counts", [[5, 1, 5], [2, 2, 2, 2], [1, 9]])
+def test_rare_classes_stay_in_train(counts):
+    train, held = hold_out(subset(counts), 0.25, option="test", seed=0, classes=names(counts))
+    assert np.bincount(train.targets, minlength=len(counts)).min() >= 1 and len(held) == (sum(counts) + 2) // 4
+    assert len(train) + len(held) == sum(counts)
+
+
+@pytest.mark.parametrize(("counts", "share"), [([1, 1, 1], 0.5), ([2, 2], 0.1), ([1, 1], 0.9)])
+def test_a_fraction_that_comes_to_nothing_holds_out_nothing(counts, share):
+    whole = subset(counts)
+    assert hold_out(whole, share, option="val", seed=0, classes=names(counts)) == (whole, None)
 
 
 def test_probe_is_fixed_and_capped():

@@ -39,7 +39,7 @@ def predict(
     """
     from seedwise.ensemble.model import load
     from seedwise.errors import UserError
-    from seedwise.prediction import Explainer, Unreadable, predict_files
+    from seedwise.prediction import Explainer, Note, Unreadable, predict_files
     from seedwise.runs import Run
 
     run = load(folder)
@@ -51,6 +51,8 @@ def predict(
         if isinstance(found, Unreadable):
             problems += 1
             print(found.reason, file=sys.stderr, flush=True)
+        elif isinstance(found, Note):
+            print(found.line, file=sys.stderr, flush=True)
         else:
             picture = None if explainer is None else str(explainer.explain(found))
             show = _as_json if as_json else _as_text

@@ -11,7 +11,6 @@ import lzma
 import tarfile
 import zipfile
 import zlib
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +18,10 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
 from seedwise.data import layout
+from seedwise.data.config import DataConfig
+from seedwise.data.formats import HEAD
 from seedwise.data.source import Contents, RawImage, file_stamp, printable
+from seedwise.data.tree import tree_of_names
 from seedwise.errors import UserError
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
@@ -49,6 +51,7 @@ class ArchiveSource:
 
     name: str
     path: Path
+    config: DataConfig
 
     def stamp(self) -> list[str]:
         """The archive with its size and time."""
@@ -56,20 +59,19 @@ class ArchiveSource:
 
     def read(self) -> Contents:
         """Lists the archive once for the labels; the images follow in a second pass, in the archive's order."""
-        names = [member.name for member in members(self.path) if _is_image(member.name)]
+        names: list[str] = []
+
+        def seen() -> Iterator[tuple[str, Callable[[], bytes]]]:
+            for member in members(self.path):
+                names.append(member.name)
+                yield member.name, lambda file=member.file: file.read(HEAD)  # type: ignore[misc]
+
+        with reading(self.path):
+            tree = tree_of_names(seen())
         duplicate = len(names) - len(set(names))
         if duplicate:
             raise UserError(f"{printable(str(self.path))}: {duplicate} names are there twice: pack it again")
-        root = _root(names)
-        inside = [name for name in names if name.count("/") > root.count("/")]
-        roots = _part_roots(inside, root, self.path)
-        parts: dict[str, dict[str, list[str]]] = {part: defaultdict(list) for part in roots}
-        for name in inside:
-            for part, top in roots.items():
-                if name.startswith(top) and "/" in (below := name[len(top) :]):
-                    parts[part][below.split("/", 1)[0]].append(name)
-        where = {part: self.path / top for part, top in roots.items()}
-        return layout.contents(parts, where, self._images, order=names)
+        return layout.contents(layout.understand(tree, self.path, self.config), self.path, self._images, order=names)
 
     def _images(self, files: list[str]) -> Iterator[RawImage]:
         wanted = set(files)
@@ -78,29 +80,6 @@ class ArchiveSource:
                 with reading(self.path):
                     data = member.file.read()
                 yield RawImage(f"{self.path}: {member.name}", data)
-
-
-def _is_image(name: str) -> bool:
-    *folders, file = name.split("/")
-    return layout.is_image(file) and not any(layout.is_hidden(folder) for folder in folders)
-
-
-def _root(names: list[str]) -> str:
-    """The folders that all images are below, with the class folders still to come: `""` or ending in a slash."""
-    root = ""
-    while names:
-        tops = {name[len(root) :].split("/", 1)[0] for name in names}
-        if len(tops) > 1 or any(name.count("/") < root.count("/") + 2 for name in names):
-            break
-        root += f"{tops.pop()}/"
-    return root
-
-
-def _part_roots(names: list[str], root: str, path: Path) -> dict[str, str]:
-    tops = {name[len(root) :].split("/", 1)[0] for name in names}
-    deep = {name[len(root) :].split("/", 1)[0] for name in names if name.count("/") >= root.count("/") + 2}
-    parts = layout.choose_parts({top.lower(): top for top in tops}, lambda top: top in deep, path)
-    return {part: f"{root}{top}/" for part, top in parts.items()} or {"train": root}
 
 
 def members(path: Path) -> Iterator[Member]:

@@ -66,14 +66,13 @@ class _Written:
     crcs: Int64Array
 
 
-def build(source: Source, short_side: int, folder: Path, report: Progress, threads: int) -> Built:
-    """Writes every part of the source.
+def build(source: Source, contents: Contents, short_side: int, folder: Path, report: Progress, threads: int) -> Built:
+    """Writes every part of the source's contents.
 
     Images of one common size with a short side of at most `short_side` are kept as they are. Otherwise all get the
     short side min(short_side, the largest short side in the data). Since that is known only at the end, the first pass
     shrinks what is too large, and a second one over the stored pixels follows only if smaller or too long ones remain.
     """
-    contents = source.read()
     written: dict[str, _Written] = {}
 
     def shrink(raw: RawImage) -> _Prepared:

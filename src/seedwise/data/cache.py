@@ -23,7 +23,9 @@ import numpy as np
 
 from seedwise import machine
 from seedwise.data.build import INDEX_COLUMNS, Built, build
-from seedwise.data.source import Int64Array, PassedOver, Progress, Source, Survey
+from seedwise.data.config import DataConfig
+from seedwise.data.selection import read_contents
+from seedwise.data.source import Contents, Int64Array, PassedOver, Progress, Source, Survey
 from seedwise.data.storage import Images, map_images
 from seedwise.errors import UserError
 from seedwise.files import CACHE_VARIABLE, cache_root
@@ -63,12 +65,17 @@ class Damaged(Exception):
 
 
 def open_cached(
-    source: Source, short_side: int, *, progress: Progress | None = None, threads: int | None = None
+    source: Source,
+    config: DataConfig,
+    short_side: int,
+    *,
+    progress: Progress | None = None,
+    threads: int | None = None,
 ) -> Stored:
     """The decoded source, at a short side of `short_side` or of its largest image if that is smaller."""
     place = hashlib.sha256(os.fsencode(f"{source.path}")).hexdigest()[:12]
     folder = cache_root() / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', source.name)[:40]}-{place}"
-    stamp = "\n".join([f"format {FORMAT}", *source.stamp()])
+    stamp = "\n".join([f"format {FORMAT}", *config.reading(), *source.stamp()])
     key = hashlib.sha256(os.fsencode(stamp)).hexdigest()[:16]
     if stored := _find(folder, key, short_side):
         return stored
@@ -76,7 +83,7 @@ def open_cached(
     with cache_errors(folder), alone(folder, f"decodes {source.name}", report):
         if stored := _find(folder, key, short_side):
             return stored
-        return _make(source, short_side, folder, key, report, threads or machine.cores())
+        return _make(source, read_contents(source, config), short_side, folder, key, report, threads or machine.cores())
 
 
 @contextmanager
@@ -106,12 +113,14 @@ def _find(folder: Path, key: str, short_side: int) -> Stored | None:
     return None
 
 
-def _make(source: Source, short_side: int, folder: Path, key: str, report: Progress, threads: int) -> Stored:
+def _make(
+    source: Source, contents: Contents, short_side: int, folder: Path, key: str, report: Progress, threads: int
+) -> Stored:
     working = folder / "building"
     shutil.rmtree(working, ignore_errors=True)  # left by a process that was killed; nobody else builds under the lock
     working.mkdir()
     try:
-        built = build(source, short_side, working, report, threads)
+        built = build(source, contents, short_side, working, report, threads)
         _write_meta(working, built)
         final = folder / f"{key}-{built.short_side}"
         if final.exists():  # a sound one would have been found

@@ -106,3 +106,10 @@ class DataConfig(Section):
     """Your own data in place of what DATA names, which is then only a name: `my_pkg.data:load`, an import path from the
     current folder or the Python path. It is called without arguments at every start and returns `{"classes": [...],
     "train": (images, labels)}`, and `"val"` and `"test"` if there are any; see docs/own-code.md."""
+
+    def reading(self) -> list[str]:
+        """The options that decide what a source reads, where they are not the default: a line each, for its stamp."""
+        names = ("image_column", "label_column", "split_column", "image_folder", "image_suffix", "class_level")
+        values = {name: getattr(self, name) for name in (*names, "min_per_class", "pixel_range")}
+        values["test"] = self.test if self.test == "none" else None
+        return [f"data.{name}={value!r}" for name, value in values.items() if value is not None]

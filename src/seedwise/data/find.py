@@ -58,7 +58,9 @@ def _find_by_content(path: Path, config: DataConfig) -> Source:
         return published
     if path.is_dir():
         shards = shard_folder(path)
-        return FolderSource(path.name, path) if shards is None else ParquetSource(path.name, shards, config=config)
+        return (
+            FolderSource(path.name, path, config) if shards is None else ParquetSource(path.name, shards, config=config)
+        )
     if not path.is_file():
         raise UserError(f"{path}: neither a file nor a folder: give the folder that holds the images")
     suffix = path.suffix.lower()
@@ -67,7 +69,7 @@ def _find_by_content(path: Path, config: DataConfig) -> Source:
     if suffix in csvfile.SUFFIXES:
         return CsvSource(path.stem, path, config)
     if archive.is_archive(path):
-        return ArchiveSource(_stem(path), path)
+        return ArchiveSource(_stem(path), path, config)
     known = ", ".join((".parquet", *csvfile.SUFFIXES, *archive.SUFFIXES))
     raise UserError(f"{path}: is a file of no known kind ({known}): give one, or the folder that holds the images")
 

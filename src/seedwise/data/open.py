@@ -9,8 +9,11 @@ from seedwise.data.cache import open_cached, silent
 from seedwise.data.config import DataConfig
 from seedwise.data.dataset import Dataset, Subset
 from seedwise.data.find import find_source
+from seedwise.data.folder import FolderSource
+from seedwise.data.formats import advice
 from seedwise.data.published import DownloadSource
-from seedwise.data.source import Progress
+from seedwise.data.selection import unscored
+from seedwise.data.source import Progress, Source, Survey
 from seedwise.data.splits import hold_out, limit_train
 
 
@@ -34,7 +37,7 @@ def open_data(
     source = find_source(name, data_dir, config)
     if isinstance(source, DownloadSource):
         source.fetch(progress or silent)
-    stored = open_cached(source, short_side, progress=progress)
+    stored = open_cached(source, config, short_side, progress=progress)
     parts = {
         part: Subset(np.arange(len(kept.labels)), kept.labels, len(kept.labels), kept.images)
         for part, kept in stored.parts.items()
@@ -49,11 +52,11 @@ def open_data(
     elif val is None:
         train, val = hold_out(train, config.val, option="val", seed=config.split_seed, classes=stored.classes)
     if train_short_side not in (None, short_side):
-        larger = open_cached(source, train_short_side, progress=progress)
+        larger = open_cached(source, config, train_short_side, progress=progress)
         train = replace(train, images=larger.parts["train"].images)
     if config.limit is not None:
         train = limit_train(train, config.limit, seed=config.split_seed)
-    return Dataset(
+    dataset = Dataset(
         name=source.name,
         path=source.path,
         fingerprint=stored.fingerprint,
@@ -64,5 +67,12 @@ def open_data(
         val=val,
         test=test,
         given=tuple(parts),
-        survey=stored.survey,
+        survey=_survey(source, stored.survey),
     )
+    return replace(dataset, survey=dataset.survey + Survey(doubts=tuple(unscored(dataset))))
+
+
+def _survey(source: Source, stored: Survey) -> Survey:
+    """What was noted when the images were decoded; of a folder, what lies there now besides them."""
+    now = replace(stored, passed_over=source.passed_over) if isinstance(source, FolderSource) else stored
+    return now + Survey(doubts=tuple(advice({each.reason: each.count for each in now.passed_over})))

@@ -61,21 +61,18 @@ def share_of(share: int | float, size: int) -> int:
 
 def hold_out(
     train: Subset, share: int | float, *, option: str, seed: int, classes: tuple[str, ...]
-) -> tuple[Subset, Subset]:
+) -> tuple[Subset, Subset | None]:
     """(rest, held out): a stratified share of the training images, by a seeded draw named after the option.
 
-    Every class keeps at least one image to train on.
+    Every class keeps at least one image to train on, so those with a single one give none. A fraction that comes to no
+    image, or finds none to spare, holds out nothing: None; a number of images that can't be had is a UserError.
     """
     size = len(train)
     count = share_of(share, size)
     counts = np.bincount(train.targets, minlength=len(classes))
-    if (counts == 1).any():
-        name = classes[int(np.argmax(counts == 1))]
-        raise UserError(
-            f"data.{option}={share}: class '{name}' has a single image left to train on, which cannot be split: "
-            f"add images, give a part of its own for {option}, or set data.{option}=0"
-        )
     spare = np.maximum(counts - 1, 0)
+    if isinstance(share, float) and (count == 0 or not spare.any()):
+        return train, None
     if not 0 < count <= spare.sum():
         raise UserError(
             f"data.{option}={share} is {count} of {size} images in {len(classes)} classes: "

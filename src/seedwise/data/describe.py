@@ -1,0 +1,74 @@
+"""What a run says of its data before it trains: images, classes, parts, what was passed over, doubts."""
+
+import textwrap
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from seedwise.data.dataset import Dataset
+from seedwise.data.source import PARTS, PassedOver, printable
+
+WIDTH = 100
+"""Columns that a line has at most."""
+SHOWN_DOUBTS, SHOWN_REASONS, LONGEST_NAME = 8, 8, 24
+NAMED_CLASSES = 4
+"""So many classes are all named; of more the first and the last."""
+
+
+def data_lines(dataset: Dataset) -> list[str]:
+    """The first lines of a run, at most `WIDTH` columns each."""
+    splits = {part: count for part, count in dataset.splits.items() if count}
+    count = f"{sum(splits.values()):,} images in {_classes(dataset.classes)}"
+    lines = _wrapped(f"{count}, parts {_parts(splits, dataset.given)}")
+    lines += passed_over_lines(dataset.survey.passed_over)
+    doubts = dataset.survey.doubts
+    lines += [line for doubt in doubts[:SHOWN_DOUBTS] for line in _wrapped(f"doubt: {doubt}")]
+    if len(doubts) > SHOWN_DOUBTS:
+        lines.append(f"doubt: {len(doubts) - SHOWN_DOUBTS} more, which stand in record.json and in the report")
+    return lines
+
+
+def passed_over_lines(passed_over: Sequence[PassedOver]) -> list[str]:
+    """`passed over: 14 files (.heic 9, no image 5), 1 folder (@eaDir)`; nothing when nothing was."""
+    by_kind: dict[str, list[PassedOver]] = defaultdict(list)
+    for each in passed_over:
+        by_kind[each.kind].append(each)
+    words = []
+    for kind, found in by_kind.items():
+        count = sum(each.count for each in found)
+        reasons = [_shortened(each.reason) + (f" {each.count:,}" if count > 1 else "") for each in found]
+        if len(reasons) > SHOWN_REASONS:
+            reasons = [*reasons[: SHOWN_REASONS - 1], f"{len(reasons) - SHOWN_REASONS + 1} reasons more"]
+        words.append(f"{counted(count, kind)} ({', '.join(reasons)})")
+    return _wrapped(f"passed over: {', '.join(words)}") if words else []
+
+
+def counted(count: int, kind: str) -> str:
+    """`1 class`, `3 classes`: a number before a noun in the plural."""
+    singular = {"classes": "class", "copies": "copy"}.get(kind, kind.removesuffix("s"))
+    return f"{count:,} {singular if count == 1 else kind}"
+
+
+def _classes(names: Sequence[str]) -> str:
+    shown = [_shortened(name) for name in names]
+    named = ", ".join(shown) if len(shown) <= NAMED_CLASSES else f"{shown[0]} … {shown[-1]}"
+    return f"{counted(len(names), 'classes')} ({named})"
+
+
+def _parts(splits: Mapping[str, int], given: Sequence[str]) -> str:
+    sizes = " / ".join(f"{part} {splits[part]:,}" for part in PARTS if part in splits)
+    own = [part for part in PARTS if part in splits and part in given]
+    drawn = [part for part in PARTS if part in splits and part not in given]
+    if len(own) == 1:
+        return f"{sizes} ({' and '.join(drawn)} drawn from train)" if drawn else sizes
+    return f"{sizes} (given: {', '.join(own)}{f'; {drawn[0]} drawn from train' if drawn else ''})"
+
+
+def _shortened(name: str) -> str:
+    text = printable(name)
+    return text if len(text) <= LONGEST_NAME else f"{text[: LONGEST_NAME - 1]}…"
+
+
+def _wrapped(line: str) -> list[str]:
+    return textwrap.wrap(
+        line, WIDTH, subsequent_indent="  ", break_on_hyphens=False, break_long_words=True, drop_whitespace=True
+    )

@@ -1,0 +1,93 @@
+"""What of a source's contents is used: classes with images enough, and what is doubtful about the rest."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from seedwise.data.config import DataConfig
+from seedwise.data.dataset import Dataset
+from seedwise.data.describe import counted
+from seedwise.data.source import (
+    EXAMPLES,
+    Contents,
+    Int64Array,
+    Part,
+    RawImage,
+    Source,
+    Survey,
+    Tally,
+    printable,
+)
+from seedwise.errors import UserError
+
+SURELY_IDS = 20
+"""Classes from which on one image each is taken for a mistake: a column of numbers or names that tell images apart."""
+
+
+def read_contents(source: Source, config: DataConfig) -> Contents:
+    """The source's contents without the classes that `data.min_per_class` drops; checked once more as a whole."""
+    contents = source.read()
+    if config.min_per_class is not None:
+        contents = _without_small(contents, config.min_per_class, source)
+    counts = np.bincount(contents.parts["train"].labels, minlength=len(contents.classes))
+    if len(counts) >= SURELY_IDS and (counts <= 1).all():
+        raise UserError(
+            f"{source.path}: each of {len(counts)} images is a class of its own ({contents.classes[0]}, "
+            f"{contents.classes[1]}, …): these are no classes; name the labels with data.label_column or the folders "
+            "with data.class_level"
+        )
+    return contents
+
+
+def unscored(dataset: Dataset) -> list[str]:
+    """Doubts about classes that no held-out image belongs to: nothing says how well they are told apart."""
+    found = []
+    names = dataset.classes
+    alone = np.flatnonzero(np.bincount(dataset.train.targets, minlength=len(names)) == 1)
+    held = "test" if dataset.test is not None else "val"
+    images = dataset.test if dataset.test is not None else dataset.val
+    if images is None:
+        return ["no image is held out, neither for validation nor for test: only the training images are scored"]
+    missing = np.flatnonzero(np.bincount(images.targets, minlength=len(names)) == 0)
+    if len(missing):
+        count = counted(len(missing), "classes")
+        why = ", of which a single image is there to train on" if set(missing) <= set(alone) else ""
+        shown = ", ".join(printable(names[number]) for number in missing[:EXAMPLES])
+        more = f" and {len(missing) - EXAMPLES} more" if len(missing) > EXAMPLES else ""
+        found.append(
+            f"no {held} image of {count} ({shown}{more}){why}: trained on, not scored; data.min_per_class leaves "
+            "small classes out"
+        )
+    return found
+
+
+def _without_small(contents: Contents, least: int, source: Source) -> Contents:
+    """Without the classes that have fewer training images than `least`, in every part."""
+    counts = np.bincount(contents.parts["train"].labels, minlength=len(contents.classes))
+    kept = np.flatnonzero(counts >= least)
+    if len(kept) == len(counts):
+        return contents
+    tally = Tally()
+    for number in np.flatnonzero(counts < least):
+        tally.add("classes", f"fewer than {least} images", contents.classes[number])
+    classes = tuple(contents.classes[number] for number in kept)
+    if source.path is not None and len(classes) < 2:
+        names = f"{len(classes)} of {len(counts)} classes"
+        raise UserError(f"data.min_per_class={least}: {names} have so many images: lower it")
+    new_number = np.full(len(counts), -1, np.int64)
+    new_number[kept] = np.arange(len(kept))
+    parts = {name: _chosen(part, new_number) for name, part in contents.parts.items()}
+    parts = {name: part for name, part in parts.items() if name == "train" or len(part.labels)}
+    above = None if contents.superclass_of is None else contents.superclass_of[kept]
+    survey = contents.survey + Survey(tally.passed_over())
+    return replace(contents, classes=classes, parts=parts, superclass_of=above, survey=survey)
+
+
+def _chosen(part: Part, new_number: Int64Array) -> Part:
+    labels = new_number[part.labels]
+
+    def images() -> Iterator[RawImage]:
+        return (raw for raw, label in zip(part.images(), labels, strict=True) if label >= 0)
+
+    return Part(labels[labels >= 0], images)

@@ -1,0 +1,198 @@
+"""Folders of images as they are listed: on disk or from an archive's names, with what is passed over on the way."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from seedwise.data.formats import IMAGE, file_head, kind_of
+from seedwise.data.source import Tally, printable
+from seedwise.errors import UserError
+from seedwise.files import LOCK, OUTPUT_MARK, cache_root
+from seedwise.record import BAGGING, PREDICTIONS, RECIPE, RECORD, STUDY
+
+SYSTEM_FOLDERS = frozenset(
+    (
+        *("@eadir", "@tmp", "@recycle", "@recently-snapshot", "@sharebin", "#recycle", "#snapshot", ".snapshot"),
+        *("lost+found", "$recycle.bin", "recycler", "system volume information", "found.000", ".trash", ".trashes"),
+        *(".snapshots", ".zfs", ".appledouble", ".appledb", ".appledesktop", ".spotlight-v100", ".fseventsd"),
+        *(".temporaryitems", ".documentrevisions-v100", ".@__thumb", ".@upload_cache", ".picasaoriginals"),
+        *(".thumbnails", ".thumbs", "__macosx", "__pycache__", "node_modules", ".ipynb_checkpoints", ".git", ".svn"),
+        *(".hg", ".bzr", ".dvc", ".cache", ".huggingface", ".idea", ".vscode", ".venv", ".tox", ".mypy_cache"),
+        *(".ruff_cache", ".pytest_cache", ".sync", ".stfolder", ".stversions", ".dropbox", ".dropbox.cache"),
+    )
+)
+"""Folders that systems and programs leave beside people's files, in lower case."""
+
+OUTPUT_FILES = (LOCK, OUTPUT_MARK, STUDY, BAGGING)
+"""One of these, or a record beside a recipe or predictions, and a folder is one that we wrote."""
+TABLE_SUFFIXES = (".csv", ".tsv")
+MAX_DEPTH = 100
+
+
+@dataclass
+class Node:
+    """A folder: images and folders in it. `images`: names from the root on, "a/b/1.jpg", in order."""
+
+    name: str
+    images: list[str] = field(default_factory=list)
+    folders: dict[str, "Node"] = field(default_factory=dict)
+
+    @property
+    def filled(self) -> dict[str, "Node"]:
+        """The folders with images somewhere below, by name."""
+        return {name: self.folders[name] for name in sorted(self.folders) if self.folders[name].has_images}
+
+    @property
+    def has_images(self) -> bool:
+        """Whether an image lies in it or below."""
+        return bool(self.images) or any(folder.has_images for folder in self.folders.values())
+
+    def all_images(self) -> Iterator[str]:
+        """Its images and those of all folders below."""
+        yield from self.images
+        for name in sorted(self.folders):
+            yield from self.folders[name].all_images()
+
+
+@dataclass
+class Tree:
+    """A whole listing. `tables`: CSV files, by their name from the root on."""
+
+    root: Node = field(default_factory=lambda: Node(""))
+    tables: list[str] = field(default_factory=list)
+    tally: Tally = field(default_factory=Tally)
+
+
+def is_system(name: str) -> bool:
+    """Whether a folder is a system's or a program's own, and never somebody's photos."""
+    return name.lower() in SYSTEM_FOLDERS or name.lower().startswith(".trash-")
+
+
+def is_hidden_file(name: str) -> bool:
+    """Whether a file is not meant to be seen: .DS_Store, ._photo.jpg."""
+    return name.startswith(".")
+
+
+def list_folder(root: Path, note: Callable[[OSError], None] | None = None) -> Tree:
+    """All below a folder. Links are followed unless they lead back to where they lie; our own output is passed over.
+
+    `note` is told of folders that can't be listed; without it they are a UserError.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise UserError(f"{error.filename}: cannot be listed ({error.strerror}): check its permissions") from error
+
+    tree = Tree()
+    _Walk(tree, note or refuse).into(tree.root, str(root), "", ())
+    return tree
+
+
+@dataclass
+class _Walk:
+    tree: Tree
+    note: Callable[[OSError], None]
+    cache: str = field(default_factory=lambda: os.path.realpath(cache_root()))
+
+    def into(self, node: Node, path: str, prefix: str, above: tuple[tuple[int, int], ...]) -> None:
+        """Fill the node of the folder at `path`; `above`: device and inode of the folders on the way."""
+        try:
+            with os.scandir(path) as found:
+                entries = sorted(found, key=lambda entry: entry.name)
+            status = os.stat(path)  # noqa: PTH116 -- paths stay strings: 100,000 Path objects take a second
+        except OSError as error:
+            self.note(error)
+            return
+        way = (*above, (status.st_dev, status.st_ino))
+        if len(way) > MAX_DEPTH:
+            raise UserError(f"{printable(path)}: lies {MAX_DEPTH} folders deep: give the folder that holds the classes")
+        for entry in entries:
+            name = f"{prefix}{entry.name}"
+            if not entry.is_dir():
+                self.file(node, entry, name)
+            elif self.wanted(entry, name, way):
+                child = node.folders[entry.name] = Node(entry.name)
+                self.into(child, entry.path, f"{name}/", way)
+                if _is_only_output(entry.path, child):
+                    del node.folders[entry.name]
+                    self.tree.tally.add("folders", "seedwise's output", name)
+
+    def file(self, node: Node, entry: "os.DirEntry[str]", name: str) -> None:
+        """An image, a table, or something to pass over."""
+        if is_hidden_file(entry.name):
+            self.tree.tally.add("files", "hidden", name)
+            return
+        kind = kind_of(entry.name, lambda: file_head(entry.path))
+        if kind == IMAGE:
+            node.images.append(name)
+            return
+        if entry.name.lower().endswith(TABLE_SUFFIXES):
+            self.tree.tables.append(name)
+        self.tree.tally.add("files", kind, name)
+
+    def wanted(self, entry: "os.DirEntry[str]", name: str, way: tuple[tuple[int, int], ...]) -> bool:
+        """Whether to go into a folder; what is not is counted."""
+        if is_system(entry.name):
+            self.tree.tally.add("folders", entry.name, name)
+            return False
+        status = entry.stat()
+        if (status.st_dev, status.st_ino) in way:
+            self.tree.tally.add("folders", "link to a folder above", name)
+            return False
+        if _is_output(entry.path) or os.path.realpath(entry.path) == self.cache:
+            self.tree.tally.add("folders", "seedwise's output", name)
+            return False
+        return True
+
+
+def _is_output(path: str) -> bool:
+    """Whether a folder is one that we wrote: a run, a study, an ensemble, pictures."""
+
+    def has(name: str) -> bool:
+        return os.path.exists(f"{path}/{name}")  # noqa: PTH110
+
+    return any(map(has, OUTPUT_FILES)) or (has(RECORD) and (has(RECIPE) or has(PREDICTIONS)))
+
+
+def _is_only_output(path: str, node: Node) -> bool:
+    """Whether a folder holds nothing but folders that were passed over as output, as `runs/` does."""
+    if node.images or node.folders:
+        return False
+    try:
+        with os.scandir(path) as found:
+            inside = [entry.path for entry in found if not is_hidden_file(entry.name)]
+    except OSError:
+        return False
+    return bool(inside) and all(os.path.isdir(each) and _is_output(each) for each in inside)  # noqa: PTH112
+
+
+def tree_of_names(names: Iterable[tuple[str, Callable[[], bytes]]]) -> Tree:
+    """The same from an archive's members: (name, how to read its first bytes)."""
+    tree = Tree()
+    for name, read_head in names:
+        *folders, file = name.split("/")
+        if len(folders) > MAX_DEPTH:
+            raise UserError(f"{printable(name)[:80]}…: lies {MAX_DEPTH} folders deep: pack the folder of the classes")
+        if (system := next((folder for folder in folders if is_system(folder)), None)) is not None:
+            tree.tally.add("files", f"in {system}", name)
+            continue
+        if is_hidden_file(file):
+            tree.tally.add("files", "hidden", name)
+            continue
+        kind = kind_of(file, read_head)
+        if kind == IMAGE:
+            _node(tree.root, folders).images.append(name)
+            continue
+        if file.lower().endswith(TABLE_SUFFIXES):
+            tree.tables.append(name)
+        tree.tally.add("files", kind, name)
+        _node(tree.root, folders)
+    return tree
+
+
+def _node(root: Node, folders: list[str]) -> Node:
+    for folder in folders:
+        if folder not in root.folders:
+            root.folders[folder] = Node(folder)
+        root = root.folders[folder]
+    return root
