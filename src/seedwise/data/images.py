@@ -1,13 +1,13 @@
 """Any image that Pillow opens as uint8[h, w, 3], upright, and at the size it is stored in."""
 
 import math
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from seedwise.data.formats import readers
 from seedwise.data.source import RawImage, UInt8Array, printable
 from seedwise.errors import UserError
 
@@ -35,7 +35,7 @@ def decode(raw: RawImage) -> UInt8Array:
     if isinstance(raw.data, np.ndarray):
         return raw.data
     try:
-        with Image.open(io.BytesIO(raw.data) if isinstance(raw.data, bytes) else raw.data, formats=_formats()) as image:
+        with Image.open(io.BytesIO(raw.data) if isinstance(raw.data, bytes) else raw.data, formats=readers()) as image:
             _demand_size(image)
             return upright_rgb(image)
     # a dozen types come out of Pillow for damaged files: OSError, SyntaxError, struct.error, DecompressionBombError, …
@@ -53,15 +53,6 @@ def _reason(error: Exception, data: bytes | Path | UInt8Array) -> str:
         is_empty = not (data.stat().st_size if isinstance(data, Path) else len(data))
         return "it is empty" if is_empty else "it is in no image format known here"
     return " ".join(str(error).split()) or type(error).__name__
-
-
-@cache
-def _formats() -> tuple[str, ...]:
-    """All that Pillow opens but EPS, which is a program for Ghostscript to run rather than an image."""
-    from PIL import Image
-
-    Image.init()
-    return tuple(name for name in Image.ID if name != "EPS")
 
 
 def _demand_size(image: "Image.Image") -> None:
