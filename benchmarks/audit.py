@@ -113,7 +113,8 @@ def main() -> None:
     parser.add_argument("--sheet", type=Path, help="PNG to draw fifty pairs on")
     parser.add_argument("--findings", type=Path, help="what `seedwise audit DATA --json` printed")
     options = parser.parse_args()
-    _, parts = scan(find_source(options.data, options.data_dir, DataConfig()), lambda *_: None)
+    source = find_source(options.data, options.data_dir, DataConfig())
+    parts = scan(source, source.read(), lambda *_: None)
     if options.sheet:
         draw_fifty(options.findings, {name: part.thumbnails for name, part in parts.items()}, options.sheet)
         return

@@ -3,7 +3,7 @@
 import contextlib
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,8 @@ from seedwise.record import (
     EpochRow,
     Final,
     ModelRecord,
+    PartRecord,
+    PassedOverRecord,
     RunRecord,
     Scores,
     Status,
@@ -90,6 +92,7 @@ class Journal:
         self.kernels: Callable[[], dict[str, str]] = dict
         self.plan: Sequence[PlannedStage] = ()
         self.on_start, self.on_step, self.on_phase = inner.on_start, inner.on_step, inner.on_phase
+        self.on_data = inner.on_data
 
     def begin(self) -> None:
         """Write the recipe and the first record."""
@@ -99,6 +102,10 @@ class Journal:
             record.files = {RECIPE: sha256_of(self._folder / RECIPE)}
             write_record(self._folder, record)
         log.info("data %s, %s", record.data.name, record.data.splits)
+        for each in record.data.passed_over:
+            log.info("passed over: %d %s (%s): %s", each.count, each.kind, each.reason, ", ".join(each.examples))
+        for doubt in record.data.doubts:
+            log.warning("doubt: %s", doubt)
         log.info("model %s, %d parameters, %s", record.model.architecture, record.parameters, record.model.weights)
 
     def on_epoch(self, row: EpochRow, rows: Sequence[EpochRow]) -> None:
@@ -175,6 +182,13 @@ def new_record(recipe: Recipe, seed: int, data: str, dataset: Dataset, built: Bu
             superclasses=None if dataset.superclasses is None else list(dataset.superclasses),
             superclass_of=None if dataset.superclass_of is None else dataset.superclass_of.tolist(),
             splits=dataset.splits,
+            parts={
+                part: PartRecord(images=count, given=part in dataset.given)
+                for part, count in dataset.splits.items()
+                if count
+            },
+            passed_over=[PassedOverRecord(**asdict(each)) for each in dataset.survey.passed_over],
+            doubts=list(dataset.survey.doubts),
         ),
         model=ModelRecord(
             name=recipe.model.name,

@@ -25,7 +25,7 @@ from seedwise.errors import Interrupted, UserError
 from seedwise.models.build import build_model
 from seedwise.recipe import Recipe
 from seedwise.training import prepare
-from seedwise.watch import Watch, stoppable
+from seedwise.watch import Watch, announce, stoppable
 
 SMOOTHING = 0.9
 """Share of the average that stays in each step: it looks back over some ten."""
@@ -85,7 +85,7 @@ def range_test(
     resolved = plan.resolve(_never_ending(recipe, steps))
     seed = resolved.seed if seed is None else seed
     sides = plan.stored_sides(resolved)
-    dataset = open_data(data, resolved.data, data_dir=data_dir, **sides, progress=stoppable(watch))
+    dataset = announce(watch, open_data(data, resolved.data, data_dir=data_dir, **sides, progress=stoppable(watch)))
     built = build_model(
         resolved.model,
         num_classes=len(dataset.classes),

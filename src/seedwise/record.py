@@ -131,6 +131,24 @@ class TtaRecord(Part):
     """Views of each image whose probabilities were averaged."""
 
 
+class PartRecord(Part):
+    """A part of the data."""
+
+    images: int
+    given: bool
+    """The data have it themselves; false: it was drawn from their training part."""
+
+
+class PassedOverRecord(Part):
+    """What lies with the data and was not used."""
+
+    kind: Literal["files", "folders", "images", "rows", "classes"]
+    reason: str
+    count: int
+    examples: list[str]
+    """The first names, three at most."""
+
+
 class DataRecord(Part):
     """What the run was trained on."""
 
@@ -147,6 +165,11 @@ class DataRecord(Part):
     """For each class the index of its superclass."""
     splits: dict[str, int]
     """Images in train, val and test."""
+    parts: dict[str, PartRecord] = {}
+    """Those of them that have images."""
+    passed_over: list[PassedOverRecord] = []
+    doubts: list[str] = []
+    """What may not be what was meant; a line each."""
 
 
 class ModelRecord(Part):

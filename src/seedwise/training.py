@@ -138,15 +138,15 @@ def run(
         return Run(folder)
 
 
-def rehearse(recipe: Recipe, data: str, *, data_dir: Path | None) -> tuple[Recipe, dict[str, int], Cost]:
-    """The resolved recipe, the sizes of the splits, and the measured cost of a run, without training or downloading."""
+def rehearse(recipe: Recipe, data: str, *, data_dir: Path | None) -> tuple[Recipe, Dataset, Cost]:
+    """The resolved recipe, the data, and the measured cost of a run, without training or downloading."""
     resolved = plan.resolve(recipe)
     dataset = open_data(data, recipe.data, data_dir=data_dir, **plan.stored_sides(recipe))
     random = resolved.model.model_copy(update={"weights": "none"})
     size = recipe.train.image_size
     built = build_model(random, num_classes=len(dataset.classes), seed=recipe.seed, image_size=size)
     with computing_threads(int(resolved.compute.threads)):
-        return resolved, dataset.splits, measure(prepare(Path(), resolved, recipe.seed, dataset, built))
+        return resolved, dataset, measure(prepare(Path(), resolved, recipe.seed, dataset, built))
 
 
 def _train(
@@ -167,6 +167,11 @@ def _train(
         **plan.stored_sides(recipe),
         progress=stoppable(watch),
     )
+    if dataset.val is None and (recipe.train.select == "best" or recipe.train.patience is not None):
+        raise UserError(
+            f"{data}: no image can be spared for validation, which train.select=best and train.patience need: "
+            "add images, or drop these options"
+        )
     if recipe.data.bootstrap:
         dataset = bootstrap(dataset, seed=seed)
     data_seconds = time.perf_counter() - began
@@ -258,6 +263,7 @@ def prepare(
         noise=noise,
         warm_start=_warm_start(recipe, model),
         stages=stages_of(recipe),
+        data_lines=dataset.lines(),
     )
     return replace(setup, dropout=dropout_of(model, recipe.model.dropout, setup.plan))
 

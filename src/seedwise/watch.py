@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from seedwise import machine
+from seedwise.data.dataset import Dataset
 from seedwise.engine.protocols import Observer, Silent
 from seedwise.errors import Interrupted
 
@@ -14,6 +15,12 @@ class Watch:
 
     observer: Observer = field(default_factory=Silent)
     should_stop: Callable[[], bool] = lambda: False
+
+
+def announce(watch: Watch, dataset: Dataset) -> Dataset:
+    """Say what will be trained on; returns the data."""
+    watch.observer.on_data(dataset.lines())
+    return dataset
 
 
 def stoppable(watch: Watch) -> Callable[[str, int, int], None]:

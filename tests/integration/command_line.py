@@ -34,6 +34,12 @@ class Answer:
         assert self.err.count("\n") == 1, self.err
         return self.err.strip()
 
+    @property
+    def last_line(self) -> str:
+        """The same where a run had begun, which says first what it trains on."""
+        assert self.out == "" and " images in " in self.err.splitlines()[0], self
+        return self.err.splitlines()[-1]
+
 
 Cli = Callable[..., Answer]
 

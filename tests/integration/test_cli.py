@@ -121,7 +121,12 @@ def test_augment_draws_a_picture(cli: Cli) -> None:
 def test_a_dry_run_prints_a_recipe_that_loads_back_and_trains_nothing(cli: Cli) -> None:
     answer = cli("train", "digits", *TINY, "--seeds", 3, "--dry-run")
     assert answer.code == 0
-    for what in ("# steps:  4 a run", "# memory: ", "# time:   ", "# images: train 200, val 144, test 359"):
+    for what in (
+        "# steps:  4 a run",
+        "# memory: ",
+        "# time:   ",
+        "# 703 images in 10 classes (0 … 9), parts train 200 / val 144 / test 359 (val and test drawn",
+    ):
         assert what in answer.out
     assert os.listdir() == []  # noqa: PTH208
     Path("resolved.yaml").write_text(answer.out)

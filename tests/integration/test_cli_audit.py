@@ -37,7 +37,7 @@ def leaky(tmp_path: Path) -> Path:
 
 def test_digits_are_called_alike_by_nature(cli: Cli) -> None:
     first = cli("audit", "digits")
-    assert first.code == 0 and first.out.startswith("digits: 10 classes, train ")
+    assert first.code == 0 and first.out.startswith("1,797 images in 10 classes (0 … 9), parts train ")
     assert "alike by nature" in first.out and first.out.endswith("audit.html\n")
 
 

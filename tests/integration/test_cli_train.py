@@ -199,7 +199,7 @@ def test_data_is_found_through_the_variable(cli: Cli, photos: Path, monkeypatch:
 
 def test_a_diverged_run_says_what_to_change(cli: Cli) -> None:
     answer = cli("train", "digits", *TINY, "--lr", "1e30", "-o", "out")
-    assert answer.code == 2 and "not finite" in answer.line and "optim.lr" in answer.line
+    assert answer.code == 2 and "not finite" in answer.last_line and "optim.lr" in answer.last_line
     assert record_of("out")["status"] == "failed"
     assert not Path("out/model.safetensors").exists()
 

@@ -1,7 +1,7 @@
 """The audit: one pass over the images, then duplicates, then what a run and a linear head say."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +27,10 @@ from seedwise.data.dataset import Dataset
 from seedwise.data.find import find_source
 from seedwise.data.open import open_data
 from seedwise.data.published import DownloadSource
+from seedwise.data.selection import read_contents
 from seedwise.data.source import Contents, Progress, UInt8Array
 from seedwise.errors import UserError
+from seedwise.record import PassedOverRecord
 from seedwise.runs import Run
 
 STORED_SIDE = 64
@@ -75,7 +77,8 @@ def audit(
     source = find_source(data, data_dir, config)
     if isinstance(source, DownloadSource):
         source.fetch(progress)
-    contents, parts = scan(source, progress)
+    contents = read_contents(source, config)
+    parts = scan(source, contents, progress)
     damaged = any(part.damaged for part in parts.values())
     if damaged and (run is not None or labels):
         first = next(line for part in parts.values() for line in part.damaged)
@@ -86,6 +89,7 @@ def audit(
         raise UserError(f"{run.folder}: was trained on other data than {data}; leave --run out, or give its own data")
     everything = _join(parts, dataset)
     pairs, leaks, too_alike = _duplicates(parts, everything, progress)
+    survey = dataset.survey if dataset is not None else contents.survey
     findings = Findings(
         data=source.name,
         source=str(source.path or source.name),
@@ -93,6 +97,9 @@ def audit(
         classes=list(contents.classes),
         parts={name: _part(part) for name, part in parts.items()},
         splits={name: int((everything.split == name).sum()) for name in _splits(everything)},
+        given=list(contents.parts),
+        passed_over=[PassedOverRecord(**asdict(each)) for each in survey.passed_over],
+        doubts=list(survey.doubts),
         balance=_balance(contents, everything),
         missing=_missing(contents, everything),
         pairs=pairs[:LISTED_PAIRS],

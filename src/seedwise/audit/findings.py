@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from seedwise.files import cache_root, make_folder
-from seedwise.record import Part, read_sealed, write_sealed
+from seedwise.record import Part, PassedOverRecord, read_sealed, write_sealed
 
 AUDIT = "audit.json"
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -115,6 +115,11 @@ class Findings(Part):
     classes: list[str]
     parts: dict[str, PartFindings]
     splits: dict[str, int]
+    given: list[str] = ["train"]
+    """The parts that the data have themselves; others were drawn from train."""
+    passed_over: list[PassedOverRecord] = []
+    doubts: list[str] = []
+    """What may not be what was meant; a line each."""
     balance: list[ClassFindings]
     missing: dict[str, list[str]]
     """By split, the classes without an image in it."""

@@ -175,20 +175,20 @@ def _dry_run(asked: _Asked, data_dir: Path | None, jobs: int, as_json: bool) -> 
     from seedwise.training import rehearse
 
     arms, seeds = asked.arms, asked.seeds
-    resolved, splits, cost = rehearse(divided(arms.base, jobs), asked.data, data_dir=data_dir)
+    resolved, dataset, cost = rehearse(divided(arms.base, jobs), asked.data, data_dir=data_dir)
     changes = {arm: diff(arms.base, recipe) for arm, recipe in arms.recipes.items()}
     trials = (len(changes) + 1) * len(seeds)
     total = cost.seconds * trials / jobs
     if as_json:
-        facts = {"splits": splits, "seeds": list(seeds), "trials": trials, "jobs": jobs, "memory_gb": cost.memory_gb}
-        times = {"seconds_per_run": cost.seconds, "seconds": total}
+        facts = {"splits": dataset.splits, "seeds": list(seeds), "trials": trials, "jobs": jobs}
+        times = {"memory_gb": cost.memory_gb, "seconds_per_run": cost.seconds, "seconds": total}
         print(json.dumps({"base": resolved.model_dump(mode="json"), "arms": changes, **facts, **times}, indent=2))
         return
     width = max(map(len, changes))
     print(f"{'base':<{width}}  {resolved.name} ({resolved.model.name}, {resolved.train.image_size} px)")
     for arm, lines in changes.items():
         print("\n".join(f"{arm if not i else '':<{width}}  {line}" for i, line in enumerate(lines)))
-    print(f"images: {', '.join(f'{name} {count}' for name, count in splits.items())}")
+    print("\n".join(dataset.lines()))
     print(f"trials: {trials} ({len(changes) + 1} arms, {len(seeds)} seeds), {jobs} at a time")
     print(f"memory: {cost.memory_gb:.1f} GB each at the peak of a step (measured, of the base)")
     each = timedelta(seconds=round(cost.seconds))

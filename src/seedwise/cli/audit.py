@@ -67,8 +67,11 @@ def audit(
 
 
 def _print(found: "Findings") -> None:
-    splits = ", ".join(f"{name} {count}" for name, count in found.splits.items())
-    print(f"{found.data}: {len(found.classes)} classes, {splits}")
+    from seedwise.data.describe import data_lines
+    from seedwise.data.source import PassedOver, Survey
+
+    survey = Survey(tuple(PassedOver(**each.model_dump()) for each in found.passed_over), tuple(found.doubts))
+    print("\n".join(data_lines(found.classes, found.splits, found.given, survey)))
     for name, part in found.parts.items():
         for line in part.damaged[:NAMED]:
             print(f"damaged: {line}")

@@ -16,6 +16,7 @@ from seedwise.study.plan import BASE, StudyRecord
 
 if TYPE_CHECKING:
     from seedwise.cost import Cost
+    from seedwise.data.dataset import Dataset
 
 SPLITS = ("train", "val", "test")
 INERT = 3
@@ -100,16 +101,17 @@ def print_study(folder: Path, study: StudyRecord, as_json: bool) -> int:
     return say_inert(runs)
 
 
-def print_plan(recipe: Recipe, splits: dict[str, int], cost: "Cost", seeds: Sequence[int], as_json: bool) -> None:
+def print_plan(recipe: Recipe, dataset: "Dataset", cost: "Cost", seeds: Sequence[int], as_json: bool) -> None:
     """A dry run: the resolved recipe, then what it would take."""
     total = cost.seconds * len(seeds)
     if as_json:
         facts = {"steps": cost.steps, "seconds_per_run": cost.seconds, "memory_gb": cost.memory_gb}
-        content = {"recipe": recipe.model_dump(mode="json"), "splits": splits, "seeds": list(seeds), **facts}
+        content = {"recipe": recipe.model_dump(mode="json"), "splits": dataset.splits, "seeds": list(seeds), **facts}
         print(json.dumps(content, indent=2))
         return
     print(dump(recipe), end="")
-    print(f"# images: {', '.join(f'{name} {count}' for name, count in splits.items())}")
+    for line in dataset.lines():
+        print(f"# {line}")
     print(f"# seeds:  {', '.join(map(str, seeds))}")
     print(f"# steps:  {cost.steps} a run")
     print(f"# memory: {cost.memory_gb:.1f} GB at the peak of a step (measured)")

@@ -56,7 +56,7 @@ def sweep(
     swept = grid(default_recipe(data) if recipe is None else recipe, settings or ())
     base = swept.arms.base
     numbers = parse_seeds(seeds, base.seed)
-    name = re.sub(r"[^\w.-]+", "_", f"{Path(data).name}-{base.name}")
+    name = re.sub(r"[^\w.-]+", "_", f"{Path(data).resolve().name}-{base.name}")
     folder = out or Path("runs") / f"{name}-sweep"
     with watching(folder) as watch:
         found = run_sweep(swept, data, numbers, folder, Conduct(watch, announce_trial, data_dir, jobs))

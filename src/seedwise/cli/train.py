@@ -164,8 +164,8 @@ class _Asked:
         seeds = self.seeds if self.bagging is None else f"{self.bagging}"
         master = recipe.seed if self.seed is None else self.seed
         numbers = parse_seeds(seeds, master) if seeds else (master,)
-        resolved, splits, cost = rehearse([*members, recipe][0], self.data, data_dir=self.data_dir)
-        print_plan(resolved, splits, cost, numbers, self.as_json)
+        resolved, dataset, cost = rehearse([*members, recipe][0], self.data, data_dir=self.data_dir)
+        print_plan(resolved, dataset, cost, numbers, self.as_json)
         return 0
 
     def _members(self, recipe: "Recipe") -> list["Recipe"]:

@@ -77,12 +77,18 @@ class _Plain:
     def __init__(self) -> None:
         self._shown = self._began = time.monotonic()
         self._total = self._first = 0
+        self._said: list[str] = []
 
     def __enter__(self) -> "_Plain":
         return self
 
     def __exit__(self, *error: Any) -> None:
         pass
+
+    def on_data(self, lines: Sequence[str]) -> None:
+        if lines != self._said:  # the runs of a study have the same data
+            self._said = list(lines)
+            _line("\n".join(lines))
 
     def on_start(self, epochs: int, steps_per_epoch: int, steps_done: int) -> None:
         self._total, self._first = epochs * steps_per_epoch, steps_done
@@ -121,6 +127,7 @@ class _Live:
         )
         self._progress = Progress(*columns, console=console)
         self._total = 0
+        self._said: list[str] = []
         self._train: TaskID | None = None
         self._phase: TaskID | None = None
 
@@ -130,6 +137,12 @@ class _Live:
 
     def __exit__(self, *error: Any) -> None:
         self._progress.stop()
+
+    def on_data(self, lines: Sequence[str]) -> None:
+        self._drop_phase()
+        if lines != self._said:
+            self._said = list(lines)
+            self._progress.console.print("\n".join(lines), markup=False, soft_wrap=True)
 
     def on_start(self, epochs: int, steps_per_epoch: int, steps_done: int) -> None:
         self._drop_phase()

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from seedwise.data.describe import data_lines
 from seedwise.data.source import Int64Array, Survey, UInt8Array
 from seedwise.data.storage import Images
 
@@ -82,6 +83,10 @@ class Dataset:
         """Number of images in each split."""
         subsets = {"train": self.train, "val": self.val, "test": self.test}
         return {name: 0 if subset is None else len(subset) for name, subset in subsets.items()}
+
+    def lines(self) -> list[str]:
+        """What a run says of its data before it trains; at most 100 columns each."""
+        return data_lines(self.classes, self.splits, self.given, self.survey)
 
     def summary(self) -> dict[str, Any]:
         """What a run's record keeps about its data; `image_size` is [h, w], or null when sizes differ."""

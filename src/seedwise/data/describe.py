@@ -4,23 +4,25 @@ import textwrap
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from seedwise.data.dataset import Dataset
-from seedwise.data.source import PARTS, PassedOver, printable
+from seedwise.data.source import PARTS, PassedOver, Survey, printable
 
-WIDTH = 100
-"""Columns that a line has at most."""
+WIDTH = 98
+"""Columns that a line has at most; a dry run puts "# " before it."""
 SHOWN_DOUBTS, SHOWN_REASONS, LONGEST_NAME = 8, 8, 24
 NAMED_CLASSES = 4
 """So many classes are all named; of more the first and the last."""
 
 
-def data_lines(dataset: Dataset) -> list[str]:
-    """The first lines of a run, at most `WIDTH` columns each."""
-    splits = {part: count for part, count in dataset.splits.items() if count}
-    count = f"{sum(splits.values()):,} images in {_classes(dataset.classes)}"
-    lines = _wrapped(f"{count}, parts {_parts(splits, dataset.given)}")
-    lines += passed_over_lines(dataset.survey.passed_over)
-    doubts = dataset.survey.doubts
+def data_lines(classes: Sequence[str], splits: Mapping[str, int], given: Sequence[str], survey: Survey) -> list[str]:
+    """The first lines of a run, at most `WIDTH` columns each.
+
+    `splits`: images by part; `given`: the parts that the data have themselves, the others were drawn from train.
+    """
+    splits = {part: count for part, count in splits.items() if count}
+    count = f"{counted(sum(splits.values()), 'images')} in {_classes(classes)}"
+    lines = _wrapped(f"{count}, {'parts ' if len(splits) > 1 else 'all in '}{_parts(splits, given)}")
+    lines += passed_over_lines(survey.passed_over)
+    doubts = survey.doubts
     lines += [line for doubt in doubts[:SHOWN_DOUBTS] for line in _wrapped(f"doubt: {doubt}")]
     if len(doubts) > SHOWN_DOUBTS:
         lines.append(f"doubt: {len(doubts) - SHOWN_DOUBTS} more, which stand in record.json and in the report")
@@ -35,7 +37,7 @@ def passed_over_lines(passed_over: Sequence[PassedOver]) -> list[str]:
     words = []
     for kind, found in by_kind.items():
         count = sum(each.count for each in found)
-        reasons = [_shortened(each.reason) + (f" {each.count:,}" if count > 1 else "") for each in found]
+        reasons = [_shortened(each.reason) + (f" {each.count:,}" if len(found) > 1 else "") for each in found]
         if len(reasons) > SHOWN_REASONS:
             reasons = [*reasons[: SHOWN_REASONS - 1], f"{len(reasons) - SHOWN_REASONS + 1} reasons more"]
         words.append(f"{counted(count, kind)} ({', '.join(reasons)})")

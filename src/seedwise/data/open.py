@@ -13,7 +13,7 @@ from seedwise.data.folder import FolderSource
 from seedwise.data.formats import advice
 from seedwise.data.published import DownloadSource
 from seedwise.data.selection import unscored
-from seedwise.data.source import Progress, Source, Survey
+from seedwise.data.source import Progress, Source, Survey, Tally
 from seedwise.data.splits import hold_out, limit_train
 
 
@@ -54,8 +54,13 @@ def open_data(
     if train_short_side not in (None, short_side):
         larger = open_cached(source, config, train_short_side, progress=progress)
         train = replace(train, images=larger.parts["train"].images)
+    left_out = Tally()
+    if not config.val and "val" in parts:
+        left_out.add("images", "the val part, by data.val=0", "val", len(parts["val"]))
     if config.limit is not None:
-        train = limit_train(train, config.limit, seed=config.split_seed)
+        whole, train = len(train), limit_train(train, config.limit, seed=config.split_seed)
+        if len(train) < whole:
+            left_out.add("images", "by data.limit", "train", whole - len(train))
     dataset = Dataset(
         name=source.name,
         path=source.path,
@@ -67,7 +72,7 @@ def open_data(
         val=val,
         test=test,
         given=tuple(parts),
-        survey=_survey(source, stored.survey),
+        survey=_survey(source, stored.survey) + Survey(left_out.passed_over()),
     )
     return replace(dataset, survey=dataset.survey + Survey(doubts=tuple(unscored(dataset))))
 

@@ -39,6 +39,7 @@ def fit(setup: Setup, *, observer: Observer, should_stop: Callable[[], bool] = l
     """
     state, best = _restore(setup)
     _demand_enough_images(setup)
+    observer.on_data(setup.data_lines)
     if setup.warm_start is not None and not state.warm_start:
         state.warm_start = warm_up(setup, setup.warm_start, observer, should_stop)
         _save(setup, state, best)

@@ -86,6 +86,9 @@ class Average(Protocol):
 class Observer(Protocol):
     """Watches a run; changes nothing."""
 
+    def on_data(self, lines: Sequence[str]) -> None:
+        """The data are open: what will be trained on, what was passed over, and what is doubtful about it."""
+
     def on_start(self, epochs: int, steps_per_epoch: int, steps_done: int) -> None:
         """Training starts or resumes."""
 
@@ -101,6 +104,9 @@ class Observer(Protocol):
 
 class Silent:
     """The observer that shows nothing."""
+
+    def on_data(self, lines: Sequence[str]) -> None:
+        """Show nothing."""
 
     def on_start(self, epochs: int, steps_per_epoch: int, steps_done: int) -> None:
         """Show nothing."""

@@ -1,6 +1,7 @@
 """What a run trains, with what, on what; and how far it is."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -52,6 +53,8 @@ class Setup:
     """What the stages set the dropout of."""
     noise: Meter | None = None
     """Counts what dropout and stochastic depth drop."""
+    data_lines: Sequence[str] = ()
+    """What the run says of its data before it trains."""
 
     @cached_property
     def plan(self) -> tuple[PlannedStage, ...]:

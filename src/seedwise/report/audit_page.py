@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from seedwise.audit.findings import Findings, Image, Pair
 from seedwise.files import write_text
 from seedwise.report.page import render_page
+from seedwise.report.shared import passed_over
 from seedwise.report.words import Words
 
 ACROSS, WITHIN, SUSPECTS = 100, 40, 100
@@ -60,6 +61,7 @@ def audit_context(findings: Findings, thumbnails: Thumbnails, words: Words) -> d
             {"image": shown(each.image), "suggested": findings.classes[each.suggested], "margin": each.margin}
             for each in (labels.suspects[:SUSPECTS] if labels else ())
         ],
+        "passed_over": passed_over(findings.passed_over, words),
         "damaged": [line for part in findings.parts.values() for line in part.damaged],
         "spread": _ratio(findings),
     }

@@ -5,7 +5,7 @@ from typing import Any
 
 from seedwise.config_options import plain
 from seedwise.recipe import Recipe
-from seedwise.record import RunRecord
+from seedwise.record import DataRecord, PassedOverRecord, RunRecord
 from seedwise.report.charts import reliability
 from seedwise.report.read import Held
 from seedwise.report.words import Words
@@ -94,9 +94,8 @@ def _flat(path: str, value: Any) -> Any:
 def provenance(records: Sequence[RunRecord], words: Words, later_reads: int = 0) -> list[tuple[str, str]]:
     """Where the numbers come from: data, weights, machine, versions, and how often test was read, later too."""
     first = records[0]
-    splits = ", ".join(f"{name} {count}" for name, count in first.data.splits.items())
     return [
-        (words("from.data"), f"{first.data.name} ({splits})"),
+        *_data(first.data, words),
         (words("from.fingerprint"), _all(record.data.fingerprint for record in records)),
         (words("from.model"), f"{first.model.architecture}, {first.parameters} {words('from.parameters')}"),
         (words("from.weights"), _all(record.model.weights for record in records)),
@@ -104,6 +103,29 @@ def provenance(records: Sequence[RunRecord], words: Words, later_reads: int = 0)
         (words("from.machine"), _all(_facts(record.machine) for record in records)),
         (words("from.versions"), _all(_facts(record.versions) for record in records)),
         (words("from.time"), words.duration(sum(record.seconds.get("total", 0.0) for record in records))),
+    ]
+
+
+def _data(data: DataRecord, words: Words) -> list[tuple[str, str]]:
+    """What was trained on, what was passed over, and what is doubtful."""
+    rows = [(words("from.data"), data.name)]
+    parts = [
+        f"{words(f'split.{name}')} {part.images:,} ({words('from.given' if part.given else 'from.drawn')})"
+        for name, part in data.parts.items()
+    ] or [f"{name} {count}" for name, count in data.splits.items()]
+    rows.append((words("from.parts"), ", ".join(parts)))
+    rows += [(words("from.passed_over"), f"{said}: {names}") for said, names in passed_over(data.passed_over, words)]
+    return [*rows, *((words("from.doubt"), doubt) for doubt in data.doubts)]
+
+
+def passed_over(found: Sequence[PassedOverRecord], words: Words) -> list[tuple[str, str]]:
+    """What lies with the data and is not used: how many of what and why, and the first names."""
+    return [
+        (
+            words("from.passed_over_row", count=f"{it.count:,}", kind=words(f"kind.{it.kind}"), reason=it.reason),
+            ", ".join(it.examples) + (", …" if len(it.examples) < it.count else ""),
+        )
+        for it in found
     ]
 
 

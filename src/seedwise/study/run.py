@@ -28,7 +28,7 @@ from seedwise.study.plan import BASE, Primary, StudyRecord, extend, read_study, 
 from seedwise.study.progress import trial_folder
 from seedwise.study.schedule import Budget, Report, Runner, run_all
 from seedwise.study.trial import Task
-from seedwise.watch import Watch, stoppable
+from seedwise.watch import Watch, announce, stoppable
 
 WRITING = 0.05
 """Share of the time that writing study.json may take."""
@@ -278,6 +278,7 @@ def _opened(folder: Path, study: StudyRecord, data: str, conduct: Conduct) -> St
                 f"{arm}: is scored on other {primary.split} images than the base, so that they can't be compared; "
                 f"leave data.{primary.split} and data.split_seed as the base has them"
             )
+    announce(conduct.watch, by_arm[BASE])
     update = {"fingerprints": fingerprints, "numerics_version": NUMERICS_VERSION, "primary": primary}
     return study.model_copy(update=update)
 

@@ -49,9 +49,8 @@ class _Seen:
     problem: str = ""
 
 
-def scan(source: Source, progress: Progress) -> tuple[Contents, dict[str, Scanned]]:
-    """Every part of a source, image by image."""
-    contents = source.read()
+def scan(source: Source, contents: Contents, progress: Progress) -> dict[str, Scanned]:
+    """Every part of a source's contents, image by image."""
     parts = {}
     for name, part in contents.parts.items():
         count = len(part.labels)
@@ -62,7 +61,7 @@ def scan(source: Source, progress: Progress) -> tuple[Contents, dict[str, Scanne
             if len(seen) % CHUNK == 0:
                 progress(f"reading {source.name} {name}", len(seen), count)
         parts[name] = _collect(part.labels, where, seen)
-    return contents, parts
+    return parts
 
 
 def _look(images: Iterator[RawImage]) -> Iterator[tuple[str, _Seen]]:
