@@ -79,5 +79,8 @@ def open_data(
 
 def _survey(source: Source, stored: Survey) -> Survey:
     """What was noted when the images were decoded; of a folder, what lies there now besides them."""
-    now = replace(stored, passed_over=source.passed_over) if isinstance(source, FolderSource) else stored
+    now = stored
+    if isinstance(source, FolderSource):
+        small = tuple(each for each in stored.passed_over if each.kind == "classes")
+        now = replace(stored, passed_over=source.passed_over + small)
     return now + Survey(doubts=tuple(advice({each.reason: each.count for each in now.passed_over})))
