@@ -175,6 +175,7 @@ def new_record(recipe: Recipe, seed: int, data: str, dataset: Dataset, built: Bu
             superclasses=None if dataset.superclasses is None else list(dataset.superclasses),
             superclass_of=None if dataset.superclass_of is None else dataset.superclass_of.tolist(),
             splits=dataset.splits,
+            pixel_range=dataset.pixel_range,
         ),
         model=ModelRecord(
             name=recipe.model.name,

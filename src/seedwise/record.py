@@ -147,6 +147,8 @@ class DataRecord(Part):
     """For each class the index of its superclass."""
     splits: dict[str, int]
     """Images in train, val and test."""
+    pixel_range: tuple[float, float] | None = None
+    """What was black and what was white in images of more than 8 bits; null when all had 8 bits."""
 
 
 class ModelRecord(Part):

@@ -69,24 +69,6 @@ def test_transparent_palette_and_color_key_lie_over_white():
     assert decode(encoded(keyed, transparency=(1, 2, 3))).tolist() == [[[255, 255, 255], [4, 5, 6]]]
 
 
-@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
-def test_16_bits_are_scaled(kind):
-    deep = np.linspace(0, 65535, 12 * 20).astype(np.uint16).reshape(12, 20)
-    expected = np.rint(deep / 257).astype(np.uint8)
-    assert np.array_equal(decode(encoded(Image.fromarray(deep), kind)), np.repeat(expected[..., None], 3, 2))
-
-
-def test_16_bit_pgm():
-    deep = np.array([[0, 257, 65535]], ">u2")
-    assert decode(RawImage("it", b"P5 3 1 65535\n" + deep.tobytes()))[0, :, 0].tolist() == [0, 1, 255]
-
-
-def test_floats_in_one_and_in_255():
-    image = np.array([[0.0, 0.5, 1.0]], np.float32)
-    assert decode(encoded(Image.fromarray(image), "TIFF"))[0, :, 1].tolist() == [0, 128, 255]
-    assert decode(encoded(Image.fromarray(image * 200), "TIFF"))[0, :, 1].tolist() == [0, 100, 200]
-
-
 def test_lab_is_converted():
     lab = Image.frombytes("LAB", (4, 4), bytes([255, 0, 0]) * 16)  # L = 100, a = b = 0
     assert decode(encoded(lab, "TIFF")).min() > 250

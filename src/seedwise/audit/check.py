@@ -75,7 +75,7 @@ def audit(
     source = find_source(data, data_dir, config)
     if isinstance(source, DownloadSource):
         source.fetch(progress)
-    contents, parts = scan(source, progress)
+    contents, parts = scan(source, progress, config.pixel_range)
     damaged = any(part.damaged for part in parts.values())
     if damaged and (run is not None or labels):
         first = next(line for part in parts.values() for line in part.damaged)

@@ -9,6 +9,7 @@ from seedwise.data.cache import open_cached, silent
 from seedwise.data.config import DataConfig
 from seedwise.data.dataset import Dataset, Subset
 from seedwise.data.find import find_source
+from seedwise.data.pixel_range import remarks
 from seedwise.data.published import DownloadSource
 from seedwise.data.source import Progress
 from seedwise.data.splits import hold_out, limit_train
@@ -34,7 +35,7 @@ def open_data(
     source = find_source(name, data_dir, config)
     if isinstance(source, DownloadSource):
         source.fetch(progress or silent)
-    stored = open_cached(source, short_side, progress=progress)
+    stored = open_cached(source, short_side, pixel_range=config.pixel_range, progress=progress)
     parts = {
         part: Subset(np.arange(len(kept.labels)), kept.labels, len(kept.labels), kept.images)
         for part, kept in stored.parts.items()
@@ -49,7 +50,7 @@ def open_data(
     elif val is None:
         train, val = hold_out(train, config.val, option="val", seed=config.split_seed, classes=stored.classes)
     if train_short_side not in (None, short_side):
-        larger = open_cached(source, train_short_side, progress=progress)
+        larger = open_cached(source, train_short_side, pixel_range=config.pixel_range, progress=progress)
         train = replace(train, images=larger.parts["train"].images)
     if config.limit is not None:
         train = limit_train(train, config.limit, seed=config.split_seed)
@@ -64,5 +65,6 @@ def open_data(
         val=val,
         test=test,
         given=tuple(parts),
-        survey=stored.survey,
+        survey=stored.survey + remarks(config.pixel_range, stored.pixel_range),
+        pixel_range=stored.pixel_range,
     )
