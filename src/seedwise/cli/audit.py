@@ -69,6 +69,12 @@ def audit(
 def _print(found: "Findings") -> None:
     splits = ", ".join(f"{name} {count}" for name, count in found.splits.items())
     print(f"{found.data}: {len(found.classes)} classes, {splits}")
+    opposed = [pair for pair in found.pairs if pair.is_opposed]  # the first of them
+    for pair in opposed[:NAMED]:
+        each = " and ".join(f"{it.where} ({found.classes[it.label]})" for it in (pair.first, pair.second))
+        print(f"one picture under two labels: {each}")
+    if len(opposed) > NAMED:
+        print(f"one picture under two labels: {len(opposed) - NAMED} pairs more")
     for name, part in found.parts.items():
         for line in part.damaged[:NAMED]:
             print(f"damaged: {line}")

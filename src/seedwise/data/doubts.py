@@ -66,10 +66,9 @@ def _in_train(parts: Mapping[str, Originals], root: Path | None) -> list[str]:
                 )
             )
             held_out, twin = min(pairs)
-            are = "images are" if rows.size > 1 else "image is"
-            lines.append(
-                f"{rows.size} of {len(keys)} {name} {are} in train too, equal in every pixel ({held_out}, {twin})"
-            )
+            are = "are" if rows.size > 1 else "is"
+            known_too = f"{rows.size} of {len(keys)} {name} images {are} in train too, equal in every pixel"
+            lines.append(f"{known_too} ({held_out}, {twin})")
     return lines
 
 

@@ -106,6 +106,7 @@ def pixels_of(image: "Image.Image") -> Numbers:
         found = numbers(image)  # Pillow has turned a TIFF by now, and taken the tag away
         turn = _TURNS.get(_orientation(image))
         return found if turn is None else turn(found)
+    _widen_key(image)
     return np.asarray(_to_rgb(ImageOps.exif_transpose(image) if _orientation(image) != 1 else image))
 
 
@@ -121,6 +122,13 @@ _TURNS: dict[int, Callable[[Numbers], Numbers]] = {
 """What a viewer has to do for each value of EXIF's orientation."""
 
 
+def _widen_key(image: "Image.Image") -> None:
+    """A PNG of 2 or 4 bits: Pillow widens its grays to 8 bits and not the one that is nothing."""
+    tile, key = getattr(image, "tile", None), image.info.get("transparency")
+    if tile and isinstance(key, int) and tile[0][3] in ("L;2", "L;4"):
+        image.info["transparency"] = key * (85 if tile[0][3] == "L;2" else 17)
+
+
 def _orientation(image: "Image.Image") -> int:
     try:
         return int(image.getexif().get(ORIENTATION_TAG, 1))
@@ -133,6 +141,8 @@ def _to_rgb(image: "Image.Image") -> "Image.Image":
 
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
+    if image.mode == "La":
+        image = image.convert("LA")
     if image.mode == "LAB":
         to_srgb = ImageCms.buildTransform(ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), "LAB", "RGB")
         converted = ImageCms.applyTransform(image, to_srgb)

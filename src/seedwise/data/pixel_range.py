@@ -57,7 +57,7 @@ def guess(contents: Contents, name: str, report: Progress, threads: int) -> Rang
 
 def _disagreement(lowest: Values, darkest: Values, brightest: Values) -> UserError:
     other = lowest if lowest.low < 0 else darkest
-    named = [brightest] if other.where == brightest.where else [other, brightest]
+    named = [other] if other[1:] == brightest[1:] else [other, brightest]
     known = next((top for top in (1, *TOPS) if brightest.high <= top), None)
     white = math.ceil(brightest.high) if known is None or lowest.low < 0 else known
     return UserError(
