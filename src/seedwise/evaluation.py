@@ -99,9 +99,19 @@ def find_images(
     own_dir = data_dir or (Path(record.data_dir) if record.data_dir else None)
     if data is not None:
         other = DataConfig(
-            val=0, test=0, download=config.download, image_column=config.image_column, label_column=config.label_column
+            val=0,
+            test=0,
+            download=config.download,
+            image_column=config.image_column,
+            label_column=config.label_column,
+            pixel_range=record.pixel_range,
         )
         dataset = open_data(data, other, data_dir=data_dir, short_side=sides["short_side"], progress=progress)
+        if dataset.pixel_range != record.pixel_range and dataset.pixel_range is not None:
+            raise UserError(
+                f"{data}: has images of more than 8 bits a channel, and {run.folder} was trained on images of 8 bits: "
+                "convert them to 8 bits"
+            )
         if dataset.fingerprint != record.fingerprint:
             return _of_other(dataset, data, split, other, data_dir, sides["short_side"], progress)
         config = config.model_copy(update={"factory": None})

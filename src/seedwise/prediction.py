@@ -99,7 +99,7 @@ def predict_files(run: Run | Ensemble, paths: Iterable[str]) -> Iterator[Predict
     batch: list[tuple[str, UInt8Array]] = []
     size = 0
     for path in find_images(paths):
-        image = _read(path) if isinstance(path, str) else path
+        image = _read(path, run.record.data.pixel_range) if isinstance(path, str) else path
         if not isinstance(image, np.ndarray):
             yield from _predict(run, batch)
             batch, size = [], 0
@@ -114,9 +114,9 @@ def predict_files(run: Run | Ensemble, paths: Iterable[str]) -> Iterator[Predict
     yield from _predict(run, batch)
 
 
-def _read(path: str) -> UInt8Array | Unreadable:
+def _read(path: str, pixel_range: tuple[float, float] | None) -> UInt8Array | Unreadable:
     try:
-        return decode(RawImage(path, Path(path)))
+        return decode(RawImage(path, Path(path)), pixel_range)
     except UserError as error:
         return Unreadable(path, str(error))
 

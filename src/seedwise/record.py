@@ -170,6 +170,8 @@ class DataRecord(Part):
     passed_over: list[PassedOverRecord] = []
     doubts: list[str] = []
     """What may not be what was meant; a line each."""
+    pixel_range: tuple[float, float] | None = None
+    """What was black and what was white in images of more than 8 bits; null when all had 8 bits."""
 
 
 class ModelRecord(Part):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from seedwise.augment.pipeline import Augmenter
 from seedwise.config import load as load_section
-from seedwise.data.images import decode, resize_short_side, upright_rgb
+from seedwise.data.images import decode, pixels_of, resize_short_side, scaled
 from seedwise.data.source import RawImage
 from seedwise.engine.gradcam import gradcam, overlay
 from seedwise.engine.placement import Placement
@@ -111,7 +111,7 @@ class Run:
         return augment, placement, placement.module(self.model)
 
     def _input(self, image: "Path | str | Image | NDArray[np.uint8]", augment: Augmenter) -> torch.Tensor:
-        pixels = _pixels(image)
+        pixels = _pixels(image, self.record.data.pixel_range)
         size = self.recipe.train.image_size
         if min(pixels.shape[:2]) > size:
             pixels = resize_short_side(pixels, size)
@@ -124,11 +124,13 @@ def load(folder: Path | str) -> Run:
     return Run(Path(folder))
 
 
-def _pixels(image: "Path | str | Image | NDArray[np.uint8]") -> NDArray[np.uint8]:
+def _pixels(
+    image: "Path | str | Image | NDArray[np.uint8]", pixel_range: tuple[float, float] | None
+) -> NDArray[np.uint8]:
     if isinstance(image, str | Path):
-        return decode(RawImage(str(image), Path(image)))
+        return decode(RawImage(str(image), Path(image)), pixel_range)
     if not isinstance(image, np.ndarray):
-        return upright_rgb(image)
+        return scaled("an image", pixels_of(image), pixel_range).pixels
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise UserError(f"an image is {image.dtype}{list(image.shape)}; give uint8[h, w, 3], a PIL image or a path")
     return image

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -141,3 +142,15 @@ def test_an_interrupt_leaves_nothing_half_written(cli: Cli, leaky: Path, monkeyp
     finally:
         signal.signal(signal.SIGINT, ours)
     assert sorted(Path().iterdir()) == before
+
+
+def test_one_picture_under_two_labels_comes_first(cli: Cli, leaky: Path) -> None:
+    shutil.copy(leaky / "train/one/7.png", leaky / "train/two/copy.png")
+    answer = cli("audit", leaky)
+    assert answer.code == 0, answer.err
+    line = answer.out.splitlines()[1]
+    assert line.startswith("one picture under two labels: ")
+    assert "train/one/7.png (one)" in line and "train/two/copy.png (two)" in line
+    page = Path("audit.html").read_text()
+    first, others = page.index('id="opposed"'), page.index('id="across"')
+    assert first < others and "copy.png" in page[first:others] and "copy.png" not in page[others:]

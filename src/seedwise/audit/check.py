@@ -78,7 +78,7 @@ def audit(
     if isinstance(source, DownloadSource):
         source.fetch(progress)
     contents = read_contents(source, config)
-    parts = scan(source, contents, progress)
+    parts = scan(source, contents, progress, config.pixel_range)
     damaged = any(part.damaged for part in parts.values())
     if damaged and (run is not None or labels):
         first = next(line for part in parts.values() for line in part.damaged)
@@ -147,7 +147,15 @@ def _duplicates(
     same = {pair for pair in found if (exact[pair[0]] == exact[pair[1]]).all()} | equal
     found |= dict.fromkeys(same, (1.0, 1.0, False))
     split = everything.split
-    order = sorted(found, key=lambda pair: (split[pair[0]] == split[pair[1]], -found[pair][1], pair))
+    label = everything.label
+
+    def rank(pair: tuple[int, int]) -> tuple[bool, bool, float, tuple[int, int]]:
+        """One picture under two labels comes first: whatever else is right, one of the two is wrong."""
+        one, other = pair
+        is_opposed = pair in same and label[one] != label[other]
+        return not is_opposed, bool(split[one] == split[other]), -found[pair][1], pair
+
+    order = sorted(found, key=rank)
     pairs = [
         Pair(
             first=everything.image(i),

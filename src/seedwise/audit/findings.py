@@ -58,6 +58,11 @@ class Pair(Part):
     """Correlation of the aligned pixels without their blurred copies."""
     mirrored: bool
 
+    @property
+    def is_opposed(self) -> bool:
+        """Whether it is one picture, equal in every pixel, under two labels."""
+        return self.exact and self.first.label != self.second.label
+
 
 class Leak(Part):
     """Held-out images that are in the images to train on, too."""

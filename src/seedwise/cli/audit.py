@@ -72,6 +72,12 @@ def _print(found: "Findings") -> None:
 
     survey = Survey(tuple(PassedOver(**each.model_dump()) for each in found.passed_over), tuple(found.doubts))
     print("\n".join(data_lines(found.classes, found.splits, found.given, survey)))
+    opposed = [pair for pair in found.pairs if pair.is_opposed]  # the first of them
+    for pair in opposed[:NAMED]:
+        each = " and ".join(f"{it.where} ({found.classes[it.label]})" for it in (pair.first, pair.second))
+        print(f"one picture under two labels: {each}")
+    if len(opposed) > NAMED:
+        print(f"one picture under two labels: {len(opposed) - NAMED} pairs more")
     for name, part in found.parts.items():
         for line in part.damaged[:NAMED]:
             print(f"damaged: {line}")

@@ -14,45 +14,50 @@ import hashlib
 import os
 import warnings
 import zlib
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from seedwise.data.images import MAX_ASPECT, decode, resize_short_side
-from seedwise.data.source import Contents, Int64Array, Progress, RawImage, Source, UInt8Array
+from seedwise.data.config import DataConfig
+from seedwise.data.deep import NoRange, Range
+from seedwise.data.doubts import DARK, Originals, doubts
+from seedwise.data.images import MAX_ASPECT, decode, read, resize_short_side
+from seedwise.data.parallel import in_order
+from seedwise.data.pixel_range import guess
+from seedwise.data.selection import read_contents
+from seedwise.data.source import Contents, Int64Array, Progress, RawImage, Source, Survey, UInt8Array
 from seedwise.errors import UserError
 
-CHUNK = 32
-"""Images a thread decodes at a time: enough to hide the cost of handing them over, few enough for photos in memory."""
-CHUNK_BYTES = 8 << 20
-"""A chunk of encoded images ends when it has grown to this, so that large photos out of archives stay few."""
 INDEX_COLUMNS = 5
 
 
 @dataclass(frozen=True)
 class Built:
-    """What was written, with the content hash over it."""
+    """What was written, with the content hash over it. `pixel_range`: what images of more than 8 bits were scaled by;
+    None where there are none."""
 
     contents: Contents
     fingerprint: str
     short_side: int
     largest_short_side: int
+    pixel_range: Range | None
 
 
 class _Prepared(NamedTuple):
     """`identity`: sha256 of the original, by which images are ordered; `content`: of the pixels as stored, whose
-    CRC-32, `crc`, is what every later process checks."""
+    CRC-32, `crc`, is what every later process checks. The rest is what the original was like."""
 
     pixels: UInt8Array
     original_size: tuple[int, int]
     identity: bytes
     content: bytes
     crc: int
+    where: str = ""
+    is_deep: bool = False
+    has_holes: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,35 +69,27 @@ class _Written:
     identities: UInt8Array
     contents: UInt8Array
     crcs: Int64Array
+    where: list[str]
+    holes: list[str]
+    is_deep: bool
 
 
-def build(source: Source, contents: Contents, short_side: int, folder: Path, report: Progress, threads: int) -> Built:
-    """Writes every part of the source's contents.
+def build(source: Source, config: DataConfig, short_side: int, folder: Path, report: Progress, threads: int) -> Built:
+    """Writes every part of what is used of the source.
 
     Images of one common size with a short side of at most `short_side` are kept as they are. Otherwise all get the
     short side min(short_side, the largest short side in the data). Since that is known only at the end, the first pass
     shrinks what is too large, and a second one over the stored pixels follows only if smaller or too long ones remain.
+    Images of more than 8 bits are scaled by `data.pixel_range`; without one, all are looked at for it first.
     """
-    written: dict[str, _Written] = {}
-
-    def shrink(raw: RawImage) -> _Prepared:
-        original = decode(raw)
-        height, width = original.shape[:2]
-        identity = _digest(original)
-        if min(height, width) <= short_side:
-            return _Prepared(original, (height, width), identity, identity, _crc(original))
-        pixels = resize_short_side(original, short_side)
-        return _Prepared(pixels, (height, width), identity, _digest(pixels), _crc(pixels))
-
+    contents, pixel_range = read_contents(source, config), config.pixel_range
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's remarks on odd EXIF blocks and on large but still allowed photos
-        for part, content in contents.parts.items():
-            label = f"decoding {source.name} {part}"
-            count = len(content.labels)
-            pixels = _prepare(content.images(), shrink, threads, lambda done: report(label, done, count))  # noqa: B023
-            written[part] = _write(folder / f"{part}.pixels", pixels)
-            if (came := len(written[part].sizes)) != count:
-                raise UserError(f"{source.path}: {part} had {count} images and then {came}: it changed; start again")
+        try:
+            written, has_light = _decode(source, contents, short_side, folder, report, threads, pixel_range)
+        except NoRange:
+            pixel_range = guess(contents, source.name, report, threads)
+            written, has_light = _decode(source, contents, short_side, folder, report, threads, pixel_range)
     originals = np.concatenate([part.original_sizes for part in written.values()])
     largest = int(originals.min(axis=1).max())
     stored_side = min(short_side, largest)
@@ -104,7 +101,51 @@ def build(source: Source, contents: Contents, short_side: int, folder: Path, rep
         digest.update(os.fsencode(name) + b"\0")
     for part in sorted(contents.parts):
         digest.update(_write_index(folder / f"{part}.index", part, contents.parts[part].labels, written[part]))
-    return Built(contents, digest.hexdigest(), stored_side, largest)
+    is_deep = any(part.is_deep for part in written.values())
+    seen = {
+        name: Originals(contents.parts[name].labels, part.identities, part.where, part.holes)
+        for name, part in written.items()
+    }
+    found = Survey(doubts=doubts(seen, source.path, has_light=has_light, is_deep=is_deep))
+    told = replace(contents, survey=contents.survey + found)
+    return Built(told, digest.hexdigest(), stored_side, largest, pixel_range if is_deep else None)
+
+
+def _decode(
+    source: Source,
+    contents: Contents,
+    short_side: int,
+    folder: Path,
+    report: Progress,
+    threads: int,
+    pixel_range: Range | None,
+) -> tuple[dict[str, _Written], bool]:
+    """Every part, with images that are too large shrunk; and whether any pixel is bright (see doubts)."""
+    has_light = False
+
+    def shrink(raw: RawImage) -> _Prepared:
+        nonlocal has_light
+        original, is_deep, has_holes = read(raw, pixel_range)
+        has_light = has_light or int(original.max()) > DARK  # one bright image will do, and the first mostly is
+        height, width = original.shape[:2]
+        identity = content = _digest(original)
+        pixels = original
+        if min(height, width) > short_side:
+            pixels = resize_short_side(original, short_side)
+            content = _digest(pixels)
+        return _Prepared(
+            pixels, (height, width), identity, content, _crc(pixels), raw.where, is_deep=is_deep, has_holes=has_holes
+        )
+
+    written = {}
+    for part, content in contents.parts.items():
+        label = f"decoding {source.name} {part}"
+        count = len(content.labels)
+        pixels = in_order(content.images(), shrink, threads, lambda done: report(label, done, count))  # noqa: B023
+        written[part] = _write(folder / f"{part}.pixels", pixels)
+        if (came := len(written[part].sizes)) != count:
+            raise UserError(f"{source.path}: {part} had {count} images and then {came}: it changed; start again")
+    return written, has_light
 
 
 def _digest(pixels: UInt8Array) -> bytes:
@@ -117,63 +158,35 @@ def _crc(pixels: UInt8Array) -> int:
     return zlib.crc32(np.ascontiguousarray(pixels).data)
 
 
-def _prepare(
-    images: Iterable[RawImage],
-    prepare: Callable[[RawImage], _Prepared],
-    threads: int,
-    report: Callable[[int], None],
-) -> Iterator[_Prepared]:
-    """Prepared images in their order, with at most two chunks a thread under way."""
-
-    def prepare_chunk(chunk: list[RawImage]) -> list[_Prepared]:
-        return [prepare(raw) for raw in chunk]
-
-    remaining = iter(images)
-    under_way: deque[Future[list[_Prepared]]] = deque()
-    done = 0
-    with ThreadPoolExecutor(threads) as pool:
-        while True:
-            while len(under_way) < 2 * threads and (chunk := _next_chunk(remaining)):
-                under_way.append(pool.submit(prepare_chunk, chunk))
-            if not under_way:
-                return
-            prepared = under_way.popleft().result()
-            yield from prepared
-            done += len(prepared)
-            report(done)
-
-
-def _next_chunk(images: Iterator[RawImage]) -> list[RawImage]:
-    chunk: list[RawImage] = []
-    size = 0
-    for raw in images:
-        chunk.append(raw)
-        size += len(raw.data) if isinstance(raw.data, bytes) else 0
-        if len(chunk) == CHUNK or size >= CHUNK_BYTES:
-            break
-    return chunk
-
-
 def _write(file: Path, images: Iterable[_Prepared]) -> _Written:
     sizes: list[tuple[int, int]] = []
     originals: list[tuple[int, int]] = []
     crcs: list[int] = []
+    where: list[str] = []
+    holes: list[str] = []
     identities, contents = bytearray(), bytearray()
+    is_deep = False
 
     def stored() -> Iterator[bytes]:
-        nonlocal identities, contents
-        for pixels, original, identity, content, crc in images:
-            sizes.append((pixels.shape[0], pixels.shape[1]))
-            originals.append(original)
-            identities += identity
-            contents += content
-            crcs.append(crc)
-            yield pixels.tobytes()
+        nonlocal identities, contents, is_deep
+        for one in images:
+            sizes.append((one.pixels.shape[0], one.pixels.shape[1]))
+            originals.append(one.original_size)
+            identities += one.identity
+            contents += one.content
+            crcs.append(one.crc)
+            where.append(one.where)
+            is_deep |= one.is_deep
+            if one.has_holes:
+                holes.append(one.where)
+            yield one.pixels.tobytes()
 
     _write_durably(file, stored())
     by_original, by_content = (np.frombuffer(many, np.uint8).reshape(-1, 32) for many in (identities, contents))
     stored_sizes, original_sizes = np.array(sizes, np.int64), np.array(originals, np.int64)
-    return _Written(stored_sizes, original_sizes, by_original, by_content, np.array(crcs, np.int64))
+    return _Written(
+        stored_sizes, original_sizes, by_original, by_content, np.array(crcs, np.int64), where, holes, is_deep
+    )
 
 
 def _write_durably(file: Path, contents: Iterable[bytes]) -> None:
@@ -200,9 +213,9 @@ def _refit(file: Path, before: _Written, short_side: int, threads: int) -> _Writ
         pixels = resize_short_side(decode(raw), short_side)
         return _Prepared(pixels, (pixels.shape[0], pixels.shape[1]), bytes(32), _digest(pixels), _crc(pixels))
 
-    after = _write(file, _prepare(images(), fit, threads, lambda _done: None))
+    after = _write(file, in_order(images(), fit, threads, lambda _done: None))
     smaller.unlink()
-    return _Written(after.sizes, before.original_sizes, before.identities, after.contents, after.crcs)
+    return replace(before, sizes=after.sizes, contents=after.contents, crcs=after.crcs)
 
 
 def _write_index(file: Path, part: str, labels: Int64Array, written: _Written) -> bytes:

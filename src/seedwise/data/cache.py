@@ -13,9 +13,10 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,8 +25,8 @@ import numpy as np
 from seedwise import machine
 from seedwise.data.build import INDEX_COLUMNS, Built, build
 from seedwise.data.config import DataConfig
-from seedwise.data.selection import read_contents
-from seedwise.data.source import Contents, Int64Array, PassedOver, Progress, Source, Survey
+from seedwise.data.deep import Range
+from seedwise.data.source import Int64Array, PassedOver, Progress, Source, Survey
 from seedwise.data.storage import Images, map_images
 from seedwise.errors import UserError
 from seedwise.files import CACHE_VARIABLE, cache_root
@@ -48,7 +49,8 @@ class StoredPart:
 
 @dataclass(frozen=True)
 class Stored:
-    """A decoded source. `largest_short_side`: of the originals, which decides what other requests it can serve."""
+    """A decoded source. `largest_short_side`: of the originals, which decides what other requests it can serve.
+    `pixel_range`: black and white in images of more than 8 bits, None without any."""
 
     fingerprint: str
     classes: tuple[str, ...]
@@ -58,6 +60,7 @@ class Stored:
     largest_short_side: int
     parts: dict[str, StoredPart]
     survey: Survey
+    pixel_range: Range | None
 
 
 class Damaged(Exception):
@@ -75,15 +78,25 @@ def open_cached(
     """The decoded source, at a short side of `short_side` or of its largest image if that is smaller."""
     place = hashlib.sha256(os.fsencode(f"{source.path}")).hexdigest()[:12]
     folder = cache_root() / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', source.name)[:40]}-{place}"
-    stamp = "\n".join([f"format {FORMAT}", *config.reading(), *source.stamp()])
-    key = hashlib.sha256(os.fsencode(stamp)).hexdigest()[:16]
+    lines = [f"format {FORMAT}", *config.reading(), *source.stamp()]
+    guessed = key = _key(lines)
+    if (given := config.pixel_range) is not None:
+        # images of 8 bits are the same with any range, and so are others when it is the one that was guessed
+        if (stored := _find(folder, guessed, short_side)) and stored.pixel_range in (None, given):
+            return stored
+        key = _key([*lines, f"pixel_range {given}"])
     if stored := _find(folder, key, short_side):
         return stored
     report = progress or silent
     with cache_errors(folder), alone(folder, f"decodes {source.name}", report):
         if stored := _find(folder, key, short_side):
             return stored
-        return _make(source, read_contents(source, config), short_side, folder, key, report, threads or machine.cores())
+        build_in = partial(build, source, config, short_side, report=report, threads=threads or machine.cores())
+        return _make(build_in, folder, key)
+
+
+def _key(stamp: list[str]) -> str:
+    return hashlib.sha256(os.fsencode("\n".join(stamp))).hexdigest()[:16]
 
 
 @contextmanager
@@ -113,14 +126,12 @@ def _find(folder: Path, key: str, short_side: int) -> Stored | None:
     return None
 
 
-def _make(
-    source: Source, contents: Contents, short_side: int, folder: Path, key: str, report: Progress, threads: int
-) -> Stored:
+def _make(build_in: Callable[[Path], Built], folder: Path, key: str) -> Stored:
     working = folder / "building"
     shutil.rmtree(working, ignore_errors=True)  # left by a process that was killed; nobody else builds under the lock
     working.mkdir()
     try:
-        built = build(source, contents, short_side, working, report, threads)
+        built = build_in(working)
         _write_meta(working, built)
         final = folder / f"{key}-{built.short_side}"
         if final.exists():  # a sound one would have been found
@@ -163,6 +174,7 @@ def _write_meta(folder: Path, built: Built) -> None:
         "superclass_of": None if contents.superclass_of is None else contents.superclass_of.tolist(),
         "short_side": built.short_side,
         "largest_short_side": built.largest_short_side,
+        "pixel_range": built.pixel_range,
         "survey": asdict(contents.survey),
         "index_sha256": {part: _sha256((folder / f"{part}.index").read_bytes()) for part in contents.parts},
     }
@@ -181,6 +193,7 @@ def load(folder: Path) -> Stored:
             raise Damaged("meta.json has changed")
         parts = {part: _load_part(folder, part, digest) for part, digest in body["index_sha256"].items()}
         survey = _survey(body["survey"])
+        pixel_range = body["pixel_range"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Damaged(f"{error}") from error
     superclasses, superclass_of = body["superclasses"], body["superclass_of"]
@@ -193,6 +206,7 @@ def load(folder: Path) -> Stored:
         largest_short_side=body["largest_short_side"],
         parts=parts,
         survey=survey,
+        pixel_range=None if pixel_range is None else (pixel_range[0], pixel_range[1]),
     )
 
 

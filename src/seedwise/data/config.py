@@ -108,8 +108,8 @@ class DataConfig(Section):
     "train": (images, labels)}`, and `"val"` and `"test"` if there are any; see docs/own-code.md."""
 
     def reading(self) -> list[str]:
-        """The options that decide what a source reads, where they are not the default: a line each, for its stamp."""
+        """The options that decide which images are read, where they are not the default: a line each, for a stamp."""
         names = ("image_column", "label_column", "split_column", "image_folder", "image_suffix", "class_level")
-        values = {name: getattr(self, name) for name in (*names, "min_per_class", "pixel_range")}
+        values = {name: getattr(self, name) for name in (*names, "min_per_class")}
         values["test"] = self.test if self.test == "none" else None
         return [f"data.{name}={value!r}" for name, value in values.items() if value is not None]

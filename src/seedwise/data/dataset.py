@@ -62,7 +62,8 @@ class Dataset:
     the same images, whatever their names and order. `superclass_of`: int64[k], the index into `superclasses` of each
     class. `path`: absolute folder or file of the source, None when it comes inside a package. `oob`: with
     a bootstrap sample, the training images that are not in it. `given`: the parts that the source itself has; others
-    were drawn. `survey`: what was passed over, and what is doubtful.
+    were drawn. `survey`: what was passed over, and what is doubtful. `pixel_range`: black and white in
+    images of more than 8 bits, None without any.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Dataset:
     oob: Subset | None = None
     given: tuple[str, ...] = ("train",)
     survey: Survey = field(default_factory=Survey)
+    pixel_range: tuple[float, float] | None = None
 
     @property
     def splits(self) -> dict[str, int]:

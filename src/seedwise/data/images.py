@@ -1,13 +1,15 @@
 """Any image that Pillow opens as uint8[h, w, 3], upright, and at the size it is stored in."""
 
+import io
 import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from seedwise.data.formats import readers
+from seedwise.data.deep import NoRange, Numbers, Range, is_deep, numbers, to_bytes
+from seedwise.data.formats import HEAD, IMAGE, advice, readers, sniff
 from seedwise.data.source import RawImage, UInt8Array, printable
 from seedwise.errors import UserError
 
@@ -26,10 +28,31 @@ MAX_PIXELS = 178_956_970
 ORIENTATION_TAG = 0x0112
 
 
-def decode(raw: RawImage) -> UInt8Array:
-    """uint8[h, w, 3]: EXIF orientation applied, 16 bits scaled to 8, alpha laid over white, first frame only."""
-    import io
+class Read(NamedTuple):
+    """An image as it is trained on: uint8[h, w, 3]. `is_deep`: it had more than 8 bits a channel. `has_holes`: some of
+    it was no number (NaN, infinite)."""
 
+    pixels: UInt8Array
+    is_deep: bool = False
+    has_holes: bool = False
+
+
+def decode(raw: RawImage, pixel_range: Range | None = None) -> UInt8Array:
+    """uint8[h, w, 3]: EXIF orientation applied, more than 8 bits scaled by the range, alpha laid over white, the first
+    frame only. Without a range an image of more than 8 bits is a `NoRange`."""
+    return read(raw, pixel_range).pixels
+
+
+def read(raw: RawImage, pixel_range: Range | None = None) -> Read:
+    """As `decode`, with what else is to be known of the image."""
+    return scaled(raw.where, unscaled(raw), pixel_range)
+
+
+def unscaled(raw: RawImage, *, deep_only: bool = False) -> Numbers:
+    """What the image holds: uint8[h, w, 3], or its own numbers (see deep) when these have more than 8 bits.
+
+    `deep_only`: an image of 8 bits is not decoded, and an empty array takes its place.
+    """
     from PIL import Image
 
     if isinstance(raw.data, np.ndarray):
@@ -37,7 +60,7 @@ def decode(raw: RawImage) -> UInt8Array:
     try:
         with Image.open(io.BytesIO(raw.data) if isinstance(raw.data, bytes) else raw.data, formats=readers()) as image:
             _demand_size(image)
-            return upright_rgb(image)
+            return np.empty(0, np.uint8) if deep_only and not is_deep(image) else pixels_of(image)
     # a dozen types come out of Pillow for damaged files: OSError, SyntaxError, struct.error, DecompressionBombError, …
     except Exception as error:
         where = printable(raw.where)
@@ -46,12 +69,26 @@ def decode(raw: RawImage) -> UInt8Array:
         raise UserError(f"{where}: not a readable image ({_reason(error, raw.data)}): replace or remove it") from error
 
 
-def _reason(error: Exception, data: bytes | Path | UInt8Array) -> str:
+def scaled(where: str, pixels: Numbers, pixel_range: Range | None) -> Read:
+    """The bytes of `unscaled` pixels."""
+    if pixels.dtype == np.uint8:
+        return Read(pixels)
+    if pixel_range is None:
+        raise NoRange(printable(where))
+    has_holes = bool(np.issubdtype(pixels.dtype, np.floating) and not np.isfinite(pixels).all())
+    return Read(to_bytes(pixels, pixel_range), is_deep=True, has_holes=has_holes)
+
+
+def _reason(error: Exception, data: bytes | Path | Numbers) -> str:
     from PIL import UnidentifiedImageError
 
     if isinstance(error, UnidentifiedImageError):  # its own message names a Python object
-        is_empty = not (data.stat().st_size if isinstance(data, Path) else len(data))
-        return "it is empty" if is_empty else "it is in no image format known here"
+        head = data.open("rb").read(HEAD) if isinstance(data, Path) else bytes(data[:HEAD])
+        if not head:
+            return "it is empty"
+        if (found := sniff(head)) == IMAGE:
+            return "its kind of pixels is not read here"
+        return advice({found: 1})[0] if found else "it is in no image format known here"
     return " ".join(str(error).split()) or type(error).__name__
 
 
@@ -61,18 +98,42 @@ def _demand_size(image: "Image.Image") -> None:
         raise ValueError(f"{image.width} x {image.height} pixels are more than {MAX_PIXELS}")
 
 
-def upright_rgb(image: "Image.Image") -> UInt8Array:
-    """An opened image as uint8[h, w, 3], with the conversions that `decode` names."""
+def pixels_of(image: "Image.Image") -> Numbers:
+    """What an opened image holds, upright: uint8[h, w, 3], or its own numbers when these have more than 8 bits."""
     from PIL import ImageOps
 
-    return np.asarray(_to_rgb(ImageOps.exif_transpose(image) if _is_turned(image) else image))
+    if is_deep(image):
+        found = numbers(image)  # Pillow has turned a TIFF by now, and taken the tag away
+        turn = _TURNS.get(_orientation(image))
+        return found if turn is None else turn(found)
+    _widen_key(image)
+    return np.asarray(_to_rgb(ImageOps.exif_transpose(image) if _orientation(image) != 1 else image))
 
 
-def _is_turned(image: "Image.Image") -> bool:
+_TURNS: dict[int, Callable[[Numbers], Numbers]] = {
+    2: np.fliplr,
+    3: lambda it: it[::-1, ::-1],
+    4: np.flipud,
+    5: lambda it: it.swapaxes(0, 1),
+    6: lambda it: np.rot90(it, -1),
+    7: lambda it: it.swapaxes(0, 1)[::-1, ::-1],
+    8: np.rot90,
+}
+"""What a viewer has to do for each value of EXIF's orientation."""
+
+
+def _widen_key(image: "Image.Image") -> None:
+    """A PNG of 2 or 4 bits: Pillow widens its grays to 8 bits and not the one that is nothing."""
+    tile, key = getattr(image, "tile", None), image.info.get("transparency")
+    if tile and isinstance(key, int) and tile[0][3] in ("L;2", "L;4"):
+        image.info["transparency"] = key * (85 if tile[0][3] == "L;2" else 17)
+
+
+def _orientation(image: "Image.Image") -> int:
     try:
-        return bool(image.getexif().get(ORIENTATION_TAG, 1) != 1)
+        return int(image.getexif().get(ORIENTATION_TAG, 1))
     except Exception:  # cameras and editors leave damaged EXIF blocks in sound photos
-        return False
+        return 1
 
 
 def _to_rgb(image: "Image.Image") -> "Image.Image":
@@ -80,8 +141,8 @@ def _to_rgb(image: "Image.Image") -> "Image.Image":
 
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
-    if image.mode.startswith("I") or image.mode == "F":
-        return Image.fromarray(_to_8_bits(np.asarray(image))).convert("RGB")
+    if image.mode == "La":
+        image = image.convert("LA")
     if image.mode == "LAB":
         to_srgb = ImageCms.buildTransform(ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), "LAB", "RGB")
         converted = ImageCms.applyTransform(image, to_srgb)
@@ -90,14 +151,6 @@ def _to_rgb(image: "Image.Image") -> "Image.Image":
     if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa"):
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA")).convert("RGB")
     return image.convert("RGB")
-
-
-def _to_8_bits(gray: npt.NDArray[Any]) -> UInt8Array:
-    """Integers are 16 bits (Pillow widens some to 32); floats count to 1 or, when any is larger, to 255."""
-    is_float = np.issubdtype(gray.dtype, np.floating)
-    top = 65535 if not is_float else 255 if gray.max(initial=0) > 1 else 1
-    scaled: UInt8Array = np.rint(np.nan_to_num(np.clip(gray, 0, top)) * (255 / top)).astype(np.uint8)
-    return scaled
 
 
 def resize_short_side(pixels: UInt8Array, short_side: int) -> UInt8Array:

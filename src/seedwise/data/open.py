@@ -11,6 +11,7 @@ from seedwise.data.dataset import Dataset, Subset
 from seedwise.data.find import find_source
 from seedwise.data.folder import FolderSource
 from seedwise.data.formats import advice
+from seedwise.data.pixel_range import remarks
 from seedwise.data.published import DownloadSource
 from seedwise.data.selection import unscored
 from seedwise.data.source import Progress, Source, Survey, Tally
@@ -72,7 +73,10 @@ def open_data(
         val=val,
         test=test,
         given=tuple(parts),
-        survey=_survey(source, stored.survey) + Survey(left_out.passed_over()),
+        survey=_survey(source, stored.survey)
+        + Survey(left_out.passed_over())
+        + remarks(config.pixel_range, stored.pixel_range),
+        pixel_range=stored.pixel_range,
     )
     return replace(dataset, survey=dataset.survey + Survey(doubts=tuple(unscored(dataset))))
 

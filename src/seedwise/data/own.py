@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from seedwise.data.images import upright_rgb
-from seedwise.data.source import PARTS, Contents, Int64Array, Part, RawImage, UInt8Array, file_stamp
+from seedwise.data.deep import Numbers
+from seedwise.data.images import pixels_of
+from seedwise.data.source import PARTS, Contents, Int64Array, Part, RawImage, file_stamp
 from seedwise.errors import UserError
 from seedwise.own_code import fails, find
 
@@ -100,14 +101,14 @@ class OwnSource:
             )
         return labels.astype(np.int64)
 
-    def _image(self, where: str, given: Any) -> Path | UInt8Array:
+    def _image(self, where: str, given: Any) -> Path | Numbers:
         from PIL import Image
 
         if isinstance(given, str | Path):
             return Path(given).expanduser().absolute()
         if isinstance(given, Image.Image):
             try:
-                return upright_rgb(given)
+                return pixels_of(given)
             except Exception as error:  # a lazily opened file is read only now, and may be damaged in a dozen ways
                 raise fails(OPTION, self.factory, f"{where.rpartition(': ')[2]} can't be read:", error) from error
         kind = f"{given.dtype}{list(given.shape)}" if isinstance(given, np.ndarray) else type(given).__name__
@@ -122,6 +123,6 @@ class OwnSource:
 def _identity(raw: RawImage) -> bytes:
     """What changes when an image does: an array's pixels, or a file's path, size and time."""
     if isinstance(raw.data, np.ndarray):
-        return hashlib.sha256(b"%d %d\0" % raw.data.shape[:2] + raw.data.tobytes()).digest()
+        return hashlib.sha256(f"{raw.data.dtype} {raw.data.shape}\0".encode() + raw.data.tobytes()).digest()
     assert isinstance(raw.data, Path)
     return file_stamp(raw.data).encode("utf-8", "surrogateescape") + b"\0"

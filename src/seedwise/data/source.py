@@ -6,7 +6,7 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -33,10 +33,11 @@ EXAMPLES = 3
 
 
 class RawImage(NamedTuple):
-    """One image before decoding; `where` names it in error messages. An array is uint8[h, w, 3] already."""
+    """One image before decoding; `where` names it in error messages. An array is uint8[h, w, 3] already, or the numbers
+    of an image of more than 8 bits (see deep)."""
 
     where: str
-    data: bytes | Path | UInt8Array
+    data: bytes | Path | npt.NDArray[Any]
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,10 @@ def write_audit(findings: Findings, thumbnails: Thumbnails, path: Path, language
 
 def audit_context(findings: Findings, thumbnails: Thumbnails, words: Words) -> dict[str, Any]:
     """What the template shows."""
-    across = [pair for pair in findings.pairs if pair.first.split != pair.second.split]
-    within = [pair for pair in findings.pairs if pair.first.split == pair.second.split]
+    opposed = [pair for pair in findings.pairs if pair.is_opposed]
+    others = [pair for pair in findings.pairs if not pair.is_opposed]
+    across = [pair for pair in others if pair.first.split != pair.second.split]
+    within = [pair for pair in others if pair.first.split == pair.second.split]
     labels = findings.labels
 
     def shown(image: Image) -> dict[str, Any]:
@@ -52,6 +54,8 @@ def audit_context(findings: Findings, thumbnails: Thumbnails, words: Words) -> d
         "splits": list(findings.splits),
         "columns": [(words(f"audit.split_{name}"), True) for name in findings.splits],
         "exact": sum(pair.exact for pair in findings.pairs),
+        "opposed": pairs(opposed, ACROSS),
+        "opposed_count": len(opposed),
         "across": pairs(across, ACROSS),
         "across_count": len(across),
         "within": pairs(within, WITHIN),

@@ -2,24 +2,25 @@
 
 import hashlib
 import io
-import os
 import warnings
-from collections import Counter, deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import islice
+from functools import partial
 
 import numpy as np
 
+from seedwise import machine
+from seedwise.data.deep import NoRange, Range
+from seedwise.data.formats import readers
 from seedwise.data.images import decode
+from seedwise.data.parallel import in_order
+from seedwise.data.pixel_range import guess
 from seedwise.data.source import Contents, Int64Array, Progress, RawImage, Source, UInt8Array
 from seedwise.errors import UserError
 
 SIDE = 32
 """Pixels of the square thumbnails that are compared."""
-CHUNK = 32
-"""Images a thread decodes at a time."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Scanned:
 
 @dataclass(frozen=True)
 class _Seen:
+    where: str
     thumbnail: UInt8Array | None
     exact: bytes = b""
     size: tuple[int, int] = (0, 0)
@@ -49,45 +51,43 @@ class _Seen:
     problem: str = ""
 
 
-def scan(source: Source, contents: Contents, progress: Progress) -> dict[str, Scanned]:
-    """Every part of a source's contents, image by image."""
+def scan(
+    source: Source, contents: Contents, progress: Progress, pixel_range: Range | None = None
+) -> dict[str, Scanned]:
+    """Every part of a source's contents, image by image. `pixel_range`: as for training (see build)."""
+    threads = machine.cores()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's remarks on odd EXIF blocks and on large but still allowed photos
+        try:
+            return _scan(source, contents, progress, threads, pixel_range)
+        except NoRange:
+            return _scan(source, contents, progress, threads, guess(contents, source.name, progress, threads))
+
+
+def _scan(
+    source: Source, contents: Contents, progress: Progress, threads: int, pixel_range: Range | None
+) -> dict[str, Scanned]:
     parts = {}
     for name, part in contents.parts.items():
-        count = len(part.labels)
-        seen, where = [], []
-        for raw_name, one in _look(part.images()):
-            where.append(raw_name)
-            seen.append(one)
-            if len(seen) % CHUNK == 0:
-                progress(f"reading {source.name} {name}", len(seen), count)
-        parts[name] = _collect(part.labels, where, seen)
+        count, label = len(part.labels), f"reading {source.name} {name}"
+        see = partial(_see, pixel_range=pixel_range)
+        seen = list(in_order(part.images(), see, threads, lambda done: progress(label, done, count)))  # noqa: B023
+        parts[name] = _collect(part.labels, seen)
     return parts
 
 
-def _look(images: Iterator[RawImage]) -> Iterator[tuple[str, _Seen]]:
-    """Images in their order, decoded by as many threads as there are cores, few of them under way."""
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    under_way: deque[Future[list[tuple[str, _Seen]]]] = deque()
-    with ThreadPoolExecutor(threads) as pool, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's remarks on odd EXIF blocks and on large but still allowed photos
-        while True:
-            while len(under_way) < 2 * threads and (chunk := list(islice(images, CHUNK))):
-                under_way.append(pool.submit(lambda some: [(raw.where, _see(raw)) for raw in some], chunk))
-            if not under_way:
-                return
-            yield from under_way.popleft().result()
-
-
-def _see(raw: RawImage) -> _Seen:
+def _see(raw: RawImage, pixel_range: Range | None) -> _Seen:
     try:
         mode = _mode(raw)
-        pixels = decode(raw)
+        pixels = decode(raw, pixel_range)
+    except NoRange:
+        raise
     except UserError as error:
-        return _Seen(None, problem=str(error))
+        return _Seen(raw.where, None, problem=str(error))
     height, width = pixels.shape[:2]
     digest = hashlib.sha256(b"%d %d\0" % (height, width))
     digest.update(np.ascontiguousarray(pixels).data)
-    return _Seen(thumbnail(pixels), digest.digest(), (width, height), mode)
+    return _Seen(raw.where, thumbnail(pixels), digest.digest(), (width, height), mode)
 
 
 def _mode(raw: RawImage) -> str:
@@ -95,9 +95,9 @@ def _mode(raw: RawImage) -> str:
     from PIL import Image
 
     if isinstance(raw.data, np.ndarray):
-        return "RGB"
+        return "RGB" if raw.data.dtype == np.uint8 else str(raw.data.dtype)
     try:
-        with Image.open(io.BytesIO(raw.data) if isinstance(raw.data, bytes) else raw.data) as image:
+        with Image.open(io.BytesIO(raw.data) if isinstance(raw.data, bytes) else raw.data, formats=readers()) as image:
             return str(image.mode)
     except Exception:
         return "?"
@@ -116,7 +116,7 @@ def thumbnail(pixels: UInt8Array) -> UInt8Array:
     return np.asarray(Image.fromarray(square).resize((SIDE, SIDE), Image.Resampling.BICUBIC, reducing_gap=3.0))
 
 
-def _collect(labels: Int64Array, where: list[str], seen: list[_Seen]) -> Scanned:
+def _collect(labels: Int64Array, seen: list[_Seen]) -> Scanned:
     """In canonical order, which is the cache's (see build): by label, then by hash."""
     good = [i for i, one in enumerate(seen) if one.thumbnail is not None]
     exact = np.frombuffer(b"".join(seen[i].exact for i in good), np.uint8).reshape(-1, 32)
@@ -127,7 +127,7 @@ def _collect(labels: Int64Array, where: list[str], seen: list[_Seen]) -> Scanned
     thumbnails = [seen[i].thumbnail for i in ordered]
     return Scanned(
         labels=kept[order],
-        where=[where[i] for i in ordered],
+        where=[seen[i].where for i in ordered],
         thumbnails=np.stack(thumbnails) if thumbnails else np.empty((0, SIDE, SIDE, 3), np.uint8),
         exact=exact[order],
         sizes=Counter(seen[i].size for i in good),

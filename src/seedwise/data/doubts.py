@@ -1,0 +1,80 @@
+"""What decoded images tell of their own set: one picture under two labels, test images in train, nothing but black."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from seedwise.data.source import EXAMPLES, Int64Array, UInt8Array, printable
+
+DARK = 31
+"""Of 255: a set without any brighter pixel is nearly black."""
+
+
+class Originals(NamedTuple):
+    """Of one part, in any order: labels int64[n], the sha256 of each original uint8[n, 32], and what names each image.
+    `holes`: names of those with values that are no numbers."""
+
+    labels: Int64Array
+    identities: UInt8Array
+    where: list[str]
+    holes: list[str]
+
+
+def doubts(parts: Mapping[str, Originals], root: Path | None, *, has_light: bool, is_deep: bool) -> tuple[str, ...]:
+    """One line for each thing that may not be what the person meant. `root`: what names of images are shortened by."""
+    found = [*_two_labels(parts, root), *_in_train(parts, root)]
+    if holes := [_short(where, root) for part in parts.values() for where in part.holes]:
+        held = f"{len(holes)} images have" if len(holes) > 1 else "1 image has"
+        found.append(f"{held} values that are no numbers, which count as black ({', '.join(sorted(holes)[:EXAMPLES])})")
+    if not has_light:
+        hint = ": data.pixel_range says what is white" if is_deep else ""
+        found.append(f"all images are nearly black: no pixel is brighter than {DARK} of 255{hint}")
+    return tuple(found)
+
+
+def _two_labels(parts: Mapping[str, Originals], root: Path | None) -> list[str]:
+    keys = np.concatenate([_keys(part) for part in parts.values()])
+    labels = np.concatenate([part.labels for part in parts.values()])
+    order = np.lexsort((labels, keys))
+    keys, labels = keys[order], labels[order]
+    differ = np.flatnonzero((keys[1:] == keys[:-1]) & (labels[1:] != labels[:-1]))
+    if not len(differ):
+        return []
+    count = len(np.unique(keys[differ]))
+    where = [where for part in parts.values() for where in part.where]
+    pairs = (sorted(_short(where[order[i]], root) for i in (at, at + 1)) for at in differ.tolist())
+    one, other = min(pairs)
+    pictures = f"{count} pictures stand" if count > 1 else "1 picture stands"
+    return [f"{pictures} under two labels ({one}, {other})"]
+
+
+def _in_train(parts: Mapping[str, Originals], root: Path | None) -> list[str]:
+    """Of the parts that the source itself has."""
+    train = parts["train"]
+    known = _keys(train)
+    order = np.argsort(known, kind="stable")
+    lines = []
+    for name in ("val", "test"):
+        if name in parts and (rows := np.flatnonzero(np.isin(keys := _keys(parts[name]), known))).size:
+            pairs = (
+                (_short(parts[name].where[row], root), _short(train.where[order[at]], root))
+                for row, at in zip(
+                    rows.tolist(), np.searchsorted(known, keys[rows], sorter=order).tolist(), strict=True
+                )
+            )
+            held_out, twin = min(pairs)
+            are = "are" if rows.size > 1 else "is"
+            known_too = f"{rows.size} of {len(keys)} {name} images {are} in train too, equal in every pixel"
+            lines.append(f"{known_too} ({held_out}, {twin})")
+    return lines
+
+
+def _keys(part: Originals) -> npt.NDArray[np.bytes_]:
+    return np.ascontiguousarray(part.identities).view("S32")[:, 0]
+
+
+def _short(where: str, root: Path | None) -> str:
+    return printable(where.removeprefix(f"{root}").lstrip("/: ") or where)

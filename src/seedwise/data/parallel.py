@@ -1,0 +1,52 @@
+"""Images through threads in bounded memory, in their own order."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from seedwise.data.source import RawImage
+
+CHUNK = 32
+"""Images a thread takes at a time: enough to hide the cost of handing them over, few enough for photos in memory."""
+CHUNK_BYTES = 8 << 20
+"""A chunk of encoded images ends when it has grown to this, so that large photos out of archives stay few."""
+
+Made = TypeVar("Made")
+
+
+def in_order(
+    images: Iterable[RawImage], make: Callable[[RawImage], Made], threads: int, report: Callable[[int], None]
+) -> Iterator[Made]:
+    """What `make` makes of each image, in their order, with at most two chunks a thread under way.
+
+    `report` is told how many are done after each chunk.
+    """
+
+    def make_chunk(chunk: list[RawImage]) -> list[Made]:
+        return [make(raw) for raw in chunk]
+
+    remaining = iter(images)
+    under_way: deque[Future[list[Made]]] = deque()
+    done = 0
+    with ThreadPoolExecutor(threads) as pool:
+        while True:
+            while len(under_way) < 2 * threads and (chunk := _next_chunk(remaining)):
+                under_way.append(pool.submit(make_chunk, chunk))
+            if not under_way:
+                return
+            made = under_way.popleft().result()
+            yield from made
+            done += len(made)
+            report(done)
+
+
+def _next_chunk(images: Iterator[RawImage]) -> list[RawImage]:
+    chunk: list[RawImage] = []
+    size = 0
+    for raw in images:
+        chunk.append(raw)
+        size += len(raw.data) if isinstance(raw.data, bytes) else 0
+        if len(chunk) == CHUNK or size >= CHUNK_BYTES:
+            break
+    return chunk

@@ -1,0 +1,55 @@
+"""One picture under two labels, and held-out images that are in train."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from seedwise.data import DataConfig, open_data
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEEDWISE_CACHE", str(tmp_path / "cache"))
+
+
+def said(root, pictures, side=64, **options):
+    """The doubts about a folder with these files, each given by the number of the picture that it shows."""
+    for name, number in pictures.items():
+        file = root / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(number).integers(0, 256, (12, 12, 3), np.uint8)
+        Image.fromarray(pixels).save(file)
+    return open_data(str(root), DataConfig(**{"val": 0, "test": 0, **options}), short_side=side).survey.doubts
+
+
+def test_nothing_to_say(tmp_path):
+    assert said(tmp_path / "d", {"a/1.png": 1, "a/2.png": 1, "b/3.png": 2}) == ()  # twice in one class is no doubt
+
+
+def test_one_picture_under_two_labels(tmp_path):
+    pictures = {"a/1.png": 1, "a/2.png": 2, "a/3.bmp": 3, "b/7.bmp": 1, "b/8.png": 4}
+    assert said(tmp_path / "d", pictures) == ("1 picture stands under two labels (a/1.png, b/7.bmp)",)
+    more = pictures | {"b/9.tif": 3, "c/1.png": 3, "c/2.png": 5}
+    assert said(tmp_path / "e", more) == ("2 pictures stand under two labels (a/1.png, b/7.bmp)",)
+    assert said(tmp_path / "e", {}, side=8) == ("2 pictures stand under two labels (a/1.png, b/7.bmp)",)
+
+
+def test_across_parts(tmp_path):
+    pictures = {f"train/{name}/{number}.png": number for number, name in enumerate("aabb")}
+    test = {"test/a/x.png": 0, "test/b/y.png": 2, "test/b/z.png": 1, "test/a/w.png": 9}
+    assert said(tmp_path / "d", pictures | test, test=0.2) == (
+        "1 picture stands under two labels (test/b/z.png, train/a/1.png)",
+        "3 of 4 test images are in train too, equal in every pixel (test/a/x.png, train/a/0.png)",
+    )
+    val = {"val/a/x.png": 0, "val/b/y.png": 8}
+    assert said(tmp_path / "e", pictures | val, val=0.1) == (
+        "1 of 2 val images is in train too, equal in every pixel (val/a/x.png, train/a/0.png)",
+    )
+
+
+def test_names_in_an_archive(tmp_path):
+    import shutil
+
+    said(tmp_path / "d", {"a/1.png": 1, "a/2.png": 2, "b/7.png": 1})
+    archive = shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path / "d")
+    assert said(tmp_path / archive, {}) == ("1 picture stands under two labels (a/1.png, b/7.png)",)
