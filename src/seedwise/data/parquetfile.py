@@ -159,6 +159,7 @@ class ParquetFile:
         if not pa.types.is_struct(kind) or min(map(kind.get_field_index, ("bytes", "path"))) < 0:
             return
         leaf = [self._meta.schema.column(at).path for at in range(self._meta.num_columns)].index(f"{column}.bytes")
+        are_none = pa.types.is_null(kind.field("bytes").type)
         first = 0
         with readable(self.file), pq.ParquetFile(self.file, metadata=self._meta) as parquet:
             for group in range(self._meta.num_row_groups):
@@ -170,7 +171,7 @@ class ParquetFile:
                 if nulls != 0:
                     for row, value in enumerate(parquet.read_row_group(group, [f"{column}.path"])[column].to_pylist()):
                         if value and value["path"]:
-                            yield first + row, value["path"], nulls == rows
+                            yield first + row, value["path"], are_none or nulls == rows
                 first += rows
 
     def stamps(self, column: str) -> Iterator[str]:
@@ -197,9 +198,11 @@ class ParquetFile:
             value, name = value.get("bytes"), value.get("path")
         if isinstance(value, bytes):
             return RawImage(where, value)
-        path = self.places.path(name) if name else ""
-        if not os.path.isfile(path):  # noqa: PTH113
+        if not name:
             raise UserError(f"{where}: no bytes in column '{column}', nor a file: remove or fill the row")
+        path = self.places.path(name)
+        if not os.path.isfile(path):  # noqa: PTH113
+            self.places.stamp(name, f"{where}: no bytes in column '{column}'")  # says what would lead to it
         return RawImage(f"{where}: {name}", Path(path))
 
 
