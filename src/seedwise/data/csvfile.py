@@ -70,6 +70,8 @@ class _Sheet:
     names: list[str]
     lines: list[tuple[int, list[str]]]
     places: Places
+    classes: tuple[str, ...] = ()
+    """Those that have a column each."""
 
     def column(self, name: str) -> list[str]:
         """Its values; all empty when the file does not have it, which only a test part may."""
@@ -127,9 +129,8 @@ class CsvSource:
         read, places = read_lines(file), Places(file, self.config)
         names, lines = read.names, read.lines
         if file.name == ONE_HOT:
-            names, lines = _one_hot(file, names, lines)
-        else:
-            self._demand_header(file, names, lines, places)
+            return _Sheet(file, part, *_one_hot(file, names, lines), places, tuple(names[1:]))
+        self._demand_header(file, names, lines, places)
         return _Sheet(file, part, names, lines, places)
 
     @cached_property
@@ -183,7 +184,9 @@ class CsvSource:
             return (RawImage(files[row], Path(files[row])) for row in chosen)
 
         contents = rows.contents(images)
-        survey = self._not_named(files) if self.path.is_dir() else Survey(doubts=other_parts(self.path, SUFFIXES))
+        survey = self._not_used(files, contents.classes)
+        if not self.path.is_dir():
+            survey += Survey(doubts=other_parts(self.path, SUFFIXES))
         return replace(contents, survey=survey + contents.survey)
 
     def _rows(self) -> tuple[Rows, list[str]]:
@@ -214,10 +217,13 @@ class CsvSource:
     def _values(self, name: str) -> list[str]:
         return [value for sheet in self._sheets for value in sheet.column(name)]
 
-    def _not_named(self, files: Sequence[str]) -> Survey:
-        """Images in the folder that no table names."""
+    def _not_used(self, files: Sequence[str], classes: Sequence[str]) -> Survey:
+        """Images in the folder that no table names, and classes that have a column and no image."""
         named, tally = {os.path.normpath(file) for file in files}, Tally()
-        for base, folders, names in os.walk(self.path):
+        for name in dict.fromkeys(name for sheet in self._sheets for name in sheet.classes):
+            if clean_name(name) not in classes:
+                tally.add("classes", f"no image in {ONE_HOT}", name)
+        for base, folders, names in os.walk(self.path):  # nothing when it is a file
             folders[:] = sorted(name for name in folders if not layout.is_hidden(name))
             for name in sorted(names):
                 if layout.is_image(name) and (path := f"{base}{os.sep}{name}") not in named:
