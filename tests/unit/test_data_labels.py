@@ -53,6 +53,7 @@ SPLIT = ["train"] * 4 + ["test"] * 2
     (["a", "b", "a", "b", "", ""], "has nothing"),
     ([0, 1, 0, 1, -1, -1], "is -1"),
     (["1.0", "2.0", "1.0", "2.0", "", ""], "has nothing"),
+    (["a", "b", "a", "b", "NaN", "NaN"], "is NaN"),
 ])  # fmt: skip
 def test_a_test_part_without_labels(tmp_path, labels, said):
     path = csv(tmp_path, labels, split=SPLIT)
@@ -94,6 +95,10 @@ def test_single_rows_without_a_label_are_an_error(tmp_path, labels, message):
 
 def test_minus_one_and_one_are_classes_when_they_are_all(tmp_path):
     assert read(csv(tmp_path, [1, -1, 1, -1, -1, 1], split=SPLIT)).classes == ("-1", "1")
+
+
+def test_a_class_may_be_called_none(tmp_path):
+    assert read(csv(tmp_path, ["None", "b", "None", "b", "None", "b"], split=SPLIT)).classes == ("None", "b")
 
 
 def test_labels_are_stripped_and_composed(tmp_path):

@@ -56,6 +56,7 @@ THREE = {"train": 4, "val": 2, "test": 2}
     ({"data_split": NAMED}, THREE),
     ({"Partition": NAMED}, THREE),
     ({"whatever": NAMED}, THREE),
+    ({"category": NAMED}, THREE),
     ({"is_valid": HELD}, {"train": 6, "val": 2}),
     ({"isVal": [int(it) for it in HELD]}, {"train": 6, "val": 2}),
     ({"Is Test": ["no"] * 6 + ["Yes"] * 2}, {"train": 6, "test": 2}),

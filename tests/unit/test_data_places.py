@@ -89,6 +89,7 @@ def test_backslashes_separate_folders(tmp_path):
     (["/far/away/9.jpg,a", "/far/away/8.jpg,b"], "names an image (/far/away/9.jpg)"),
     (["C:\\x\\9.jpg,a", "C:\\x\\8.jpg,b"], "names an image (C:\\x\\9.jpg)"),
     (["noext,a", "1.png,b"], "names an image (noext)"),
+    (["id,0.png", "a,1.png"], "names an image (0.png)"),
 ])  # fmt: skip
 def test_a_missing_header(tmp_path, lines, said):
     images(tmp_path, ["0.png", "1.png"])
@@ -127,6 +128,7 @@ def test_an_encoding_that_is_not_known(tmp_path):
     '"image";"label";"a, b, c"\n"{0}";"a";""\n"{1}";"b";"x"',
     'image,"a;b;c;d",label\n{0},x;y,a\n{1},";",b',
     ",image,label\n0,{0},a\n1,{1},b",
+    "image,label\r{0},a\r{1},b\r",
     "image,label,note\n{0},a,\"two\nlines\"\n{1},b,x",
 ])  # fmt: skip
 def test_dialects(tmp_path, text):

@@ -130,6 +130,7 @@ def test_what_lies_beside_shards_is_counted_and_in_the_stamp(tmp_path):
     ["plain_text/train-0-of-1.parquet", "plain_text/test-0-of-1.parquet"],
     ["default/train/0000.parquet", "default/test/0000.parquet"],
     ["data/train-0-of-1.parquet", "data/test-0-of-1.parquet"],
+    ["data/zoo/train-0-of-1.parquet", "data/zoo/test-0-of-1.parquet"],
     ["zoo/train.parquet", "zoo/test.parquet"],
 ])  # fmt: skip
 def test_a_clone_of_a_hub_repository(tmp_path, names):

@@ -118,7 +118,8 @@ class Header:
             match for name in free if (match := SPELLED.fullmatch(key(name))) and key(label).startswith(match[1])
         ]
         alike = {match.string for match in spelled if match[1]}
-        return tuple(name for name in free if key(name) in LABELS or key(name) in alike)
+        named = [name for name in free if key(name) in LABELS or key(name) in alike]
+        return tuple(name for name in named if not self.only_parts(name))
 
 
 def _first(names: Sequence[str], known: Sequence[str]) -> str | None:

@@ -147,13 +147,13 @@ class CsvSource:
 
     def _demand_header(self, file: Path, names: list[str], lines: list[tuple[int, list[str]]], places: Places) -> None:
         """Raise when the first line looks like an image's: taken as a header it would be lost."""
-        known = {*IMAGES, *LABELS}
-        asked = (self.config.image_column, self.config.label_column)
-        if any(key(name) in known for name in names) or any(name in names for name in asked if name):
+        asked = {key(name) for name in (self.config.image_column, self.config.label_column) if name}
+        if any(key(name) in asked for name in names):
             return
-        values = [{line[at] for _, line in lines} for at in range(len(names))]
-        images = [at for at, name in enumerate(names) if name and _names_image(name, places)]
-        told = images or [at for at, name in enumerate(names) if name and (name in values[at] or name.isdecimal())]
+        told = images = [at for at, name in enumerate(names) if name and _names_image(name, places)]
+        if not images and not any(key(name) in (*IMAGES, *LABELS) for name in names):
+            values = [{line[at] for _, line in lines} for at in range(len(names))]
+            told = [at for at, name in enumerate(names) if name and (name in values[at] or name.isdecimal())]
         if not told:
             return
         label = next((at for at in range(len(names)) if at != told[0] and names[at]), None)
@@ -234,7 +234,7 @@ class CsvSource:
 def _names_image(cell: str, places: Places) -> bool:
     if layout.is_image(os.path.basename(cell.replace("\\", "/"))):  # noqa: PTH119
         return True
-    return bool("\0" not in cell and os.path.isfile(places.path(cell)))  # noqa: PTH113
+    return key(cell) not in (*IMAGES, *LABELS) and "\0" not in cell and os.path.isfile(places.path(cell))  # noqa: PTH113
 
 
 def _one_hot(

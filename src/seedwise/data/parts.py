@@ -102,7 +102,7 @@ class Evidence:
         if key(name) in PART_OF and all(word(value) in _TRUTH for value in values):
             use = f", take true as {PART_OF[key(name)]} with -s data.split_column={name}"
         raise UserError(
-            f"{self.place(row)}: {name}={values[row]!r} is none of {', '.join(PART_OF)} (the column has "
+            f"{self.place(row)}: {name}={values[row]!r} is none of {', '.join(PARTS)} (the column has "
             f"{some(different)}): write train, val or test in it{use}, or {_DRAW}"
         )
 

@@ -81,7 +81,7 @@ def config_folder(folder: Path) -> Path | None:
         )
     if found and any(_has_image(below) for below in inside if below not in found):
         return own  # class folders, which say themselves that one of them has no images
-    return found[0] if found else None
+    return found[0] if found else config_folder(folder / "data")
 
 
 def _is_config(folder: Path) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 
 from seedwise.data.columns import SPELLED, Columns, key
 from seedwise.data.config import DataConfig
-from seedwise.data.labels import Labels, is_whole, label_doubts, one_to_one, some, superclass_of
+from seedwise.data.labels import MISSING, Labels, is_whole, label_doubts, one_to_one, some, superclass_of
 from seedwise.data.parts import Evidence, Place
 from seedwise.data.source import (
     PART_OF,
@@ -108,13 +108,11 @@ class Rows:
 
     def _labelled(self, rows: dict[str, Int64Array], tally: Tally) -> dict[str, Int64Array]:
         """The rows with labels: others are an error, but those of a test part that `data.test=none` leaves out."""
-        train = {str(self.labels[row]) for row in rows["train"]}
-        minus_one = train == {"-1", "1"} and not self.names  # the two classes, as in the older literature
+        train = {self.labels[row] for row in rows["train"]}
         kept = {}
         for part, chosen in rows.items():
-            bad = np.array([self.labels[row] is None or str(self.labels[row]) == "-1" for row in chosen], bool)
-            if minus_one:
-                bad = np.array([self.labels[row] is None for row in chosen], bool)
+            missing = {label for label in {self.labels[row] for row in chosen} if self._is_missing(label, part, train)}
+            bad = np.array([self.labels[row] in missing for row in chosen], bool)
             if part == "test" and self.config.test == "none":
                 for row in chosen[bad]:
                     tally.add("rows", "no label", self.place(int(row)))
@@ -123,6 +121,15 @@ class Rows:
             if not bad.all():
                 kept[part] = chosen[~bad]
         return kept
+
+    def _is_missing(self, label: Any, part: str, train: set[Any]) -> bool:
+        """Whether a label stands for none. -1 does, but for the two classes -1 and 1 of the older literature; what
+        programs write for nothing does where no image to train on has it."""
+        if label is None:
+            return True
+        if str(label) == "-1":
+            return bool(self.names) or {str(each) for each in train} != {"-1", "1"}
+        return part != "train" and label not in train and str(label).casefold() in MISSING
 
     def _refuse_unlabelled(self, part: str, chosen: Int64Array, bad: Int64Array) -> None:
         column, row = self.columns.label, int(bad[0])
