@@ -98,9 +98,8 @@ def find_images(
     sides = plan.stored_sides(run.recipe) if tta is None else plan.stored_sides_for_tta(run.recipe, tta)
     own_dir = data_dir or (Path(record.data_dir) if record.data_dir else None)
     if data is not None:
-        other = DataConfig(
-            val=0, test=0, download=config.download, image_column=config.image_column, label_column=config.label_column
-        )
+        same = ("download", "image_column", "label_column", "split_column", "image_folder", "image_suffix")
+        other = DataConfig(val=0, test=0, **{option: getattr(config, option) for option in same})
         dataset = open_data(data, other, data_dir=data_dir, short_side=sides["short_side"], progress=progress)
         if dataset.fingerprint != record.fingerprint:
             return _of_other(dataset, data, split, other, data_dir, sides["short_side"], progress)

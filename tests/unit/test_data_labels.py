@@ -97,6 +97,14 @@ def test_minus_one_and_one_are_classes_when_they_are_all(tmp_path):
     assert read(csv(tmp_path, [1, -1, 1, -1, -1, 1], split=SPLIT)).classes == ("-1", "1")
 
 
+def test_a_test_part_of_other_classes_is_left_alone(tmp_path):
+    path = csv(tmp_path, ["a", "b", "a", "b", "", "c"], split=SPLIT)
+    assert {(it.reason, it.count) for it in read(path, test="none").survey.passed_over} == {
+        ("no label", 1),
+        ("class not in train", 1),
+    }
+
+
 def test_a_class_may_be_called_none(tmp_path):
     assert read(csv(tmp_path, ["None", "b", "None", "b", "None", "b"], split=SPLIT)).classes == ("None", "b")
 
@@ -158,6 +166,7 @@ def test_a_column_of_names_beside_numbers(tmp_path, kind, column):
     (["None", "cat"], "classes that may stand for a missing label: 'None' (2 images)"),
     (["N/A", "null", "x"], "classes that may stand for a missing label: 'N/A' (2 images), 'null' (3 images)"),
     (["cat,dog", "cow"], "classes that look like several labels in one: 'cat,dog'"),
+    (["[cat, dog]", "cow"], "classes that look like several labels in one: '[cat, dog]'"),
     (["cat|dog", "cow"], "classes that look like several labels in one: 'cat|dog'"),
     (["cat;dog", "cow"], "classes that look like several labels in one: 'cat;dog'"),
     (["cat, dog", "dog"], "classes that look like several labels in one: 'cat, dog'"),

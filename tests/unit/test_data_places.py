@@ -1,5 +1,7 @@
 """Where the image names in a CSV lead, headers that are missing, and text as programs write it."""
 
+import unicodedata
+
 import pytest
 from PIL import Image
 
@@ -136,6 +138,13 @@ def test_dialects(tmp_path, text):
     (tmp_path / "d.csv").write_bytes(text.replace("{0}", "0.png").replace("{1}", "1.png").encode())
     assert files(tmp_path / "d.csv") == [str(tmp_path / f"{row}.png") for row in range(2)]
     assert find_source(str(tmp_path / "d.csv"), None, DataConfig()).read().classes == ("a", "b")
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_names_in_another_form_of_unicode(tmp_path, forms):
+    there, named = ([unicodedata.normalize(form, f"Käfer {row}.png") for row in range(2)] for form in forms)
+    images(tmp_path, there)
+    assert files(csv(tmp_path, named)) == [str(tmp_path / name) for name in there]
 
 
 def test_a_tsv_is_separated_by_tabs(tmp_path):

@@ -81,7 +81,7 @@ def _word(name: str) -> str:
 
 
 def _several(classes: Sequence[str]) -> list[str]:
-    """Names with a separator of lists in them, and names made of other classes' names.
+    """Names with a bracket or a separator of lists, and names made of other classes' names.
 
     A comma with a blank behind it is usual in single names ("tench, Tinca tinca"), so it counts when another class
     has one of the words.
@@ -91,7 +91,9 @@ def _several(classes: Sequence[str]) -> list[str]:
     for name in classes:
         listed = [part.strip() for part in _LISTED.split(name)]
         joined = [part for part in _JOINED.split(name) if part]
-        if len(listed) > 1:
+        if re.match(r"[\[({]", name):
+            found.append(name)
+        elif len(listed) > 1:
             tight = not all(piece.startswith(" ") for piece in name.split(",")[1:]) or re.search(r"[;|]", name)
             if tight or any(part in known for part in listed):
                 found.append(name)

@@ -72,7 +72,7 @@ class ParquetFile:
         kind = self.kind(column)
         if pa.types.is_struct(kind):
             return bool(kind.get_field_index("bytes") >= 0)
-        return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+        return str(kind) in ("binary", "large_binary", "binary_view")
 
     def is_text(self, column: str) -> bool:
         """Whether a column is of strings."""
@@ -211,7 +211,7 @@ def _is_text(kind: Any) -> bool:
 
     if pa.types.is_dictionary(kind):
         return _is_text(kind.value_type)
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+    return str(kind) in ("string", "large_string", "string_view")
 
 
 @contextmanager

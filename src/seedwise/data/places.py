@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -36,13 +37,15 @@ class Places:
         return folder
 
     def path(self, name: str) -> str:
-        """The file of a name; backslashes separate folders when that leads to a file."""
+        """The file of a name; backslashes separate folders, and other forms of Unicode count, where that finds it."""
         suffix = self.config.image_suffix or ""
         whole = name if name.lower().endswith(suffix.lower()) else name + suffix
         path = os.path.join(self.base, whole)  # noqa: PTH118 -- 100,000 Paths take a second
-        if "\\" in whole and not os.path.exists(path):  # noqa: PTH110
-            slashed = os.path.join(self.base, whole.replace("\\", "/"))  # noqa: PTH118
-            return slashed if os.path.exists(slashed) else path  # noqa: PTH110
+        if ("\\" in whole or not whole.isascii()) and not os.path.exists(path):  # noqa: PTH110
+            slashed = whole.replace("\\", "/")
+            spelled = [unicodedata.normalize(form, text) for text in (whole, slashed) for form in ("NFC", "NFD")]
+            others = (os.path.join(self.base, other) for other in (slashed, *spelled))  # noqa: PTH118
+            return next((other for other in others if os.path.exists(other)), path)  # noqa: PTH110
         return path
 
     def stamp(self, name: str, where: str) -> str:

@@ -22,7 +22,7 @@ _SHARD = re.compile(r"(?P<split>.+?)-(?P<index>\d+)-of-(?P<count>\d+)(-[0-9a-z]+
 @dataclass(frozen=True)
 class Files:
     """The files to read in order, with the part that the name of each says (None when no name says any), and what is
-    said of the others. `beside`: names of those, for the stamp."""
+    said of the others. `beside`: names of those that hold data, for the stamp."""
 
     parts: dict[Path, str | None]
     survey: Survey = field(default_factory=Survey)
@@ -267,12 +267,17 @@ def _tally_beside(folder: Path, used: Iterable[Path], tally: Tally) -> tuple[str
     """Counts what else lies in the folder; Parquet files in it are counted where their names are read."""
     tops = {file.relative_to(folder).parts[0] for file in used}
     beside = [name for name in _names(folder) if name not in tops]
+    data = []
     for name in beside:
-        if (folder / name).is_dir():
-            if parquets := _parquets(folder / name):
-                tally.add("files", f"in {name}/", f"{name}/{parquets[0].name}", len(parquets))
-            elif _has_image(folder / name):
-                tally.add("folders", "images beside Parquet files", name)
-        elif not name.lower().endswith(SUFFIX):
+        parquets = _parquets(folder / name) if (folder / name).is_dir() else []
+        if name.lower().endswith(SUFFIX):
+            data.append(name)
+        elif parquets:
+            data.append(name)
+            tally.add("files", f"in {name}/", f"{name}/{parquets[0].name}", len(parquets))
+        elif not (folder / name).is_dir():
             tally.add("files", Path(name).suffix.lower() or "no suffix", name)
-    return tuple(beside)
+        elif _has_image(folder / name):
+            data.append(name)
+            tally.add("folders", "images beside Parquet files", name)
+    return tuple(data)

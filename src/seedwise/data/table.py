@@ -114,8 +114,12 @@ class Rows:
             missing = {label for label in {self.labels[row] for row in chosen} if self._is_missing(label, part, train)}
             bad = np.array([self.labels[row] in missing for row in chosen], bool)
             if part == "test" and self.config.test == "none":
-                for row in chosen[bad]:
-                    tally.add("rows", "no label", self.place(int(row)))
+                unknown = np.array([self.labels[row] not in train for row in chosen], bool)
+                for row in chosen[bad | unknown].tolist():
+                    tally.add(
+                        "rows", "no label" if self.labels[row] in missing else "class not in train", self.place(row)
+                    )
+                bad |= unknown
             elif bad.any():
                 self._refuse_unlabelled(part, chosen, chosen[bad])
             if not bad.all():
