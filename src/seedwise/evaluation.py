@@ -98,14 +98,10 @@ def find_images(
     sides = plan.stored_sides(run.recipe) if tta is None else plan.stored_sides_for_tta(run.recipe, tta)
     own_dir = data_dir or (Path(record.data_dir) if record.data_dir else None)
     if data is not None:
-        other = DataConfig(
-            val=0,
-            test=0,
-            download=config.download,
-            image_column=config.image_column,
-            label_column=config.label_column,
-            pixel_range=record.pixel_range,
-        )
+        same = ["download", "class_level", "image_column", "label_column", "split_column", "image_folder"]
+        same += ["image_suffix", *(["min_per_class"] if str(Path(data).resolve()) == record.source else [])]
+        options = {option: getattr(config, option) for option in same} | {"pixel_range": record.pixel_range}
+        other = DataConfig(val=0, test="none" if config.test == "none" else 0, **options)
         dataset = open_data(data, other, data_dir=data_dir, short_side=sides["short_side"], progress=progress)
         if dataset.pixel_range != record.pixel_range and dataset.pixel_range is not None:
             raise UserError(

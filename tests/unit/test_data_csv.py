@@ -77,7 +77,7 @@ def test_a_changed_image_or_table_is_noticed(tmp_path, photos):
     (b"path,label\n{0},a\n{1},a\n", "only the class 'a'"),
     (b"path,label\n\xff,a\n", "not UTF-8 text at byte 11"),
     (b'path,label\n"{0},a\n', "not a readable CSV"),
-    (b"{0},a\n{1},b\n", "cannot be told from their names"),
+    (b"{0},a\n{1},b\n", r"d\.csv:1: the first line names an image \(0\.png\), .* such as image,label$"),
     (b"path,path\n{0},a\n", "two columns have the same name"),
     (b"path,width,height\n{0},1,2\n", "a label cannot be told from their names: path, width, height"),
     (b"path,label,split\n{0},a,train\n{1},b,holdout\n", r"d\.csv:3: split='holdout' is none of train"),

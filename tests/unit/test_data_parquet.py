@@ -265,8 +265,8 @@ CASES = {
         "class 'cat' is in test but not in train",
     ),
     "float labels": (
-        lambda d: write(d / "train-0-of-1.parquet", [0.0, 1.0], coarse=False, names=None),
-        "holds double",
+        lambda d: write(d / "train-0-of-1.parquet", [0.0, 1.5], coarse=False, names=None),
+        r"row 1: column 'fine_label' holds 1\.5: it must be of integers",
     ),
 }  # fmt: skip
 

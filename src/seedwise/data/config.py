@@ -73,20 +73,24 @@ class DataConfig(Section):
     by its MD5, kept beside the decoded images); false never touches the network."""
 
     image_column: str | None = None
-    """Column of a Parquet file or a CSV that holds the images (bytes, or paths relative to the file); null finds it."""
+    """Column of a Parquet file or a CSV that holds the images (bytes, or paths relative to the file), in any case and
+    spelling; null finds it."""
 
     label_column: str | None = None
-    """Column of a Parquet file or a CSV that holds the labels (strings or integers); null finds it."""
+    """Column of a Parquet file or a CSV that holds the labels (strings or integers), in any case and spelling; null
+    finds it, and names for integers in a column beside it."""
 
     split_column: str | None = None
     """Column of a Parquet file or a CSV that says the part of each row (train, val, test, or true and false for a
-    column such as is_valid); null finds it, `none` takes no column for it."""
+    column such as is_valid); null finds it, in columns of that kind and in the folders of image paths, and refuses
+    what may be meant so but is not clear, such as fold numbers; `none` takes no column for it."""
 
     image_folder: str | None = None
-    """Folder that the image names in a CSV start from, relative to the CSV; null is the CSV's own."""
+    """Folder that the image names in a CSV or a Parquet file start from, relative to that file; null is its own."""
 
     image_suffix: str | None = None
-    """What is added to each image name in a CSV, such as .jpg when they are bare ids; null adds nothing."""
+    """What is added to each image name in a CSV or a Parquet file that does not end so, such as .jpg when they are
+    bare ids; null adds nothing."""
 
     class_level: Annotated[int, Field(ge=1)] | Literal["leaf"] | None = None
     """Which folders are the classes, in a folder or an archive of images: 1 are those in the part (or at the top), 2

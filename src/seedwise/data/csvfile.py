@@ -1,83 +1,254 @@
-"""A CSV (or TSV) with a header line, a column of image paths and a column of labels; `split` is optional."""
+"""CSV (or TSV) files with a header line, a column of image paths and a column of labels; parts are optional.
 
-import csv
+Besides a single file there are the two layouts of folders that keep their labels in tables: the `metadata.csv` of
+Hugging Face's imagefolder, and Roboflow's `_classes.csv` with a column of 0 and 1 for each class.
+"""
+
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+from seedwise.data.columns import IMAGES, LABELS, Columns, Header, key
 from seedwise.data.config import DataConfig
-from seedwise.data.source import Contents, Int64Array, RawImage, file_stamp
-from seedwise.data.table import Header, Rows, part_of
+from seedwise.data.csvtext import read_lines
+from seedwise.data.formats import named_as_image
+from seedwise.data.labels import clean_name, whole_floats
+from seedwise.data.parts import word
+from seedwise.data.places import Places
+from seedwise.data.source import PART_OF, Contents, Int64Array, RawImage, Survey, Tally, file_stamp
+from seedwise.data.table import Rows, options_stamp, other_parts
+from seedwise.data.tree import is_hidden, list_folder
 from seedwise.errors import UserError
 
 SUFFIXES = (".csv", ".tsv")
-DELIMITERS = ",;\t|"
+METADATA, ONE_HOT = "metadata.csv", "_classes.csv"
+
+
+def holds_labels(folder: Path) -> bool:
+    """Whether a folder of images keeps its labels in tables: it has one of the known names, and no class folders."""
+    parts = _part_folders(folder)
+    tables = {name for place in (folder, *parts) for name in (METADATA, ONE_HOT) if (place / name).is_file()}
+    if not tables:
+        return False
+    for place in parts or (folder,):
+        inside = [below for below in _listed(place) if below.is_dir() and below.name.lower() not in PART_OF]
+        if sum(_has_image(below) for below in inside) > 1:
+            return False
+    return True
+
+
+def _listed(folder: Path) -> list[Path]:
+    try:
+        return sorted(inside for inside in folder.iterdir() if not is_hidden(inside.name))
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be listed ({error.strerror}): check its permissions") from error
+
+
+def _part_folders(folder: Path) -> dict[Path, str]:
+    """The folders in it that are named like parts, and their part."""
+    return {
+        inside: part for inside in _listed(folder) if (part := PART_OF.get(inside.name.lower())) and inside.is_dir()
+    }
+
+
+def _has_image(folder: Path) -> bool:
+    return any(named_as_image(name) for _, _, names in os.walk(folder) for name in names)
+
+
+@dataclass(frozen=True)
+class _Sheet:
+    """One file as it was read, and where its image names lead."""
+
+    file: Path
+    part: str | None
+    names: list[str]
+    lines: list[tuple[int, list[str]]]
+    places: Places
+    classes: tuple[str, ...] = ()
+    """Those that have a column each."""
+
+    def column(self, name: str) -> list[str]:
+        """Its values; all empty when the file does not have it, which only a test part may."""
+        if name not in self.names:
+            if self.part == "test":
+                return [""] * len(self.lines)
+            raise UserError(f"{self.file}:1: no column '{name}', which other parts have: add it")
+        at = self.names.index(name)
+        return [line[at] for _, line in self.lines]
+
+    def images(self, name: str) -> list[str]:
+        """Names of images, each of which there has to be."""
+        for value, (number, _) in zip(values := self.column(name), self.lines, strict=True):
+            if not value:
+                raise UserError(f"{self.file}:{number}: nothing in column '{name}': fill it or remove the line")
+        return values
 
 
 @dataclass(frozen=True)
 class CsvSource:
-    """Paths are relative to the file's own folder; labels are names, or whole numbers that name themselves."""
+    """A CSV, or a folder that `holds_labels`. Paths are relative to each file's own folder unless an option says
+    otherwise; labels are names, or whole numbers that name themselves."""
 
     name: str
     path: Path
     config: DataConfig
 
     @cached_property
-    def _read(self) -> tuple[Rows, list[str]]:
-        """Labels and parts, and the image file of each row."""
-        names, lines = self._table()
-        columns = Header(names, names, names).choose(self.config, self.path)
-        image, label = names.index(columns.image), names.index(columns.label)
-        coarse = None if columns.coarse is None else names.index(columns.coarse)
-        split = None if columns.split is None else names.index(columns.split)
-        files, labels, above, parts = [], [], [], []
-        for number, line in lines:
-            if len(line) != len(names):
-                raise UserError(f"{self.path}:{number}: {len(line)} fields, but the header has {len(names)}: mend it")
-            if not line[image] or not line[label]:
-                missing = columns.label if line[image] else columns.image
-                raise UserError(f"{self.path}:{number}: nothing in column '{missing}': fill it or remove the line")
-            files.append(os.path.join(self.path.parent, line[image]))  # noqa: PTH118 -- 100,000 Paths take a second
-            labels.append(line[label])
-            above += [] if coarse is None else [line[coarse]]
-            parts.append("train" if split is None else part_of(line[split], f"{self.path}:{number}"))
-        return Rows(self.path, columns, labels, parts, coarse=None if coarse is None else above), files
+    def _files(self) -> dict[Path, str | None]:
+        """The tables, and the part that the folder of each says."""
+        if not self.path.is_dir():
+            return {self.path: None}
+        for name in (METADATA, ONE_HOT):
+            of_parts = {place / name: part for place, part in _part_folders(self.path).items()}
+            found = {file: part for file, part in of_parts.items() if file.is_file()}
+            if "train" in found.values():
+                if missing := [file for file in of_parts if file not in found]:
+                    raise UserError(f"{missing[0]}: is missing, and other parts have one: add it")
+                if len(set(found.values())) < len(found):
+                    raise UserError(
+                        f"{self.path}: two folders look like one part: {', '.join(map(str, found))}: keep one"
+                    )
+                return dict(found)
+            if (self.path / name).is_file():
+                return {self.path / name: None}
+            if found:
+                raise UserError(f"{self.path}: no train/{name}, but {', '.join(map(str, found))}: add it")
+        raise UserError(f"{self.path}: no {METADATA} in it: it has changed; start again")
 
-    def _table(self) -> tuple[list[str], list[tuple[int, list[str]]]]:
-        """The header, and the other lines with their number in the file."""
-        try:
-            with self.path.open(encoding="utf-8-sig", newline="") as file:
-                first = file.readline()
-                file.seek(0)
-                reader = csv.reader(file, delimiter=max(DELIMITERS, key=first.count), strict=True)
-                lines = [(reader.line_num, line) for line in reader if line]
-        except UnicodeDecodeError as error:
-            raise UserError(f"{self.path}: not UTF-8 text at byte {error.start}: save it as UTF-8") from error
-        except (OSError, csv.Error) as error:
-            reason = error.strerror if isinstance(error, OSError) else error
-            raise UserError(f"{self.path}: not a readable CSV ({reason}): mend or replace it") from error
-        if len(lines) < 2:
-            raise UserError(f"{self.path}: no lines below the header: add a line an image")
-        names = [name.strip() for name in lines[0][1]]
-        if len(set(names)) < len(names):
-            raise UserError(f"{self.path}:1: two columns have the same name: rename one of {', '.join(names)}")
-        return names, lines[1:]
+    @cached_property
+    def _sheets(self) -> list[_Sheet]:
+        return [self._sheet(file, part) for file, part in self._files.items()]
+
+    def _sheet(self, file: Path, part: str | None) -> _Sheet:
+        read, places = read_lines(file), Places(file, self.config)
+        names, lines = read.names, read.lines
+        if file.name == ONE_HOT:
+            return _Sheet(file, part, *_one_hot(file, names, lines), places, tuple(names[1:]))
+        self._demand_header(file, names, lines, places)
+        return _Sheet(file, part, names, lines, places)
+
+    @cached_property
+    def _columns(self) -> Columns:
+        """Chosen in the training part, or the only file."""
+        sheet = next(sheet for sheet in self._sheets if sheet.part in (None, "train"))
+        used = [name for name in sheet.names if name]
+        images = [name for name in used if named_as_image(os.path.basename(sheet.column(name)[0]))]  # noqa: PTH119
+
+        def only_parts(name: str) -> bool:
+            return all(word(value) in PART_OF for value in sheet.column(name))
+
+        return Header(used, images or used, used, only_parts=only_parts).choose(self.config, sheet.file)
+
+    def _demand_header(self, file: Path, names: list[str], lines: list[tuple[int, list[str]]], places: Places) -> None:
+        """Raise when the first line looks like an image's: taken as a header it would be lost."""
+        asked = {key(name) for name in (self.config.image_column, self.config.label_column) if name}
+        if any(key(name) in asked for name in names):
+            return
+        told = images = [at for at, name in enumerate(names) if name and _names_image(name, places)]
+        if not images and not any(key(name) in (*IMAGES, *LABELS) for name in names):
+            values = [{line[at] for _, line in lines} for at in range(len(names))]
+            told = [at for at, name in enumerate(names) if name and (name in values[at] or name.isdecimal())]
+        if not told:
+            return
+        label = next((at for at in range(len(names)) if at != told[0] and names[at]), None)
+        called = [
+            "image" if at == told[0] else "label" if at == label else f"column{at + 1}" for at in range(len(names))
+        ]
+        said = "names an image" if images else "looks like an image's"
+        raise UserError(
+            f"{file}:1: the first line {said} ({names[told[0]]}), so there is no header: "
+            f"put one above it, such as {','.join(called)}"
+        )
 
     def stamp(self) -> list[str]:
-        """The CSV and every image that it names, with size and time."""
-        return [file_stamp(self.path), *(file_stamp(file) for file in self._read[1]), *_options(self.config)]
+        """The tables and every image that they name, with size and time, and the options that choose columns."""
+        stamps = [file_stamp(file) for file in self._files]
+        for sheet in self._sheets:
+            stamps += [
+                sheet.places.stamp(name, f"{sheet.file}:{number}")
+                for name, (number, _) in zip(sheet.images(self._columns.image), sheet.lines, strict=True)
+            ]
+        return [*stamps, *options_stamp(self.config)]
 
     def read(self) -> Contents:
         """Classes and labels, checked."""
-        rows, files = self._read
+        rows, files = self._rows()
 
         def images(chosen: Int64Array) -> Iterator[RawImage]:
             return (RawImage(files[row], Path(files[row])) for row in chosen)
 
-        return rows.contents(images)
+        contents = rows.contents(images)
+        survey = self._not_used(files, contents.classes)
+        if not self.path.is_dir():
+            survey += Survey(doubts=other_parts(self.path, SUFFIXES))
+        return replace(contents, survey=survey + contents.survey)
+
+    def _rows(self) -> tuple[Rows, list[str]]:
+        """Labels and whatever says the parts, and the image file of each row."""
+        sheets, columns = self._sheets, self._columns
+        lines = [(sheet.file, number) for sheet in sheets for number, _ in sheet.lines]
+        names = [name for sheet in sheets for name in sheet.images(columns.image)]
+        files = [sheet.places.path(name) for sheet in sheets for name in sheet.images(columns.image)]
+        labels = [clean_name(label) or None for label in self._values(columns.label)]
+        whole = whole_floats(labels)
+        first = next(sheet for sheet in sheets if sheet.part in (None, "train"))
+        taken = {"", columns.image, columns.label, columns.coarse}
+        rows = Rows(
+            where=self.path,
+            place=lambda row: f"{lines[row][0]}:{lines[row][1]}",
+            columns=columns,
+            config=self.config,
+            labels=labels if whole is None else whole,
+            files=[sheet.part for sheet in sheets for _ in sheet.lines],
+            more={name: [clean_name(it) for it in self._values(name)] for name in first.names if name not in taken},
+            coarse=None if columns.coarse is None else [clean_name(it) for it in self._values(columns.coarse)],
+            image_names=names,
+            images=files,
+            are_floats=whole is not None,
+        )
+        return rows, files
+
+    def _values(self, name: str) -> list[str]:
+        return [value for sheet in self._sheets for value in sheet.column(name)]
+
+    def _not_used(self, files: Sequence[str], classes: Sequence[str]) -> Survey:
+        """Images in the folder that no table names, and classes that have a column and no image."""
+        named, tally = {os.path.normpath(file) for file in files}, Tally()
+        for name in dict.fromkeys(name for sheet in self._sheets for name in sheet.classes):
+            if clean_name(name) not in classes:
+                tally.add("classes", f"no image in {ONE_HOT}", name)
+        if not self.path.is_dir():
+            return Survey(tally.passed_over())
+        tree = list_folder(self.path)
+        for image in tree.root.all_images():
+            if os.path.normpath(f"{self.path}/{image}") not in named:
+                tally.add("images", "not named in a table", image)
+        return Survey(tree.tally.passed_over() + tally.passed_over())
 
 
-def _options(config: DataConfig) -> list[str]:
-    return [f"columns {config.image_column!r} {config.label_column!r}"]
+def _names_image(cell: str, places: Places) -> bool:
+    if named_as_image(os.path.basename(cell.replace("\\", "/"))):  # noqa: PTH119
+        return True
+    return key(cell) not in (*IMAGES, *LABELS) and "\0" not in cell and os.path.isfile(places.path(cell))  # noqa: PTH113
+
+
+def _one_hot(
+    file: Path, names: list[str], lines: list[tuple[int, list[str]]]
+) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """A column of names in place of a column for each class."""
+    image, *classes = names
+    labelled = []
+    for number, line in lines:
+        marks = dict(zip(classes, line[1:], strict=True))
+        if odd := next((name for name, mark in marks.items() if mark not in ("0", "1")), None):
+            raise UserError(f"{file}:{number}: {odd}={marks[odd]!r} is neither 0 nor 1: mend it")
+        marked = [name for name, mark in marks.items() if mark == "1"]
+        if len(marked) != 1:
+            found = f"{len(marked)} classes ({', '.join(marked)})" if marked else "no class"
+            raise UserError(
+                f"{file}:{number}: {found} for {line[0]}, and training takes one an image: mend or remove it"
+            )
+        labelled.append((number, [line[0], marked[0]]))
+    return [image, "class"], labelled

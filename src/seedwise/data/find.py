@@ -12,8 +12,9 @@ from seedwise.data.csvfile import CsvSource
 from seedwise.data.digits import DigitsSource
 from seedwise.data.folder import FolderSource
 from seedwise.data.own import OPTION, OwnSource
-from seedwise.data.parquet import ParquetSource, shard_folder
+from seedwise.data.parquet import ParquetSource
 from seedwise.data.published import DownloadSource, download_folder
+from seedwise.data.shards import config_folder, shard_folder
 from seedwise.data.source import Source, printable
 from seedwise.errors import UserError
 from seedwise.own_code import find
@@ -57,10 +58,11 @@ def _find_by_content(path: Path, config: DataConfig) -> Source:
     if (published := find_published(path)) is not None:
         return published
     if path.is_dir():
-        shards = shard_folder(path)
-        return (
-            FolderSource(path.name, path, config) if shards is None else ParquetSource(path.name, shards, config=config)
-        )
+        if (shards := config_folder(path)) is not None:
+            return ParquetSource(path.name, shards, config=config)
+        if csvfile.holds_labels(path):
+            return CsvSource(path.name, path, config)
+        return FolderSource(path.name, path, config)
     if not path.is_file():
         raise UserError(f"{path}: neither a file nor a folder: give the folder that holds the images")
     suffix = path.suffix.lower()
@@ -93,8 +95,11 @@ def _typed(path: str) -> Path:
 
 def _find_published(name: str, local: Path | None, config: DataConfig) -> Source:
     """Parquet files or the published archive, in the folder of local copies or from an earlier download."""
-    for folder in () if local is None else ((local / name).resolve(), local.resolve()):
-        if (shards := shard_folder(folder)) is not None:
+    # only the folder of that name may hold it a level below: what lies beside it are other data sets
+    for folder, look in (
+        () if local is None else (((local / name).resolve(), config_folder), (local.resolve(), shard_folder))
+    ):
+        if (shards := look(folder)) is not None:
             return ParquetSource(name, shards, PUBLISHED[name].classes, config)
         if (published := find_published(folder, (name,))) is not None:
             return published

@@ -76,6 +76,11 @@ _PLAIN = re.compile(rb"P([123])((?:\s+|#[^\n]*\n)[\s\d#].*)", re.DOTALL)
 _COMMENT = re.compile(rb"#[^\n]*")
 
 
+def named_as_image(name: str) -> bool:
+    """Whether a name alone says that it is an image's, read here or not: by its suffix."""
+    return (suffix := os.path.splitext(name)[1].lower()) in SUFFIXES or suffix in _EXTRA  # noqa: PTH122
+
+
 def kind_of(name: str, read_head: Callable[[], bytes]) -> str:
     """`IMAGE`, or the reason why a file is none: its suffix (.mp4) when that is a picture's or a film's, else
     `NO_IMAGE`. `read_head` gives its first `HEAD` bytes; it is only called when the suffix does not decide."""

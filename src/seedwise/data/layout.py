@@ -129,6 +129,8 @@ class _Reader:
         else:
             made = self._class_first(top) or {"train": self._classes(top)}
             where = dict.fromkeys(made, way)
+        for table in self.tree.tables:
+            self.tally.add("files", "a table that is not read", table)
         return Laid(made, where, Survey(self.tally.passed_over(), tuple(self.doubts)))
 
     # --- where the classes begin ---

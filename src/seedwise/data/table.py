@@ -1,13 +1,17 @@
-"""What a Parquet file and a CSV have in common: which columns count, and rows of labels that become parts."""
+"""What a Parquet file and a CSV have in common: rows with labels become parts, and what is odd about them is said."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from seedwise.data.columns import SPELLED, Columns, key
 from seedwise.data.config import DataConfig
+from seedwise.data.labels import MISSING, Labels, is_whole, label_doubts, one_to_one, some, superclass_of
+from seedwise.data.parts import Evidence, Place
 from seedwise.data.source import (
     PART_OF,
     PARTS,
@@ -15,99 +19,189 @@ from seedwise.data.source import (
     Int64Array,
     Part,
     RawImage,
-    class_order,
+    Survey,
+    Tally,
+    printable,
     require_classes,
 )
 from seedwise.errors import UserError
 
-LABEL_COLUMNS = ("fine_label", "label", "labels", "class", "target", "class_name", "category", "species")
-IMAGE_COLUMNS = ("image", "img", "picture", "photo")
-PATH_COLUMNS = ("path", "file", "filename", "file_name", "filepath", "file_path", "image_path", "image_file")
-COARSE_COLUMN = "coarse_label"
-SPLIT_COLUMN = "split"
+FEWEST_IDS = 4
+"""With fewer rows, a class of its own for each image says nothing about the column."""
 
 Reader = Callable[[Int64Array], Iterator[RawImage]]
 """The images of these rows (ascending, counted over all files), in this order."""
 
 
-@dataclass(frozen=True)
-class Columns:
-    """The columns that count, by name."""
-
-    image: str
-    label: str
-    coarse: str | None
-    split: str | None
+def options_stamp(config: DataConfig) -> list[str]:
+    """The options that change what a table holds, for its stamp."""
+    columns = (config.image_column, config.label_column, config.split_column)
+    images = (config.image_folder, config.image_suffix)
+    return [f"columns {columns!r} images {images!r}", *(["test none"] if config.test == "none" else [])]
 
 
-@dataclass(frozen=True)
-class Header:
-    """What a file says about its columns: all of them, and which could hold images or labels; `stated` are class labels
-    by the file's own metadata."""
-
-    names: Sequence[str]
-    images: Sequence[str]
-    labels: Sequence[str]
-    stated: Sequence[str] = ()
-
-    def choose(self, config: DataConfig, file: Path) -> Columns:
-        """The named columns, or those that are certain from name and type."""
-        for option, name in (("image_column", config.image_column), ("label_column", config.label_column)):
-            if name is not None and name not in self.names:
-                raise UserError(
-                    f"{file}: data.{option}={name}: no such column; there are {', '.join(self.names)}: name one of them"
-                )
-        coarse = COARSE_COLUMN if COARSE_COLUMN in self.names and config.label_column != COARSE_COLUMN else None
-        split = SPLIT_COLUMN if SPLIT_COLUMN in self.names else None
-        image = config.image_column or self._image(config.label_column)
-        label = config.label_column or self._label({image, coarse, split})
-        for option, kind, found in (("image_column", "an image", image), ("label_column", "a label", label)):
-            if found is None:
-                listed = ", ".join(self.names)
-                raise UserError(
-                    f"{file}: which column holds {kind} cannot be told from their names: {listed}; "
-                    f"name it: -s data.{option}=NAME"
-                )
-        assert image is not None and label is not None
-        return Columns(image, label, coarse, split)
-
-    def _image(self, label: str | None) -> str | None:
-        known = [name for name in (*IMAGE_COLUMNS, *PATH_COLUMNS) if name in self.images and name != label]
-        others = [name for name in self.images if name not in (label, *LABEL_COLUMNS, COARSE_COLUMN, SPLIT_COLUMN)]
-        return known[0] if known else others[0] if len(others) == 1 else None
-
-    def _label(self, taken: set[str | None]) -> str | None:
-        free = [name for name in self.labels if name not in taken]
-        known = [name for name in (*LABEL_COLUMNS, *self.stated) if name in free]
-        return known[0] if known else free[0] if len(free) == 1 else None
+def other_parts(
+    file: Path, suffixes: Sequence[str], part_of: Callable[[Path], str | None] | None = None
+) -> tuple[str, ...]:
+    """A doubt when a table that was given alone is called like a part, and other parts lie beside it."""
+    part_of = part_of or (lambda path: PART_OF.get(path.stem.lower()))
+    if (own := part_of(file)) is None:
+        return ()
+    try:
+        beside = sorted(path for path in file.parent.iterdir() if path.suffix.lower() in suffixes)
+    except OSError:
+        return ()
+    others = [path.name for path in beside if part_of(path) not in (None, own)]
+    doubts = [f"{file.name} is called {own} and is trained on"] if own != "train" else []
+    return (*doubts, *([f"only {file.name} is read, and not {some(others)} beside it"] if others else []))
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Labels and parts of all rows. `names` and `coarse_names`: what integer labels stand for, when a file says so."""
+    """Labels and whatever says the parts, of all rows of all files.
+
+    `labels`: whole numbers, cleaned text, or None where there is none. `more`: other columns. `files`: the part that
+    the name of each row's file says. `names` and `coarse_names`: what whole numbers stand for, when a file says so.
+    `image_names` and `images`: names as in the table and the files that they lead to, where images are files.
+    """
 
     where: Path
+    place: Place
     columns: Columns
+    config: DataConfig
     labels: list[Any]
-    parts: list[str]
+    files: Sequence[str | None]
+    more: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     names: list[str] | None = None
     coarse: list[Any] | None = None
     coarse_names: list[str] | None = None
+    image_names: Sequence[str | None] | None = None
+    images: Sequence[str | None] | None = None
+    are_floats: bool = False
 
     def contents(self, read: Reader) -> Contents:
         """Classes from the training part, and the rows of each part as its images."""
-        of_part = np.array(self.parts)
-        rows = {part: np.flatnonzero(of_part == part) for part in PARTS if part in set(self.parts)}
+        others = {name: values for name, values in self.more.items() if name not in self.columns.others}
+        evidence = Evidence(self.where, self.place, others, self.columns.split, self.files, self.image_names)
+        assigned = evidence.assign(self.config.split_column != "none")
+        of_part, tally = np.array(assigned.parts), Tally()
+        rows = {part: np.flatnonzero(of_part == part) for part in PARTS if part in set(assigned.parts)}
         if "train" not in rows:
             raise UserError(f"{self.where}: no row belongs to the training part: mark some with 'train'")
-        labels = Labels.of(_by_part(self.labels, rows), self.columns.label, self.names, self.where)
+        rows = self._labelled(rows, tally)
+        names, doubts = self._names(np.concatenate(list(rows.values())))
+        by_part = _by_part(self.labels, rows)
+        self._demand_no_ids(by_part["train"])
+        labels = Labels.of(by_part, self.columns.label, names, self.where)
         require_classes(labels.classes, self.where)
+        counts = np.bincount(labels.indices["train"], minlength=len(labels.classes))
+        if self.are_floats:
+            doubts.append(f"column '{self.columns.label}' has numbers with a point (1.0), read as whole numbers")
+        doubts += [*label_doubts(labels.classes, counts.tolist()), *self._file_doubts(assigned.parts)]
+        survey = Survey(tally.passed_over(), (*assigned.doubts, *doubts))
         parts = {part: _part(labels.indices[part], chosen, read) for part, chosen in rows.items()}
         if self.coarse is None:
-            return Contents(labels.classes, parts)
-        coarse = Labels.of(_by_part(self.coarse, rows), COARSE_COLUMN, self.coarse_names, self.where)
+            return Contents(labels.classes, parts, survey=survey)
+        coarse = Labels.of(_by_part(self.coarse, rows), str(self.columns.coarse), self.coarse_names, self.where)
         above = superclass_of(labels, coarse)
-        return Contents(labels.classes, parts, None if above is None else coarse.classes, above)
+        return Contents(labels.classes, parts, None if above is None else coarse.classes, above, survey)
+
+    def _labelled(self, rows: dict[str, Int64Array], tally: Tally) -> dict[str, Int64Array]:
+        """The rows with labels: others are an error, but those of a test part that `data.test=none` leaves out."""
+        train = {self.labels[row] for row in rows["train"]}
+        kept = {}
+        for part, chosen in rows.items():
+            missing = {label for label in {self.labels[row] for row in chosen} if self._is_missing(label, part, train)}
+            bad = np.array([self.labels[row] in missing for row in chosen], bool)
+            if part == "test" and self.config.test == "none":
+                unknown = np.array([self.labels[row] not in train for row in chosen], bool)
+                for row in chosen[bad | unknown].tolist():
+                    tally.add(
+                        "rows", "no label" if self.labels[row] in missing else "class not in train", self.place(row)
+                    )
+                bad |= unknown
+            elif bad.any():
+                self._refuse_unlabelled(part, chosen, chosen[bad])
+            if not bad.all():
+                kept[part] = chosen[~bad]
+        return kept
+
+    def _is_missing(self, label: Any, part: str, train: set[Any]) -> bool:
+        """Whether a label stands for none. -1 does, but for the two classes -1 and 1 of the older literature; what
+        programs write for nothing does where no image to train on has it."""
+        if label is None:
+            return True
+        if str(label) == "-1":
+            return bool(self.names) or {str(each) for each in train} != {"-1", "1"}
+        return part != "train" and label not in train and str(label).casefold() in MISSING
+
+    def _refuse_unlabelled(self, part: str, chosen: Int64Array, bad: Int64Array) -> None:
+        column, row = self.columns.label, int(bad[0])
+        said = "has nothing" if self.labels[row] is None else f"is {self.labels[row]}"
+        leave = "leave them out with -s data.test=none (`seedwise predict` takes such images)"
+        if part == "test" and len(bad) == len(chosen):
+            raise UserError(
+                f"{self.where}: the test part has no labels (column '{column}' {said} in all {len(bad)} rows): {leave}"
+            )
+        said = (
+            f"nothing in column '{column}'" if self.labels[row] is None else f"{column}={self.labels[row]} is no label"
+        )
+        raise UserError(
+            f"{self.place(row)}: {said} ({len(bad)} rows without a value in {part}): "
+            f"fill it or remove the row{', or ' + leave if part == 'test' else ''}"
+        )
+
+    def _names(self, rows: Int64Array) -> tuple[list[str] | Mapping[Any, str] | None, list[str]]:
+        """What whole numbers are called, by the file or by a column beside them; and columns that say otherwise."""
+        labels = [self.labels[row] for row in rows]
+        whole, found, doubts = all(is_whole(label) for label in labels), None, []
+        for name in () if self.names else self.columns.others:
+            if name not in self.more:
+                continue
+            values = [self.more[name][row] for row in rows]
+            pairs = one_to_one(labels, values)
+            if isinstance(pairs, dict):
+                if (
+                    whole
+                    and found is None
+                    and all(isinstance(it, str) and it and not is_whole(it) for it in pairs.values())
+                ):
+                    found = pairs
+            elif whole and SPELLED.fullmatch(key(name)):
+                label, value, at = pairs
+                raise UserError(
+                    f"{self.place(int(rows[at]))}: {self.columns.label}={label} and {name}={value} are not one to one "
+                    f"with the rows above: mend them, or take one with -s data.label_column={name}"
+                )
+            else:
+                doubts.append(f"column '{self.columns.label}' is taken for the labels, and not '{name}'")
+        return self.names or found, doubts
+
+    def _demand_no_ids(self, labels: list[Any]) -> None:
+        """Raise when every image would be a class of its own, unless the column was asked for."""
+        if self.config.label_column is not None or self.names or not FEWEST_IDS <= len(labels) == len(set(labels)):
+            return
+        others = some(name for name in self.more if name != self.columns.split) or "none"
+        raise UserError(
+            f"{self.where}: each of {len(labels)} rows has a label of its own in column '{self.columns.label}', so it "
+            f"may hold ids: name the labels with -s data.label_column=NAME (other columns: {others})"
+        )
+
+    def _file_doubts(self, parts: Sequence[str]) -> list[str]:
+        """Files that stand in several rows: with other labels, in other parts, or just again."""
+        first: dict[str, int] = {}
+        odd: dict[str, dict[str, None]] = {}
+        for row, file in enumerate(self.images or ()):
+            if file is None or (before := first.setdefault(os.path.normpath(file), row)) == row:
+                continue
+            name = printable(os.path.relpath(file, self.where if self.where.is_dir() else self.where.parent))
+            if self.labels[row] != self.labels[before]:
+                odd.setdefault("images have two labels", {})[name] = None
+            if parts[row] != parts[before]:
+                odd.setdefault("images are in two parts", {})[name] = None
+            elif self.labels[row] == self.labels[before]:
+                odd.setdefault("rows repeat another one", {})[f"{name} ({self.place(row)})"] = None
+        return [f"{len(names)} {said}: {some(names)}" for said, names in odd.items()]
 
 
 def _by_part(values: list[Any], rows: dict[str, Int64Array]) -> dict[str, list[Any]]:
@@ -116,52 +210,3 @@ def _by_part(values: list[Any], rows: dict[str, Int64Array]) -> dict[str, list[A
 
 def _part(labels: Int64Array, rows: Int64Array, read: Reader) -> Part:
     return Part(labels, lambda: read(rows))
-
-
-def part_of(value: str | None, where: str) -> str:
-    """The part that a value of the split column means."""
-    part = PART_OF.get("" if value is None else value.strip().lower())
-    if part is None:
-        raise UserError(f"{where}: {SPLIT_COLUMN}={value!r} is none of {', '.join(PART_OF)}: mend or rename it")
-    return part
-
-
-@dataclass(frozen=True)
-class Labels:
-    """Classes, and the class index int64[n] of each image of each part."""
-
-    classes: tuple[str, ...]
-    indices: dict[str, Int64Array]
-
-    @classmethod
-    def of(cls, values: dict[str, list[Any]], column: str, names: list[str] | None, where: Path) -> "Labels":
-        """Indices into `names`, or into the ordered values of the training part when there are no names."""
-        known = set(values["train"])
-        if names and all(isinstance(value, int) for value in known):
-            index: dict[Any, int] = {number: number for number in range(len(names))}
-            classes = tuple(names)
-        else:
-            classes = tuple(class_order(str(value) for value in known))
-            numbers = {name: number for number, name in enumerate(classes)}
-            index = {value: numbers[str(value)] for value in known}
-        for part, part_values in values.items():
-            for value in sorted(set(part_values), key=str):
-                if names and value not in index:
-                    raise UserError(f"{where}: {part} has {column}={value!r}, none of {len(index)} classes: mend it")
-                if value not in known:
-                    name = classes[index[value]] if value in index else value
-                    raise UserError(f"{where}: class '{name}' is in {part} but not in train: add it or remove it there")
-        return cls(classes, {p: np.array([index[value] for value in v], np.int64) for p, v in values.items()})
-
-
-def superclass_of(labels: Labels, coarse: Labels) -> Int64Array | None:
-    """The superclass of each class; None when some class does not lie in exactly one (then it is not a hierarchy)."""
-    pairs = {
-        (int(fine), int(above))
-        for part in labels.indices
-        for fine, above in zip(labels.indices[part], coarse.indices[part], strict=True)
-    }
-    above_of = dict(pairs)
-    if not len(pairs) == len(above_of) == len(labels.classes):
-        return None
-    return np.array([above_of[fine] for fine in range(len(labels.classes))], np.int64)

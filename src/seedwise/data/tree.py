@@ -57,7 +57,7 @@ class Node:
 
 @dataclass
 class Tree:
-    """A whole listing. `tables`: CSV files, by their name from the root on."""
+    """A whole listing. `tables`: CSV files, by their name from the root on, which the tally leaves out."""
 
     root: Node = field(default_factory=lambda: Node(""))
     tables: list[str] = field(default_factory=list)
@@ -67,6 +67,11 @@ class Tree:
 def is_system(name: str) -> bool:
     """Whether a folder is a system's or a program's own, and never somebody's photos."""
     return name.lower() in SYSTEM_FOLDERS or name.lower().startswith(".trash-")
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a folder or file is a system's own or not meant to be seen."""
+    return is_hidden_file(name) or is_system(name)
 
 
 def is_hidden_file(name: str) -> bool:
@@ -128,7 +133,8 @@ class _Walk:
             return
         if entry.name.lower().endswith(TABLE_SUFFIXES):
             self.tree.tables.append(name)
-        self.tree.tally.add("files", kind, name)
+        else:
+            self.tree.tally.add("files", kind, name)
 
     def wanted(self, entry: "os.DirEntry[str]", name: str, way: tuple[tuple[int, int], ...]) -> bool:
         """Whether to go into a folder; what is not is counted."""
@@ -185,7 +191,8 @@ def tree_of_names(names: Iterable[tuple[str, Callable[[], bytes]]]) -> Tree:
             continue
         if file.lower().endswith(TABLE_SUFFIXES):
             tree.tables.append(name)
-        tree.tally.add("files", kind, name)
+        else:
+            tree.tally.add("files", kind, name)
         _node(tree.root, folders)
     return tree
 

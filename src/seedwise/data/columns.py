@@ -1,0 +1,134 @@
+"""Which columns of a table count: from what they are called, in any case and spelling, or from an option."""
+
+import re
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from seedwise.data.config import DataConfig
+from seedwise.data.source import PART_OF
+from seedwise.errors import UserError
+
+LABELS = (
+    *("finelabel", "label", "labels", "class", "target", "classid", "labelid", "targetid", "categoryid"),
+    *("classindex", "labelindex", "classidx", "labelidx", "classname", "labelname", "category", "categoryname"),
+    *("classlabel", "species", "speciesname"),
+)
+IMAGES = (
+    *("image", "img", "picture", "photo", "images"),
+    *("path", "file", "filename", "filepath", "imagepath", "imagefile", "imgpath", "imgfile", "imagefilename"),
+    *("imagename", "imgname", "imagefilepath", "photopath", "photofile"),
+    *("imageid", "imgid", "photoid", "pictureid", "id"),
+)
+COARSE = "coarselabel"
+SPELLED = re.compile(r"(\w*)(names?|text|str|string|words?)")
+"""Columns that spell out what another one, called alike, has as a number."""
+FLAG = re.compile(rf"is({'|'.join(PART_OF)})(set|image|img|data|split)?")
+"""Columns that say of each row whether it belongs to one part."""
+SPLIT = re.compile(
+    r"(data|dataset|traintest|trainval|trainvaltest)?splits?(names?|ids?|sets?)?\d*|sets?|subsets?|usage|partitions?|phase"
+    r"|(k|cv)?folds?(ids?|no|numbers?|idx|index)?"
+)
+"""Columns that say a part of each row."""
+
+
+def key(name: str) -> str:
+    """What a name has in common with all its spellings: `Image ID`, `image_id` and `imageId` are `imageid`."""
+    return re.sub(r"[\W_]+", "", unicodedata.normalize("NFC", name).casefold())
+
+
+def says_parts(name: str) -> bool:
+    """Whether a column may say the parts by its name alone; `test` and the like are flags to ask about."""
+    return bool(SPLIT.fullmatch(key(name)) or FLAG.fullmatch(key(name)) or key(name) in PART_OF)
+
+
+def find_column(names: Sequence[str], wanted: str, option: str, file: Path) -> str:
+    """The column that an option names: by its exact name, else in any case and spelling when that is one."""
+    if wanted in names:
+        return wanted
+    alike = [name for name in names if key(name) == key(wanted)]
+    if len(alike) == 1:
+        return alike[0]
+    listed, problem = ", ".join(names), "several are called so" if alike else "no such column"
+    raise UserError(f"{file}: data.{option}={wanted}: {problem}; there are {listed}: name one of them")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns that count, by name. `others`: further columns that look like labels, `split`: the one that an option
+    names as saying the parts."""
+
+    image: str
+    label: str
+    coarse: str | None = None
+    others: tuple[str, ...] = ()
+    split: str | None = None
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says about its columns: all of them, and which could hold images or labels; `stated` are class labels
+    by the file's own metadata. `only_parts`: whether all values of a column are names of parts."""
+
+    names: Sequence[str]
+    images: Sequence[str]
+    labels: Sequence[str]
+    stated: Sequence[str] = ()
+    only_parts: Callable[[str], bool] = lambda _name: False
+
+    def choose(self, config: DataConfig, file: Path) -> Columns:
+        """The named columns, or those that are certain from name and type."""
+        asked = {
+            option: None if wanted is None else find_column(self.names, wanted, option, file)
+            for option, wanted in (("image_column", config.image_column), ("label_column", config.label_column))
+        }
+        split = None
+        if config.split_column not in (None, "none"):
+            split = find_column(self.names, config.split_column, "split_column", file)
+        coarse = next((name for name in self.names if key(name) == COARSE and name != asked["label_column"]), None)
+        image = asked["image_column"] or self._image({asked["label_column"], split})
+        label = asked["label_column"] or self._label({image, coarse, split})
+        for option, kind, found in (("image_column", "an image", image), ("label_column", "a label", label)):
+            if found is None:
+                listed = ", ".join(self.names)
+                raise UserError(
+                    f"{file}: which column holds {kind} cannot be told from their names: {listed}; "
+                    f"name it: -s data.{option}=NAME"
+                )
+        assert image is not None and label is not None
+        others = () if asked["label_column"] else self._others(label, {image, label, coarse, split})
+        return Columns(image, label, coarse, others, split)
+
+    def _image(self, taken: set[str | None]) -> str | None:
+        free = [name for name in self.images if name not in taken and key(name) not in (*LABELS, COARSE)]
+        return _first(free, IMAGES) or _only([name for name in free if not says_parts(name)])
+
+    def _label(self, taken: set[str | None]) -> str | None:
+        free = [name for name in self.labels if name not in taken]
+        if known := _first(free, LABELS) or next((name for name in self.stated if name in free), None):
+            return known
+        free = [name for name in free if not says_parts(name)]
+        return _only(free) or _only([name for name in free if not self.only_parts(name)])
+
+    def _others(self, label: str, taken: set[str | None]) -> tuple[str, ...]:
+        """Columns with the name of a label, and those called like this label (`breed` and `breed_name`)."""
+        free = [name for name in self.labels if name not in taken]
+        spelled = [
+            match for name in free if (match := SPELLED.fullmatch(key(name))) and key(label).startswith(match[1])
+        ]
+        alike = {match.string for match in spelled if match[1]}
+        named = [name for name in free if key(name) in LABELS or key(name) in alike]
+        return tuple(name for name in named if not self.only_parts(name))
+
+
+def _first(names: Sequence[str], known: Sequence[str]) -> str | None:
+    """The column whose name is known, in the order of those names; none when two spell the same one."""
+    for each in known:
+        if alike := [name for name in names if key(name) == each]:
+            return _only(alike)
+    return None
+
+
+def _only(names: Sequence[str]) -> str | None:
+    return names[0] if len(names) == 1 else None

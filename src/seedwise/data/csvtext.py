@@ -1,0 +1,89 @@
+"""The text of a CSV or TSV as a header and lines: its encoding, its delimiter, and stray ones at the ends of lines."""
+
+import codecs
+import csv
+import io
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from seedwise.errors import UserError
+
+DELIMITERS = ",;\t|"
+
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16's mark, with which it begins
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Names of columns, and the other lines with their number in the file, each with as many fields."""
+
+    names: list[str]
+    lines: list[tuple[int, list[str]]]
+
+
+def read_lines(path: Path) -> Lines:
+    """The table in a file; blanks around fields go, and so do lines with nothing in them."""
+    text = _text(path)
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    delimiter = _delimiter(first, path)
+    try:
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        lines = [(reader.line_num, [field.strip() for field in line]) for line in reader]
+    except csv.Error as error:
+        raise UserError(f"{path}: not a readable CSV ({error}): mend or replace it") from error
+    lines = [(number, line) for number, line in lines if any(line)]
+    if lines and re.fullmatch(r"(?i)sep=.?", delimiter.join(lines[0][1]).strip()):  # Excel's word on the delimiter
+        del lines[0]
+    if len(lines) < 2:
+        raise UserError(f"{path}: no lines below the header: add a line an image")
+    number, names = lines[0]
+    while names and not names[-1]:
+        names.pop()
+    width = len(names)
+    for each, line in lines:
+        if len(line) > width and not any(line[width:]):
+            del line[width:]
+        if len(line) != width:
+            raise UserError(f"{path}:{each}: {len(line)} fields, but the header has {width}: mend it")
+    named = [name for name in names if name]
+    if len(set(named)) < len(named):
+        raise UserError(f"{path}:{number}: two columns have the same name: rename one of {', '.join(named)}")
+    return Lines(names, lines[1:])
+
+
+def _text(path: Path) -> str:
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: not a readable CSV ({error.strerror}): mend or replace it") from error
+    mark, encoding = next(((mark, name) for mark, name in _MARKS if raw.startswith(mark)), (b"", "utf-8"))
+    if not mark and len(raw) > 3:
+        even, odd = raw[:200:2], raw[1:200:2]
+        if odd.count(0) > len(odd) // 2:
+            encoding = "utf-16-le"
+        elif even.count(0) > len(even) // 2:
+            encoding = "utf-16-be"
+    try:
+        return raw[len(mark) :].decode(encoding)
+    except UnicodeDecodeError as error:
+        start = len(mark) + error.start
+        line = raw[:start].count(b"\n") + 1
+        called = encoding.upper().removesuffix("-LE").removesuffix("-BE")
+        raise UserError(f"{path}:{line}: not {called} text at byte {start}: save it as UTF-8") from error
+
+
+def _delimiter(first: str, path: Path) -> str:
+    """What separates most fields of the first line, outside of quotes; a tab in a TSV that has one."""
+    if named := re.fullmatch(r"(?i)sep=(.)", first.strip("\r\n")):
+        return named[1]
+    unquoted = re.sub(r'"[^"]*"', "", first)
+    if path.suffix.lower() == ".tsv" and "\t" in unquoted:
+        return "\t"
+    return max(DELIMITERS, key=unquoted.count)

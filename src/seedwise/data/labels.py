@@ -1,0 +1,184 @@
+"""Labels and the names of classes: how they are cleaned, numbered, and what may be wrong with them."""
+
+import re
+import unicodedata
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seedwise.data.source import EXAMPLES, Int64Array, class_order
+from seedwise.errors import UserError
+
+MISSING = ("nan", "none", "null", "nil", "na", "n/a", "#n/a", "<na>", "nat", "undefined", "?")
+"""What programs write where there is no label, in lower case."""
+
+_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d{1,3})?", re.ASCII)
+_WHOLE = re.compile(r"[+-]?\d{1,18}", re.ASCII)
+_WHOLE_FLOAT = re.compile(r"([+-]?\d{1,18})\.0*", re.ASCII)
+_LISTED = re.compile(r"[,;|]")
+_JOINED = re.compile(r"[\s_&+/]+")
+
+
+def clean_name(name: str) -> str:
+    """Without blanks around, and in the composed form of Unicode (NFC), so that one word is one class."""
+    return unicodedata.normalize("NFC", name.strip())
+
+
+def label_doubts(classes: Sequence[str], counts: Sequence[int] | None = None) -> tuple[str, ...]:
+    """One line for each kind of fault that names of classes show, whatever they come from.
+
+    `counts`: images to train on of each class, if known.
+    """
+    images = None if counts is None else dict(zip(classes, counts, strict=True))
+    same_number, alike = _groups(classes)
+    doubts = []
+    if same_number:
+        doubts.append(f"classes that are the same number: {some(' = '.join(map(repr, it)) for it in same_number)}")
+    if alike:
+        doubts.append(
+            f"classes that differ only in case, blanks or _: {some(' ~ '.join(map(repr, it)) for it in alike)}"
+        )
+    if missing := [name for name in classes if name.casefold() in MISSING]:
+        doubts.append(f"classes that may stand for a missing label: {some(_counted(missing, images))}")
+    if several := _several(classes):
+        doubts.append(f"classes that look like several labels in one: {some(map(repr, several))}")
+    if images is not None and (empty := [name for name in classes if not images[name]]):
+        doubts.append(f"classes without an image to train on: {some(map(repr, empty))}")
+    return tuple(doubts)
+
+
+def some(names: Iterable[str]) -> str:
+    """The first names, and how many more there are."""
+    listed = list(names)
+    more = f" and {len(listed) - EXAMPLES} more" if len(listed) > EXAMPLES else ""
+    return ", ".join(listed[:EXAMPLES]) + more
+
+
+def _counted(names: list[str], images: Mapping[str, int] | None) -> list[str]:
+    return [repr(name) if images is None else f"{name!r} ({images[name]} images)" for name in names]
+
+
+def _groups(classes: Sequence[str]) -> tuple[list[list[str]], list[list[str]]]:
+    """Names that are one number, and names that are one word."""
+    same: dict[Hashable, list[str]] = {}
+    for name in classes:
+        same.setdefault(Decimal(name) if _NUMBER.fullmatch(name) else _word(name), []).append(name)
+    groups = [(key, names) for key, names in same.items() if len(names) > 1]
+    return (
+        [names for key, names in groups if isinstance(key, Decimal)],
+        [names for key, names in groups if not isinstance(key, Decimal)],
+    )
+
+
+def _word(name: str) -> str:
+    """The letters and digits alone, in one case; the name itself where there are none."""
+    folded = unicodedata.normalize("NFKC", name).casefold()
+    return "".join(c for c in folded if c not in "_-" and unicodedata.category(c)[0] not in "ZC") or name
+
+
+def _several(classes: Sequence[str]) -> list[str]:
+    """Names with a bracket or a separator of lists, and names made of other classes' names.
+
+    A comma with a blank behind it is usual in single names ("tench, Tinca tinca"), so it counts when another class
+    has one of the words.
+    """
+    known = set(classes)
+    found = []
+    for name in classes:
+        listed = [part.strip() for part in _LISTED.split(name)]
+        joined = [part for part in _JOINED.split(name) if part]
+        if re.match(r"[\[({]", name):
+            found.append(name)
+        elif len(listed) > 1:
+            tight = not all(piece.startswith(" ") for piece in name.split(",")[1:]) or re.search(r"[;|]", name)
+            if tight or any(part in known for part in listed):
+                found.append(name)
+        elif len(joined) > 1 and all(part in known for part in joined):
+            found.append(name)
+    return found
+
+
+def is_whole(value: Any) -> bool:
+    """Whether a label is a whole number, as one or as text."""
+    return isinstance(value, int) if not isinstance(value, str) else bool(_WHOLE.fullmatch(value))
+
+
+def whole_floats(labels: list[Any]) -> list[Any] | None:
+    """Labels without the `.0` that a program wrote behind each whole number, or None when that is not the case."""
+    texts = {label for label in labels if label is not None}
+    if not texts or not all(isinstance(text, str) and _WHOLE_FLOAT.fullmatch(text) for text in texts):
+        return None
+    spelled = {text: text.partition(".")[0] for text in texts}
+    return [None if label is None else spelled[label] for label in labels]
+
+
+def one_to_one(left: Sequence[Any], right: Sequence[Any]) -> dict[Any, Any] | tuple[Any, Any, int]:
+    """What stands on the right of each value on the left; or, where that is not one to one, an example: a value, and
+    the two values that it goes with, as (value, other, row) with the row of the second."""
+    forth: dict[Any, Any] = {}
+    back: dict[Any, Any] = {}
+    for row, (a, b) in enumerate(zip(left, right, strict=True)):
+        if forth.setdefault(a, b) != b or back.setdefault(b, a) != a:
+            return a, b, row
+    return forth
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Classes, and the class index int64[n] of each image of each part."""
+
+    classes: tuple[str, ...]
+    indices: dict[str, Int64Array]
+
+    @classmethod
+    def of(
+        cls,
+        values: dict[str, list[Any]],
+        column: str,
+        names: Sequence[str] | Mapping[Any, str] | None,
+        where: Path,
+    ) -> "Labels":
+        """Indices of the values' classes.
+
+        `names`: a list that whole numbers index, or the name of each whole number, in whose order the classes then
+        are. Without them the classes are the different values of the training part.
+        """
+        known = set(values["train"])
+        stated = (
+            names if names and not isinstance(names, Mapping) and all(isinstance(it, int) for it in known) else None
+        )
+        if stated is not None:
+            index: dict[Any, int] = {number: number for number in range(len(stated))}
+            classes = tuple(clean_name(name) for name in stated)
+        elif isinstance(names, Mapping):
+            index = {value: number for number, value in enumerate(sorted(known, key=lambda it: (int(it), str(it))))}
+            classes = tuple(names[value] for value in index)
+        else:
+            classes = tuple(class_order(str(value) for value in known))
+            numbers = {name: number for number, name in enumerate(classes)}
+            index = {value: numbers[str(value)] for value in known}
+        for part, part_values in values.items():
+            for value in sorted(set(part_values), key=str):
+                if names and stated is not None and value not in index:
+                    raise UserError(f"{where}: {part} has {column}={value!r}, none of {len(index)} classes: mend it")
+                if value not in known:
+                    name = classes[index[value]] if value in index else value
+                    raise UserError(f"{where}: class '{name}' is in {part} but not in train: add it or remove it there")
+        return cls(classes, {p: np.array([index[value] for value in v], np.int64) for p, v in values.items()})
+
+
+def superclass_of(labels: Labels, coarse: Labels) -> Int64Array | None:
+    """The superclass of each class; None when some class does not lie in exactly one (then it is not a hierarchy)."""
+    pairs = {
+        (int(fine), int(above))
+        for part in labels.indices
+        for fine, above in zip(labels.indices[part], coarse.indices[part], strict=True)
+    }
+    above_of = dict(pairs)
+    if not len(pairs) == len(above_of) == len(labels.classes):
+        return None
+    return np.array([above_of[fine] for fine in range(len(labels.classes))], np.int64)

@@ -1,0 +1,170 @@
+"""Which part each row of a table belongs to: by its columns, by the name of its file, or by its image's folder.
+
+What is unmistakable is used, and what only may be meant as parts is refused, since rows that were held out by somebody
+must not be trained on.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from seedwise.data.columns import FLAG, key, says_parts
+from seedwise.data.labels import some
+from seedwise.data.source import PART_OF, PARTS
+from seedwise.errors import UserError
+
+_BIT = {part: 1 << number for number, part in enumerate(PARTS)}
+_ANY = sum(_BIT.values())
+_PARTS_OF = {bits: [part for part in PARTS if bits & _BIT[part]] for bits in range(_ANY + 1)}
+_TRUTH = {
+    **dict.fromkeys(("true", "yes", "t", "y", "1", "1.0"), True),
+    **dict.fromkeys(("false", "no", "f", "n", "0", "0.0"), False),
+}
+_DRAW = "draw the parts with -s data.split_column=none"
+
+Place = Callable[[int], str]
+"""Where a row stands, for messages."""
+
+
+def word(value: Any) -> str:
+    """A value of a column as text, without blanks around and in one case; missing ones are empty."""
+    return "" if value is None else str(value).strip().casefold()
+
+
+@dataclass(frozen=True)
+class Assigned:
+    """The part of each row, and what is doubtful about it."""
+
+    parts: list[str]
+    doubts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that may say the part of each row. `columns`: values by name; `chosen`: the one that an option names;
+    `files`: parts by the names of the table's files; `images`: the image's path, where rows have one."""
+
+    where: Path
+    place: Place
+    columns: Mapping[str, Sequence[Any]]
+    chosen: str | None
+    files: Sequence[str | None]
+    images: Sequence[str | None] | None = None
+
+    def assign(self, use_columns: bool) -> Assigned:
+        """The part of each row; all are for training when nothing says otherwise."""
+        usable, unclear = self._readable_columns() if use_columns else ({}, [])
+        given = any(part is not None for part in self.files)
+        folders = None if self.chosen or not use_columns else self._folders()
+        if not usable and unclear and not given and folders is None:
+            self._refuse(unclear[0])
+        doubts = [f"column {name!r} says no parts that are known here, and is not used" for name in unclear]
+        if given:
+            named = [_ANY if part is None else _BIT[part] for part in self.files]
+            if self.chosen is not None:  # asked for, so it wins where the two do not agree
+                named = [a & b or b for a, b in zip(named, usable[self.chosen], strict=True)]
+            usable["the file's name"] = named
+        if usable:
+            parts = self._agree(usable)
+            if folders is not None and (apart := sum(a != b for a, b in zip(parts, folders, strict=True))):
+                doubts.append(f"{apart} images lie in the folder of another part than {_and(usable)} says")
+        elif folders is not None:
+            parts = folders
+            doubts.append(f"parts are taken from the folders of the image paths: {_and(dict.fromkeys(parts))}")
+        else:
+            parts = ["train"] * len(self.files)
+        if any(FLAG.fullmatch(key(name)) for name in usable) and parts.count("val") > parts.count("train"):
+            doubts.append(f"{_and(usable)} puts {parts.count('val')} of {len(parts)} rows in val")
+        return Assigned(parts, tuple(doubts))
+
+    def _readable_columns(self) -> tuple[dict[str, list[int]], list[str]]:
+        """What each column leaves possible for each row, as bits; and columns that look as if they said more."""
+        usable, unclear = {}, []
+        for name, values in self.columns.items():
+            if self.chosen not in (None, name):
+                continue
+            meaning = _meaning(name, values, name == self.chosen)
+            if meaning is None and (says_parts(name) or name == self.chosen):
+                if name == self.chosen:
+                    self._refuse(name)
+                if len({word(value) for value in values}) > 1:  # what is the same in all rows divides nothing
+                    unclear.append(name)
+            elif meaning is not None and (says_parts(name) or name == self.chosen or _divides(meaning)):
+                usable[name] = [meaning[value] for value in values]
+        return usable, unclear
+
+    def _refuse(self, name: str) -> None:
+        values = self.columns[name]
+        row = next(row for row, value in enumerate(values) if word(value) not in PART_OF)
+        different = sorted({str(value) for value in values}, key=lambda text: (len(text), text))
+        use = ""
+        if key(name) in PART_OF and all(word(value) in _TRUTH for value in values):
+            use = f", take true as {PART_OF[key(name)]} with -s data.split_column={name}"
+        raise UserError(
+            f"{self.place(row)}: {name}={values[row]!r} is none of {', '.join(PARTS)} (the column has "
+            f"{some(different)}): write train, val or test in it{use}, or {_DRAW}"
+        )
+
+    def _agree(self, usable: Mapping[str, Sequence[int]]) -> list[str]:
+        """The one part that all columns allow for each row; train, where flags only say what it is not."""
+        parts = []
+        for row, allowed in enumerate(zip(*usable.values(), strict=True)):
+            bits = _ANY
+            for each in allowed:
+                bits &= each
+            if not bits:
+                names = [name for name in usable if name in self.columns]
+                said = " and ".join(f"{name}={self.columns[name][row]!r}" for name in names)
+                beside = f" ({self.files[row]} by the file's name)" if self.files[row] else ""
+                raise UserError(
+                    f"{self.place(row)}: {said} do not agree on a part{beside}: mend them, use one with "
+                    f"-s data.split_column={names[0]}, or use none with -s data.split_column=none"
+                )
+            if bits == _BIT["val"] | _BIT["test"]:
+                name = next(name for name in usable if FLAG.fullmatch(key(name)) or key(name) in PART_OF)
+                raise UserError(
+                    f"{self.place(row)}: {name}={self.columns[name][row]!r} leaves open whether it is for val or for "
+                    f"test: write a column with train, val or test, or {_DRAW}"
+                )
+            parts.append(_PARTS_OF[bits][0])
+        return parts
+
+    def _folders(self) -> list[str] | None:
+        """Parts that the first folders say in which images' paths differ, when all do and one is train."""
+        if self.images is None or not all(self.images):
+            return None
+        paths = [PurePosixPath(image.replace("\\", "/")).parts[:-1] for image in self.images if image]
+        for level in range(min(map(len, paths), default=0)):
+            names = {path[level] for path in paths}
+            if len(names) > 1:
+                found = {name: PART_OF.get(name.lower()) for name in names}
+                if None in found.values() or "train" not in found.values() or len(set(found.values())) < 2:
+                    return None
+                return [part for path in paths if (part := found[path[level]])]
+        return None
+
+
+def _meaning(name: str, values: Sequence[Any], chosen: bool) -> dict[Any, int] | None:
+    """What each value leaves possible, as bits; None when some value has no meaning."""
+    words = {}
+    for value in values:
+        if value not in words:
+            words[value] = word(value)
+            if words[value] not in PART_OF and words[value] not in _TRUTH:
+                return None
+    if all(each in PART_OF for each in words.values()):
+        return {value: _BIT[PART_OF[each]] for value, each in words.items()}
+    flag = FLAG.fullmatch(key(name))
+    part = PART_OF[flag[1]] if flag else PART_OF.get(key(name)) if chosen else None
+    if part is None or not all(each in _TRUTH for each in words.values()):
+        return None
+    return {value: _BIT[part] if _TRUTH[each] else _ANY ^ _BIT[part] for value, each in words.items()}
+
+
+def _divides(meaning: Mapping[Any, int]) -> bool:
+    return _BIT["train"] in meaning.values() and len(set(meaning.values())) > 1
+
+
+def _and(names: Mapping[str, Any]) -> str:
+    return " and ".join(names)

@@ -1,0 +1,104 @@
+"""Where the image names in a table lead, and what to do when nothing is there."""
+
+import os
+import re
+import shlex
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from seedwise.data.config import DataConfig
+from seedwise.data.formats import named_as_image
+from seedwise.data.source import file_stamp, printable
+from seedwise.data.tree import is_hidden
+from seedwise.errors import UserError
+
+MOST_FOLDERS = 200
+"""Folders that are searched, at most, for an image that is not where it should be."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """Image names in one table become paths: from its own folder or `data.image_folder`, with `data.image_suffix`."""
+
+    table: Path
+    config: DataConfig
+
+    @cached_property
+    def base(self) -> str:
+        """The folder that names start from."""
+        asked = self.config.image_folder
+        if asked is None:
+            return str(self.table.parent)
+        folder = os.path.join(self.table.parent, os.path.expanduser(asked))  # noqa: PTH118, PTH111 -- raises for ~nobody
+        if not os.path.isdir(folder):  # noqa: PTH112
+            raise UserError(f"{folder}: no such folder: data.image_folder={asked} is relative to {self.table.parent}")
+        return folder
+
+    def path(self, name: str) -> str:
+        """The file of a name; backslashes separate folders, and other forms of Unicode count, where that finds it."""
+        suffix = self.config.image_suffix or ""
+        whole = name if name.lower().endswith(suffix.lower()) else name + suffix
+        path = os.path.join(self.base, whole)  # noqa: PTH118 -- 100,000 Paths take a second
+        if ("\\" in whole or not whole.isascii()) and not os.path.exists(path):  # noqa: PTH110
+            slashed = whole.replace("\\", "/")
+            spelled = [unicodedata.normalize(form, text) for text in (whole, slashed) for form in ("NFC", "NFD")]
+            others = (os.path.join(self.base, other) for other in (slashed, *spelled))  # noqa: PTH118
+            return next((other for other in others if os.path.exists(other)), path)  # noqa: PTH110
+        return path
+
+    def stamp(self, name: str, where: str) -> str:
+        """The file's stamp; an error says where its name stands and what would lead to it."""
+        path = self.path(name)
+        try:
+            return file_stamp(path)
+        except UserError as error:
+            if os.path.exists(path) or "\0" in path:  # noqa: PTH110
+                raise UserError(f"{where}: {error}") from error
+            said = re.sub(r": mend or remove it$", "", str(error))
+            raise UserError(f"{where}: {said}: {self._advice(name)}") from error
+
+    def _advice(self, name: str) -> str:
+        slashed = re.sub(r"^[A-Za-z]:", "", name.replace("\\", "/"))
+        below, last = os.path.split(slashed.lstrip("/"))
+        is_relative = slashed == name and not slashed.startswith("/")
+        for folder in self._folders():
+            for found in _alike(os.path.join(folder, below) if is_relative else folder, last):  # noqa: PTH118
+                if is_relative and found.startswith(last):
+                    options = [] if folder == str(self.table.parent) else [("image_folder", self._relative(folder))]
+                    options += [("image_suffix", found[len(last) :])] if found != last else []
+                    said = " ".join(f"-s data.{option}={shlex.quote(value)}" for option, value in options)
+                    return f"it is found with {said}" if said else "leave data.image_folder and data.image_suffix out"
+                there = printable(self._relative(os.path.join(folder, below if is_relative else "", found)))  # noqa: PTH118
+                return f"there is {there}: write paths relative to {self.table.parent}"
+        return "mend or remove it, or name the folder of the images with -s data.image_folder=FOLDER"
+
+    def _relative(self, path: str) -> str:
+        return os.path.relpath(path, self.table.parent)
+
+    def _folders(self) -> Iterator[str]:
+        """The table's own folder and those below it, nearest first."""
+        level, seen = [str(self.table.parent)], 0
+        while level and seen < MOST_FOLDERS:
+            below: list[str] = []
+            for folder in level[: MOST_FOLDERS - seen]:
+                yield folder
+                seen += 1
+                try:
+                    with os.scandir(folder) as entries:
+                        below += sorted(it.path for it in entries if it.is_dir() and not is_hidden(it.name))
+                except OSError:
+                    continue
+            level = below
+
+
+def _alike(folder: str, name: str) -> list[str]:
+    """Files of this name in a folder: the very same, with the suffix of an image, or in another case."""
+    try:
+        names = os.listdir(folder)  # noqa: PTH208
+    except (OSError, ValueError):
+        return []
+    found = [it for it in names if it == name or (os.path.splitext(it)[0] == name and named_as_image(it))]  # noqa: PTH122
+    return sorted(found, key=len) or [it for it in names if it.lower() == name.lower()]
