@@ -46,6 +46,7 @@ def test_a_known_suffix_decides_at_once(name):
     assert kind_of(name, never) == IMAGE
 
 
+@pytest.mark.filterwarnings("ignore:IM image format is deprecated")
 def test_whatever_pillow_writes_and_reads_is_an_image_whatever_its_name():
     tried = set()
     for fmt in sorted(set(Image.SAVE) - {"HEIF", "JXL"}):
