@@ -113,6 +113,12 @@ UNDERSTOOD = [
         doubt=r"class '\.net' begins with a dot",
     ),
     Layout(
+        "Spellings that differ in case or blanks are classes of their own, and said",
+        folders("Red Deer", "red_deer", "elk"),
+        {"train": {"Red Deer": 2, "elk": 2, "red_deer": 2}},
+        doubt="classes that differ only in case, blanks or _: 'Red Deer' ~ 'red_deer'",
+    ),
+    Layout(
         "What systems and programs leave is passed over and counted",
         [
             *folders("cat", "dog", "cat/@eaDir", "lost+found", "System Volume Information", "$RECYCLE.BIN"),

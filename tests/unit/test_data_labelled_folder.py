@@ -94,7 +94,8 @@ def test_roboflow(tmp_path):
     (tmp_path / "README.roboflow.txt").write_text("")
     labels, passed, _ = read(tmp_path)
     assert labels == {"train": ["cat", "dog", "cat"], "val": ["dog"], "test": ["cat"]}
-    assert passed == [("classes", "no image in _classes.csv", 1, ("cow",))]
+    readme = ("files", "no image", 1, ("README.roboflow.txt",))
+    assert passed == [readme, ("classes", "no image in _classes.csv", 1, ("cow",))]
     assert find_source(str(tmp_path / "train/_classes.csv"), None).read().classes == ("cat", "dog")
 
 

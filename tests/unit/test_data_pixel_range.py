@@ -130,7 +130,8 @@ def test_a_damaged_image_is_named_whatever_the_range(tmp_path):
 
 def test_an_audit_sees_what_training_sees(tmp_path):
     root = data_of(tmp_path / "d", [ramp(4095), ramp(4000), ramp(3500)])
-    _, parts = scan(find_source(str(root), None), lambda *_: None)
+    source = find_source(str(root), None)
+    parts = scan(source, source.read(), lambda *_: None)
     data = opened(root)
     rows = pixels(data)
     for row, thumbnail in zip(rows, parts["train"].thumbnails, strict=True):

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from seedwise.data.config import DataConfig
+from seedwise.data.labels import label_doubts
 from seedwise.data.source import (
     EXAMPLES,
     PART_OF,
@@ -67,7 +68,8 @@ def contents(laid: Laid, root: Path, read: Reader, order: list[str] | None = Non
         label_of = {file: index[name] for name, files in files_of.items() for file in files}
         files = list(label_of) if order is None else [file for file in order if file in label_of]
         made[part] = _part(files, np.array([label_of[file] for file in files], np.int64), read)
-    return Contents(classes, made, survey=laid.survey)
+    doubts = label_doubts(classes, np.bincount(made["train"].labels, minlength=len(classes)).tolist())
+    return Contents(classes, made, survey=laid.survey + Survey(doubts=doubts))
 
 
 def _part(files: list[str], labels: Int64Array, read: Reader) -> Part:

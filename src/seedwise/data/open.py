@@ -78,7 +78,7 @@ def open_data(
         + remarks(config.pixel_range, stored.pixel_range),
         pixel_range=stored.pixel_range,
     )
-    return replace(dataset, survey=dataset.survey + Survey(doubts=tuple(unscored(dataset))))
+    return replace(dataset, survey=dataset.survey + Survey(doubts=tuple(unscored(dataset, config))))
 
 
 def _survey(source: Source, stored: Survey) -> Survey:

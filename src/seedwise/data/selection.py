@@ -8,8 +8,8 @@ import numpy as np
 from seedwise.data.config import DataConfig
 from seedwise.data.dataset import Dataset
 from seedwise.data.describe import counted
+from seedwise.data.labels import some
 from seedwise.data.source import (
-    EXAMPLES,
     Contents,
     Int64Array,
     Part,
@@ -40,23 +40,24 @@ def read_contents(source: Source, config: DataConfig) -> Contents:
     return contents
 
 
-def unscored(dataset: Dataset) -> list[str]:
+def unscored(dataset: Dataset, config: DataConfig) -> list[str]:
     """Doubts about classes that no held-out image belongs to: nothing says how well they are told apart."""
     found = []
     names = dataset.classes
     alone = np.flatnonzero(np.bincount(dataset.train.targets, minlength=len(names)) == 1)
     held = "test" if dataset.test is not None else "val"
     images = dataset.test if dataset.test is not None else dataset.val
+    if images is None and config.val == 0 and config.test in (0, "none"):
+        return []
     if images is None:
         return ["no image is held out, neither for validation nor for test: only the training images are scored"]
     missing = np.flatnonzero(np.bincount(images.targets, minlength=len(names)) == 0)
     if len(missing):
         count = counted(len(missing), "classes")
         why = ", of which a single image is there to train on" if set(missing) <= set(alone) else ""
-        shown = ", ".join(printable(names[number]) for number in missing[:EXAMPLES])
-        more = f" and {len(missing) - EXAMPLES} more" if len(missing) > EXAMPLES else ""
+        shown = some(printable(names[number]) for number in missing)
         found.append(
-            f"no {held} image of {count} ({shown}{more}){why}: trained on, not scored; data.min_per_class leaves "
+            f"no {held} image of {count} ({shown}){why}: trained on, not scored; data.min_per_class leaves "
             "small classes out"
         )
     return found
