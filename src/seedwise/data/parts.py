@@ -97,8 +97,10 @@ class Evidence:
     def _refuse(self, name: str) -> None:
         values = self.columns[name]
         row = next(row for row, value in enumerate(values) if word(value) not in PART_OF)
-        different = sorted({str(value) for value in values}, key=lambda text: (len(text), text))
-        use = ""
+        different = sorted(
+            {str(value).strip() if word(value) else "nothing" for value in values}, key=lambda it: (len(it), it)
+        )
+        use = ", name another column with -s data.split_column=NAME" if self.chosen is None else ""
         if key(name) in PART_OF and all(word(value) in _TRUTH for value in values):
             use = f", take true as {PART_OF[key(name)]} with -s data.split_column={name}"
         raise UserError(
