@@ -60,7 +60,9 @@ def _find_by_content(path: Path, config: DataConfig) -> Source:
     if path.is_dir():
         if (shards := config_folder(path)) is not None:
             return ParquetSource(path.name, shards, config=config)
-        return CsvSource(path.name, path, config) if csvfile.holds_labels(path) else FolderSource(path.name, path)
+        if (labelled := csvfile.label_folder(path)) is not None:
+            return CsvSource(path.name, labelled, config)
+        return FolderSource(path.name, path)
     if not path.is_file():
         raise UserError(f"{path}: neither a file nor a folder: give the folder that holds the images")
     suffix = path.suffix.lower()

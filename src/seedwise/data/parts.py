@@ -117,10 +117,10 @@ class Evidence:
                 bits &= each
             if not bits:
                 names = [name for name in usable if name in self.columns]
-                said = " and ".join(f"{name}={self.columns[name][row]!r}" for name in names)
-                beside = f" ({self.files[row]} by the file's name)" if self.files[row] else ""
+                by_name = [f"the file's name ({self.files[row]})"] if self.files[row] else []
+                said = " and ".join([*(f"{name}={self.columns[name][row]!r}" for name in names), *by_name])
                 raise UserError(
-                    f"{self.place(row)}: {said} do not agree on a part{beside}: mend them, use one with "
+                    f"{self.place(row)}: {said} do not agree on a part: mend them, use one with "
                     f"-s data.split_column={names[0]}, or use none with -s data.split_column=none"
                 )
             if bits == _BIT["val"] | _BIT["test"]:
