@@ -41,11 +41,13 @@ def test_metadata_at_the_top(tmp_path):
     assert find_source(str(tmp_path), None).name == tmp_path.name
 
 
-def test_metadata_in_each_part(tmp_path):
+@pytest.mark.parametrize("root", ["", "data"])
+def test_metadata_in_each_part(tmp_path, root):
+    (tmp_path / "README.md").write_text("")
     for part, labels in (("train", ["cat", "dog"]), ("validation", ["dog"]), ("test", ["cat"])):
-        labelled(tmp_path / part, labels)
+        labelled(tmp_path / root / part, labels)
     assert read(tmp_path)[:2] == ({"train": ["cat", "dog"], "val": ["dog"], "test": ["cat"]}, [])
-    (tmp_path / "validation/metadata.csv").unlink()
+    (tmp_path / root / "validation/metadata.csv").unlink()
     with pytest.raises(UserError, match=r"validation/metadata\.csv: is missing, and other parts have one: add it"):
         read(tmp_path)
 

@@ -69,6 +69,7 @@ def test_ids_without_folder_and_suffix(tmp_path):
     ("C:\\Users\\ann\\img\\1.png", "/C:\\Users\\ann\\img\\1.png", "there is 1.png: write paths relative to "),
     ("/home/ann/img/2.png", "/home/ann/img/2.png", "there is deep/sub/2.png: write paths relative to "),
     ("1.PNG", "/1.PNG", "there is 1.png: write paths relative to "),
+    ("https://x.org/1.png", "/https://x.org/1.png", "an address: fetch the images, and write their paths"),
     ("none.png", "/none.png", "mend or remove it, or name the folder of the images with -s data.image_folder=FOLDER"),
 ])  # fmt: skip
 def test_what_is_not_there_is_looked_for(tmp_path, name, looked, advice):

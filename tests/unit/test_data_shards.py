@@ -123,7 +123,7 @@ def test_what_lies_beside_shards_is_counted_and_in_the_stamp(tmp_path):
     assert find_source(str(tmp_path), None, DataConfig()).stamp() == before  # no data, so no new start
     (tmp_path / "cats").mkdir()
     (tmp_path / "cats/1.png").write_bytes(png(0))
-    assert read(tmp_path)[1] == {("files", ".md"): 1, ("folders", "images beside Parquet files"): 1}
+    assert read(tmp_path)[1] == {("files", ".md"): 1, ("folders", "beside Parquet files"): 1}
     assert find_source(str(tmp_path), None, DataConfig()).stamp() != before
 
 

@@ -22,6 +22,8 @@ IMAGES = (
     *("imageid", "imgid", "photoid", "pictureid", "id"),
 )
 COARSE = "coarselabel"
+NAMES = ("name", "names", "text", "title", "description", "breed", "variety", "kind", "type")
+"""Columns that may spell out a number beside them, and often hold something else."""
 SPELLED = re.compile(r"(\w*)(names?|text|str|string|words?)")
 """Columns that spell out what another one, called alike, has as a number."""
 FLAG = re.compile(rf"is({'|'.join(PART_OF)})(set|image|img|data|split)?")
@@ -56,13 +58,14 @@ def find_column(names: Sequence[str], wanted: str, option: str, file: Path) -> s
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns that count, by name. `others`: further columns that look like labels, `split`: the one that an option
-    names as saying the parts."""
+    """The columns that count, by name. `others`: further columns that look like labels; `spelled`: columns that may
+    be the names of labels; `split`: the one that an option names as saying the parts."""
 
     image: str
     label: str
     coarse: str | None = None
     others: tuple[str, ...] = ()
+    spelled: tuple[str, ...] = ()
     split: str | None = None
 
 
@@ -97,8 +100,12 @@ class Header:
                     f"name it: -s data.{option}=NAME"
                 )
         assert image is not None and label is not None
-        others = () if asked["label_column"] else self._others(label, {image, label, coarse, split})
-        return Columns(image, label, coarse, others, split)
+        if asked["label_column"]:
+            return Columns(image, label, coarse, split=split)
+        taken = {image, label, coarse, split}
+        others = self._others(label, taken)
+        spelled = [name for name in self.labels if key(name) in NAMES and name not in (*taken, *others)]
+        return Columns(image, label, coarse, others, tuple(it for it in spelled if not self.only_parts(it)), split)
 
     def _image(self, taken: set[str | None]) -> str | None:
         free = [name for name in self.images if name not in taken and key(name) not in (*LABELS, COARSE)]

@@ -26,8 +26,18 @@ SUFFIXES = (".csv", ".tsv")
 METADATA, ONE_HOT = "metadata.csv", "_classes.csv"
 
 
-def holds_labels(folder: Path) -> bool:
-    """Whether a folder of images keeps its labels in tables: it has one of the known names, and no class folders."""
+def label_folder(folder: Path) -> Path | None:
+    """Where a folder of images keeps its labels in tables: itself, or `data/` in a clone from the Hugging Face hub."""
+    if _holds_labels(folder):
+        return folder
+    data = folder / "data"
+    if not data.is_dir() or any(_has_image(inside) for inside in _listed(folder) if inside != data):
+        return None
+    return data if _holds_labels(data) else None
+
+
+def _holds_labels(folder: Path) -> bool:
+    """Whether there are tables of a known name, and no class folders."""
     parts = _part_folders(folder)
     tables = {name for place in (folder, *parts) for name in (METADATA, ONE_HOT) if (place / name).is_file()}
     if not tables:
@@ -88,8 +98,8 @@ class _Sheet:
 
 @dataclass(frozen=True)
 class CsvSource:
-    """A CSV, or a folder that `holds_labels`. Paths are relative to each file's own folder unless an option says
-    otherwise; labels are names, or whole numbers that name themselves."""
+    """A CSV, or a folder with tables of a known name. Paths are relative to each file's own folder unless an option
+    says otherwise; labels are names, or whole numbers that name themselves."""
 
     name: str
     path: Path

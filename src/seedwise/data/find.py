@@ -60,8 +60,8 @@ def _find_by_content(path: Path, config: DataConfig) -> Source:
     if path.is_dir():
         if (shards := config_folder(path)) is not None:
             return ParquetSource(path.name, shards, config=config)
-        if csvfile.holds_labels(path):
-            return CsvSource(path.name, path, config)
+        if (labelled := csvfile.label_folder(path)) is not None:
+            return CsvSource(path.name, labelled, config)
         return FolderSource(path.name, path, config)
     if not path.is_file():
         raise UserError(f"{path}: neither a file nor a folder: give the folder that holds the images")

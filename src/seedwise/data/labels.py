@@ -19,6 +19,7 @@ MISSING = ("nan", "none", "null", "nil", "na", "n/a", "#n/a", "<na>", "nat", "un
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d{1,3})?", re.ASCII)
 _WHOLE = re.compile(r"[+-]?\d{1,18}", re.ASCII)
 _WHOLE_FLOAT = re.compile(r"([+-]?\d{1,18})\.0*", re.ASCII)
+_FRACTION = re.compile(r"[+-]?\d*\.\d*[1-9]\d*", re.ASCII)
 _LISTED = re.compile(r"[,;|]")
 _JOINED = re.compile(r"[\s_&+/]+")
 
@@ -38,6 +39,8 @@ def label_doubts(classes: Sequence[str], counts: Sequence[int] | None = None) ->
     doubts = []
     if same_number:
         doubts.append(f"classes that are the same number: {some(' = '.join(map(repr, it)) for it in same_number)}")
+    if fractions := [name for name in classes if _FRACTION.fullmatch(name)]:
+        doubts.append(f"classes that are numbers with fractions, as measured values are: {some(map(repr, fractions))}")
     if alike:
         doubts.append(
             f"classes that differ only in case, blanks or _: {some(' ~ '.join(map(repr, it)) for it in alike)}"

@@ -94,7 +94,7 @@ class ParquetSource:
             config=self.config,
             labels=[label for file in files for label in self._labels(file)],
             files=[file.part for file in files for _ in range(file.count)],
-            more={name: self._values(name) for name in (*columns.others, *self._split_columns())},
+            more={name: self._values(name) for name in (*columns.others, *columns.spelled, *self._split_columns())},
             names=self._class_names(columns.label),
             coarse=None if columns.coarse is None else self._values(columns.coarse),
             coarse_names=None if columns.coarse is None else self._class_names(columns.coarse),
@@ -124,7 +124,7 @@ class ParquetSource:
     def _split_columns(self) -> list[str]:
         """Columns that may say the parts: by their name, or text that starts with names of parts."""
         columns, first = self._columns, self._first
-        taken = {columns.image, columns.label, columns.coarse, *columns.others}
+        taken = {columns.image, columns.label, columns.coarse, *columns.others, *columns.spelled}
         free = [name for name in first.schema.names if name not in taken and first.is_plain(name)]
         return [name for name in free if says_parts(name) or name == columns.split or first.only_parts(name)]
 

@@ -97,8 +97,10 @@ class Evidence:
     def _refuse(self, name: str) -> None:
         values = self.columns[name]
         row = next(row for row, value in enumerate(values) if word(value) not in PART_OF)
-        different = sorted({str(value) for value in values}, key=lambda text: (len(text), text))
-        use = ""
+        different = sorted(
+            {str(value).strip() if word(value) else "nothing" for value in values}, key=lambda it: (len(it), it)
+        )
+        use = ", name another column with -s data.split_column=NAME" if self.chosen is None else ""
         if key(name) in PART_OF and all(word(value) in _TRUTH for value in values):
             use = f", take true as {PART_OF[key(name)]} with -s data.split_column={name}"
         raise UserError(
@@ -115,10 +117,10 @@ class Evidence:
                 bits &= each
             if not bits:
                 names = [name for name in usable if name in self.columns]
-                said = " and ".join(f"{name}={self.columns[name][row]!r}" for name in names)
-                beside = f" ({self.files[row]} by the file's name)" if self.files[row] else ""
+                by_name = [f"the file's name ({self.files[row]})"] if self.files[row] else []
+                said = " and ".join([*(f"{name}={self.columns[name][row]!r}" for name in names), *by_name])
                 raise UserError(
-                    f"{self.place(row)}: {said} do not agree on a part{beside}: mend them, use one with "
+                    f"{self.place(row)}: {said} do not agree on a part: mend them, use one with "
                     f"-s data.split_column={names[0]}, or use none with -s data.split_column=none"
                 )
             if bits == _BIT["val"] | _BIT["test"]:

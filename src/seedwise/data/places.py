@@ -61,6 +61,8 @@ class Places:
             raise UserError(f"{where}: {said}: {self._advice(name)}") from error
 
     def _advice(self, name: str) -> str:
+        if re.match(r"\w{2,}://", name):
+            return "an address: fetch the images, and write their paths"
         slashed = re.sub(r"^[A-Za-z]:", "", name.replace("\\", "/"))
         below, last = os.path.split(slashed.lstrip("/"))
         is_relative = slashed == name and not slashed.startswith("/")

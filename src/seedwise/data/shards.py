@@ -278,7 +278,7 @@ def _tally_beside(folder: Path, used: Iterable[Path], tally: Tally) -> tuple[str
             tally.add("files", f"in {name}/", f"{name}/{parquets[0].name}", len(parquets))
         elif not (folder / name).is_dir():
             tally.add("files", Path(name).suffix.lower() or "no suffix", name)
-        elif _has_image(folder / name):
-            data.append(name)
-            tally.add("folders", "images beside Parquet files", name)
+        else:
+            tally.add("folders", "beside Parquet files", name)
+            data += [name] if _has_image(folder / name) else []
     return tuple(data)

@@ -29,6 +29,9 @@ from seedwise.errors import UserError
 FEWEST_IDS = 4
 """With fewer rows, a class of its own for each image says nothing about the column."""
 
+FEW_CLASSES = 8
+"""Up to this many may well have an image or two each."""
+
 Reader = Callable[[Int64Array], Iterator[RawImage]]
 """The images of these rows (ascending, counted over all files), in this order."""
 
@@ -81,7 +84,8 @@ class Rows:
 
     def contents(self, read: Reader) -> Contents:
         """Classes from the training part, and the rows of each part as its images."""
-        others = {name: values for name, values in self.more.items() if name not in self.columns.others}
+        spoken = (*self.columns.others, *self.columns.spelled)
+        others = {name: values for name, values in self.more.items() if name not in spoken}
         evidence = Evidence(self.where, self.place, others, self.columns.split, self.files, self.image_names)
         assigned = evidence.assign(self.config.split_column != "none")
         of_part, tally = np.array(assigned.parts), Tally()
@@ -97,6 +101,10 @@ class Rows:
         counts = np.bincount(labels.indices["train"], minlength=len(labels.classes))
         if self.are_floats:
             doubts.append(f"column '{self.columns.label}' has numbers with a point (1.0), read as whole numbers")
+        if not self.names and FEW_CLASSES < len(counts) > counts.sum() // 2:
+            doubts.append(
+                f"{len(counts)} classes for {counts.sum()} images: is column '{self.columns.label}' the labels?"
+            )
         doubts += [*label_doubts(labels.classes, counts.tolist()), *self._file_doubts(assigned.parts)]
         survey = Survey(tally.passed_over(), (*assigned.doubts, *doubts))
         parts = {part: _part(labels.indices[part], chosen, read) for part, chosen in rows.items()}
@@ -117,7 +125,9 @@ class Rows:
                 unknown = np.array([self.labels[row] not in train for row in chosen], bool)
                 for row in chosen[bad | unknown].tolist():
                     tally.add(
-                        "rows", "no label" if self.labels[row] in missing else "class not in train", self.place(row)
+                        "rows",
+                        "no label" if self.labels[row] in missing else "class not in train",
+                        self._short_place(row),
                     )
                 bad |= unknown
             elif bad.any():
@@ -155,9 +165,8 @@ class Rows:
         """What whole numbers are called, by the file or by a column beside them; and columns that say otherwise."""
         labels = [self.labels[row] for row in rows]
         whole, found, doubts = all(is_whole(label) for label in labels), None, []
-        for name in () if self.names else self.columns.others:
-            if name not in self.more:
-                continue
+        spelled = self.columns.spelled if whole else ()
+        for name in () if self.names else (*self.columns.others, *spelled):
             values = [self.more[name][row] for row in rows]
             pairs = one_to_one(labels, values)
             if isinstance(pairs, dict):
@@ -167,6 +176,8 @@ class Rows:
                     and all(isinstance(it, str) and it and not is_whole(it) for it in pairs.values())
                 ):
                     found = pairs
+            elif name in spelled:
+                continue
             elif whole and SPELLED.fullmatch(key(name)):
                 label, value, at = pairs
                 raise UserError(
@@ -187,20 +198,27 @@ class Rows:
             f"may hold ids: name the labels with -s data.label_column=NAME (other columns: {others})"
         )
 
+    def _short_place(self, row: int) -> str:
+        return self.place(row).removeprefix(f"{self._folder}{os.sep}")
+
+    @property
+    def _folder(self) -> Path:
+        return self.where if self.where.is_dir() else self.where.parent
+
     def _file_doubts(self, parts: Sequence[str]) -> list[str]:
         """Files that stand in several rows: with other labels, in other parts, or just again."""
-        first: dict[str, int] = {}
+        folder, first = self._folder, dict[str, int]()
         odd: dict[str, dict[str, None]] = {}
         for row, file in enumerate(self.images or ()):
             if file is None or (before := first.setdefault(os.path.normpath(file), row)) == row:
                 continue
-            name = printable(os.path.relpath(file, self.where if self.where.is_dir() else self.where.parent))
+            name = printable(os.path.relpath(file, folder))
             if self.labels[row] != self.labels[before]:
                 odd.setdefault("images have two labels", {})[name] = None
             if parts[row] != parts[before]:
                 odd.setdefault("images are in two parts", {})[name] = None
             elif self.labels[row] == self.labels[before]:
-                odd.setdefault("rows repeat another one", {})[f"{name} ({self.place(row)})"] = None
+                odd.setdefault("rows repeat another one", {})[f"{name} ({self._short_place(row)})"] = None
         return [f"{len(names)} {said}: {some(names)}" for said, names in odd.items()]
 
 
