@@ -63,6 +63,18 @@ def test_each_target_has_a_library_of_its_own(source: Path, tmp_path: Path, monk
     assert asked == names and len(kept(tmp_path)) == len(names)
 
 
+@pytest.mark.parametrize("name", native.TARGETS)
+def test_the_compiler_fuses_nothing_by_itself(name: str, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it may, it chooses anew for each tile, and bits depend on which one a result falls into."""
+    if (reason := native.why_not(name)) is not None:
+        pytest.skip(reason)
+    monkeypatch.setenv(native.TARGET_VARIABLE, name)
+    source.write_text('extern "C" float off(float a, float b, float c) { return a * b + c; }\n')
+    off = compiled(source).off
+    off.restype, off.argtypes = ctypes.c_float, [ctypes.c_float] * 3
+    assert off(1 + 2**-12, 1 + 2**-12, -(1 + 2**-11)) == 0.0  # 2**-24, were the product not rounded
+
+
 def test_processes_that_need_a_library_at_once_compile_it_once(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
