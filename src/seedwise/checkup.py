@@ -31,6 +31,7 @@ def examine(data_dir: Path | None) -> Findings:
         "memory": {"total_gb": _gib(_try(_total_memory)), "available_gb": _gib(_try(_available_memory))},
         "free disk": {"here_gb": _gib(_try(_free, here)), "cache_gb": _gib(_try(_free, cache))},
         "compiler": _try(_compiler),
+        "target_error": _try(_target_error),
         "here": {"path": _text(here), "writable": _try(_writable, here)},
         "cache": {"path": _text(cache), "writable": _try(_writable, cache)},
         **_data(data_dir),
@@ -82,7 +83,7 @@ def _compute() -> Findings:
         # shows in the smallest of them: the log says so if not.
         compute = plan.resolve(Recipe(compute=ComputeConfig(kernels="stock"))).compute
         if compute.device == "cpu":
-            pointwise.available()
+            _try(pointwise.available)
         found |= {name: getattr(compute, name) for name in ("device", "precision", "threads")}
         found["torch_cuda"] = torch.version.cuda
         if torch.version.cuda and not torch.cuda.is_available():
@@ -120,6 +121,17 @@ def _available_memory() -> int | None:
     from seedwise.machine import available_memory_bytes
 
     return available_memory_bytes()
+
+
+def _target_error() -> str | None:
+    from seedwise import native
+    from seedwise.errors import UserError
+
+    try:
+        native.target()
+    except UserError as error:
+        return str(error)
+    return None
 
 
 def _compiler() -> Findings:

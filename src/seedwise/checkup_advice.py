@@ -74,6 +74,8 @@ def _threads(found: dict[str, Any]) -> Iterator[str]:
 
 def _compiler(found: dict[str, Any]) -> Iterator[str]:
     compiler = found["compiler"]
+    if found["target_error"]:
+        yield found["target_error"]
     if compiler is None or found["device"] not in ("cpu", None):
         return
     if compiler["path"] is None:

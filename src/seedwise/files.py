@@ -146,6 +146,18 @@ def sole_writer(folder: Path) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def one_at_a_time(lock: Path) -> Iterator[None]:
+    """Wait until no other process holds this lock file, then hold it; the system releases it when its holder dies.
+
+    A file system without locks lets all go on at once: for work that is only wasted when two do it.
+    """
+    with lock.open("a") as file:
+        with contextlib.suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def discard(folder: Path, *names: str) -> None:
     """Remove these files, and the folder and those above it as far as this process made them and they are empty."""
     for name in names:

@@ -21,19 +21,35 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from seedwise.errors import UserError
-from seedwise.files import atomic_path, cache_root, sha256_of, write_text
+from seedwise.files import atomic_path, cache_root, one_at_a_time, sha256_of, write_text
 
 FLAGS = (
-    *("-std=c++17", "-O3", "-march=native", "-fopenmp", "-shared", "-fPIC"),
-    *("-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wno-unknown-pragmas"),
+    *("-std=c++17", "-O3", "-fopenmp", "-shared", "-fPIC"),
+    *("-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off", "-Wall", "-Wno-unknown-pragmas"),
 )
-"""No -ffast-math: it would let sums be reordered and infinities vanish."""
+"""No -ffast-math: it would let sums be reordered and infinities vanish. What is fused of products and sums, kernels say
+themselves (`models/fused.hpp`): left to the compiler, a result's bits depend on the tile that it falls into."""
+TARGETS = {
+    "native": ("-march=native",),
+    "avx512": ("-march=x86-64-v4",),
+    "avx2": ("-march=x86-64-v3", "-mtune=znver3"),
+    "generic": (),
+}
+"""What kernels may be compiled for, and the flags for it. `generic`: what any processor of this kind has. `avx2`, for
+the tests, is tuned for a processor on which GCC fuses here and not there (see `models/fused.hpp`)."""
+TARGET_VARIABLE = "SEEDWISE_TARGET"
+"""Names the environment variable that chooses one: for tests, and to compute elsewhere what another machine does."""
 TIMEOUT_SECONDS = 120
 
+_V3 = {"avx2", "fma", "f16c", "bmi1", "bmi2", "movbe", "abm"}
+_NEEDED = {"avx2": _V3, "avx512": _V3 | {f"avx512{part}" for part in ("f", "bw", "cd", "dq", "vl")}}
+"""Linux's names of what a target's code uses."""
+
 _log = logging.getLogger("seedwise")
+Loaded = TypeVar("Loaded")
 
 
 class _Waiting(threading.local):
@@ -110,38 +126,68 @@ def compiler_version() -> str | None:
     return done.stdout.partition("\n")[0].strip() or None
 
 
+def target() -> str:
+    """What kernels are compiled for: what SEEDWISE_TARGET names, or this processor. A UserError if that can't run."""
+    name = os.environ.get(TARGET_VARIABLE) or "native"
+    if (reason := why_not(name)) is not None:
+        raise UserError(f"{TARGET_VARIABLE}={name}: {reason}; leave it out, or take one of {', '.join(TARGETS)}")
+    return name
+
+
 @functools.cache
+def why_not(name: str) -> str | None:
+    """Why no kernels for a target can run here; None when they can."""
+    if name not in TARGETS:
+        return "there is no such target"
+    words = {word for line in _processor().splitlines() if line.startswith("flags") for word in line.split()}
+    missing = sorted(_NEEDED.get(name, set()) - words)
+    return f"this processor has no {missing[0]}" if missing else None
+
+
+class OnceATarget(Generic[Loaded]):
+    """A function without arguments, called once for each target that it is asked for."""
+
+    def __init__(self, load: Callable[[], Loaded]) -> None:
+        functools.update_wrapper(self, load)
+        self._found = functools.cache(lambda _target: load())
+        self.cache_clear = self._found.cache_clear
+
+    def __call__(self) -> Loaded:
+        """What it returned for `target()`."""
+        return self._found(target())
+
+
 def library(source: Path) -> ctypes.CDLL | None:
-    """The compiled library of a C++ file, built now if the cache has none for this text, compiler and processor.
+    """The compiled library of a C++ file, built now if the cache has none for this text, compiler and target.
 
     The text is the file's with all C++ beside it and the headers in the folder above, so that one library's name tells
     of the others in its folder, too.
 
     None when there is no compiler, or it fails: the log then says how.
     """
-    version = compiler_version()
+    version, flags = compiler_version(), [*FLAGS, *TARGETS[target()]]
     if version is None:
         return None
     files = [*sorted(source.parent.glob("*.[ch]pp")), *sorted(source.parent.parent.glob("*.hpp"))]
     text = b"".join(file.read_bytes() for file in files)
-    key = hashlib.sha256(b"\0".join([text, " ".join(FLAGS).encode(), version.encode(), _processor().encode()]))
+    key = hashlib.sha256(b"\0".join([text, " ".join(flags).encode(), version.encode(), _processor().encode()]))
     name = f"{source.stem}-{key.hexdigest()[:16]}.so"
     try:
-        return _load(source, cache_root() / "kernels" / name)
+        return _load(source, flags, cache_root() / "kernels" / name)
     except (OSError, UserError):  # a cache that can't be written: for this process alone, then
         with tempfile.TemporaryDirectory() as place:
-            return _load(source, Path(place) / name)
+            return _load(source, flags, Path(place) / name)
 
 
 def name_of(found: ctypes.CDLL | None) -> str | None:
-    """Names a library's text, its compiler and this processor; None without a library."""
+    """Names a library's text, its compiler, target and processor; None without a library."""
     return None if found is None else Path(found._name).stem
 
 
-def _load(source: Path, built: Path) -> ctypes.CDLL | None:
+def _load(source: Path, flags: list[str], built: Path) -> ctypes.CDLL | None:
     try:
         if not _is_sound(built):
-            _build(source, built)
+            _build(source, flags, built)
         return ctypes.CDLL(str(built))
     except subprocess.CalledProcessError as error:
         reason = error.stderr.strip().partition("\n")[0]
@@ -151,12 +197,15 @@ def _load(source: Path, built: Path) -> ctypes.CDLL | None:
     return None
 
 
-def _build(source: Path, built: Path) -> None:
+def _build(source: Path, flags: list[str], built: Path) -> None:
     built.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(built) as temporary:
-        command = [str(compiler()), *FLAGS, str(source), "-o", str(temporary)]
-        subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=True)
-    write_text(_seal(built), sha256_of(built))
+    with one_at_a_time(built.with_suffix(".lock")):  # whoever waited finds what the other one built
+        if _is_sound(built):
+            return
+        with atomic_path(built) as temporary:
+            command = [str(compiler()), *flags, str(source), "-o", str(temporary)]
+            subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=True)
+        write_text(_seal(built), sha256_of(built))
 
 
 def _seal(built: Path) -> Path:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import torch
+from instruction_sets import each_target
 from torch import Tensor
 
 from seedwise.augment import pixels
@@ -39,6 +40,7 @@ SHAPES = (
 """Images, channels, size, and that of the results."""
 
 
+@each_target
 @pytest.mark.usefixtures("_threads")
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize(("n", "channels", "size", "found"), SHAPES)
@@ -57,6 +59,7 @@ def test_pixels_are_looked_up_as_an_index_would(
     assert result.is_contiguous(memory_format=torch.channels_last)
 
 
+@each_target
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize(
     ("of_rows", "of_columns"), [((6, 12), (1, 5)), ((1, 12), (1, 12)), ((1, 5), (1, 4)), ((6, 8), (6, 9))]
@@ -73,6 +76,7 @@ def test_torch_looks_up_the_same_pixels(
     assert torch.equal(pixels.look_up(given, rows, columns), expected)
 
 
+@each_target
 @pytest.mark.usefixtures("_threads")
 @pytest.mark.parametrize("shape", [(2, 3, 5, 7), (1, 1, 4, 4), (70, 3, 70, 72)])  # the last one goes past the cache
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -87,6 +91,7 @@ def test_pixels_are_normalized_as_torch_does(
     assert result.is_contiguous(memory_format=torch.channels_last)
 
 
+@each_target
 @pytest.mark.usefixtures("_threads")
 def test_torch_adds_up_the_same_places(monkeypatch: pytest.MonkeyPatch) -> None:
     given = torch.randn(300, 33, 2), torch.randn(300, 31, 2), torch.randn(300, 2)

@@ -15,6 +15,7 @@ import pytest
 import timm
 import torch
 import torch.nn.functional as F
+from instruction_sets import each_target
 from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 
@@ -65,6 +66,7 @@ def agree(mine: Tensor | None, truth: Tensor, tolerance: float) -> None:
     assert float((mine.double() - truth).abs().max()) <= tolerance * scale
 
 
+@each_target
 @needs_compiler
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
 @pytest.mark.parametrize("same", [False, True], ids=["symmetric", "same"])
@@ -82,6 +84,7 @@ def test_kernels_against_float64(kernel: int, stride: int, same: bool, dtype: to
             agree(mine, expected, tolerance)
 
 
+@each_target
 @needs_compiler
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
 @pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (5, 1), (5, 2), (7, 2)])
@@ -103,6 +106,27 @@ def test_the_same_bits_for_any_number_of_threads(kernel: int, stride: int, dtype
             assert all(torch.equal(a, b) for a, b in zip(result, results[0], strict=True) if a is not None)
 
 
+@each_target
+@needs_compiler
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("kernel", [3, 5, 7])
+def test_an_image_has_the_same_bits_alone(kernel: int, stride: int) -> None:
+    for size, c in itertools.product(SIZES, (1, 33, 96)):
+        geometry = geometry_of(kernel, stride, True, size)
+        x, weight = draw((5, c, *size), 0), draw((c, 1, kernel, kernel), 1)
+        grad = draw((5, c, *geometry.out_size(*size)), 2)
+        out, (of_images, _) = (
+            kernels.forward(x, weight, geometry),
+            kernels.backward(x, grad, weight, geometry, (True, False)),
+        )
+        assert of_images is not None
+        for i in (0, 3):
+            one, _ = kernels.backward(x[i : i + 1], grad[i : i + 1], weight, geometry, (True, False))
+            assert one is not None and torch.equal(one[0], of_images[i])
+            assert torch.equal(kernels.forward(x[i : i + 1], weight, geometry)[0], out[i])
+
+
+@each_target
 @needs_compiler
 @pytest.mark.parametrize("stride", [1, 2])
 def test_results_written_past_the_cache(stride: int) -> None:
@@ -142,6 +166,7 @@ def test_bias_and_activation_have_the_bits_of_passes_of_their_own(kernel: int, l
     )
 
 
+@each_target
 @needs_compiler
 def test_bf16_keeps_nan_and_infinity() -> None:
     x, weight = torch.zeros(1, 32, 3, 3, dtype=torch.bfloat16), torch.ones(32, 1, 3, 3, dtype=torch.bfloat16)
@@ -282,7 +307,7 @@ def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     plain, asked = layer(), layer()
     use_fast_depthwise(plain, native=False, choices=Choices())
     monkeypatch.setattr(native, "compiler", lambda: None)
-    native.compiler_version.cache_clear(), native.library.cache_clear(), kernels.library.cache_clear()
+    native.compiler_version.cache_clear(), kernels.library.cache_clear()
     try:
         assert not available() and acceleration.machine_choices({}).path is None
         choices = Choices()
@@ -291,7 +316,7 @@ def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
         assert all(torch.equal(a, b) for a, b in zip(step(plain, x), step(asked, x), strict=True))
         assert not choices.as_dict()
     finally:
-        native.compiler_version.cache_clear(), native.library.cache_clear(), kernels.library.cache_clear()
+        native.compiler_version.cache_clear(), kernels.library.cache_clear()
 
 
 @needs_compiler

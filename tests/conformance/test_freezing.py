@@ -5,6 +5,7 @@ import copy
 import pytest
 import timm
 import torch
+from instruction_sets import each_target
 from torch import Tensor, nn
 
 from seedwise.errors import UserError
@@ -188,6 +189,7 @@ class _Always(Choices):
         return self._name
 
 
+@each_target
 @needs_kernels
 def test_bits_of_a_block_do_not_depend_on_threads() -> None:
     outputs = []

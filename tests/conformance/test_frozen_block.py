@@ -6,6 +6,7 @@ import random
 import pytest
 import torch
 import torch.nn.functional as F
+from instruction_sets import each_target
 from torch import Tensor
 
 from seedwise.models.depthwise import available, kernels
@@ -32,6 +33,7 @@ def slow(images: Tensor, layers: list[Layer], geometry: Geometry, shortcut: bool
     return made + images.double() if shortcut else made
 
 
+@each_target
 @pytest.mark.parametrize("case", range(60))
 def test_agrees_with_float64(case: int) -> None:
     draw, generator = random.Random(case), torch.Generator().manual_seed(case)
@@ -57,6 +59,7 @@ def test_agrees_with_float64(case: int) -> None:
     torch.testing.assert_close(got.double(), slow(images, layers, geometry, shortcut), rtol=1e-4, atol=1e-5)
 
 
+@each_target
 def test_not_a_number_stays_one() -> None:
     generator = torch.Generator().manual_seed(0)
     layers = [layer(generator, shape, (0.0, 6.0)) for shape in ((96, 16, 1, 1), (96, 1, 3, 3), (24, 96, 1, 1))]
@@ -66,6 +69,7 @@ def test_not_a_number_stays_one() -> None:
     assert got[0, :, :2, :2].isnan().all() and not got[0, :, 2:, 2:].isnan().any()
 
 
+@each_target
 @pytest.mark.parametrize("padding", [0, 1, 2])
 @pytest.mark.parametrize("size", [2, 4, 5, 8, 9])
 def test_small_maps_of_many_images_give_the_bits_of_each_alone(size: int, padding: int) -> None:

@@ -9,6 +9,7 @@ import pytest
 import timm
 import torch
 import torch.nn.functional as F
+from instruction_sets import each_target
 from one_choice import Only
 from timm.layers.norm_act import BatchNormAct2d
 from timm.models._efficientnet_blocks import InvertedResidual
@@ -81,6 +82,7 @@ def run(middle: Middle, x: Tensor, grad: Tensor) -> list[Tensor]:
     return [result, *middle.backward(grad, x, kept)]
 
 
+@each_target
 @pytest.mark.parametrize("seed", range(60))
 def test_agrees_with_float64(seed: int) -> None:
     middle, x, grad = draw_middle(seed)
@@ -100,6 +102,7 @@ def test_agrees_with_float64(seed: int) -> None:
         assert torch.equal(mine, alone)
 
 
+@each_target
 @pytest.mark.parametrize("seed", range(8))
 def test_bfloat16_is_as_near_as_its_bits(seed: int) -> None:
     middle, x, grad = draw_middle(seed)

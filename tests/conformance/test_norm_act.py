@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import pytest
 import torch
 import torch.nn.functional as F
+from instruction_sets import each_target
 from timm.layers.norm_act import BatchNormAct2d
 from torch import Tensor, nn
 
@@ -88,6 +89,7 @@ def without_kinks(norm: nn.Module, shape: tuple[int, ...], dtype: torch.dtype) -
     return next(x for x in (batch(shape, dtype, 0.3, seed) for seed in range(2, 99)) if not kinks(norm, x))
 
 
+@each_target
 @needs_compiler
 @pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize("act", ACTS)
@@ -128,6 +130,7 @@ def test_bfloat16_against_float64(shape: tuple[int, ...], act: type[nn.Module], 
     assert error(mine["out"], truth["out"]) <= 2**-8
 
 
+@each_target
 @needs_compiler
 def test_bfloat16_rounds_to_nearest_even() -> None:
     norm, x = layer(24, nn.SiLU), batch((4, 24, 5, 5), torch.bfloat16)
@@ -135,6 +138,7 @@ def test_bfloat16_rounds_to_nearest_even() -> None:
     assert torch.equal(step(fused(norm), x)["out"], wide["out"].bfloat16())
 
 
+@each_target
 @needs_compiler
 @pytest.mark.parametrize("values", [torch.linspace(-100, 100, 40_001), torch.linspace(-4, 4, 40_001)])
 def test_silu_to_a_few_ulp(values: Tensor) -> None:
@@ -170,6 +174,7 @@ def test_an_outlier_among_the_first_rows() -> None:
     assert float(((mine["var"].double() - truth["var"]) / truth["var"]).abs().max()) < 1e-5
 
 
+@each_target
 @needs_compiler
 @pytest.mark.parametrize("act", [nn.Identity, nn.ReLU6, nn.SiLU])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -182,6 +187,22 @@ def test_same_bits_every_time_and_for_any_number_of_threads(act: type[nn.Module]
             with threads(count):
                 again = step(fused(norm), x)
             assert all(torch.equal(first[name], again[name]) for name in first)
+
+
+@each_target
+@needs_compiler
+@pytest.mark.parametrize("act", ACTS)
+def test_an_image_has_the_same_bits_alone(act: type[nn.Module]) -> None:
+    """Where the statistics are known."""
+    for dtype in (torch.float32, torch.bfloat16):
+        x, norm = batch((5, 27, 3, 7), dtype), layer(27, act)
+        saved, number = (
+            torch.stack([norm.running_mean, norm.running_var, norm.weight, norm.bias]),
+            kernels.ACTIVATIONS[act],
+        )
+        whole = kernels.apply(x, saved.detach(), number)
+        for i in range(5):
+            assert torch.equal(kernels.apply(x[i : i + 1], saved.detach(), number)[0], whole[i])
 
 
 @needs_compiler
@@ -226,6 +247,7 @@ def test_gradients_in_any_layout() -> None:
         assert error(grads[1], grads[0]) < 1e-5
 
 
+@each_target
 @needs_compiler
 @pytest.mark.parametrize("act", ACTS)
 @pytest.mark.parametrize("shape", [*SHAPES, (5, 64, 128, 128)])
@@ -238,6 +260,7 @@ def test_an_activation_alone_is_in_place(shape: tuple[int, ...], act: type[nn.Mo
     torch.testing.assert_close(x.double(), expected, rtol=1e-6, atol=1e-6)
 
 
+@each_target
 @needs_compiler
 @pytest.mark.parametrize("act", ACTS)
 def test_nan_spreads_as_in_stock(act: type[nn.Module]) -> None:

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from instruction_sets import each_target
 from one_choice import Only
 from torch import Tensor, nn
 
@@ -81,6 +82,7 @@ def test_frozen_weights_get_no_gradient() -> None:
     assert model[0].weight.grad is None and images.grad is not None
 
 
+@each_target
 @pytest.mark.skipif(not pointwise.available(), reason="needs a compiler and torch's MKL")
 def test_split_products_of_a_weight_with_other_strides() -> None:
     images, grad = (torch.randn(3, c, 4, 4).contiguous(memory_format=torch.channels_last) for c in (8, 16))
@@ -91,6 +93,7 @@ def test_split_products_of_a_weight_with_other_strides() -> None:
     assert torch.equal(of_weight, kernels.weight_gradient(images, grad, turned.contiguous()))
 
 
+@each_target
 @pytest.mark.skipif(not pointwise.available(), reason="split products need torch's MKL and a compiler")
 @pytest.mark.parametrize("silu", [False, True])
 @pytest.mark.parametrize("shape", [*SHAPES, (300, 24, 1001, 2, 2), (3, 8, 16, 40, 40)])

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import pytest
 import torch
 import torch.nn.functional as F
+from instruction_sets import each_target
 from torch import Tensor
 
 from seedwise.models import acceleration, squeeze
@@ -48,6 +49,7 @@ def exact(maps: Tensor, grad: Tensor, parameters: Sequence[Tensor]) -> list[Tens
     return [result.detach(), *torch.autograd.grad(result, wide, grad.double())]
 
 
+@each_target
 @pytest.mark.parametrize("shape", SHAPES)
 def test_agrees_with_pytorch_on_any_number_of_threads(shape: tuple[int, ...]) -> None:
     one, two, truth = ours(*given(shape), 1), ours(*given(shape), 2), exact(*given(shape))
@@ -57,6 +59,16 @@ def test_agrees_with_pytorch_on_any_number_of_threads(shape: tuple[int, ...]) ->
     assert one[0].is_contiguous(memory_format=torch.channels_last) and one[1].stride() == one[0].stride()
 
 
+@each_target
+@pytest.mark.parametrize("shape", SHAPES)
+def test_an_image_has_the_same_bits_alone(shape: tuple[int, ...]) -> None:
+    maps, grad, parameters = given(shape)
+    whole = ours(maps, grad, parameters, 2)
+    for i in (0, len(maps) // 2, len(maps) - 1):
+        alone = ours(maps[i : i + 1], grad[i : i + 1], parameters, 1)
+        assert torch.equal(alone[0][0], whole[0][i]) and torch.equal(alone[1][0], whole[1][i])
+
+
 def test_parameters_may_lie_anywhere() -> None:
     maps, grad, parameters = given((3, 32, 4, 4, 16))
     moved = [torch.cat([torch.zeros(1), p.flatten()])[1:].view(p.shape) for p in parameters]  # not at a cache line
@@ -64,6 +76,7 @@ def test_parameters_may_lie_anywhere() -> None:
     assert all(torch.equal(a, b) for a, b in zip(here, there, strict=True))
 
 
+@each_target
 def test_a_nan_stays_in_its_image() -> None:
     maps, _, parameters = given((3, 24, 4, 4, 6))
     maps[1, 5, 2, 2] = float("nan")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 import timm
 import torch
+from instruction_sets import each_target
 from one_choice import Only
 from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
@@ -62,6 +63,7 @@ def error(found: Tensor, truth: Tensor) -> float:
     return float((found - truth).abs().max() / truth.square().mean().sqrt())
 
 
+@each_target
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["first", "last"])
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.usefixtures("threads")
@@ -73,6 +75,7 @@ def test_results_are_those_of_float64(shape: tuple[int, ...], layout: torch.memo
     assert kernels.weight_gradient(images, grad, weight).stride() == weight.stride()
 
 
+@each_target
 @pytest.mark.parametrize("silu", [False, True])
 @pytest.mark.parametrize("shape", [*SHAPES, (9, 16, 64, 61, 61)])
 @pytest.mark.usefixtures("threads")
@@ -93,6 +96,7 @@ def test_no_tap_could_be_wrong_within_the_tolerance() -> None:
     assert min(error(found, true) for found, true in zip(changed[:2], truth[:2], strict=True)) > 10 * TOLERANCE
 
 
+@each_target
 @pytest.mark.parametrize("shape", [*SHAPES, (40, 24, 24, 9, 9)])
 def test_bits_depend_on_neither_threads_nor_the_call(shape: tuple[int, ...]) -> None:
     given, before = tensors(shape), torch.get_num_threads()
@@ -107,6 +111,7 @@ def test_bits_depend_on_neither_threads_nor_the_call(shape: tuple[int, ...]) -> 
         assert all(map(torch.equal, found[0], other))
 
 
+@each_target
 @pytest.mark.parametrize("finish", [(None, False), (torch.ones(48), False), (torch.ones(48), True)])
 def test_an_image_has_the_same_bits_alone_and_in_a_batch_too_large_for_the_cache(
     finish: tuple[Tensor | None, bool],
@@ -120,6 +125,7 @@ def test_an_image_has_the_same_bits_alone_and_in_a_batch_too_large_for_the_cache
     assert error(batch[:3], nn.functional.conv2d(part.double(), weight.double(), padding=1)) <= TOLERANCE
 
 
+@each_target
 def test_what_is_not_finite_stays_in_its_image() -> None:
     images, weight, grad = tensors((3, 16, 16, 9, 9))
     clean = kernels.forward(images, weight)

@@ -188,6 +188,10 @@ ON_CPU: dict[str, tuple[Callable[[Patch], Any], str]] = {
         ),
         "no C++ compiler: the fast kernels",
     ),
+    "no such target": (
+        lambda patch: patch.setenv("SEEDWISE_TARGET", "avx3"),
+        "SEEDWISE_TARGET=avx3: there is no such target; leave it out, or take one of native",
+    ),
     "broken compiler": (
         lambda patch: patch.setattr(native, "compiler_version", lambda: None),
         "the C++ compiler /usr/bin/g++ does not run",

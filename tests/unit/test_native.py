@@ -3,6 +3,8 @@
 import ctypes
 import logging
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,7 +25,7 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def compiled(source: Path) -> ctypes.CDLL | None:
     """As a new process finds it."""
-    return native.library.__wrapped__(source)
+    return native.library(source)
 
 
 def kept(tmp_path: Path) -> list[Path]:
@@ -41,6 +43,55 @@ def test_a_library_is_compiled_once_for_each_text(source: Path, tmp_path: Path) 
     (source.parent / "part.hpp").write_text("#define ANSWER 44\n")
     assert compiled(source).answer() == 44
     assert len(kept(tmp_path)) == 3
+
+
+def test_each_target_has_a_library_of_its_own(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source.write_text(
+        "#if defined(__AVX2__)\n" + TEXT.format(8) + "#else\n" + TEXT.format(4) + "#endif\n",
+    )
+    asked: list[str] = []
+
+    @native.OnceATarget
+    def loaded() -> ctypes.CDLL | None:
+        asked.append(native.target())
+        return compiled(source)
+
+    names = [name for name in ("generic", "avx2") if native.why_not(name) is None]
+    for name in (*names, *names):
+        monkeypatch.setenv(native.TARGET_VARIABLE, name)
+        assert loaded().answer() == {"generic": 4, "avx2": 8}[name]
+    assert asked == names and len(kept(tmp_path)) == len(names)
+
+
+@pytest.mark.parametrize("name", native.TARGETS)
+def test_the_compiler_fuses_nothing_by_itself(name: str, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it may, it chooses anew for each tile, and bits depend on which one a result falls into."""
+    if (reason := native.why_not(name)) is not None:
+        pytest.skip(reason)
+    monkeypatch.setenv(native.TARGET_VARIABLE, name)
+    source.write_text('extern "C" float off(float a, float b, float c) { return a * b + c; }\n')
+    off = compiled(source).off
+    off.restype, off.argtypes = ctypes.c_float, [ctypes.c_float] * 3
+    assert off(1 + 2**-12, 1 + 2**-12, -(1 + 2**-11)) == 0.0  # 2**-24, were the product not rounded
+
+
+def test_processes_that_need_a_library_at_once_compile_it_once(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted, real = tmp_path / "noted", native.compiler()
+    slow = tmp_path / "c++"
+    slow.write_text(f'#!/bin/sh\ncase "$1" in --version) ;; *) echo >>{noted}; sleep 1;; esac\nexec {real} "$@"\n')
+    slow.chmod(0o755)
+    script = (
+        "import sys, pathlib; from seedwise import native; print(native.library(pathlib.Path(sys.argv[1])).answer())"
+    )
+    environment = {**os.environ, "CXX": str(slow)}
+    started = [
+        subprocess.Popen([sys.executable, "-c", script, str(source)], env=environment, stdout=subprocess.PIPE)
+        for _ in range(3)
+    ]
+    assert [process.communicate()[0].strip() for process in started] == [b"42"] * 3
+    assert noted.read_text() == "\n"
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty"])

@@ -6,7 +6,6 @@ looks up by lines of each image's own: that is as it comes.
 """
 
 import ctypes
-import functools
 from ctypes import c_int, c_int64, c_void_p
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from torch import Tensor
 from seedwise import native
 
 
-@functools.cache
+@native.OnceATarget
 def library() -> ctypes.CDLL | None:
     """The compiled kernels; None without a compiler."""
     loaded = native.library(Path(__file__).with_name("pixels.cpp"))

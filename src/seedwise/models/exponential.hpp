@@ -1,15 +1,11 @@
 // Vectors of N floats, and e to the power of one.
 #pragma once
 
-#if defined(__AVX2__)
-#include <immintrin.h>
-#endif
-
 #include <cstdint>
 
-namespace {
+#include "fused.hpp"
 
-#define INLINE __attribute__((always_inline)) inline
+namespace {
 
 template <int N> struct Lanes {
   typedef float F __attribute__((vector_size(4 * N)));
@@ -49,15 +45,15 @@ template <int N> INLINE F<N> exponential(F<N> v) {
   using I = typename Lanes<N>::I;
   const V low = V{} - 87.0f, high = V{} + 88.0f, rounder = V{} + 12582912.0f; // 1.5 * 2^23: adding it rounds to integer
   v = smaller<N>(high, larger<N>(low, v));
-  const V shifted = v * 1.44269504088896341f + rounder;
+  const V shifted = fused(1.44269504088896341f, v, rounder);
   const V n = shifted - rounder;
-  const V r = (v - n * 0.693359375f) + n * 2.12194440e-4f;
-  V p = r * 1.9875691500e-4f + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  p = p * (r * r) + r + 1.0f;
+  const V r = fused(2.12194440e-4f, n, fused(-0.693359375f, n, v));
+  V p = fused(1.9875691500e-4f, r, V{} + 1.3981999507e-3f);
+  p = fused(p, r, V{} + 8.3334519073e-3f);
+  p = fused(p, r, V{} + 4.1665795894e-2f);
+  p = fused(p, r, V{} + 1.6666665459e-1f);
+  p = fused(p, r, V{} + 5.0000001201e-1f);
+  p = fused(p, r * r, r) + 1.0f;
   return p * (V)(((I)shifted - (I)rounder + 127) << 23);
 }
 

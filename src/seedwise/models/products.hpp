@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "fused.hpp"
 #include "simd.hpp"
 
 namespace {
@@ -39,7 +40,7 @@ inline void add_products(Left a, Right b, int64_t depth, vec (&sum)[R][U]) {
         UNROLL for (int u = 0; u < U; ++u) of[u] = b.at[u];
         UNROLL for (int r = 0; r < R; ++r) {
             const float factor = a.at[r * a.row];
-            UNROLL for (int u = 0; u < U; ++u) sum[r][u] += factor * of[u];
+            UNROLL for (int u = 0; u < U; ++u) sum[r][u] = fused(factor, of[u], sum[r][u]);
         }
     }
 }

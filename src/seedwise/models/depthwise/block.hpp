@@ -118,7 +118,7 @@ inline void depthwise_tile(const Row& row, const vec* x, vec* to) {
                     const vec* from = x + i * row.x_row + kx * VECS + v + u;
                     UNROLL for (int m = 0; m < M; ++m)
                         UNROLL for (int t = 0; t < N; ++t)
-                            sum[m][t][u] += tap * from[m * row.x_image + t * S * VECS];
+                            sum[m][t][u] = fused(tap, from[m * row.x_image + t * S * VECS], sum[m][t][u]);
                 }
         UNROLL for (int m = 0; m < M; ++m)
             UNROLL for (int t = 0; t < N; ++t)

@@ -1,7 +1,6 @@
 """The C++ kernels of `depthwise.cpp` and `block.cpp` as functions of tensors; `joint` has those of `widened.cpp`."""
 
 import ctypes
-import functools
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -49,7 +48,7 @@ def same(kernel: int, stride: int, height: int, width: int) -> Geometry:
     return Geometry(kernel, stride, down // 2, across // 2, down - down // 2, across - across // 2)
 
 
-@functools.cache
+@native.OnceATarget
 def library() -> Any:
     """The compiled kernels, or None without a compiler that builds them."""
     with ThreadPoolExecutor(len(SOURCES)) as pool:

@@ -52,13 +52,13 @@ struct NormVec {
           high(norm.high) {}
 
     vec activated(vec x) const {
-        vec value = (x - mean) * scale + shift;
+        vec value = fused(x - mean, scale, shift);
         value = value < low ? low : value;
         return value > high ? high : value;
     }
     // The gradient of a normalized value, d off the mean, from the activation's. NaN passes, as in PyTorch.
     vec held(vec d, vec grad) const {
-        const vec value = d * scale + shift;
+        const vec value = fused(d, scale, shift);
         return ((value <= low) | (value >= high)) ? vec{} : grad;
     }
 };
@@ -84,8 +84,8 @@ NOINLINE void gradient_behind(const StagedNorm& norm, int64_t block, const T* y,
         UNROLL for (int v = 0; v < VECS; ++v) {
             const NormVec lane(norm, p, v);
             const vec d = load(y + v * LANES) - lane.mean;
-            const vec rest = d * p[StagedNorm::SLOPE * VECS + v] + p[StagedNorm::OFFSET * VECS + v];
-            line[v] = lane.held(d, line[v]) * lane.scale + rest;
+            const vec rest = fused(d, p[StagedNorm::SLOPE * VECS + v], p[StagedNorm::OFFSET * VECS + v]);
+            line[v] = fused(lane.held(d, line[v]), lane.scale, rest);
         }
     }
 }
@@ -104,7 +104,7 @@ NOINLINE void gradient_before(const StagedNorm& norm, int64_t block, const T* x,
             const vec d = load(x + v * LANES) - lane.mean, grad = lane.held(d, line[v]);
             line[v] = grad;
             sum[v] += grad;
-            dot[v] += grad * d;
+            dot[v] = fused(grad, d, dot[v]);
         }
     UNROLL for (int v = 0; v < VECS; ++v) sums[v] = sum[v], sums[VECS + v] = dot[v];
 }

@@ -44,7 +44,7 @@ struct ResultSums {
             UNROLL for (int v = 0; v < VECS; ++v) {
                 const vec d = line[x * VECS + v] - k[v];
                 part[v] += d;
-                part[VECS + v] += d * d;
+                part[VECS + v] = fused(d, d, part[VECS + v]);
             }
         of.pixels += width;
         if (of.pixels >= TILE) flush(part, to), of.pixels = 0;

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <type_traits>
 
+#include "../fused.hpp"
 #include "../memory.hpp"
 #include "../simd.hpp"
 
@@ -162,7 +163,8 @@ inline void dot_tile(const vec* x, int64_t row, const vec* w, int count, vec* ou
             UNROLL for (int kx = 0; kx < K; ++kx)
                 UNROLL for (int u = 0; u < U; ++u) {
                     const vec tap = w[(i * K + kx) * VECS + v + u];
-                    UNROLL for (int t = 0; t < N; ++t) sum[t][u] += tap * x[i * row + (t * S + kx) * VECS + v + u];
+                    UNROLL for (int t = 0; t < N; ++t)
+                        sum[t][u] = fused(tap, x[i * row + (t * S + kx) * VECS + v + u], sum[t][u]);
                 }
         }
         UNROLL for (int t = 0; t < N; ++t)
@@ -192,8 +194,8 @@ inline void phase_tile(const vec* g, int64_t row, const vec* w, int count, vec* 
                 UNROLL for (int u = 0; u < U; ++u)
                     UNROLL for (int t = 0; t < N; ++t) {
                         const vec value = from[(t + J - j) * VECS + u];
-                        even[t][u] += taps[2 * j * VECS + u] * value;
-                        if (j < J) odd[t][u] += taps[(2 * j + 1) * VECS + u] * value;
+                        even[t][u] = fused(taps[2 * j * VECS + u], value, even[t][u]);
+                        if (j < J) odd[t][u] = fused(taps[(2 * j + 1) * VECS + u], value, odd[t][u]);
                     }
         }
         UNROLL for (int t = 0; t < N; ++t)
@@ -262,7 +264,8 @@ inline void weight_row(const vec* x, int64_t x_row, const vec* g, int64_t g_row,
             vec grad[U];
             UNROLL for (int u = 0; u < U; ++u) grad[u] = g[ox * VECS + u];
             UNROLL for (int kx = 0; kx < K; ++kx)
-                UNROLL for (int u = 0; u < U; ++u) sum[kx][u] += grad[u] * x[(ox * S + kx) * VECS + u];
+                UNROLL for (int u = 0; u < U; ++u)
+                    sum[kx][u] = fused(grad[u], x[(ox * S + kx) * VECS + u], sum[kx][u]);
         }
 }
 

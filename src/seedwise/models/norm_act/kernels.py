@@ -18,7 +18,7 @@ DTYPES = (torch.float32, torch.bfloat16)
 """Types of the activations; parameters and statistics are float32."""
 
 
-@functools.cache
+@native.OnceATarget
 def library() -> ctypes.CDLL | None:
     """The compiled kernels; None without a compiler."""
     loaded = native.library(Path(__file__).with_name("norm_act.cpp"))

@@ -62,7 +62,7 @@ void output(const T *x, const T *plus, T *y, const float *saved, const Job &job,
       if (job.far)
         prefetch<1>(x + row + j, c, j);
       const F<N> d = load<N>(x + row + j) - load<N>(mean + j);
-      F<N> value = activate<A, N>(d * load<N>(scale + j) + load<N>(shift + j));
+      F<N> value = activate<A, N>(fused(d, load<N>(scale + j), load<N>(shift + j)));
       if (plus != nullptr)
         value += load<N>(plus + row + j);
       store<N>(y + row + j, value, stream);
@@ -87,7 +87,7 @@ void gradient_sums(const T *grad, const T *x, T *grad_x, const float *saved, con
   sum_chunk<1, T>(job, chunk, rows, grad, job.scratch, out, [=](auto n, const T *at, int64_t element, int64_t j) LAMBDA_INLINE {
     constexpr int N = decltype(n)::value;
     const F<N> d = load<N>(at) - load<N>(mean + j);
-    const F<N> g = activate_backward<A, N>(d * load<N>(scale + j) + load<N>(shift + j), load<N>(grad + element));
+    const F<N> g = activate_backward<A, N>(fused(d, load<N>(scale + j), load<N>(shift + j)), load<N>(grad + element));
     if (A == kSilu && grad_x != nullptr)
       store<N>(grad_x + element, g);
     return Pair<N>{g, g * d};
@@ -132,8 +132,8 @@ INLINE void gradient(const T *grad, const T *x, T *grad_x, int64_t rows, int64_t
         prefetch<1>(grad + row + j, c, j);
       }
       const F<N> d = load<N>(x + row + j) - load<N>(mean + j), a = load<N>(scale + j);
-      const F<N> g = activate_backward<A, N>(d * a + load<N>(shift + j), load<N>(grad + row + j));
-      store<N>(grad_x + row + j, g * a + (d * load<N>(slope + j) + load<N>(offset + j)), stream);
+      const F<N> g = activate_backward<A, N>(fused(d, a, load<N>(shift + j)), load<N>(grad + row + j));
+      store<N>(grad_x + row + j, fused(g, a, fused(d, load<N>(slope + j), load<N>(offset + j))), stream);
     });
 }
 

@@ -116,10 +116,10 @@ template <int A, int N> INLINE F<N> activate_backward(F<N> z, F<N> grad) {
     grad = ((z <= zero) | (z >= six)) ? zero : grad;
   if constexpr (A == kSilu) {
     const V e = exponential<N>(-z), s = 1.0f / (1.0f + e);
-    grad = grad * (s * (1.0f + z * (e * s))); // e * s is 1 - s without the cancellation
+    grad = grad * (s * fused(z, e * s, V{} + 1.0f)); // e * s is 1 - s without the cancellation
   }
   if constexpr (A == kHardswish) {
-    const V inner = grad * (z * (1.0f / 3.0f) + 0.5f);
+    const V inner = grad * fused(1.0f / 3.0f, z, V{} + 0.5f);
     grad = z >= three ? grad : inner;
     grad = z <= -three ? zero : grad;
   }

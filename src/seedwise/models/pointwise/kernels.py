@@ -15,7 +15,7 @@ from torch import Tensor
 from seedwise import native
 
 
-@functools.cache
+@native.OnceATarget
 def library() -> ctypes.CDLL | None:
     """The compiled kernels; None without a compiler."""
     loaded = native.library(Path(__file__).with_name("split.cpp"))

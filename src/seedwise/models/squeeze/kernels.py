@@ -6,7 +6,6 @@ the number of threads.
 """
 
 import ctypes
-import functools
 from collections.abc import Sequence
 from ctypes import c_int, c_int64, c_void_p
 from pathlib import Path
@@ -17,7 +16,7 @@ from torch import Tensor
 from seedwise import native
 
 
-@functools.cache
+@native.OnceATarget
 def library() -> ctypes.CDLL | None:
     """The compiled kernels; None without a compiler."""
     loaded = native.library(Path(__file__).with_name("squeeze.cpp"))

@@ -42,7 +42,7 @@ inline void add_rows(const float* first, const float* second, int64_t c, bool ad
                 if (TWO) __builtin_prefetch(second + at + AHEAD);
             }
             const vec value = load_part(first + at, left);
-            sum += TWO ? value * load_part(second + at, left) : value;
+            sum = TWO ? fused(value, load_part(second + at, left), sum) : sum + value;
         }
         store_part(sums + j, sum, left);
     }
@@ -183,7 +183,7 @@ struct Backward {
             const int64_t at = begin * narrow + j;
             const vec pre = load(kept.pre + at), s = sigmoid(pre);
             store(hidden + at, pre * s);
-            store(of_pre + at, load(of_pre + at) * (s * (1.0f + pre * (1.0f - s))));
+            store(of_pre + at, load(of_pre + at) * (s * fused(pre, 1.0f - s, vec{} + 1.0f)));
         });
         if (of_maps == nullptr) return;
         const vec share = vec{} + 1.0f / float(it.pixels);
@@ -192,7 +192,7 @@ struct Backward {
             const float *gate = kept.gate + i * wide, *mean = of_mean + (i - begin) * wide;
             for (int64_t at = i * it.image(); at < (i + 1) * it.image(); at += c)
                 each(c, [&](int64_t j) {
-                    const vec sum = load_part(grad + at + j, c - j) * load(gate + j) + load(mean + j) * share;
+                    const vec sum = fused(load_part(grad + at + j, c - j), load(gate + j), load(mean + j) * share);
                     store_part(of_maps + at + j, sum, c - j);
                 });
         }

@@ -7,6 +7,7 @@
 #include <cstdlib>
 
 #include "../exponential.hpp"
+#include "../fused.hpp"
 #include "../simd.hpp"
 
 namespace {
@@ -35,27 +36,26 @@ constexpr float AT_ZERO = 1 / (A2 * B2), AT_A = 1 / (2 * A2 * (A2 - B2)), AT_B =
 struct OfImage {  // B^T, for an image's tile
     static constexpr int from = SIDE, to = SIDE;
     INLINE static void line(const vec* d, vec* v) {
-        const vec even_a = d[4] - B2 * d[2], odd_a = A * (d[3] - B2 * d[1]);
-        const vec even_b = d[4] - A2 * d[2], odd_b = B * (d[3] - A2 * d[1]);
-        v[0] = (A2 * B2) * d[0] + (d[4] - (A2 + B2) * d[2]);
-        v[1] = even_a + odd_a;
-        v[2] = even_a - odd_a;
-        v[3] = even_b + odd_b;
-        v[4] = even_b - odd_b;
-        v[5] = (A2 * B2) * d[1] + (d[5] - (A2 + B2) * d[3]);
+        const vec even_a = fused(-B2, d[2], d[4]), odd_a = fused(-B2, d[1], d[3]);
+        const vec even_b = fused(-A2, d[2], d[4]), odd_b = fused(-A2, d[1], d[3]);
+        v[0] = fused(A2 * B2, d[0], fused(-(A2 + B2), d[2], d[4]));
+        v[1] = fused(A, odd_a, even_a);
+        v[2] = fused(-A, odd_a, even_a);
+        v[3] = fused(B, odd_b, even_b);
+        v[4] = fused(-B, odd_b, even_b);
+        v[5] = fused(A2 * B2, d[1], fused(-(A2 + B2), d[3], d[5]));
     }
 };
 
 struct OfWeight {  // G
     static constexpr int from = KERNEL, to = SIDE;
     INLINE static void line(const vec* g, vec* u) {
-        const vec even_a = AT_A * (g[0] + A2 * g[2]), odd_a = (AT_A * A) * g[1];
-        const vec even_b = AT_B * (g[0] + B2 * g[2]), odd_b = (AT_B * B) * g[1];
+        const vec even_a = AT_A * fused(A2, g[2], g[0]), even_b = AT_B * fused(B2, g[2], g[0]);
         u[0] = AT_ZERO * g[0];
-        u[1] = even_a + odd_a;
-        u[2] = even_a - odd_a;
-        u[3] = even_b + odd_b;
-        u[4] = even_b - odd_b;
+        u[1] = fused(AT_A * A, g[1], even_a);
+        u[2] = fused(-AT_A * A, g[1], even_a);
+        u[3] = fused(AT_B * B, g[1], even_b);
+        u[4] = fused(-AT_B * B, g[1], even_b);
         u[5] = g[2];
     }
 };
@@ -65,40 +65,28 @@ struct ToWeight {  // G^T
     INLINE static void line(const vec* u, vec* g) {
         const vec even_a = AT_A * (u[1] + u[2]), odd_a = (AT_A * A) * (u[1] - u[2]);
         const vec even_b = AT_B * (u[3] + u[4]), odd_b = (AT_B * B) * (u[3] - u[4]);
-        g[0] = AT_ZERO * u[0] + (even_a + even_b);
+        g[0] = fused(AT_ZERO, u[0], even_a + even_b);
         g[1] = odd_a + odd_b;
-        g[2] = A2 * even_a + (B2 * even_b + u[5]);
+        g[2] = fused(A2, even_a, fused(B2, even_b, u[5]));
     }
 };
-
-// a * x + b * y with the second product rounded and the first one not. Left to itself, the compiler fuses one or the
-// other into the sum, and not the same one wherever this is inlined: results would depend on how they are stored.
-INLINE vec two_products(float a, vec x, float b, vec y) {
-#if defined(__AVX512F__)
-    return (vec)_mm512_fmadd_ps(_mm512_set1_ps(a), (__m512)x, (__m512)(b * y));
-#elif defined(__FMA__)
-    return (vec)_mm256_fmadd_ps(_mm256_set1_ps(a), (__m256)x, (__m256)(b * y));
-#else
-    return a * x + b * y;
-#endif
-}
 
 struct ToResult {  // A^T
     static constexpr int from = SIDE, to = TILE;
     INLINE static void line(const vec* m, vec* y) {
         const vec even_a = m[1] + m[2], odd_a = m[1] - m[2], even_b = m[3] + m[4], odd_b = m[3] - m[4];
         y[0] = m[0] + (even_a + even_b);
-        y[1] = two_products(A, odd_a, B, odd_b);
-        y[2] = two_products(A2, even_a, B2, even_b);
-        y[3] = A3 * odd_a + (B3 * odd_b + m[5]);
+        y[1] = fused(A, odd_a, B * odd_b);
+        y[2] = fused(A2, even_a, B2 * even_b);
+        y[3] = fused(A3, odd_a, fused(B3, odd_b, m[5]));
     }
 };
 
 struct OfGradient {  // A, for a tile of the result's gradient
     static constexpr int from = TILE, to = SIDE;
     INLINE static void line(const vec* y, vec* d) {
-        const vec even_a = y[0] + A2 * y[2], odd_a = A * y[1] + A3 * y[3];
-        const vec even_b = y[0] + B2 * y[2], odd_b = B * y[1] + B3 * y[3];
+        const vec even_a = fused(A2, y[2], y[0]), odd_a = fused(A3, y[3], A * y[1]);
+        const vec even_b = fused(B2, y[2], y[0]), odd_b = fused(B3, y[3], B * y[1]);
         d[0] = y[0];
         d[1] = even_a + odd_a;
         d[2] = even_a - odd_a;
@@ -139,7 +127,7 @@ INLINE void multiply(const float* a, int64_t stride, const float* b, int64_t len
         UNROLL for (int w = 0; w < W; ++w) column[w] = load(b + w * LANES);
         UNROLL for (int r = 0; r < R; ++r) {
             const float factor = a[r * (ALONG ? stride : 1)];
-            UNROLL for (int w = 0; w < W; ++w) sum[r][w] += factor * column[w];
+            UNROLL for (int w = 0; w < W; ++w) sum[r][w] = fused(factor, column[w], sum[r][w]);
         }
     }
     UNROLL for (int r = 0; r < R; ++r) UNROLL for (int w = 0; w < W; ++w)

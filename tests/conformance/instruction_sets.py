@@ -1,0 +1,21 @@
+"""What kernels are tested for: each instruction set that they are written for, not only this processor's best."""
+
+import pytest
+
+SETS = {"avx512": "native", "avx2": "avx2", "generic": "generic"}
+"""What is tested -> the target that is compiled for it: `native` has AVX-512 where it is, and is compiled anyway."""
+
+TESTED = {
+    "augment/pixels.cpp": "test_augment_pixels",
+    "models/depthwise/block.cpp": "test_frozen_block",
+    "models/depthwise/depthwise.cpp": "test_depthwise_native",
+    "models/depthwise/widened.cpp": "test_inverted_residual",
+    "models/norm_act/norm_act.cpp": "test_norm_act",
+    "models/pointwise/split.cpp": "test_pointwise",
+    "models/squeeze/squeeze.cpp": "test_squeeze",
+    "models/winograd/winograd.cpp": "test_winograd",
+}
+"""Each kernel file, and where tests of it are marked `each_target`: against float64 or torch, and of its bits."""
+
+each_target = pytest.mark.usefixtures("target")
+"""Runs a test once for each of `SETS`."""
