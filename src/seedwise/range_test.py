@@ -91,7 +91,7 @@ def range_test(
         num_classes=len(dataset.classes),
         seed=seed,
         classes=dataset.classes,
-        image_size=resolved.train.image_size,
+        image_sizes=plan.image_sizes(resolved),
     )
     with computing_threads(int(resolved.compute.threads)), torch.random.fork_rng(devices=[]):
         setup = prepare(Path(), resolved, seed, dataset, built)

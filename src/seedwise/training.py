@@ -143,8 +143,8 @@ def rehearse(recipe: Recipe, data: str, *, data_dir: Path | None) -> tuple[Recip
     resolved = plan.resolve(recipe)
     dataset = open_data(data, recipe.data, data_dir=data_dir, **plan.stored_sides(recipe))
     random = resolved.model.model_copy(update={"weights": "none"})
-    size = recipe.train.image_size
-    built = build_model(random, num_classes=len(dataset.classes), seed=recipe.seed, image_size=size)
+    sizes = plan.image_sizes(resolved)
+    built = build_model(random, num_classes=len(dataset.classes), seed=recipe.seed, image_sizes=sizes)
     with computing_threads(int(resolved.compute.threads)):
         return resolved, dataset.splits, measure(prepare(Path(), resolved, recipe.seed, dataset, built))
 
@@ -177,7 +177,7 @@ def _train(
         num_classes=len(dataset.classes),
         seed=seed,
         classes=dataset.classes,
-        image_size=recipe.train.image_size,
+        image_sizes=plan.image_sizes(recipe),
     )
     parameter_groups(
         recipe.optim, built.module, classifier_names(built.module)
