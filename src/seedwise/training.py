@@ -1,14 +1,16 @@
 """The composition root: a recipe, data and a seed become a run folder."""
 
 import contextlib
+import logging
 import time
-from collections.abc import Mapping
+import traceback
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from seedwise import plan, recipes
+from seedwise import machine, plan, recipes
 from seedwise.augment.pipeline import Augmenter
 from seedwise.config import load as load_section
 from seedwise.cost import Cost, measure
@@ -32,7 +34,7 @@ from seedwise.folders import (
     own_code_of,
     read_recipe,
 )
-from seedwise.journal import LOG, Journal, logging_to, new_record
+from seedwise.journal import Journal, logging_to, new_record
 from seedwise.models.acceleration import accelerate, chosen
 from seedwise.models.build import BuiltModel, build_model
 from seedwise.models.noise import count_noise
@@ -41,12 +43,16 @@ from seedwise.optim.ema import Ema
 from seedwise.optim.groups import parameter_groups
 from seedwise.optim.loss import build_loss
 from seedwise.optim.optimizers import build_optimizer
+from seedwise.own_code import fails
 from seedwise.progressive import stages_of
 from seedwise.recipe import Recipe
 from seedwise.record import RECORD, RunRecord, check_files, read_record
 from seedwise.runs import RECIPE, Run
 from seedwise.scoring import outcome_of, stored_for_tta, with_tta
+from seedwise.sealed import LOG
 from seedwise.watch import Watch, stoppable
+
+log = logging.getLogger("seedwise")
 
 
 def train(
@@ -130,7 +136,7 @@ def run(
         held.enter_context(computing_threads(int(recipe.compute.threads)))
         try:
             _train(folder, recipe, data, seed, data_dir, known, watch, world)
-        except (UserError, Interrupted, KeyboardInterrupt):
+        except BaseException:
             if world.is_first and not (folder / RECORD).exists():  # it never began: a typo leaves no trace
                 discard(folder, LOG, LOCK)
             raise
@@ -189,8 +195,8 @@ def _train(
         record.epochs, record.kernels, record.stages = known.epochs, known.kernels, known.stages
         note_moves(record, known, recipe)
     journal = Journal(folder, recipe, record, watch.observer, writes=world.is_first)
-    journal.begin()
-    try:
+    with journal.kept(), _explained(folder, recipe):
+        journal.begin()
         with torch.random.fork_rng(enabled=recipe.compute.device == "cpu", devices=[]):
             setup = replace(prepare(folder, recipe, seed, dataset, built, known_kernels=record.kernels), world=world)
             journal.kernels = lambda: chosen(setup.model)
@@ -202,12 +208,32 @@ def _train(
                 held_out = stored_for_tta(recipe, recipe.tta, data, data_dir, dataset, watch)
                 outcome = with_tta(outcome, recipe.tta, setup, held_out, began, watch)
             journal.finish(outcome)
-    except Interrupted:
-        journal.leave("interrupted")
+
+
+@contextlib.contextmanager
+def _explained(folder: Path, recipe: Recipe) -> Iterator[None]:
+    """What the user can mend in an exception from deep below becomes a line; train.log has the whole of it."""
+    try:
+        yield
+    except (UserError, Interrupted):
         raise
-    except UserError:
-        journal.leave("failed")
+    except Exception as error:
+        if (shortage := machine.out_of_memory(error)) is not None:
+            log.exception("no memory left")
+            raise UserError(
+                f"{folder}: {shortage}; lower train.batch_size (train.accumulate makes up for it) or "
+                "train.image_size, and train into another folder"
+            ) from error
+        if recipe.model.factory is not None and _in_a_network(error):
+            log.exception("%s raised", recipe.model.factory)
+            raise fails("model.factory", recipe.model.factory, "in training its network raised", error) from error
         raise
+
+
+def _in_a_network(error: BaseException) -> bool:
+    """Whether an exception arose within a module's forward or backward pass."""
+    files = (frame.filename for frame in traceback.extract_tb(error.__traceback__))
+    return any("/torch/nn/modules/" in file or "/torch/autograd/" in file for file in files)
 
 
 def prepare(

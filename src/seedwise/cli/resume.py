@@ -1,5 +1,6 @@
 """`seedwise resume`."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -61,8 +62,13 @@ def resume(
             )
         print_ensemble(folder, voted, as_json)
         return 0
+    from seedwise.files import is_held
+    from seedwise.record import RECORD, read_record
     from seedwise.training import resume as resume_run
 
+    if (folder / RECORD).exists() and read_record(folder).status == "running" and not is_held(folder):
+        print(f"{folder}: was broken off (killed, or the machine went down); going on from its last checkpoint",
+              file=sys.stderr)  # fmt: skip
     with watching(folder) as watch:
         run = resume_run(folder, watch=watch, data_dir=data_dir, elsewhere=elsewhere)
     return print_run(folder, run.record, as_json) if machine.rank() == 0 else 0
