@@ -70,6 +70,9 @@ def train(
     of a folder, table or archive of images. `seed`: the run's, by
     default the recipe's own. `out`: the run folder, by default `runs/<data>-<recipe>-<time>`. `data_dir`: where local
     copies of named data lie. Raises UserError for what the caller can mend.
+
+    Several trainings in threads of one process take turns (`computing_threads`); what other threads draw from torch's
+    global generator during a step is theirs to avoid.
     """
     recipe = recipes.read(recipe) if isinstance(recipe, str) else recipe
     data_dir = Path(data_dir) if data_dir is not None else None
@@ -131,10 +134,12 @@ def run(
             if not elsewhere:
                 demand_same_machine(folder, known, recipe)
         world.wait()  # nobody writes before all have looked
-        if world.is_first:
-            held.enter_context(logging_to(folder / LOG))
-        held.enter_context(computing_threads(int(recipe.compute.threads)))
         try:
+            held.enter_context(computing_threads(int(recipe.compute.threads), str(folder), stoppable(watch)))
+            if world.is_first:
+                held.enter_context(logging_to(folder / LOG))
+                if known is not None and known.status == "running":
+                    log.info("had been broken off; going on from the last checkpoint")
             _train(folder, recipe, data, seed, data_dir, known, watch, world)
         except BaseException:
             if world.is_first and not (folder / RECORD).exists():  # it never began: a typo leaves no trace
@@ -150,8 +155,8 @@ def rehearse(recipe: Recipe, data: str, *, data_dir: Path | None) -> tuple[Recip
     dataset = open_data(data, recipe.data, data_dir=data_dir, **plan.stored_sides(recipe))
     random = resolved.model.model_copy(update={"weights": "none"})
     sizes = plan.image_sizes(resolved)
-    built = build_model(random, num_classes=len(dataset.classes), seed=recipe.seed, image_sizes=sizes)
-    with computing_threads(int(resolved.compute.threads)):
+    with computing_threads(int(resolved.compute.threads), "a rehearsal"):
+        built = build_model(random, num_classes=len(dataset.classes), seed=recipe.seed, image_sizes=sizes)
         return resolved, dataset.splits, measure(prepare(Path(), resolved, recipe.seed, dataset, built))
 
 

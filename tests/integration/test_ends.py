@@ -145,4 +145,4 @@ def test_a_killed_run_is_told_from_one_that_runs(cli: Cli) -> None:
         assert cli("status", "run").out == "running, 2 epochs done\n"
     resumed = cli("resume", "run")
     assert resumed.code == 0
-    assert "run: was broken off (killed, or the machine went down); going on from its last checkpoint" in resumed.err
+    assert "run: had been broken off (killed, or the machine went down) and went on from its last" in resumed.err

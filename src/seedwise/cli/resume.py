@@ -66,9 +66,10 @@ def resume(
     from seedwise.record import RECORD, read_record
     from seedwise.training import resume as resume_run
 
-    if (folder / RECORD).exists() and read_record(folder).status == "running" and not is_held(folder):
-        print(f"{folder}: was broken off (killed, or the machine went down); going on from its last checkpoint",
-              file=sys.stderr)  # fmt: skip
+    broken_off = (folder / RECORD).exists() and read_record(folder).status == "running" and not is_held(folder)
     with watching(folder) as watch:
         run = resume_run(folder, watch=watch, data_dir=data_dir, elsewhere=elsewhere)
+    if broken_off:
+        words = "had been broken off (killed, or the machine went down) and went on from its last checkpoint"
+        print(f"{folder}: {words}", file=sys.stderr)
     return print_run(folder, run.record, as_json) if machine.rank() == 0 else 0

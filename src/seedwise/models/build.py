@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from seedwise import rng
 from seedwise.errors import UserError, first_sentence
 from seedwise.models import factory, sizes
 from seedwise.models.checkpoint import CONFIG_FILE, read_checkpoint
@@ -26,7 +27,6 @@ from seedwise.models.weights import (
     put_weights,
     weights_of_checkpoint,
 )
-from seedwise.rng import stream_seed
 
 _LARGEST_SIDE = 4096
 
@@ -74,9 +74,9 @@ def build_model(
     """
     found, tried = find_weights(config), dict(image_sizes or {})
     rates = {"dropout": config.dropout, "drop_path": config.drop_path}
-    module, sized = _construct(found, num_classes, tried, stream_seed(seed, "model"), **rates)
+    module, sized = _construct(found, num_classes, tried, rng.stream_seed(seed, "model"), **rates)
     if not (config.factory and found.state is None):
-        with _drawing_from(stream_seed(seed, "head")):
+        with _drawing_from(rng.stream_seed(seed, "head")):
             _reset_head(module, found.architecture)
     if found.state is not None and sized:
         with _drawing_from(0):
@@ -116,7 +116,7 @@ def _drawing_from(seed: int) -> Iterator[None]:
 
     `torch.manual_seed` would reseed every accelerator too, and those are not put back.
     """
-    with torch.random.fork_rng(devices=[]):
+    with rng.ambient, torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         yield
 

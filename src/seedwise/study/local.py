@@ -166,15 +166,20 @@ def _death(exit_code: int | None) -> str:
     return f"its process ended with exit code {exit_code}"
 
 
+_swapping = threading.Lock()
+"""Studies in two threads would else put each other's stand-in back."""
+
+
 @contextmanager
 def _without_main() -> Iterator[None]:
     """Children need nothing of the program's own file, which multiprocessing would run again in each of them."""
-    before = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = before
+    with _swapping:
+        before = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = before
 
 
 @contextmanager
