@@ -231,7 +231,7 @@ def _has_nvidia() -> bool:
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return False
-    done = subprocess.run([tool, "-L"], capture_output=True, text=True, timeout=10, check=False)
+    done = subprocess.run([tool, "-L"], capture_output=True, text=True, errors="replace", timeout=10, check=False)
     return done.returncode == 0 and done.stdout.startswith("GPU ")
 
 

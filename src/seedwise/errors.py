@@ -44,3 +44,9 @@ def first_sentence(error: BaseException) -> str:
     """
     message = " ".join(str(error).split()).split(". ")[0].rstrip(".:") or type(error).__name__
     return message if len(message) <= 160 else message[:157] + "..."
+
+
+def in_words(error: BaseException) -> str:
+    """An exception as one line: a user's or an interruption's own words, else its kind and how its message starts."""
+    expected = isinstance(error, UserError | Interrupted)
+    return str(error) if expected else f"{type(error).__name__}: {first_sentence(error)}"

@@ -184,7 +184,7 @@ def logits_of(
         std=run.record.model.std,
         device=placement.device,
     )
-    with computing_threads(int(compute.threads)):
+    with computing_threads(int(compute.threads), f"an evaluation of {run.folder}"):
         size = run.recipe.train.image_size
         if tta is not None:
             return predict_tta(model, subset, augment, tta, size=size, placement=placement, on_progress=on_progress)

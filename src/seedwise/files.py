@@ -7,16 +7,19 @@ import hashlib
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from seedwise.errors import UserError
 
 LOCK = ".lock"
 OUTPUT_MARK = ".seedwise"
 """A file that marks a folder of pictures as ours, so that it is never taken for data."""
+_LOOKS = 5
+"""How often a lock is tried."""
 _made: set[Path] = set()
 """Absolute folders that this process made, which may go again when nothing came of what they were made for."""
 
@@ -135,12 +138,7 @@ def sole_writer(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise _write_error(folder / LOCK, error) from error
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                raise Held(f"{folder}: another process is writing this folder; wait for it, or stop it") from error
-            raise _write_error(folder, error) from error
+        _lock(file, folder)
         for leftover in folder.glob(".*.tmp"):
             leftover.unlink(missing_ok=True)
         yield
@@ -156,6 +154,31 @@ def one_at_a_time(lock: Path) -> Iterator[None]:
         with contextlib.suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def _lock(file: IO[str], folder: Path) -> None:
+    for left in reversed(range(_LOOKS)):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except OSError as error:
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                raise _write_error(folder, error) from error
+            if not left:
+                raise Held(f"{folder}: another process is writing this folder; wait for it, or stop it") from error
+        time.sleep(0.02)  # it may be somebody who only looks (`is_held`)
+
+
+def is_held(folder: Path) -> bool:
+    """Whether some process writes this folder now; it isn't disturbed, and nothing is written."""
+    try:
+        with (folder / LOCK).open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        return error.errno in (errno.EWOULDBLOCK, errno.EACCES)
+    return False
 
 
 def discard(folder: Path, *names: str) -> None:

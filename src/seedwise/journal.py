@@ -16,7 +16,7 @@ from seedwise.data.dataset import Dataset
 from seedwise.data.find import KNOWN_NAMES
 from seedwise.engine import checkpoint
 from seedwise.engine.protocols import Observer
-from seedwise.errors import UserError
+from seedwise.errors import Interrupted, UserError, in_words
 from seedwise.files import sha256_of, write_json, write_text
 from seedwise.inert import inert
 from seedwise.models.build import BuiltModel
@@ -29,6 +29,7 @@ from seedwise.record import (
     MODEL_CONFIG,
     PREDICTIONS,
     RECIPE,
+    RECORD,
     WEIGHTS,
     DataRecord,
     EmaRecord,
@@ -41,10 +42,11 @@ from seedwise.record import (
     Scores,
     Status,
     TtaRecord,
+    read_record,
     write_record,
 )
 
-METRICS, LOG = "metrics.jsonl", "train.log"
+METRICS = "metrics.jsonl"
 
 log = logging.getLogger("seedwise")
 
@@ -118,11 +120,28 @@ class Journal:
         log.info("epoch %s", row.model_dump_json())
         self._inner.on_epoch(row, rows)
 
-    def leave(self, status: Status) -> None:
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[None]:
+        """However the block ends, no record goes on saying `running`: it says how it ended, and train.log why.
+
+        What was asked for (Ctrl-C, an exit, a cancelled task) is an interruption, all else a failure.
+        """
+        try:
+            yield
+        except BaseException as error:
+            stopped = isinstance(error, Interrupted) or not isinstance(error, Exception)
+            self._leave("interrupted" if stopped else "failed", error)
+            raise
+
+    def _leave(self, status: Status, error: BaseException) -> None:
         """Note how the run ended, even if a full disk keeps the note from being written."""
-        self._record.status = status
-        if self._writes:
-            with contextlib.suppress(UserError):
+        foreseen = isinstance(error, UserError | Interrupted | KeyboardInterrupt)
+        level = logging.ERROR if status == "failed" else logging.INFO
+        log.log(level, "%s: %s", status, in_words(error), exc_info=None if foreseen else error)
+        with contextlib.suppress(UserError):
+            # Not a run that never began, nor one that was stopped when all was written.
+            if self._writes and (self._folder / RECORD).exists() and read_record(self._folder).status != "finished":
+                self._record.status = status
                 write_record(self._folder, self._record)
 
     def finish(self, outcome: Outcome) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,19 @@ def available_memory_bytes() -> int | None:
     """Memory that can be used now: what the system could free, cut to what a container's limit leaves."""
     left = [found for found in (_meminfo("MemAvailable"), *map(_left_in, _cgroups("memory"))) if found is not None]
     return min(left, default=None)
+
+
+def out_of_memory(error: BaseException) -> str | None:
+    """`out of memory` and how much was wanted, where an exception says so; torch has no one type for it."""
+    words = str(error)
+    parts = ("out of memory", "can't allocate memory", "not enough memory")
+    if not isinstance(error, MemoryError) and not any(part in words for part in parts):
+        return None
+    found = re.search(r"allocate ([\d.]+) (bytes|MiB|GiB)", words)
+    if not found:
+        return "out of memory"
+    gib = float(found[1]) / {"bytes": 2**30, "MiB": 2**10, "GiB": 1}[found[2]]
+    return f"out of memory ({gib:.3g} GiB more were wanted)"
 
 
 def _meminfo(name: str) -> int | None:

@@ -120,7 +120,9 @@ def compiler_version() -> str | None:
     if path is None:
         return None
     try:
-        done = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=20, check=True)
+        done = subprocess.run(
+            [path, "--version"], capture_output=True, text=True, errors="replace", timeout=20, check=True
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.partition("\n")[0].strip() or None
@@ -203,8 +205,8 @@ def _build(source: Path, flags: list[str], built: Path) -> None:
         if _is_sound(built):
             return
         with atomic_path(built) as temporary:
-            command = [str(compiler()), *flags, str(source), "-o", str(temporary)]
-            subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=True)
+            run = [str(compiler()), *flags, str(source), "-o", str(temporary)]
+            subprocess.run(run, capture_output=True, text=True, errors="replace", timeout=TIMEOUT_SECONDS, check=True)
         write_text(_seal(built), sha256_of(built))
 
 

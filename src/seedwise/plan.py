@@ -59,6 +59,20 @@ def stored_sides(recipe: Recipe) -> StoredSides:
     return {"short_side": size, "train_short_side": math.ceil(size * (PHOTO_HEADROOM if boxes else 1))}
 
 
+def image_sizes(recipe: Recipe) -> dict[str, int]:
+    """The sides in pixels of the images that a resolved recipe feeds its model, by the option that asks for them.
+
+    The final size comes first; stages and test-time augmentation follow as far as theirs are others.
+    """
+    sizes = {"train.image_size": recipe.train.image_size}
+    for number, stage in enumerate(progressive.stages_of(recipe)):
+        sizes[f"progressive.{number}.image_size"] = int(stage.image_size or 0)
+    if recipe.tta is not None:
+        sizes["tta.image_size"] = recipe.tta.size(recipe.train.image_size)
+    first = {side: option for option, side in reversed(sizes.items())}
+    return {option: side for option, side in sizes.items() if first[side] == option}
+
+
 def stored_sides_for_tta(recipe: Recipe, tta: TtaConfig) -> StoredSides:
     """The short side at which larger photos are stored for test-time augmentation: that which it resizes them to."""
     side = tta.resized_to(recipe.train.image_size)

@@ -86,14 +86,17 @@ def range_test(
     seed = resolved.seed if seed is None else seed
     sides = plan.stored_sides(resolved)
     dataset = announce(watch, open_data(data, resolved.data, data_dir=data_dir, **sides, progress=stoppable(watch)))
-    built = build_model(
-        resolved.model,
-        num_classes=len(dataset.classes),
-        seed=seed,
-        classes=dataset.classes,
-        image_size=resolved.train.image_size,
-    )
-    with computing_threads(int(resolved.compute.threads)), torch.random.fork_rng(devices=[]):
+    with (
+        computing_threads(int(resolved.compute.threads), "a range test", stoppable(watch)),
+        torch.random.fork_rng(devices=[]),
+    ):
+        built = build_model(
+            resolved.model,
+            num_classes=len(dataset.classes),
+            seed=seed,
+            classes=dataset.classes,
+            image_sizes=plan.image_sizes(resolved),
+        )
         setup = prepare(Path(), resolved, seed, dataset, built)
         if setup.warm_start is not None:
             warm_up(setup, setup.warm_start, watch.observer, watch.should_stop)

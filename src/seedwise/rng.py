@@ -7,8 +7,28 @@ own generators with the same integer, so this module needs no torch.
 
 import hashlib
 import operator
+import os
+import threading
 
 import numpy as np
+
+
+class _Ambient:
+    """A lock; a forked process has one thread, and makes it anew."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *error: object) -> None:
+        self._lock.release()
+
+
+ambient = _Ambient()
+"""Held from seeding torch's global generator until all is drawn from it: all threads of a process share that one."""
+os.register_at_fork(after_in_child=ambient.__init__)  # type: ignore[misc]
 
 
 def stream_seed(seed: int, *path: str | int) -> int:

@@ -1,9 +1,8 @@
 """A finished run as an object: its record, its recipe, its network."""
 
-from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -11,11 +10,11 @@ from numpy.typing import NDArray
 
 from seedwise.augment.pipeline import Augmenter
 from seedwise.config import load as load_section
-from seedwise.data.images import decode, pixels_of, resize_short_side, scaled
-from seedwise.data.source import RawImage
+from seedwise.data.images import resize_short_side
 from seedwise.engine.gradcam import gradcam, overlay
 from seedwise.engine.placement import Placement
 from seedwise.errors import UserError
+from seedwise.inputs import batches, pixels
 from seedwise.models.build import load_model
 from seedwise.models.checkpoint import EMA_FILE
 from seedwise.predictions import read_predictions
@@ -23,7 +22,7 @@ from seedwise.recipe import Recipe
 from seedwise.record import MODEL_CONFIG, PREDICTIONS, RECIPE, WEIGHTS, RunRecord, check_files, read_record
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    from seedwise.inputs import Given, One
 
 __all__ = ["MODEL_CONFIG", "PREDICTIONS", "RECIPE", "WEIGHTS", "Run", "load"]
 
@@ -72,30 +71,33 @@ class Run:
             raise UserError(f"{self.folder}: has no predictions for '{split}'")
         return stored.ids, stored.targets, stored.logits
 
-    def predict(self, images: "Sequence[Any] | NDArray[np.uint8]") -> NDArray[np.float32]:
-        """Class probabilities float32[n, k] of images, preprocessed as in this run's own evaluation.
+    def predict(self, images: "Given") -> NDArray[np.float32]:
+        """Class probabilities float32[n, k] of images, preprocessed as in this run's own evaluation; [1, k] of one.
 
-        `images`: paths, PIL images or uint8 arrays [h, w, 3], of any sizes; or one array uint8[n, h, w, 3].
+        `images`: one image, or any iterable of them, a generator too, of which no more than a batch is held at once. An
+        image is a path, a PIL image, an array uint8[h, w, 3] or gray uint8[h, w], or a torch tensor uint8[3, h, w], of
+        any size; arrays uint8[n, h, w, 3] and tensors uint8[n, 3, h, w] hold many. Floats are refused, since nothing
+        tells their scale. Raises UserError with the number of the image that can't be used.
         """
         augment, placement, model = self._network()
         parts = [torch.empty(0, len(self.classes))]
         with torch.inference_mode():
-            for start in range(0, len(images), PREDICT_BATCH):
-                inputs = [self._input(image, augment) for image in images[start : start + PREDICT_BATCH]]
+            for batch in batches(images, PREDICT_BATCH, self.record.data.pixel_range):
+                inputs = [self._input(image, augment) for image in batch]
                 parts.append(model(placement.images(torch.cat(inputs))).softmax(dim=1))
         probabilities: NDArray[np.float32] = torch.cat(parts).numpy()
         return probabilities
 
-    def explain(self, image: "Path | str | Image | NDArray[np.uint8]", of: int | None = None) -> NDArray[np.uint8]:
+    def explain(self, image: "One", of: int | None = None) -> NDArray[np.uint8]:
         """Where the network saw a class (by default the most probable one): uint8[size, size, 3], Grad-CAM.
 
         The image is one as `predict` takes them; it is shown as the network is fed it.
         """
         augment, placement, model = self._network()
-        fed = self._input(image, augment)
+        fed = self._input(pixels(image, self.record.data.pixel_range), augment)
         mean, std = (np.asarray(it, np.float32) for it in (self.record.model.mean, self.record.model.std))
-        pixels = (255 * (fed[0].permute(1, 2, 0).numpy() * std + mean)).round().clip(0, 255).astype(np.uint8)
-        return overlay(pixels, gradcam(model, placement.images(fed), None if of is None else [of])[0])
+        shown = (255 * (fed[0].permute(1, 2, 0).numpy() * std + mean)).round().clip(0, 255).astype(np.uint8)
+        return overlay(shown, gradcam(model, placement.images(fed), None if of is None else [of])[0])
 
     def _network(self) -> tuple[Augmenter, Placement, torch.nn.Module]:
         """What a prediction needs: preprocessing, and the network where it computes."""
@@ -110,27 +112,14 @@ class Run:
         placement = Placement(torch.device("cpu"), bf16=False, channels_last=True)
         return augment, placement, placement.module(self.model)
 
-    def _input(self, image: "Path | str | Image | NDArray[np.uint8]", augment: Augmenter) -> torch.Tensor:
-        pixels = _pixels(image, self.record.data.pixel_range)
+    def _input(self, image: NDArray[np.uint8], augment: Augmenter) -> torch.Tensor:
         size = self.recipe.train.image_size
-        if min(pixels.shape[:2]) > size:
-            pixels = resize_short_side(pixels, size)
-        tensor = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None]
+        if min(image.shape[:2]) > size:
+            image = resize_short_side(image, size)
+        tensor = torch.from_numpy(image.copy()).permute(2, 0, 1)[None]
         return augment.evaluate(tensor, None, size=size)
 
 
 def load(folder: Path | str) -> Run:
     """The run in this folder; a UserError when it isn't one or is damaged."""
     return Run(Path(folder))
-
-
-def _pixels(
-    image: "Path | str | Image | NDArray[np.uint8]", pixel_range: tuple[float, float] | None
-) -> NDArray[np.uint8]:
-    if isinstance(image, str | Path):
-        return decode(RawImage(str(image), Path(image)), pixel_range)
-    if not isinstance(image, np.ndarray):
-        return scaled("an image", pixels_of(image), pixel_range).pixels
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-        raise UserError(f"an image is {image.dtype}{list(image.shape)}; give uint8[h, w, 3], a PIL image or a path")
-    return image

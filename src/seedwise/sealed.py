@@ -7,6 +7,8 @@ from typing import Any
 
 RECORD, STUDY = "record.json", "study.json"
 """What makes a folder a run's or an ensemble's, or a study's."""
+LOG = "train.log"
+"""In a run's folder, what happened to it in words."""
 SEAL = "sha256"
 """A record's own checksum, over the rest of its content: a bit that flips in a number gives another number."""
 

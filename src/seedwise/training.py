@@ -1,14 +1,16 @@
 """The composition root: a recipe, data and a seed become a run folder."""
 
 import contextlib
+import logging
 import time
-from collections.abc import Mapping
+import traceback
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from seedwise import plan, recipes
+from seedwise import machine, plan, recipes
 from seedwise.augment.pipeline import Augmenter
 from seedwise.config import load as load_section
 from seedwise.cost import Cost, measure
@@ -32,7 +34,7 @@ from seedwise.folders import (
     own_code_of,
     read_recipe,
 )
-from seedwise.journal import LOG, Journal, logging_to, new_record
+from seedwise.journal import Journal, logging_to, new_record
 from seedwise.models.acceleration import accelerate, chosen
 from seedwise.models.build import BuiltModel, build_model
 from seedwise.models.noise import count_noise
@@ -41,12 +43,16 @@ from seedwise.optim.ema import Ema
 from seedwise.optim.groups import parameter_groups
 from seedwise.optim.loss import build_loss
 from seedwise.optim.optimizers import build_optimizer
+from seedwise.own_code import fails
 from seedwise.progressive import stages_of
 from seedwise.recipe import Recipe
 from seedwise.record import RECORD, RunRecord, check_files, read_record
 from seedwise.runs import RECIPE, Run
 from seedwise.scoring import outcome_of, stored_for_tta, with_tta
+from seedwise.sealed import LOG
 from seedwise.watch import Watch, stoppable
+
+log = logging.getLogger("seedwise")
 
 
 def train(
@@ -64,6 +70,9 @@ def train(
     of a folder, table or archive of images. `seed`: the run's, by
     default the recipe's own. `out`: the run folder, by default `runs/<data>-<recipe>-<time>`. `data_dir`: where local
     copies of named data lie. Raises UserError for what the caller can mend.
+
+    Several trainings in threads of one process take turns (`computing_threads`); what other threads draw from torch's
+    global generator during a step is theirs to avoid.
     """
     recipe = recipes.read(recipe) if isinstance(recipe, str) else recipe
     data_dir = Path(data_dir) if data_dir is not None else None
@@ -125,12 +134,14 @@ def run(
             if not elsewhere:
                 demand_same_machine(folder, known, recipe)
         world.wait()  # nobody writes before all have looked
-        if world.is_first:
-            held.enter_context(logging_to(folder / LOG))
-        held.enter_context(computing_threads(int(recipe.compute.threads)))
         try:
+            held.enter_context(computing_threads(int(recipe.compute.threads), str(folder), stoppable(watch)))
+            if world.is_first:
+                held.enter_context(logging_to(folder / LOG))
+                if known is not None and known.status == "running":
+                    log.info("had been broken off; going on from the last checkpoint")
             _train(folder, recipe, data, seed, data_dir, known, watch, world)
-        except (UserError, Interrupted, KeyboardInterrupt):
+        except BaseException:
             if world.is_first and not (folder / RECORD).exists():  # it never began: a typo leaves no trace
                 discard(folder, LOG, LOCK)
             raise
@@ -143,9 +154,9 @@ def rehearse(recipe: Recipe, data: str, *, data_dir: Path | None) -> tuple[Recip
     resolved = plan.resolve(recipe)
     dataset = open_data(data, recipe.data, data_dir=data_dir, **plan.stored_sides(recipe))
     random = resolved.model.model_copy(update={"weights": "none"})
-    size = recipe.train.image_size
-    built = build_model(random, num_classes=len(dataset.classes), seed=recipe.seed, image_size=size)
-    with computing_threads(int(resolved.compute.threads)):
+    sizes = plan.image_sizes(resolved)
+    with computing_threads(int(resolved.compute.threads), "a rehearsal"):
+        built = build_model(random, num_classes=len(dataset.classes), seed=recipe.seed, image_sizes=sizes)
         return resolved, dataset, measure(prepare(Path(), resolved, recipe.seed, dataset, built))
 
 
@@ -182,7 +193,7 @@ def _train(
         num_classes=len(dataset.classes),
         seed=seed,
         classes=dataset.classes,
-        image_size=recipe.train.image_size,
+        image_sizes=plan.image_sizes(recipe),
     )
     parameter_groups(
         recipe.optim, built.module, classifier_names(built.module)
@@ -194,8 +205,8 @@ def _train(
         record.epochs, record.kernels, record.stages = known.epochs, known.kernels, known.stages
         note_moves(record, known, recipe)
     journal = Journal(folder, recipe, record, watch.observer, writes=world.is_first)
-    journal.begin()
-    try:
+    with journal.kept(), _explained(folder, recipe):
+        journal.begin()
         with torch.random.fork_rng(enabled=recipe.compute.device == "cpu", devices=[]):
             setup = replace(prepare(folder, recipe, seed, dataset, built, known_kernels=record.kernels), world=world)
             journal.kernels = lambda: chosen(setup.model)
@@ -207,12 +218,32 @@ def _train(
                 held_out = stored_for_tta(recipe, recipe.tta, data, data_dir, dataset, watch)
                 outcome = with_tta(outcome, recipe.tta, setup, held_out, began, watch)
             journal.finish(outcome)
-    except Interrupted:
-        journal.leave("interrupted")
+
+
+@contextlib.contextmanager
+def _explained(folder: Path, recipe: Recipe) -> Iterator[None]:
+    """What the user can mend in an exception from deep below becomes a line; train.log has the whole of it."""
+    try:
+        yield
+    except (UserError, Interrupted):
         raise
-    except UserError:
-        journal.leave("failed")
+    except Exception as error:
+        if (shortage := machine.out_of_memory(error)) is not None:
+            log.exception("no memory left")
+            raise UserError(
+                f"{folder}: {shortage}; lower train.batch_size (train.accumulate makes up for it) or "
+                "train.image_size, and train into another folder"
+            ) from error
+        if recipe.model.factory is not None and _in_a_network(error):
+            log.exception("%s raised", recipe.model.factory)
+            raise fails("model.factory", recipe.model.factory, "in training its network raised", error) from error
         raise
+
+
+def _in_a_network(error: BaseException) -> bool:
+    """Whether an exception arose within a module's forward or backward pass."""
+    files = (frame.filename for frame in traceback.extract_tb(error.__traceback__))
+    return any("/torch/nn/modules/" in file or "/torch/autograd/" in file for file in files)
 
 
 def prepare(

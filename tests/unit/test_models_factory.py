@@ -110,7 +110,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def build(callable: str = "build", *, seed: int = 0, size: int | None = None, **fields: Any) -> BuiltModel:
     path = callable if ":" in callable else f"my_pkg.nets:{callable}"
     config = ModelConfig.model_validate({"factory": path, **fields})
-    return build_model(config, num_classes=10, seed=seed, image_size=size)
+    return build_model(config, num_classes=10, seed=seed, image_sizes={"train.image_size": size} if size else {})
 
 
 def write_run(built: BuiltModel, folder: Path, classes: int = 10) -> Path:

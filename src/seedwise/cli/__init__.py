@@ -1,7 +1,9 @@
 """The command line: parse, call, print."""
 
+import codecs
 import errno
 import io
+import json
 import re
 import sys
 from collections.abc import Sequence
@@ -11,6 +13,9 @@ from seedwise.errors import Interrupted, UserError
 from seedwise.machine import prepare_process
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
+_RAW_BYTES = re.compile("[\udc80-\udcff]+")
+"""How Python keeps bytes of a name that are no text."""
+_ESCAPING = "seedwise.escaping"
 _ADVICE = {
     errno.ENAMETOOLONG: "give a shorter name",
     errno.ENOSPC: "free some space",
@@ -55,10 +60,28 @@ def _demand_folder() -> None:
 
 
 def _show_any_name() -> None:
-    """Let names of files that aren't UTF-8 be printed: as they are, and in messages readably. Python would fail."""
-    for stream, errors in ((sys.stdout, "surrogateescape"), (sys.stderr, "backslashreplace")):
-        if isinstance(stream, io.TextIOWrapper):
+    """Let any name be printed on any terminal and in any pipe; Python would fail in the middle of its work.
+
+    What an encoding lacks is escaped as in JSON, so that `--json` stays JSON. Names of files that aren't text go to
+    stdout as the bytes that they are, for other programs to find, and are readable in messages. Who named a way of
+    their own (PYTHONIOENCODING=ascii:replace) keeps it.
+    """
+    codecs.register_error(_ESCAPING, _escape)
+    for stream, errors in ((sys.stdout, _ESCAPING), (sys.stderr, "backslashreplace")):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
             stream.reconfigure(errors=errors)
+
+
+def _escape(error: UnicodeError) -> tuple[str | bytes, int]:
+    """What stands for the first of the characters that can't be encoded, and those of its kind behind it."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    rest = error.object[error.start : error.end]
+    if raw := _RAW_BYTES.match(rest):
+        return raw[0].encode("ascii", "surrogateescape"), error.start + raw.end()
+    raw = _RAW_BYTES.search(rest)
+    escaped = rest[: raw.start()] if raw else rest
+    return json.dumps(escaped)[1:-1], error.start + len(escaped)
 
 
 def _say(lines: Sequence[str], code: int) -> int:

@@ -1,5 +1,6 @@
 """`seedwise`: one verb a file. Verbs import what they need when they are called, so that help is there at once."""
 
+import sys
 from typing import Any
 
 import typer
@@ -67,6 +68,11 @@ def run() -> int:
     except typer.Abort:
         return Interrupted.exit_code
     except _UsageError as error:
+        if (
+            error.ctx and error.format_message() == error.ctx.get_help()
+        ):  # `seedwise` alone: it is no mistake to explain
+            print(error.ctx.get_help(), file=sys.stderr)
+            return UserError.exit_code
         path = error.ctx.command_path if error.ctx else "seedwise"
         raise UserError(f"{error.format_message().rstrip('.')}; see `{path} --help`") from None
     return code or 0

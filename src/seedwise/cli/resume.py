@@ -1,5 +1,6 @@
 """`seedwise resume`."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -61,8 +62,14 @@ def resume(
             )
         print_ensemble(folder, voted, as_json)
         return 0
+    from seedwise.files import is_held
+    from seedwise.record import RECORD, read_record
     from seedwise.training import resume as resume_run
 
+    broken_off = (folder / RECORD).exists() and read_record(folder).status == "running" and not is_held(folder)
     with watching(folder) as watch:
         run = resume_run(folder, watch=watch, data_dir=data_dir, elsewhere=elsewhere)
+    if broken_off:
+        words = "had been broken off (killed, or the machine went down) and went on from its last checkpoint"
+        print(f"{folder}: {words}", file=sys.stderr)
     return print_run(folder, run.record, as_json) if machine.rank() == 0 else 0

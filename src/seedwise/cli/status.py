@@ -7,16 +7,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from seedwise.cli.options import Json
+from seedwise.files import is_held
+from seedwise.sealed import LOG, RECORD
 
 if TYPE_CHECKING:
     from seedwise.study.progress import StudyLike
 
+BROKEN_OFF = "broken off"
+"""The status of a run whose record says `running` while nobody works on it."""
 Runs = dict[str, dict[str, Any]]
 """The content of record.json of each trial that began, by its folder."""
 
 
 def status(
-    folder: Annotated[Path, typer.Argument(metavar="STUDY", help="A study folder.")],
+    folder: Annotated[Path, typer.Argument(metavar="STUDY", help="The folder of a study, or of a run.")],
     as_json: Json = False,
 ) -> None:
     """Show how far a study is, what its arms have come to, and how long it will take.
@@ -28,12 +32,15 @@ def status(
     from seedwise.cli.show_study import duration, print_arms, print_trials
     from seedwise.study.progress import as_study, finished_trials, run_content, study_content, trial_folder
 
+    if (folder / RECORD).exists() and (run := run_content(folder)) is not None:
+        _print_run(folder, run, as_json)
+        return
     content, runs = study_content(folder), Runs()
     for trial in content["trials"]:
         run = run_content(folder / trial_folder(trial["arm"], trial["seed"]))
         trial["status"] = run["status"] if run else "planned"
         if run:
-            runs[trial["folder"]] = run
+            runs[trial["folder"]] = run | {"status": _state(folder / trial["folder"], run)}
     study = as_study(content)
     progress = {trial.folder: _words(study, trial.arm, runs.get(trial.folder)) for trial in study.trials}
     left = _seconds_left(study, runs, content["jobs"])
@@ -44,7 +51,27 @@ def status(
     finished = finished_trials(study)
     time = "" if not left else f", about {duration(left)} left at {content['jobs']} at a time"
     print(f"{finished} of {len(content['trials'])} trials finished{time}\n")
+    if any(run["status"] == BROKEN_OFF for run in runs.values()):
+        print(f"{BROKEN_OFF}: killed, or the machine went down; go on with: seedwise resume {folder}\n")
     print_arms(study)
+
+
+def _state(folder: Path, run: dict[str, Any]) -> str:
+    """A run's status; `running` only where somebody really works on it."""
+    return BROKEN_OFF if run["status"] == "running" and not is_held(folder) else str(run["status"])
+
+
+def _print_run(folder: Path, run: dict[str, Any], as_json: bool) -> None:
+    state, epochs = _state(folder, run), len(run["epochs"])
+    if as_json:
+        print(json.dumps({"status": state, "epochs": epochs}, indent=2))
+        return
+    why = {
+        BROKEN_OFF: " (it was killed, or the machine went down)",
+        "failed": f" (why, says {folder / LOG})",
+    }.get(state, "")
+    then = "" if state in ("running", "finished") else f"; go on with: seedwise resume {folder}"
+    print(f"{state}{why}, {epochs} epochs done{then}")
 
 
 def _words(study: "StudyLike", arm: str, run: dict[str, Any] | None) -> str:

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from seedwise import machine
 from seedwise.engine.protocols import Silent
-from seedwise.errors import Interrupted
+from seedwise.errors import Interrupted, UserError
 from seedwise.files import discard
 from seedwise.record import BAGGING, RECORD, STUDY, EpochRow
 from seedwise.watch import Watch
@@ -36,7 +36,8 @@ def watching(folder: Path) -> Iterator[Watch]:
             raise KeyboardInterrupt  # asked twice: at once, back to the last checkpoint
         stop.set()
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    alone = threading.current_thread() is threading.main_thread()  # no other may have signals
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM) if alone}
     console = Console(stderr=True, highlight=False)
     observer = _Quiet() if machine.rank() else _Live(console) if console.is_terminal else _Plain()
     try:
@@ -44,13 +45,22 @@ def watching(folder: Path) -> Iterator[Watch]:
             yield Watch(observer, stop.is_set)
     except (Interrupted, KeyboardInterrupt) as error:
         words = str(error) or "stopped at once, back to the last checkpoint"
-        began = any((folder / name).exists() for name in (RECORD, STUDY, BAGGING))
-        command = f"seedwise resume {shlex.quote(str(folder))}" if began else "the same command; nothing is lost"
-        raise Interrupted(f"{words}; go on with: {command}") from None
+        raise Interrupted(f"{words}; go on with: {_command(folder)}") from None
+    except UserError:
+        raise
+    except Exception as error:
+        error.add_note(f"{folder}: this should not happen, please report it; go on with: {_command(folder)}")
+        raise
     finally:
         discard(folder)  # made for a run that could not begin
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _command(folder: Path) -> str:
+    """What goes on with the work of a folder."""
+    began = any((folder / name).exists() for name in (RECORD, STUDY, BAGGING))
+    return f"seedwise resume {shlex.quote(str(folder))}" if began else "the same command; nothing is lost"
 
 
 @contextmanager

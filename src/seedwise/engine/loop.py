@@ -156,19 +156,20 @@ def _enter(setup: Setup, step: int) -> PlannedStage:
 def optimizer_step(setup: Setup, batches: Sequence[Batch], step: int, lr: float, *, total: int) -> Tensor:
     """Step number `step` (from 0) at this rate; sums of loss and hits over this process's part of `total` images."""
     set_lr(setup.optimizer, lr)
-    # Dropout and drop path draw from the global generator, so it is put in place for this very step.
-    torch.manual_seed(rng.stream_seed(setup.seed, "model", step, setup.world.rank))
     try:
-        return training_step(
-            setup.forward,
-            setup.loss,
-            setup.optimizer,
-            batches,
-            placement=setup.placement,
-            clip_norm=setup.optim.clip_norm,
-            world=setup.world,
-            total=total,
-        )
+        with rng.ambient:
+            # Dropout and drop path draw from the global generator, so it is put in place for this very step.
+            torch.manual_seed(rng.stream_seed(setup.seed, "model", step, setup.world.rank))
+            return training_step(
+                setup.forward,
+                setup.loss,
+                setup.optimizer,
+                batches,
+                placement=setup.placement,
+                clip_norm=setup.optim.clip_norm,
+                world=setup.world,
+                total=total,
+            )
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):
             raise

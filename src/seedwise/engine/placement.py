@@ -1,6 +1,9 @@
 """Where tensors live and in which form they are computed: device, memory layout, precision."""
 
-from collections.abc import Iterator
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
@@ -11,6 +14,11 @@ from torch import Tensor, nn
 
 from seedwise import machine
 from seedwise.recipe import ComputeConfig
+
+POLL_SECONDS = 0.2
+"""How often somebody who waits for a turn looks whether to go on waiting."""
+
+log = logging.getLogger("seedwise")
 
 
 @dataclass(frozen=True)
@@ -48,12 +56,43 @@ class Placement:
         return torch.from_numpy(array).to(self.device)
 
 
+class _Turn:
+    """Whose turn it is to compute in this process."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.of = ""
+
+
+_turn = _Turn()
+os.register_at_fork(after_in_child=_turn.__init__)  # type: ignore[misc]  # the other threads don't exist there
+
+
 @contextmanager
-def computing_threads(count: int) -> Iterator[None]:
-    """Compute with this many CPU threads, and give the caller's number back."""
+def computing_threads(
+    count: int, what: str = "another computation", waiting: Callable[[str, int, int], None] | None = None
+) -> Iterator[None]:
+    """Compute with this many CPU threads, alone in this process, and give the caller's number back.
+
+    The number of threads is the process's, not a Python thread's, and it decides the last bits; kernels and train.log
+    are the process's too. So trainings and evaluations in several Python threads take turns, and each has the bits that
+    it has alone. Waiting rather than refusing: a pool of threads over seeds then does what was meant by it, and loses
+    nothing, since a training uses all cores anyway. `what`: for those who wait; `waiting`: a phase's progress, which
+    may raise to give up. The same Python thread may compute within a computation, as an observer does.
+    """
+    told = False
+    while not _turn.lock.acquire(timeout=POLL_SECONDS):
+        if not told:
+            log.warning("%s waits for %s in another thread of this process", what, _turn.of)
+        told = True
+        if waiting is not None:
+            waiting(f"waiting for {_turn.of}; turns", 0, 1)
+    outer, _turn.of = _turn.of, what
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
         yield
     finally:
         torch.set_num_threads(before)
+        _turn.of = outer
+        _turn.lock.release()

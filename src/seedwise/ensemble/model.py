@@ -1,9 +1,8 @@
 """An ensemble as an object, with the surface of a run."""
 
-from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +10,13 @@ from numpy.typing import NDArray
 from seedwise.ensemble.votes import combine
 from seedwise.ensemble_record import EnsembleRecord
 from seedwise.errors import UserError
+from seedwise.inputs import batches
 from seedwise.record import RECORD
-from seedwise.runs import Run
+from seedwise.runs import PREDICT_BATCH, Run
 from seedwise.stored import Stored, is_ensemble, read_ensemble
+
+if TYPE_CHECKING:
+    from seedwise.inputs import Given
 
 
 class Ensemble:
@@ -51,8 +54,15 @@ class Ensemble:
         stored = Stored(self.folder, self.record).predictions(split)
         return stored.ids, stored.targets, stored.logits
 
-    def predict(self, images: "Sequence[Any] | NDArray[np.uint8]") -> NDArray[np.float32]:
-        """Class probabilities float32[n, k] of images by the members' vote, as `Run.predict` gives them for one."""
+    def predict(self, images: "Given") -> NDArray[np.float32]:
+        """Class probabilities float32[n, k] of images by the members' vote, as `Run.predict` gives them for one.
+
+        Each image is read once, and no more than a batch of them is held.
+        """
+        votes = [self._vote(batch) for batch in batches(images, PREDICT_BATCH, self.record.data.pixel_range)]
+        return np.concatenate([np.empty((0, len(self.classes)), np.float32), *votes])
+
+    def _vote(self, images: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
         weights = [votes for votes in self.record.votes if votes]
         each = [run.predict(images) for run in self.members]
         with np.errstate(divide="ignore"):

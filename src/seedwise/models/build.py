@@ -2,15 +2,16 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from seedwise import rng
 from seedwise.errors import UserError, first_sentence
-from seedwise.models import factory
+from seedwise.models import factory, sizes
 from seedwise.models.checkpoint import CONFIG_FILE, read_checkpoint
 from seedwise.models.config import FACTORY_PREFIX, ModelConfig
 from seedwise.models.freezing import freeze
@@ -26,7 +27,6 @@ from seedwise.models.weights import (
     put_weights,
     weights_of_checkpoint,
 )
-from seedwise.rng import stream_seed
 
 _LARGEST_SIDE = 4096
 
@@ -58,28 +58,37 @@ class BuiltModel:
 
 
 def build_model(
-    config: ModelConfig, *, num_classes: int, seed: int, classes: Sequence[str] = (), image_size: int | None = None
+    config: ModelConfig,
+    *,
+    num_classes: int,
+    seed: int,
+    classes: Sequence[str] = (),
+    image_sizes: Mapping[str, int] | None = None,
 ) -> BuiltModel:
     """The recipe's network with its weights, in training mode.
 
     What is random comes from (seed, "model") and the head from (seed, "head"), whatever weights, dropout and drop path
     are: paired runs start from the same head. torch's global generator is left as it was. `classes`: the data's class
-    names; weights that name others get a new head. `image_size`: side in pixels at which a user's own network, and one
-    with frozen stages, is tried.
+    names; weights that name others get a new head. `image_sizes`: sides in pixels of the images that it will be fed,
+    by the option that asks for them (`plan.image_sizes`): it is built for them where it must be, and tried.
     """
-    found = find_weights(config)
-    with _drawing_from(stream_seed(seed, "model")):
-        module = _construct(found, num_classes, config.dropout, config.drop_path, image_size)
+    found, tried = find_weights(config), dict(image_sizes or {})
+    rates = {"dropout": config.dropout, "drop_path": config.drop_path}
+    module, sized = _construct(found, num_classes, tried, rng.stream_seed(seed, "model"), **rates)
     if not (config.factory and found.state is None):
-        with _drawing_from(stream_seed(seed, "head")):
+        with _drawing_from(rng.stream_seed(seed, "head")):
             _reset_head(module, found.architecture)
+    if found.state is not None and sized:
+        with _drawing_from(0):
+            found = sizes.resampled(found, module, sized)
+    found = replace(found, model_args={**found.model_args, **sized})
     origin = found.origin
     if found.state is not None:
         reason = put_weights(module, found, classes)
         head = f"new head for {num_classes} classes, {reason}" if reason else f"its head kept, {num_classes} classes"
         origin = f"{found.origin}; {head}"
     built = _describe(module.train(), found, origin)
-    freeze(module, config.freeze, classifier_names(module), image_size or built.pretrained_size)
+    freeze(module, config.freeze, classifier_names(module), tried.get(sizes.TRAINED, built.pretrained_size))
     return built
 
 
@@ -94,8 +103,8 @@ def load_model(path: Path) -> BuiltModel:
     if not isinstance(architecture, str) or type(num_classes) is not int or num_classes < 1:
         raise UserError(f"{where}: missing, or without architecture and num_classes; give a finished run's folder")
     found = weights_of_checkpoint(checkpoint, architecture)
-    with _drawing_from(0):
-        module = _construct(found, num_classes, 0.0, 0.0, _stored_size(checkpoint.config))
+    tried = _stored_size(checkpoint.config) if architecture.startswith(FACTORY_PREFIX) else {}
+    module, _ = _construct(found, num_classes, tried, 0, dropout=0.0, drop_path=0.0)
     if put_weights(module, found):
         raise UserError(f"{checkpoint.file}: its classifier doesn't have the {num_classes} classes of {CONFIG_FILE}")
     return _describe(module.eval(), found, found.origin)
@@ -107,37 +116,44 @@ def _drawing_from(seed: int) -> Iterator[None]:
 
     `torch.manual_seed` would reseed every accelerator too, and those are not put back.
     """
-    with torch.random.fork_rng(devices=[]):
+    with rng.ambient, torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         yield
 
 
-def _stored_size(config: Mapping[str, Any]) -> int | None:
-    """Side in pixels of the images that a folder's config.json says the network is for."""
+def _stored_size(config: Mapping[str, Any]) -> dict[str, int]:
+    """Side in pixels of the images that a folder's config.json says the network is for, to try it at."""
     described = config.get("pretrained_cfg")
     size = described.get("input_size") if isinstance(described, dict) else None
     side = size[-1] if isinstance(size, list) and size else None
-    return side if type(side) is int and 0 < side <= _LARGEST_SIDE else None
+    return {sizes.TRAINED: side} if type(side) is int and 0 < side <= _LARGEST_SIDE else {}
 
 
 def _construct(
-    weights: Weights, num_classes: int, dropout: float, drop_path: float, image_size: int | None
-) -> nn.Module:
+    weights: Weights, num_classes: int, tried: Mapping[str, int], draws: int, *, dropout: float, drop_path: float
+) -> tuple[nn.Module, dict[str, Any]]:
+    """The network, its random weights drawn from this seed, and what its constructor was told of its images' size."""
     name = weights.architecture
     if name.startswith(FACTORY_PREFIX):
         path, rates = name.removeprefix(FACTORY_PREFIX), {"dropout": dropout, "drop_path": drop_path}
-        return factory.build(path, num_classes=num_classes, **rates, image_size=image_size)
+        with _drawing_from(draws):
+            return factory.build(path, num_classes=num_classes, **rates, image_sizes=tuple(tried.values())), {}
     if name != SMALL_ARCHITECTURE:
         require_timm_model(name)
         require_tag(name)
-    arguments = {**weights.model_args, "num_classes": num_classes, "drop_rate": dropout}
-    try:
-        if name == SMALL_ARCHITECTURE:
-            return SmallNet(**arguments, drop_path_rate=drop_path)
-        return _timm_model(name, arguments, drop_path)
-    except Exception as error:  # arguments from a damaged config.json make constructors raise almost anything
-        given = ", ".join(f"{key}={value}" for key, value in {**arguments, "drop_path_rate": drop_path}.items())
-        raise UserError(f"model {our_name(name)} can't be built with {given}: {first_sentence(error)}") from error
+
+    def build(size: Mapping[str, Any]) -> nn.Module:
+        arguments = {**weights.model_args, **size, "num_classes": num_classes, "drop_rate": dropout}
+        try:
+            with _drawing_from(draws):
+                if name == SMALL_ARCHITECTURE:
+                    return SmallNet(**arguments, drop_path_rate=drop_path)
+                return _timm_model(name, arguments, drop_path)
+        except Exception as error:  # arguments from a damaged config.json make constructors raise almost anything
+            given = ", ".join(f"{key}={value}" for key, value in {**arguments, "drop_path_rate": drop_path}.items())
+            raise UserError(f"model {our_name(name)} can't be built with {given}: {first_sentence(error)}") from error
+
+    return (build({}), {}) if name == SMALL_ARCHITECTURE else sizes.fit(build, weights, tried, num_classes)
 
 
 def _timm_model(name: str, arguments: Mapping[str, Any], drop_path: float) -> nn.Module:

@@ -2,7 +2,7 @@
 
 import inspect
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from seedwise.errors import UserError
+from seedwise.models.trial import black_images
 from seedwise.own_code import fails, find
 
 OPTION = "model.factory"
@@ -21,11 +22,11 @@ _TRIED_SIZE = 64
 
 
 def build(
-    factory: str, *, num_classes: int, dropout: float, drop_path: float, image_size: int | None = None
+    factory: str, *, num_classes: int, dropout: float, drop_path: float, image_sizes: Sequence[int] = ()
 ) -> nn.Module:
     """The user's network in the state that their callable left it in, with a complete `pretrained_cfg`.
 
-    Drawn from torch's global generator, and Python's and NumPy's seeded like it. `image_size`: side in pixels of the
+    Drawn from torch's global generator, and Python's and NumPy's seeded like it. `image_sizes`: sides in pixels of the
     images it is tried on.
     """
     call = find(OPTION, factory)
@@ -39,8 +40,8 @@ def build(
         if not isinstance(module, nn.Module):
             raise UserError(f"{OPTION} {factory}: returned {type(module).__name__}; return a torch.nn.Module")
         cfg = _described(factory, module)
-        side = image_size or int(cfg["input_size"][-1])
-        _try(factory, module, num_classes, side)
+        for side in image_sizes or [int(cfg["input_size"][-1])]:
+            _try(factory, module, num_classes, side)
     head = cfg.get("classifier") or _last_layer(module, num_classes)
     module.pretrained_cfg = {**cfg, "classifier": head}  # type: ignore[assignment]
     return module
@@ -90,17 +91,12 @@ def _described(factory: str, module: nn.Module) -> dict[str, Any]:
 
 
 def _try(factory: str, module: nn.Module, num_classes: int, side: int) -> None:
-    """Pass two black images through the network in evaluation mode; lazy layers get their shapes by it."""
-    modes = [(part, part.training) for part in module.modules()]
+    """Show the network two black images; lazy layers get their shapes by it."""
     shape = [2, 3, side, side]
     try:
-        with torch.no_grad():
-            out = module.eval()(torch.zeros(shape))
+        out = black_images(module, side)
     except Exception as error:
         raise fails(OPTION, factory, f"its network, given images float{shape}, raised", error) from error
-    finally:
-        for part, training in modes:
-            part.training = training
     wanted = f"expected logits float[2, {num_classes}], one a class"
     if not isinstance(out, Tensor):
         raise UserError(f"{OPTION} {factory}: its network returns {type(out).__name__}; {wanted}")

@@ -29,6 +29,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from seedwise import rng
 from seedwise.errors import UserError, first_sentence
 from seedwise.models import hub
 from seedwise.models.checkpoint import CONFIG_FILE, Checkpoint, file_sha256, read_checkpoint
@@ -144,7 +145,7 @@ def _from_hub(name: str, architecture: str) -> Weights:
     file = hub.fetch(architecture, "pip, none or a path" if name in PIP_PACKAGES else "none or a path")
     try:
         # timm knows how each of its models is stored; the donor's random initialization must not move anyone's draws.
-        with torch.random.fork_rng(devices=[]):
+        with rng.ambient, torch.random.fork_rng(devices=[]):
             overlay = {"file": str(file.path)}
             donor: Any = timm.create_model(file.architecture, pretrained=True, pretrained_cfg_overlay=overlay)
     except Exception as error:  # damaged bytes make the parsers raise almost anything

@@ -6,6 +6,7 @@ import re
 import secrets
 import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -355,7 +356,8 @@ def _demand_answer(address: str) -> None:
 def _signals_kept() -> Iterator[None]:
     """Ray takes SIGTERM for itself, which would then not leave checkpoints."""
     numbers: Sequence[signal.Signals] = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.getsignal(number) for number in numbers}
+    alone = threading.current_thread() is threading.main_thread()  # no other may set signals
+    before = {number: signal.getsignal(number) for number in numbers if alone}
     try:
         yield
     finally:

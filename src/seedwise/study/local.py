@@ -15,7 +15,7 @@ from multiprocessing.process import BaseProcess
 from types import ModuleType
 
 from seedwise.engine.protocols import Silent
-from seedwise.errors import Interrupted, UserError
+from seedwise.errors import Interrupted, UserError, in_words
 from seedwise.record import RECORD, read_record
 from seedwise.study.schedule import Ended
 from seedwise.study.trial import RunTrial, Task, run_trial
@@ -50,8 +50,13 @@ class InProcess:
         task = self._next.pop()
         try:
             self.run(task, self.watch)
-        except UserError as error:
-            return _failed(task, str(error))
+        except Interrupted:
+            raise
+        except Exception as error:
+            ended = _failed(task, in_words(error))
+            if not (ended.began or isinstance(error, UserError)):
+                raise
+            return ended
         return Ended(task)
 
     def close(self) -> None:
@@ -161,15 +166,20 @@ def _death(exit_code: int | None) -> str:
     return f"its process ended with exit code {exit_code}"
 
 
+_swapping = threading.Lock()
+"""Studies in two threads would else put each other's stand-in back."""
+
+
 @contextmanager
 def _without_main() -> Iterator[None]:
     """Children need nothing of the program's own file, which multiprocessing would run again in each of them."""
-    before = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = before
+    with _swapping:
+        before = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = before
 
 
 @contextmanager
@@ -197,8 +207,8 @@ def _work(messages: Connection, task: Task, run: RunTrial) -> None:
         result = ("finished", "")
     except Interrupted as error:
         result = ("stopped", str(error))
-    except UserError as error:
-        result = ("failed", str(error))
+    except Exception as error:
+        result = ("failed", in_words(error))
     messages.send(result)
 
 

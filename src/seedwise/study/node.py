@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from seedwise.errors import Interrupted, UserError
+from seedwise.errors import Interrupted, UserError, in_words
 from seedwise.files import LOCK, Held, cache_root, sole_writer, write_bytes
 from seedwise.machine import prepare_process
 from seedwise.record import RECORD, RunRecord, read_record, write_record
@@ -98,9 +98,11 @@ def work(
             return Outcome("finished", files=None if shared else _take(folder))
     except Interrupted as error:
         return Outcome("stopped", str(error))
-    except UserError as error:
+    except Exception as error:
         began = (folder / RECORD).exists() and read_record(folder).status == "failed"
-        return Outcome("failed", str(error), began, None if shared or not began else _take(folder))
+        if not (began or isinstance(error, UserError)):
+            raise
+        return Outcome("failed", in_words(error), began, None if shared or not began else _take(folder))
 
 
 def receive(folder: Path, files: Mapping[str, bytes]) -> None:
