@@ -15,6 +15,8 @@ from typing import Any
 from seedwise.errors import UserError
 
 LOCK = ".lock"
+_LEFTOVERS = (".*.tmp", ".tmp" + 6 * "[0-9A-Za-z]")
+"""What killed writers leave: our temporary files, and those that safetensors writes first and renames to ours."""
 _made: set[Path] = set()
 """Absolute folders that this process made, which may go again when nothing came of what they were made for."""
 
@@ -139,7 +141,7 @@ def sole_writer(folder: Path) -> Iterator[None]:
             if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
                 raise Held(f"{folder}: another process is writing this folder; wait for it, or stop it") from error
             raise _write_error(folder, error) from error
-        for leftover in folder.glob(".*.tmp"):
+        for leftover in (found for pattern in _LEFTOVERS for found in folder.glob(pattern)):
             leftover.unlink(missing_ok=True)
         yield
 
