@@ -147,9 +147,13 @@ def sole_writer(folder: Path) -> Iterator[None]:
 
 
 def discard(folder: Path, *names: str) -> None:
-    """Remove these files, and the folder and those above it as far as this process made them and they are empty."""
-    for name in names:
-        (folder / name).unlink(missing_ok=True)
+    """Remove these files, and the folder and those above it as far as this process made them and they are empty.
+
+    The lock stays where other files do: it is what tells that they are ours, and that the same command may go on.
+    """
+    for name in sorted(names, key=lambda name: name == LOCK):
+        if name != LOCK or not _others(folder):
+            (folder / name).unlink(missing_ok=True)
     whole = _real(folder)
     with contextlib.suppress(OSError):  # not empty, or not there
         for made in (whole, *whole.parents):
@@ -157,6 +161,10 @@ def discard(folder: Path, *names: str) -> None:
                 return
             made.rmdir()
             _made.discard(made)
+
+
+def _others(folder: Path) -> bool:
+    return folder.is_dir() and any(path.name != LOCK for path in folder.iterdir())
 
 
 def _real(path: Path) -> Path:
@@ -179,8 +187,8 @@ def _umask() -> int:
 
 def _write_error(path: Path, error: OSError) -> UserError:
     advice = {
-        errno.ENOSPC: "the disk is full; free some space and resume",
-        errno.EDQUOT: "the disk quota is used up; free some space and resume",
+        errno.ENOSPC: "the disk is full; free some space, then resume or give the command again",
+        errno.EDQUOT: "the disk quota is used up; free some space, then resume or give the command again",
         errno.EROFS: "the file system is read-only; choose another folder with -o",
         errno.EACCES: "no permission to write there; choose another folder with -o",
         errno.ENOTDIR: "a file stands where a folder is needed; choose another folder with -o",
