@@ -20,6 +20,8 @@ OUTPUT_MARK = ".seedwise"
 """A file that marks a folder of pictures as ours, so that it is never taken for data."""
 _LOOKS = 5
 """How often a lock is tried."""
+_LEFTOVERS = (".*.tmp", ".tmp" + 6 * "[0-9A-Za-z]")
+"""What killed writers leave: our temporary files, and those that safetensors writes first and renames to ours."""
 _made: set[Path] = set()
 """Absolute folders that this process made, which may go again when nothing came of what they were made for."""
 
@@ -139,7 +141,7 @@ def sole_writer(folder: Path) -> Iterator[None]:
         raise _write_error(folder / LOCK, error) from error
     with file:
         _lock(file, folder)
-        for leftover in folder.glob(".*.tmp"):
+        for leftover in (found for pattern in _LEFTOVERS for found in folder.glob(pattern)):
             leftover.unlink(missing_ok=True)
         yield
 
@@ -182,9 +184,13 @@ def is_held(folder: Path) -> bool:
 
 
 def discard(folder: Path, *names: str) -> None:
-    """Remove these files, and the folder and those above it as far as this process made them and they are empty."""
-    for name in names:
-        (folder / name).unlink(missing_ok=True)
+    """Remove these files, and the folder and those above it as far as this process made them and they are empty.
+
+    The lock stays where other files do: it is what tells that they are ours, and that the same command may go on.
+    """
+    for name in sorted(names, key=lambda name: name == LOCK):
+        if name != LOCK or not _others(folder):
+            (folder / name).unlink(missing_ok=True)
     whole = _real(folder)
     with contextlib.suppress(OSError):  # not empty, or not there
         for made in (whole, *whole.parents):
@@ -192,6 +198,10 @@ def discard(folder: Path, *names: str) -> None:
                 return
             made.rmdir()
             _made.discard(made)
+
+
+def _others(folder: Path) -> bool:
+    return folder.is_dir() and any(path.name != LOCK for path in folder.iterdir())
 
 
 def _real(path: Path) -> Path:
@@ -214,8 +224,8 @@ def _umask() -> int:
 
 def _write_error(path: Path, error: OSError) -> UserError:
     advice = {
-        errno.ENOSPC: "the disk is full; free some space and resume",
-        errno.EDQUOT: "the disk quota is used up; free some space and resume",
+        errno.ENOSPC: "the disk is full; free some space, then resume or give the command again",
+        errno.EDQUOT: "the disk quota is used up; free some space, then resume or give the command again",
         errno.EROFS: "the file system is read-only; choose another folder with -o",
         errno.EACCES: "no permission to write there; choose another folder with -o",
         errno.ENOTDIR: "a file stands where a folder is needed; choose another folder with -o",

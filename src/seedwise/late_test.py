@@ -34,10 +34,14 @@ def score_test(folder: Path, *, data_dir: Path | None = None, progress: Progress
         if dataset.fingerprint != record.data.fingerprint or dataset.test is None:
             raise UserError(f"{record.data.source}: is not the data that {folder} was trained on; put that back")
         check_files(folder, record, PREDICTIONS)
-        with np.load(folder / PREDICTIONS, allow_pickle=False) as stored:
-            splits = {name.removesuffix("_ids") for name in stored.files if name.endswith("_ids")}
-            kept = {s: Predictions(stored[f"{s}_ids"], stored[f"{s}_targets"], stored[f"{s}_logits"]) for s in splits}
         models = {"test": run.model} | ({"test_ema": run.ema_model} if record.ema is not None else {})
+        with np.load(folder / PREDICTIONS, allow_pickle=False) as stored:
+            splits = [name.removesuffix("_ids") for name in stored.files if name.endswith("_ids")]
+            kept = {
+                split: Predictions(stored[f"{split}_ids"], stored[f"{split}_targets"], stored[f"{split}_logits"])
+                for split in splits  # in the file's order, for the same bytes; a call that was killed may have added
+                if split not in models
+            }
         compute, size = run.recipe.compute, run.recipe.train.image_size
         placement = Placement.of(compute)
         augment = Augmenter(

@@ -17,6 +17,7 @@ from seedwise.cost import Cost, measure
 from seedwise.data.dataset import Dataset
 from seedwise.data.open import open_data
 from seedwise.data.splits import bootstrap
+from seedwise.engine import checkpoint
 from seedwise.engine.loop import fit
 from seedwise.engine.placement import Placement, computing_threads
 from seedwise.engine.setup import Setup
@@ -130,6 +131,8 @@ def run(
             if known.status == "finished":
                 kept = (name for name in known.files if (folder / name).exists())  # one may drop what one can spare
                 check_files(folder, known, *kept)
+                if world.is_first:
+                    checkpoint.clear(folder)  # a kill right after the record was written leaves it
                 return Run(folder)
             if not elsewhere:
                 demand_same_machine(folder, known, recipe)

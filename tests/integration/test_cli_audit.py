@@ -36,6 +36,14 @@ def leaky(tmp_path: Path) -> Path:
     return tmp_path / "leaky"
 
 
+def test_images_none_of_which_can_be_read_are_all_named(cli: Cli, tmp_path: Path) -> None:
+    for label in ("one", "two"):
+        (tmp_path / "d" / label).mkdir(parents=True)
+        (tmp_path / "d" / label / "it.png").write_bytes(b"no image")
+    answer = cli("audit", "d")
+    assert answer.code == 0 and answer.out.count("damaged: ") == 2
+
+
 def test_digits_are_called_alike_by_nature(cli: Cli) -> None:
     first = cli("audit", "digits")
     assert first.code == 0 and first.out.startswith("1,797 images in 10 classes (0 … 9), parts train ")

@@ -22,7 +22,7 @@ SignalAt = Callable[[int, signal.Signals], None]
 
 
 def weights(folder: Path | str) -> str:
-    assert not [path.name for path in Path(folder).iterdir() if "checkpoint" in path.name or path.suffix == ".tmp"]
+    assert not [path.name for path in Path(folder).iterdir() if "checkpoint" in path.name or ".tmp" in path.name]
     return sha256_of(Path(folder) / "model.safetensors")
 
 
@@ -60,8 +60,26 @@ def test_kill_9_loses_one_step_and_the_same_command_completes(uninterrupted: str
     killed_at(6, "train", "digits", *STEPS, "-o", "run")
     assert read_record(Path("run")).status == "running"
     Path("run/.model.safetensors.abcd.tmp").write_bytes(b"what a killed writer leaves")
+    Path("run/.tmpozzIV6").write_bytes(b"what safetensors leaves when it is killed")
     assert cli("train", "digits", *STEPS, "-o", "run").code == 0
     assert weights("run") == uninterrupted
+
+
+def test_a_kill_between_the_last_record_and_its_checkpoint_leaves_no_checkpoint(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from seedwise.engine import checkpoint
+
+    steps = [part for part in STEPS if part not in ("--seed", 3)]
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "clear", lambda folder: None)
+        assert cli("train", "digits", *steps, "--seeds", "3,", "-o", "study").code == 0
+    run = Path("study/runs/base/seed-3")
+    shutil.copytree(run, "run")
+    assert list(run.glob("checkpoint*"))
+    for folder, kept in (("study", run), ("run", Path("run"))):
+        assert cli("resume", folder).code == 0
+        assert not list(kept.glob("checkpoint*"))
 
 
 def test_a_signal_from_outside_to_a_process_of_its_own() -> None:

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 from command_line import TINY, Cli
+from made_runs import answers_for, make_study
 from scipy import stats
 
 from seedwise import recipes
 from seedwise.files import sha256_of
+from seedwise.sealed import SEAL, seal
 from seedwise.study.plan import parse_seeds
 
 FAST = (*TINY, "-s", "data.limit=60")
@@ -146,3 +148,28 @@ def test_a_damaged_study_is_named_and_can_be_made_anew(cli: Cli, damage: Any, sa
     path.unlink()
     assert cli("train", "digits", *FAST, "--seeds", "5,", "-o", "study").code == 0
     assert path.read_text() == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"trials": ["x"]},
+        {"trials": [{"arm": "nobody", "seed": 7, "folder": "runs/nobody/seed-7", "status": "finished"}]},
+        {"arms": {}},
+        {"summary": {"base": 1}},
+        {"primary": {"split": "train"}},
+        {"seeds": None},
+        {"jobs": 0, "looks": [{}]},
+    ],
+    ids=str,
+)
+def test_a_study_that_makes_no_sense_is_named_even_if_its_checksum_fits(cli: Cli, change: dict[str, Any]) -> None:
+    targets = [0, 1, 2, 3]
+    make_study(Path("study"), targets, {"base": {7: {"test": answers_for(targets, [True] * 4)}}})
+    path = Path("study/study.json")
+    content = {key: value for key, value in json.loads(path.read_text()).items() if key != SEAL} | change
+    path.write_text(json.dumps(content | {SEAL: seal(content)}))
+    refused = cli("report", "study")
+    assert refused.code == 2 and refused.line.startswith("study/study.json: damaged")
+    shown = cli("status", "study")  # which believes the checksum as far as it can
+    assert shown.code == 0 or (shown.code, shown.err) == (2, refused.err)

@@ -1,6 +1,7 @@
 """Every file of a finished and of a stopped run, cut and with flipped bits: named in one line, or the same results."""
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from command_line import LEAN, Cli
 from numpy.typing import NDArray
 
 import seedwise
+from seedwise.engine import checkpoint
 from seedwise.errors import UserError
 from seedwise.files import sha256_of
 
@@ -100,6 +102,27 @@ def test_a_damaged_file_of_a_stopped_run(
         else:
             assert answer.code == 2 and file.name in answer.line
             assert not (file.parent / "model.safetensors").exists()
+
+
+def test_a_checkpoint_of_another_run_is_named_even_if_its_checksum_fits(
+    cli: Cli, whole_once: Path, halfway_once: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(halfway_once, tmp_path / "run"))
+    found = checkpoint.load(run)
+    assert found is not None
+    tensors, state = found
+    fewer = dict(list(tensors.items())[:-1])
+    for wrong in (
+        {name: value for name, value in state.items() if name != "augment"},
+        state | {"augment": {"effects": []}},
+        *(state | {"loop": state["loop"] | each} for each in ({"step": 99}, {"step": -1}, {"rows": [{}]}, {"x": 1})),
+        None,
+    ):
+        checkpoint.save(run, 5, fewer if wrong is None else tensors, state if wrong is None else wrong)
+        assert re.match(r".*run/checkpoint\.json: of another run or version \(.*\); delete ch", cli("resume", run).line)
+    checkpoint.save(run, 5, tensors, state)
+    assert cli("resume", run).code == 0
+    assert sha256_of(run / "model.safetensors") == sha256_of(whole_once / "model.safetensors")
 
 
 def losses(run: Path) -> list[float]:

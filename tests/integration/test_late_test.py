@@ -53,3 +53,7 @@ def test_a_kill_before_the_record_is_written_loses_nothing(cli: Cli, monkeypatch
             score_test(Path("unread"))
         seedwise.load("unread").logits("val")
         assert score_test(Path("unread")).final == score_test(Path("whole")).final
+        assert Path("unread/predictions.npz").read_bytes() == Path("whole/predictions.npz").read_bytes()
+        with np.load("unread/predictions.npz") as stored:
+            splits = list(dict.fromkeys(name.rsplit("_", 1)[0] for name in stored.files))
+        assert splits == ["val", "val_ema", "test", "test_ema"]

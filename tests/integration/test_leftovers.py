@@ -1,5 +1,6 @@
 """What commands that fail leave behind, and small promises about what is printed of it."""
 
+import errno
 import json
 import os
 import signal
@@ -24,6 +25,25 @@ def test_a_typo_takes_the_folders_it_made_along_and_no_others(cli: Cli, more: li
     Path("mine").mkdir()
     assert cli(*MISTAKE, *more, *out).code == 2
     assert [str(path) for path in Path().rglob("*")] == ["mine"]
+
+
+@pytest.mark.parametrize("file", ["recipe.yaml", "record.json"])
+def test_the_same_command_goes_on_after_a_disk_that_was_full_when_the_run_began(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    from seedwise import files
+
+    def full(path: Path) -> None:
+        if f".{file}." in path.name:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "_sync", full)
+        answer = cli("train", *LEAN, "-o", "run")
+    assert answer.code == 2
+    assert answer.line.endswith(f"{file}: can't be written: the disk is full; free some space, then resume or give the "
+                                "command again")  # fmt: skip
+    assert cli("train", *LEAN, "-o", "run").code == 0
 
 
 def test_the_folder_runs_stays_where_it_was_there_before_or_is_needed(cli: Cli) -> None:

@@ -1,5 +1,6 @@
 """What `--on ray` refuses, and a node's part of the work without Ray."""
 
+import errno
 import json
 import os
 from dataclasses import replace
@@ -165,6 +166,25 @@ def test_data_that_a_node_does_not_see_is_sent_and_its_fingerprint_checked(image
     wrong = work(replace(order, fingerprint="f" * 64), _parcel(data, content), lambda done: None)
     assert wrong.state == "failed"
     assert "what arrived at the node is not the study's data" in wrong.error
+
+
+def test_a_node_whose_disk_is_full_says_so(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    order = _order(tmp_path, str(images))
+    data, chunks = pack(str(images), find_source(str(images), None))
+    content = list(chunks)
+    images.rename(tmp_path / "away")
+    monkeypatch.setenv("SEEDWISE_CACHE", str(tmp_path / "another cache"))
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    for name in ("tarfile.TarFile.extractall", "os.fsync"):
+        with monkeypatch.context() as patch:
+            patch.setattr(name, full)
+            outcome = work(order, _parcel(data, content), lambda done: None)
+        assert (outcome.state, outcome.began) == ("failed", False)
+        assert "images cannot be kept there (No space left on device)" in outcome.error
+    assert work(order, _parcel(data, content), lambda done: None).state == "finished"
 
 
 def test_chunks_arrive_as_they_were_sent(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,9 +72,11 @@ class Pairs:
 
 
 def near_duplicates(thumbnails: NDArray[np.uint8], progress: Progress) -> Pairs:
-    """All near-duplicates among uint8[n, 32, 32, 3]."""
-    coarse, close = _Coarse.of(thumbnails), _Close.of(thumbnails)
-    kept = [close.kept(guess) for guess in coarse.candidates(progress)]
+    """All near-duplicates among uint8[n, 32, 32, 3]; n may be 0, where no image could be read."""
+    kept = []
+    if len(thumbnails):
+        coarse, close = _Coarse.of(thumbnails), _Close.of(thumbnails)
+        kept = [close.kept(guess) for guess in coarse.candidates(progress)]
     columns = [torch.cat(column).numpy() for column in zip(*kept, strict=True)] if kept else [np.empty(0)] * 5
     return Pairs(
         columns[0].astype(np.int64),

@@ -29,6 +29,26 @@ def status(
 
     Example: `seedwise status runs/digits-demo-ablation`
     """
+    try:
+        _show(folder, as_json)
+    except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError):
+        _demand_sound(folder)  # a checksum says that a file is whole, not that what is in it makes sense
+        raise
+
+
+def _demand_sound(folder: Path) -> None:
+    """Raise a UserError for a record that the careful readers refuse."""
+    from seedwise.record import RECORD, read_record
+    from seedwise.study.plan import read_study
+    from seedwise.study.progress import trial_folder
+
+    for trial in read_study(folder).trials:
+        run = folder / trial_folder(trial.arm, trial.seed)
+        if (run / RECORD).exists():
+            read_record(run)
+
+
+def _show(folder: Path, as_json: bool) -> None:
     from seedwise.cli.show_study import duration, print_arms, print_trials
     from seedwise.study.progress import as_study, finished_trials, run_content, study_content, trial_folder
 

@@ -5,11 +5,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 from torch import Tensor, nn
 
 from seedwise import rng
@@ -21,7 +23,7 @@ from seedwise.engine.setup import Setup, State
 from seedwise.engine.stages import note_batch
 from seedwise.engine.step import training_step
 from seedwise.engine.warm_start import WarmStart
-from seedwise.errors import Interrupted, UserError
+from seedwise.errors import Interrupted, UserError, first_sentence
 from seedwise.optim.optimizers import set_lr
 from seedwise.progressive import PlannedStage
 from seedwise.record import EpochRow, Scores, StagePart
@@ -296,7 +298,20 @@ def _restore(setup: Setup) -> tuple[State, dict[str, Tensor]]:
     found = checkpoint.load(setup.folder)
     if found is None:
         return State(), {}
-    tensors, content = found
+    try:
+        return _restored(setup, *found)
+    except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RuntimeError) as error:
+        # the file is whole, but not what this version of seedwise writes for this run
+        raise UserError(
+            f"{setup.folder / checkpoint.POINTER}: of another run or version ({first_sentence(error)}); "
+            f"{checkpoint.ADVICE}"
+        ) from error
+
+
+def _restored(setup: Setup, tensors: dict[str, Tensor], content: dict[str, Any]) -> tuple[State, dict[str, Tensor]]:
+    state = TypeAdapter(State).validate_python(asdict(State(**content["loop"])))
+    if not 0 <= state.step - len(state.epochs) * setup.steps_per_epoch <= setup.steps_per_epoch:
+        raise ValueError(f"step {state.step} is none of epoch {len(state.epochs) + 1}")
     setup.model.load_state_dict(checkpoint.under(tensors, "model"))
     if setup.ema is not None:
         setup.ema.module.load_state_dict(checkpoint.under(tensors, "ema"))
@@ -304,4 +319,4 @@ def _restore(setup: Setup) -> tuple[State, dict[str, Tensor]]:
     setup.augment.load_state(content["augment"])
     if setup.noise is not None and "noise" in content:
         setup.noise.load_state(content["noise"])
-    return State(**content["loop"]), checkpoint.under(tensors, "best")
+    return state, checkpoint.under(tensors, "best")

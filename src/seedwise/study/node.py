@@ -11,13 +11,13 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from seedwise.errors import Interrupted, UserError, in_words
-from seedwise.files import LOCK, Held, cache_root, sole_writer, write_bytes
+from seedwise.files import LOCK, Held, cache_root, make_folder, sole_writer, write_bytes
 from seedwise.machine import prepare_process
 from seedwise.record import RECORD, RunRecord, read_record, write_record
 from seedwise.study.parcel import Parcel, unpack
@@ -120,7 +120,7 @@ def receive(folder: Path, files: Mapping[str, bytes]) -> None:
             path = folder / name
             if not path.resolve().is_relative_to(folder.resolve()):
                 raise UserError(f"{folder}: a node sent a file named {name}, which would lie outside it")
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             write_bytes(path, files[name])
 
 
@@ -172,8 +172,9 @@ def _alone(run: Callable[[], object], stop: threading.Event) -> None:
 def _find(order: Order, recipe: "Recipe", parcel: Parcel | None) -> tuple[str, Path | None] | None:
     """The data by its own path where that leads to the study's data, else unpacked; None: it has to be sent."""
     own = order.data, Path(order.data_dir) if order.data_dir else None
-    if _fingerprint(*own, recipe) == order.fingerprint:
-        return own
+    with suppress(UserError):  # it isn't here
+        if _fingerprint(*own, recipe) == order.fingerprint:
+            return own
     if parcel is None:
         return None
     folder = unpack(parcel, cache_root() / "ray" / "data" / order.fingerprint[:16])
@@ -183,15 +184,12 @@ def _find(order: Order, recipe: "Recipe", parcel: Parcel | None) -> tuple[str, P
     return sent
 
 
-def _fingerprint(data: str, data_dir: Path | None, recipe: "Recipe") -> str | None:
+def _fingerprint(data: str, data_dir: Path | None, recipe: "Recipe") -> str:
     from seedwise import plan
     from seedwise.data.open import open_data
 
     local = recipe.data.model_copy(update={"download": False})
-    try:
-        return open_data(data, local, data_dir=data_dir, **plan.stored_sides(recipe)).fingerprint
-    except UserError:
-        return None
+    return open_data(data, local, data_dir=data_dir, **plan.stored_sides(recipe)).fingerprint
 
 
 def _correct(order: Order, folder: Path, differences: list[str]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, cast
 
-from seedwise.data.cache import alone, silent
+from seedwise.data.cache import alone, cache_errors, silent
 from seedwise.data.find import KNOWN_NAMES
 from seedwise.data.source import Source
 from seedwise.errors import UserError
@@ -72,7 +72,7 @@ class _Buffer:
 
 def unpack(parcel: Parcel, place: Path) -> Path:
     """The source's files in a folder of this machine's, fetched once for all its trials."""
-    with alone(place, "fetches the data", silent):
+    with cache_errors(place), alone(place, "fetches the data", silent):
         whole, folder = place / "whole", place / "files"
         if not whole.exists():  # what a killed process left of them is written over
             with tarfile.open(fileobj=cast(Any, _Stream(parcel)), mode="r|") as archive:

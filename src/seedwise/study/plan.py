@@ -171,4 +171,6 @@ def read_study(folder: Path) -> StudyRecord:
         raise damaged(path, error) from error
     if BASE not in study.arms:
         raise UserError(f"{path}: damaged, it has no arm '{BASE}'; restore it, or delete it")
+    if any(trial.arm not in study.arms for trial in study.trials):
+        raise UserError(f"{path}: damaged, it has trials of no arm of its; restore it, or delete it")
     return study

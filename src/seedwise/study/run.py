@@ -14,6 +14,7 @@ from seedwise.config_options import plain
 from seedwise.data.dataset import Subset
 from seedwise.data.find import KNOWN_NAMES, find_source
 from seedwise.data.open import open_data
+from seedwise.engine import checkpoint
 from seedwise.errors import UserError
 from seedwise.files import LOCK, discard, sole_writer
 from seedwise.folders import ELSEWHERE, demand_free, demand_same_data
@@ -229,8 +230,10 @@ def _tasks(folder: Path, study: StudyRecord, data: str, conduct: Conduct) -> dic
     recipes = {arm: study.recipe(arm) for arm in study.arms}
     tasks: dict[int, list[Task]] = {}
     for trial in study.trials:
-        if trial.status != "finished":
-            path, recipe = folder / trial_folder(trial.arm, trial.seed), recipes[trial.arm]
+        path, recipe = folder / trial_folder(trial.arm, trial.seed), recipes[trial.arm]
+        if trial.status == "finished":
+            checkpoint.clear(path)  # a kill right after the record was written leaves it
+        else:
             task = Task(trial.arm, trial.seed, path, recipe, data, conduct.data_dir, conduct.elsewhere)
             tasks.setdefault(trial.seed, []).append(task)
     return tasks
