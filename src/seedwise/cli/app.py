@@ -40,7 +40,7 @@ app.command(name="ablate", short_help="Compare a recipe with itself, one thing c
     ablate.ablate
 )
 app.command(name="sweep", short_help="Try a grid of settings, and rank them on validation.")(sweep.sweep)
-app.command(name="status", short_help="Show how far a study is.")(status.status)
+app.command(name="status", short_help="Show how far a study or a run is.")(status.status)
 app.command(name="resume", short_help="Complete a run or a study that was stopped.")(resume.resume)
 app.command(name="compare", short_help="Say whether runs really differ.")(compare.compare)
 app.command(name="ensemble", short_help="Let runs vote, and say what that gains.")(ensemble.ensemble)
