@@ -81,7 +81,7 @@ def test_a_changed_image_or_table_is_noticed(tmp_path, photos):
     (b"path,path\n{0},a\n", "two columns have the same name"),
     (b"path,width,height\n{0},1,2\n", "a label cannot be told from their names: path, width, height"),
     (b"path,label,split\n{0},a,train\n{1},b,holdout\n", r"d\.csv:3: split='holdout' is none of train"),
-    (b"path,label,split\n{0},a,test\n{1},b,test\n", "no row belongs to the training part"),
+    (b"path,label,split\n{0},a,test\n{1},b,test\n", "no row belongs to the training part: .*split_column=none"),
     (b"path,label,split\n{0},a,train\n{1},b,train\n{2},c,test\n", "class 'c' is in test but not in train"),
     (b"path,label\n" + b"x" * 300 + b",a\n", "File name too long"),
     (b"path,label\n" + b"x" * 200_000 + b",a\n", "not a readable CSV"),

@@ -101,6 +101,12 @@ def test_a_missing_header(tmp_path, lines, said):
     assert refusal(tmp_path / "d.csv").startswith(f"{tmp_path}/d.csv:1: the first line {said}")
 
 
+def test_a_missing_header_is_not_made_one_by_options(tmp_path):
+    images(tmp_path, ["0.png", "1.png", "2.png"])
+    (tmp_path / "d.csv").write_text("0.png,a\n1.png,b\n2.png,a")
+    assert "so there is no header" in refusal(tmp_path / "d.csv", image_column="0.png", label_column="a")
+
+
 def test_a_header_of_other_words_is_one(tmp_path):
     images(tmp_path, ["0.png", "1.png"])
     assert len(files(csv(tmp_path, ["0.png", "1.png"], "Bild,Sorte"))) == 2

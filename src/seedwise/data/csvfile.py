@@ -153,11 +153,10 @@ class CsvSource:
 
     def _demand_header(self, file: Path, names: list[str], lines: list[tuple[int, list[str]]], places: Places) -> None:
         """Raise when the first line looks like an image's: taken as a header it would be lost."""
-        asked = {key(name) for name in (self.config.image_column, self.config.label_column) if name}
-        if any(key(name) in asked for name in names):
-            return
-        told = images = [at for at, name in enumerate(names) if name and _names_image(name, places)]
-        if not images and not any(key(name) in (*IMAGES, *LABELS) for name in names):
+        told = [at for at, name in enumerate(names) if name and _names_image(name, places)]
+        images = bool(told)
+        asked = [key(name) for name in (self.config.image_column, self.config.label_column) if name]
+        if not images and not any(key(name) in (*IMAGES, *LABELS, *asked) for name in names):
             values = [{line[at] for _, line in lines} for at in range(len(names))]
             told = [at for at, name in enumerate(names) if name and (name in values[at] or name.isdecimal())]
         if not told:

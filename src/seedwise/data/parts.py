@@ -101,7 +101,7 @@ class Evidence:
             {str(value).strip() if word(value) else "nothing" for value in values}, key=lambda it: (len(it), it)
         )
         use = ", name another column with -s data.split_column=NAME" if self.chosen is None else ""
-        if key(name) in PART_OF and all(word(value) in _TRUTH for value in values):
+        if PART_OF.get(key(name), "train") != "train" and all(word(value) in _TRUTH for value in values):
             use = f", take true as {PART_OF[key(name)]} with -s data.split_column={name}"
         raise UserError(
             f"{self.place(row)}: {name}={values[row]!r} is none of {', '.join(PARTS)} (the column has "

@@ -91,7 +91,10 @@ class Rows:
         of_part, tally = np.array(assigned.parts), Tally()
         rows = {part: np.flatnonzero(of_part == part) for part in PARTS if part in set(assigned.parts)}
         if "train" not in rows:
-            raise UserError(f"{self.where}: no row belongs to the training part: mark some with 'train'")
+            raise UserError(
+                f"{self.where}: no row belongs to the training part: mark some with 'train', or draw the parts with "
+                "-s data.split_column=none"
+            )
         rows = self._labelled(rows, tally)
         names, doubts = self._names(np.concatenate(list(rows.values())))
         by_part = _by_part(self.labels, rows)
