@@ -4,6 +4,7 @@ import io
 import os
 import re
 import zipfile
+import zlib
 
 import numpy as np
 import pytest
@@ -36,11 +37,7 @@ def files_of(layout):
         folder, _, names = line.rpartition("/ ") if "/ " in line else ("", "", line)
         for name in names.split():
             path = f"{folder}/{name}" if folder else name
-            yield path, content(name, len(path) * 97 + hash_of(path))
-
-
-def hash_of(path):
-    return sum((index + 1) * byte for index, byte in enumerate(path.encode()))
+            yield path, content(name, zlib.crc32(path.encode()))
 
 
 def on_disk(layout, root):

@@ -8,7 +8,7 @@ from seedwise.data.source import PARTS, PassedOver, Survey, printable
 
 WIDTH = 98
 """Columns that a line has at most; a dry run puts "# " before it."""
-SHOWN_DOUBTS, SHOWN_REASONS, LONGEST_NAME = 8, 8, 24
+SHOWN_DOUBTS, SHOWN_REASONS, LONGEST_NAME, LONGEST_REASON = 8, 8, 24, 40
 NAMED_CLASSES = 4
 """So many classes are all named; of more the first and the last."""
 
@@ -37,7 +37,9 @@ def passed_over_lines(passed_over: Sequence[PassedOver]) -> list[str]:
     words = []
     for kind, found in by_kind.items():
         count = sum(each.count for each in found)
-        reasons = [_shortened(each.reason) + (f" {each.count:,}" if len(found) > 1 else "") for each in found]
+        reasons = [
+            _shortened(each.reason, LONGEST_REASON) + (f" {each.count:,}" if len(found) > 1 else "") for each in found
+        ]
         if len(reasons) > SHOWN_REASONS:
             reasons = [*reasons[: SHOWN_REASONS - 1], f"{len(reasons) - SHOWN_REASONS + 1} reasons more"]
         words.append(f"{counted(count, kind)} ({', '.join(reasons)})")
@@ -65,9 +67,9 @@ def _parts(splits: Mapping[str, int], given: Sequence[str]) -> str:
     return f"{sizes} (given: {', '.join(own)}{f'; {drawn[0]} drawn from train' if drawn else ''})"
 
 
-def _shortened(name: str) -> str:
+def _shortened(name: str, longest: int = LONGEST_NAME) -> str:
     text = printable(name)
-    return text if len(text) <= LONGEST_NAME else f"{text[: LONGEST_NAME - 1]}…"
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def _wrapped(line: str) -> list[str]:
