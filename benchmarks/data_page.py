@@ -11,6 +11,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,8 @@ Made by `python benchmarks/data_page.py` from the inputs of the tests; below eac
 test compares. DATA is a folder, an archive of one (`.zip`, `.tar`, `.tar.gz`, …), a CSV, or a Parquet file or a folder
 of them, beside the names `digits`, `cifar10` and `cifar100`. The same images give the same run whatever holds them.
 
-A run says what it trains on before it trains: images, classes, parts (given by the data, or drawn), then what was passed
-over and what is doubtful. The same stands in the report and in `record.json` (`data.parts`, `data.passed_over`,
+A run says what it trains on before it trains: images, classes, parts (given by the data, or drawn), then what was
+passed over and what is doubtful. The same stands in the report and in `record.json` (`data.parts`, `data.passed_over`,
 `data.doubts`). `--dry-run` says it without training, and `seedwise audit DATA` looks at every image.
 
 """
@@ -71,14 +72,12 @@ def said_of(make: Callable[[Path], Any], case: Any) -> str:
 
 def layouts(refused: bool) -> Iterator[str]:
     """Folders."""
-    from layouts import REFUSED, UNDERSTOOD
-    from test_data_layout import on_disk
-
-    for layout in REFUSED if refused else UNDERSTOOD:
+    inputs, writer = import_module("layouts"), import_module("test_data_layout")
+    for layout in inputs.REFUSED if refused else inputs.UNDERSTOOD:
         if layout.documented:
 
             def make(root: Path, layout: Any = layout) -> Path:
-                on_disk(layout, root)
+                writer.on_disk(layout, root)
                 return root
 
             yield section(layout.title, "\n".join(sorted(layout.tree)), layout.options, said_of(make, layout))
@@ -86,10 +85,8 @@ def layouts(refused: bool) -> Iterator[str]:
 
 def tables(refused: bool) -> Iterator[str]:
     """CSV and Parquet files."""
-    from tables import REFUSED, UNDERSTOOD
-    from test_data_tables import write
-
-    for table in REFUSED if refused else UNDERSTOOD:
+    inputs, writer = import_module("tables"), import_module("test_data_tables")
+    for table in inputs.REFUSED if refused else inputs.UNDERSTOOD:
         shown = []
         for name, content in table.files.items():
             rows = content.strip() if isinstance(content, str) else f"labels {', '.join(map(str, content))}"
@@ -97,7 +94,7 @@ def tables(refused: bool) -> Iterator[str]:
         images = [f"images: {' '.join(table.images)}"] if table.images else []
 
         def make(root: Path, table: Any = table) -> Path:
-            return Path(write(table, root))
+            return Path(writer.write(table, root))
 
         yield section(table.title, "\n".join([*shown, *images]), table.options, said_of(make, table))
 

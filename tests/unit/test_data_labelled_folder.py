@@ -46,7 +46,8 @@ def test_metadata_in_each_part(tmp_path, root):
     (tmp_path / "README.md").write_text("")
     for part, labels in (("train", ["cat", "dog"]), ("validation", ["dog"]), ("test", ["cat"])):
         labelled(tmp_path / root / part, labels)
-    assert read(tmp_path)[:2] == ({"train": ["cat", "dog"], "val": ["dog"], "test": ["cat"]}, [])
+    readme = [] if root else [("files", "no image", 1, ("README.md",))]
+    assert read(tmp_path)[:2] == ({"train": ["cat", "dog"], "val": ["dog"], "test": ["cat"]}, readme)
     (tmp_path / root / "validation/metadata.csv").unlink()
     with pytest.raises(UserError, match=r"validation/metadata\.csv: is missing, and other parts have one: add it"):
         read(tmp_path)

@@ -206,12 +206,12 @@ def test_files_named_several_times(tmp_path):
     images = ["a.png", "b.png", "a.png", "./b.png", "c.png", "c.png", "d.png"]
     path = csv(tmp_path, list("xyyyxxy"), images, split=["train"] * 5 + ["test"] * 2)
     assert read(path).survey.doubts == (
-        "1 images have two labels: a.png",
-        "1 rows repeat another one: b.png (d.csv:5)",
-        "1 images are in two parts: c.png",
+        "1 image under two labels: a.png",
+        "1 row named before: b.png (d.csv:5)",
+        "1 image in two parts: c.png",
     )
     pq.write_table(pa.table({"path": images, "label": list("xyyyxxy")}), tmp_path / "d.parquet")
-    assert read(tmp_path / "d.parquet").survey.doubts[0] == "1 images have two labels: a.png"
+    assert read(tmp_path / "d.parquet").survey.doubts[0] == "1 image under two labels: a.png"
 
 
 def test_a_label_of_its_own_for_each_image(tmp_path):

@@ -70,10 +70,18 @@ class _All:
 
 
 def audit(
-    data: str, *, data_dir: Path | None = None, run: Run | None = None, labels: bool = False, progress: Progress
+    data: str,
+    config: DataConfig,
+    *,
+    data_dir: Path | None = None,
+    run: Run | None = None,
+    labels: bool = False,
+    progress: Progress,
 ) -> Audit:
-    """Check a data set; with a run, its test accuracy without leaks too; with `labels`, which labels are in doubt."""
-    config = DataConfig() if run is None else run.recipe.data
+    """Check a data set; with a run, its test accuracy without leaks too; with `labels`, which labels are in doubt.
+
+    `config`: how the data are read and split, with a run its own.
+    """
     source = find_source(data, data_dir, config)
     if isinstance(source, DownloadSource):
         source.fetch(progress)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from seedwise.cli.options import Data, DataDir
+from seedwise.cli.options import Data, DataDir, Overrides, default_recipe
 
 if TYPE_CHECKING:
     from seedwise.audit.findings import Findings
@@ -23,6 +23,7 @@ def audit(
         Path | None, typer.Option(metavar="RUN", help="A finished run on this data: its test top-1 without leaks.")
     ] = None,
     data_dir: DataDir = None,
+    settings: Overrides = None,
     lang: Annotated[str, typer.Option("--lang", metavar="en|ko", help="The page's language.")] = "en",
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
@@ -36,6 +37,8 @@ def audit(
         seedwise audit ./photos
 
         seedwise audit cifar100 --data-dir DIR --labels --run runs/lite -o cifar100.html
+
+        seedwise audit labels.csv -s data.split_column=none
     """
     from seedwise.errors import UserError
     from seedwise.report.words import Words
@@ -45,6 +48,9 @@ def audit(
         raise UserError(f"{out}: is a folder; give an HTML file to write")
     if not out.parent.is_dir():
         raise UserError(f"{out.parent}: no such folder; create it first")
+    if run is not None and settings:
+        raise UserError("-s and --run: give one of them; a run's data are read with the run's own options")
+    from seedwise import recipes
     from seedwise.audit.check import audit as check
     from seedwise.audit.findings import AUDIT, keep
     from seedwise.cli.watch import phases
@@ -53,8 +59,9 @@ def audit(
     from seedwise.runs import load
 
     loaded = None if run is None else load(run)
+    recipe = recipes.read(default_recipe(data), settings or ()) if loaded is None else loaded.recipe
     with phases() as progress:
-        found = check(data, data_dir=data_dir, run=loaded, labels=labels, progress=progress)
+        found = check(data, recipe.data, data_dir=data_dir, run=loaded, labels=labels, progress=progress)
     keep(found.findings)
     if loaded is not None:
         write_sealed(loaded.folder / AUDIT, found.findings)

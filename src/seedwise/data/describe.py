@@ -37,9 +37,8 @@ def passed_over_lines(passed_over: Sequence[PassedOver]) -> list[str]:
     words = []
     for kind, found in by_kind.items():
         count = sum(each.count for each in found)
-        reasons = [
-            _shortened(each.reason, LONGEST_REASON) + (f" {each.count:,}" if len(found) > 1 else "") for each in found
-        ]
+        several = len(found) > 1
+        reasons = [_shortened(it.reason, LONGEST_REASON) + (f" {it.count:,}" if several else "") for it in found]
         if len(reasons) > SHOWN_REASONS:
             reasons = [*reasons[: SHOWN_REASONS - 1], f"{len(reasons) - SHOWN_REASONS + 1} reasons more"]
         words.append(f"{counted(count, kind)} ({', '.join(reasons)})")

@@ -40,11 +40,12 @@ def _two_labels(parts: Mapping[str, Originals], root: Path | None) -> list[str]:
     labels = np.concatenate([part.labels for part in parts.values()])
     order = np.lexsort((labels, keys))
     keys, labels = keys[order], labels[order]
+    where = [where for part in parts.values() for where in part.where]
     differ = np.flatnonzero((keys[1:] == keys[:-1]) & (labels[1:] != labels[:-1]))
+    differ = differ[[where[order[at]] != where[order[at + 1]] for at in differ]]  # one file: its table tells it
     if not len(differ):
         return []
     count = len(np.unique(keys[differ]))
-    where = [where for part in parts.values() for where in part.where]
     pairs = (sorted(_short(where[order[i]], root) for i in (at, at + 1)) for at in differ.tolist())
     one, other = min(pairs)
     pictures = f"{count} pictures stand" if count > 1 else "1 picture stands"
@@ -77,4 +78,8 @@ def _keys(part: Originals) -> npt.NDArray[np.bytes_]:
 
 
 def _short(where: str, root: Path | None) -> str:
-    return printable(where.removeprefix(f"{root}").lstrip("/: ") or where)
+    if root is None:
+        return printable(where)
+    inside = where.removeprefix(f"{root}")  # a table's images lie beside it
+    inside = where.removeprefix(f"{root.parent}") if inside == where else inside
+    return printable(where if inside == where else inside.lstrip("/: ") or where)

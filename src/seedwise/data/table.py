@@ -217,12 +217,15 @@ class Rows:
                 continue
             name = printable(os.path.relpath(file, folder))
             if self.labels[row] != self.labels[before]:
-                odd.setdefault("images have two labels", {})[name] = None
+                odd.setdefault("image(s) under two labels", {})[name] = None
             if parts[row] != parts[before]:
-                odd.setdefault("images are in two parts", {})[name] = None
+                odd.setdefault("image(s) in two parts", {})[name] = None
             elif self.labels[row] == self.labels[before]:
-                odd.setdefault("rows repeat another one", {})[f"{name} ({self._short_place(row)})"] = None
-        return [f"{len(names)} {said}: {some(names)}" for said, names in odd.items()]
+                odd.setdefault("row(s) named before", {})[f"{name} ({self._short_place(row)})"] = None
+        return [
+            f"{len(names)} {said.replace('(s)', 's' if len(names) > 1 else '')}: {some(names)}"
+            for said, names in odd.items()
+        ]
 
 
 def _by_part(values: list[Any], rows: dict[str, Int64Array]) -> dict[str, list[Any]]:
