@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 # One thread a test worker: two workers with two threads each would fight over the cores.
 TEST_ENV := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
 
-.PHONY: demo test test-slow check bench format clean
+.PHONY: demo test test-slow soak check bench format clean
 
 demo: $(STAMP)                     ## five seeds on embedded data, then the summary
 	$(BIN)/seedwise train digits -r demo --seeds 5 -o runs/demo
@@ -17,6 +17,9 @@ test: $(STAMP)                     ## the test suite
 test-slow: $(STAMP)                ## the tests that take minutes
 	$(TEST_ENV) $(BIN)/pytest -n 2 --dist worksteal -m "slow and not alone" --durations 15
 	$(TEST_ENV) $(BIN)/pytest -m "slow and alone" --durations 15
+
+soak: $(STAMP)                     ## break it on purpose, for most of an hour; SOAK="--seed 7 --kills 100", or a part's name
+	$(BIN)/python tests/soak $(SOAK)
 
 check: $(STAMP)                    ## style, types, layers
 	$(BIN)/ruff check .

@@ -1,0 +1,30 @@
+"""Atomic writes where more than one thing goes wrong."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from seedwise.errors import UserError
+from seedwise.files import write_text
+
+
+def test_a_temporary_file_that_cannot_be_removed_does_not_hide_why_nothing_was_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def read_only(self: Path, missing_ok: bool = False) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(self))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        patch.setattr(Path, "unlink", read_only)
+        with pytest.raises(UserError, match=r"it: can't be written: the disk is full; free some space"):
+            write_text(tmp_path / "it", "new")
+        patch.undo()
+        patch.setattr(Path, "unlink", read_only)
+        write_text(tmp_path / "it", "new")
+    assert (tmp_path / "it").read_text() == "new"
