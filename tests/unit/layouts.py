@@ -204,6 +204,14 @@ REFUSED = [
         refused=r"if train/labels\.csv has the labels, (unpack it and )?give it: seedwise train .*/train/labels\.csv",
     ),
     Layout("Labels in file names", ["train/ cat.0.jpg dog.0.jpg", "test1/ 1.jpg"], refused="are parts, not classes"),
+    Layout(
+        "Images in one folder, and a table",
+        ["images/ 1.jpg 2.jpg", "sample_submission.csv", "train_labels.csv"],
+        refused=r"only the class 'images' was found .*: if train_labels\.csv has the labels, (unpack it and )?give it",
+    ),
+    Layout(
+        "Loose images", ["1.jpg", "2.jpg", "notes.txt"], refused=r"no images in class folders .*, but 2 outside of them"
+    ),
     Layout("Held-out parts alone", folders("val/a", "val/b", "test/a"), refused=r"and there is no train/"),
     Layout(
         "A test part without labels",

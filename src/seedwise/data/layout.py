@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from seedwise.data.config import DataConfig
-from seedwise.data.labels import label_doubts
+from seedwise.data.formats import advice
+from seedwise.data.labels import label_doubts, some
 from seedwise.data.source import (
     EXAMPLES,
     PART_OF,
@@ -131,6 +132,7 @@ class _Reader:
         else:
             made = self._class_first(top) or {"train": self._classes(top)}
             where = dict.fromkeys(made, way)
+        self._demand_classes(made["train"], folders["train"][0] if folders else top, where["train"])
         for table in self.tree.tables:
             self.tally.add("files", "a table that is not read", table)
         return Laid(made, where, Survey(self.tally.passed_over(), tuple(self.doubts)))
@@ -235,15 +237,35 @@ class _Reader:
             what = f"{are}, and images lie there without class folders"
         else:
             what = f"{are}, and there is no train/"
+        give = self._table(way) or f"{KNOWN_LAYOUTS}, or a table of images and labels; {FORCE_CLASSES}"
+        return self._wrong(way, f"{what}: {give}")
+
+    def _table(self, way: str) -> str:
+        """What to do with the tables that lie there, the likeliest first; nothing without any."""
         tables = [table for table in self.tree.tables if table.startswith(way)]
-        if tables:
-            unpack = "" if self.root.is_dir() else "unpack it and "
-            advice = (
-                f"if {printable(tables[0])} has the labels, {unpack}give it: seedwise train {self.root / tables[0]}"
-            )
-        else:
-            advice = f"{KNOWN_LAYOUTS}, or a table of images and labels; {FORCE_CLASSES}"
-        return self._wrong(way, f"{what}: {advice}")
+        if not tables:
+            return ""
+        likely = sorted(tables, key=lambda table: (not re.search("train|label|class|meta", table.lower()), table))
+        others = (
+            f" (there {'is' if len(likely) == 2 else 'are'} {some(map(printable, likely[1:]))} too)"
+            if likely[1:]
+            else ""
+        )
+        give = f"{'' if self.root.is_dir() else 'unpack it and '}give it: seedwise train {self.root / likely[0]}"
+        return f"if {printable(likely[0])} has the labels, {give}{others}"
+
+    def _demand_classes(self, classes: Classes, part: Node, way: str) -> None:
+        """Say what may be meant where the training part has no images in class folders, or those of one class alone."""
+        having = [name for name, images in classes.items() if images]
+        table = self._table(way)
+        if len(having) == 1 and table:
+            raise self._wrong(way, f"only the class '{having[0]}' was found in class folders: {table}")
+        if not having:
+            loose = sum(1 for _ in part.all_images())
+            outside = f", but {loose} outside of them" if loose else ""
+            unread = "; ".join(advice({each.reason: each.count for each in self.tally.passed_over()}))
+            looked = f"no images in class folders (looked for <class>/*.jpg, *.png, …){outside}"
+            raise self._wrong(way, f"{looked}: {table or unread or 'add some'}")
 
     def _checked(self, parts: dict[str, str], top: Node, way: str) -> "dict[str, tuple[Node, str]]":
         """The parts, each down to where its classes begin; held-out ones without labels are left out or refused."""
