@@ -31,7 +31,7 @@ template <class T, class Source> INLINE void moments(Source rows, const Job &job
   sum_chunk<8, T>(job, chunk, rows, nullptr, k + c, mean, [=](auto n, const T *x, int64_t, int64_t j) LAMBDA_INLINE {
     constexpr int N = decltype(n)::value;
     const F<N> d = load<N>(x) - load<N>(k + j);
-    return Pair<N>{d, d * d};
+    return Term<N>{d, d};
   });
   for (int64_t j = 0; j < c; ++j) {
     const double left = squares[j] - mean[j] * mean[j] / size;
@@ -90,7 +90,7 @@ void gradient_sums(const T *grad, const T *x, T *grad_x, const float *saved, con
     const F<N> g = activate_backward<A, N>(fused(d, load<N>(scale + j), load<N>(shift + j)), load<N>(grad + element));
     if (A == kSilu && grad_x != nullptr)
       store<N>(grad_x + element, g);
-    return Pair<N>{g, g * d};
+    return Term<N>{g, d};
   });
 }
 

@@ -86,11 +86,11 @@ template <int R, class T> INLINE void prefetch(const T *from, int64_t c, int64_t
     __builtin_prefetch(reinterpret_cast<const char *>(from + row * c) + kAhead);
 }
 
-template <int N> struct Pair {
-  F<N> first, second;
+template <int N> struct Term {
+  F<N> value, factor;
 };
 
-// Adds up, over a chunk's rows, terms, Pairs: out[0 .. c - 1] the first, then the second.
+// Adds up, over a chunk's rows, terms: out[0 .. c - 1] their values, then their values times their factors.
 // They read one(row, rows), which points at a tile's first element, and `two` at the same place (null: only one).
 // It takes so many `Rows` at once: terms(Int<N>, pointer into one, element, channel).
 template <int Rows, class T, class Source, class Terms>
@@ -110,15 +110,15 @@ INLINE void sum_chunk(const Job &job, int64_t chunk, Source one, const T *two, f
         if (two != nullptr)
           prefetch<R>(two + element, c, j);
       }
-      Pair<N> sum{};
+      F<N> sum{}, products{};
 #pragma GCC unroll 8
       for (int row = 0; row < R; ++row) {
-        const Pair<N> term = terms(n, from + row * c, element + row * c, j);
-        sum.first += term.first;
-        sum.second += term.second;
+        const Term<N> term = terms(n, from + row * c, element + row * c, j);
+        sum += term.value;
+        products = fused(term.value, term.factor, products);
       }
-      store<N>(s + j, load<N>(s + j) + sum.first);
-      store<N>(s + c + j, load<N>(s + c + j) + sum.second);
+      store<N>(s + j, load<N>(s + j) + sum);
+      store<N>(s + c + j, load<N>(s + c + j) + products);
     });
     for (int64_t j = 0; j < 2 * c; ++j)
       out[j] += s[j];
