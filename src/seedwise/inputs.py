@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from seedwise.data.deep import Range
-from seedwise.data.images import decode, pixels_of, scaled
+from seedwise.data.images import as_trained, pixels_of, unscaled
 from seedwise.data.source import RawImage, UInt8Array
 from seedwise.errors import UserError
 
@@ -53,7 +53,7 @@ def _each(given: Any) -> Iterable[Any]:
 def pixels(one: "One", pixel_range: Range | None, name: str = "the image") -> UInt8Array:
     """uint8[h, w, 3] of one image, upright; `name` is how messages call it."""
     if isinstance(one, str | os.PathLike):
-        return decode(RawImage(os.fspath(one), Path(one)), pixel_range)
+        return as_trained(os.fspath(one), unscaled(RawImage(os.fspath(one), Path(one))), pixel_range)
     if isinstance(one, Tensor):
         if one.ndim != 3 or one.shape[0] != 3 or not one.numel() or str(one.dtype) != "torch.uint8":
             kind = f"a tensor {str(one.dtype).removeprefix('torch.')}{list(one.shape)}"
@@ -66,7 +66,7 @@ def pixels(one: "One", pixel_range: Range | None, name: str = "the image") -> UI
             raise _wrong(name, f"{one.dtype}{list(one.shape)}", is_float, "give uint8[h, w, 3], or gray uint8[h, w]")
         return np.repeat(one[:, :, None], 3, axis=2) if gray else one
     if _is_pil(one):
-        return scaled(name, pixels_of(one), pixel_range).pixels
+        return as_trained(name, pixels_of(one), pixel_range)
     raise UserError(f"{name} is {type(one).__name__}; {_WANTED}")
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seedwise.data.describe import passed_over_lines
-from seedwise.data.images import decode
+from seedwise.data.images import as_trained, unscaled
 from seedwise.data.source import RawImage, UInt8Array, printable
 from seedwise.data.tree import Node, list_folder
 from seedwise.ensemble.model import Ensemble
@@ -116,7 +116,7 @@ def predict_files(run: Run | Ensemble, paths: Iterable[str]) -> Iterator[Predict
 
 def _read(path: str, pixel_range: tuple[float, float] | None) -> UInt8Array | Unreadable:
     try:
-        return decode(RawImage(path, Path(path)), pixel_range)
+        return as_trained(path, unscaled(RawImage(path, Path(path))), pixel_range)
     except UserError as error:
         return Unreadable(path, str(error))
 

@@ -253,7 +253,8 @@ def test_a_full_disk_is_said_and_what_was_trained_is_kept(cli: Cli, uninterrupte
         ballast = disk / "ballast"
         ballast.write_bytes(bytes(64 * 2**20 - 200_000))  # what is left holds a recipe and a record, no checkpoint
         answer = cli("train", "digits", *STEPS, "-o", disk / "run")
-        assert answer.code == 2 and "checkpoint" in answer.line and "free some space and resume" in answer.line
+        assert answer.code == 2 and "checkpoint" in answer.last_line
+        assert "free some space and resume" in answer.last_line
         ballast.unlink()
         assert cli("resume", disk / "run").code == 0
         assert weights(disk / "run") == uninterrupted

@@ -12,6 +12,7 @@ from PIL import Image
 from seedwise.data import DataConfig, open_data
 from seedwise.errors import UserError
 from seedwise.evaluation import find_images
+from seedwise.inputs import pixels
 from seedwise.prediction import Unreadable, predict_files
 from seedwise.recipe import Recipe
 from seedwise.runs import load
@@ -53,15 +54,25 @@ def test_a_run_on_8_bits_guesses_nothing(tmp_path: Path, monkeypatch: pytest.Mon
     data = write(tmp_path / "deep", 4)
     record = SimpleNamespace(data=SimpleNamespace(pixel_range=None, data_dir=None, fingerprint="f", source="x"))
     run: Any = SimpleNamespace(record=record, recipe=Recipe(), folder=Path("run"))
-    (found,) = predict_files(run, [str(data / "a" / "0.png")])
+    Image.fromarray(np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)).save(tmp_path / "0.tif")
+    (found,) = predict_files(run, [str(tmp_path / "0.tif")])
     assert isinstance(found, Unreadable)
     assert found.reason.endswith(
-        "0.png: has more than 8 bits a channel, unlike the images trained on: convert it to 8 bits"
+        "0.tif: has more than 8 bits a channel, unlike the images trained on: convert it to 8 bits"
     )
     with pytest.raises(
         UserError, match=r"deep: has images of more than 8 bits a channel, and run was trained on .* 8 bits"
     ):
         find_images(run, str(data), None, None, lambda *_: None)
+
+
+def test_16_bits_have_a_scale_of_their_own(tmp_path: Path) -> None:
+    """What a run on 8 bits is asked about an image of 16: the whole scale of the format, whatever the image shows."""
+    deep = np.linspace(0, 9000, 64).astype(np.uint16).reshape(8, 8)
+    Image.fromarray(deep).save(tmp_path / "0.png")
+    read = pixels(tmp_path / "0.png", None)
+    assert np.array_equal(read, np.repeat(np.rint(deep / 257).astype(np.uint8)[..., None], 3, 2))
+    assert np.array_equal(pixels(Image.open(tmp_path / "0.png"), None), read)
 
 
 def test_images_of_ones_own_factory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -108,7 +108,7 @@ def test_a_users_network_that_raises_in_training_is_named(cli: Cli) -> None:
     arguments = ["digits", *LEAN[3:]]
     said = cli("train", *arguments, *settings, "-o", "run")
     assert said.code == 2
-    assert said.line == (
+    assert said.last_line == (
         "model.factory raising_net:build: in training its network raised RuntimeError: my own bug (raising_net.py:12)"
     )
     assert read_record(Path("run")).status == "failed"

@@ -28,7 +28,7 @@ from seedwise.data.images import MAX_ASPECT, decode, read, resize_short_side
 from seedwise.data.parallel import in_order
 from seedwise.data.pixel_range import guess
 from seedwise.data.selection import read_contents
-from seedwise.data.source import Contents, Int64Array, Progress, RawImage, Source, Survey, UInt8Array
+from seedwise.data.source import Contents, Int64Array, Progress, RawImage, Source, Survey, UInt8Array, raw_bytes
 from seedwise.errors import UserError
 
 INDEX_COLUMNS = 5
@@ -98,7 +98,7 @@ def build(source: Source, config: DataConfig, short_side: int, folder: Path, rep
             written[part] = _refit(folder / f"{part}.pixels", before, stored_side, threads)
     digest = hashlib.sha256()
     for name in contents.classes:
-        digest.update(os.fsencode(name) + b"\0")
+        digest.update(raw_bytes(name) + b"\0")
     for part in sorted(contents.parts):
         digest.update(_write_index(folder / f"{part}.index", part, contents.parts[part].labels, written[part]))
     is_deep = any(part.is_deep for part in written.values())

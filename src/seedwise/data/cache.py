@@ -26,7 +26,7 @@ from seedwise import machine
 from seedwise.data.build import INDEX_COLUMNS, Built, build
 from seedwise.data.config import DataConfig
 from seedwise.data.deep import Range
-from seedwise.data.source import Int64Array, PassedOver, Progress, Source, Survey
+from seedwise.data.source import Int64Array, PassedOver, Progress, Source, Survey, raw_bytes
 from seedwise.data.storage import Images, map_images
 from seedwise.errors import UserError
 from seedwise.files import CACHE_VARIABLE, cache_root
@@ -76,7 +76,7 @@ def open_cached(
     threads: int | None = None,
 ) -> Stored:
     """The decoded source, at a short side of `short_side` or of its largest image if that is smaller."""
-    place = hashlib.sha256(os.fsencode(f"{source.path}")).hexdigest()[:12]
+    place = hashlib.sha256(raw_bytes(f"{source.path}")).hexdigest()[:12]
     folder = cache_root() / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', source.name)[:40]}-{place}"
     lines = [f"format {FORMAT}", *config.reading(), *source.stamp()]
     guessed = key = _key(lines)
@@ -96,7 +96,7 @@ def open_cached(
 
 
 def _key(stamp: list[str]) -> str:
-    return hashlib.sha256(os.fsencode("\n".join(stamp))).hexdigest()[:16]
+    return hashlib.sha256(raw_bytes("\n".join(stamp))).hexdigest()[:16]
 
 
 @contextmanager

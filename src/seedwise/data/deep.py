@@ -19,6 +19,10 @@ Numbers = npt.NDArray[Any]
 OPAQUE = 65535
 
 
+WHOLE = (0.0, 65535.0)
+"""What 16 bits can hold: the scale of 16-bit integers where nothing else is said (PNG specification, 12.4)."""
+
+
 class NoRange(UserError):
     """An image of more than 8 bits, where nothing says what is black and what is white in it."""
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from seedwise.data.deep import NoRange, Numbers, Range, is_deep, numbers, to_bytes
+from seedwise.data.deep import WHOLE, NoRange, Numbers, Range, is_deep, numbers, to_bytes
 from seedwise.data.formats import HEAD, IMAGE, advice, readers, sniff
 from seedwise.data.source import RawImage, UInt8Array, printable
 from seedwise.errors import UserError
@@ -77,6 +77,13 @@ def scaled(where: str, pixels: Numbers, pixel_range: Range | None) -> Read:
         raise NoRange(printable(where))
     has_holes = bool(np.issubdtype(pixels.dtype, np.floating) and not np.isfinite(pixels).all())
     return Read(to_bytes(pixels, pixel_range), is_deep=True, has_holes=has_holes)
+
+
+def as_trained(where: str, pixels: Numbers, pixel_range: Range | None) -> UInt8Array:
+    """The bytes of `unscaled` pixels for a network: on the scale of the images it was trained on, or, when these had 8
+    bits, 16-bit integers on their own whole scale, which is no guess. Floats and more bits are then a `NoRange`."""
+    whole = WHOLE if pixel_range is None and pixels.dtype == np.uint16 else pixel_range
+    return scaled(where, pixels, whole).pixels
 
 
 def _reason(error: Exception, data: bytes | Path | Numbers) -> str:

@@ -150,9 +150,14 @@ def require_classes(classes: tuple[str, ...], where: Path) -> None:
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
 
 
+def raw_bytes(name: str) -> bytes:
+    """A name's bytes, text of our own or a file's: `os.fsencode`, whatever the locale says that names are."""
+    return name.encode("utf-8", "surrogateescape")
+
+
 def printable(name: str) -> str:
     r"""A file's name as text in one line: bytes that are no UTF-8 become `\xff`, line breaks `\n`."""
-    text = os.fsencode(name).decode("utf-8", "backslashreplace")
+    text = raw_bytes(name).decode("utf-8", "backslashreplace")
     return _CONTROL.sub(lambda match: repr(match[0])[1:-1], text)
 
 
