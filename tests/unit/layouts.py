@@ -212,6 +212,12 @@ REFUSED = [
     Layout(
         "Loose images", ["1.jpg", "2.jpg", "notes.txt"], refused=r"no images in class folders .*, but 2 outside of them"
     ),
+    Layout(
+        "Held-out parts in every class",
+        folders("cat/val", "cat/test", "dog/val", "dog/test"),
+        refused=r"no class has train/ in it, only test/ and val/: add the images to train on",
+        documented=False,
+    ),
     Layout("Held-out parts alone", folders("val/a", "val/b", "test/a"), refused=r"and there is no train/"),
     Layout(
         "A test part without labels",

@@ -320,6 +320,10 @@ class _Reader:
                     f"{printable(split[0])}/ has parts in it ({listed(filled[split[0]].filled)}), and "
                     f"{printable(name)}/ holds something else: give every class the same parts; {FORCE_CLASSES}",
                 )
+        if not any("train" in parts for parts in inside.values()):
+            raise self._wrong(
+                "", f"no class has train/ in it, only {listed(filled[split[0]].filled)}: add the images to train on"
+            )
         self._loose(top)
         made: dict[str, Classes] = {}
         for part in PARTS:
