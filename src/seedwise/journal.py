@@ -227,4 +227,5 @@ def logging_to(path: Path) -> Iterator[None]:
         yield
     finally:
         log.removeHandler(handler)
-        handler.close()
+        with contextlib.suppress(OSError):  # what is left of a log on a full disk must not hide what the disk refused
+            handler.close()
