@@ -8,8 +8,7 @@ from forks import Forks, Order
 from kinds import KINDS
 from parts import PLAIN, Outcome, Soak, demand, place
 from results import checkpoints
-
-from commands import did
+from scenes import did
 
 BATCH = 25
 """Files that one process reads: what one of them broke in it would be found by the next."""

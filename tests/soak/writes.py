@@ -11,9 +11,8 @@ from forks import Ended, Forks
 from hooks import FAULTS, Place
 from parts import Outcome, Soak, demand, place
 from results import bits, differences
+from scenes import SCENES, Scene
 from sites import sites
-
-from commands import SCENES, Scene
 
 PROGRESS = re.compile(
     r"(epoch +\d|\[\d+/\d+\] |resuming at step |left out, not finished: |no report: "
@@ -167,4 +166,4 @@ def _demand_all(met: set[Place], into: Outcome) -> None:
         if excused and not reached:
             into.count("lines that write", "excused")
         elif not reached:
-            into.fail(f"writes: {site} was never met by a fault; give commands.py a command that reaches it")
+            into.fail(f"writes: {site} was never met by a fault; give scenes.py a command that reaches it")
