@@ -261,5 +261,5 @@ def logging_to(path: Path) -> Iterator[None]:
         yield
     finally:
         log.removeHandler(handler)
-        with contextlib.suppress(OSError):  # nor the end of it
+        with contextlib.suppress(OSError):  # what is left of a log on a full disk must not hide what the disk refused
             handler.close()

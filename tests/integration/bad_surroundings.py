@@ -60,6 +60,11 @@ SURROUNDINGS = [
         ("cache", "cache/*"),
     ),
     Case(
+        "full disk: a picture",
+        after(full_disk, "augment", "digits", "-o", "grid.png"),
+        r"^grid\.png: .*the disk is full; free",
+    ),
+    Case(
         "full disk: a recipe",
         after(full_disk, "recipes", "cp", "lite", "x.yaml"),
         r"^x\.yaml: .*the disk is full; free",

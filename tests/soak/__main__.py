@@ -4,6 +4,7 @@ Parts: kills, writes, mutants, crowd. Every choice follows from --seed; what fai
 """
 
 import argparse
+import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -30,6 +31,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="what every random choice follows from")
     parser.add_argument("--kills", type=int, default=100, help="kill -9, over all works")
     parser.add_argument("--faults", type=int, default=2, help="kinds of faults at each way to each write, 1 to 3")
+    parser.add_argument("--scenes", default="", help="of the failing disk: a regular expression")
     parser.add_argument("--mutants", type=int, default=1000, help="wrong files of each kind")
     parser.add_argument("--kinds", default=",".join(KINDS), help="of the wrong files")
     parser.add_argument("--crowd", type=int, default=20, help="processes that start at once")
@@ -45,10 +47,17 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 PARTS: dict[str, Callable[[Soak, argparse.Namespace], Outcome]] = {
     "kills": lambda session, given: kills.soak(session, given.kills),
-    "writes": lambda session, given: writes.soak(session, given.faults),
+    "writes": lambda session, given: writes.soak(session, given.faults, given.scenes),
     "mutants": lambda session, given: mutants.soak(session, given.mutants, tuple(given.kinds.split(","))),
     "crowd": lambda session, given: crowd.soak(session, given.crowd),
 }
+
+
+def repeated(given: argparse.Namespace) -> str:
+    """The options that the cases follow from, as they were given."""
+    options = {"seed": given.seed, "kills": given.kills, "faults": given.faults, "scenes": given.scenes}
+    defaults = {"kills": 100, "faults": 2, "scenes": ""}
+    return shlex.join(f"--{name}={value}" for name, value in options.items() if value != defaults.get(name))
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -58,7 +67,7 @@ def main(arguments: Sequence[str]) -> int:
     with ExitStack() as held:
         shim = held.enter_context(forks.shim())
         lanes = [held.enter_context(forks.Forks(shim)) for _ in range(given.lanes)]
-        session = Soak(given.seed, lanes, shim, given.only)
+        session = Soak(given.seed, lanes, shim, repeated(given), given.only)
         print(f"soak: seed {given.seed}", flush=True)
         for name in given.parts or PARTS:
             began = time.monotonic()

@@ -7,6 +7,7 @@ import hashlib
 import http.server
 import json
 import logging
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -85,11 +86,11 @@ def damaged_hub_file() -> None:
     """A file in the hub's cache that isn't what its name says."""
     from seedwise.models import hub
 
-    blob = Path("hub/blobs") / ("0" * 64)
-    if not blob.exists():
-        return
     path = Path("hub/model.safetensors")
-    hub._checked(path)
+    if path.exists():
+        hub._checked(path)
+    else:  # as the line advises, where the disk kept the rest of it
+        (Path("hub/blobs") / ("0" * 64)).unlink(missing_ok=True)
 
 
 @one_line
@@ -97,8 +98,7 @@ def kernel() -> None:
     """A library compiled into the cache."""
     from seedwise import native
 
-    Path("source").mkdir(exist_ok=True)
-    Path("source/it.cpp").write_text('extern "C" int answer() { return 42; }\n')
+    os.environ["SEEDWISE_CACHE"] = str(Path("cache of its own").resolve())  # the other is shared
     library = native.library(Path("source/it.cpp").resolve())
     if library is None or library.answer() != 42:
         raise UserError("the kernel was not compiled; try again")

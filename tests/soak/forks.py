@@ -205,7 +205,7 @@ def _obey(order: dict[str, Any], notes: Path) -> int:
         traceback.print_exc()
     finally:
         hooks.leave()
-    seen = {} if watcher is None else {"calls": watcher.calls, "hit": watcher.hit, "failed": watcher.failed}
+    seen = {} if watcher is None else {"calls": watcher.calls, "hit": sorted(watcher.hit), "failed": watcher.failed}
     notes.write_text(json.dumps({**seen, "returned": returned}))
     return code
 

@@ -39,8 +39,8 @@ class Watcher:
     plan: Mapping[str, Any]
     calls: list[str] = field(default_factory=list)
     """Their keys."""
-    hit: list[Place] = field(default_factory=list)
-    """The lines of seedwise from which the call that failed was made, innermost first."""
+    hit: set[Place] = field(default_factory=set)
+    """The lines of seedwise from which calls that failed were made."""
     failed: int = 0
     _seen: Counter[str] = field(default_factory=Counter)
     _folder: str = ""
@@ -59,10 +59,11 @@ class Watcher:
         if not self.hit:
             if key != self.plan["key"] or self._seen[key] != self.plan["number"]:
                 return 0
-            self.hit, self._folder = places or [("?", 0)], os.path.dirname(os.fsdecode(path))  # noqa: PTH120
+            self._folder = os.path.dirname(os.fsdecode(path))  # noqa: PTH120
         elif name not in AFTERWARDS[kind] or (kind == "denied" and not os.fsdecode(path).startswith(self._folder)):
             return 0
         self.failed += 1
+        self.hit.update(places or [("?", 0)])
         return FAULTS[kind]
 
 

@@ -1,14 +1,14 @@
 """A thousand wrong files of each kind: never a traceback, a file elsewhere, or memory without end."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from forks import Forks, Order
 from kinds import KINDS
 from parts import PLAIN, Outcome, Soak, demand, place
 from results import checkpoints
-
-from commands import did
+from scenes import did
 
 BATCH = 25
 """Files that one process reads: what one of them broke in it would be found by the next."""
@@ -26,8 +26,7 @@ def soak(session: Soak, count: int, kinds: tuple[str, ...] = tuple(KINDS)) -> Ou
         def check(lane: Forks, _: int, batch: tuple[str, list[int]]) -> None:
             one(session, lane, *batch, template, outcome)
 
-        every = Soak(session.seed, session.lanes, session.shim)
-        every.each("mutants", batches, check, outcome)
+        replace(session, only=None).each("mutants", batches, check, outcome)
     return outcome
 
 

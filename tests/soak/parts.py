@@ -69,12 +69,18 @@ class Soak:
     seed: int
     lanes: Sequence[Forks]
     shim: Path
+    given: str = ""
+    """Of the command line, what the cases follow from."""
     only: int | None = None
     """Of a part's cases this one alone; the others are passed over."""
 
     def random(self, *words: object) -> Random:
         """A case's own random numbers."""
         return Random(" ".join(map(str, (self.seed, *words))))
+
+    def repeat(self, part: str) -> str:
+        """The command that meets the same cases."""
+        return " ".join(filter(None, ("repeat: python tests/soak", part, self.given or f"--seed {self.seed}")))
 
     def each(self, part: str, cases: Sequence[Item], check: Callable[[Forks, int, Item], None], into: Outcome) -> None:
         """Check all cases, as many at once as there are lanes; what one of them raises is its failure."""
@@ -88,7 +94,7 @@ class Soak:
             try:
                 check(lane, number, case)
             except Failed as error:
-                into.fail(f"{error}\n    repeat: python tests/soak {part} --seed {self.seed} --only {number}")
+                into.fail(f"{error}\n    {self.repeat(part)} --only {number}")
             except Exception:
                 into.fail(f"{part} {number} {case}: {traceback.format_exc()}")
             finally:

@@ -21,7 +21,8 @@ WRITERS = {
         "ftruncate",
         "copyfile",
     ),
-    *("copytree", "move", "tofile", "write", "mkdtemp", "copy2", "append_evaluation", "keep", "receive", "unpack"),
+    *("copytree", "move", "tofile", "write", "mkdtemp", "copy2", "flush", "append_evaluation", "keep", "receive"),
+    "unpack",
 }
 """Names of functions that write, whoever's they are; beside them whatever is called write_… or _write…."""
 NO_FILE = {
@@ -78,7 +79,7 @@ def _writes(call: ast.Call) -> str | None:
         return name if owner and len(call.args) == 1 and not call.keywords else None
     if name == "dump":
         return name if owner == "json" else None
-    if name == "write" and owner in ("sys.stdout", "sys.stderr"):
+    if name in ("write", "flush") and owner in ("sys.stdout", "sys.stderr"):
         return None
     return name if name in WRITERS or name.startswith(("write_", "_write")) else None
 

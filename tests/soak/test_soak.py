@@ -74,10 +74,8 @@ def test_kills(planted: Any, monkeypatch: pytest.MonkeyPatch, plant: str) -> Non
 def test_writes(planted: Any, plant: str) -> None:
     import writes
 
-    import commands
-
-    scenes = {name: commands.SCENES[name] for name in ("recipes cp", "a kernel's choice")}
-    templates = writes.Templates(planted.lanes[0], scenes)
+    chosen = {name: writes.SCENES[name] for name in ("recipes cp", "a kernel's choice")}
+    templates = writes.Templates(planted.lanes[0], chosen)
     with templates:
         planted.lanes[0].plant = plant
         faults = writes._faults(planted, templates, 1)
@@ -107,8 +105,7 @@ def test_a_line_that_writes_and_is_never_met_is_found(tmp_path: Path) -> None:
 def test_mutants(planted: Any, plant: str, monkeypatch: pytest.MonkeyPatch) -> None:
     import mutants
     from parts import PLAIN
-
-    from commands import did
+    from scenes import did
 
     def prepare(lane: Any, folder: Path) -> None:
         lane.plant = ""

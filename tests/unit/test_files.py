@@ -8,6 +8,7 @@ import pytest
 
 from seedwise.errors import UserError
 from seedwise.files import write_text
+from seedwise.journal import log, logging_to
 
 
 def test_a_temporary_file_that_cannot_be_removed_does_not_hide_why_nothing_was_written(
@@ -28,3 +29,13 @@ def test_a_temporary_file_that_cannot_be_removed_does_not_hide_why_nothing_was_w
         patch.setattr(Path, "unlink", read_only)
         write_text(tmp_path / "it", "new")
     assert (tmp_path / "it").read_text() == "new"
+
+
+def test_a_log_that_cannot_be_written_to_its_end_does_not_hide_what_the_disk_refused(tmp_path: Path) -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("a device that is always full is Linux's")
+    (tmp_path / "train.log").symlink_to(full)
+    with pytest.raises(UserError, match="the disk is full"), logging_to(tmp_path / "train.log"):
+        log.info("a line")
+        raise UserError("record.json: can't be written: the disk is full; free some space")

@@ -14,6 +14,7 @@ from seedwise.augment.config import AugmentConfig
 from seedwise.augment.pipeline import Augmenter
 from seedwise.augment.table import TECHNIQUES
 from seedwise.config import Section
+from seedwise.files import atomic_path
 
 TILE = 112
 """Smallest side of a picture in the grid; smaller images are enlarged by a whole factor, so pixels stay square."""
@@ -63,7 +64,8 @@ def draw_grid(
             picture.paste(enlarged, (_left(column, tile), top))
             if column == 0 or target.count_nonzero() > 1:
                 _write_caption(pen, (_left(column, tile), top + tile + 2), target, classes, tile)
-    picture.save(path, format="PNG")
+    with atomic_path(path) as temporary:
+        picture.save(temporary, format="PNG")
 
 
 def rows_alone(config: AugmentConfig) -> list[tuple[str, AugmentConfig]]:

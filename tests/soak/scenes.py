@@ -1,5 +1,7 @@
 """What is done on a failing disk: every verb that writes, and what it needs to be there before."""
 
+import hashlib
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,6 +27,8 @@ class Scene:
     prepare: Prepare = lambda lane, folder: None
     code: int = 0
     """The exit code where the disk does nothing wrong."""
+    arrive: Callable[[Path], None] = lambda folder: None
+    """What is done to a copy of the prepared folder."""
     once: bool = False
     """Refused where the file is there already: it may be, whole, when a folder can't be synced after its renaming."""
 
@@ -95,6 +99,18 @@ def _older(lane: Forks, folder: Path) -> None:
     (kept / "building" / "train.pixels").write_bytes(b"half")
 
 
+def _moved(folder: Path) -> None:
+    """The cache's folder bears its source's path."""
+    (kept,) = (folder / "cache").glob("photos-*")
+    place = hashlib.sha256(os.fsencode(folder / "photos")).hexdigest()[:12]
+    kept.rename(kept.with_name(f"photos-{place}"))
+
+
+def _source(lane: Forks, folder: Path) -> None:
+    (folder / "source").mkdir()
+    (folder / "source/it.cpp").write_text('extern "C" int answer() { return 42; }\n')
+
+
 def _begun(*arguments: Any) -> Prepare:
     """Killed at a write in the middle."""
 
@@ -123,7 +139,7 @@ _TYPO = ("-s", "data.limit=3")
 SCENES = {
     "train": Scene(("train", *TINY, "--seed", 3, "-s", "optim.ema=default", "-s", "tta=default", "-o", "a/b/out")),
     "train, photos": Scene((*OF_PHOTOS, "-o", "out"), prepare=_photos),
-    "train, photos that changed": Scene((*OF_PHOTOS, "-o", "out"), prepare=_older),
+    "train, photos that changed": Scene((*OF_PHOTOS, "-o", "out"), prepare=_older, arrive=_moved),
     "train, a typo": Scene(("train", *PLAIN, *_TYPO), code=2),
     "train --seeds": Scene(_STUDY),
     "train --seeds, a typo": Scene((*_STUDY[:-1], "a/study", *_TYPO), code=2),
@@ -141,6 +157,7 @@ SCENES = {
     "predict": Scene(("predict", "of photos", "photos/pear", "--explain", "-o", "seen"), prepare=_of_photos),
     "report": Scene(("report", "run", "-o", "page.html"), prepare=_a_run),
     "audit": Scene(("audit", "photos", "--labels", "--run", "of photos", "-o", "audit.html"), prepare=_of_photos),
+    "audit, photos smaller than it stores": Scene(("audit", "photos", "-o", "audit.html"), prepare=_photos),
     "lr-find": Scene(("lr-find", "digits", "-s", "model.name=small", "--steps", 12, "-o", "lr.png")),
     "augment": Scene(("augment", "digits", "-o", "grid.png")),
     "recipes cp": Scene(("recipes", "cp", "lite", "mine.yaml"), once=True),
@@ -148,7 +165,7 @@ SCENES = {
     "a download of another file": Scene(call="download", named=(("sent", "wrong"),), code=2),
     "a download of too much": Scene(call="download", named=(("sent", "long"),), code=2),
     "a damaged file of the hub": Scene(call="damaged_hub_file", prepare=_hub),
-    "a kernel": Scene(call="kernel"),
+    "a kernel": Scene(call="kernel", prepare=_source),
     "a kernel's choice": Scene(call="choice"),
     "a run from a node": Scene(call="received", prepare=_a_run),
     "a run on a node": Scene(call="on_a_node", prepare=_of_photos),
