@@ -16,6 +16,7 @@ from sites import sites
 
 PROGRESS = re.compile(
     r"(epoch +\d|\[\d+/\d+\] |resuming at step |left out, not finished: |no report: "
+    r"|\d[\d,]* images? in |passed over: |doubt: |  "  # what the run trains on
     r"|(decoding|scoring|looking|features|rates|downloading|reading|comparing|making|Grad).* \d+(\.\d MB)?/\d+)"
 )
 ADVICE = re.compile(r"free|clear |choose|give|set |check|delete|resume|try again|restore|put |are counted there")
