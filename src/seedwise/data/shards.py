@@ -10,6 +10,7 @@ from pathlib import Path
 
 from seedwise.data.formats import named_as_image
 from seedwise.data.labels import some
+from seedwise.data.numbered import demand_all
 from seedwise.data.source import PART_OF, Survey, Tally
 from seedwise.data.table import other_parts
 from seedwise.data.tree import is_hidden
@@ -17,7 +18,11 @@ from seedwise.errors import UserError
 
 SUFFIX = ".parquet"
 
-_SHARD = re.compile(r"(?P<split>.+?)-(?P<index>\d+)-of-(?P<count>\d+)(-[0-9a-z]+)?\.parquet", re.IGNORECASE)
+_SHARD = re.compile(
+    r"((?P<split>.+?)[-_. ])??(?:(part|shard|chunk|file)[-_. ]?)?"
+    r"(?P<index>\d+)[-_. ]?of[-_. ]?(?P<count>\d+)([-_.][0-9a-z]+)*\.parquet",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,7 @@ class _Shard:
 
     @property
     def group(self) -> str:
-        return f"{self.split}-*-of-{self.total}{SUFFIX}"
+        return f"{self.split}-*-of-{self.total}{SUFFIX}".removeprefix("-")
 
 
 def shard_folder(folder: Path) -> Path | None:
@@ -158,6 +163,7 @@ def find_files(path: Path) -> Files:
     else:
         parts = {file: named_part(file.relative_to(path)) for file in files}
         doubts = _doubts(path, parts)
+    doubts += demand_all(path, [file for file in parts if file not in shards])
     if None in parts.values() and len(set(parts.values())) > 1:
         unclear = next(file for file, part in parts.items() if part is None)
         raise UserError(f"{unclear}: its name says no part, but others there do: add train, val or test to it")
@@ -177,7 +183,7 @@ def _part_alone(file: Path) -> str | None:
 
 def _shard(file: Path) -> _Shard | None:
     match = _SHARD.fullmatch(file.name)
-    return None if match is None else _Shard(file, match["split"], int(match["index"]), match["count"])
+    return None if match is None else _Shard(file, match["split"] or "", int(match["index"]), match["count"])
 
 
 def _parts_of_shards(folder: Path, shards: list[_Shard], others: list[Path], tally: Tally) -> dict[Path, str | None]:
