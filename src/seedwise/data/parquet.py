@@ -1,6 +1,6 @@
 """Parquet files: shards in the Hugging Face layout, files named after their part, or a single file."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -94,7 +94,8 @@ class ParquetSource:
             config=self.config,
             labels=[label for file in files for label in self._labels(file)],
             files=[file.part for file in files for _ in range(file.count)],
-            more={name: self._values(name) for name in (*columns.others, *columns.spelled, *self._split_columns())},
+            more={name: self._values(name) for name in (*columns.others, *columns.spelled)}
+            | {name: self._values(name, ParquetFile.words) for name in self._split_columns()},
             names=self._class_names(columns.label),
             coarse=None if columns.coarse is None else self._values(columns.coarse),
             coarse_names=None if columns.coarse is None else self._class_names(columns.coarse),
@@ -125,14 +126,18 @@ class ParquetSource:
         """Columns that may say the parts: by their name, or text that starts with names of parts."""
         columns, first = self._columns, self._first
         taken = {columns.image, columns.label, columns.coarse, *columns.others, *columns.spelled}
-        free = [name for name in first.schema.names if name not in taken and first.is_plain(name)]
-        return [name for name in free if says_parts(name) or name == columns.split or first.only_parts(name)]
+        free = [name for name in first.schema.names if name not in taken]
+        return [name for name in free if self._may_say_parts(name) or first.only_parts(name)]
 
-    def _values(self, column: str) -> list[Any]:
+    def _may_say_parts(self, name: str) -> bool:
+        asked = self._columns.split
+        return name == asked or (asked is None and self.config.split_column is None and says_parts(name))
+
+    def _values(self, column: str, read: Callable[[ParquetFile, str], list[Any]] = ParquetFile.values) -> list[Any]:
         """A column of all files; what a file that lacks it has is only known by the file's part."""
         values: list[Any] = []
         for file in self._files:
-            values += file.values(column) if column in file.schema.names else [file.part] * file.count
+            values += read(file, column) if column in file.schema.names else [file.part] * file.count
         return values
 
     def _images(self, rows: Int64Array) -> Iterator[RawImage]:
