@@ -177,6 +177,21 @@ def test_a_clone_of_a_hub_repository(tmp_path, names):
     assert find_source(str(tmp_path / "zoo-clone"), None).name == "zoo-clone"
 
 
+@pytest.mark.parametrize(("names", "passed"), [
+    (["en/train-0-of-1.parquet", "en/test-0-of-1.parquet", "other.parquet"], {("files", "beside en/"): 1}),
+    (["data/train-0-of-1.parquet", "data/test.parquet", "extra.parquet", "more/1.parquet"],
+     {("files", "beside data/"): 1, ("files", "in more/"): 1}),
+    (["data/zoo/train.parquet", "data/zoo/test.parquet", "data/extra.parquet", "extra.parquet"],
+     {("files", "beside zoo/"): 1, ("files", "beside data/"): 1}),
+])  # fmt: skip
+def test_what_lies_beside_the_folder_of_shards_is_counted_and_in_the_stamp(tmp_path, names, passed):
+    folder(tmp_path, names)
+    assert read(tmp_path)[:2] == ({"train": 1, "test": 1}, passed)
+    before = find_source(str(tmp_path), None, DataConfig()).stamp()
+    folder(tmp_path, ["extra2.parquet"])
+    assert find_source(str(tmp_path), None, DataConfig()).stamp() != before
+
+
 def test_several_configurations_are_refused(tmp_path):
     folder(tmp_path, ["a_b/train-0-of-1.parquet", "plain_text/train-0-of-1.parquet", "data/train-0-of-1.parquet"])
     with pytest.raises(UserError, match=rf"holds 3 data sets, a_b/, data/, plain_text/: give {tmp_path}/a_b"):
