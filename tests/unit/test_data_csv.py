@@ -67,7 +67,7 @@ def test_a_changed_image_or_table_is_noticed(tmp_path, photos):
 @pytest.mark.parametrize(("text", "message"), [
     (b"", "no lines below the header"),
     (b"path,label\n", "no lines below the header"),
-    (b"path,label\n{0},a\n{1}\n", r"d\.csv:3: 1 fields, but the header has 2"),
+    (b"path,label\n{0},a\n{1}\n", r"d\.csv:3: 1 field, but the header has 2"),
     (b"path,label\n{0},a\n{1},\n", r"d\.csv:3: nothing in column 'label'"),
     (b"path,label\n,a\n", r"d\.csv:2: nothing in column 'path'"),
     (b"path,label\n{0},a\nnone.png,b\n", r"none\.png: cannot be read \(No such file"),

@@ -1,6 +1,8 @@
 """One picture under two labels, and held-out images that are in train."""
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -12,13 +14,18 @@ def _cache(tmp_path, monkeypatch):
     monkeypatch.setenv("SEEDWISE_CACHE", str(tmp_path / "cache"))
 
 
-def said(root, pictures, side=64, **options):
-    """The doubts about a folder with these files, each given by the number of the picture that it shows."""
+def draw(root, pictures):
+    """Image files, each given by the number of the picture that it shows."""
     for name, number in pictures.items():
         file = root / name
         file.parent.mkdir(parents=True, exist_ok=True)
         pixels = np.random.default_rng(number).integers(0, 256, (12, 12, 3), np.uint8)
         Image.fromarray(pixels).save(file)
+
+
+def said(root, pictures, side=64, **options):
+    """The doubts about a folder with these files."""
+    draw(root, pictures)
     return open_data(str(root), DataConfig(**{"val": 0, "test": 0, **options}), short_side=side).survey.doubts
 
 
@@ -45,6 +52,23 @@ def test_across_parts(tmp_path):
     assert said(tmp_path / "e", pictures | val, val=0.1) == (
         "1 of 2 val images is in train too, equal in every pixel (val/a/x.png, train/a/0.png)",
     )
+
+
+def test_a_file_in_two_parts_is_for_its_table_to_say(tmp_path):
+    draw(tmp_path, {"1.png": 1, "2.png": 2, "3.png": 1, "4.png": 3, "5.png": 4})
+    rows = ["1.png,a,train", "2.png,b,train", "4.png,a,train", "./1.png,a,test", "2.png,b,test"]
+    (tmp_path / "d.csv").write_text("\n".join(["image,label,split", *rows]) + "\n")
+    options = DataConfig(val=0)
+    doubts = open_data(str(tmp_path / "d.csv"), options, short_side=8).survey.doubts
+    assert doubts == ("2 images in two parts: 1.png, 2.png",)
+    (tmp_path / "d.csv").write_text("\n".join(["image,label,split", *rows, "3.png,a,test"]) + "\n")
+    doubts = open_data(str(tmp_path / "d.csv"), options, short_side=8).survey.doubts
+    assert doubts[1:] == ("1 of 3 test images is in train too, equal in every pixel (3.png, 1.png)",)
+    names = ["1.png", "2.png", "4.png", "./1.png", "5.png"]
+    table = {"image": names, "label": list("abaab"), "split": ["train"] * 3 + ["test"] * 2}
+    pq.write_table(pa.table(table), tmp_path / "d.parquet")
+    doubts = open_data(str(tmp_path / "d.parquet"), options, short_side=8).survey.doubts
+    assert doubts == ("1 image in two parts: 1.png",)
 
 
 def test_names_in_an_archive(tmp_path):

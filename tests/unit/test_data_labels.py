@@ -77,15 +77,17 @@ def test_a_test_part_of_parquet_without_labels(tmp_path, test):
     file = parquet(tmp_path / "test-0-of-1.parquet", pa.array([0, 0]) if test is None else test)
     if test is None:
         pq.write_table(pq.read_table(file).drop_columns("label"), file)
-    with pytest.raises(UserError, match=r"no labels .* in all 2 rows\): .*data\.test=none"):
+    with pytest.raises(UserError, match=r"no labels .*\): .*data\.test=none") as caught:
         read(tmp_path)
+    lacking = "(test-0-of-1.parquet has no column 'label', but image): call its labels 'label' too, or leave"
+    assert (" in all 2 rows): leave" if test is not None else lacking) in str(caught.value)
     contents = read(tmp_path, test="none")
     assert list(contents.parts) == ["train"] and contents.survey.passed_over[0].count == 2
 
 
 @pytest.mark.parametrize(("labels", "message"), [
-    ([0, -1, 0, 1, 1, 0], r"d\.csv:3: label=-1 is no label \(1 rows without a value in train\)"),
-    ([0, 1, 0, 1, 1, -1], r"d\.csv:7: label=-1 is no label \(1 rows .* in test\).* or leave them out with .*test=none"),
+    ([0, -1, 0, 1, 1, 0], r"d\.csv:3: label=-1 is no label \(1 row without a value in train\)"),
+    ([0, 1, 0, 1, 1, -1], r"d\.csv:7: label=-1 is no label \(1 row .* in test\).* or leave them out with .*test=none"),
     (["a", "b", "", "", "a", "b"], r"d\.csv:4: nothing in column 'label' \(2 rows without a value in train\)"),
 ])  # fmt: skip
 def test_single_rows_without_a_label_are_an_error(tmp_path, labels, message):
@@ -147,8 +149,8 @@ def test_a_column_of_names_beside_numbers(tmp_path, kind, column):
     if column in ("category", "breed"):
         contents = read(apart)
         assert contents.classes == ("1", "3", "7")
-        said = ("column 'label' is taken for the labels, and not 'category'",)
-        assert contents.survey.doubts == (said if column == "category" else ())
+        said = (f"column 'label' is taken for the labels, and not '{column}'",)
+        assert contents.survey.doubts == said
     else:
         with pytest.raises(
             UserError, match=rf"(d\.csv:7|row 5): label=7 and {column}=ant are not one to one .*label_column="
@@ -166,13 +168,15 @@ def test_a_column_of_names_beside_numbers(tmp_path, kind, column):
     (["cat", "cat\u200b", "x"], "classes that differ only in case, blanks or _: 'cat' ~ 'cat\\u200b'"),
     (["cat", "nan"], "classes that may stand for a missing label: 'nan' (3 images)"),
     (["None", "cat"], "classes that may stand for a missing label: 'None' (2 images)"),
+    (["cat", "dog", "?"][::-1], "classes that may stand for a missing label: '?' (2 images)"),
     (["N/A", "null", "x"], "classes that may stand for a missing label: 'N/A' (2 images), 'null' (3 images)"),
     (["cat,dog", "cow"], "classes that look like several labels in one: 'cat,dog'"),
     (["[cat, dog]", "cow"], "classes that look like several labels in one: '[cat, dog]'"),
     (["cat|dog", "cow"], "classes that look like several labels in one: 'cat|dog'"),
     (["cat;dog", "cow"], "classes that look like several labels in one: 'cat;dog'"),
     (["cat, dog", "dog"], "classes that look like several labels in one: 'cat, dog'"),
-    (["cat", "cat dog", "dog"], "classes that look like several labels in one: 'cat dog'"),
+    (["cat", "cat & dog", "dog"], "classes that look like several labels in one: 'cat & dog'"),
+    (["cat", "cat_dog", "dog"], "classes that look like several labels in one: 'cat_dog'"),
     ([*(f"{n},x" for n in "abcde")], "classes that look like several labels in one: 'a,x', 'b,x', 'c,x' and 2 more"),
 ])  # fmt: skip
 def test_doubtful_names(classes, doubt):
@@ -190,6 +194,9 @@ def test_names_without_a_doubt():
         "rock & roll",
         "Nantes",
         "c++",
+        "ice",
+        "cream",
+        "ice cream",
     ]
     assert label_doubts(usual, [1] * len(usual)) == ()
     assert label_doubts(["cat", "dog"], [1, 0]) == ("classes without an image to train on: 'dog'",)
@@ -223,8 +230,33 @@ def test_a_label_of_its_own_for_each_image(tmp_path):
         read(path)
     assert len(read(path, label_column="label").classes) == 6
     assert read(path, label_column="breed").classes == ("a", "b")
-    with pytest.raises(UserError, match="each of 4 rows has a label of its own"):
+    with pytest.raises(UserError, match=r"each of 4 rows has a label of its own.*: there is no other column"):
         read(parquet(tmp_path / "d.parquet", np.arange(4)))
+
+
+def test_columns_that_are_labels_as_well_are_a_doubt(tmp_path):
+    for row in range(4):
+        (tmp_path / f"{row}.png").write_bytes(png(row))
+    table = tmp_path / "d.csv"
+    table.write_text("image,species,breed\n0.png,cat,a\n1.png,dog,b\n2.png,cat,c\n3.png,dog,b\n")
+    contents = read(table)
+    assert contents.classes == ("cat", "dog")
+    assert contents.survey.doubts == ("column 'species' is taken for the labels, and not 'breed'",)
+    table.write_text("image,species,breed\n0.png,cat,a\n1.png,dog,a\n2.png,cat,a\n3.png,dog,a\n")
+    assert read(table).survey.doubts == ()
+
+
+@pytest.mark.parametrize("name", ["d.parquet", "train.parquet", "train-0-of-1.parquet"])
+def test_a_table_without_rows(tmp_path, name):
+    schema = pa.schema([("image", pa.binary()), ("label", pa.string())])
+    pq.write_table(schema.empty_table(), tmp_path / name)
+    for options in ({}, {"split_column": "none"}):
+        with pytest.raises(UserError, match="a table without rows: add one an image"):
+            read(tmp_path / name, **options)
+    parquet(tmp_path / "test-0-of-1.parquet", ["a", "b"])
+    if name != "d.parquet":
+        with pytest.raises(UserError, match="the table of the training part has no rows: add one an image"):
+            read(tmp_path)
 
 
 def test_nearly_a_class_for_each_image_is_a_doubt(tmp_path):

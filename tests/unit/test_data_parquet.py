@@ -215,6 +215,13 @@ def test_columns_may_be_named(tmp_path):
             open_data(str(tmp_path / "d.parquet"), DataConfig(**options), short_side=64)
 
 
+def test_options_for_paths_do_nothing_for_bytes(tmp_path):
+    write(tmp_path / "d.parquet", labels_of(8), coarse=False)
+    config = DataConfig(val=0, test=0, image_folder=".", image_suffix=".png")
+    doubts = open_data(str(tmp_path / "d.parquet"), config, short_side=64).survey.doubts
+    assert doubts == ("data.image_folder and data.image_suffix do nothing: the images are in the file",)
+
+
 def test_paths_in_place_of_bytes(tmp_path):
     (tmp_path / "deep").mkdir()
     for row in range(4):
@@ -249,7 +256,7 @@ CASES = {
     "label out of range": (lambda d: write(d / "train-0-of-1.parquet", [0, 4]), "fine_label=4, none of 4 classes"),
     "unlabelled row": (
         lambda d: write(d / "train-0-of-1.parquet", [0, None, 1], coarse=False),
-        "1 rows without a value",
+        "1 row without a value",
     ),
     "broken image": (
         lambda d: write(d / "train-0-of-1.parquet", [0, 1], images=[png(picture(0)), b"nothing"]),

@@ -84,7 +84,9 @@ def test_what_is_unmistakable_is_used(tmp_path, kind, columns, expected):
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 @pytest.mark.parametrize(("columns", "message"), [
     ({"fold": [0, 1, 2, 3] * 2}, r"fold='?0'? is none of train.*\(the column has 0, 1, 2 and 1 more\)"),
-    ({"Usage": ["Training"] * 4 + ["PublicTest"] * 4}, r"Usage='PublicTest' is none of .*split_column=NAME, or "),
+    ({"Usage": ["Training"] * 4 + ["PublicTest"] * 4}, r"Usage='PublicTest' is none of .*test in it, or draw "),
+    ({"Usage": ["Training"] * 4 + ["PublicTest"] * 4, "fold": [0, 1] * 4},
+     r"Usage='PublicTest' is none of .*split_column=NAME, or "),
     ({"set": [1, 2, 3, 1] * 2}, r"set='?1'? is none of"),
     ({"subset": ["a", "b"] * 4}, "subset='a' is none of"),
     ({"phase": [*NAMED[:7], "final"]}, "phase='final' is none of"),

@@ -69,7 +69,6 @@ def test_ids_without_folder_and_suffix(tmp_path):
     ("C:\\Users\\ann\\img\\1.png", "/C:\\Users\\ann\\img\\1.png", "there is 1.png: write paths relative to "),
     ("/home/ann/img/2.png", "/home/ann/img/2.png", "there is deep/sub/2.png: write paths relative to "),
     ("1.PNG", "/1.PNG", "there is 1.png: write paths relative to "),
-    ("https://x.org/1.png", "/https://x.org/1.png", "an address: fetch the images, and write their paths"),
     ("none.png", "/none.png", "mend or remove it, or name the folder of the images with -s data.image_folder=FOLDER"),
 ])  # fmt: skip
 def test_what_is_not_there_is_looked_for(tmp_path, name, looked, advice):
@@ -77,6 +76,13 @@ def test_what_is_not_there_is_looked_for(tmp_path, name, looked, advice):
     message = refusal(csv(tmp_path, ["0.png", name]))
     assert message.startswith(f"{tmp_path}/d.csv:3: ") and f"{looked}: cannot be read (No such file" in message
     assert f": {advice}" in message
+
+
+@pytest.mark.parametrize("name", ["https://x.org/1.png", "s3://bucket/1.png", "HTTP://x.org/1"])
+def test_addresses_are_no_paths(tmp_path, name):
+    images(tmp_path, ["0.png"])
+    said = "images at addresses are not fetched: download them first, and write their paths"
+    assert refusal(csv(tmp_path, ["0.png", name])) == f"{tmp_path}/d.csv:3: {name}: {said}"
 
 
 def test_backslashes_separate_folders(tmp_path):

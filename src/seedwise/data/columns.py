@@ -22,6 +22,8 @@ IMAGES = (
     *("imageid", "imgid", "photoid", "pictureid", "id"),
 )
 COARSE = "coarselabel"
+KINDS = ("breed", "variety", "subspecies", "genus", "kind")
+"""Columns that are labels as well, only finer or coarser than a column beside them that is called as labels are."""
 NAMES = ("name", "names", "text", "title", "description", "breed", "variety", "kind", "type")
 """Columns that may spell out a number beside them, and often hold something else."""
 SPELLED = re.compile(r"(\w*)(names?|text|str|string|words?)")
@@ -138,7 +140,7 @@ class Header:
             match for name in free if (match := SPELLED.fullmatch(key(name))) and key(label).startswith(match[1])
         ]
         alike = {match.string for match in spelled if match[1]}
-        named = [name for name in free if key(name) in LABELS or key(name) in alike]
+        named = [name for name in free if key(name) in (*LABELS, *KINDS) or key(name) in alike]
         return tuple(name for name in named if not self.only_parts(name))
 
 

@@ -18,7 +18,7 @@ from seedwise.data.labels import clean_name, whole_floats
 from seedwise.data.parts import word
 from seedwise.data.places import Places
 from seedwise.data.source import PART_OF, Contents, Int64Array, RawImage, Survey, Tally, file_stamp
-from seedwise.data.table import Rows, options_stamp, other_parts
+from seedwise.data.table import Rows, lacking, options_stamp, other_parts
 from seedwise.data.tree import is_hidden, list_folder
 from seedwise.errors import UserError
 
@@ -216,6 +216,8 @@ class CsvSource:
             image_names=names,
             images=files,
             are_floats=whole is not None,
+            header=first.names,
+            lacking=lacking(columns.label, ((it.file, it.part, it.names) for it in sheets)),
         )
         return rows, files
 

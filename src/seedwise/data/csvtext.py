@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from seedwise.data.describe import counted
 from seedwise.errors import UserError
 
 DELIMITERS = ",;\t|"
@@ -51,7 +52,7 @@ def read_lines(path: Path) -> Lines:
         if len(line) > width and not any(line[width:]):
             del line[width:]
         if len(line) != width:
-            raise UserError(f"{path}:{each}: {len(line)} fields, but the header has {width}: mend it")
+            raise UserError(f"{path}:{each}: {counted(len(line), 'fields')}, but the header has {width}: mend it")
     named = [name for name in names if name]
     if len(set(named)) < len(named):
         raise UserError(f"{path}:{number}: two columns have the same name: rename one of {', '.join(named)}")

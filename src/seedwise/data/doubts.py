@@ -1,5 +1,7 @@
 """What decoded images tell of their own set: one picture under two labels, test images in train, nothing but black."""
 
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -9,6 +11,8 @@ import numpy.typing as npt
 
 from seedwise.data.source import EXAMPLES, Int64Array, UInt8Array, printable
 
+_ROW = re.compile(r"(?P<table>.+?): row \d+: (?P<name>.+)", re.DOTALL)
+"""How a table names an image that lies beside it."""
 DARK = 31
 """Of 255: a set without any brighter pixel is nearly black."""
 
@@ -42,7 +46,8 @@ def _two_labels(parts: Mapping[str, Originals], root: Path | None) -> list[str]:
     keys, labels = keys[order], labels[order]
     where = [where for part in parts.values() for where in part.where]
     differ = np.flatnonzero((keys[1:] == keys[:-1]) & (labels[1:] != labels[:-1]))
-    differ = differ[[where[order[at]] != where[order[at + 1]] for at in differ]]  # one file: its table tells it
+    apart = [_file(where[order[at]]) != _file(where[order[at + 1]]) for at in differ]
+    differ = differ[np.array(apart, bool)]  # one file: its table tells it
     if not len(differ):
         return []
     count = len(np.unique(keys[differ]))
@@ -59,7 +64,14 @@ def _in_train(parts: Mapping[str, Originals], root: Path | None) -> list[str]:
     order = np.argsort(known, kind="stable")
     lines = []
     for name in ("val", "test"):
-        if name in parts and (rows := np.flatnonzero(np.isin(keys := _keys(parts[name]), known))).size:
+        if name not in parts:
+            continue
+        keys = _keys(parts[name])
+        rows = np.flatnonzero(np.isin(keys, known))
+        twins = {_file(train.where[row]) for row in np.flatnonzero(np.isin(known, keys[rows])).tolist()}
+        apart = [_file(parts[name].where[row]) not in twins for row in rows.tolist()]
+        rows = rows[np.array(apart, bool)]  # one file: its table tells it
+        if rows.size:
             pairs = (
                 (_short(parts[name].where[row], root), _short(train.where[order[at]], root))
                 for row, at in zip(
@@ -71,6 +83,13 @@ def _in_train(parts: Mapping[str, Originals], root: Path | None) -> list[str]:
             known_too = f"{rows.size} of {len(keys)} {name} images {are} in train too, equal in every pixel"
             lines.append(f"{known_too} ({held_out}, {twin})")
     return lines
+
+
+def _file(where: str) -> str:
+    """The file of an image, however its path is spelled; rows with an image in them are each one of their own."""
+    if row := _ROW.fullmatch(where):
+        where = os.path.join(os.path.dirname(row["table"]), row["name"])  # noqa: PTH118, PTH120
+    return os.path.normpath(where)
 
 
 def _keys(part: Originals) -> npt.NDArray[np.bytes_]:

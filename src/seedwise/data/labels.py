@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from seedwise.data.describe import counted
 from seedwise.data.source import EXAMPLES, Int64Array, class_order
 from seedwise.errors import UserError
 
@@ -21,7 +22,7 @@ _WHOLE = re.compile(r"[+-]?\d{1,18}", re.ASCII)
 _WHOLE_FLOAT = re.compile(r"([+-]?\d{1,18})\.0*", re.ASCII)
 _FRACTION = re.compile(r"[+-]?\d*\.\d*[1-9]\d*", re.ASCII)
 _LISTED = re.compile(r"[,;|]")
-_JOINED = re.compile(r"[\s_&+/]+")
+_JOINED = re.compile(r"\s*[_&+/]+\s*")
 
 
 def clean_name(name: str) -> str:
@@ -62,7 +63,7 @@ def some(names: Iterable[str]) -> str:
 
 
 def _counted(names: list[str], images: Mapping[str, int] | None) -> list[str]:
-    return [repr(name) if images is None else f"{name!r} ({images[name]} images)" for name in names]
+    return [repr(name) if images is None else f"{name!r} ({counted(images[name], 'images')})" for name in names]
 
 
 def _groups(classes: Sequence[str]) -> tuple[list[list[str]], list[list[str]]]:

@@ -14,7 +14,7 @@ from seedwise.data.config import DataConfig
 from seedwise.data.parquetfile import ParquetFile
 from seedwise.data.shards import Files, find_files
 from seedwise.data.source import Contents, Int64Array, RawImage, Survey, file_stamp
-from seedwise.data.table import Rows, options_stamp
+from seedwise.data.table import Rows, lacking, options_stamp
 from seedwise.errors import UserError
 
 
@@ -74,8 +74,12 @@ class ParquetSource:
         survey = self._found.survey
         if rows.images is not None:  # the folders beside are where the images lie
             survey = replace(survey, passed_over=tuple(it for it in survey.passed_over if it.kind != "folders"))
-        said = Survey(doubts=tuple(self._found.card.doubts(self._counts(contents))))
-        return replace(contents, survey=survey + said + contents.survey)
+        said = self._found.card.doubts(self._counts(contents))
+        of_paths = (("image_folder", self.config.image_folder), ("image_suffix", self.config.image_suffix))
+        unused = [f"data.{name}" for name, value in of_paths if value is not None and rows.images is None]
+        if unused:
+            said.append(f"{' and '.join(unused)} {'do' if unused[1:] else 'does'} nothing: the images are in the file")
+        return replace(contents, survey=survey + Survey(doubts=tuple(said)) + contents.survey)
 
     def _counts(self, contents: Contents) -> dict[str, int]:
         """Rows of each part as the files have them, used or not; where no file's name says a part, those used."""
@@ -100,6 +104,8 @@ class ParquetSource:
             names += [of_row.get(row) for row in range(file.count)]
             images += [file.places.path(of_row[row]) if row in of_row else None for row in range(file.count)]
         return Rows(
+            header=self._first.schema.names,
+            lacking=lacking(columns.label, ((it.file, it.part, it.schema.names) for it in files)),
             where=self.path,
             place=place,
             columns=columns,

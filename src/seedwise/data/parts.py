@@ -101,7 +101,11 @@ class Evidence:
         different = sorted(
             {str(value).strip() if word(value) else "nothing" for value in values}, key=lambda it: (len(it), it)
         )
-        use = ", name another column with -s data.split_column=NAME" if self.chosen is None else ""
+        use = (
+            ", name another column with -s data.split_column=NAME"
+            if self.chosen is None and len(self.columns) > 1
+            else ""
+        )
         if part_if_true(name, True) in ("val", "test") and all(word(value) in _TRUTH for value in values):
             use = f", take true as {part_if_true(name, True)} with -s data.split_column={name}"
         raise UserError(

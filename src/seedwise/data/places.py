@@ -15,6 +15,7 @@ from seedwise.data.source import file_stamp, printable
 from seedwise.data.tree import is_hidden
 from seedwise.errors import UserError
 
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 MOST_FOLDERS = 200
 """Folders that are searched, at most, for an image that is not where it should be."""
 
@@ -55,14 +56,16 @@ class Places:
         try:
             return file_stamp(path)
         except UserError as error:
+            if _ADDRESS.match(name):
+                raise UserError(
+                    f"{where}: {name}: images at addresses are not fetched: download them first, and write their paths"
+                ) from error
             if os.path.exists(path) or "\0" in path:  # noqa: PTH110
                 raise UserError(f"{where}: {error}") from error
             said = re.sub(r": mend or remove it$", "", str(error))
             raise UserError(f"{where}: {said}: {self._advice(name)}") from error
 
     def _advice(self, name: str) -> str:
-        if re.match(r"\w{2,}://", name):
-            return "an address: fetch the images, and write their paths"
         slashed = re.sub(r"^[A-Za-z]:", "", name.replace("\\", "/"))
         below, last = os.path.split(slashed.lstrip("/"))
         is_relative = slashed == name and not slashed.startswith("/")

@@ -1,7 +1,7 @@
 """What a Parquet file and a CSV have in common: rows with labels become parts, and what is odd about them is said."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import numpy as np
 
 from seedwise.data.columns import SPELLED, Columns, key
 from seedwise.data.config import DataConfig
+from seedwise.data.describe import counted
 from seedwise.data.labels import MISSING, Labels, is_whole, label_doubts, one_to_one, some, superclass_of
 from seedwise.data.parts import Evidence, Place
 from seedwise.data.source import (
@@ -59,6 +60,14 @@ def other_parts(
     return (*doubts, *([f"only {file.name} is read, and not {some(others)} beside it"] if others else []))
 
 
+def lacking(label: str, tables: Iterable[tuple[Path, str | None, Sequence[str]]]) -> str:
+    """Which of (file, part, columns) is of the test part and has no column of labels; empty for none."""
+    for file, part, names in tables:
+        if part == "test" and label not in names:
+            return f"{file.name} has no column '{label}', but {some(names)}"
+    return ""
+
+
 @dataclass(frozen=True)
 class Rows:
     """Labels and whatever says the parts, of all rows of all files.
@@ -66,6 +75,7 @@ class Rows:
     `labels`: whole numbers, cleaned text, or None where there is none. `more`: other columns. `files`: the part that
     the name of each row's file says. `names` and `coarse_names`: what whole numbers stand for, when a file says so.
     `image_names` and `images`: names as in the table and the files that they lead to, where images are files.
+    `header`: all columns. `lacking`: which table of the test part has no column of labels, and what it has.
     """
 
     where: Path
@@ -81,6 +91,8 @@ class Rows:
     image_names: Sequence[str | None] | None = None
     images: Sequence[str | None] | None = None
     are_floats: bool = False
+    header: Sequence[str] = ()
+    lacking: str = ""
 
     def contents(self, read: Reader) -> Contents:
         """Classes from the training part, and the rows of each part as its images."""
@@ -91,10 +103,7 @@ class Rows:
         of_part, tally = np.array(assigned.parts), Tally()
         rows = {part: np.flatnonzero(of_part == part) for part in PARTS if part in set(assigned.parts)}
         if "train" not in rows:
-            raise UserError(
-                f"{self.where}: no row belongs to the training part: mark some with 'train', or draw the parts with "
-                "-s data.split_column=none"
-            )
+            self._refuse_without_train()
         rows = self._labelled(rows, tally)
         names, doubts = self._names(np.concatenate(list(rows.values())))
         by_part = _by_part(self.labels, rows)
@@ -116,6 +125,16 @@ class Rows:
         coarse = Labels.of(_by_part(self.coarse, rows), str(self.columns.coarse), self.coarse_names, self.where)
         above = superclass_of(labels, coarse)
         return Contents(labels.classes, parts, None if above is None else coarse.classes, above, survey)
+
+    def _refuse_without_train(self) -> None:
+        if not self.labels:
+            raise UserError(f"{self.where}: a table without rows: add one an image")
+        if any(self.files):
+            raise UserError(f"{self.where}: the table of the training part has no rows: add one an image")
+        raise UserError(
+            f"{self.where}: no row belongs to the training part: mark some with 'train', or draw the parts with "
+            "-s data.split_column=none"
+        )
 
     def _labelled(self, rows: dict[str, Int64Array], tally: Tally) -> dict[str, Int64Array]:
         """The rows with labels: others are an error, but those of a test part that `data.test=none` leaves out."""
@@ -149,18 +168,18 @@ class Rows:
         return part != "train" and label not in train and str(label).casefold() in MISSING
 
     def _refuse_unlabelled(self, part: str, chosen: Int64Array, bad: Int64Array) -> None:
-        column, row = self.columns.label, int(bad[0])
+        column, row, rows = self.columns.label, int(bad[0]), counted(len(bad), "rows")
         said = "has nothing" if self.labels[row] is None else f"is {self.labels[row]}"
         leave = "leave them out with -s data.test=none (`seedwise predict` takes such images)"
         if part == "test" and len(bad) == len(chosen):
-            raise UserError(
-                f"{self.where}: the test part has no labels (column '{column}' {said} in all {len(bad)} rows): {leave}"
-            )
+            why = self.lacking or f"column '{column}' {said} in {'all ' if len(bad) > 1 else ''}{rows}"
+            mend = f"call its labels '{column}' too, or " if self.lacking else ""
+            raise UserError(f"{self.where}: the test part has no labels ({why}): {mend}{leave}")
         said = (
             f"nothing in column '{column}'" if self.labels[row] is None else f"{column}={self.labels[row]} is no label"
         )
         raise UserError(
-            f"{self.place(row)}: {said} ({len(bad)} rows without a value in {part}): "
+            f"{self.place(row)}: {said} ({rows} without a value in {part}): "
             f"fill it or remove the row{', or ' + leave if part == 'test' else ''}"
         )
 
@@ -187,7 +206,7 @@ class Rows:
                     f"{self.place(int(rows[at]))}: {self.columns.label}={label} and {name}={value} are not one to one "
                     f"with the rows above: mend them, or take one with -s data.label_column={name}"
                 )
-            else:
+            elif len(set(values)) > 1:
                 doubts.append(f"column '{self.columns.label}' is taken for the labels, and not '{name}'")
         return self.names or found, doubts
 
@@ -195,10 +214,12 @@ class Rows:
         """Raise when every image would be a class of its own, unless the column was asked for."""
         if self.config.label_column is not None or self.names or not FEWEST_IDS <= len(labels) == len(set(labels)):
             return
-        others = some(name for name in self.more if name != self.columns.split) or "none"
+        taken = (self.columns.image, self.columns.label, self.columns.split)
+        others = some(name for name in self.header if name and name not in taken)
+        use = f"name the labels with -s data.label_column=NAME (other columns: {others})"
         raise UserError(
             f"{self.where}: each of {len(labels)} rows has a label of its own in column '{self.columns.label}', so it "
-            f"may hold ids: name the labels with -s data.label_column=NAME (other columns: {others})"
+            f"may hold ids: {use if others else 'there is no other column: add one of labels'}"
         )
 
     def _short_place(self, row: int) -> str:
