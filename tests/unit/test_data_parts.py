@@ -96,6 +96,10 @@ def test_what_is_unmistakable_is_used(tmp_path, kind, columns, expected):
       for name in ("holdout", "is_holdout", "heldout", "Held Out", "in_holdout_set")),
     *(({name: [0, 1, 2, 3] * 2}, rf"{name}='?0'? is none of train.*\(the column has 0, 1, 2 and 1 more\)")
       for name in ("fold_5", "cv", "kfold", "5_fold", "cv_split", "crossval", "CV fold 2", "holdout")),
+    *(({name: [0, 1, 2, 3] * 2}, rf"{name}='?0'? is none of train") for name in ("test_fold", "partition_id")),
+    ({"heldout_test": HELD}, "heldout_test='?False'? is none of .*take true as test"),
+    ({"purpose": ["train"] * 6 + ["Held-Out"] * 2}, "purpose='Held-Out' is none of"),
+    ({"purpose": ["train", "extra"] * 3 + ["test"] * 2}, "purpose='extra' is none of"),
     ({"split": NAMED, "is_test": HELD[::-1]}, r"split='train' and is_test='?True'? do not agree .*split_column=split"),
     ({"split": ["train"] * 7 + ["holdout"]}, r"(d\.csv:9|d\.parquet: row 7): split='holdout' is none of"),
 ])  # fmt: skip

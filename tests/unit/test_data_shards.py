@@ -65,6 +65,8 @@ TRAIN = [f"train-0000{n}-of-00002.parquet" for n in range(2)]
     (["train/a-0-of-2.parquet", "train/a-1-of-2.parquet", "dev/a-0-of-1.parquet"], {"train": 2, "val": 1}, {}),
     (["train/0.parquet", "test/0.parquet", "train_extra/0.parquet"], {"train": 1, "test": 1},
      {("files", "in train_extra/"): 1}),
+    (["train/0.parquet", "test/0.parquet", "notes.parquet"], {"train": 1, "test": 1},
+     {("files", "beside test/, train/"): 1}),
 ])  # fmt: skip
 def test_what_is_read_and_what_is_passed_over(tmp_path, names, parts, passed):
     assert read(folder(tmp_path, names))[:2] == (parts, passed)
@@ -85,6 +87,7 @@ def test_what_is_read_and_what_is_passed_over(tmp_path, names, parts, passed):
     (["train_extra-0-of-1.parquet", "test-0-of-1.parquet"],
      r"no train-\*-of-\*\.parquet among the Parquet files \(test-\*-of-1\.parquet, train_extra-\*-of-1"),
     (["english-0-of-1.parquet", "german-0-of-1.parquet"], r"no train-\*-of-\*\.parquet"),
+    (["train/0.parquet", "test/0.parquet", "train.parquet"], r"both train\.parquet and test/ are there: keep one"),
     (["train/test-0-of-1.parquet"], "its name says both train and test"),
     (["train/0000.parquet", "train/0002.parquet"], r"train/\*\.parquet: numbered 0 to 2, but 1 is not there: copy all"),
     (["0000.parquet", "0001.parquet", "0003.parquet"], r"/\*\.parquet: numbered 0 to 3, but 2 is not there"),
@@ -148,6 +151,14 @@ def test_what_lies_beside_a_single_file_is_said(tmp_path):
         "only train-0-of-1.parquet is read, and not test-0-of-1.parquet beside it",
     )
     assert read(tmp_path / "test-0-of-1.parquet")[2][0] == "test-0-of-1.parquet is called test and is trained on"
+
+
+def test_numbered_files_beside_a_single_one_are_said(tmp_path):
+    folder(tmp_path, ["part-00000.parquet", "part-00001.parquet", "more.parquet"])
+    assert read(tmp_path / "part-00000.parquet")[2] == (
+        "only part-00000.parquet is read, and not part-00001.parquet beside it",
+    )
+    assert read(tmp_path / "more.parquet")[2] == ()
 
 
 def test_what_lies_beside_shards_is_counted_and_in_the_stamp(tmp_path):

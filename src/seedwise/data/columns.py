@@ -2,9 +2,10 @@
 
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from seedwise.data.config import DataConfig
 from seedwise.data.source import PART_OF
@@ -31,11 +32,11 @@ SPELLED = re.compile(r"(\w*)(names?|text|str|string|words?)")
 _PART = "|".join(PART_OF)
 FLAG = re.compile(rf"i[sn](?P<part>{_PART})(set|image|img|data|split|part)?|(?P<set>{_PART})set")
 """Columns that say of each row whether it belongs to one part."""
-HELD_OUT = re.compile(r"(i[sn])?(holdout|heldout)(set|data|split)?")
+HELD_OUT = re.compile(rf"(i[sn])?(holdout|heldout)({_PART})?(set|data|split)?")
 """Columns that say of each row whether it was held out, but not what for."""
 SPLIT = re.compile(
-    r"(data|dataset|traintest|trainval|trainvaltest)?splits?(names?|ids?|sets?)?\d*|sets?|subsets?|usage|partitions?|phase"
-    r"|\d*(k|cv|crossval(idation)?)?folds?(ids?|no|numbers?|idx|index)?\d*"
+    r"(data|dataset|traintest|trainval|trainvaltest)?splits?(names?|ids?|sets?)?\d*|sets?|subsets?|usage|phase"
+    rf"|partitions?(ids?|no|numbers?)?|\d*(k|cv|crossval(idation)?|{_PART})?folds?(ids?|no|numbers?|idx|index)?\d*"
     r"|(cv|crossval(idation)?)(ids?|no|numbers?|idx|index|sets?|splits?|groups?)?\d*"
 )
 """Columns that say a part of each row."""
@@ -49,6 +50,19 @@ def key(name: str) -> str:
 def says_parts(name: str) -> bool:
     """Whether a column may say the parts by its name alone; `test` and the like are flags to ask about."""
     return any(kind.fullmatch(key(name)) for kind in (SPLIT, FLAG, HELD_OUT)) or key(name) in PART_OF
+
+
+def tells_parts(values: Iterable[Any]) -> bool:
+    """Whether values speak of images to train on and of held-out ones, among others or not."""
+    words = {word(value) for value in set(values)}
+    if not any(PART_OF.get(each) == "train" for each in words):
+        return False
+    return any(PART_OF.get(each, "train") != "train" or HELD_OUT.fullmatch(key(each)) for each in words)
+
+
+def word(value: Any) -> str:
+    """A value of a column as text, without blanks around and in one case; missing ones are empty."""
+    return "" if value is None else str(value).strip().casefold()
 
 
 def part_if_true(name: str, asked: bool) -> str | None:

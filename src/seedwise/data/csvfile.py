@@ -10,12 +10,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from seedwise.data.columns import IMAGES, LABELS, Columns, Header, key
+from seedwise.data.columns import IMAGES, LABELS, Columns, Header, key, word
 from seedwise.data.config import DataConfig
 from seedwise.data.csvtext import read_lines
 from seedwise.data.formats import named_as_image
 from seedwise.data.labels import clean_name, whole_floats
-from seedwise.data.parts import word
 from seedwise.data.places import Places
 from seedwise.data.source import PART_OF, Contents, Int64Array, RawImage, Survey, Tally, file_stamp
 from seedwise.data.table import Rows, lacking, options_stamp, other_parts

@@ -50,6 +50,12 @@ def demand_all(folder: Path, files: Iterable[Path]) -> list[str]:
     return doubts
 
 
+def beside(file: Path, files: Iterable[Path]) -> list[str]:
+    """Names of the other files that differ from this one in a number alone."""
+    own = {pattern for pattern, _ in _numbered(file)}
+    return [it.name for it in files if it != file and any(pattern in own for pattern, _ in _numbered(it))]
+
+
 def _numbered(file: Path) -> Iterator[tuple[str, str]]:
     """Each number in a file's name, with a pattern that the files have in common which differ only in this number."""
     stem = _TAIL.sub("", file.stem)

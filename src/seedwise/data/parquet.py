@@ -145,7 +145,7 @@ class ParquetSource:
         columns, first = self._columns, self._first
         taken = {columns.image, columns.label, columns.coarse, *columns.others, *columns.spelled}
         free = [name for name in first.schema.names if name not in taken]
-        return [name for name in free if self._may_say_parts(name) or first.only_parts(name)]
+        return [name for name in free if self._may_say_parts(name) or first.tells_parts(name)]
 
     def _may_say_parts(self, name: str) -> bool:
         asked = self._columns.split

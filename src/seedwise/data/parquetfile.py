@@ -9,9 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from seedwise.data.columns import tells_parts, word
 from seedwise.data.config import DataConfig
 from seedwise.data.labels import clean_name
-from seedwise.data.parts import word
 from seedwise.data.places import Places
 from seedwise.data.source import PART_OF, Int64Array, RawImage
 from seedwise.errors import UserError
@@ -153,13 +153,22 @@ class ParquetFile:
 
     def only_parts(self, column: str) -> bool:
         """Whether the first rows of a column of text hold nothing but names of parts."""
+        values = self._peek(column)
+        return bool(values) and all(word(value) in PART_OF for value in values)
+
+    def tells_parts(self, column: str) -> bool:
+        """Whether the first rows of a column of text speak of parts, or of parts and more."""
+        return self.only_parts(column) or tells_parts(self._peek(column))
+
+    def _peek(self, column: str) -> list[Any]:
+        """The first rows of a column of text; none of another one."""
         import pyarrow.parquet as pq
 
         if not self.is_text(column):
-            return False
+            return []
         with readable(self.file), pq.ParquetFile(self.file) as parquet:
             batch = next(parquet.iter_batches(PEEKED_ROWS, columns=[column]), None)
-            return batch is not None and all(word(value) in PART_OF for value in batch.column(0).to_pylist())
+            return [] if batch is None else list(batch.column(0).to_pylist())
 
     def outside(self, column: str) -> Iterator[tuple[int, str, bool]]:
         """(row, name, whether it must be there) of images that may lie outside of the file.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from seedwise.data.columns import FLAG, key, part_if_true, says_parts
+from seedwise.data.columns import FLAG, key, part_if_true, says_parts, tells_parts, word
 from seedwise.data.labels import some
 from seedwise.data.layout import listed, named_part
 from seedwise.data.source import PART_OF, PARTS
@@ -26,11 +26,6 @@ _DRAW = "draw the parts with -s data.split_column=none"
 
 Place = Callable[[int], str]
 """Where a row stands, for messages."""
-
-
-def word(value: Any) -> str:
-    """A value of a column as text, without blanks around and in one case; missing ones are empty."""
-    return "" if value is None else str(value).strip().casefold()
 
 
 @dataclass(frozen=True)
@@ -86,7 +81,7 @@ class Evidence:
             if self.chosen not in (None, name):
                 continue
             meaning = _meaning(name, values, name == self.chosen)
-            if meaning is None and (says_parts(name) or name == self.chosen):
+            if meaning is None and (says_parts(name) or name == self.chosen or tells_parts(values)):
                 if name == self.chosen:
                     self._refuse(name)
                 if len({word(value) for value in values}) > 1:  # what is the same in all rows divides nothing

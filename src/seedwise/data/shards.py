@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from itertools import pairwise, takewhile
 from pathlib import Path
 
+from seedwise.data import numbered
 from seedwise.data.formats import named_as_image
 from seedwise.data.hubcard import Card, part_of, read_card
 from seedwise.data.labels import some
-from seedwise.data.numbered import demand_all
 from seedwise.data.source import PART_OF, Survey, Tally
 from seedwise.data.table import other_parts
 from seedwise.data.tree import is_hidden
@@ -137,10 +137,15 @@ def _entries(folder: Path) -> Iterator[Iterator[os.DirEntry[str]]]:
 
 
 def _parquet_files(folder: Path) -> list[Path]:
-    """Sorted; in folders named after parts only when there are none in the folder itself."""
-    if files := _parquets(folder):
-        return files
-    return [file for part in _folders(folder) if part.name.lower() in PART_OF for file in _parquets(part)]
+    """Sorted; those in folders named after parts, unless the names of some in the folder itself say parts."""
+    own = _parquets(folder)
+    inside = [file for part in _folders(folder) if part.name.lower() in PART_OF for file in _parquets(part)]
+    saying = next((file for file in own if _part_alone(file)), None)
+    if saying and inside:
+        raise UserError(
+            f"{folder}: both {saying.name} and {inside[0].parent.name}/ are there: keep one of the two sets"
+        )
+    return inside or own
 
 
 def _parquets(folder: Path) -> list[Path]:
@@ -156,7 +161,10 @@ def find_files(path: Path, root: Path | None = None) -> Files:
                 f"{path}: is 1 of {shard.count} files of a whole: give the folder {path.parent}, "
                 "or rename the file to use it alone"
             )
-        return Files({path: None}, Survey(doubts=other_parts(path, (SUFFIX,), _part_alone)))
+        said = other_parts(path, (SUFFIX,), _part_alone)
+        if not said and (others := numbered.beside(path, _parquets(path.parent))):
+            said = (f"only {path.name} is read, and not {some(others)} beside it",)
+        return Files({path: None}, Survey(doubts=said))
     files = _parquet_files(path)
     tally, doubts = Tally(), []
     root = root or path
@@ -170,7 +178,7 @@ def find_files(path: Path, root: Path | None = None) -> Files:
     else:
         parts = {file: _said(file, named_part(file.relative_to(path)), card) for file in files}
         doubts = _doubts(path, {file: part for file, part in parts.items() if file not in card.splits})
-    doubts += demand_all(path, [file for file in parts if file not in shards])
+    doubts += numbered.demand_all(path, [file for file in parts if file not in shards])
     if None in parts.values() and len(set(parts.values())) > 1:
         unclear = next(file for file, part in parts.items() if part is None)
         raise UserError(f"{unclear}: its name says no part, but others there do: add train, val or test to it")
