@@ -79,7 +79,9 @@ def test_a_test_part_of_parquet_without_labels(tmp_path, test):
         pq.write_table(pq.read_table(file).drop_columns("label"), file)
     with pytest.raises(UserError, match=r"no labels .*\): .*data\.test=none") as caught:
         read(tmp_path)
-    lacking = "(test-0-of-1.parquet has no column 'label', but image): call its labels 'label' too, or leave"
+    lacking = (
+        f"({tmp_path}/test-0-of-1.parquet has no column 'label', but image): call its labels 'label' too, or leave"
+    )
     assert (" in all 2 rows): leave" if test is not None else lacking) in str(caught.value)
     contents = read(tmp_path, test="none")
     assert list(contents.parts) == ["train"] and contents.survey.passed_over[0].count == 2

@@ -158,6 +158,8 @@ def test_folders_of_image_paths(tmp_path, root):
 @pytest.mark.parametrize(("folders", "said"), [
     (["train"] * 4 + ["extra"] * 2 + ["test"] * 2, "images lie in test/ beside extra/ and train/, so some"),
     (["photos"] * 6 + ["test"] * 2, "images lie in test/ beside photos/"),
+    (["."] * 6 + ["test"] * 2, "images lie in test/ beside others, so some"),
+    (["train_images"] * 4 + ["extra"] * 2 + ["test_images"] * 2, "images lie in test_images/ beside extra/ and train"),
     (["val"] * 6 + ["test"] * 2, "images lie in test/ and val/, so some may be held"),
 ])  # fmt: skip
 def test_folders_of_held_out_images_beside_others_are_refused(tmp_path, folders, said):
@@ -169,8 +171,9 @@ def test_folders_of_held_out_images_beside_others_are_refused(tmp_path, folders,
     assert parts(table(tmp_path, "csv", {"split": NAMED}, images))[0] == THREE
 
 
-def test_folders_without_parts_among_them_say_nothing(tmp_path):
-    images = [f"{('photos', 'train_station')[row % 2]}/{row}.png" for row in range(ROWS)]
+@pytest.mark.parametrize("folders", [("photos", "train_station"), (".", "test_tube"), ("photos", "deep/test")])
+def test_folders_without_parts_among_them_say_nothing(tmp_path, folders):
+    images = [f"{folders[row % 2]}/{row}.png" for row in range(ROWS)]
     assert parts(table(tmp_path, "csv", {}, images)) == (ALL, ())
 
 

@@ -138,19 +138,20 @@ class Evidence:
         if self.images is None or not all(self.images):
             return None
         paths = [PurePosixPath(image.replace("\\", "/")).parts[:-1] for image in self.images if image]
-        for level in range(min(map(len, paths), default=0)):
-            names = {path[level] for path in paths}
+        for level in range(max(map(len, paths), default=0)):
+            names = {path[level] if level < len(path) else "" for path in paths}
             if len(names) > 1:
                 found = {name: named_part(name) for name in names}
                 different = set(found.values())
                 if None not in different and "train" in different and len(different) > 1:
                     return [part for path in paths if (part := found[path[level]])]
-                exact = {name: part for name in names if (part := PART_OF.get(name.lower())) and part != "train"}
-                if is_all and exact:
-                    others = listed(sorted(names - set(exact)))
-                    beside = f" beside {others}" if others else ""
+                held = {name for name, part in found.items() if part in ("val", "test")}
+                held = held if "train" in different else {name for name in held if name.lower() in PART_OF}
+                if is_all and held:
+                    others = sorted(names - held - {""})
+                    beside = f" beside {listed(others)}" if others else " beside others" if "" in names else ""
                     raise UserError(
-                        f"{self.where}: images lie in {listed(sorted(exact))}{beside}, so some may be held out: write "
+                        f"{self.where}: images lie in {listed(sorted(held))}{beside}, so some may be held out: write "
                         f"a column with train, val or test, or {_DRAW}"
                     )
                 return None

@@ -64,7 +64,7 @@ def lacking(label: str, tables: Iterable[tuple[Path, str | None, Sequence[str]]]
     """Which of (file, part, columns) is of the test part and has no column of labels; empty for none."""
     for file, part, names in tables:
         if part == "test" and label not in names:
-            return f"{file.name} has no column '{label}', but {some(names)}"
+            return f"{file} has no column '{label}', but {some(names)}"
     return ""
 
 
