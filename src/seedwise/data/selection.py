@@ -21,6 +21,7 @@ from seedwise.data.source import (
 )
 from seedwise.errors import UserError
 
+TEST_LEFT_OUT = "the test part, by data.test=none"
 SURELY_IDS = 20
 """Classes from which on one image each is taken for a mistake: a column of numbers or names that tell images apart."""
 
@@ -28,6 +29,11 @@ SURELY_IDS = 20
 def read_contents(source: Source, config: DataConfig) -> Contents:
     """The source's contents without the classes that `data.min_per_class` drops; checked once more as a whole."""
     contents = source.read()
+    if config.test == "none" and "test" in contents.parts:
+        left = Tally()
+        left.add("images", TEST_LEFT_OUT, "test", len(contents.parts["test"].labels))
+        parts = {name: part for name, part in contents.parts.items() if name != "test"}
+        contents = replace(contents, parts=parts, survey=contents.survey + Survey(left.passed_over()))
     if config.min_per_class is not None:
         contents = _without_small(contents, config.min_per_class, source)
     counts = np.bincount(contents.parts["train"].labels, minlength=len(contents.classes))
