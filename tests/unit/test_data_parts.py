@@ -63,6 +63,10 @@ THREE = {"train": 4, "val": 2, "test": 2}
     ({"is_test": HELD, "is_valid": HELD[2:] + [False] * 2}, THREE),
     ({"is_test": HELD, "is_train": [True] * 4 + [False] * 4}, THREE),
     ({"is_train": [not it for it in HELD], "is_test": HELD, "is_valid": [False] * 8}, {"train": 6, "test": 2}),
+    ({"in_test_set": HELD}, {"train": 6, "test": 2}),
+    ({"testset": [int(it) for it in HELD]}, {"train": 6, "test": 2}),
+    ({"in_test": HELD}, {"train": 6, "test": 2}),
+    ({"InValidation": HELD}, {"train": 6, "val": 2}),
     ({"split": NAMED, "is_test": HELD}, THREE),
     ({"split": NAMED, "fold": [0, 1] * 4}, THREE),
     ({"fold": [3] * 8}, ALL),  # what is the same in all rows divides nothing
@@ -86,6 +90,10 @@ def test_what_is_unmistakable_is_used(tmp_path, kind, columns, expected):
     ({"phase": [*NAMED[:7], "final"]}, "phase='final' is none of"),
     ({"is_train": [not it for it in HELD]}, r"is_train='?False'? leaves open whether .* val or for test"),
     ({"test": HELD}, r"test='?False'? is none of .*take true as test with -s data\.split_column=test"),
+    *(({name: HELD}, rf"{name}='?False'? is none of .*take true as test with -s data\.split_column={name}")
+      for name in ("holdout", "is_holdout", "heldout", "Held Out", "in_holdout_set")),
+    *(({name: [0, 1, 2, 3] * 2}, rf"{name}='?0'? is none of train.*\(the column has 0, 1, 2 and 1 more\)")
+      for name in ("fold_5", "cv", "kfold", "5_fold", "cv_split", "crossval", "CV fold 2", "holdout")),
     ({"split": NAMED, "is_test": HELD[::-1]}, r"split='train' and is_test='?True'? do not agree .*split_column=split"),
     ({"split": ["train"] * 7 + ["holdout"]}, r"(d\.csv:9|d\.parquet: row 7): split='holdout' is none of"),
 ])  # fmt: skip
@@ -137,8 +145,36 @@ def test_folders_of_image_paths(tmp_path, root):
     assert parts(table(tmp_path, "csv", {"split": ["train"] * 6 + ["test"] * 2}, images))[1] == (
         "2 images lie in the folder of another part than split says",
     )
-    others = [image.replace("Val", "more") for image in images]
-    assert parts(table(tmp_path, "csv", {}, others))[0] == ALL
+    spelled = [image.replace("train/", "train_images/").replace("test/", "test_images/") for image in images]
+    assert parts(table(tmp_path, "csv", {}, spelled))[0] == THREE
+
+
+@pytest.mark.parametrize(("folders", "said"), [
+    (["train"] * 4 + ["extra"] * 2 + ["test"] * 2, "images lie in test/ beside extra/ and train/, so some"),
+    (["photos"] * 6 + ["test"] * 2, "images lie in test/ beside photos/"),
+    (["val"] * 6 + ["test"] * 2, "images lie in test/ and val/, so some may be held"),
+])  # fmt: skip
+def test_folders_of_held_out_images_beside_others_are_refused(tmp_path, folders, said):
+    images = [f"{folder}/{row}.png" for row, folder in enumerate(folders)]
+    path = table(tmp_path, "csv", {}, images)
+    with pytest.raises(UserError, match=rf"d\.csv: {said}.*data\.split_column=none"):
+        parts(path)
+    assert parts(path, split_column="none")[0] == ALL
+    assert parts(table(tmp_path, "csv", {"split": NAMED}, images))[0] == THREE
+
+
+def test_folders_without_parts_among_them_say_nothing(tmp_path):
+    images = [f"{('photos', 'train_station')[row % 2]}/{row}.png" for row in range(ROWS)]
+    assert parts(table(tmp_path, "csv", {}, images)) == (ALL, ())
+
+
+def test_bytes_may_say_the_parts(tmp_path):
+    path = table(tmp_path, "parquet", {"split": [name.strip().lower().encode() for name in NAMED]})
+    assert parts(path)[0] == parts(path, split_column="split")[0] == THREE
+    path = table(tmp_path, "parquet", {"split": [[name] for name in NAMED]})
+    with pytest.raises(UserError, match=r"column 'split' may say the parts and holds list<.*data\.split_column=none"):
+        parts(path)
+    assert parts(path, split_column="none")[0] == ALL
 
 
 def test_the_label_is_not_taken_for_parts(tmp_path):

@@ -55,6 +55,12 @@ TRAIN = [f"train-0000{n}-of-00002.parquet" for n in range(2)]
     (["my.zoo.train-0-of-1.parquet"], {"train": 1}, {}),
     (["images-0-of-2.parquet", "images-1-of-2.parquet"], {"train": 2}, {}),
     (["train-1-of-2.parquet", "train-2-of-2.parquet"], {"train": 2}, {}),  # counted from 1
+    (["train_0_of_2.parquet", "train_1_of_2.parquet", "test_0_of_1.parquet"], {"train": 2, "test": 1}, {}),
+    (["0-of-2.parquet", "1-of-2.parquet"], {"train": 2}, {}),
+    (["train/0_of_2.parquet", "train/1_of_2.parquet", "test/0_of_1.parquet"], {"train": 2, "test": 1}, {}),
+    (["train-part0-of-2.parquet", "train-part1-of-2.parquet"], {"train": 2}, {}),
+    (["part-00000-0af3.snappy.parquet", "part-00001-0af3.snappy.parquet"], {"train": 2}, {}),
+    (["train_1.parquet", "train_2.parquet", "test_1.parquet"], {"train": 2, "test": 1}, {}),
     ([*TRAIN, "val.parquet", "notes.parquet"], {"train": 2, "val": 1}, {("files", "not named like the shards"): 1}),
     (["train/a-0-of-2.parquet", "train/a-1-of-2.parquet", "dev/a-0-of-1.parquet"], {"train": 2, "val": 1}, {}),
     (["train/0.parquet", "test/0.parquet", "train_extra/0.parquet"], {"train": 1, "test": 1},
@@ -80,6 +86,21 @@ def test_what_is_read_and_what_is_passed_over(tmp_path, names, parts, passed):
      r"no train-\*-of-\*\.parquet among the Parquet files \(test-\*-of-1\.parquet, train_extra-\*-of-1"),
     (["english-0-of-1.parquet", "german-0-of-1.parquet"], r"no train-\*-of-\*\.parquet"),
     (["train/test-0-of-1.parquet"], "its name says both train and test"),
+    (["train/0000.parquet", "train/0002.parquet"], r"train/\*\.parquet: numbered 0 to 2, but 1 is not there: copy all"),
+    (["0000.parquet", "0001.parquet", "0003.parquet"], r"/\*\.parquet: numbered 0 to 3, but 2 is not there"),
+    (["part-00000.parquet", "part-00002.parquet"], "numbered 0 to 2, but 1 is not there"),
+    (["part-00000-abc.snappy.parquet", "part-00002-abc.snappy.parquet"], "numbered 0 to 2, but 1 is not there"),
+    ([f"part-0000{n}-{n}b2c3d4e-aaaa-4bbb-8ccc-0123456789ab-c000.snappy.parquet" for n in (0, 2)],
+     r"part-\*\*\.parquet: numbered 0 to 2, but 1 is not there"),
+    (["train_1.parquet", "train_3.parquet"], "numbered 1 to 3, but 2 is not there"),
+    (["train_1.parquet", "train_8.parquet"], r"numbered 1 to 8, but 2, 3, 4 and 3 more are not there"),
+    (["train-part0.parquet", "train-part2.parquet", "test.parquet"], "numbered 0 to 2, but 1 is not there"),
+    (["cifar_train_00.parquet", "cifar_train_02.parquet"], "numbered 0 to 2, but 1 is not there"),
+    (["train_0_of_3.parquet", "train_1_of_3.parquet"], r"train-\*-of-3\.parquet: 2 of 3 files are there"),
+    (["train.0.of.3.parquet", "train.1.of.3.parquet"], "2 of 3 files are there"),
+    (["0of3.parquet", "1of3.parquet"], "2 of 3 files are there"),
+    (["train.parquet", "train (1).parquet"], r"train \(1\)\.parquet: looks like a copy of train\.parquet beside it"),
+    (["train.parquet", "train - Copy.parquet"], "looks like a copy of train"),
 ])  # fmt: skip
 def test_what_is_refused(tmp_path, names, message):
     with pytest.raises(UserError, match=message) as caught:
@@ -97,7 +118,20 @@ def test_files_of_one_part_with_other_names_are_a_doubt(tmp_path):
         read(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["train-00000-of-00002.parquet", "TRAIN-1-of-2-0af3.parquet"])
+@pytest.mark.parametrize(("names", "doubt"), [
+    (["train_4.parquet", "train_5.parquet"], "the first number is 4: are earlier files missing?"),
+    (["0002.parquet"], "the first number is 2: are earlier files missing?"),
+    (["2019.parquet", "2021.parquet"], "numbered 2019 to 2021, without 2020"),
+    (["2019.parquet", "2020.parquet"], ""),
+    (["20190101.parquet", "20190201.parquet"], ""),
+    (["cifar10_train.parquet", "cifar10_test.parquet"], ""),
+])  # fmt: skip
+def test_numbers_that_may_lack_some_are_a_doubt(tmp_path, names, doubt):
+    doubts = read(folder(tmp_path, names))[2]
+    assert len(doubts) == bool(doubt) and doubt in "".join(doubts)
+
+
+@pytest.mark.parametrize("name", ["train-00000-of-00002.parquet", "train_1_of_2.parquet", "TRAIN-1-of-2-0af3.parquet"])
 def test_a_single_shard_of_several_is_refused(tmp_path, name):
     folder(tmp_path, [name])
     with pytest.raises(
@@ -141,6 +175,21 @@ def test_a_clone_of_a_hub_repository(tmp_path, names):
     (tmp_path / "zoo-clone/scripts").mkdir()
     assert read(tmp_path / "zoo-clone")[0] == {"train": 1, "test": 1}
     assert find_source(str(tmp_path / "zoo-clone"), None).name == "zoo-clone"
+
+
+@pytest.mark.parametrize(("names", "passed"), [
+    (["en/train-0-of-1.parquet", "en/test-0-of-1.parquet", "other.parquet"], {("files", "beside en/"): 1}),
+    (["data/train-0-of-1.parquet", "data/test.parquet", "extra.parquet", "more/1.parquet"],
+     {("files", "beside data/"): 1, ("files", "in more/"): 1}),
+    (["data/zoo/train.parquet", "data/zoo/test.parquet", "data/extra.parquet", "extra.parquet"],
+     {("files", "beside zoo/"): 1, ("files", "beside data/"): 1}),
+])  # fmt: skip
+def test_what_lies_beside_the_folder_of_shards_is_counted_and_in_the_stamp(tmp_path, names, passed):
+    folder(tmp_path, names)
+    assert read(tmp_path)[:2] == ({"train": 1, "test": 1}, passed)
+    before = find_source(str(tmp_path), None, DataConfig()).stamp()
+    folder(tmp_path, ["extra2.parquet"])
+    assert find_source(str(tmp_path), None, DataConfig()).stamp() != before
 
 
 def test_several_configurations_are_refused(tmp_path):

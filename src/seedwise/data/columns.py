@@ -26,11 +26,15 @@ NAMES = ("name", "names", "text", "title", "description", "breed", "variety", "k
 """Columns that may spell out a number beside them, and often hold something else."""
 SPELLED = re.compile(r"(\w*)(names?|text|str|string|words?)")
 """Columns that spell out what another one, called alike, has as a number."""
-FLAG = re.compile(rf"is({'|'.join(PART_OF)})(set|image|img|data|split)?")
+_PART = "|".join(PART_OF)
+FLAG = re.compile(rf"i[sn](?P<part>{_PART})(set|image|img|data|split|part)?|(?P<set>{_PART})set")
 """Columns that say of each row whether it belongs to one part."""
+HELD_OUT = re.compile(r"(i[sn])?(holdout|heldout)(set|data|split)?")
+"""Columns that say of each row whether it was held out, but not what for."""
 SPLIT = re.compile(
     r"(data|dataset|traintest|trainval|trainvaltest)?splits?(names?|ids?|sets?)?\d*|sets?|subsets?|usage|partitions?|phase"
-    r"|(k|cv)?folds?(ids?|no|numbers?|idx|index)?"
+    r"|\d*(k|cv|crossval(idation)?)?folds?(ids?|no|numbers?|idx|index)?\d*"
+    r"|(cv|crossval(idation)?)(ids?|no|numbers?|idx|index|sets?|splits?|groups?)?\d*"
 )
 """Columns that say a part of each row."""
 
@@ -42,7 +46,16 @@ def key(name: str) -> str:
 
 def says_parts(name: str) -> bool:
     """Whether a column may say the parts by its name alone; `test` and the like are flags to ask about."""
-    return bool(SPLIT.fullmatch(key(name)) or FLAG.fullmatch(key(name)) or key(name) in PART_OF)
+    return any(kind.fullmatch(key(name)) for kind in (SPLIT, FLAG, HELD_OUT)) or key(name) in PART_OF
+
+
+def part_if_true(name: str, asked: bool) -> str | None:
+    """The part that true means in a column: by its name, or where that is less clear, when the person asked for it."""
+    if flag := FLAG.fullmatch(key(name)):
+        return PART_OF[flag["part"] or flag["set"]]
+    if not asked:
+        return None
+    return "test" if HELD_OUT.fullmatch(key(name)) else PART_OF.get(key(name))
 
 
 def find_column(names: Sequence[str], wanted: str, option: str, file: Path) -> str:

@@ -59,7 +59,7 @@ def _find_by_content(path: Path, config: DataConfig) -> Source:
         return published
     if path.is_dir():
         if (shards := config_folder(path)) is not None:
-            return ParquetSource(path.name, shards, config=config)
+            return ParquetSource(path.name, shards, config=config, given=path)
         if (labelled := csvfile.label_folder(path)) is not None:
             return CsvSource(path.name, labelled, config)
         return FolderSource(path.name, path, config)
@@ -100,7 +100,7 @@ def _find_published(name: str, local: Path | None, config: DataConfig) -> Source
         () if local is None else (((local / name).resolve(), config_folder), (local.resolve(), shard_folder))
     ):
         if (shards := look(folder)) is not None:
-            return ParquetSource(name, shards, PUBLISHED[name].classes, config)
+            return ParquetSource(name, shards, PUBLISHED[name].classes, config, folder if folder.name == name else None)
         if (published := find_published(folder, (name,))) is not None:
             return published
     if (published := find_published(download_folder(name).absolute(), (name,))) is not None:

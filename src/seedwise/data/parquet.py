@@ -1,6 +1,7 @@
 """Parquet files: shards in the Hugging Face layout, files named after their part, or a single file."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +13,7 @@ from seedwise.data.columns import COARSE, IMAGES, LABELS, Columns, Header, key, 
 from seedwise.data.config import DataConfig
 from seedwise.data.parquetfile import ParquetFile
 from seedwise.data.shards import Files, find_files
-from seedwise.data.source import Contents, Int64Array, RawImage, file_stamp
+from seedwise.data.source import Contents, Int64Array, RawImage, Survey, file_stamp
 from seedwise.data.table import Rows, options_stamp
 from seedwise.errors import UserError
 
@@ -26,10 +27,12 @@ class ParquetSource:
     expected_classes: int | None = None
     """How many classes a data set known by name has, so that another one in its place is noticed."""
     config: DataConfig = field(default_factory=DataConfig)
+    given: Path | None = None
+    """The folder in which `path` was found, when it is another."""
 
     @cached_property
     def _found(self) -> Files:
-        return find_files(self.path)
+        return find_files(self.path, self.given)
 
     @cached_property
     def _files(self) -> list[ParquetFile]:
@@ -56,6 +59,7 @@ class ParquetSource:
         """Every Parquet file, and every image that lies outside of them, with its size and time."""
         stamps = [file_stamp(file.file) for file in self._files]
         stamps += [*options_stamp(self.config), f"beside {self._found.beside!r}"]
+        stamps += self._found.card.stamp()
         return stamps + [stamp for file in self._files for stamp in file.stamps(self._columns.image)]
 
     def read(self) -> Contents:
@@ -70,7 +74,15 @@ class ParquetSource:
         survey = self._found.survey
         if rows.images is not None:  # the folders beside are where the images lie
             survey = replace(survey, passed_over=tuple(it for it in survey.passed_over if it.kind != "folders"))
-        return replace(contents, survey=survey + contents.survey)
+        said = Survey(doubts=tuple(self._found.card.doubts(self._counts(contents))))
+        return replace(contents, survey=survey + said + contents.survey)
+
+    def _counts(self, contents: Contents) -> dict[str, int]:
+        """Rows of each part as the files have them, used or not; where no file's name says a part, those used."""
+        counts: Counter[str] = Counter()
+        for file in self._files:
+            counts[file.part or ""] += file.count
+        return {part: len(it.labels) for part, it in contents.parts.items()} if "" in counts else dict(counts)
 
     def _rows(self) -> Rows:
         """Labels and whatever says the parts, of all files."""
@@ -94,7 +106,8 @@ class ParquetSource:
             config=self.config,
             labels=[label for file in files for label in self._labels(file)],
             files=[file.part for file in files for _ in range(file.count)],
-            more={name: self._values(name) for name in (*columns.others, *columns.spelled, *self._split_columns())},
+            more={name: self._values(name) for name in (*columns.others, *columns.spelled)}
+            | {name: self._values(name, ParquetFile.words) for name in self._split_columns()},
             names=self._class_names(columns.label),
             coarse=None if columns.coarse is None else self._values(columns.coarse),
             coarse_names=None if columns.coarse is None else self._class_names(columns.coarse),
@@ -125,14 +138,18 @@ class ParquetSource:
         """Columns that may say the parts: by their name, or text that starts with names of parts."""
         columns, first = self._columns, self._first
         taken = {columns.image, columns.label, columns.coarse, *columns.others, *columns.spelled}
-        free = [name for name in first.schema.names if name not in taken and first.is_plain(name)]
-        return [name for name in free if says_parts(name) or name == columns.split or first.only_parts(name)]
+        free = [name for name in first.schema.names if name not in taken]
+        return [name for name in free if self._may_say_parts(name) or first.only_parts(name)]
 
-    def _values(self, column: str) -> list[Any]:
+    def _may_say_parts(self, name: str) -> bool:
+        asked = self._columns.split
+        return name == asked or (asked is None and self.config.split_column is None and says_parts(name))
+
+    def _values(self, column: str, read: Callable[[ParquetFile, str], list[Any]] = ParquetFile.values) -> list[Any]:
         """A column of all files; what a file that lacks it has is only known by the file's part."""
         values: list[Any] = []
         for file in self._files:
-            values += file.values(column) if column in file.schema.names else [file.part] * file.count
+            values += read(file, column) if column in file.schema.names else [file.part] * file.count
         return values
 
     def _images(self, rows: Int64Array) -> Iterator[RawImage]:

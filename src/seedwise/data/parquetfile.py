@@ -98,17 +98,36 @@ class ParquetFile:
         others = (pa.types.is_boolean, pa.types.is_null, pa.types.is_integer, pa.types.is_floating)
         return _is_text(kind) or any(test(kind) for test in others)
 
+    def words(self, column: str) -> list[Any]:
+        """All values of a column that may say the parts: as `values` has them, and bytes as text."""
+        import pyarrow as pa
+
+        kind = self.kind(column)
+        if self.is_plain(column):
+            return self.values(column)
+        if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
+            raise UserError(
+                f"{self.file}: column '{column}' may say the parts and holds {kind}: write train, val or test in it, "
+                "or draw the parts with -s data.split_column=none"
+            )
+        return [None if value is None else value.decode("utf-8", "replace") for value in self._read(column).to_pylist()]
+
+    def _read(self, column: str) -> Any:
+        import pyarrow.parquet as pq
+
+        with readable(self.file):
+            return pq.read_table(self.file, columns=[column], partitioning=None).column(column)
+
     def values(self, column: str, clean: bool = True) -> list[Any]:
         """All values of a column: numbers, text (cleaned as names of classes are, if asked), booleans as text, None."""
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
         if not self.is_plain(column):
             raise UserError(
                 f"{self.file}: column '{column}' holds {self.kind(column)}: it must be of integers or strings"
             )
+        read = self._read(column)
         with readable(self.file):
-            read = pq.read_table(self.file, columns=[column], partitioning=None).column(column)
             if pa.types.is_dictionary(read.type):
                 read = read.cast(read.type.value_type)
             values = list(read.to_pylist())

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from seedwise.data.columns import FLAG, key, says_parts
+from seedwise.data.columns import FLAG, key, part_if_true, says_parts
 from seedwise.data.labels import some
+from seedwise.data.layout import listed, named_part
 from seedwise.data.source import PART_OF, PARTS
 from seedwise.errors import UserError
 
@@ -56,7 +57,7 @@ class Evidence:
         """The part of each row; all are for training when nothing says otherwise."""
         usable, unclear = self._readable_columns() if use_columns else ({}, [])
         given = any(part is not None for part in self.files)
-        folders = None if self.chosen or not use_columns else self._folders()
+        folders = None if self.chosen or not use_columns else self._folders(is_all=not usable and not given)
         if not usable and unclear and not given and folders is None:
             self._refuse(unclear[0])
         doubts = [f"column {name!r} says no parts that are known here, and is not used" for name in unclear]
@@ -101,8 +102,8 @@ class Evidence:
             {str(value).strip() if word(value) else "nothing" for value in values}, key=lambda it: (len(it), it)
         )
         use = ", name another column with -s data.split_column=NAME" if self.chosen is None else ""
-        if PART_OF.get(key(name), "train") != "train" and all(word(value) in _TRUTH for value in values):
-            use = f", take true as {PART_OF[key(name)]} with -s data.split_column={name}"
+        if part_if_true(name, True) in ("val", "test") and all(word(value) in _TRUTH for value in values):
+            use = f", take true as {part_if_true(name, True)} with -s data.split_column={name}"
         raise UserError(
             f"{self.place(row)}: {name}={values[row]!r} is none of {', '.join(PARTS)} (the column has "
             f"{some(different)}): write train, val or test in it{use}, or {_DRAW}"
@@ -132,18 +133,28 @@ class Evidence:
             parts.append(_PARTS_OF[bits][0])
         return parts
 
-    def _folders(self) -> list[str] | None:
-        """Parts that the first folders say in which images' paths differ, when all do and one is train."""
+    def _folders(self, is_all: bool) -> list[str] | None:
+        """Parts that the first folders say in which images' paths differ, when all do and one is train. `is_all`: there
+        is nothing else that says parts, so folders of held-out images beside others are an error."""
         if self.images is None or not all(self.images):
             return None
         paths = [PurePosixPath(image.replace("\\", "/")).parts[:-1] for image in self.images if image]
         for level in range(min(map(len, paths), default=0)):
             names = {path[level] for path in paths}
             if len(names) > 1:
-                found = {name: PART_OF.get(name.lower()) for name in names}
-                if None in found.values() or "train" not in found.values() or len(set(found.values())) < 2:
-                    return None
-                return [part for path in paths if (part := found[path[level]])]
+                found = {name: named_part(name) for name in names}
+                different = set(found.values())
+                if None not in different and "train" in different and len(different) > 1:
+                    return [part for path in paths if (part := found[path[level]])]
+                exact = {name: part for name in names if (part := PART_OF.get(name.lower())) and part != "train"}
+                if is_all and exact:
+                    others = listed(sorted(names - set(exact)))
+                    beside = f" beside {others}" if others else ""
+                    raise UserError(
+                        f"{self.where}: images lie in {listed(sorted(exact))}{beside}, so some may be held out: write "
+                        f"a column with train, val or test, or {_DRAW}"
+                    )
+                return None
         return None
 
 
@@ -157,8 +168,7 @@ def _meaning(name: str, values: Sequence[Any], chosen: bool) -> dict[Any, int] |
                 return None
     if all(each in PART_OF for each in words.values()):
         return {value: _BIT[PART_OF[each]] for value, each in words.items()}
-    flag = FLAG.fullmatch(key(name))
-    part = PART_OF[flag[1]] if flag else PART_OF.get(key(name)) if chosen else None
+    part = part_if_true(name, chosen)
     if part is None or not all(each in _TRUTH for each in words.values()):
         return None
     return {value: _BIT[part] if _TRUTH[each] else _ANY ^ _BIT[part] for value, each in words.items()}

@@ -9,7 +9,9 @@ from itertools import pairwise, takewhile
 from pathlib import Path
 
 from seedwise.data.formats import named_as_image
+from seedwise.data.hubcard import Card, part_of, read_card
 from seedwise.data.labels import some
+from seedwise.data.numbered import demand_all
 from seedwise.data.source import PART_OF, Survey, Tally
 from seedwise.data.table import other_parts
 from seedwise.data.tree import is_hidden
@@ -17,17 +19,22 @@ from seedwise.errors import UserError
 
 SUFFIX = ".parquet"
 
-_SHARD = re.compile(r"(?P<split>.+?)-(?P<index>\d+)-of-(?P<count>\d+)(-[0-9a-z]+)?\.parquet", re.IGNORECASE)
+_SHARD = re.compile(
+    r"((?P<split>.+?)[-_. ])??(?:(part|shard|chunk|file)[-_. ]?)?"
+    r"(?P<index>\d+)[-_. ]?of[-_. ]?(?P<count>\d+)([-_.][0-9a-z]+)*\.parquet",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
 class Files:
     """The files to read in order, with the part that the name of each says (None when no name says any), and what is
-    said of the others. `beside`: names of those that hold data, for the stamp."""
+    said of the others. `beside`: names of those that hold data, for the stamp. `card`: what a README.md says."""
 
     parts: dict[Path, str | None]
     survey: Survey = field(default_factory=Survey)
     beside: tuple[str, ...] = ()
+    card: Card = field(default_factory=Card)
 
 
 @dataclass(frozen=True)
@@ -43,7 +50,7 @@ class _Shard:
 
     @property
     def group(self) -> str:
-        return f"{self.split}-*-of-{self.total}{SUFFIX}"
+        return f"{self.split}-*-of-{self.total}{SUFFIX}".removeprefix("-")
 
 
 def shard_folder(folder: Path) -> Path | None:
@@ -140,8 +147,8 @@ def _parquets(folder: Path) -> list[Path]:
     return [folder / name for name in _names(folder) if name.lower().endswith(SUFFIX)]
 
 
-def find_files(path: Path) -> Files:
-    """A single file, which says no part; or those of a `shard_folder`."""
+def find_files(path: Path, root: Path | None = None) -> Files:
+    """A single file, which says no part; or those of a `shard_folder`, found in the folder `root` that was given."""
     if not path.is_dir():
         shard = _shard(path)
         if shard is not None and shard.count > 1:
@@ -152,12 +159,18 @@ def find_files(path: Path) -> Files:
         return Files({path: None}, Survey(doubts=other_parts(path, (SUFFIX,), _part_alone)))
     files = _parquet_files(path)
     tally, doubts = Tally(), []
+    root = root or path
+    card = read_card(root, files)
+    files = _without_other_splits(files, card, tally)
     shards = {file: shard for file in files if (shard := _shard(file)) is not None}
     if shards:
-        parts = _parts_of_shards(path, list(shards.values()), [file for file in files if file not in shards], tally)
+        parts = _parts_of_shards(
+            path, list(shards.values()), [file for file in files if file not in shards], tally, card
+        )
     else:
-        parts = {file: named_part(file.relative_to(path)) for file in files}
-        doubts = _doubts(path, parts)
+        parts = {file: _said(file, named_part(file.relative_to(path)), card) for file in files}
+        doubts = _doubts(path, {file: part for file, part in parts.items() if file not in card.splits})
+    doubts += demand_all(path, [file for file in parts if file not in shards])
     if None in parts.values() and len(set(parts.values())) > 1:
         unclear = next(file for file, part in parts.items() if part is None)
         raise UserError(f"{unclear}: its name says no part, but others there do: add train, val or test to it")
@@ -167,7 +180,27 @@ def find_files(path: Path) -> Files:
         )
         raise UserError(f"{path}: no train-*-of-*.parquet among the Parquet files ({there}): add the training split")
     beside = _tally_beside(path, parts, tally)
-    return Files(parts, Survey(tally.passed_over(), tuple(doubts)), beside)
+    for level in (path, *path.parents)[: len(path.relative_to(root).parts)]:
+        beside += _tally_beside(level.parent, [level], tally)
+    return Files(parts, Survey(tally.passed_over(), tuple(doubts)), beside, card)
+
+
+def _without_other_splits(files: list[Path], card: Card, tally: Tally) -> list[Path]:
+    """Files of splits that the card calls otherwise than parts are passed over, unless they are all there is."""
+    others = {file for file, split in card.splits.items() if part_of(split) is None}
+    if len(others) in (0, len(files)):
+        return files
+    for file in sorted(others):
+        tally.add("files", f"split {card.splits[file]}", file.name)
+    return [file for file in files if file not in others]
+
+
+def _said(file: Path, part: str | None, card: Card) -> str | None:
+    """The part that a file's name says, or the card where it doesn't."""
+    said = part_of(card.splits.get(file, ""))
+    if said and part and said != part:
+        raise UserError(f"{file}: its name says {part}, and {card.file} says {said}: mend one of them")
+    return said or part
 
 
 def _part_alone(file: Path) -> str | None:
@@ -177,28 +210,30 @@ def _part_alone(file: Path) -> str | None:
 
 def _shard(file: Path) -> _Shard | None:
     match = _SHARD.fullmatch(file.name)
-    return None if match is None else _Shard(file, match["split"], int(match["index"]), match["count"])
+    return None if match is None else _Shard(file, match["split"] or "", int(match["index"]), match["count"])
 
 
-def _parts_of_shards(folder: Path, shards: list[_Shard], others: list[Path], tally: Tally) -> dict[Path, str | None]:
+def _parts_of_shards(
+    folder: Path, shards: list[_Shard], others: list[Path], tally: Tally, card: Card
+) -> dict[Path, str | None]:
     """Shards of splits that are not known here are passed over, unless they are all there is."""
     prefix = _common_prefix({shard.split for shard in shards})
-    part_of = {shard.file: _part_of_shard(folder, shard, prefix) for shard in shards}
-    known = [shard for shard in shards if part_of[shard.file] is not None]
+    named = {shard.file: _said(shard.file, _part_of_shard(folder, shard, prefix), card) for shard in shards}
+    known = [shard for shard in shards if named[shard.file] is not None]
     if not known and len({shard.split.lower() for shard in shards}) == 1:
         known = shards
-    _demand_complete(folder, known, part_of)
+    _demand_complete(folder, known, named)
     taken = {shard.file for shard in known}
     for shard in shards:
         if shard.file not in taken:
             tally.add("files", f"split {shard.split}", shard.file.name)
-    parts: dict[Path, str | None] = {shard.file: part_of[shard.file] for shard in known}
+    parts: dict[Path, str | None] = {shard.file: named[shard.file] for shard in known}
     for file in others:
-        part = PART_OF.get(file.stem.lower())
+        part = _said(file, PART_OF.get(file.stem.lower()), card)
         if part is None:
             tally.add("files", "not named like the shards", file.name)
         elif part in parts.values():
-            group = next(shard.group for shard in known if part_of[shard.file] == part)
+            group = next(shard.group for shard in known if named[shard.file] == part)
             raise UserError(f"{folder}: both {group} and {file.name} are there: keep one of the two sets")
         else:
             parts[file] = part
@@ -265,14 +300,17 @@ def _doubts(folder: Path, parts: dict[Path, str | None]) -> list[str]:
 
 
 def _tally_beside(folder: Path, used: Iterable[Path], tally: Tally) -> tuple[str, ...]:
-    """Counts what else lies in the folder; Parquet files in it are counted where their names are read."""
+    """Counts what else lies in a folder; Parquet files beside others are counted where their names are read."""
     tops = {file.relative_to(folder).parts[0] for file in used}
+    has_files = any(name.lower().endswith(SUFFIX) for name in tops)
     beside = [name for name in _names(folder) if name not in tops]
     data = []
     for name in beside:
         parquets = _parquets(folder / name) if (folder / name).is_dir() else []
         if name.lower().endswith(SUFFIX):
             data.append(name)
+            if not has_files:
+                tally.add("files", f"beside {some(f'{top}/' for top in sorted(tops))}", name)
         elif parquets:
             data.append(name)
             tally.add("files", f"in {name}/", f"{name}/{parquets[0].name}", len(parquets))
