@@ -16,6 +16,7 @@ from seedwise.data.published import DownloadSource
 from seedwise.data.selection import TEST_LEFT_OUT, unscored
 from seedwise.data.source import Progress, Source, Survey, Tally
 from seedwise.data.splits import hold_out, limit_train
+from seedwise.data.unused import unused_options
 
 
 def open_data(
@@ -78,7 +79,9 @@ def open_data(
         + remarks(config.pixel_range, stored.pixel_range),
         pixel_range=stored.pixel_range,
     )
-    return replace(dataset, survey=dataset.survey + Survey(doubts=tuple(unscored(dataset, config))))
+    return replace(
+        dataset, survey=dataset.survey + Survey(doubts=(*unused_options(source, config), *unscored(dataset, config)))
+    )
 
 
 def _survey(source: Source, stored: Survey) -> Survey:

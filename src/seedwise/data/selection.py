@@ -79,9 +79,10 @@ def _without_small(contents: Contents, least: int, source: Source) -> Contents:
     for number in np.flatnonzero(counts < least):
         tally.add("classes", f"fewer than {least} images", contents.classes[number])
     classes = tuple(contents.classes[number] for number in kept)
-    if source.path is not None and len(classes) < 2:
+    if len(classes) < 2:
         names = f"{len(classes)} of {len(counts)} classes"
-        raise UserError(f"data.min_per_class={least}: {names} have so many images: lower it")
+        where = source.path or source.name
+        raise UserError(f"{where}: data.min_per_class={least}: {names} have so many images: lower it")
     new_number = np.full(len(counts), -1, np.int64)
     new_number[kept] = np.arange(len(kept))
     parts = {name: _chosen(part, new_number) for name, part in contents.parts.items()}
