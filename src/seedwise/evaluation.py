@@ -49,18 +49,21 @@ def evaluate(
     weights: Kind = "raw",
     tta: str | None = None,
     progress: Progress = lambda label, done, total: None,
+    on_data: Callable[[list[str]], None] = lambda lines: None,
 ) -> Evaluation:
     """Score a run's weights, or an ensemble's vote, on a split of its own data, or on data with classes of those names.
 
     `data`: as for training; by default the run's own. `split`: by default test where there is one; of other data
-    without parts, all images. `tta`: one of tta_config.SHORTHANDS, for test-time augmentation. Raises UserError for
-    what the caller can mend.
+    without parts, all images. `tta`: one of tta_config.SHORTHANDS, for test-time augmentation. `on_data` gets the first
+    lines of other data, before they are scored. Raises UserError for what the caller can mend.
     """
     views = None if tta is None else TtaConfig.named(tta)
     voters = run.members if isinstance(run, Ensemble) else [run]
     images = find_images(voters[0], data, data_dir, split, progress, views)
     targets, missing = match_classes(run.classes, images)
     subset = replace(images.subset, targets=targets)
+    if not images.own:
+        on_data(images.dataset.lines())
     answers = []
     for number, voter in enumerate(voters, 1):
         label = f"scoring {images.split}" + (f", member {number} of {len(voters)}" if len(voters) > 1 else "")

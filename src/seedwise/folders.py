@@ -65,13 +65,22 @@ def demand_same_data(
     data: str,
     data_dir: Path | None,
     progress: Progress,
+    *,
+    finished: bool,
 ) -> None:
-    """Raise a UserError unless `data` is what the folder was made from: the same place, or else the same content."""
+    """Raise a UserError unless `data` is what the folder was made from: the same content, wherever it lies.
+
+    `finished`: nothing is left to train. What goes on training opens the data anyway, and looks then whether the same
+    place still holds the same.
+    """
     found = find_source(data, data_dir, recipe.data)
-    if (data if data in KNOWN_NAMES else str(found.path)) == source:
+    same_place = (data if data in KNOWN_NAMES else str(found.path)) == source
+    if same_place and not finished:
         return
     now = open_data(data, recipe.data, data_dir=data_dir, progress=progress, **plan.stored_sides(recipe))
     if now.fingerprint != fingerprint:
+        if same_place:
+            raise UserError(f"{folder}: began with other data than {data} holds now; {ELSEWHERE}")
         raise UserError(f"{folder}: holds a run on {source}, not on {data}; {ELSEWHERE}")
 
 

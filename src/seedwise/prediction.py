@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from seedwise.data.deep import Range, off_scale
 from seedwise.data.describe import passed_over_lines
-from seedwise.data.images import as_trained, unscaled
+from seedwise.data.images import as_trained, opened, scale_of
 from seedwise.data.source import RawImage, UInt8Array, printable
 from seedwise.data.tree import Node, list_folder
 from seedwise.ensemble.model import Ensemble
@@ -50,7 +51,7 @@ class Unreadable:
 
 @dataclass(frozen=True)
 class Note:
-    """A line about a folder: what was passed over there."""
+    """A line about a folder, what was passed over there, or about an image that is doubtful and used all the same."""
 
     line: str
 
@@ -99,13 +100,14 @@ def predict_files(run: Run | Ensemble, paths: Iterable[str]) -> Iterator[Predict
     batch: list[tuple[str, UInt8Array]] = []
     size = 0
     for path in find_images(paths):
-        image = _read(path, run.record.data.pixel_range) if isinstance(path, str) else path
+        image, notes = _read(path, run.record.data.pixel_range) if isinstance(path, str) else (path, [])
         if not isinstance(image, np.ndarray):
             yield from _predict(run, batch)
             batch, size = [], 0
             yield image
             continue
         assert isinstance(path, str)
+        yield from notes
         batch.append((path, image))
         size += image.nbytes
         if len(batch) == PREDICT_BATCH or size >= BATCH_BYTES:
@@ -114,11 +116,17 @@ def predict_files(run: Run | Ensemble, paths: Iterable[str]) -> Iterator[Predict
     yield from _predict(run, batch)
 
 
-def _read(path: str, pixel_range: tuple[float, float] | None) -> UInt8Array | Unreadable:
+def _read(path: str, pixel_range: Range | None) -> tuple[UInt8Array | Unreadable, list[Note]]:
     try:
-        return as_trained(path, unscaled(RawImage(path, Path(path))), pixel_range)
+        found, holds_more = opened(RawImage(path, Path(path)))
+        pixels, notes = as_trained(path, found, pixel_range), []
+        if holds_more:
+            notes.append("holds several pictures; the first is used")
+        if found.dtype != np.uint8 and (scale := scale_of(found, pixel_range)) and (said := off_scale(found, scale)):
+            notes.append(said)
+        return pixels, [Note(f"{printable(path)}: {line}") for line in notes]
     except UserError as error:
-        return Unreadable(path, str(error))
+        return Unreadable(path, str(error)), []
 
 
 def _predict(run: Run | Ensemble, batch: list[tuple[str, UInt8Array]]) -> Iterator[Predicted]:

@@ -87,8 +87,11 @@ def train(
     seed = resolved.seed if seed is None else seed
     watch = watch or Watch()
     if (folder / RECORD).exists():
-        known = read_record(folder).data
-        demand_same_data(folder, known.source, known.fingerprint, resolved, str(data), data_dir, stoppable(watch))
+        record, progress = read_record(folder), stoppable(watch)
+        known, finished = record.data, record.status == "finished"
+        demand_same_data(
+            folder, known.source, known.fingerprint, resolved, str(data), data_dir, progress, finished=finished
+        )
     return run(folder, resolved, str(data), seed, data_dir, watch)
 
 

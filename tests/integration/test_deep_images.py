@@ -89,3 +89,34 @@ def test_images_of_ones_own_factory(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     data = open_data("mine", config, short_side=16)
     assert data.pixel_range == (0, 4095)
     assert data.train.gather(np.arange(4))[0].max() == 255
+
+
+def test_what_does_not_fit_the_scale_of_a_run_is_told(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cli("train", write(tmp_path / "deep"), *SMALL, "-o", "run").code == 0
+    noise = np.random.default_rng(0).random((20, 20), np.float32)
+    holed = noise.copy() * 4095
+    holed[0, 0] = np.nan
+    one, other = (Image.fromarray(np.full((8, 8), value, np.uint8)) for value in (90, 100))
+    one.save("pages.tif", save_all=True, append_images=[other])
+    for name, values in {"dark": noise, "nan": noise * np.nan, "holed": holed, "fits": noise * 4095}.items():
+        Image.fromarray(values).save(f"{name}.tif")
+    Image.fromarray((noise * 65535).astype(np.uint16)).save("bright.png")
+    names = ["dark.tif", "nan.tif", "holed.tif", "fits.tif", "bright.png", "pages.tif"]
+    answer = cli("predict", "run", *names)
+    assert answer.code == 0 and [line.split("\t")[0] for line in answer.out.splitlines()] == names
+    assert answer.err.splitlines() == [
+        "dark.tif: no pixel above 0.1% of the run's range [0, 4095]",
+        "nan.tif: none of its values is a number: it is black",
+        "holed.tif: 1 of 400 values are no numbers, which count as black",
+        f"bright.png: values up to {int((noise * 65535).max()):g}, and white is 4095 in this run",
+        "pages.tif: holds several pictures; the first is used",
+    ]
+    write(tmp_path / "other", 8, top=65535)
+    (tmp_path / "other" / "notes.txt").write_text("")
+    answer = cli("evaluate", "run", "--data", "other")
+    assert answer.code == 0 and "all, 8 images" in answer.out
+    assert "passed over: 1 file (no image)" in answer.err.splitlines()
+    assert "8 images have more than half of the values above white" in " ".join(answer.err.split())
+    assert cli("evaluate", "run").err == ""

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 from contextlib import ExitStack
@@ -126,3 +127,19 @@ def test_the_comparison_with_the_data_of_before_can_be_stopped(
         stopped = cli("train", moved, *options)
     assert stopped.code == 130 and "stopped during decoding elsewhere" in stopped.err
     assert json.loads(Path("run/record.json").read_text()) == before
+
+
+@pytest.mark.parametrize("kind", [(), ("--seeds", "1"), ("--bagging", "2")], ids=["run", "study", "bagging"])
+def test_what_is_finished_does_not_answer_for_data_that_changed_since(cli: Cli, photos: Path, kind) -> None:
+    asked = ("train", photos, "-m", "small", "--img-size", 16, "--epochs", 1, "-b", 20, "--threads", 1, *kind)
+    assert cli(*asked, "-o", "out").code == 0
+    assert cli(*asked, "-o", "out").code == 0
+    one, other = (sorted((photos / name).glob("*.png"))[0] for name in ("birne", "강아지 #3"))
+    one.write_bytes(other.read_bytes())
+    refused = cli(*asked, "-o", "out")
+    assert refused.code == 2 and refused.out == "", refused
+    assert refused.line.endswith(f"began with other data than {photos} holds now; choose another folder with -o")
+    if not kind:
+        assert cli("resume", "out").code == 0
+        shutil.move(photos, "gone")
+        assert "no such data" in cli(*asked, "-o", "out").line

@@ -16,7 +16,7 @@ from sites import sites
 
 PROGRESS = re.compile(
     r"(epoch +\d|\[\d+/\d+\] |resuming at step |left out, not finished: |no report: "
-    r"|\d[\d,]* images? in |passed over: |doubt: |  "  # what the run trains on
+    r"|\d[\d,]* images? in |passed over: |doubt: |  |.*: had been broken off "  # what the run trains on
     r"|(decoding|scoring|looking|features|rates|downloading|reading|comparing|making|Grad).* \d+(\.\d MB)?/\d+)"
 )
 ADVICE = re.compile(r"free|clear |choose|give|set |check|delete|resume|try again|restore|put |are counted there")
@@ -137,7 +137,7 @@ def one(lane: Forks, fault: Fault, templates: Templates, into: Outcome) -> set[P
         lines = [line for line in ended.err.splitlines() if not PROGRESS.match(line)]
         if ended.code == 0 and scene.code == 0:
             demand(not lines, f"{said}: {ended}")
-            found = left(folder)
+            found = _without_stuck(left(folder), fault)
             demand(found == templates.bits[fault.scene], f"{said}: {differences(templates.bits[fault.scene], found)}")
             into.count(fault.scene, "went on without the file")
         else:
@@ -147,12 +147,15 @@ def one(lane: Forks, fault: Fault, templates: Templates, into: Outcome) -> set[P
         again = lane.run(scene.order(folder, None))
         there = scene.once and again.code == 2 and "exists already" in again.err
         demand(again.code == scene.code or there, f"{said}; the same command again: {again}")
-        found = left(folder)
-        if fault.kind != "full":  # what can't be removed can't be
-            found = {name: digest for name, digest in found.items() if not TEMPORARY.search(name)}
+        found = _without_stuck(left(folder), fault)
         demand(found == templates.bits[fault.scene], f"{said}: {differences(templates.bits[fault.scene], found)}")
         into.count(fault.scene, "then the same bits")
     return met
+
+
+def _without_stuck(found: dict[str, str], fault: Fault) -> dict[str, str]:
+    """Without temporary files where the fault let nothing be removed."""
+    return {name: digest for name, digest in found.items() if fault.kind == "full" or not TEMPORARY.search(name)}
 
 
 def _demand_all(met: set[Place], into: Outcome) -> None:

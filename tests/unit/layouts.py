@@ -98,7 +98,7 @@ UNDERSTOOD = [
         "The same without the option",
         folders("animals/cat", "animals/dog", "plants/rose"),
         {"train": {"animals": 4, "plants": 2}},
-        doubt=r"the classes are animals/ and plants/; 3 folders lie in them \(cat/, dog/ and rose/\): -s data\.class",
+        doubt=r"the classes are animals/ and plants/, and folders lie in animals/ \(cat/ and dog/\)",
     ),
     Layout(
         "The folders that images lie in, wherever they are",
@@ -147,8 +147,8 @@ UNDERSTOOD = [
         passed_over=(
             ("files", "beside the class folders", 1),
             ("files", "no image", 1),
-            ("folders", "beside the parts", 1),
             ("folders", "no images", 1),
+            ("images", "sample/, beside the parts", 2),
         ),
     ),
     Layout(
@@ -175,7 +175,7 @@ UNDERSTOOD = [
         "Stations",
         folders("train_station/day", "train_station/night", "bus_stop/day", "bus_stop/night"),
         {"train": {"train_station": 4, "bus_stop": 4}},
-        doubt="the classes are",
+        doubt="each of the classes bus_stop/ and train_station/ holds day/ and night/",
         documented=False,
     ),
     Layout(
@@ -190,6 +190,104 @@ UNDERSTOOD = [
         {"train": {"caf\u00e9": 4, "tea": 2}},
         documented=False,
     ),
+    Layout(
+        "Wrappers called like the parts themselves",
+        folders("train/train/a", "train/train/b", "test/test/a", "valid/Validation/b"),
+        {"train": AB, "test": {"a": 2}, "val": {"b": 2}},
+    ),
+    Layout(
+        "Unpacked into train/",
+        folders("train/train/a", "train/train/b", "train/val/a"),
+        {"train": AB, "val": {"a": 2}},
+        documented=False,
+    ),
+    Layout(
+        "A drive's folders",
+        folders("train-20240101/train/a", "train-20240101/train/b", "test-20240101/test/a"),
+        {"train": AB, "test": {"a": 2}},
+        documented=False,
+    ),
+    Layout(
+        "Class first, in words",
+        folders("cat/cat_train", "cat/cat_test", "dog/training_set", "dog/test_set"),
+        {"train": CLASSES, "test": CLASSES},
+        documented=False,
+    ),
+    Layout(
+        "Class first, wrapped",
+        folders("cat/images/train", "cat/images/test", "dog/x/train", "dog/x/test"),
+        {"train": CLASSES, "test": CLASSES},
+        documented=False,
+    ),
+    Layout(
+        "An unlabeled folder beside classes, left out",
+        [*folders("cat", "dog"), "test/ 1.png"],
+        {"train": CLASSES},
+        options={"test": "none"},
+        passed_over=(("images", "test/, by data.test=none", 1),),
+        documented=False,
+    ),
+    Layout(
+        "Unlabeled, one folder down",
+        [*folders("train/a", "train/b"), "test/test/ 1.png"],
+        {"train": AB},
+        options={"test": "none"},
+        passed_over=(("images", "test/, by data.test=none", 1),),
+        documented=False,
+    ),
+    Layout(
+        "A folder beside the parts that may be one is said",
+        folders("train/a", "train/b", "test/a", "validate/a"),
+        {"train": AB, "test": {"a": 2}},
+        passed_over=(("images", "validate/, beside the parts", 2),),
+        doubt="validate/ beside the parts may be one, and is not used",
+    ),
+    Layout(
+        "Folders that hold the same folders are said",
+        folders("tr/a", "tr/b", "te/a", "te/b"),
+        {"train": {"te": 4, "tr": 4}},
+        doubt=r"each of the classes te/ and tr/ holds a/ and b/: if these are parts, call them train/, val/ and test/",
+    ),
+    Layout(
+        "A copy in a folder",
+        folders("PlantVillage/a", "PlantVillage/b", "a", "b"),
+        {"train": {"PlantVillage": 4, "a": 2, "b": 2}},
+        doubt="PlantVillage/ holds a/ and b/, which are classes beside it",
+        documented=False,
+    ),
+    Layout(
+        "Data beside assets",
+        [*folders("data/a", "data/b"), "assets/ logo.png"],
+        {"train": {"assets": 1, "data": 4}},
+        doubt=r"folders lie in data/ \(a/ and b/\): -s data\.class_level=2",
+        documented=False,
+    ),
+    Layout(
+        "An empty class",
+        [*folders("a", "b"), "c/ notes.txt"],
+        {"train": AB},
+        options={"min_per_class": 1},
+        passed_over=(("classes", "fewer than 1 images", 1), ("files", "no image", 1)),
+        documented=False,
+    ),
+    Layout(
+        "Other systems' folders",
+        folders("a", "b", "Network Trash Folder", "lightning_logs/x", "LOST.DIR"),
+        {"train": AB},
+        passed_over=(
+            ("folders", "LOST.DIR", 1),
+            ("folders", "Network Trash Folder", 1),
+            ("folders", "lightning_logs", 1),
+        ),
+        documented=False,
+    ),
+    Layout(
+        "In a cloud",
+        [*folders("a", "b"), "a/ .3.png.icloud"],
+        {"train": AB},
+        passed_over=(("files", "not downloaded", 1),),
+        documented=False,
+    ),
 ]
 
 REFUSED = [
@@ -201,13 +299,13 @@ REFUSED = [
     Layout(
         "The same with a table beside the images",
         ["train/ 1.png 2.png labels.csv", "test/ 1.png"],
-        refused=r"if train/labels\.csv has the labels, (unpack it and )?give it: seedwise train .*/train/labels\.csv",
+        refused=r"if train/labels\.csv has the labels, (unpack it|give it: seedwise train .*/labels\.csv)",
     ),
     Layout("Labels in file names", ["train/ cat.0.jpg dog.0.jpg", "test1/ 1.jpg"], refused="are parts, not classes"),
     Layout(
         "Images in one folder, and a table",
         ["images/ 1.jpg 2.jpg", "sample_submission.csv", "train_labels.csv"],
-        refused=r"only the class 'images' was found .*: if train_labels\.csv has the labels, (unpack it and )?give it",
+        refused=r"only the class 'images' was found .*: if train_labels\.csv has the labels, (unpack it|give it)",
     ),
     Layout(
         "Loose images", ["1.jpg", "2.jpg", "notes.txt"], refused=r"no images in class folders .*, but 2 outside of them"
@@ -218,7 +316,7 @@ REFUSED = [
         refused=r"no class has train/ in it, only test/ and val/: add the images to train on",
         documented=False,
     ),
-    Layout("Held-out parts alone", folders("val/a", "val/b", "test/a"), refused=r"and there is no train/"),
+    Layout("Held-out parts alone", folders("val/a", "val/b", "test/a"), refused=r"and there is no train/ with images"),
     Layout(
         "A test part without labels",
         [*folders("train/a", "train/b"), "test/ 1.png 2.png 3.png"],
@@ -232,17 +330,17 @@ REFUSED = [
     Layout(
         "A part beside class folders",
         folders("train/a", "train/b", "cat"),
-        refused=r"train/ looks like a part, but cat/ beside it holds images too: .*class_level=1",
+        refused=r"train/ looks like a part, but cat/ beside it holds images, too: move cat/ away; .*class_level=1",
     ),
     Layout(
         "A part of images beside class folders",
         ["cat/ 1.png", "dog/ 1.png", "test/ 1.png 2.png"],
-        refused=r"test/ looks like a part, but cat/ and dog/ beside it hold.*class_level=1",
+        refused=r"test/ looks like a part, but cat/ and dog/ beside it hold images, too: .*class_level=1",
     ),
     Layout(
         "Parts in some of the classes",
         folders("cat/train", "cat/test", "dog"),
-        refused=r"cat/ has parts in it \(test/ and train/\), and dog/ holds something else",
+        refused=r"cat/ has parts in it \(test/ and train/\), and dog/ something else: give every class",
     ),
     Layout(
         "Unlabeled validation", [*folders("train/a", "train/b"), "val/ 1.png"], refused="data.val=0", documented=False

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torchvision.io import decode_png
 
-from seedwise.data.deep import NoRange
+from seedwise.data.deep import NoRange, Oddity
 from seedwise.data.images import decode, pixels_of, read, scaled, unscaled
 from seedwise.data.source import RawImage
 from seedwise.errors import UserError
@@ -156,8 +156,8 @@ def test_signed_numbers():
 def test_what_is_no_number_is_black_and_is_told():
     image = saved(Image.fromarray(np.array([[np.nan, np.inf, -np.inf, 1.0]], np.float32)), "TIFF")
     found = read(image, (0, 1))
-    assert found.has_holes and found.pixels[0, :, 0].tolist() == [0, 255, 0, 255]
-    assert not read(saved(Image.fromarray(np.ones((2, 2), np.float32)), "TIFF"), (0, 1)).has_holes
+    assert found.oddities == (Oddity.HOLES,) and found.pixels[0, :, 0].tolist() == [0, 255, 0, 255]
+    assert not read(saved(Image.fromarray(np.ones((2, 2), np.float32)), "TIFF"), (0, 1)).oddities
 
 
 def test_alpha_and_a_color_that_is_nothing_lie_over_white():

@@ -126,6 +126,6 @@ def test_what_the_options_leave_out_is_said(tmp_path):
     found = {(each.kind, each.reason, each.count) for each in data.survey.passed_over}
     assert found == {
         ("images", "the val part, by data.val=0", 3),
-        ("images", "test/, by data.test=none", 2),
+        ("images", "the test part, by data.test=none", 2),
         ("images", "by data.limit", 14),
     }

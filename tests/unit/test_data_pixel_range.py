@@ -137,3 +137,27 @@ def test_an_audit_sees_what_training_sees(tmp_path):
     for row, thumbnail in zip(rows, parts["train"].thumbnails, strict=True):
         assert abs(int(row.max()) - int(thumbnail.max())) <= 12  # enlarged, so not equal
     assert not parts["train"].damaged
+
+
+def test_nearly_white(tmp_path):
+    light = [np.full((8, 8), 240 + number, np.uint8) for number in range(4)]
+    assert opened(data_of(tmp_path / "d", light)).survey.doubts == (
+        "all images are nearly white: no pixel is darker than 224 of 255",
+    )
+    assert opened(data_of(tmp_path / "e", [*light, np.full((8, 8), 223, np.uint8)])).survey.doubts == ()
+    burnt = opened(data_of(tmp_path / "f", [ramp(65535), ramp(65000), ramp(255)]), pixel_range=[0, 255])
+    words = "2 images have more than half of the values above white, which data.pixel_range says (a/0.tif, b/1.tif)"
+    assert words in burnt.survey.doubts
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "GIF", "WEBP", "PNG", "MPO"])
+def test_what_holds_several_pictures(tmp_path, kind):
+    data_of(tmp_path / "d", [ramp(255, np.uint8), ramp(250, np.uint8)])
+    pages = [Image.fromarray(np.full((8, 8, 3), 50 * number, np.uint8)) for number in range(1, 4)]
+    many = tmp_path / "d" / "a" / f"many.{'jpg' if kind == 'MPO' else kind.lower()}"
+    pages[0].save(many, kind, save_all=True, append_images=pages[1:])
+    said = opened(tmp_path / "d").survey.doubts
+    expected = f"1 file holds several pictures; the first of each is used (a/{many.name})"
+    assert said == (() if kind == "MPO" else (expected,))
+    pages[0].save(many, kind)
+    assert opened(tmp_path / "d").survey.doubts == ()

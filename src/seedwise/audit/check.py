@@ -28,7 +28,8 @@ from seedwise.data.find import find_source
 from seedwise.data.open import open_data
 from seedwise.data.published import DownloadSource
 from seedwise.data.selection import read_contents
-from seedwise.data.source import Contents, Progress, UInt8Array
+from seedwise.data.source import Contents, Progress, Survey, UInt8Array
+from seedwise.data.unused import unused_options
 from seedwise.errors import UserError
 from seedwise.record import PassedOverRecord
 from seedwise.runs import Run
@@ -97,7 +98,8 @@ def audit(
         raise UserError(f"{run.folder}: was trained on other data than {data}; leave --run out, or give its own data")
     everything = _join(parts, dataset)
     pairs, leaks, too_alike = _duplicates(parts, everything, progress)
-    survey = dataset.survey if dataset is not None else contents.survey
+    unused = Survey(doubts=tuple(unused_options(source, config)))
+    survey = dataset.survey if dataset is not None else contents.survey + unused
     findings = Findings(
         data=source.name,
         source=str(source.path or source.name),

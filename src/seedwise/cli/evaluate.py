@@ -1,5 +1,6 @@
 """`seedwise evaluate`."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -58,7 +59,7 @@ def evaluate(
     options: dict[str, Any] = {"split": split, "weights": weights, "tta": tta}
     run = load(folder)
     with phases() as progress:
-        found = score_again(run, data, data_dir=data_dir, progress=progress, **options)
+        found = score_again(run, data, data_dir=data_dir, progress=progress, on_data=_say, **options)
     append_evaluation(run.folder, found)
     content = found.model_dump_json(indent=2)
     if out is not None:
@@ -81,6 +82,10 @@ def _demand_writable(out: Path | None) -> None:
         raise UserError(f"{out}: is a folder; give a JSON file to write")
     if out is not None and not out.parent.is_dir():
         raise UserError(f"{out.parent}: no such folder; create it first")
+
+
+def _say(lines: list[str]) -> None:
+    print("\n".join(lines), file=sys.stderr, flush=True)
 
 
 def _print(found: "Evaluation") -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
 from seedwise.data import layout
+from seedwise.data.classfolders import contents
 from seedwise.data.config import DataConfig
 from seedwise.data.formats import HEAD
 from seedwise.data.source import Contents, RawImage, file_stamp, printable
@@ -71,7 +72,7 @@ class ArchiveSource:
         duplicate = len(names) - len(set(names))
         if duplicate:
             raise UserError(f"{printable(str(self.path))}: {duplicate} names are there twice: pack it again")
-        return layout.contents(layout.understand(tree, self.path, self.config), self.path, self._images, order=names)
+        return contents(layout.understand(tree, self.path, self.config), self.path, self._images, order=names)
 
     def _images(self, files: list[str]) -> Iterator[RawImage]:
         wanted = set(files)
@@ -94,9 +95,10 @@ def members(path: Path) -> Iterator[Member]:
                 raise UserError(f"{path}: unpacks to hundreds of times its size: it is no archive of images")
             if member.size > MAX_MEMBER_BYTES:
                 raise _refused(path, member.name, f"has {member.size} bytes")
-            if member.name.startswith(("/", "\\")) or ".." in member.name.split("/") or member.name[1:3] == ":\\":
+            name = member.name.replace("\\", "/") if "/" not in member.name else member.name  # zipped on Windows
+            if name.startswith(("/", "\\")) or ".." in name.split("/") or member.name[1:3] in (":\\", ":/"):
                 raise _refused(path, member.name, "names a place outside of the archive")
-            yield member._replace(name="/".join(step for step in member.name.split("/") if step not in ("", ".")))
+            yield member._replace(name="/".join(step for step in name.split("/") if step not in ("", ".")))
 
 
 def _tar_members(path: Path) -> Iterator[Member]:

@@ -22,8 +22,8 @@ from typing import NamedTuple
 import numpy as np
 
 from seedwise.data.config import DataConfig
-from seedwise.data.deep import NoRange, Range
-from seedwise.data.doubts import DARK, Originals, doubts
+from seedwise.data.deep import NoRange, Oddity, Range
+from seedwise.data.doubts import DARK, Light, Originals, doubts
 from seedwise.data.images import MAX_ASPECT, decode, read, resize_short_side
 from seedwise.data.parallel import in_order
 from seedwise.data.pixel_range import guess
@@ -57,7 +57,7 @@ class _Prepared(NamedTuple):
     crc: int
     where: str = ""
     is_deep: bool = False
-    has_holes: bool = False
+    oddities: tuple[Oddity, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class _Written:
     contents: UInt8Array
     crcs: Int64Array
     where: list[str]
-    holes: list[str]
+    odd: dict[Oddity, list[str]]
     is_deep: bool
 
 
@@ -86,10 +86,10 @@ def build(source: Source, config: DataConfig, short_side: int, folder: Path, rep
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's remarks on odd EXIF blocks and on large but still allowed photos
         try:
-            written, has_light = _decode(source, contents, short_side, folder, report, threads, pixel_range)
+            written, seen_light = _decode(source, contents, short_side, folder, report, threads, pixel_range)
         except NoRange:
             pixel_range = guess(contents, source.name, report, threads)
-            written, has_light = _decode(source, contents, short_side, folder, report, threads, pixel_range)
+            written, seen_light = _decode(source, contents, short_side, folder, report, threads, pixel_range)
     originals = np.concatenate([part.original_sizes for part in written.values()])
     largest = int(originals.min(axis=1).max())
     stored_side = min(short_side, largest)
@@ -103,10 +103,10 @@ def build(source: Source, config: DataConfig, short_side: int, folder: Path, rep
         digest.update(_write_index(folder / f"{part}.index", part, contents.parts[part].labels, written[part]))
     is_deep = any(part.is_deep for part in written.values())
     seen = {
-        name: Originals(contents.parts[name].labels, part.identities, part.where, part.holes)
+        name: Originals(contents.parts[name].labels, part.identities, part.where, part.odd)
         for name, part in written.items()
     }
-    found = Survey(doubts=doubts(seen, source.path, has_light=has_light, is_deep=is_deep))
+    found = Survey(doubts=doubts(seen, source.path, seen_light, is_deep=is_deep))
     told = replace(contents, survey=contents.survey + found)
     return Built(told, digest.hexdigest(), stored_side, largest, pixel_range if is_deep else None)
 
@@ -119,14 +119,15 @@ def _decode(
     report: Progress,
     threads: int,
     pixel_range: Range | None,
-) -> tuple[dict[str, _Written], bool]:
-    """Every part, with images that are too large shrunk; and whether any pixel is bright (see doubts)."""
-    has_light = False
+) -> tuple[dict[str, _Written], Light]:
+    """Every part, with images that are too large shrunk; and whether any pixel is bright or dark."""
+    has_light = has_dark = False
 
     def shrink(raw: RawImage) -> _Prepared:
-        nonlocal has_light
-        original, is_deep, has_holes = read(raw, pixel_range)
+        nonlocal has_light, has_dark
+        original, is_deep, oddities = read(raw, pixel_range)
         has_light = has_light or int(original.max()) > DARK  # one bright image will do, and the first mostly is
+        has_dark = has_dark or int(original.min()) < 255 - DARK
         height, width = original.shape[:2]
         identity = content = _digest(original)
         pixels = original
@@ -134,7 +135,7 @@ def _decode(
             pixels = resize_short_side(original, short_side)
             content = _digest(pixels)
         return _Prepared(
-            pixels, (height, width), identity, content, _crc(pixels), raw.where, is_deep=is_deep, has_holes=has_holes
+            pixels, (height, width), identity, content, _crc(pixels), raw.where, is_deep=is_deep, oddities=oddities
         )
 
     written = {}
@@ -145,7 +146,7 @@ def _decode(
         written[part] = _write(folder / f"{part}.pixels", pixels)
         if (came := len(written[part].sizes)) != count:
             raise UserError(f"{source.path}: {part} had {count} images and then {came}: it changed; start again")
-    return written, has_light
+    return written, Light(has_light, has_dark)
 
 
 def _digest(pixels: UInt8Array) -> bytes:
@@ -163,7 +164,7 @@ def _write(file: Path, images: Iterable[_Prepared]) -> _Written:
     originals: list[tuple[int, int]] = []
     crcs: list[int] = []
     where: list[str] = []
-    holes: list[str] = []
+    odd: dict[Oddity, list[str]] = {}
     identities, contents = bytearray(), bytearray()
     is_deep = False
 
@@ -177,15 +178,15 @@ def _write(file: Path, images: Iterable[_Prepared]) -> _Written:
             crcs.append(one.crc)
             where.append(one.where)
             is_deep |= one.is_deep
-            if one.has_holes:
-                holes.append(one.where)
+            for oddity in one.oddities:
+                odd.setdefault(oddity, []).append(one.where)
             yield one.pixels.tobytes()
 
     _write_durably(file, stored())
     by_original, by_content = (np.frombuffer(many, np.uint8).reshape(-1, 32) for many in (identities, contents))
     stored_sizes, original_sizes = np.array(sizes, np.int64), np.array(originals, np.int64)
     return _Written(
-        stored_sizes, original_sizes, by_original, by_content, np.array(crcs, np.int64), where, holes, is_deep
+        stored_sizes, original_sizes, by_original, by_content, np.array(crcs, np.int64), where, odd, is_deep
     )
 
 

@@ -93,9 +93,9 @@ class DataConfig(Section):
     bare ids; null adds nothing."""
 
     class_level: Annotated[int, Field(ge=1)] | Literal["leaf"] | None = None
-    """Which folders are the classes, in a folder or an archive of images: 1 are those in the part (or at the top), 2
-    those below them, and so on; `leaf` those that the images lie in; null is 1, and 1 written out says that folders
-    called like parts (train, test, ...) are classes too."""
+    """Which folders are the classes, in a folder or an archive of images: 1 are those in the part (or the topmost of
+    which there are several), 2 those below them, and so on; `leaf` those that the images lie in; null is 1, and 1
+    written out says that folders called like parts (train, test, ...) are classes too."""
 
     min_per_class: Annotated[int, Field(ge=1)] | None = None
     """Leave out classes with fewer images than this in the training part, before any split; they are named. null keeps

@@ -2,6 +2,7 @@
 
 import io
 import sys
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,10 +18,24 @@ Range = tuple[float, float]
 Numbers = npt.NDArray[Any]
 """uint16, int32, uint32 or float32 [h, w] or [h, w, c]; of 2 or 4 channels the last is alpha, whose 65535 is opaque."""
 OPAQUE = 65535
-
+BURNT = 0.5
+"""An image of which a larger share lies above white is not on that scale."""
+NO_LIGHT = 0.001
+"""Of the scale: an image that shows nothing above it is black."""
 
 WHOLE = (0.0, 65535.0)
 """What 16 bits can hold: the scale of 16-bit integers where nothing else is said (PNG specification, 12.4)."""
+
+
+class Oddity(StrEnum):
+    """What is doubtful about an image that is used all the same."""
+
+    HOLES = "holes"
+    """Some of it is no number (NaN, infinite)."""
+    BURNT = "burnt"
+    """More than half of it lies above what is white."""
+    SEVERAL = "several"
+    """Its file holds several pictures."""
 
 
 class NoRange(UserError):
@@ -69,6 +84,37 @@ def to_bytes(found: Numbers, pixel_range: Range) -> UInt8Array:
         share = alpha.astype(np.float64) / OPAQUE
         scaled = np.rint(scaled * share + 255 * (1 - share)).astype(np.uint8)
     return np.ascontiguousarray(np.broadcast_to(scaled.reshape(*found.shape[:2], -1), (*found.shape[:2], 3)))
+
+
+def oddities(found: Numbers, pixel_range: Range) -> tuple[Oddity, ...]:
+    """What is doubtful about the numbers of a deep image on a scale."""
+    colors = _colors(found)
+    odd = []
+    if np.issubdtype(colors.dtype, np.floating) and not np.isfinite(found).all():
+        odd.append(Oddity.HOLES)
+    if np.count_nonzero(colors > pixel_range[1]) > BURNT * colors.size:
+        odd.append(Oddity.BURNT)
+    return tuple(odd)
+
+
+def off_scale(found: Numbers, pixel_range: Range) -> str:
+    """What a person is to know who shows a network a deep image that does not fit its scale; nothing if it does."""
+    (low, high), colors = pixel_range, _colors(found)
+    finite = colors[np.isfinite(colors)]
+    if not finite.size:
+        return "none of its values is a number: it is black"
+    said = []
+    if (holes := colors.size - finite.size) > 0:
+        said.append(f"{holes} of {colors.size} values are no numbers, which count as black")
+    if Oddity.BURNT in oddities(found, pixel_range):
+        said.append(f"values up to {finite.max():g}, and white is {high:g} in this run")
+    elif finite.max() <= low + NO_LIGHT * (high - low):
+        said.append(f"no pixel above {NO_LIGHT:.1%} of the run's range [{low:g}, {high:g}]")
+    return "; ".join(said)
+
+
+def _colors(found: Numbers) -> Numbers:
+    return found[..., :-1] if found.ndim == 3 and found.shape[2] in (2, 4) else found
 
 
 def _tiles(image: "Image.Image") -> list[tuple[str, Any, int, Any]]:

@@ -9,33 +9,51 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from seedwise.data.source import EXAMPLES, Int64Array, UInt8Array, printable
+from seedwise.data.deep import Oddity
+from seedwise.data.labels import some
+from seedwise.data.source import Int64Array, UInt8Array, printable
 
 _ROW = re.compile(r"(?P<table>.+?): row \d+: (?P<name>.+)", re.DOTALL)
 """How a table names an image that lies beside it."""
 DARK = 31
-"""Of 255: a set without any brighter pixel is nearly black."""
+"""Of 255: a set without any brighter pixel is nearly black, and one without any as far from white nearly white."""
 
 
 class Originals(NamedTuple):
     """Of one part, in any order: labels int64[n], the sha256 of each original uint8[n, 32], and what names each image.
-    `holes`: names of those with values that are no numbers."""
+    `odd`: the names of those that something is doubtful about."""
 
     labels: Int64Array
     identities: UInt8Array
     where: list[str]
-    holes: list[str]
+    odd: Mapping[Oddity, list[str]]
 
 
-def doubts(parts: Mapping[str, Originals], root: Path | None, *, has_light: bool, is_deep: bool) -> tuple[str, ...]:
+class Light(NamedTuple):
+    """Whether any pixel of a set is bright, and any dark."""
+
+    has_light: bool
+    has_dark: bool
+
+
+_ODD = {
+    Oddity.HOLES: ("image has", "images have", "values that are no numbers, which count as black"),
+    Oddity.BURNT: ("image has", "images have", "more than half of the values above white, which data.pixel_range says"),
+    Oddity.SEVERAL: ("file holds", "files hold", "several pictures; the first of each is used"),
+}
+
+
+def doubts(parts: Mapping[str, Originals], root: Path | None, light: Light, *, is_deep: bool) -> tuple[str, ...]:
     """One line for each thing that may not be what the person meant. `root`: what names of images are shortened by."""
     found = [*_two_labels(parts, root), *_in_train(parts, root)]
-    if holes := [_short(where, root) for part in parts.values() for where in part.holes]:
-        held = f"{len(holes)} images have" if len(holes) > 1 else "1 image has"
-        found.append(f"{held} values that are no numbers, which count as black ({', '.join(sorted(holes)[:EXAMPLES])})")
-    if not has_light:
-        hint = ": data.pixel_range says what is white" if is_deep else ""
+    for oddity, (one, many, what) in _ODD.items():
+        if names := sorted(_short(where, root) for part in parts.values() for where in part.odd.get(oddity, ())):
+            found.append(f"{len(names)} {many if len(names) > 1 else one} {what} ({some(names)})")
+    hint = ": data.pixel_range says what is white" if is_deep else ""
+    if not light.has_light:
         found.append(f"all images are nearly black: no pixel is brighter than {DARK} of 255{hint}")
+    if not light.has_dark:
+        found.append(f"all images are nearly white: no pixel is darker than {255 - DARK} of 255{hint}")
     return tuple(found)
 
 

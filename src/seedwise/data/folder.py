@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from seedwise.data import layout
+from seedwise.data.classfolders import Laid, contents
 from seedwise.data.config import DataConfig
 from seedwise.data.source import Contents, PassedOver, RawImage, file_stamp
 from seedwise.data.tree import Tree, list_folder
@@ -20,7 +21,7 @@ class FolderSource:
     config: DataConfig
 
     @cached_property
-    def _laid(self) -> layout.Laid:
+    def _laid(self) -> Laid:
         return layout.understand(self.tree, self.path, self.config)
 
     @cached_property
@@ -44,4 +45,4 @@ class FolderSource:
         def images(files: list[str]) -> Iterator[RawImage]:
             return (RawImage(f"{self.path}/{file}", self.path / file) for file in files)
 
-        return layout.contents(self._laid, self.path, images)
+        return contents(self._laid, self.path, images)

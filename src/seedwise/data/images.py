@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from seedwise.data.deep import WHOLE, NoRange, Numbers, Range, is_deep, numbers, to_bytes
+from seedwise.data.deep import WHOLE, NoRange, Numbers, Oddity, Range, is_deep, numbers, oddities, to_bytes
 from seedwise.data.formats import HEAD, IMAGE, advice, readers, sniff
 from seedwise.data.source import RawImage, UInt8Array, printable
 from seedwise.errors import UserError
@@ -27,14 +27,17 @@ MAX_PIXELS = 178_956_970
 
 ORIENTATION_TAG = 0x0112
 
+PAGED = ("TIFF", "GIF", "WEBP", "PNG", "AVIF", "HEIF")
+"""Pillow's names of formats that may hold several pictures, of which only the first is used."""
+
 
 class Read(NamedTuple):
-    """An image as it is trained on: uint8[h, w, 3]. `is_deep`: it had more than 8 bits a channel. `has_holes`: some of
-    it was no number (NaN, infinite)."""
+    """An image as it is trained on: uint8[h, w, 3]. `is_deep`: it had more than 8 bits a channel. `oddities`: what is
+    doubtful about it (see deep)."""
 
     pixels: UInt8Array
     is_deep: bool = False
-    has_holes: bool = False
+    oddities: tuple[Oddity, ...] = ()
 
 
 def decode(raw: RawImage, pixel_range: Range | None = None) -> UInt8Array:
@@ -45,7 +48,9 @@ def decode(raw: RawImage, pixel_range: Range | None = None) -> UInt8Array:
 
 def read(raw: RawImage, pixel_range: Range | None = None) -> Read:
     """As `decode`, with what else is to be known of the image."""
-    return scaled(raw.where, unscaled(raw), pixel_range)
+    pixels, holds_more = opened(raw)
+    found = scaled(raw.where, pixels, pixel_range)
+    return found._replace(oddities=(*found.oddities, Oddity.SEVERAL)) if holds_more else found
 
 
 def unscaled(raw: RawImage, *, deep_only: bool = False) -> Numbers:
@@ -53,14 +58,21 @@ def unscaled(raw: RawImage, *, deep_only: bool = False) -> Numbers:
 
     `deep_only`: an image of 8 bits is not decoded, and an empty array takes its place.
     """
+    return opened(raw, deep_only=deep_only)[0]
+
+
+def opened(raw: RawImage, *, deep_only: bool = False) -> tuple[Numbers, bool]:
+    """The image as of `unscaled`, and whether its file holds more pictures: the pages of a TIFF, an animation."""
     from PIL import Image
 
     if isinstance(raw.data, np.ndarray):
-        return raw.data
+        return raw.data, False
     try:
         with Image.open(io.BytesIO(raw.data) if isinstance(raw.data, bytes) else raw.data, formats=readers()) as image:
             _demand_size(image)
-            return np.empty(0, np.uint8) if deep_only and not is_deep(image) else pixels_of(image)
+            # of a phone's JPEG (MPO) the second picture is a depth map or a preview, by design
+            holds_more = image.format in PAGED and bool(getattr(image, "is_animated", False))
+            return np.empty(0, np.uint8) if deep_only and not is_deep(image) else pixels_of(image), holds_more
     # a dozen types come out of Pillow for damaged files: OSError, SyntaxError, struct.error, DecompressionBombError, …
     except Exception as error:
         where = printable(raw.where)
@@ -75,15 +87,18 @@ def scaled(where: str, pixels: Numbers, pixel_range: Range | None) -> Read:
         return Read(pixels)
     if pixel_range is None:
         raise NoRange(printable(where))
-    has_holes = bool(np.issubdtype(pixels.dtype, np.floating) and not np.isfinite(pixels).all())
-    return Read(to_bytes(pixels, pixel_range), is_deep=True, has_holes=has_holes)
+    return Read(to_bytes(pixels, pixel_range), is_deep=True, oddities=oddities(pixels, pixel_range))
 
 
 def as_trained(where: str, pixels: Numbers, pixel_range: Range | None) -> UInt8Array:
     """The bytes of `unscaled` pixels for a network: on the scale of the images it was trained on, or, when these had 8
     bits, 16-bit integers on their own whole scale, which is no guess. Floats and more bits are then a `NoRange`."""
-    whole = WHOLE if pixel_range is None and pixels.dtype == np.uint16 else pixel_range
-    return scaled(where, pixels, whole).pixels
+    return scaled(where, pixels, scale_of(pixels, pixel_range)).pixels
+
+
+def scale_of(pixels: Numbers, pixel_range: Range | None) -> Range | None:
+    """The scale of `as_trained`."""
+    return WHOLE if pixel_range is None and pixels.dtype == np.uint16 else pixel_range
 
 
 def _reason(error: Exception, data: bytes | Path | Numbers) -> str:

@@ -1,234 +1,142 @@
-"""Images in folders, on disk or in an archive: which folders are parts, and which are classes.
+"""Images in folders, on disk or in an archive: which folders are parts, and which hold the classes.
 
 What is unmistakable is used, what is not is refused with the option that decides it, and what is passed over is
 counted. docs/data.md shows every layout that is understood, made from the inputs of the tests.
 """
 
 import re
-import unicodedata
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
+from seedwise.data.classfolders import Classes, ClassFolders, Laid
 from seedwise.data.config import DataConfig
 from seedwise.data.formats import advice
-from seedwise.data.labels import label_doubts, some
-from seedwise.data.source import (
-    EXAMPLES,
-    PART_OF,
-    PARTS,
-    Contents,
-    Int64Array,
-    Part,
-    RawImage,
-    Survey,
-    Tally,
-    class_order,
-    printable,
-    require_classes,
-)
+from seedwise.data.labels import some
+from seedwise.data.naming import MAYBE, exact_part, listed, named_part, parts_among, twice
+from seedwise.data.source import PARTS, Survey, printable
 from seedwise.data.tree import Node, Tree
 from seedwise.errors import UserError
 
 KNOWN_LAYOUTS = "known are <class>/, train/<class>/ with val/ and test/, and <class>/train/ with <class>/test/"
-FORCE_CLASSES = "-s data.class_level=1 takes these folders as classes"
+FORCE_CLASSES = "; -s data.class_level=1 takes these folders as classes"
 
-Classes = dict[str, list[str]]
-"""The images of each class, by name; a class may have none."""
-Reader = Callable[[list[str]], Iterator[RawImage]]
-"""Images of these files, in this order."""
-
-
-@dataclass(frozen=True)
-class Laid:
-    """Images by part and class. `where`: the folder of each part, from the root on, for messages."""
-
-    parts: dict[str, Classes]
-    where: dict[str, str]
-    survey: Survey
+Places = dict[str, tuple[Node, str]]
+"""The folder of each part, and its place from the root on."""
 
 
 def understand(tree: Tree, root: Path, config: DataConfig) -> Laid:
     """Parts and classes of a listing; a UserError where they can't be told. `root` names it in messages."""
-    return _Reader(tree, root, config).read()
-
-
-def contents(laid: Laid, root: Path, read: Reader, order: list[str] | None = None) -> Contents:
-    """Classes from the training part, and the images of every part, read by `read`.
-
-    `order`: all images as they should be read when that matters.
-    """
-    _check(laid, root)
-    classes = tuple(class_order(laid.parts["train"]))
-    require_classes(classes, root / laid.where["train"])
-    index = {name: number for number, name in enumerate(classes)}
-    made = {}
-    for part, files_of in laid.parts.items():
-        label_of = {file: index[name] for name, files in files_of.items() for file in files}
-        files = list(label_of) if order is None else [file for file in order if file in label_of]
-        made[part] = _part(files, np.array([label_of[file] for file in files], np.int64), read)
-    doubts = label_doubts(classes, np.bincount(made["train"].labels, minlength=len(classes)).tolist())
-    return Contents(classes, made, survey=laid.survey + Survey(doubts=doubts))
-
-
-def _part(files: list[str], labels: Int64Array, read: Reader) -> Part:
-    return Part(labels, lambda: read(files))
-
-
-def _check(laid: Laid, root: Path) -> None:
-    known = laid.parts["train"]
-    for part, files_of in laid.parts.items():
-        where = root / laid.where[part]
-        if not any(files_of.values()):
-            raise UserError(f"{where}: no images in class folders (looked for <class>/*.jpg, *.png, …): add some")
-        for name, files in files_of.items():
-            place = printable(str(where / name))
-            if part == "train" and not files:
-                raise UserError(f"{place}: this class has no images: add some or remove the folder")
-            if name not in known and files:
-                raise UserError(f"{place}: class '{printable(name)}' is not in train/: add it there or remove it here")
-
-
-def exact_part(name: str) -> str | None:
-    """The part that a folder's whole name says: train, Valid, TESTING."""
-    return PART_OF.get(name.lower())
-
-
-def named_part(name: str) -> str | None:
-    """The part that is a word of a name: test1, training_set, seg_train."""
-    parts = {PART_OF[word] for word in re.split(r"[^a-z]+", name.lower()) if word in PART_OF}
-    joined = re.fullmatch(rf"({'|'.join(PART_OF)})(set|data|images|imgs)", name.lower())
-    if joined:
-        parts.add(PART_OF[joined[1]])
-    return parts.pop() if len(parts) == 1 else None
-
-
-def listed(names: Iterable[str], last: str = "and") -> str:
-    """Names in a row: "a/, b/ and c/"; of many the first few and how many more."""
-    shown = [f"{printable(name)}/" for name in names]
-    if len(shown) > EXAMPLES + 1:
-        return f"{', '.join(shown[:EXAMPLES])} {last} {len(shown) - EXAMPLES} more"
-    return f" {last} ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
+    return _Layout(tree, root, config, ClassFolders(config, tree.tally)).read()
 
 
 @dataclass
-class _Reader:
+class _Layout:
     tree: Tree
     root: Path
     config: DataConfig
-    tally: Tally = field(init=False)
-    doubts: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.tally = self.tree.tally
+    classes: ClassFolders
 
     def read(self) -> Laid:
         top, way = self._inside(self.tree.root, "")
-        if folders := self._parts(top, way):
-            made = {part: self._classes(folders[part][0]) for part in PARTS if part in folders}
-            where = {part: inside for part, (_, inside) in folders.items()}
+        if places := self._parts(top, way):
+            made = {part: self.classes.of(places[part][0]) for part in PARTS if part in places}
+            where = {part: inside for part, (_, inside) in places.items()}
         else:
-            made = self._class_first(top) or {"train": self._classes(top)}
+            made = self._class_first(top, way) or {"train": self.classes.of(top)}
             where = dict.fromkeys(made, way)
-        self._demand_classes(made["train"], folders["train"][0] if folders else top, where["train"])
+        self._demand_classes(made["train"], places["train"][0] if places else top, where["train"])
         for table in self.tree.tables:
-            self.tally.add("files", "a table that is not read", table)
-        return Laid(made, where, Survey(self.tally.passed_over(), tuple(self.doubts)))
+            self.tree.tally.add("files", "a table that is not read", table)
+        return Laid(made, where, Survey(self.tree.tally.passed_over(), tuple(self.classes.doubts)))
 
-    # --- where the classes begin ---
+    def _inside(self, node: Node, way: str, part: str | None = None, known: tuple[str, ...] = ()) -> tuple[Node, str]:
+        """Down through folders that only wrap one other folder, which is neither a part nor a class.
 
-    def _inside(self, node: Node, way: str, known: Iterable[str] = ()) -> tuple[Node, str]:
-        """Down through folders that only wrap one other folder, which is neither a part nor a class."""
+        `part`: of which the node is the folder already, so that train/train/ and train/training_set/ wrap, too.
+        """
         while len(filled := node.filled) == 1:
             ((name, child),) = filled.items()
-            if not child.filled or name in known or exact_part(name) or child.images:
+            its = exact_part(name)
+            wraps_parts = "train" in {exact_part(each) for each in child.filled}
+            if not child.filled or child.images or name in known or (its and its != part and not wraps_parts):
                 break
-            if self.config.class_level is not None and not any(map(exact_part, child.filled)):
-                break
-            self._loose(node)
+            self.classes.loose(node)
             for other in node.folders:
                 if other != name:
-                    self.tally.add("folders", "no images", other)
+                    self.tree.tally.add("folders", "no images", f"{way}{other}")
             node, way = child, f"{way}{name}/"
         return node, way
 
-    def _loose(self, node: Node) -> None:
-        for image in node.images:
-            self.tally.add("files", "beside the class folders", image)
+    # --- train/<class>, test/<class> ---
 
-    # --- parts ---
-
-    def _parts(self, top: Node, way: str) -> "dict[str, tuple[Node, str]]":
-        """The folder of each part and its place; none when the folders are something else."""
+    def _parts(self, top: Node, way: str) -> Places:
+        """The folder of each part; none when the folders are something else."""
         filled = top.filled
-        exact = {name: part for name in filled if (part := exact_part(name))}
-        if self.config.class_level == 1 and self._could_be_classes(filled, exact):
-            return {}
-        if not exact:
-            return self._loosely_named(top, way)
-        others = [name for name in filled if name not in exact]
-        train = [name for name, part in exact.items() if part == "train"]
-        if not any(filled[name].filled for name in train):
-            return self._without_train(top, way, exact, others, train)
-        self._demand_one_each(exact)
-        if others and len(exact) == 1:
-            raise self._looks_like_a_part(way, train, others)
-        return self._checked(exact, top, way)
-
-    def _could_be_classes(self, filled: dict[str, Node], parts: dict[str, str]) -> bool:
-        """Whether somebody who says that the top folders are classes can't mean those in the parts."""
-        both = len(set(parts.values())) > 1 and any(filled[name].filled for name in parts)
-        return len(filled) > 1 and not both
-
-    def _demand_one_each(self, parts: dict[str, str]) -> None:
-        for part, word in (("train", "training"), ("val", "validation"), ("test", "test")):
-            names = sorted((name for name, its in parts.items() if its == part), key=str.lower)
-            if len(names) > 1:
-                raise self._wrong("", f"{listed(names)} both look like the {word} part: keep one")
-
-    def _loosely_named(self, top: Node, way: str) -> "dict[str, tuple[Node, str]]":
-        """Parts from names such as training_set and seg_test, where two parts are called so."""
-        filled = top.filled
-        parts = {name: part for name in filled if (part := named_part(name))}
+        parts = parts_among(filled)
         others = [name for name in filled if name not in parts]
         train = [name for name, part in parts.items() if part == "train"]
         classy = any(filled[name].filled for name in train)
-        if len(set(parts.values())) > 1 and (classy or not others):
-            if not classy:
-                raise self._all_parts(way, list(filled), top)
-            self._demand_one_each(parts)
-            return self._checked(parts, top, way)
-        if classy and others and not any(filled[name].filled for name in others):
-            raise self._looks_like_a_part(way, train, others)
-        return {}  # train_station/ and bus_stop/ are classes
+        exact = any(map(exact_part, parts))
+        if self.config.class_level == 1 and self._can_be_classes(top):
+            return {}
+        if not parts:
+            alone = [name for name in filled if named_part(name) == "train" and filled[name].filled]
+            if alone and others and not any(filled[name].filled for name in filled if name not in alone):
+                raise self._looks_like_a_part(top, way, alone, [name for name in filled if name not in alone])
+            return {}
+        if not classy:
+            return self._without_train(top, way, parts, others) if exact or not others else {}
+        if names := twice(parts):
+            word = {"train": "training", "val": "validation", "test": "test"}[parts[names[0]]]
+            raise self._wrong(way, f"{listed(names)} both look like the {word} part: keep one")
+        if others and len(parts) == 1:
+            raise self._looks_like_a_part(top, way, train, others)
+        return self._checked(parts, top, way)
 
-    def _looks_like_a_part(self, way: str, parts: list[str], others: list[str]) -> UserError:
+    def _can_be_classes(self, top: Node) -> bool:
+        """Whether the top folders can be meant as classes, and not those in the parts."""
+        filled = top.filled
+        parts = parts_among(filled)
+        both = len(set(parts.values())) > 1 and any(filled[name].filled for name in parts)
+        return len(filled) > 1 and not both
+
+    def _force(self, top: Node) -> str:
+        return FORCE_CLASSES if self._can_be_classes(top) else ""
+
+    def _looks_like_a_part(self, top: Node, way: str, parts: list[str], others: list[str]) -> UserError:
+        look = "looks like a part" if len(parts) == 1 else "look like parts"
         return self._wrong(
             way,
-            f"{listed(parts)} looks like a part, but {listed(others)} beside it holds images too: move it away; "
-            f"{FORCE_CLASSES}",
+            f"{listed(parts)} {look}, but {listed(others)} beside {'it' if len(parts) == 1 else 'them'} "
+            f"{'holds' if len(others) == 1 else 'hold'} images, too: move {listed(others)} away{self._force(top)}",
         )
 
-    def _without_train(
-        self, top: Node, way: str, parts: dict[str, str], others: list[str], train: list[str]
-    ) -> "dict[str, tuple[Node, str]]":
+    def _without_train(self, top: Node, way: str, parts: dict[str, str], others: list[str]) -> Places:
         """There are folders called like parts, but none to train on with classes in it."""
         filled = top.filled
-        held_out = [name for name in parts if name not in train]
+        held_out = [name for name, part in parts.items() if part != "train"]
         if all(named_part(name) for name in others):
             raise self._all_parts(way, list(filled), top)
         if not held_out:  # train/ is a class of railway pictures
-            self.doubts.append(f"class '{printable(train[0])}' is called like a part: it is taken for one")
+            self.classes.doubts[
+                f"class '{printable(next(iter(parts)))}' is called like a part: it is taken for one"
+            ] = None
             return {}
-        classy = all(set(filled[name].filled) <= set(others) and filled[name].filled for name in held_out)
-        if not train and classy:
-            self._demand_one_each(parts)
-            rest = Node(top.name, [], {name: node for name, node in top.folders.items() if name not in held_out})
-            self._loose(top)
-            return {"train": (rest, way)} | {parts[name]: (filled[name], f"{way}{name}/") for name in held_out}
-        raise self._looks_like_a_part(way, held_out, others)
+        rest = Node(top.name, [], {name: node for name, node in top.folders.items() if name not in held_out})
+        places: Places = {"train": (rest, way)}
+        for name in held_out:
+            part, node = parts[name], filled[name]
+            if len(held_out) < len(parts) or not self._is_of(node, set(others)):
+                if part == "test" and self.config.test == "none" and len(held_out) == len(parts):
+                    self._leave_out(part, node, f"{way}{name}")
+                    continue
+                raise self._looks_like_a_part(top, way, held_out, others)
+            places[part] = (node, f"{way}{name}/")
+        self.classes.loose(top)
+        return places
+
+    def _is_of(self, node: Node, classes: set[str]) -> bool:
+        return bool(node.filled) and set(node.filled) <= classes
 
     def _all_parts(self, way: str, names: list[str], top: Node) -> UserError:
         """For folders that are called like parts and hold no classes to train on."""
@@ -236,23 +144,132 @@ class _Reader:
         if any(top.folders[name].images for name in names):
             what = f"{are}, and images lie there without class folders"
         else:
-            what = f"{are}, and there is no train/"
-        give = self._table(way) or f"{KNOWN_LAYOUTS}, or a table of images and labels; {FORCE_CLASSES}"
+            what = f"{are}, and there is no train/ with images"
+        give = self._table(way) or f"{KNOWN_LAYOUTS}, or a table of images and labels{self._force(top)}"
         return self._wrong(way, f"{what}: {give}")
+
+    def _checked(self, parts: dict[str, str], top: Node, way: str) -> Places:
+        """The parts, each down to where its classes begin; held-out ones without labels are left out or refused."""
+        self.classes.loose(top)
+        folder_of = {part: name for name, part in parts.items()}
+        for name, node in top.folders.items():
+            if (part := exact_part(name)) is not None and not node.has_images:
+                folder_of.setdefault(part, name)  # val/ without an image is a mistake
+            elif name not in parts and node.has_images:
+                count = sum(1 for _ in node.all_images())
+                self.tree.tally.add("images", f"{printable(name)}/, beside the parts", f"{way}{name}", count)
+                if named_part(name) or MAYBE.search(name.lower()):
+                    self.classes.doubts[f"{printable(name)}/ beside the parts may be one, and is not used"] = None
+            elif name not in parts:
+                self.tree.tally.add("folders", "no images", f"{way}{name}")
+        train, train_way = self._inside(top.folders[folder_of["train"]], f"{way}{folder_of['train']}/", "train")
+        self._demand_no_parts_in(train, train_way)
+        found = {"train": (train, train_way)}
+        for part, name in folder_of.items():
+            if part != "train":
+                node, inside = self._inside(top.folders[name], f"{way}{name}/", part, tuple(train.folders))
+                if not self._left_out(part, node, inside, set(train.filled)):
+                    found[part] = (node, inside)
+        return found
+
+    def _demand_no_parts_in(self, train: Node, way: str) -> None:
+        """Refuse a training part with a folder in it that is called like another part, beside classes."""
+        filled = train.filled
+        odd = [name for name in filled if exact_part(name)]
+        if odd and len(odd) < len(filled) and self.config.class_level is None:
+            raise self._wrong(
+                way,
+                f"{listed(odd)} is called like a part, beside classes: move it out of here, or, if it is a class, "
+                "say so with -s data.class_level=1",
+            )
+
+    def _left_out(self, part: str, node: Node, way: str, known: set[str]) -> bool:
+        """Whether a part shall not count, as the user said; a UserError for one whose images have no labels."""
+        name = way.rstrip("/")
+        option = "data.test=none" if part == "test" else "data.val=0"
+        off = self.config.test == "none" if part == "test" else self.config.val == 0
+        level_1 = self.config.class_level in (None, 1)
+        foreign = [name for name in node.filled if name not in known]
+        unknown = level_1 and len(foreign) == len(node.filled) and all(map(_says_no_class, foreign))
+        unlabeled = node.has_images and (not node.filled or unknown)
+        if off and (unlabeled or not node.has_images):
+            self._leave_out(part, node, name)
+            return True
+        if not unlabeled:
+            return False
+        table = next((table for table in self.tree.tables if table.startswith(way)), None)
+        beside = f" ({printable(table)} is not read here)" if table else ""
+        count = sum(1 for _ in node.all_images())
+        folders = "without class folders" if not node.filled else f"in {listed(node.filled)}, which no class is called"
+        raise self._wrong(
+            "",
+            f"{printable(name)}/ holds {count} images {folders}{beside}, so no labels: put them into folders called "
+            f"like the classes, or leave them out with -s {option}; seedwise predict takes them",
+        )
+
+    def _leave_out(self, part: str, node: Node, name: str) -> None:
+        option = "data.test=none" if part == "test" else "data.val=0"
+        if count := sum(1 for _ in node.all_images()):
+            self.tree.tally.add("images", f"{printable(name)}/, by {option}", name, count)
+
+    # --- <class>/train, <class>/test ---
+
+    def _class_first(self, top: Node, way: str) -> dict[str, Classes]:
+        """The images of each part and class, when every class has nothing but parts in it; else nothing."""
+        if self.config.class_level is not None:
+            return {}
+        filled = {name: _unwrapped(node) for name, node in top.filled.items()}
+        inside = {name: parts_among(node.filled) for name, node in filled.items()}
+        split = [name for name, parts in inside.items() if "train" in parts.values() or len(set(parts.values())) > 1]
+        if not split:
+            return {}
+        first = split[0]
+        holds = f"{printable(first)}/ has parts in it ({listed(inside[first])})"
+        force = FORCE_CLASSES
+        for name, node in filled.items():
+            odd = [each for each in node.filled if each not in inside[name]]
+            if name not in split or odd or node.images or twice(inside[name]):
+                beside = f"beside {listed(odd)}" if name == first and odd else f"and {printable(name)}/ something else"
+                raise self._wrong(way, f"{holds}, {beside}: give every class the same parts{force}")
+            if any(node.folders[each].filled and not node.folders[each].images for each in inside[name]):
+                raise self._wrong(
+                    way,
+                    f"{holds}, and these hold folders again: {listed(filled)} are no classes, so give one of them "
+                    f"({self.root / way / first}){force}",
+                )
+        if not any("train" in parts.values() for parts in inside.values()):
+            raise self._wrong(
+                way, f"no class has train/ in it, only {listed(inside[first])}: add the images to train on"
+            )
+        self.classes.loose(top)
+        made: dict[str, Classes] = {}
+        for part in PARTS:
+            of = {
+                name: node.folders[each]
+                for name, node in filled.items()
+                for each, its in inside[name].items()
+                if its == part
+            }
+            if of:
+                made[part] = {self.classes.name(name): self.classes.below(node) for name, node in of.items()}
+        return made
+
+    # --- what to say where nothing is found ---
 
     def _table(self, way: str) -> str:
         """What to do with the tables that lie there, the likeliest first; nothing without any."""
         tables = [table for table in self.tree.tables if table.startswith(way)]
         if not tables:
             return ""
-        likely = sorted(tables, key=lambda table: (not re.search("train|label|class|meta", table.lower()), table))
-        others = (
-            f" (there {'is' if len(likely) == 2 else 'are'} {some(map(printable, likely[1:]))} too)"
-            if likely[1:]
-            else ""
-        )
-        give = f"{'' if self.root.is_dir() else 'unpack it and '}give it: seedwise train {self.root / likely[0]}"
-        return f"if {printable(likely[0])} has the labels, {give}{others}"
+
+        def unlikely(table: str) -> tuple[bool, bool, str]:
+            return "train" not in table.lower(), not re.search("label|class|meta", table.lower()), table
+
+        likely, *others = sorted(tables, key=unlikely)
+        more = f" (or {some(map(printable, others))})" if others else ""
+        if not self.root.is_dir():
+            return f"if {printable(likely)} has the labels, unpack it all and give that table{more}"
+        return f"if {printable(likely)} has the labels, give it: seedwise train {self.root / likely}{more}"
 
     def _demand_classes(self, classes: Classes, part: Node, way: str) -> None:
         """Say what may be meant where the training part has no images in class folders, or those of one class alone."""
@@ -260,140 +277,40 @@ class _Reader:
         table = self._table(way)
         if len(having) == 1 and table:
             raise self._wrong(way, f"only the class '{having[0]}' was found in class folders: {table}")
-        if not having:
-            loose = sum(1 for _ in part.all_images())
-            outside = f", but {loose} outside of them" if loose else ""
-            unread = "; ".join(advice({each.reason: each.count for each in self.tally.passed_over()}))
-            looked = f"no images in class folders (looked for <class>/*.jpg, *.png, …){outside}"
-            raise self._wrong(way, f"{looked}: {table or unread or 'add some'}")
-
-    def _checked(self, parts: dict[str, str], top: Node, way: str) -> "dict[str, tuple[Node, str]]":
-        """The parts, each down to where its classes begin; held-out ones without labels are left out or refused."""
-        self._loose(top)
-        folder_of = {part: name for name, part in parts.items()}
-        for name, node in top.folders.items():
-            if (part := exact_part(name)) is not None and not node.has_images:
-                folder_of.setdefault(part, name)  # val/ without an image is a mistake
-            elif name not in parts:
-                self.tally.add("folders", "beside the parts" if node.has_images else "no images", f"{way}{name}")
-        train, train_way = self._inside(top.folders[folder_of["train"]], f"{way}{folder_of['train']}/")
-        found = {"train": (train, train_way)}
-        for part, name in folder_of.items():
-            if part != "train" and not self._left_out(part, top.folders[name], f"{way}{name}"):
-                found[part] = self._inside(top.folders[name], f"{way}{name}/", known=train.folders)
-        return found
-
-    def _left_out(self, part: str, node: Node, name: str) -> bool:
-        """Whether the user said that a part shall not count; a UserError for one whose images have no labels."""
-        images = list(node.all_images())
-        unlabeled = bool(node.images) and not node.filled
-        if part == "test" and self.config.test == "none":
-            self.tally.add("images", f"{name}/, by data.test=none", name, len(images))
-            return True
-        if part == "val" and self.config.val == 0 and unlabeled:
-            self.tally.add("images", f"{name}/, by data.val=0", name, len(images))
-            return True
-        if not unlabeled:
-            return False
-        table = next((table for table in self.tree.tables if table.startswith(f"{name}/")), None)
-        option = "data.test=none" if part == "test" else "data.val=0"
-        beside = f" ({printable(table)} is not read here)" if table else ""
-        raise self._wrong(
-            "",
-            f"{printable(name)}/ holds {len(node.images)} images without class folders{beside}, so no labels: put them "
-            f"into class folders, or leave them out with -s {option}; seedwise predict takes them",
-        )
-
-    # --- <class>/train, <class>/test ---
-
-    def _class_first(self, top: Node) -> dict[str, Classes]:
-        """The images of each part and class, when every class has nothing but parts in it; else nothing."""
-        filled = top.filled
-        inside = {name: {exact_part(each): each for each in node.filled} for name, node in filled.items()}
-        split = [name for name, parts in inside.items() if "train" in parts or len(parts.keys() - {None}) > 1]
-        if not split or self.config.class_level == 1:
-            return {}
-        for name, node in filled.items():
-            if name not in split or None in inside[name] or len(inside[name]) < len(node.filled) or node.images:
-                raise self._wrong(
-                    "",
-                    f"{printable(split[0])}/ has parts in it ({listed(filled[split[0]].filled)}), and "
-                    f"{printable(name)}/ holds something else: give every class the same parts; {FORCE_CLASSES}",
-                )
-        if not any("train" in parts for parts in inside.values()):
+        if having:
+            return
+        count = sum(1 for _ in part.all_images())
+        level = self.config.class_level
+        if count and level not in (None, 1):
             raise self._wrong(
-                "", f"no class has train/ in it, only {listed(filled[split[0]].filled)}: add the images to train on"
+                way, f"no images in class folders at data.class_level={level}, but {count} above: lower it"
             )
-        self._loose(top)
-        made: dict[str, Classes] = {}
-        for part in PARTS:
-            having = [name for name in filled if part in inside[name]]
-            if having and not (part == "test" and self.config.test == "none"):
-                made[part] = {
-                    self._class_name(name): self._below(filled[name].folders[inside[name][part]]) for name in having
-                }
-        return made
-
-    # --- classes ---
-
-    def _classes(self, part: Node) -> Classes:
-        """The images of each class of a part."""
-        level = self.config.class_level or 1
-        found: Classes = {}
-        if level == "leaf":
-            self._leaves(part, found, at_top=True)
-        else:
-            self._level(part, level, found)
-            if self.config.class_level is None:
-                self._doubt_level(part)
-        return found
-
-    def _level(self, node: Node, level: int, found: Classes) -> None:
-        self._loose(node)
-        for name, folder in node.folders.items():
-            if level > 1:
-                self._level(folder, level - 1, found)
-            else:
-                found.setdefault(self._class_name(name), []).extend(self._below(folder))
-
-    def _leaves(self, node: Node, found: Classes, *, at_top: bool) -> None:
-        if at_top:
-            self._loose(node)
-        elif node.images:
-            found.setdefault(self._class_name(node.name), []).extend(node.images)
-        for folder in node.folders.values():
-            self._leaves(folder, found, at_top=False)
-
-    def _below(self, folder: Node) -> list[str]:
-        """All images of a class, without those in hidden folders."""
-        images = list(folder.images)
-        for name, inside in folder.folders.items():
-            if name.startswith("."):
-                self.tally.add("folders", "hidden", name)
-            else:
-                images += self._below(inside)
-        return images
-
-    def _class_name(self, name: str) -> str:
-        text = unicodedata.normalize("NFC", printable(name))
-        if name.startswith(".") and (doubt := f"class '{text}' begins with a dot: is it meant to be seen?") not in (
-            self.doubts
-        ):
-            self.doubts.append(doubt)
-        return text
-
-    def _doubt_level(self, part: Node) -> None:
-        """Say so where the classes might be meant to lie a level deeper, where other tools look for them."""
-        filled = part.filled
-        deeper = [inside for node in filled.values() for inside in node.filled]
-        if len(deeper) > len(filled) and all(node.filled and not node.images for node in filled.values()):
-            doubt = (
-                f"the classes are {listed(filled)}; {len(deeper)} folders lie in them ({listed(deeper)}): "
-                "-s data.class_level=2 takes those"
-            )
-            if doubt not in self.doubts:
-                self.doubts.append(doubt)
+        outside = f", but {count} outside of them" if count else ""
+        looked = f"no images in class folders (looked for <class>/*.jpg, *.png, …){outside}"
+        unread = "; ".join(advice({each.reason: each.count for each in self.tree.tally.passed_over()}))
+        packed = f"unpack {some(map(printable, self.tree.archives))}, or give one of them" if self.tree.archives else ""
+        raise self._wrong(way, f"{looked}: {table or packed or unread or 'add some'}")
 
     def _wrong(self, way: str, what: str) -> UserError:
         place = self.root / way if way else self.root
         return UserError(f"{printable(str(place))}: {what}")
+
+
+_NO_CLASS = re.compile(
+    r"(images?|imgs?|pics|pictures|photos|unknown|unlabell?ed|all|data|files|jpe?gs?|pngs?)[ _-]*\d*"
+)
+
+
+def _says_no_class(name: str) -> bool:
+    """Whether a folder of held-out images is called as one that is no class."""
+    return bool(_NO_CLASS.fullmatch(name.lower()) or named_part(name))
+
+
+def _unwrapped(node: Node) -> Node:
+    """The folder itself, or the one that it only wraps."""
+    while len(filled := node.filled) == 1 and not node.images:
+        (child,) = filled.values()
+        if not child.filled or child.images or exact_part(child.name):
+            break
+        node = child
+    return node

@@ -13,9 +13,10 @@ from seedwise.data.folder import FolderSource
 from seedwise.data.formats import advice
 from seedwise.data.pixel_range import remarks
 from seedwise.data.published import DownloadSource
-from seedwise.data.selection import unscored
+from seedwise.data.selection import TEST_LEFT_OUT, unscored
 from seedwise.data.source import Progress, Source, Survey, Tally
 from seedwise.data.splits import hold_out, limit_train
+from seedwise.data.unused import unused_options
 
 
 def open_data(
@@ -78,13 +79,15 @@ def open_data(
         + remarks(config.pixel_range, stored.pixel_range),
         pixel_range=stored.pixel_range,
     )
-    return replace(dataset, survey=dataset.survey + Survey(doubts=tuple(unscored(dataset, config))))
+    return replace(
+        dataset, survey=dataset.survey + Survey(doubts=(*unused_options(source, config), *unscored(dataset, config)))
+    )
 
 
 def _survey(source: Source, stored: Survey) -> Survey:
     """What was noted when the images were decoded; of a folder, what lies there now besides them."""
     now = stored
     if isinstance(source, FolderSource):
-        small = tuple(each for each in stored.passed_over if each.kind == "classes")
-        now = replace(stored, passed_over=source.passed_over + small)
+        chosen = (each for each in stored.passed_over if each.kind == "classes" or each.reason == TEST_LEFT_OUT)
+        now = replace(stored, passed_over=source.passed_over + tuple(chosen))
     return now + Survey(doubts=tuple(advice({each.reason: each.count for each in now.passed_over})))

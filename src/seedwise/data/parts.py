@@ -11,7 +11,7 @@ from typing import Any
 
 from seedwise.data.columns import FLAG, key, part_if_true, says_parts, tells_parts, word
 from seedwise.data.labels import some
-from seedwise.data.layout import listed, named_part
+from seedwise.data.naming import listed, named_part
 from seedwise.data.source import PART_OF, PARTS
 from seedwise.errors import UserError
 

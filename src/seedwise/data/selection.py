@@ -21,6 +21,7 @@ from seedwise.data.source import (
 )
 from seedwise.errors import UserError
 
+TEST_LEFT_OUT = "the test part, by data.test=none"
 SURELY_IDS = 20
 """Classes from which on one image each is taken for a mistake: a column of numbers or names that tell images apart."""
 
@@ -28,6 +29,11 @@ SURELY_IDS = 20
 def read_contents(source: Source, config: DataConfig) -> Contents:
     """The source's contents without the classes that `data.min_per_class` drops; checked once more as a whole."""
     contents = source.read()
+    if config.test == "none" and "test" in contents.parts:
+        left = Tally()
+        left.add("images", TEST_LEFT_OUT, "test", len(contents.parts["test"].labels))
+        parts = {name: part for name, part in contents.parts.items() if name != "test"}
+        contents = replace(contents, parts=parts, survey=contents.survey + Survey(left.passed_over()))
     if config.min_per_class is not None:
         contents = _without_small(contents, config.min_per_class, source)
     counts = np.bincount(contents.parts["train"].labels, minlength=len(contents.classes))
@@ -73,9 +79,10 @@ def _without_small(contents: Contents, least: int, source: Source) -> Contents:
     for number in np.flatnonzero(counts < least):
         tally.add("classes", f"fewer than {least} images", contents.classes[number])
     classes = tuple(contents.classes[number] for number in kept)
-    if source.path is not None and len(classes) < 2:
+    if len(classes) < 2:
         names = f"{len(classes)} of {len(counts)} classes"
-        raise UserError(f"data.min_per_class={least}: {names} have so many images: lower it")
+        where = source.path or source.name
+        raise UserError(f"{where}: data.min_per_class={least}: {names} have so many images: lower it")
     new_number = np.full(len(counts), -1, np.int64)
     new_number[kept] = np.arange(len(kept))
     parts = {name: _chosen(part, new_number) for name, part in contents.parts.items()}

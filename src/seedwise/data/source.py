@@ -129,7 +129,7 @@ class Source(Protocol):
 
 
 def file_stamp(path: str | Path) -> str:
-    """Path, size and modification time of a file in one line."""
+    """Path, size and times of a file in one line: what has to change when its content does."""
     try:
         status = os.stat(path)  # noqa: PTH116 -- a Path for each of 100,000 files takes a second
     except (OSError, ValueError) as error:  # ValueError: a null byte in a name out of a table
@@ -137,7 +137,8 @@ def file_stamp(path: str | Path) -> str:
         raise UserError(f"{printable(str(path))}: cannot be read ({reason}): mend or remove it") from error
     if not stat.S_ISREG(status.st_mode):  # reading from a pipe or a device might never end
         raise UserError(f"{printable(str(path))}: not an ordinary file: mend or remove it")
-    return f"{path}\0{status.st_size}\0{status.st_mtime_ns}"
+    # copying, unpacking and synchronizing keep the time of a file's content, but not that of the file itself (ctime)
+    return f"{path}\0{status.st_size}\0{status.st_mtime_ns}\0{status.st_ctime_ns}"
 
 
 def require_classes(classes: tuple[str, ...], where: Path) -> None:

@@ -19,6 +19,17 @@ SYSTEM_FOLDERS = frozenset(
         *(".temporaryitems", ".documentrevisions-v100", ".@__thumb", ".@upload_cache", ".picasaoriginals"),
         *(".thumbnails", ".thumbs", "__macosx", "__pycache__", "node_modules", ".ipynb_checkpoints", ".git", ".svn"),
         *(".hg", ".bzr", ".dvc", ".cache", ".huggingface", ".idea", ".vscode", ".venv", ".tox", ".mypy_cache"),
+        *(
+            "network trash folder",
+            "temporary items",
+            "~snapshot",
+            "recycled",
+            "lost.dir",
+            "_gsdata_",
+            "wandb",
+            "mlruns",
+        ),
+        *("lightning_logs", ".tmp.driveupload", ".tmp.drivedownload", ".thumb"),
         *(".ruff_cache", ".pytest_cache", ".sync", ".stfolder", ".stversions", ".dropbox", ".dropbox.cache"),
     )
 )
@@ -27,6 +38,7 @@ SYSTEM_FOLDERS = frozenset(
 OUTPUT_FILES = (LOCK, OUTPUT_MARK, STUDY, BAGGING)
 """One of these, or a record beside a recipe or predictions, and a folder is one that we wrote."""
 TABLE_SUFFIXES = (".csv", ".tsv")
+ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".7z", ".rar")
 MAX_DEPTH = 100
 
 
@@ -57,11 +69,27 @@ class Node:
 
 @dataclass
 class Tree:
-    """A whole listing. `tables`: CSV files, by their name from the root on, which the tally leaves out."""
+    """A whole listing. `tables`: CSV files, by their name from the root on, which the tally leaves out; `archives`
+    likewise, which it counts."""
 
     root: Node = field(default_factory=lambda: Node(""))
     tables: list[str] = field(default_factory=list)
+    archives: list[str] = field(default_factory=list)
     tally: Tally = field(default_factory=Tally)
+
+    def hidden(self, name: str) -> None:
+        """A file that is not meant to be seen; one that a cloud keeps elsewhere is an image that is missing here."""
+        self.tally.add("files", "not downloaded" if name.endswith(".icloud") else "hidden", name)
+
+    def no_image(self, name: str, reason: str) -> None:
+        """A file that is no image."""
+        if name.lower().endswith(TABLE_SUFFIXES):
+            self.tables.append(name)
+            return
+        if name.lower().endswith(ARCHIVE_SUFFIXES):
+            self.archives.append(name)
+            reason = "an archive"
+        self.tally.add("files", reason, name)
 
 
 def is_system(name: str) -> bool:
@@ -113,7 +141,7 @@ class _Walk:
             raise UserError(f"{printable(path)}: lies {MAX_DEPTH} folders deep: give the folder that holds the classes")
         for entry in entries:
             name = f"{prefix}{entry.name}"
-            if not entry.is_dir():
+            if not _is_folder(entry):
                 self.file(node, entry, name)
             elif self.wanted(entry, name, way):
                 child = node.folders[entry.name] = Node(entry.name)
@@ -125,16 +153,13 @@ class _Walk:
     def file(self, node: Node, entry: "os.DirEntry[str]", name: str) -> None:
         """An image, a table, or something to pass over."""
         if is_hidden_file(entry.name):
-            self.tree.tally.add("files", "hidden", name)
+            self.tree.hidden(name)
             return
         kind = kind_of(entry.name, lambda: file_head(entry.path))
         if kind == IMAGE:
             node.images.append(name)
             return
-        if entry.name.lower().endswith(TABLE_SUFFIXES):
-            self.tree.tables.append(name)
-        else:
-            self.tree.tally.add("files", kind, name)
+        self.tree.no_image(name, kind)
 
     def wanted(self, entry: "os.DirEntry[str]", name: str, way: tuple[tuple[int, int], ...]) -> bool:
         """Whether to go into a folder; what is not is counted."""
@@ -149,6 +174,14 @@ class _Walk:
             self.tree.tally.add("folders", "seedwise's output", name)
             return False
         return True
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    """Whether it leads to a folder; a link to itself leads nowhere."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def _is_output(path: str) -> bool:
@@ -183,16 +216,13 @@ def tree_of_names(names: Iterable[tuple[str, Callable[[], bytes]]]) -> Tree:
             tree.tally.add("files", f"in {system}", name)
             continue
         if is_hidden_file(file):
-            tree.tally.add("files", "hidden", name)
+            tree.hidden(name)
             continue
         kind = kind_of(file, read_head)
         if kind == IMAGE:
             _node(tree.root, folders).images.append(name)
             continue
-        if file.lower().endswith(TABLE_SUFFIXES):
-            tree.tables.append(name)
-        else:
-            tree.tally.add("files", kind, name)
+        tree.no_image(name, kind)
         _node(tree.root, folders)
     return tree
 

@@ -103,9 +103,10 @@ def train_bagging(
             _demand_same(folder, before, recipes, seed)
             first = _member_folder(folder, 0)
             if (first / RECORD).exists():
-                known = read_record(first).data
-                report = stoppable(watch)
-                demand_same_data(folder, known.source, known.fingerprint, resolved[0], data, data_dir, report)
+                record, report = read_record(first), stoppable(watch)
+                known, finished = record.data, record.status == "finished"
+                where = (folder, known.source, known.fingerprint)
+                demand_same_data(*where, resolved[0], data, data_dir, report, finished=finished)
             wanted = wanted.model_copy(update={"count": max(count, before.count), "recipes": before.recipes})
         write_sealed(folder / BAGGING, wanted)
         try:

@@ -30,9 +30,8 @@ def write_audit(findings: Findings, thumbnails: Thumbnails, path: Path, language
 def audit_context(findings: Findings, thumbnails: Thumbnails, words: Words) -> dict[str, Any]:
     """What the template shows."""
     opposed = [pair for pair in findings.pairs if pair.is_opposed]
-    others = [pair for pair in findings.pairs if not pair.is_opposed]
-    across = [pair for pair in others if pair.first.split != pair.second.split]
-    within = [pair for pair in others if pair.first.split == pair.second.split]
+    across = [pair for pair in findings.pairs if pair.first.split != pair.second.split]
+    within = [pair for pair in findings.pairs if pair.first.split == pair.second.split]
     labels = findings.labels
 
     def shown(image: Image) -> dict[str, Any]:

@@ -141,11 +141,12 @@ def _study(arms: Arms, data: str, seeds: Sequence[int], folder: Path, margin: fl
         if (folder / STUDY).exists():
             before = read_study(folder)
             _demand_same(folder, before, arms, margin)
-            for record in _records(folder, before)[:1]:  # all of them have the same
-                known, progress = record.data, stoppable(conduct.watch)
-                demand_same_data(
-                    folder, known.source, known.fingerprint, before.recipe(BASE), data, conduct.data_dir, progress
-                )
+            records = _records(folder, before)
+            for record in records[:1]:  # all of them have the same
+                known, progress, recipe = record.data, stoppable(conduct.watch), before.recipe(BASE)
+                finished = all(each.status == "finished" for each in records)
+                where = (folder, known.source, known.fingerprint)
+                demand_same_data(*where, recipe, data, conduct.data_dir, progress, finished=finished)
             added = {arm: plain(plan.adopt(recipe, before.recipe(BASE))) for arm, recipe in arms.recipes.items()}
             study = extend(before, seeds, added, arms.patches).model_copy(update=place)
         else:

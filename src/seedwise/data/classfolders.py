@@ -1,0 +1,161 @@
+"""From folders of a part to classes and their images, and from those to what a source contains."""
+
+import unicodedata
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from seedwise.data.config import DataConfig
+from seedwise.data.labels import label_doubts
+from seedwise.data.naming import listed
+from seedwise.data.source import (
+    Contents,
+    Int64Array,
+    Part,
+    RawImage,
+    Survey,
+    Tally,
+    class_order,
+    printable,
+    require_classes,
+)
+from seedwise.data.tree import Node
+from seedwise.errors import UserError
+
+Classes = dict[str, list[str]]
+"""The images of each class, by name; a class may have none."""
+Reader = Callable[[list[str]], Iterator[RawImage]]
+"""Images of these files, in this order."""
+
+
+@dataclass(frozen=True)
+class Laid:
+    """Images by part and class. `where`: the folder of each part, from the root on, for messages."""
+
+    parts: dict[str, Classes]
+    where: dict[str, str]
+    survey: Survey
+
+
+@dataclass
+class ClassFolders:
+    """Collects the images of class folders, and what is passed over and doubtful on the way."""
+
+    config: DataConfig
+    tally: Tally
+    doubts: dict[str, None] = field(default_factory=dict)
+
+    def of(self, part: Node) -> Classes:
+        """The images of each class of a part."""
+        level = self.config.class_level or 1
+        found: Classes = {}
+        if level == "leaf":
+            self._leaves(part, found, at_top=True)
+            return found
+        self._level(part, level, found)
+        if self.config.class_level is None:
+            self._doubt_level(part)
+        return found
+
+    def loose(self, node: Node) -> None:
+        """Images that lie where folders are expected."""
+        for image in node.images:
+            self.tally.add("files", "beside the class folders", image)
+
+    def below(self, folder: Node) -> list[str]:
+        """All images of a class, without those in hidden folders."""
+        images = list(folder.images)
+        for name, inside in folder.folders.items():
+            if name.startswith("."):
+                self.tally.add("folders", "hidden", name)
+            else:
+                images += self.below(inside)
+        return images
+
+    def name(self, folder: str) -> str:
+        """The class that a folder's name means."""
+        text = unicodedata.normalize("NFC", printable(folder))
+        if folder.startswith("."):
+            self.doubts[f"class '{text}' begins with a dot: is it meant to be seen?"] = None
+        return text
+
+    def _level(self, node: Node, level: int, found: Classes) -> None:
+        self.loose(node)
+        for name, folder in node.folders.items():
+            if level > 1:
+                self._level(folder, level - 1, found)
+            elif folder.has_images or self.config.min_per_class is None:
+                found.setdefault(self.name(name), []).extend(self.below(folder))
+            else:
+                self.tally.add("classes", f"fewer than {self.config.min_per_class} images", name)
+
+    def _leaves(self, node: Node, found: Classes, *, at_top: bool) -> None:
+        if at_top:
+            self.loose(node)
+        elif node.images:
+            found.setdefault(self.name(node.name), []).extend(node.images)
+        for folder in node.folders.values():
+            self._leaves(folder, found, at_top=False)
+
+    def _doubt_level(self, part: Node) -> None:
+        """Say so where the classes, or parts, might be meant to lie a level deeper."""
+        filled = part.filled
+        deep = {name: set(node.filled) for name, node in filled.items() if len(node.filled) > 1 and not node.images}
+        again = {name: set(node.filled) & set(filled) for name, node in filled.items()}
+        if several := [name for name, inside in again.items() if len(inside) > 1]:
+            self.doubts[f"{listed(several)} holds {listed(sorted(again[several[0]]))}, which are classes beside it"] = (
+                None
+            )
+            return
+        if not deep:
+            return
+        common = set.intersection(*deep.values())
+        inside = sorted(set().union(*deep.values()))
+        if len(deep) > 1 and len(deep) == len(filled) and len(common) > 1:
+            self.doubts[
+                f"each of the classes {listed(filled)} holds {listed(sorted(common))}: if these are parts, call them "
+                "train/, val/ and test/; if the classes lie in them, data.class_level=2 takes those"
+            ] = None
+        elif len(deep) == len(filled) or len(filled) <= len(deep) + 2:
+            self.doubts[
+                f"the classes are {listed(filled)}, and folders lie in {listed(deep)} ({listed(inside)}): "
+                "-s data.class_level=2 takes those"
+            ] = None
+
+
+def contents(laid: Laid, root: Path, read: Reader, order: list[str] | None = None) -> Contents:
+    """Classes from the training part, and the images of every part, read by `read`.
+
+    `order`: all images as they should be read when that matters.
+    """
+    _check(laid, root)
+    classes = tuple(class_order(laid.parts["train"]))
+    require_classes(classes, root / laid.where["train"])
+    index = {name: number for number, name in enumerate(classes)}
+    made = {}
+    for part, files_of in laid.parts.items():
+        label_of = {file: index[name] for name, files in files_of.items() for file in files}
+        files = list(label_of) if order is None else [file for file in order if file in label_of]
+        made[part] = _part(files, np.array([label_of[file] for file in files], np.int64), read)
+    doubts = label_doubts(classes, np.bincount(made["train"].labels, minlength=len(classes)).tolist())
+    return Contents(classes, made, survey=laid.survey + Survey(doubts=doubts))
+
+
+def _part(files: list[str], labels: Int64Array, read: Reader) -> Part:
+    return Part(labels, lambda: read(files))
+
+
+def _check(laid: Laid, root: Path) -> None:
+    known = laid.parts["train"]
+    for part, files_of in laid.parts.items():
+        where = root / laid.where[part]
+        if not any(files_of.values()):
+            raise UserError(f"{where}: no images in class folders (looked for <class>/*.jpg, *.png, …): add some")
+        for name, files in files_of.items():
+            place = printable(str(where / name))
+            if part == "train" and not files:
+                raise UserError(f"{place}: this class has no images: add some or remove the folder")
+            if name not in known and files:
+                raise UserError(f"{place}: class '{printable(name)}' is not in train/: add it there or remove it here")

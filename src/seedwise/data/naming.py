@@ -1,0 +1,50 @@
+"""Names of folders that may mean a part of the data, and rows of names for messages."""
+
+import re
+from collections.abc import Iterable, Mapping
+
+from seedwise.data.source import EXAMPLES, PART_OF, printable
+
+_JOINED = re.compile(rf"({'|'.join(PART_OF)})(set|data|images|imgs)")
+MAYBE = re.compile(r"hold[ _-]?out|held[ _-]?out|validate|vali\b|tuning|trn\b|tst\b|unseen|query|gallery")
+"""Words that may mean a part, in no way that is sure."""
+
+
+def exact_part(name: str) -> str | None:
+    """The part that a folder's whole name says: train, Valid, TESTING."""
+    return PART_OF.get(name.lower())
+
+
+def named_part(name: str) -> str | None:
+    """The part that is a word of a name: test1, training_set, seg_train."""
+    parts = {PART_OF[word] for word in re.split(r"[^a-z]+", name.lower()) if word in PART_OF}
+    if joined := _JOINED.fullmatch(name.lower()):
+        parts.add(PART_OF[joined[1]])
+    return parts.pop() if len(parts) == 1 else None
+
+
+def parts_among(names: Iterable[str]) -> dict[str, str]:
+    """The part of each name that says one: by whole names where any does, else by words where two parts are said."""
+    given = list(names)
+    exact = {name: part for name in given if (part := exact_part(name))}
+    if exact:
+        return exact
+    named = {name: part for name in given if (part := named_part(name))}
+    return named if len(set(named.values())) > 1 else {}
+
+
+def twice(parts: Mapping[str, str]) -> list[str]:
+    """The names of the first part that several names say."""
+    for part in ("train", "val", "test"):
+        names = sorted((name for name, its in parts.items() if its == part), key=str.lower)
+        if len(names) > 1:
+            return names
+    return []
+
+
+def listed(names: Iterable[str]) -> str:
+    """Folders in a row: "a/, b/ and c/"; of many the first few and how many more."""
+    shown = [f"{printable(name)}/" for name in dict.fromkeys(names)]
+    if len(shown) > EXAMPLES + 1:
+        return f"{', '.join(shown[:EXAMPLES])} and {len(shown) - EXAMPLES} more"
+    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
