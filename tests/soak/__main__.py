@@ -78,7 +78,8 @@ def main(arguments: Sequence[str]) -> int:
     print(f"{len(failures)} failures in {sum(each.seconds for each in outcomes.values()) / 60:.0f} min")
     if given.write:
         page = HERE.parents[1] / "docs" / "reliability.md"
-        page.write_text(reliability.page(outcomes, arguments), encoding="utf-8")
+        before = page.read_text(encoding="utf-8") if page.exists() else ""
+        page.write_text(reliability.page(outcomes, arguments, before), encoding="utf-8")
         print(page)
     return bool(failures)
 

@@ -9,12 +9,8 @@ INTRODUCTION = """\
 # What happens when something breaks
 
 seedwise promises that nothing is lost and nothing runs twice. Here it is broken on purpose: killed, with full disks,
-with files that are wrong, by many processes at once. Every count below is of this one command, and every random choice
-follows from its seed:
-
-```
-make soak{options}
-```
+with files that are wrong, by many processes at once. Every count is of the command beside it, and every random choice
+follows from its seed.
 """
 ABOUT = {
     "kills": """\
@@ -57,16 +53,19 @@ def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def page(outcomes: Mapping[str, Outcome], arguments: Sequence[str]) -> str:
-    """The whole page."""
+def page(outcomes: Mapping[str, Outcome], arguments: Sequence[str], before: str = "") -> str:
+    """The whole page: these parts, each with its command and machine, and from `before` the parts that did not run."""
     from seedwise import machine
 
     given = [each for each in arguments if each != "--write"]
     options = f' SOAK="{shlex.join(given)}"' if given else ""
     facts, versions = machine.facts(), machine.versions()
     where = f"{machine.describe(facts)}, {facts['memory_gb']} GB; torch {versions['torch']}, {facts['system']}"
-    parts = [INTRODUCTION.format(options=options), f"Machine: {where}."]
-    for name, outcome in outcomes.items():
-        head, _, counts = table(outcome).lstrip("\n").partition("\n\n")
-        parts.append(f"{head}\n\n{ABOUT[name]}\n\n{counts}")
-    return "\n\n".join(part.strip("\n") for part in parts) + "\n"
+    kept = {title: text for text in before.split("\n## ")[1:] if (title := text.partition("\n")[0])}
+    parts = {}
+    for name, about in ABOUT.items():
+        if (outcome := outcomes.get(name)) is not None:
+            head, _, counts = table(outcome).lstrip("\n").partition("\n\n")
+            title = head.removeprefix("## ")
+            parts[title] = f"{title}\n\n{about}\n\n```\nmake soak{options}\n```\n\n{counts} Machine: {where}."
+    return "\n\n## ".join(text.strip("\n") for text in (INTRODUCTION, *(kept | parts).values())) + "\n"

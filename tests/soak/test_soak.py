@@ -142,5 +142,8 @@ def test_the_command_line_and_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
     outcome = Outcome("a title")
     outcome.count("a run", "kills", "completed", number=3)
     page = reliability.page({"kills": outcome}, ["--seed", "7", "--write"])
+    again = reliability.page({"crowd": Outcome("another")}, ["crowd", "--write"], page)
+    assert again.startswith(page.rstrip()) and "## Another" in again and 'SOAK="crowd"' in again
+    assert reliability.page({"kills": outcome}, ["--seed", "7"], again).count("## A title") == 1
     assert 'make soak SOAK="--seed 7"' in page and "| a run | 3 | 3 |" in page and "## A title" in page
     assert set(command["PARTS"]) == set(reliability.ABOUT)

@@ -117,7 +117,8 @@ def _faults(session: Soak, templates: Templates, kinds: int) -> list[Fault]:
     faults = []
     for way in sorted(ways):
         draws = session.random("writes", way)
-        for kind in ["full", *draws.sample(sorted(set(FAULTS) - {"full"}), len(FAULTS) - 1)][:kinds]:
+        others = draws.sample(sorted(set(FAULTS) - {"full"}), len(FAULTS) - 1)
+        for kind in [draws.choice(sorted(FAULTS))] if kinds == 1 else ["full", *others][:kinds]:
             scene, key = draws.choice(ways[way])
             faults.append(Fault(scene, key, kind, draws.randint(1, templates.calls[scene].count(key))))
     return faults
