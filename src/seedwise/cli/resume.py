@@ -30,8 +30,7 @@ def resume(
 
         seedwise resume runs/cifar100-reference-ablation -j 2 --budget 90m
     """
-    from seedwise import machine
-    from seedwise.cli.show import announce_trial, print_run, print_study
+    from seedwise.cli.show import announce_trial, print_study
     from seedwise.cli.watch import watching
     from seedwise.errors import UserError
     from seedwise.record import BAGGING, STUDY
@@ -62,6 +61,13 @@ def resume(
             )
         print_ensemble(folder, voted, as_json)
         return 0
+    return _resume_run(folder, data_dir, elsewhere, as_json)
+
+
+def _resume_run(folder: Path, data_dir: Path | None, elsewhere: bool, as_json: bool) -> int:
+    from seedwise import machine
+    from seedwise.cli.show import print_run
+    from seedwise.cli.watch import watching
     from seedwise.files import is_held
     from seedwise.record import RECORD, read_record
     from seedwise.training import resume as resume_run

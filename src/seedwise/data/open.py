@@ -1,5 +1,6 @@
 """From a name and a configuration to a data set."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,17 +47,9 @@ def open_data(
         part: Subset(np.arange(len(kept.labels)), kept.labels, len(kept.labels), kept.images)
         for part, kept in stored.parts.items()
     }
-    train, val, test = parts["train"], parts.get("val"), parts.get("test")
-    if config.test == "none":
-        test = None
-    elif test is None and config.test:
-        train, test = hold_out(train, config.test, option="test", seed=config.split_seed, classes=stored.classes)
-    if not config.val:
-        val = None
-    elif val is None:
-        train, val = hold_out(train, config.val, option="val", seed=config.split_seed, classes=stored.classes)
+    train, val, test = _divided(parts, config, stored.classes)
     if train_short_side not in (None, short_side):
-        larger = open_cached(source, config, train_short_side, progress=progress)
+        larger = open_cached(source, config, train_short_side, progress=progress, least_classes=least_classes)
         train = replace(train, images=larger.parts["train"].images)
     left_out = Tally()
     if not config.val and "val" in parts:
@@ -76,14 +69,27 @@ def open_data(
         val=val,
         test=test,
         given=tuple(parts),
-        survey=_survey(source, stored.survey)
-        + Survey(left_out.passed_over())
-        + remarks(config.pixel_range, stored.pixel_range),
+        survey=_survey(source, stored.survey) + Survey(left_out.passed_over()),
         pixel_range=stored.pixel_range,
     )
-    return replace(
-        dataset, survey=dataset.survey + Survey(doubts=(*unused_options(source, config), *unscored(dataset, config)))
-    )
+    also = Survey(doubts=(*unused_options(source, config), *unscored(dataset, config)))
+    return replace(dataset, survey=dataset.survey + remarks(config.pixel_range, stored.pixel_range) + also)
+
+
+def _divided(
+    parts: Mapping[str, Subset], config: DataConfig, classes: tuple[str, ...]
+) -> tuple[Subset, Subset | None, Subset | None]:
+    """Train, val and test: the source's own, and what the options hold out of train where it has none."""
+    train, val, test = parts["train"], parts.get("val"), parts.get("test")
+    if config.test == "none":
+        test = None
+    elif test is None and config.test:
+        train, test = hold_out(train, config.test, option="test", seed=config.split_seed, classes=classes)
+    if not config.val:
+        val = None
+    elif val is None:
+        train, val = hold_out(train, config.val, option="val", seed=config.split_seed, classes=classes)
+    return train, val, test
 
 
 def _survey(source: Source, stored: Survey) -> Survey:
