@@ -1,19 +1,24 @@
 """A finished run or an ensemble scored again: on its own data, or on any whose classes it knows."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seedwise import plan
 from seedwise.augment.pipeline import Augmenter
+from seedwise.config import load
 from seedwise.data.config import DataConfig
 from seedwise.data.dataset import Dataset, Subset
+from seedwise.data.find import find_source
 from seedwise.data.open import open_data
+from seedwise.data.selection import unscored
 from seedwise.data.source import Progress
+from seedwise.data.unused import unused
 from seedwise.engine.evaluate import Predictions, predict, score
 from seedwise.engine.placement import Placement, computing_threads
 from seedwise.engine.tta import predict_tta
@@ -22,12 +27,18 @@ from seedwise.ensemble.votes import combine, log_probabilities
 from seedwise.errors import UserError
 from seedwise.evaluations import ClassScore, Evaluation
 from seedwise.models.acceleration import accelerate
+from seedwise.recipe import Recipe
 from seedwise.runs import Run
 from seedwise.stats.proportion import wilson
 from seedwise.tta_config import TtaConfig
 
 Kind = Literal["raw", "ema"]
 Split = Literal["val", "test", "all"]
+READING = (
+    *("class_level", "image_column", "label_column", "split_column", "image_folder", "image_suffix"),
+    *("min_per_class", "pixel_range", "test", "download"),
+)
+"""Options of the data that say how other data are read."""
 
 
 @dataclass(frozen=True)
@@ -50,16 +61,18 @@ def evaluate(
     tta: str | None = None,
     progress: Progress = lambda label, done, total: None,
     on_data: Callable[[list[str]], None] = lambda lines: None,
+    settings: Sequence[str] = (),
 ) -> Evaluation:
     """Score a run's weights, or an ensemble's vote, on a split of its own data, or on data with classes of those names.
 
     `data`: as for training; by default the run's own. `split`: by default test where there is one; of other data
     without parts, all images. `tta`: one of tta_config.SHORTHANDS, for test-time augmentation. `on_data` gets the first
-    lines of other data, before they are scored. Raises UserError for what the caller can mend.
+    lines of other data, before they are scored. `settings`: how other data are read, such as `data.class_level=2`;
+    else as the run's own. Raises UserError for what the caller can mend.
     """
     views = None if tta is None else TtaConfig.named(tta)
     voters = run.members if isinstance(run, Ensemble) else [run]
-    images = find_images(voters[0], data, data_dir, split, progress, views)
+    images = find_images(voters[0], data, data_dir, split, progress, views, settings)
     targets, missing = match_classes(run.classes, images)
     subset = replace(images.subset, targets=targets)
     if not images.own:
@@ -95,25 +108,29 @@ def find_images(
     split: Split | None,
     progress: Progress,
     tta: TtaConfig | None = None,
+    settings: Sequence[str] = (),
 ) -> Images:
     """The run's own data in its own splits, recognized by their fingerprint, or other data as it is."""
+    asked = read_options(settings)
+    if asked and data is None:
+        raise UserError(f"-s {settings[0]}: says how other data are read: give them with --data, or drop it")
     record, config = run.record.data, run.recipe.data
     sides = plan.stored_sides(run.recipe) if tta is None else plan.stored_sides_for_tta(run.recipe, tta)
     own_dir = data_dir or (Path(record.data_dir) if record.data_dir else None)
     if data is not None:
-        same = ["download", "class_level", "image_column", "label_column", "split_column", "image_folder"]
-        same += ["image_suffix", *(["min_per_class"] if str(Path(data).resolve()) == record.source else [])]
-        options = {option: getattr(config, option) for option in same} | {"pixel_range": record.pixel_range}
-        other = DataConfig(val=0, test="none" if config.test == "none" else 0, **options)
-        dataset = open_data(data, other, data_dir=data_dir, short_side=sides["short_side"], progress=progress)
-        if dataset.pixel_range != record.pixel_range and dataset.pixel_range is not None:
+        other = _other_config(run, data, data_dir, asked)
+        read = partial(
+            open_data, data, data_dir=data_dir, short_side=sides["short_side"], progress=progress, least_classes=1
+        )
+        dataset = read(other)
+        if dataset.pixel_range not in (None, record.pixel_range, asked.get("pixel_range")):
             raise UserError(
                 f"{data}: has images of more than 8 bits a channel, and {run.folder} was trained on images of 8 bits: "
-                "convert them to 8 bits"
+                "convert them to 8 bits, or say what is black and what is white with -s data.pixel_range=[0,65535]"
             )
         if dataset.fingerprint != record.fingerprint:
-            return _of_other(dataset, data, split, other, data_dir, sides["short_side"], progress)
-        config = config.model_copy(update={"factory": None})
+            return _of_other(read, dataset, data, split, other)
+        config = config.model_copy(update={"factory": None} | {name: asked[name] for name in asked if name != "test"})
         own_dir = data_dir
     dataset = open_data(data or record.source, config, data_dir=own_dir, progress=progress, **sides)
     if dataset.fingerprint != record.fingerprint:
@@ -128,18 +145,38 @@ def find_images(
     return Images(dataset, subset, chosen, own=True)
 
 
+def read_options(settings: Sequence[str]) -> dict[str, Any]:
+    """Overrides such as `data.class_level=2` as options of the data and their values; a UserError for any other."""
+    config, asked = load(Recipe, "{}", overrides=settings).data, {}
+    for word in settings:
+        section, _, name = word.partition("=")[0].strip().partition(".")
+        if section != "data" or name not in READING:
+            raise UserError(f"-s {word}: evaluate takes only how data are read: data.{', data.'.join(READING)}")
+        asked[name] = getattr(config, name)
+    if asked.get("test", "none") != "none":
+        raise UserError(f"-s data.test={asked['test']}: no test images are drawn from other data: give data.test=none")
+    return asked
+
+
+def _other_config(run: Run, data: str, data_dir: Path | None, asked: dict[str, Any]) -> DataConfig:
+    """How other data are read: as the run's own, where that says something about them, and as asked for."""
+    record, config = run.record.data, run.recipe.data
+    names = [name for name in READING if name not in ("test", "min_per_class", "pixel_range")]
+    names += ["min_per_class"] if str(Path(data).resolve()) == record.source else []
+    options = {name: getattr(config, name) for name in names} | {"pixel_range": record.pixel_range}
+    other = DataConfig(val=0, test="none" if config.test == "none" else 0, **options)
+    inert = unused(find_source(data, data_dir, other), other)
+    return other.model_copy(update=dict.fromkeys(inert) | asked)
+
+
 def _of_other(
-    dataset: Dataset,
-    data: str,
-    split: Split | None,
-    config: DataConfig,
-    data_dir: Path | None,
-    short_side: int,
-    progress: Progress,
+    read: Callable[[DataConfig], Dataset], dataset: Dataset, data: str, split: Split | None, config: DataConfig
 ) -> Images:
+    spurious = unscored(dataset, config)  # it speaks of classes that are trained on
+    doubts = tuple(doubt for doubt in dataset.survey.doubts if doubt not in spurious)
+    dataset = replace(dataset, survey=replace(dataset.survey, doubts=doubts))
     if split == "val":  # a part of its own is passed over at val=0; nothing is ever held out of other data
-        tiny = config.model_copy(update={"val": 1})
-        dataset = open_data(data, tiny, data_dir=data_dir, short_side=short_side, progress=progress)
+        dataset = read(config.model_copy(update={"val": 1}))
         if dataset.val is not None and dataset.val.images is not dataset.train.images:
             return Images(dataset, dataset.val, "val", own=False)
         raise UserError(f"{data}: has no validation part; leave --split out to score all its images")

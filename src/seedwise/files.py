@@ -11,11 +11,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from seedwise.errors import UserError
 
+if TYPE_CHECKING:
+    from PIL.PngImagePlugin import PngInfo
+
 LOCK = ".lock"
+SOFTWARE = "seedwise"
+"""What the PNG files drawn here say of their `Software`, so that they are known where they lie among images."""
 OUTPUT_MARK = ".seedwise"
 """A file that marks a folder of pictures as ours, so that it is never taken for data."""
 _LOOKS = 5
@@ -66,6 +71,15 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Write a whole file atomically."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
+
+
+def drawn_here() -> "PngInfo":
+    """For `Image.save(..., pnginfo=)`: the mark of `SOFTWARE`."""
+    from PIL.PngImagePlugin import PngInfo
+
+    info = PngInfo()
+    info.add_text("Software", SOFTWARE)
+    return info
 
 
 def write_text(path: Path, content: str) -> None:

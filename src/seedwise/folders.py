@@ -8,6 +8,7 @@ from pathlib import Path
 from seedwise import machine, own_code, plan
 from seedwise.config import load
 from seedwise.data.find import KNOWN_NAMES, find_source
+from seedwise.data.folder import FolderSource
 from seedwise.data.open import open_data
 from seedwise.data.source import Progress
 from seedwise.errors import UserError
@@ -49,6 +50,13 @@ def demand_free(folder: Path, *, study: bool) -> None:
     other = next((path.name for path in folder.iterdir() if not path.name.startswith(".")), None)
     if other is not None:
         raise UserError(f"{folder}: holds other files ({other}); choose a new or an empty folder with -o")
+
+
+def demand_outside(picture: Path, data: str, recipe: Recipe, data_dir: Path | None) -> None:
+    """Raise a UserError where a picture would be written into the folder of images that it is about, and be one."""
+    source = find_source(data, data_dir, recipe.data)
+    if isinstance(source, FolderSource) and source.path in picture.resolve().parents:
+        raise UserError(f"{picture}: would lie among the images of {data}: give a path outside with -o")
 
 
 def read_recipe(folder: Path) -> Recipe | None:

@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from seedwise.data.deep import Range, off_scale
+from seedwise.data.deep import Oddity, Range, off_scale
 from seedwise.data.describe import passed_over_lines
 from seedwise.data.images import as_trained, opened, scale_of
 from seedwise.data.source import RawImage, UInt8Array, printable
 from seedwise.data.tree import Node, list_folder
 from seedwise.ensemble.model import Ensemble
 from seedwise.errors import UserError
-from seedwise.files import OUTPUT_MARK, atomic_path, make_folder, write_text
+from seedwise.files import OUTPUT_MARK, atomic_path, drawn_here, make_folder, write_text
 from seedwise.runs import PREDICT_BATCH, Run
 
 BATCH_BYTES = 512 << 20
@@ -118,9 +118,9 @@ def predict_files(run: Run | Ensemble, paths: Iterable[str]) -> Iterator[Predict
 
 def _read(path: str, pixel_range: Range | None) -> tuple[UInt8Array | Unreadable, list[Note]]:
     try:
-        found, holds_more = opened(RawImage(path, Path(path)))
+        found, odd = opened(RawImage(path, Path(path)))
         pixels, notes = as_trained(path, found, pixel_range), []
-        if holds_more:
+        if Oddity.SEVERAL in odd:
             notes.append("holds several pictures; the first is used")
         if found.dtype != np.uint8 and (scale := scale_of(found, pixel_range)) and (said := off_scale(found, scale)):
             notes.append(said)
@@ -155,5 +155,5 @@ class Explainer:
         self._used.add(name)
         path = self._folder / f"{name}.png"
         with atomic_path(path) as temporary:
-            Image.fromarray(self._run.explain(found.pixels, best)).save(temporary, format="PNG")
+            Image.fromarray(self._run.explain(found.pixels, best)).save(temporary, format="PNG", pnginfo=drawn_here())
         return path

@@ -22,6 +22,7 @@ from seedwise.engine.loop import epoch_steps, my_batches, optimizer_step, warm_u
 from seedwise.engine.placement import computing_threads
 from seedwise.engine.setup import Setup
 from seedwise.errors import Interrupted, UserError
+from seedwise.files import SOFTWARE
 from seedwise.models.build import build_model
 from seedwise.recipe import Recipe
 from seedwise.training import prepare
@@ -182,6 +183,6 @@ def draw(path: Path, found: RangeTest, title: str) -> None:
     axes.set_ylim(least - 0.3 * height, first + height)
     axes.legend()
     try:
-        figure.savefig(path, dpi=120)
+        figure.savefig(path, dpi=120, metadata={"Software": SOFTWARE} if path.suffix == ".png" else None)
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: can't be written ({error}); give a .png or .svg file with -o") from error

@@ -1,5 +1,6 @@
 """Verbs without training, and what typos get: one line that says what, where and what to do, and exit code 2."""
 
+import itertools
 import json
 import os
 import subprocess
@@ -116,6 +117,23 @@ def test_augment_draws_a_picture(cli: Cli) -> None:
     with Image.open("a grid.png") as image:
         image.load()
         assert min(image.size) > 100
+
+
+def test_a_picture_does_not_become_data(cli: Cli, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(photos)
+    for out, verb in itertools.product(("birne/x.png", "x.png"), ("augment", "lr-find")):
+        answer = cli(verb, ".", "-o", out)
+        assert answer.code == 2
+        assert answer.line == f"{out}: would lie among the images of .: give a path outside with -o"
+    assert cli("augment", ".", "-o", "../x.png").code == 0
+    Path("../x.png").rename("birne/x.png")
+    options = ("-m", "small", "--img-size", 16, "--epochs", 1, "--threads", 1)
+    said = "1 image is a picture that seedwise drew, and no data (birne/x.png)"
+    assert said in cli("train", ".", *options, "--dry-run").out
+    tried = ("lr-find", ".", "-m", "small", "-s", "train.image_size=16", "-s", "train.batch_size=8", "--steps", 10)
+    assert cli(*tried, "-o", "../y.png").code == 0
+    with Image.open("../y.png") as image:
+        assert image.info["Software"] == "seedwise"
 
 
 def test_a_dry_run_prints_a_recipe_that_loads_back_and_trains_nothing(cli: Cli) -> None:

@@ -63,6 +63,40 @@ def test_other_data_match_by_class_name(finished: Path, digits_folder: Path, cli
     assert later_test_reads(finished) == 0
 
 
+def test_one_class_is_enough_to_score_and_not_to_train(finished: Path, digits_folder: Path, cli: Cli) -> None:
+    for name in ("1", "3"):
+        shutil.rmtree(digits_folder / name)
+    answer = cli("evaluate", finished, "--data", digits_folder)
+    assert answer.code == 0 and "all, 6 images" in answer.out
+    assert answer.err.splitlines()[0] == "6 images in 1 class (7), all in train 6"
+    refused = cli("train", digits_folder, "-m", "small", "--dry-run")
+    assert refused.code == 2 and "only the class '7' was found, and training needs at least 2" in refused.line
+
+
+def test_how_other_data_are_read_can_be_said(finished: Path, digits_folder: Path, cli: Cli) -> None:
+    for name in ("1", "3", "7"):
+        (digits_folder / "new" / "a").mkdir(parents=True, exist_ok=True)
+        (digits_folder / name).rename(digits_folder / "new" / "a" / name)
+    (digits_folder / "new" / "b").mkdir()
+    (digits_folder / "new" / "a" / "1").rename(digits_folder / "new" / "b" / "1")
+    assert "are not the run's" in cli("evaluate", finished, "--data", digits_folder).line
+    answer = cli("evaluate", finished, "--data", digits_folder / "new", "-s", "data.class_level=2")
+    assert answer.code == 0 and "all, 18 images" in answer.out
+    answer = cli(
+        "evaluate", finished, "--data", digits_folder, "-s", "data.class_level=leaf", "-s", "data.label_column=x"
+    )
+    assert answer.code == 0 and "doubt: data.label_column does nothing for a folder of images" in answer.err
+    for words, said in (
+        (["-s", "data.class_level=2"], "-s data.class_level=2: says how other data are read"),
+        (["--data", digits_folder, "-s", "data.limit=5"], "-s data.limit=5: evaluate takes only how data are read"),
+        (["--data", digits_folder, "-s", "optim.lr=5"], "-s optim.lr=5: evaluate takes only how data are read"),
+        (["--data", digits_folder, "-s", "data.test=0.5"], "give data.test=none"),
+        (["--data", digits_folder, "-s", "data.clas=5"], "unknown key 'clas' in data"),
+    ):
+        answer = cli("evaluate", finished, *words)
+        assert answer.code == 2 and said in answer.line
+
+
 def test_unknown_classes_are_named_in_one_line(finished: Path, digits_folder: Path, cli: Cli) -> None:
     (digits_folder / "7").rename(digits_folder / "seven")
     answer = cli("evaluate", finished, "--data", digits_folder)

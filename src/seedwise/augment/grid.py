@@ -14,7 +14,7 @@ from seedwise.augment.config import AugmentConfig
 from seedwise.augment.pipeline import Augmenter
 from seedwise.augment.table import TECHNIQUES
 from seedwise.config import Section
-from seedwise.files import atomic_path
+from seedwise.files import atomic_path, drawn_here
 
 TILE = 112
 """Smallest side of a picture in the grid; smaller images are enlarged by a whole factor, so pixels stay square."""
@@ -65,7 +65,7 @@ def draw_grid(
             if column == 0 or target.count_nonzero() > 1:
                 _write_caption(pen, (_left(column, tile), top + tile + 2), target, classes, tile)
     with atomic_path(path) as temporary:
-        picture.save(temporary, format="PNG")
+        picture.save(temporary, format="PNG", pnginfo=drawn_here())
 
 
 def rows_alone(config: AugmentConfig) -> list[tuple[str, AugmentConfig]]:

@@ -29,12 +29,14 @@ def augment(
     from seedwise.augment.grid import draw_grid
     from seedwise.data.open import open_data
     from seedwise.errors import UserError
+    from seedwise.folders import demand_outside
 
     chosen = recipes.read(default_recipe(data) if recipe is None else recipe, settings or ())
     if not out.parent.is_dir():
         raise UserError(f"{out.parent}: no such folder; create it first")
     if out.is_dir():
         raise UserError(f"{out}: is a folder; give a PNG file to write")
+    demand_outside(out, data, chosen, data_dir)
     dataset = open_data(data, chosen.data, data_dir=data_dir, **plan.stored_sides(chosen))
     count = min(8, len(dataset.train))
     order = rng.generator(seed, "grid").permutation(len(dataset.train))

@@ -20,6 +20,10 @@ def evaluate(
     data: Annotated[
         str | None, typer.Option(help="Other data, as for `seedwise train`; classes match by name.", show_default="own")
     ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("-s", "--set", metavar="data.KEY=VALUE", help="How other data are read; may be repeated."),
+    ] = None,
     data_dir: DataDir = None,
     split: Annotated[
         str | None, typer.Option(metavar="val|test", help="Which images.", show_default="test, else val or all")
@@ -56,7 +60,7 @@ def evaluate(
     from seedwise.evaluations import append_evaluation
     from seedwise.files import write_text
 
-    options: dict[str, Any] = {"split": split, "weights": weights, "tta": tta}
+    options: dict[str, Any] = {"split": split, "weights": weights, "tta": tta, "settings": settings or ()}
     run = load(folder)
     with phases() as progress:
         found = score_again(run, data, data_dir=data_dir, progress=progress, on_data=_say, **options)

@@ -43,6 +43,7 @@ def lr_find(
 
     from seedwise import machine, recipes
     from seedwise.errors import UserError
+    from seedwise.folders import demand_outside
 
     given = overrides({"model.name": model}, settings)
     chosen = recipes.read(default_recipe(data) if recipe is None else recipe, given)
@@ -50,6 +51,8 @@ def lr_find(
         raise UserError(f"{out.parent}: no such folder; create it first")
     if out is not None and (out.is_dir() or out.suffix not in (".png", ".svg")):
         raise UserError(f"{out}: is no .png or .svg file; give one with -o")
+    if out is not None:
+        demand_outside(out, data, chosen, data_dir)
 
     from seedwise.cli.watch import watching
     from seedwise.range_test import draw, range_test

@@ -74,7 +74,15 @@ class _Written:
     is_deep: bool
 
 
-def build(source: Source, config: DataConfig, short_side: int, folder: Path, report: Progress, threads: int) -> Built:
+def build(
+    source: Source,
+    config: DataConfig,
+    short_side: int,
+    folder: Path,
+    report: Progress,
+    threads: int,
+    least_classes: int = 2,
+) -> Built:
     """Writes every part of what is used of the source.
 
     Images of one common size with a short side of at most `short_side` are kept as they are. Otherwise all get the
@@ -82,7 +90,7 @@ def build(source: Source, config: DataConfig, short_side: int, folder: Path, rep
     shrinks what is too large, and a second one over the stored pixels follows only if smaller or too long ones remain.
     Images of more than 8 bits are scaled by `data.pixel_range`; without one, all are looked at for it first.
     """
-    contents, pixel_range = read_contents(source, config), config.pixel_range
+    contents, pixel_range = read_contents(source, config, least_classes), config.pixel_range
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's remarks on odd EXIF blocks and on large but still allowed photos
         try:

@@ -74,6 +74,7 @@ def open_cached(
     *,
     progress: Progress | None = None,
     threads: int | None = None,
+    least_classes: int = 2,
 ) -> Stored:
     """The decoded source, at a short side of `short_side` or of its largest image if that is smaller."""
     place = hashlib.sha256(raw_bytes(f"{source.path}")).hexdigest()[:12]
@@ -91,7 +92,10 @@ def open_cached(
     with cache_errors(folder), alone(folder, f"decodes {source.name}", report):
         if stored := _find(folder, key, short_side):
             return stored
-        build_in = partial(build, source, config, short_side, report=report, threads=threads or machine.cores())
+        decoders = threads or machine.cores()
+        build_in = partial(
+            build, source, config, short_side, report=report, threads=decoders, least_classes=least_classes
+        )
         return _make(build_in, folder, key)
 
 

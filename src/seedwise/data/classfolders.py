@@ -19,7 +19,6 @@ from seedwise.data.source import (
     Tally,
     class_order,
     printable,
-    require_classes,
 )
 from seedwise.data.tree import Node
 from seedwise.errors import UserError
@@ -132,7 +131,6 @@ def contents(laid: Laid, root: Path, read: Reader, order: list[str] | None = Non
     """
     _check(laid, root)
     classes = tuple(class_order(laid.parts["train"]))
-    require_classes(classes, root / laid.where["train"])
     index = {name: number for number, name in enumerate(classes)}
     made = {}
     for part, files_of in laid.parts.items():

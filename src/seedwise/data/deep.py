@@ -36,6 +36,8 @@ class Oddity(StrEnum):
     """More than half of it lies above what is white."""
     SEVERAL = "several"
     """Its file holds several pictures."""
+    OURS = "ours"
+    """It is a picture that seedwise drew."""
 
 
 class NoRange(UserError):

@@ -40,6 +40,7 @@ _ODD = {
     Oddity.HOLES: ("image has", "images have", "values that are no numbers, which count as black"),
     Oddity.BURNT: ("image has", "images have", "more than half of the values above white, which data.pixel_range says"),
     Oddity.SEVERAL: ("file holds", "files hold", "several pictures; the first of each is used"),
+    Oddity.OURS: ("image is", "images are", "a picture that seedwise drew, and no data"),
 }
 
 

@@ -12,6 +12,7 @@ from seedwise.data.deep import WHOLE, NoRange, Numbers, Oddity, Range, is_deep, 
 from seedwise.data.formats import HEAD, IMAGE, advice, readers, sniff
 from seedwise.data.source import RawImage, UInt8Array, printable
 from seedwise.errors import UserError
+from seedwise.files import SOFTWARE
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -48,9 +49,9 @@ def decode(raw: RawImage, pixel_range: Range | None = None) -> UInt8Array:
 
 def read(raw: RawImage, pixel_range: Range | None = None) -> Read:
     """As `decode`, with what else is to be known of the image."""
-    pixels, holds_more = opened(raw)
+    pixels, odd = opened(raw)
     found = scaled(raw.where, pixels, pixel_range)
-    return found._replace(oddities=(*found.oddities, Oddity.SEVERAL)) if holds_more else found
+    return found._replace(oddities=(*found.oddities, *odd)) if odd else found
 
 
 def unscaled(raw: RawImage, *, deep_only: bool = False) -> Numbers:
@@ -61,18 +62,17 @@ def unscaled(raw: RawImage, *, deep_only: bool = False) -> Numbers:
     return opened(raw, deep_only=deep_only)[0]
 
 
-def opened(raw: RawImage, *, deep_only: bool = False) -> tuple[Numbers, bool]:
-    """The image as of `unscaled`, and whether its file holds more pictures: the pages of a TIFF, an animation."""
+def opened(raw: RawImage, *, deep_only: bool = False) -> tuple[Numbers, tuple[Oddity, ...]]:
+    """The image as of `unscaled`, and what is doubtful about its file."""
     from PIL import Image
 
     if isinstance(raw.data, np.ndarray):
-        return raw.data, False
+        return raw.data, ()
     try:
         with Image.open(io.BytesIO(raw.data) if isinstance(raw.data, bytes) else raw.data, formats=readers()) as image:
             _demand_size(image)
-            # of a phone's JPEG (MPO) the second picture is a depth map or a preview, by design
-            holds_more = image.format in PAGED and bool(getattr(image, "is_animated", False))
-            return np.empty(0, np.uint8) if deep_only and not is_deep(image) else pixels_of(image), holds_more
+            odd = _oddities(image)
+            return np.empty(0, np.uint8) if deep_only and not is_deep(image) else pixels_of(image), odd
     # a dozen types come out of Pillow for damaged files: OSError, SyntaxError, struct.error, DecompressionBombError, …
     except Exception as error:
         where = printable(raw.where)
@@ -112,6 +112,13 @@ def _reason(error: Exception, data: bytes | Path | Numbers) -> str:
             return "its kind of pixels is not read here"
         return advice({found: 1})[0] if found else "it is in no image format known here"
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def _oddities(image: "Image.Image") -> tuple[Oddity, ...]:
+    """Of a phone's JPEG (MPO) the second picture is a depth map or a preview, by design."""
+    several = image.format in PAGED and bool(getattr(image, "is_animated", False))
+    ours = image.info.get("Software") == SOFTWARE
+    return (*([Oddity.SEVERAL] if several else []), *([Oddity.OURS] if ours else []))
 
 
 def _demand_size(image: "Image.Image") -> None:

@@ -14,7 +14,7 @@ from seedwise.data.formats import advice
 from seedwise.data.pixel_range import remarks
 from seedwise.data.published import DownloadSource
 from seedwise.data.selection import TEST_LEFT_OUT, unscored
-from seedwise.data.source import Progress, Source, Survey, Tally
+from seedwise.data.source import Progress, Source, Survey, Tally, require_classes
 from seedwise.data.splits import hold_out, limit_train
 from seedwise.data.unused import unused_options
 
@@ -27,6 +27,7 @@ def open_data(
     short_side: int,
     train_short_side: int | None = None,
     progress: Progress | None = None,
+    least_classes: int = 2,
 ) -> Dataset:
     """Finds the data, decodes it on the first start, and splits it.
 
@@ -34,12 +35,13 @@ def open_data(
     of a folder of images. `data_dir`: where local copies lie (else the environment variable SEEDWISE_DATA). The network
     is touched only when `config.download` says so and there is no local copy. `short_side`: pixels of the short side
     that larger images are stored at. `train_short_side`: as much for those to train on, when it is another; both
-    stores have the same rows.
+    stores have the same rows. `least_classes`: with fewer they are refused; one is enough to be scored.
     """
     source = find_source(name, data_dir, config)
     if isinstance(source, DownloadSource):
         source.fetch(progress or silent)
-    stored = open_cached(source, config, short_side, progress=progress)
+    stored = open_cached(source, config, short_side, progress=progress, least_classes=least_classes)
+    require_classes(stored.classes, source.path or source.name, least_classes)  # whoever decoded them may want fewer
     parts = {
         part: Subset(np.arange(len(kept.labels)), kept.labels, len(kept.labels), kept.images)
         for part, kept in stored.parts.items()

@@ -18,6 +18,7 @@ from seedwise.data.source import (
     Survey,
     Tally,
     printable,
+    require_classes,
 )
 from seedwise.errors import UserError
 
@@ -26,16 +27,17 @@ SURELY_IDS = 20
 """Classes from which on one image each is taken for a mistake: a column of numbers or names that tell images apart."""
 
 
-def read_contents(source: Source, config: DataConfig) -> Contents:
+def read_contents(source: Source, config: DataConfig, least_classes: int = 2) -> Contents:
     """The source's contents without the classes that `data.min_per_class` drops; checked once more as a whole."""
     contents = source.read()
+    require_classes(contents.classes, source.path or source.name, least_classes)
     if config.test == "none" and "test" in contents.parts:
         left = Tally()
         left.add("images", TEST_LEFT_OUT, "test", len(contents.parts["test"].labels))
         parts = {name: part for name, part in contents.parts.items() if name != "test"}
         contents = replace(contents, parts=parts, survey=contents.survey + Survey(left.passed_over()))
     if config.min_per_class is not None:
-        contents = _without_small(contents, config.min_per_class, source)
+        contents = _without_small(contents, config.min_per_class, source, least_classes)
     counts = np.bincount(contents.parts["train"].labels, minlength=len(contents.classes))
     if len(counts) >= SURELY_IDS and (counts <= 1).all():
         raise UserError(
@@ -69,7 +71,7 @@ def unscored(dataset: Dataset, config: DataConfig) -> list[str]:
     return found
 
 
-def _without_small(contents: Contents, least: int, source: Source) -> Contents:
+def _without_small(contents: Contents, least: int, source: Source, least_classes: int) -> Contents:
     """Without the classes that have fewer training images than `least`, in every part."""
     counts = np.bincount(contents.parts["train"].labels, minlength=len(contents.classes))
     kept = np.flatnonzero(counts >= least)
@@ -79,7 +81,7 @@ def _without_small(contents: Contents, least: int, source: Source) -> Contents:
     for number in np.flatnonzero(counts < least):
         tally.add("classes", f"fewer than {least} images", contents.classes[number])
     classes = tuple(contents.classes[number] for number in kept)
-    if len(classes) < 2:
+    if len(classes) < least_classes:
         names = f"{len(classes)} of {len(counts)} classes"
         where = source.path or source.name
         raise UserError(f"{where}: data.min_per_class={least}: {names} have so many images: lower it")

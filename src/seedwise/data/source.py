@@ -141,10 +141,10 @@ def file_stamp(path: str | Path) -> str:
     return f"{path}\0{status.st_size}\0{status.st_mtime_ns}\0{status.st_ctime_ns}"
 
 
-def require_classes(classes: tuple[str, ...], where: Path) -> None:
-    """Raise unless there are two classes to tell apart."""
-    if len(classes) < 2:
-        found = f"only the class '{classes[0]}'" if classes else "no class"
+def require_classes(classes: tuple[str, ...], where: Path | str, least: int = 2) -> None:
+    """Raise unless there are classes enough: two to tell apart, or one to score."""
+    if len(classes) < least:
+        found = f"only the class '{printable(classes[0])}'" if classes else "no class"
         raise UserError(f"{where}: {found} was found, and training needs at least 2: add another class")
 
 

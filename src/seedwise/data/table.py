@@ -23,7 +23,6 @@ from seedwise.data.source import (
     Survey,
     Tally,
     printable,
-    require_classes,
 )
 from seedwise.errors import UserError
 
@@ -109,7 +108,6 @@ class Rows:
         by_part = _by_part(self.labels, rows)
         self._demand_no_ids(by_part["train"])
         labels = Labels.of(by_part, self.columns.label, names, self.where)
-        require_classes(labels.classes, self.where)
         counts = np.bincount(labels.indices["train"], minlength=len(labels.classes))
         if self.are_floats:
             doubts.append(f"column '{self.columns.label}' has numbers with a point (1.0), read as whole numbers")
