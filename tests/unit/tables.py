@@ -126,6 +126,17 @@ UNDERSTOOD = [
         parts=ONE_EACH,
     ),
     Table(
+        "A clone whose README.md says which file is which split",
+        {
+            "d/data/foo.parquet": ["cat", "dog"],
+            "d/data/bar.parquet": ["cat", "dog"],
+            "d/README.md": "---\nconfigs:\n- data_files:\n  - {split: train, path: data/foo.parquet}\n"
+            "  - {split: test, path: data/bar.parquet}\n---\n",
+        },
+        data="d",
+        parts=ONE_EACH | {"test": {"cat": 1, "dog": 1}},
+    ),
+    Table(
         "Labels that may not be what was meant are said",
         {
             "d.csv": csv(
@@ -159,6 +170,18 @@ REFUSED = [
         refused=r"fold.*data\.split_column=none",
     ),
     Table(
+        "Rows that were held out, nobody says for what",
+        {"d.csv": csv("image,label,holdout", "1.png,cat,0", "2.png,dog,0", "3.png,cat,1")},
+        FOUR[:3],
+        refused=r"holdout.*take true as test with -s data\.split_column=holdout",
+    ),
+    Table(
+        "A folder called like a part, beside others",
+        {"d.csv": csv("image,label", "train/1.png,cat", "train/2.png,dog", "test/3.png,cat", "extra/4.png,dog")},
+        ("train/1.png", "train/2.png", "test/3.png", "extra/4.png"),
+        refused=r"images lie in test/ beside extra/ and train/.*data\.split_column=none",
+    ),
+    Table(
         "Test rows without labels",
         {"d.csv": csv("image,label,split", "1.png,cat,train", "2.png,dog,train", "3.png,,test")},
         FOUR[:3],
@@ -181,6 +204,12 @@ REFUSED = [
         {"d/train-00000-of-00002-0a1b2c3d4e5f6789.parquet": ["cat", "dog"]},
         data="d",
         refused=r"1 of 2 files are there",
+    ),
+    Table(
+        "A gap in the numbers of files",
+        {"d/train_0.parquet": ["cat", "dog"], "d/train_2.parquet": ["cat", "dog"]},
+        data="d",
+        refused=r"train_\*\.parquet: numbered 0 to 2, but 1 is not there",
     ),
     Table(
         "One shard of several",

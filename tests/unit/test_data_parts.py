@@ -99,6 +99,7 @@ def test_what_is_unmistakable_is_used(tmp_path, kind, columns, expected):
     *(({name: [0, 1, 2, 3] * 2}, rf"{name}='?0'? is none of train") for name in ("test_fold", "partition_id")),
     ({"heldout_test": HELD}, "heldout_test='?False'? is none of .*take true as test"),
     ({"purpose": ["train"] * 6 + ["Held-Out"] * 2}, "purpose='Held-Out' is none of"),
+    ({"purpose": ["train"] * 4 + ["query", "gallery"] * 2}, "purpose='query' is none of"),
     ({"purpose": ["train", "extra"] * 3 + ["test"] * 2}, "purpose='extra' is none of"),
     ({"split": NAMED, "is_test": HELD[::-1]}, r"split='train' and is_test='?True'? do not agree .*split_column=split"),
     ({"split": ["train"] * 7 + ["holdout"]}, r"(d\.csv:9|d\.parquet: row 7): split='holdout' is none of"),
@@ -158,6 +159,7 @@ def test_folders_of_image_paths(tmp_path, root):
 @pytest.mark.parametrize(("folders", "said"), [
     (["train"] * 4 + ["extra"] * 2 + ["test"] * 2, "images lie in test/ beside extra/ and train/, so some"),
     (["photos"] * 6 + ["test"] * 2, "images lie in test/ beside photos/"),
+    (["photos"] * 6 + ["held_out"] * 2, "images lie in held_out/ beside photos/"),
     (["."] * 6 + ["test"] * 2, "images lie in test/ beside others, so some"),
     (["train_images"] * 4 + ["extra"] * 2 + ["test_images"] * 2, "images lie in test_images/ beside extra/ and train"),
     (["val"] * 6 + ["test"] * 2, "images lie in test/ and val/, so some may be held"),

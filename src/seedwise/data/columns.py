@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from seedwise.data.config import DataConfig
+from seedwise.data.naming import MAYBE
 from seedwise.data.source import PART_OF
 from seedwise.errors import UserError
 
@@ -57,7 +58,7 @@ def tells_parts(values: Iterable[Any]) -> bool:
     words = {word(value) for value in set(values)}
     if not any(PART_OF.get(each) == "train" for each in words):
         return False
-    return any(PART_OF.get(each, "train") != "train" or HELD_OUT.fullmatch(key(each)) for each in words)
+    return any(PART_OF.get(each, "train") != "train" or MAYBE.search(each) for each in words)
 
 
 def word(value: Any) -> str:

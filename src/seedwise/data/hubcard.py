@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from seedwise.data.source import PART_OF
+from seedwise.data.naming import exact_part
 from seedwise.errors import UserError
 
 README = "README.md"
@@ -38,7 +38,7 @@ class Card:
     def doubts(self, rows: Mapping[str, int]) -> list[str]:
         """Where the rows of the parts, by part, are not as many as it says; a training file that lacks is an error."""
         for split, path in self.missing:
-            if part_of(split) == "train":
+            if exact_part(split) == "train":
                 raise UserError(
                     f"{self.file}: names {path} for its split {split}, which is not there: copy all of the files, or "
                     f"take the line out of {README}"
@@ -46,7 +46,7 @@ class Card:
         found = [f"{README} names {path} for its split {split}, which is not there" for split, path in self.missing]
         lacking = {split for split, _ in self.missing}
         for split, count in self.rows.items():
-            part = part_of(split)
+            part = exact_part(split)
             if part is None:
                 continue
             if part in rows and rows[part] != count:
@@ -54,11 +54,6 @@ class Card:
             elif part not in rows and split not in lacking:
                 found.append(f"{README} says that there is a split {split} ({count:,} rows), but no file is called so")
         return found
-
-
-def part_of(split: str) -> str | None:
-    """The part that the name of a split means."""
-    return PART_OF.get(split.lower())
 
 
 def read_card(root: Path, files: Iterable[Path]) -> Card:
@@ -75,7 +70,7 @@ def read_card(root: Path, files: Iterable[Path]) -> Card:
             if isinstance(split.get("num_examples"), int):
                 rows[str(split.get("name"))] = int(split["num_examples"])
     if name is None:
-        return Card(root / README, {}, rows)
+        return Card(root / README, {}, rows) if rows else Card()
     splits = fitting[name]
     missing = tuple((split, path) for split, path in _patterns(configs[name]) if not _matching(root, path, listed))
     return Card(root / README, splits, rows, missing)

@@ -11,7 +11,7 @@ from typing import Any
 
 from seedwise.data.columns import FLAG, key, part_if_true, says_parts, tells_parts, word
 from seedwise.data.labels import some
-from seedwise.data.naming import listed, named_part
+from seedwise.data.naming import MAYBE, listed, named_part
 from seedwise.data.source import PART_OF, PARTS
 from seedwise.errors import UserError
 
@@ -147,6 +147,7 @@ class Evidence:
                     return [part for path in paths if (part := found[path[level]])]
                 held = {name for name, part in found.items() if part in ("val", "test")}
                 held = held if "train" in different else {name for name in held if name.lower() in PART_OF}
+                held |= {name for name in names if MAYBE.search(name.lower())}
                 if is_all and held:
                     others = sorted(names - held - {""})
                     beside = f" beside {listed(others)}" if others else " beside others" if "" in names else ""

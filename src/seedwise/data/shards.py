@@ -10,8 +10,9 @@ from pathlib import Path
 
 from seedwise.data import numbered
 from seedwise.data.formats import named_as_image
-from seedwise.data.hubcard import Card, part_of, read_card
+from seedwise.data.hubcard import Card, read_card
 from seedwise.data.labels import some
+from seedwise.data.naming import exact_part
 from seedwise.data.source import PART_OF, Survey, Tally
 from seedwise.data.table import other_parts
 from seedwise.data.tree import is_hidden
@@ -187,15 +188,15 @@ def find_files(path: Path, root: Path | None = None) -> Files:
             it.name for it in files
         )
         raise UserError(f"{path}: no train-*-of-*.parquet among the Parquet files ({there}): add the training split")
-    beside = _tally_beside(path, parts, tally)
+    beside = _tally_beside(path, parts, tally, card)
     for level in (path, *path.parents)[: len(path.relative_to(root).parts)]:
-        beside += _tally_beside(level.parent, [level], tally)
+        beside += _tally_beside(level.parent, [level], tally, card)
     return Files(parts, Survey(tally.passed_over(), tuple(doubts)), beside, card)
 
 
 def _without_other_splits(files: list[Path], card: Card, tally: Tally) -> list[Path]:
     """Files of splits that the card calls otherwise than parts are passed over, unless they are all there is."""
-    others = {file for file, split in card.splits.items() if part_of(split) is None}
+    others = {file for file, split in card.splits.items() if exact_part(split) is None}
     if len(others) in (0, len(files)):
         return files
     for file in sorted(others):
@@ -205,7 +206,7 @@ def _without_other_splits(files: list[Path], card: Card, tally: Tally) -> list[P
 
 def _said(file: Path, part: str | None, card: Card) -> str | None:
     """The part that a file's name says, or the card where it doesn't."""
-    said = part_of(card.splits.get(file, ""))
+    said = exact_part(card.splits.get(file, ""))
     if said and part and said != part:
         raise UserError(f"{file}: its name says {part}, and {card.file} says {said}: mend one of them")
     return said or part
@@ -307,11 +308,11 @@ def _doubts(folder: Path, parts: dict[Path, str | None]) -> list[str]:
     return doubts
 
 
-def _tally_beside(folder: Path, used: Iterable[Path], tally: Tally) -> tuple[str, ...]:
+def _tally_beside(folder: Path, used: Iterable[Path], tally: Tally, card: Card) -> tuple[str, ...]:
     """Counts what else lies in a folder; Parquet files beside others are counted where their names are read."""
     tops = {file.relative_to(folder).parts[0] for file in used}
     has_files = any(name.lower().endswith(SUFFIX) for name in tops)
-    beside = [name for name in _names(folder) if name not in tops]
+    beside = [name for name in _names(folder) if name not in tops and folder / name != card.file]
     data = []
     for name in beside:
         parquets = _parquets(folder / name) if (folder / name).is_dir() else []
