@@ -129,3 +129,14 @@ def test_what_the_options_leave_out_is_said(tmp_path):
         ("images", "the test part, by data.test=none", 2),
         ("images", "by data.limit", 14),
     }
+
+
+def test_what_is_not_to_be_seen_is_written_out():
+    hidden = "a\u202etac\u200b"
+    lines = data_lines(
+        (hidden, "강아지 é"), {"train": 4}, ("train",), Survey(doubts=(f"no test image of 1 class ({hidden})",))
+    )
+    assert lines == [
+        r"4 images in 2 classes (a\u202etac\u200b, 강아지 é), all in train 4",
+        r"doubt: no test image of 1 class (a\u202etac\u200b)",
+    ]

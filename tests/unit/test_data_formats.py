@@ -160,6 +160,8 @@ def test_what_an_extra_reads_is_an_image_when_it_is_installed(monkeypatch, here)
         for name in ("noname", f"it{suffix}"):
             assert kind(data, name) == (IMAGE if here else suffix)
     assert kind(b"what a download left", "it.heic") == ".heic"
+    assert kind(b"", "it.heic") == "empty"
+    assert kind(b"version https://git-lfs.github.com/spec/v1\noid sha256:4d\n", "it.heic").endswith("git lfs pull")
 
 
 def test_advice_names_the_package():

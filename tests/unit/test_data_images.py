@@ -205,3 +205,11 @@ def test_the_center_of_a_resized_photo_is_torchvisions(shape, side, expected):
     square = CenterCrop(side)(Image.fromarray(fitted))
     theirs = CenterCrop(side)(Resize(side, InterpolationMode.BICUBIC)(Image.fromarray(pixels)))
     assert np.array_equal(np.asarray(square), np.asarray(theirs))
+
+
+def test_a_pointer_of_git_lfs_says_how_to_fetch_the_image(tmp_path):
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+    (tmp_path / "x.jpg").write_bytes(pointer)
+    for data in (pointer, tmp_path / "x.jpg"):
+        with pytest.raises(UserError, match=r"not a readable image \(a Git LFS pointer: git lfs pull\)"):
+            decode(RawImage("x.jpg", data))

@@ -93,17 +93,19 @@ def _say(lines: list[str]) -> None:
 
 
 def _print(found: "Evaluation") -> None:
+    from seedwise.data.source import visible
+
     scores, (low, high) = found.scores, found.top1_interval
     weights = "" if found.weights == "raw" else ", average of the weights"
     views = "" if found.tta is None else f", test-time augmentation: {found.tta}"
     print(f"{found.data}: {found.split}, {found.images} images{weights}{views}")
     print(f"top-1 {scores.top1:.4f}   95% interval over images [{low:.4f}, {high:.4f}]")
     print(f"top-5 {scores.top5:.4f}   loss {scores.loss:.4f}")
-    worst = ", ".join(f"{each.name} {each.top1:.3f} ({each.images})" for each in found.classes[:WORST])
+    worst = ", ".join(f"{visible(each.name)} {each.top1:.3f} ({each.images})" for each in found.classes[:WORST])
     print(f"worst classes: {worst}")
     if found.missing:
         more = f" and {len(found.missing) - NAMED} more" if len(found.missing) > NAMED else ""
-        print(f"without images: {', '.join(found.missing[:NAMED])}{more}")
+        print(f"without images: {', '.join(map(visible, found.missing[:NAMED]))}{more}")
     if found.agrees:
         print("agrees with the stored scores, bit for bit")
     elif found.agrees is not None:

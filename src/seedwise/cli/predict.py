@@ -80,5 +80,7 @@ def _as_json(classes: list[str], found: "Predicted", top: int, picture: str | No
 
 
 def _as_text(classes: list[str], found: "Predicted", top: int, picture: str | None) -> str:
-    best = "   ".join(f"{classes[i]} {found.probabilities[i]:.3f}" for i in found.top(top))
+    from seedwise.data.source import visible
+
+    best = "   ".join(f"{visible(classes[i])} {found.probabilities[i]:.3f}" for i in found.top(top))
     return f"{found.path}\t{best}" + ("" if picture is None else f"\t{picture}")

@@ -4,7 +4,7 @@ import textwrap
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from seedwise.data.source import PARTS, PassedOver, Survey, printable
+from seedwise.data.source import PARTS, PassedOver, Survey, visible
 
 WIDTH = 98
 """Columns that a line has at most; a dry run puts "# " before it."""
@@ -23,7 +23,7 @@ def data_lines(classes: Sequence[str], splits: Mapping[str, int], given: Sequenc
     lines = _wrapped(f"{count}, {'parts ' if len(splits) > 1 else 'all in '}{_parts(splits, given)}")
     lines += passed_over_lines(survey.passed_over)
     doubts = survey.doubts
-    lines += [line for doubt in doubts[:SHOWN_DOUBTS] for line in _wrapped(f"doubt: {doubt}")]
+    lines += [line for doubt in doubts[:SHOWN_DOUBTS] for line in _wrapped(f"doubt: {visible(doubt)}")]
     if len(doubts) > SHOWN_DOUBTS:
         lines.append(f"doubt: {len(doubts) - SHOWN_DOUBTS} more, which stand in record.json and in the report")
     return lines
@@ -67,7 +67,7 @@ def _parts(splits: Mapping[str, int], given: Sequence[str]) -> str:
 
 
 def _shortened(name: str, longest: int = LONGEST_NAME) -> str:
-    text = printable(name)
+    text = visible(name)
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 

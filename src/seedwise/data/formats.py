@@ -81,6 +81,12 @@ def named_as_image(name: str) -> bool:
     return (suffix := os.path.splitext(name)[1].lower()) in SUFFIXES or suffix in _EXTRA  # noqa: PTH122
 
 
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+"""What Git leaves in place of a large file that was not fetched begins so."""
+LFS_ADVICE = "a Git LFS pointer: git lfs pull"
+EMPTY = "empty"
+
+
 def kind_of(name: str, read_head: Callable[[], bytes]) -> str:
     """`IMAGE`, or the reason why a file is none: its suffix (.mp4) when that is a picture's or a film's, else
     `NO_IMAGE`. `read_head` gives its first `HEAD` bytes; it is only called when the suffix does not decide."""
@@ -94,6 +100,10 @@ def kind_of(name: str, read_head: Callable[[], bytes]) -> str:
     except OSError:
         return NOT_READABLE
     found = sniff(head)
+    if head.startswith(LFS_POINTER):
+        return LFS_ADVICE
+    if not head and suffix in _EXTRA:
+        return EMPTY
     if found:
         return IMAGE if found == IMAGE or can_read(found) else found
     return suffix if suffix in _MEDIA or suffix in _SHARED or suffix in _EXTRA else NO_IMAGE

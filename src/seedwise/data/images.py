@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from seedwise.data.deep import WHOLE, NoRange, Numbers, Oddity, Range, is_deep, numbers, oddities, to_bytes
-from seedwise.data.formats import HEAD, IMAGE, advice, readers, sniff
+from seedwise.data.formats import HEAD, IMAGE, LFS_ADVICE, LFS_POINTER, advice, readers, sniff
 from seedwise.data.source import RawImage, UInt8Array, printable
 from seedwise.errors import UserError
 from seedwise.files import SOFTWARE
@@ -108,6 +108,8 @@ def _reason(error: Exception, data: bytes | Path | Numbers) -> str:
         head = data.open("rb").read(HEAD) if isinstance(data, Path) else bytes(data[:HEAD])
         if not head:
             return "it is empty"
+        if head.startswith(LFS_POINTER):
+            return LFS_ADVICE
         if (found := sniff(head)) == IMAGE:
             return "its kind of pixels is not read here"
         return advice({found: 1})[0] if found else "it is in no image format known here"

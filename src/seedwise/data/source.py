@@ -3,6 +3,7 @@
 import os
 import re
 import stat
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -160,6 +161,15 @@ def printable(name: str) -> str:
     r"""A file's name as text in one line: bytes that are no UTF-8 become `\xff`, line breaks `\n`."""
     text = raw_bytes(name).decode("utf-8", "backslashreplace")
     return _CONTROL.sub(lambda match: repr(match[0])[1:-1], text)
+
+
+def visible(name: str) -> str:
+    r"""The same for a terminal: what has no width or turns the direction of text (U+202E) is written as `\u202e`."""
+    hidden = ("Cc", "Cf")
+    return "".join(
+        char.encode("ascii", "backslashreplace").decode() if unicodedata.category(char) in hidden else char
+        for char in printable(name)
+    )
 
 
 _WHOLE = re.compile(r"-?\d{1,18}", re.ASCII)
