@@ -120,7 +120,7 @@ def _read(path: str, pixel_range: Range | None) -> tuple[UInt8Array | Unreadable
     try:
         found, odd = opened(RawImage(path, Path(path)))
         pixels, notes = as_trained(path, found, pixel_range), []
-        if Oddity.SEVERAL in odd:
+        if Oddity.SEVERAL in odd and path.lower().endswith((".tif", ".tiff")):  # an animation shows its first, too
             notes.append("holds several pictures; the first is used")
         if found.dtype != np.uint8 and (scale := scale_of(found, pixel_range)) and (said := off_scale(found, scale)):
             notes.append(said)

@@ -136,8 +136,7 @@ def test_what_cannot_be_read_is_named_and_the_others_go_on(finished: Path, cli: 
     (tmp_path / "in" / "RGB 3.png").write_bytes(b"no image")
     answer = cli("predict", finished, tmp_path / "in", "missing.png", "--top", 1)
     assert answer.code == 2
-    assert answer.err.count("film.gif: holds several pictures; the first is used\n") == 1
-    assert answer.err.count("\n") == 3
+    assert answer.err.count("\n") == 2
     assert "RGB 3.png" in answer.err
     assert "missing.png: no such file" in answer.err
     names = [Path(line.split("\t")[0]).name for line in answer.out.splitlines()]

@@ -31,7 +31,7 @@ from seedwise.data.storage import Images, map_images
 from seedwise.errors import UserError
 from seedwise.files import CACHE_VARIABLE, cache_root
 
-FORMAT = 5
+FORMAT = 6
 """Raise when what the files hold changes."""
 POLL_SECONDS = 0.2
 """Between looks at a lock that another process holds; a stop is noticed as soon."""
