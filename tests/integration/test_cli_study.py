@@ -173,3 +173,17 @@ def test_a_study_that_makes_no_sense_is_named_even_if_its_checksum_fits(cli: Cli
     assert refused.code == 2 and refused.line.startswith("study/study.json: damaged")
     shown = cli("status", "study")  # which believes the checksum as far as it can
     assert shown.code == 0 or (shown.code, shown.err) == (2, refused.err)
+
+
+def test_a_study_without_its_verdicts_is_one_line(cli: Cli) -> None:
+    """What the careful readers can't see either: a comparison with a key missing, under a checksum that fits."""
+    targets, right = [0, 1, 2, 3], [True, True, True, False]
+    arms = {arm: {seed: {"test": answers_for(targets, right)} for seed in (7, 8)} for arm in ("base", "other")}
+    make_study(Path("study"), targets, arms)
+    path = Path("study/study.json")
+    content = {key: value for key, value in json.loads(path.read_text()).items() if key != SEAL}
+    content["comparisons"] = {"other": {content["primary"]["split"]: {"mean": 0.0, "ci95": None, "p_holm": None}}}
+    path.write_text(json.dumps(content | {SEAL: seal(content)}))
+    shown = cli("status", "study")
+    assert shown.code == 2 and shown.err.startswith("study: its record makes no sense (KeyError: 'sentence'); restore")
+    assert shown.err.count("\n") == 1

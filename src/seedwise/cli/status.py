@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from seedwise.cli.options import Json
+from seedwise.errors import UserError, first_sentence
 from seedwise.files import is_held
 from seedwise.sealed import LOG, RECORD
 
@@ -31,9 +32,12 @@ def status(
     """
     try:
         _show(folder, as_json)
-    except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError):
+    except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
         _demand_sound(folder)  # a checksum says that a file is whole, not that what is in it makes sense
-        raise
+        what = f"{type(error).__name__}: {first_sentence(error)}"
+        raise UserError(
+            f"{folder}: its record makes no sense ({what}); restore it, or delete it and train anew"
+        ) from error
 
 
 def _demand_sound(folder: Path) -> None:
