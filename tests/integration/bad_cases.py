@@ -119,7 +119,7 @@ DATA = [
         "csv: a label missing", on(table, "path,label\nd/a/0.png,a\nd/b/0.png,\n"), r"d\.csv:3: nothing in column 'lab"
     ),
     Case("csv: an image missing", on(table, "path,label\nd/a/0.png,a\nd/x.png,b\n"), r"/d/x\.png: cannot be read \(No"),
-    Case("csv: a line too short", on(table, "path,label\nd/a/0.png\n"), r"d\.csv:2: 1 fields, but the header has 2"),
+    Case("csv: a line too short", on(table, "path,label\nd/a/0.png\n"), r"d\.csv:2: 1 field, but the header has 2"),
     Case(
         "parquet: no label",
         on(parquet, {"image": [encoded()], "x": [1], "y": [2]}),

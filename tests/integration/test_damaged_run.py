@@ -104,6 +104,10 @@ def test_a_damaged_file_of_a_stopped_run(
             assert not (file.parent / "model.safetensors").exists()
 
 
+MEANINGLESS = ({"step": 99}, {"step": -1}, {"rows": [{}]}, {"x": 1}, {"images": 0}, {"epoch_seconds": 0.0})
+"""What no loop stands at in the middle of an epoch."""
+
+
 def test_a_checkpoint_of_another_run_is_named_even_if_its_checksum_fits(
     cli: Cli, whole_once: Path, halfway_once: Path, tmp_path: Path
 ) -> None:
@@ -115,7 +119,7 @@ def test_a_checkpoint_of_another_run_is_named_even_if_its_checksum_fits(
     for wrong in (
         {name: value for name, value in state.items() if name != "augment"},
         state | {"augment": {"effects": []}},
-        *(state | {"loop": state["loop"] | each} for each in ({"step": 99}, {"step": -1}, {"rows": [{}]}, {"x": 1})),
+        *(state | {"loop": state["loop"] | each} for each in MEANINGLESS),
         None,
     ):
         checkpoint.save(run, 5, fewer if wrong is None else tensors, state if wrong is None else wrong)

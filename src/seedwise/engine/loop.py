@@ -310,8 +310,11 @@ def _restore(setup: Setup) -> tuple[State, dict[str, Tensor]]:
 
 def _restored(setup: Setup, tensors: dict[str, Tensor], content: dict[str, Any]) -> tuple[State, dict[str, Tensor]]:
     state = TypeAdapter(State).validate_python(asdict(State(**content["loop"])))
-    if not 0 <= state.step - len(state.epochs) * setup.steps_per_epoch <= setup.steps_per_epoch:
+    into = state.step - len(state.epochs) * setup.steps_per_epoch
+    if not 0 <= into <= setup.steps_per_epoch:
         raise ValueError(f"step {state.step} is none of epoch {len(state.epochs) + 1}")
+    if into and not (state.images > 0 and state.epoch_seconds > 0):
+        raise ValueError(f"{into} steps into its epoch, of {state.images} images in {state.epoch_seconds} s")
     setup.model.load_state_dict(checkpoint.under(tensors, "model"))
     if setup.ema is not None:
         setup.ema.module.load_state_dict(checkpoint.under(tensors, "ema"))
