@@ -124,6 +124,11 @@ def test_a_checkpoint_of_another_run_is_named_even_if_its_checksum_fits(
     ):
         checkpoint.save(run, 5, fewer if wrong is None else tensors, state if wrong is None else wrong)
         assert re.match(r".*run/checkpoint\.json: of another run or version \(.*\); delete ch", cli("resume", run).line)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            checkpoint, "load", lambda folder: (tensors, state | {"loop": state["loop"] | {"loss_sum": 1e999}})
+        )
+        assert "of another run or version (Out of range float" in cli("resume", run).line
     checkpoint.save(run, 5, tensors, state)
     assert cli("resume", run).code == 0
     assert sha256_of(run / "model.safetensors") == sha256_of(whole_once / "model.safetensors")

@@ -1,5 +1,6 @@
 """The training loop, and the state with which it continues after a stop as if nothing had happened."""
 
+import json
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -309,6 +310,7 @@ def _restore(setup: Setup) -> tuple[State, dict[str, Tensor]]:
 
 
 def _restored(setup: Setup, tensors: dict[str, Tensor], content: dict[str, Any]) -> tuple[State, dict[str, Tensor]]:
+    json.dumps(content, allow_nan=False)  # 1e999 is read as infinity, which nothing of ours writes
     state = TypeAdapter(State).validate_python(asdict(State(**content["loop"])))
     into = state.step - len(state.epochs) * setup.steps_per_epoch
     if not 0 <= into <= setup.steps_per_epoch:
