@@ -48,7 +48,7 @@ def members(record: EnsembleRecord, names: Sequence[str], split: str, words: Wor
         values += [it.top1 for it in (member.final.train, member.final.val, member.final.test) if it is not None]
     height = ROW * len(shown) + 44
     plot = Plot(Axis.over(values), Axis(0, len(shown), ()), height=height, left=10)
-    plot.x_axis(words("ensemble.top1_axis"), percent=True, lines=True)
+    plot.x_axis(words("ensemble.top1_axis"), percent=True, lines=[(plot.y.low, plot.y.high)])
     plot.line([(mean, 0), (mean, len(shown))], "gray dashed")
     plot.line([(vote, 0), (vote, len(shown))], "one")
     for index, (name, member) in enumerate(shown):

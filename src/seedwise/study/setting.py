@@ -5,11 +5,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from seedwise.convergence import converged
-
 if TYPE_CHECKING:
     from seedwise.ensemble_record import EnsembleRecord
     from seedwise.record import RunRecord
+
+
+WHY = {
+    "few steps": "{steps} optimizer steps are few",
+    "rising": "validation still rose at the end",
+    "learned": "the training images are learned",
+    "level": "validation no longer rose at the end",
+    "no curve": "there is no curve of validation",
+}
+"""Why it is said to have converged or not."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +34,10 @@ class Setting:
     steps: int | None = None
     """Optimizer steps, likewise."""
     converged: str = "unknown"
-    """yes, no or unknown: `seedwise.convergence`; of several runs no where half of them say no."""
-    reason: str = "no record"
-    """Why: `seedwise.convergence.Reason`."""
-    why: str = "its record doesn't say"
+    """yes, no or unknown, from `seedwise.convergence`; of several runs no where half of them say no."""
+    reason: str = "no curve"
+    """Why: a key of `WHY`."""
+    why: str = "there is no curve of validation"
     """The same in words."""
 
     @property
@@ -64,19 +72,33 @@ def setting(record: "RunRecord | EnsembleRecord") -> Setting:
     if record.kind == "ensemble":
         names = sorted({member.architecture for member in record.members})
         sizes = [member.image_size for member in record.members if member.image_size is not None]
-        many = f"{record.networks} networks ({', '.join(names)})"
-        return Setting(many, max(sizes, default=None), images, why="an ensemble has no curve")
-    epochs, found = record.epochs, converged(record)
+        return Setting(f"{record.networks} networks ({', '.join(names)})", max(sizes, default=None), images)
+    epochs, (state, reason) = record.epochs, _converged(record)
+    steps = epochs[-1].steps if epochs else None
     return Setting(
         record.model.name,
         epochs[-1].image_size if epochs else None,
         images,
         len(epochs) or None,
-        epochs[-1].steps if epochs else None,
-        found.state,
-        found.reason,
-        found.said,
+        steps,
+        state,
+        reason,
+        WHY[reason].format(steps=steps),
     )
+
+
+def _converged(record: "RunRecord") -> tuple[str, str]:
+    """Whether a run has, and why; records of older versions don't hold it, but all that it follows from."""
+    from seedwise.convergence import LEARNED, convergence_of
+
+    if record.final is None or not record.epochs:
+        return "unknown", "no curve"
+    found = record.convergence or convergence_of(record.epochs, record.final, record.data.splits.get("val", 0), None)
+    if not found.reached:
+        return "no", "few steps" if found.few_steps else "rising"
+    if record.final.train.top1 >= LEARNED:
+        return "yes", "learned"
+    return ("unknown", "no curve") if found.rise is None else ("yes", "level")
 
 
 def together(settings: Sequence[Setting]) -> Setting:
