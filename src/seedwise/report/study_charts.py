@@ -43,7 +43,7 @@ def rows_chart(
     height = ROW * len(rows) + 44
     plot = Plot(Axis.over(numbers), Axis(0, len(rows), ()), height=height, left=10)
     bottom = float(len(rows))
-    strips = [(bottom - index - 0.97, bottom - index - NAME) for index in range(len(rows))]
+    strips = below_names(len(rows))
     if margin and signed:
         for strip in strips:
             plot.box((-margin, margin), strip, "margin")
@@ -62,6 +62,11 @@ def rows_chart(
             plot.dot((value, below), said, "seed", 3.2)
         plot.dot((row.mean, level), row.said, "dot", 4.0)
     return plot.svg(title)
+
+
+def below_names(rows: int) -> list[tuple[float, float]]:
+    """The stretches of y, on an axis from 0 to `rows`, in which lines and bands meet no name and no number."""
+    return [(row + 0.03, row + 1 - NAME) for row in range(rows)]
 
 
 def forest(study: StudyFiles, words: Words, margin: float | None) -> Markup | None:
