@@ -1,7 +1,7 @@
 """Runs, studies, ensembles and folders compared with the first of them: pairs by seed where they match."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,11 @@ from seedwise.recipe import Recipe
 from seedwise.record import RECIPE, RECORD, STUDY, DataRecord, RunRecord, check_files
 from seedwise.stats import Comparison, Ratio, compare_arms, compare_classes, ratio, summarize
 from seedwise.stored import Stored, demand_same_images, finished_below, read_stored
+from seedwise.study.advice import advise, caveat, general, impatient, too_short
 from seedwise.study.arms import MARGIN
 from seedwise.study.plan import BASE, StudyRecord, read_study
 from seedwise.study.progress import looked
+from seedwise.study.setting import Setting, holds, setting, together
 
 SEEDLESS = -1
 """Stands for the seed of an ensemble whose members were trained for themselves."""
@@ -48,6 +50,12 @@ class Compared:
     """Comparisons that p and intervals are corrected for: those of a study's arms without a finished run too."""
     times: dict[str, Ratio | None]
     """Training time over the base's; None where one of them isn't known or another machine measured it."""
+    differs: dict[str, list[str]] = field(default_factory=dict)
+    """Arm -> the options in which its recipe differs from the base's, seed and name apart; none for an ensemble."""
+    holds: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Arm -> the `Setting` of base and arm."""
+    advice: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    """Arm -> what to do next: `seedwise.study.advice`."""
     classes: dict[str, dict[str, list[dict[str, Any]]]] = field(default_factory=dict)
     """Arm -> `classes` and `superclasses` -> differences, if they were asked for."""
     skipped: list[Path] = field(default_factory=list)
@@ -65,11 +73,18 @@ class Compared:
             "base": self.base,
             "family": self.family,
             "arms": {arm.name: self._arm(arm) for arm in self.arms},
-            "comparisons": {
-                name: {self.split: each.to_json(), "time": _ratio_json(self.times[name]), **self.classes.get(name, {})}
-                for name, each in self.comparisons.items()
-            },
+            "comparisons": {name: self._comparison(name, each) for name, each in self.comparisons.items()},
             "skipped": [str(path) for path in self.skipped],
+        }
+
+    def _comparison(self, name: str, found: Comparison) -> dict[str, Any]:
+        return {
+            self.split: found.to_json(),
+            "time": _ratio_json(self.times[name]),
+            "differs": self.differs[name],
+            "holds": self.holds[name],
+            "advice": self.advice[name],
+            **self.classes.get(name, {}),
         }
 
     def _arm(self, arm: Arm) -> dict[str, Any]:
@@ -119,6 +134,11 @@ def compare(
         times={arm.name: _time(arm, arms[0]) for arm in arms[1:]},
         skipped=skipped,
     )
+    alone = studies[0] if len(paths) == len(studies) == 1 else None
+    settings = {arm.name: [setting(member.record) for member in arm.members.values()] for arm in arms}
+    for arm in arms[1:]:
+        compared.holds[arm.name] = holds(settings[base], settings[arm.name])
+        _next(compared, arm, together(settings[base]), alone)
     if classes:
         first = next(iter(arms[0].members.values()))
         labels = next(iter(answers[base].values())).targets
@@ -127,6 +147,28 @@ def compare(
                 correct[arm.name], correct[base], labels, first.data, found[arm.name].alpha
             )
     return compared
+
+
+def _next(compared: Compared, arm: Arm, base: Setting, study: StudyRecord | None) -> None:
+    """Note in what an arm differs from the base, whether the schedule was too short for that, and what to do next."""
+    first, sides = compared.arms[0], [next(iter(side.members.values())) for side in (compared.arms[0], arm)]
+    recipes = [_recipe(side, computed=True) for side in sides if isinstance(side.record, RunRecord)]
+    both = len(recipes) == 2
+    compared.differs[arm.name] = diff(*recipes) if both else []
+    switched = impatient(*recipes) if both else {}
+    found = compared.comparisons[arm.name]
+    names = too_short(switched, found.verdict, base)
+    compared.comparisons[arm.name] = replace(found, sentence=found.sentence + caveat(names, base))
+    if study is None:
+        compared.advice[arm.name] = general(found.to_json(), names, base, _seconds([first, arm]))
+    else:
+        compared.advice[arm.name] = advise(study, found.to_json(), names, base, _seconds(compared.arms))
+
+
+def _seconds(arms: Sequence[Arm]) -> float | None:
+    """Wall seconds of one seed of all of these, one after the other; None where one doesn't say."""
+    found = [[one.record.seconds.get("total", 0.0) for one in arm.members.values()] for arm in arms]
+    return sum(sum(of) / len(of) for of in found) if min(map(min, found)) > 0 else None
 
 
 def _arms(paths: Sequence[Path]) -> tuple[list[Arm], int, list[Path]]:
@@ -216,12 +258,16 @@ def _demand_one_recipe(arm: Arm) -> None:
             )
 
 
-def _recipe(stored: Stored) -> Recipe:
-    """A run's recipe without what doesn't belong to the arm: its name, the master seed, and where it was computed."""
+def _recipe(stored: Stored, *, computed: bool = False) -> Recipe:
+    """A run's recipe without what doesn't belong to the arm: its name, the master seed, and where it was computed.
+
+    computed: keep the last of these.
+    """
     check_files(stored.folder, stored.record, RECIPE)
     recipe = load(Recipe, stored.folder / RECIPE)
     plain = Recipe()
-    return recipe.model_copy(update={"name": plain.name, "seed": plain.seed, "compute": plain.compute})
+    compute = recipe.compute if computed else plain.compute
+    return recipe.model_copy(update={"name": plain.name, "seed": plain.seed, "compute": compute})
 
 
 def _answers(arms: Sequence[Arm], split: str) -> dict[str, dict[int, Predictions]]:

@@ -31,35 +31,37 @@ class Technique:
     """The value that switches it off."""
     pixels: bool = False
     """Whether it changes images, and so has a row in the picture that `seedwise augment` draws."""
+    needs_epochs: bool = False
+    """Whether its card says that short schedules hurt it: a bad verdict on it may be one on the schedule."""
 
 
-def _augmentation(name: str, on: str = "default") -> Technique:
-    return Technique(name, f"augment.{name}", on, pixels=True)
+def _augmentation(name: str, on: str = "default", needs_epochs: bool = False) -> Technique:
+    return Technique(name, f"augment.{name}", on, pixels=True, needs_epochs=needs_epochs)
 
 
 TECHNIQUES: tuple[Technique, ...] = (
-    _augmentation("random_resized_crop"),
+    _augmentation("random_resized_crop", needs_epochs=True),
     _augmentation("random_crop"),
     _augmentation("horizontal_flip"),
     _augmentation("vertical_flip"),
     _augmentation("rotation"),
     _augmentation("color_jitter"),
-    _augmentation("rand_augment"),
-    _augmentation("trivial_augment_wide"),
+    _augmentation("rand_augment", needs_epochs=True),
+    _augmentation("trivial_augment_wide", needs_epochs=True),
     _augmentation("grayscale"),
     _augmentation("blur"),
     _augmentation("custom", on="my_pkg.aug:fn"),
-    _augmentation("random_erasing"),
-    _augmentation("mixup"),
-    _augmentation("cutmix"),
+    _augmentation("random_erasing", needs_epochs=True),
+    _augmentation("mixup", needs_epochs=True),
+    _augmentation("cutmix", needs_epochs=True),
     Technique("mix_off_epochs", "augment.mix_off_epochs", on="1", off="0"),
-    Technique("progressive", "progressive", on="paper", off="none"),
-    Technique("dropout", "model.dropout", on="0.2", off="0.0"),
-    Technique("drop_path", "model.drop_path", on="0.2", off="0.0"),
+    Technique("progressive", "progressive", on="paper", off="none", needs_epochs=True),
+    Technique("dropout", "model.dropout", on="0.2", off="0.0", needs_epochs=True),
+    Technique("drop_path", "model.drop_path", on="0.2", off="0.0", needs_epochs=True),
     Technique("smoothing", "loss.smoothing", on="0.1", off="0.0"),
     Technique("class_weights", "loss.class_weights", on="balanced"),
     Technique("head_lr", "optim.head_lr", on="0.005"),
-    Technique("layer_decay", "optim.layer_decay", on="0.9", off="1.0"),
+    Technique("layer_decay", "optim.layer_decay", on="0.9", off="1.0", needs_epochs=True),
     Technique("decay_norms_and_biases", "optim.decay_norms_and_biases", on="false", off="true"),
     Technique("ema", "optim.ema"),
     Technique("freeze", "model.freeze", on="4", off="0"),

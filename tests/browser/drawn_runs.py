@@ -144,11 +144,16 @@ def epoch_row(number: int, seed: int, final: Final) -> EpochRow:
 
 
 def make_study(
-    folder: Path, skills: dict[str, float], seeds: int = 4, *, compared: bool = True, classes: list[str] = CLASSES
+    folder: Path,
+    skills: dict[str, float],
+    seeds: int | Sequence[int] = 4,
+    *,
+    compared: bool = True,
+    classes: list[str] = CLASSES,
 ) -> StudyRecord:
-    """A finished study; every arm but the base is compared with it on test."""
+    """A finished study of so many seeds, or of these; every arm but the base is compared with it on test."""
     folder.mkdir(parents=True)
-    numbers = list(range(1, seeds + 1))
+    numbers = list(range(1, seeds + 1)) if isinstance(seeds, int) else list(seeds)
     recipe = RECIPE_OF["base"]
     arms = {
         arm: recipe.model_copy(update={"optim": recipe.optim.model_copy(update={"lr": 0.001 * (index + 1)})})

@@ -1,6 +1,6 @@
 """Run and study folders made from given logits, without any training: for what works on stored answers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from seedwise.record import (
     RECIPE,
     WEIGHTS,
     DataRecord,
+    EpochRow,
     Final,
     ModelRecord,
     RunRecord,
@@ -50,10 +51,13 @@ def make_run(
     fingerprint: str = "f" * 64,
     classes: list[str] | None = None,
     ids: Mapping[str, ArrayLike] | None = None,
+    curve: Sequence[float] = (),
+    steps: int = 100,
 ) -> Path:
     """A run's folder that answered `logits` (split -> float[n, k]; val, test and oob) for images of these classes.
 
     `targets`: int[n], the same for every split, unless it is a mapping too. `ids`: by split, 0, 1, … if not given.
+    `curve`: validation top-1 after each epoch, of so many `steps`.
     """
     folder.mkdir(parents=True)
     stored = {}
@@ -87,12 +91,27 @@ def make_run(
         versions={},
         seconds={"train": seconds, "total": seconds + 1},
         images_per_second=100.0,
+        epochs=[_epoch(number, top1, steps) for number, top1 in enumerate(curve, 1)],
         final=final,
         test_evaluations=int("test" in stored),
         files={name: sha256_of(folder / name) for name in (RECIPE, WEIGHTS, PREDICTIONS)},
     )
     write_record(folder, record)
     return folder
+
+
+def _epoch(number: int, top1: float, steps: int) -> EpochRow:
+    return EpochRow(
+        epoch=number,
+        steps=number * steps,
+        lr=0.1,
+        image_size=32,
+        train_loss=1.0,
+        train_top1_mixed=0.5,
+        val=Scores(top1=top1, top5=1, loss=1),
+        seconds=1.0,
+        images_per_second=100.0,
+    )
 
 
 def make_study(

@@ -64,7 +64,15 @@ def test_the_issues_own_sentence() -> None:
         ),
         (
             ("undecided", 0.0001, (-0.03, 0.0302), 5, None),
-            "undecided: 0.0 points, interval [−3.0, +3.0]; not even 1000 seeds would decide it",
+            "undecided: 0.0 points, interval [−3.0, +3.0]; not worth it: not even 1000 seeds would decide it",
+        ),
+        (
+            ("undecided", 0.004, (-0.03, 0.038), 5, 50),
+            "undecided: +0.4 points, interval [−3.0, +3.8]; about 50 seeds would decide it",
+        ),
+        (
+            ("undecided", 0.004, (-0.03, 0.038), 5, 51),
+            "undecided: +0.4 points, interval [−3.0, +3.8]; not worth it: about 51 seeds would decide it",
         ),
     ],
 )

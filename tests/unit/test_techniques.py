@@ -1,5 +1,6 @@
 """The catalogue: every technique has a card, a switch that works, and its place in docs/techniques.md."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +43,11 @@ def test_a_card_has_its_four_parts(technique) -> None:
     for label in ("What", "Helps", "Hurts", "Source", "On", "Off"):
         assert f"\n{label:<8}" in shown
     assert max(map(len, shown.splitlines())) <= 120
+
+
+def test_what_a_card_says_of_short_schedules_is_there_for_verdicts_too() -> None:
+    said = {t.name for t in TECHNIQUES if re.search(r"short (schedules|trainings)", card(t).hurts)}
+    assert said - {"mix_off_epochs"} == {t.name for t in TECHNIQUES if t.needs_epochs}  # which only acts less there
 
 
 def test_a_docstring_without_a_part_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

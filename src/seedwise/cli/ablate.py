@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from seedwise.cli.given import given
 from seedwise.cli.options import DataDir, Json, Overrides, default_recipe
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ DryRun = Annotated[
 
 
 def ablate(
+    context: typer.Context,
     data: Annotated[
         str,
         typer.Argument(
@@ -103,14 +105,16 @@ def ablate(
     if dry_run:
         _dry_run(asked, data_dir, jobs, as_json)
         return 0
+    folder = out or asked.folder
     conduct = {
+        "command": given(context, folder),
         "data_dir": data_dir,
         "jobs": jobs,
         "budget_seconds": seconds,
         "elsewhere": elsewhere,
         "cluster": cluster,
     }
-    return _run(asked, out or asked.folder, conduct, as_json)
+    return _run(asked, folder, conduct, as_json)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """`seedwise compare`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
     from seedwise.comparison import Compared
     from seedwise.stats import Ratio
 
+SHOWN = 20
+"""Options in which recipes differ, at most; `--json` has all."""
 Points = Annotated[
     float | None,
     typer.Option(
@@ -59,6 +62,7 @@ def compare(
 
 
 def _print(found: "Compared") -> None:
+    from seedwise.cli.show_study import place_lines, verdict_lines
     from seedwise.stats import Scale, summarize
 
     width = max(8, *(len(arm.name) for arm in found.arms))
@@ -79,9 +83,11 @@ def _print(found: "Compared") -> None:
             said = said.replace(", interval", "")
             row += f"  {said:<24}  {p_holm:<8}  {flips:<14}  {_time(found.times[arm.name])}"
         print(row.rstrip())
+    print("\n".join(place_lines(next(iter(found.holds.values())))))
     for name, each in found.comparisons.items():
-        print(f"{name}: {each.sentence}")
-        for line in _details(each):
+        first, *rest = verdict_lines(f"{name}: {each.sentence}", found.holds[name], found.advice[name])
+        print("\n".join([first, *(f"  {line}" for line in rest)]))
+        for line in [*_differences(found.differs[name]), *_details(each)]:
             print(f"  {line}")
         for what, rows in found.classes.get(name, {}).items():
             _print_classes(what, rows)
@@ -91,6 +97,12 @@ def _print(found: "Compared") -> None:
         print(f"{said}; a difference is real where p is below {alpha:g}; {margin}")
     else:
         print(f"a difference is real where p is below {alpha:g}; {margin}")
+
+
+def _differences(lines: Sequence[str]) -> list[str]:
+    """The options in which the recipes differ, as many as anybody would read."""
+    shown = [f"differs in {line}" for line in lines[:SHOWN]]
+    return shown + [f"… and in {len(lines) - SHOWN} more options (--json has them)"] * (len(lines) > SHOWN)
 
 
 def _details(each: Any) -> list[str]:

@@ -1,11 +1,13 @@
 """How a study's arms are printed; without tensors or statistics, which study.json holds already."""
 
 import textwrap
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seedwise.study.progress import StudyLike, complete_seeds, looked
+from seedwise.study.setting import holds_said
 
 if TYPE_CHECKING:
     from seedwise.study.run import Done
@@ -44,15 +46,31 @@ def print_arms(study: StudyLike) -> None:
     widths = [max(len(row[i]) for row in rows) for i in range(5)]
     for row in rows:
         print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths)).rstrip())
-    verdicts = {arm: of[split]["sentence"] for arm, of in study.comparisons.items() if split in of}
-    if not verdicts:
+    found = {arm: of[split] for arm, of in study.comparisons.items() if split in of}
+    if not found:
         return
-    print()
-    width = max(map(len, verdicts))
-    for arm, sentence in verdicts.items():
-        lines = textwrap.wrap(sentence, 100)
+    first = next(iter(found.values()))
+    print("".join(f"\n{line}" for line in place_lines(first.get("holds"))))
+    width = max(map(len, found))
+    for arm, each in found.items():
+        lines = verdict_lines(each["sentence"], each.get("holds"), each.get("advice", ()))
         print("\n".join(f"{arm if not i else '':<{width}}  {line}" for i, line in enumerate(lines)))
-    print(_footnote(study, next(of[split] for of in study.comparisons.values() if split in of)))
+    print(_footnote(study, first))
+
+
+def place_lines(holds: dict[str, Any] | None) -> list[str]:
+    """Where all verdicts of a study or a comparison hold; nothing where an older record doesn't say."""
+    return [] if holds is None else textwrap.wrap(f"holds for: {holds_said(holds)[0]}", 110)
+
+
+def verdict_lines(sentence: str, holds: dict[str, Any] | None, advice: Sequence[dict[str, Any]]) -> list[str]:
+    """A verdict, what is different about its arm, and what to do next: a command is a line of its own, to be copied."""
+    own = "" if holds is None else holds_said(holds)[1]
+    lines = textwrap.wrap(f"{sentence}{f' (this arm: {own})' if own else ''}", 100)
+    for each in advice:
+        lines.append(f"{each['said']}:" if each["command"] else each["said"])
+        lines += [f"  {each['command']}"] if each["command"] else []
+    return lines
 
 
 def _difference(found: dict[str, Any] | None) -> tuple[str, str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from seedwise.cli.ablate import Jobs
+from seedwise.cli.given import given
 from seedwise.cli.options import Data, DataDir, Json, RecipeName, default_recipe
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ Settings = Annotated[
 
 
 def sweep(
+    context: typer.Context,
     data: Data,
     recipe: RecipeName = None,
     settings: Settings = None,
@@ -59,7 +61,8 @@ def sweep(
     name = re.sub(r"[^\w.-]+", "_", f"{Path(data).resolve().name}-{base.name}")
     folder = out or Path("runs") / f"{name}-sweep"
     with watching(folder) as watch:
-        found = run_sweep(swept, data, numbers, folder, Conduct(watch, announce_trial, data_dir, jobs))
+        conduct = Conduct(watch, announce_trial, data_dir, jobs, command=given(context, folder))
+        found = run_sweep(swept, data, numbers, folder, conduct)
     if isinstance(found, Swept):
         _print(folder, found, as_json)
         return 0

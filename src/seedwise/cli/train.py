@@ -4,7 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
+
 from seedwise import machine
+from seedwise.cli.given import given
 from seedwise.cli.options import (
     Bagging,
     BaggingAugment,
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
 
 
 def train(
+    context: typer.Context,
     data: Data,
     recipe: RecipeName = None,
     model: Model = None,
@@ -80,7 +84,7 @@ def train(
     """
     from seedwise import recipes
 
-    asked = _Asked(data, seed, seeds, bagging, bagging_models, bagging_augment, data_dir, out, as_json)
+    asked = _Asked(context, data, seed, seeds, bagging, bagging_models, bagging_augment, data_dir, out, as_json)
     words = _overrides(
         settings, model, weights, epochs, lr, batch_size, img_size, select, patience, device, precision, threads
     )
@@ -137,6 +141,7 @@ def _demand_one_network(recipe: "Recipe", model: str | None, weights: str | None
 class _Asked:
     """What to train on, how often, and where to."""
 
+    context: typer.Context
     data: str
     seed: int | None
     seeds: str | None
@@ -220,7 +225,14 @@ class _Asked:
         numbers, folder = parse_seeds(self.seeds or "", recipe.seed), self._folder(recipe)
         with watching(folder) as watch:
             study = train_seeds(
-                recipe, self.data, numbers, folder, data_dir=self.data_dir, watch=watch, on_trial=announce_trial
+                recipe,
+                self.data,
+                numbers,
+                folder,
+                data_dir=self.data_dir,
+                watch=watch,
+                on_trial=announce_trial,
+                command=given(self.context, folder),
             )
         return print_study(folder, study, self.as_json)
 

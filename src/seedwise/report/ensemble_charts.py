@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from markupsafe import Markup
 
 from seedwise.ensemble_record import EnsembleRecord, Gain, Held
-from seedwise.report.study_charts import Row, rows_chart
+from seedwise.report.study_charts import Row, below_names, rows_chart
 from seedwise.report.svg import Axis, Plot
 from seedwise.report.words import Words
 
@@ -48,9 +48,11 @@ def members(record: EnsembleRecord, names: Sequence[str], split: str, words: Wor
         values += [it.top1 for it in (member.final.train, member.final.val, member.final.test) if it is not None]
     height = ROW * len(shown) + 44
     plot = Plot(Axis.over(values), Axis(0, len(shown), ()), height=height, left=10)
-    plot.x_axis(words("ensemble.top1_axis"), percent=True, lines=True)
-    plot.line([(mean, 0), (mean, len(shown))], "gray dashed")
-    plot.line([(vote, 0), (vote, len(shown))], "one")
+    strips = below_names(len(shown))
+    plot.x_axis(words("ensemble.top1_axis"), percent=True, lines=strips)
+    for low, high in strips:
+        plot.line([(mean, low), (mean, high)], "gray dashed")
+        plot.line([(vote, low), (vote, high)], "one")
     for index, (name, member) in enumerate(shown):
         level, train = len(shown) - index - 0.72, member.final.train.top1
         ours = getattr(member.final, split)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,36 @@ class Summary(Stored):
     values: list[float]
 
 
+class Setting(Stored):
+    """Of base or arm, as `seedwise.study.setting.Setting` is stored."""
+
+    model: str
+    image_size: int | None
+    images: int
+    epochs: int | None
+    steps: int | None
+    converged: Literal["yes", "no", "unknown"]
+    reason: str
+    why: str
+
+
+class Holds(Stored):
+    """Where a verdict holds."""
+
+    base: Setting
+    arm: Setting
+
+
+class Advice(Stored):
+    """What to do next, as `seedwise.study.advice` says it."""
+
+    kind: Literal["seeds", "epochs"]
+    count: int
+    seconds: float | None
+    command: str | None
+    techniques: list[str] = []
+
+
 class Compared(Stored):
     """An arm minus its base, as `seedwise.stats.Comparison` is stored."""
 
@@ -52,6 +82,8 @@ class Compared(Stored):
     alpha: float = Field(default=0.05, gt=0, lt=1)
     """What the study's look spends; differences by class are held to it too."""
     verdict: Verdict
+    holds: Holds | None = None
+    advice: list[Advice] = []
 
 
 @dataclass(frozen=True)

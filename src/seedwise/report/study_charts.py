@@ -12,6 +12,8 @@ from seedwise.report.words import Words
 
 ROW = 46
 """Height of an arm's row: its name above, its dots below."""
+NAME = 0.44
+"""Share of it that the name and the numbers take; neither lines nor the band run through them."""
 
 
 @dataclass(frozen=True)
@@ -40,12 +42,14 @@ def rows_chart(
         numbers += [0.0, *((-margin, margin) if margin else ())]
     height = ROW * len(rows) + 44
     plot = Plot(Axis.over(numbers), Axis(0, len(rows), ()), height=height, left=10)
-    top, bottom = 0.0, float(len(rows))
+    bottom = float(len(rows))
+    strips = below_names(len(rows))
     if margin and signed:
-        plot.box((-margin, margin), (top, bottom), "margin")
-    plot.x_axis(label, percent=True, signed=signed, lines=True)
-    if signed:
-        plot.segment((0, top), (0, bottom), "zero")
+        for strip in strips:
+            plot.box((-margin, margin), strip, "margin")
+    plot.x_axis(label, percent=True, signed=signed, lines=strips)
+    for low, high in strips if signed else ():
+        plot.segment((0, low), (0, high), "zero")
     for index, row in enumerate(rows):
         level, below = bottom - index - 0.6, bottom - index - 0.8
         y = plot.up(bottom - index - 0.34)
@@ -58,6 +62,11 @@ def rows_chart(
             plot.dot((value, below), said, "seed", 3.2)
         plot.dot((row.mean, level), row.said, "dot", 4.0)
     return plot.svg(title)
+
+
+def below_names(rows: int) -> list[tuple[float, float]]:
+    """The stretches of y, on an axis from 0 to `rows`, in which lines and bands meet no name and no number."""
+    return [(row + 0.03, row + 1 - NAME) for row in range(rows)]
 
 
 def forest(study: StudyFiles, words: Words, margin: float | None) -> Markup | None:

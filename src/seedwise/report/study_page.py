@@ -5,11 +5,12 @@ from typing import Any
 
 from seedwise.config import diff
 from seedwise.config_options import plain
+from seedwise.report.place import advice_rows, beside, place, too_short
 from seedwise.report.read_study import Compared, StudyFiles, read_study_files
-from seedwise.report.shared import difference_said, provenance, techniques
+from seedwise.report.shared import difference_said, options, provenance, techniques
 from seedwise.report.study_charts import cost, forest, learning, seeds_chart
 from seedwise.report.words import Words
-from seedwise.stats import ClassDifference, Verdict, compare_classes
+from seedwise.stats import ClassDifference, Verdict, compare_classes, worth_deciding
 
 Context = dict[str, Any]
 
@@ -32,6 +33,7 @@ def study_context(folder: Path, words: Words) -> Context:
     margin = record.margin
     first = runs[0] if runs else None
     by_class = _by_class(study)
+    compared = {name: arm.compared for name, arm in study.arms.items() if arm.compared}
     return {
         "kind": "study",
         "title": words("study.title", recipe=record.recipe(study.base).name, data=record.data.rsplit("/", 1)[-1]),
@@ -41,10 +43,11 @@ def study_context(folder: Path, words: Words) -> Context:
         "trials": len(study.statuses),
         "margin": margin,
         "provisional": bool(getattr(record, "provisional", False)),
-        "verdicts": [_verdict(name, arm.compared, margin, words) for name, arm in study.arms.items() if arm.compared],
+        "verdicts": [_verdict(name, found, margin, words) for name, found in compared.items()],
+        "place": next((place(found.holds.base, words) for found in compared.values() if found.holds), ""),
         "base_summary": study.arms[study.base].summary.get(study.split),
         "forest": forest(study, words, margin),
-        "compared": {name: arm.compared for name, arm in study.arms.items() if arm.compared},
+        "compared": compared,
         "seeds_chart": seeds_chart(study, words),
         "seed_columns": [(str(seed), True) for seed in record.seeds[:SEEDS_SHOWN]],
         "arms": _arms(study),
@@ -56,7 +59,9 @@ def study_context(folder: Path, words: Words) -> Context:
         "runs": _runs(study),
         "plan": _plan(study, margin, words),
         "provenance": provenance(runs, words) if runs else [],
+        "made_by": record.commands,
         "commands": ["seedwise resume .", "seedwise report ."],
+        "options": options(record.recipe(study.base)),
     }
 
 
@@ -68,7 +73,15 @@ def _verdict(arm: str, found: Compared, margin: float | None, words: Words) -> C
         said += words(f"verdict.why_{short}", margin=f"{margin * 100:g}")
     if short == "undecided":
         said += _what_would_decide(found, words)
-    return {"arm": arm, "short": short, "word": words(f"verdict.{short}"), "said": said, "n": found.n}
+    said += too_short(found, words)
+    return {
+        "arm": arm,
+        "short": short,
+        "word": words(f"verdict.{short}"),
+        "said": said,
+        "own": beside(found, words),
+        "advice": advice_rows(found, words),
+    }
 
 
 def _what_would_decide(found: Compared, words: Words) -> str:
@@ -77,7 +90,11 @@ def _what_would_decide(found: Compared, words: Words) -> str:
         return words("verdict.single")
     if all(end in (found.mean, 0.0) for end in interval):
         return words("verdict.same", n=found.n)
-    return words("verdict.more", n=found.seeds_to_decide) if found.seeds_to_decide else words("verdict.never")
+    if found.seeds_to_decide is None:
+        return words("verdict.never")
+    return words(
+        "verdict.more" if worth_deciding(found.seeds_to_decide) else "verdict.not_worth", n=found.seeds_to_decide
+    )
 
 
 def _arms(study: StudyFiles) -> list[Context]:

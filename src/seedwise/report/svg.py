@@ -83,12 +83,12 @@ class Plot:
         if y_label:
             self.text(0, 8, y_label, "axis")
 
-    def x_axis(self, label: str, *, percent: bool = False, signed: bool = False, lines: bool = False) -> None:
-        """The horizontal axis alone."""
+    def x_axis(self, label: str, *, percent: bool = False, signed: bool = False, lines: Sequence[Point] = ()) -> None:
+        """The horizontal axis alone; at its ticks fine lines over these stretches of y."""
         self._parts.append(f'<path class="base" d="M{self.left} {self.bottom}H{self.right}"/>')
         for tick, text in zip(self.x.ticks, self.x.texts(percent=percent, signed=signed)):
-            if lines:
-                self.segment((tick, self.y.low), (tick, self.y.high), "grid")
+            for low, high in lines:
+                self.segment((tick, low), (tick, high), "grid")
             self.text(self.across(tick), self.bottom + 13, text, "tick middle")
         self.text(self.right, self.height - 4, label, "axis end")
 

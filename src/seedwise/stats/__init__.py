@@ -10,7 +10,7 @@ from seedwise.stats.images import ImageDifference, image_difference
 from seedwise.stats.looks import spent
 from seedwise.stats.mcnemar import McNemar, mcnemar
 from seedwise.stats.paired import paired, sign_flip
-from seedwise.stats.power import seeds_to_decide
+from seedwise.stats.power import seeds_to_decide, worth_deciding
 from seedwise.stats.ratio import Ratio, ratio
 from seedwise.stats.summary import Summary, summarize
 from seedwise.stats.verdict import Scale, Verdict, judge, sentence
@@ -44,4 +44,5 @@ __all__ = [
     "summarize",
     "tost",
     "welch",
+    "worth_deciding",
 ]

@@ -13,6 +13,9 @@ POWER = 0.8
 """The chance of a decision that is asked for."""
 MOST = 1000
 """Seeds beyond which the answer is None."""
+WORTH = 50
+"""Seeds beyond which a decision is called not worth it. With so many the standard error is a seventh of the spread that
+single seeds show; what is still open then is small beside the luck of whoever trains once."""
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(64)
 """Of the integral over the sample SD, in its probability."""
 
@@ -52,6 +55,11 @@ def seeds_to_decide(n: int, mean: float, sd: float, margin: float, alpha: float 
     if abs(mean) < margin:
         found.append(_least(n, lambda k: power_equivalence(k, mean, sd, margin, alpha)))
     return min((k for k in found if k is not None), default=None)
+
+
+def worth_deciding(seeds: int | None) -> bool:
+    """Whether so many seeds in all (None: beyond 1000) are within reason."""
+    return seeds is not None and seeds <= WORTH
 
 
 def _least(n: int, power: Callable[[int], float]) -> int | None:

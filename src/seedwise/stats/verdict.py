@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from seedwise.stats.family import Interval
+from seedwise.stats.power import worth_deciding
 
 Verdict = Literal["helps", "hurts", "real but too small to matter", "no difference that matters", "undecided"]
 
@@ -80,5 +81,6 @@ def sentence(
     if interval[0] in (mean, 0.0) and interval[1] in (mean, 0.0):
         return f"undecided: {said}; all {n} seeds show the same difference, so that their noise can't be judged"
     if more is None:
-        return f"undecided: {said}; not even 1000 seeds would decide it"
-    return f"undecided: {said}; about {more} seeds would decide it"
+        return f"undecided: {said}; not worth it: not even 1000 seeds would decide it"
+    not_worth = "" if worth_deciding(more) else "not worth it: "
+    return f"undecided: {said}; {not_worth}about {more} seeds would decide it"

@@ -24,8 +24,10 @@ from seedwise.record import (
     read_record,
 )
 from seedwise.stats import compare_arms, spent, summarize
+from seedwise.study.advice import advise, caveat, impatient, too_short
 from seedwise.study.plan import BASE, Look, StudyRecord, Trial, trial_hash
 from seedwise.study.progress import complete_seeds, finished, finished_trials, looked, trial_folder
+from seedwise.study.setting import Setting, holds, setting, together
 
 SCORES = ("top1", "top5", "loss")
 Split = Literal["val", "test"]
@@ -51,6 +53,7 @@ class Scored:
     """Techniques that were on and did nothing."""
     hits: Mapping[str, Hits]
     """By split; empty where they were not needed."""
+    setting: Setting
 
 
 @dataclass
@@ -61,6 +64,8 @@ class Ledger:
     scored: dict[tuple[str, int], Scored] = field(default_factory=dict)
     _recipes: set[tuple[str, str]] = field(default_factory=set)
     """(arm, checksum of a run's recipe) that were found to be the same recipe."""
+    _impatient: dict[str, dict[str, bool]] = field(default_factory=dict)
+    """By arm, what `impatient` found: its recipe doesn't change."""
 
     def refresh(self, study: StudyRecord) -> StudyRecord:
         """The study with trials, summary and comparisons as its run folders say."""
@@ -111,7 +116,8 @@ class Ledger:
         if record.status == "finished":
             self._demand_same_trial(path, record, study, arm, seed)
             hits = _hits(path, record) if len(study.arms) > 1 else {}
-            self.scored[arm, seed] = Scored(demand_final(path, record), record.seconds["total"], record.inert, hits)
+            final, seconds = demand_final(path, record), record.seconds["total"]
+            self.scored[arm, seed] = Scored(final, seconds, record.inert, hits, setting(record))
         return record.status
 
     def _demand_same_trial(self, path: Path, record: RunRecord, study: StudyRecord, arm: str, seed: int) -> None:
@@ -148,8 +154,26 @@ class Ledger:
             if not tops[BASE]:
                 continue
             for arm, each in compare_arms(tops, BASE, margin=study.margin, look=look, correct=hits).items():
-                found.setdefault(arm, {})[split] = each.to_json()
+                settings = [[run.setting for run in runs[side].values()] for side in (BASE, arm)]
+                found.setdefault(arm, {})[split] = self._in_place(study, arm, each.to_json(), settings)
         return found
+
+    def _in_place(
+        self, study: StudyRecord, arm: str, found: dict[str, Any], settings: Sequence[Sequence[Setting]]
+    ) -> dict[str, Any]:
+        """A comparison with where it holds, what may have been too short for it, and what to do next."""
+        if arm not in self._impatient:
+            self._impatient[arm] = impatient(study.recipe(BASE), study.recipe(arm))
+        base = together(settings[0])
+        names = too_short(self._impatient[arm], found["verdict"], base)
+        times = self.seconds()
+        means = [sum(of) / len(of) for of in times.values()]
+        each_seed = sum(means) / len(means) * len(study.arms) if means else None
+        return found | {
+            "sentence": found["sentence"] + caveat(names, base),
+            "holds": holds(*settings),
+            "advice": advise(study, found, names, base, each_seed),
+        }
 
 
 def _comparable(runs: Mapping[str, Mapping[int, Scored]], split: str) -> dict[str, dict[int, NDArray[np.bool_]]]:

@@ -93,6 +93,9 @@ class StudyRecord(Part):
     """Of the data that each arm trains on, once it was opened."""
     jobs: int = 1
     """Trials at a time, as last asked for; no result depends on it."""
+    commands: list[str] = []
+    """The commands that began it and added to it, in order, without what is this machine's own; empty in older
+    records and in studies that no command line began."""
     trials: list[Trial] = []
     """Seed by seed, all arms of a seed."""
     looks: list[Look] = []
@@ -100,7 +103,8 @@ class StudyRecord(Part):
     summary: dict[str, dict[str, dict[str, dict[str, Any]]]] = {}
     """Over the finished trials: summary[arm][split][score] = {n, mean, sd, ci95, values}, values in order of seeds."""
     comparisons: dict[Arm, dict[str, dict[str, Any]]] = {}
-    """comparisons[arm][split]: the arm minus the base, as a `seedwise.stats.Comparison`; see docs/statistics.md."""
+    """comparisons[arm][split]: the arm minus the base, as a `seedwise.stats.Comparison`; see docs/statistics.md. With
+    it `holds`, the `Setting` of base and arm, and `advice`, what to do next."""
 
     def recipe(self, arm: str) -> Recipe:
         """The resolved recipe of an arm."""

@@ -53,6 +53,8 @@ class Conduct:
     """As in `seedwise.training.resume`."""
     cluster: Cluster | None = None
     """Run them there instead of here."""
+    command: str | None = None
+    """The command that asked for it, as the study keeps it."""
 
     def divided(self, recipe: Recipe) -> Recipe:
         """The recipe with the threads that a trial gets, where it leaves their number open."""
@@ -86,9 +88,10 @@ def train_seeds(
     data_dir: Path | None,
     watch: Watch,
     on_trial: OnTrial,
+    command: str | None = None,
 ) -> StudyRecord:
     """Train a recipe with each seed; a folder that holds part of the same study is completed or extended."""
-    conduct = Conduct(watch, on_trial, data_dir)
+    conduct = Conduct(watch, on_trial, data_dir, command=command)
     done = _study(Arms(recipe, {}, {}), data, seeds, folder, None, conduct)
     done.demand_complete()
     return done.study
@@ -149,6 +152,8 @@ def _study(arms: Arms, data: str, seeds: Sequence[int], folder: Path, margin: fl
                 demand_same_data(*where, recipe, data, conduct.data_dir, progress, finished=finished)
             added = {arm: plain(plan.adopt(recipe, before.recipe(BASE))) for arm, recipe in arms.recipes.items()}
             study = extend(before, seeds, added, arms.patches).model_copy(update=place)
+            if conduct.command is not None and (study.additions != before.additions or not before.commands):
+                study = study.model_copy(update={"commands": [*before.commands, conduct.command]})
         else:
             study = StudyRecord(
                 **place,
@@ -157,6 +162,7 @@ def _study(arms: Arms, data: str, seeds: Sequence[int], folder: Path, margin: fl
                 arms={BASE: plain(base)} | {arm: plain(plan.adopt(each, base)) for arm, each in arms.recipes.items()},
                 patches={arm: dict(patch) for arm, patch in arms.patches.items()},
                 margin=(MARGIN if margin is None else margin) if arms.recipes else None,
+                commands=[] if conduct.command is None else [conduct.command],
             )
         try:
             return _complete(folder, study, conduct, data)

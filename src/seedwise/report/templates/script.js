@@ -34,4 +34,18 @@ for (const input of document.querySelectorAll("input[data-filters]")) {
     for (const row of body.rows) row.hidden = !row.textContent.toLowerCase().includes(wanted);
   });
 }
+for (const box of document.querySelectorAll(".scroll")) {
+  const hint = document.createElement("p");
+  hint.className = "more";
+  hint.setAttribute("aria-hidden", "true"); // a screen reader reads the whole table
+  hint.textContent = document.querySelector("main").dataset.more;
+  box.before(hint);
+  const look = () => {
+    const hidden = box.scrollWidth - box.clientWidth;
+    hint.hidden = hidden < 3;
+    box.classList.toggle("cut", hidden - box.scrollLeft > 2);
+  };
+  box.addEventListener("scroll", look, { passive: true });
+  new ResizeObserver(look).observe(box);
+}
 addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((each) => (each.open = true)));

@@ -1,0 +1,179 @@
+"""What to do after a verdict: the command for more seeds, or for a longer schedule, with its time. No torch."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+from seedwise.config import diff
+from seedwise.recipe import Recipe
+from seedwise.rng import draw_seeds
+from seedwise.stats import worth_deciding
+from seedwise.study.plan import StudyRecord
+from seedwise.study.progress import complete_seeds
+from seedwise.study.setting import Setting
+from seedwise.techniques import TECHNIQUES, is_on
+
+SHORT = 30
+"""Epochs below which a schedule is short for what needs a long one. Those techniques come from trainings of 200 and
+more; `no` from `seedwise.convergence` makes any schedule short."""
+LONGER, LEAST = 3, 10
+"""The longer schedule that is proposed: so many times the epochs, and so many at least."""
+
+
+def impatient(base: Recipe, arm: Recipe) -> dict[str, bool]:
+    """The techniques that an arm switches and whose card says that short schedules hurt them -> whether it adds them.
+
+    Options are compared first: asking the catalogue about every technique would take longer than all else here.
+    """
+    changed = [line.split(":", 1)[0] for line in diff(base, arm)]
+    found = {}
+    for technique in TECHNIQUES:
+        if technique.needs_epochs and any(f"{path}.".startswith(f"{technique.path}.") for path in changed):
+            sides = is_on(base, technique.name), is_on(arm, technique.name)
+            if sides[0] != sides[1]:
+                found[technique.name] = sides[1]
+    return found
+
+
+def too_short(switched: Mapping[str, bool], verdict: str, base: Setting) -> list[str]:
+    """Those of `impatient` that did not show a gain, where the schedule may be the reason."""
+    if base.epochs is None or (base.epochs >= SHORT and base.converged != "no"):
+        return []
+    return [name for name, added in switched.items() if verdict != ("helps" if added else "hurts")]
+
+
+def caveat(names: Sequence[str], base: Setting) -> str:
+    """What the verdict's sentence says of them; empty without any."""
+    if not names:
+        return ""
+    which = " and ".join(names)
+    epochs = f"{base.epochs} epoch{'' if base.epochs == 1 else 's'}"
+    return f"; short schedules hurt {which} (says the card), and {epochs} are short"
+
+
+def longer(base: Setting) -> int:
+    """The epochs of the longer schedule that is proposed."""
+    return max(LEAST, LONGER * (base.epochs or 1))
+
+
+def seeds_wanted(found: Mapping[str, Any]) -> int | None:
+    """How many seeds an undecided comparison should have; None if it is decided, or not worth deciding.
+
+    Without a spread (one seed, or equal differences) nobody can count them: five, or twice as many.
+    """
+    if found["verdict"] != "undecided":
+        return None
+    if found["ci95_simultaneous"] is None:
+        return 5
+    if all(end in (found["mean"], 0.0) for end in found["ci95_simultaneous"]):
+        return 2 * int(found["n"])
+    more = found["seeds_to_decide"]
+    return int(more) if worth_deciding(more) else None
+
+
+def advise(
+    study: StudyRecord, found: Mapping[str, Any], names: Sequence[str], base: Setting, seconds: float | None
+) -> list[dict[str, Any]]:
+    """What to do about one verdict of a study, as JSON has it: kind (`seeds` or `epochs`), how many, seconds, command.
+
+    seconds: of all arms with one seed, one after the other. Nothing where trials that are planned may decide it.
+    """
+    advice = []
+    command = shlex.split(study.commands[-1]) if study.commands else None
+    made = command if not names else shlex.split(next((it for it in study.commands if names[0] in it), "")) or command
+    wanted = seeds_wanted(found)
+    if wanted is not None and not (complete_seeds(study) < len(study.seeds) >= wanted):
+        more = max(wanted - len(study.seeds), 1)
+        time = None if seconds is None else more * seconds / max(study.jobs, 1)
+        asked = command and with_option(command, "--seeds", str(_count(study, more)))
+        advice.append(_advice("seeds", len(study.seeds) + more, time, asked))
+    if names:
+        epochs = longer(base)
+        time = seconds and len(study.seeds) * seconds * epochs / (base.epochs or 1) / max(study.jobs, 1)
+        advice.append(_advice("epochs", epochs, time, made and _longer(made, epochs), techniques=list(names)))
+    return advice
+
+
+def general(
+    found: Mapping[str, Any], names: Sequence[str], base: Setting, seconds: float | None
+) -> list[dict[str, Any]]:
+    """As `advise`, for arms whose command nobody knows. seconds: of one seed of both."""
+    advice, wanted = [], seeds_wanted(found)
+    if wanted is not None:
+        more = max(wanted - int(found["n"]), 1)
+        said = f"train both with --seeds {int(found['n']) + more}"
+        time = seconds and more * seconds
+        advice.append(_advice("seeds", int(found["n"]) + more, time, None, said=_timed(said, time, " more")))
+    if names:
+        epochs = longer(base)
+        time = seconds and int(found["n"]) * seconds * epochs / (base.epochs or 1)
+        said = _timed(f"train both with -s train.epochs={epochs}", time)
+        advice.append(_advice("epochs", epochs, time, None, techniques=list(names), said=said))
+    return advice
+
+
+def with_option(command: Sequence[str], option: str, value: str) -> list[str]:
+    """A command with this option set, wherever it stood before."""
+    return [*_without(command, option), option, value]
+
+
+def joined(command: Sequence[str]) -> str:
+    """A command for a shell; a leading `~/` stays open to it."""
+    return " ".join(f"~/{shlex.quote(it[2:])}" if it.startswith("~/") and it[2:] else shlex.quote(it) for it in command)
+
+
+def in_time(seconds: float) -> str:
+    """`4 min`, `1.3 h`, `26 h`."""
+    if seconds < 3570:
+        return f"{max(1, round(seconds / 60))} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 10 * 3600 else f"{min(seconds, 1e12) / 3600:,.0f} h"
+
+
+def _said(kind: str, count: int, seconds: float | None) -> str:
+    """`for 26 seeds, about 25 min more` and `with 10 epochs, about 16 min`."""
+    if kind == "seeds":
+        return _timed(f"for {count} seeds", seconds, " more")
+    return _timed(f"with {count} epochs", seconds)
+
+
+def _timed(said: str, seconds: float | None, after: str = "") -> str:
+    return said if seconds is None else f"{said}, about {in_time(seconds)}{after}"
+
+
+def _advice(kind: str, count: int, seconds: float | None, command: Sequence[str] | None, **more: Any) -> dict[str, Any]:
+    return {
+        "kind": kind,
+        "count": count,
+        "seconds": seconds,
+        "command": None if command is None else joined(command),
+        "said": _said(kind, count, seconds),
+        **more,
+    }
+
+
+def _count(study: StudyRecord, more: int) -> int:
+    """What `--seeds` must say so that a study gets `more` new seeds: it may have begun with seeds of its own choice."""
+    known = set(study.seeds)
+    drawn = draw_seeds(study.master_seed, len(known) + more)
+    return [place for place, seed in enumerate(drawn, 1) if seed not in known][more - 1]
+
+
+def _longer(command: Sequence[str], epochs: int) -> list[str]:
+    """The command with more epochs, and a folder of its own: a study keeps its arms."""
+    kept = _without(_without(command, "--epochs"), "-s", "train.epochs=")
+    place = next((value for name, value in pairwise(command) if name == "-o"), None)
+    folder = [] if place is None else ["-o", f"{place.rstrip('/')}-{epochs}-epochs"]
+    return [*_without(kept, "-o"), "-s", f"train.epochs={epochs}", *folder]
+
+
+def _without(command: Sequence[str], option: str, start: str = "") -> list[str]:
+    """A command without an option's uses, those whose value begins with `start`."""
+    kept: list[str] = []
+    rest = iter(command)
+    for word in rest:
+        if word != option:
+            kept.append(word)
+        elif not (value := next(rest, "")).startswith(start):
+            kept += [word, value]
+    return kept

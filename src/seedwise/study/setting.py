@@ -1,0 +1,133 @@
+"""Where a verdict holds: what was trained, on how much, for how long, and whether that was long enough. No torch."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from seedwise.ensemble_record import EnsembleRecord
+    from seedwise.record import RunRecord
+
+
+WHY = {
+    "few steps": "{steps} optimizer steps are few",
+    "rising": "validation still rose at the end",
+    "learned": "the training images are learned",
+    "level": "validation no longer rose at the end",
+    "no curve": "there is no curve of validation",
+}
+"""Why it is said to have converged or not."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Of a run, or of all runs of an arm. None where the record doesn't say."""
+
+    model: str
+    image_size: int | None
+    """Pixels a side in the last epoch."""
+    images: int
+    """Images to train on."""
+    epochs: int | None = None
+    """Of the middle run, where they stopped at different ones."""
+    steps: int | None = None
+    """Optimizer steps, likewise."""
+    converged: str = "unknown"
+    """yes, no or unknown, from `seedwise.convergence`; of several runs no where half of them say no."""
+    reason: str = "no curve"
+    """Why: a key of `WHY`."""
+    why: str = "there is no curve of validation"
+    """The same in words."""
+
+    @property
+    def said(self) -> str:
+        """`efficientnet_lite0, 64 px, 1,649 training images, 3 epochs, 36 steps`."""
+        parts = [self.model] + [f"{self.image_size} px"] * (self.image_size is not None)
+        parts.append(f"{self.images:,} training images")
+        parts += [_count(n, unit) for n, unit in ((self.epochs, "epoch"), (self.steps, "step")) if n is not None]
+        return ", ".join(parts)
+
+    @property
+    def convergence_said(self) -> str:
+        """`not converged: 36 optimizer steps are few`."""
+        words = {"yes": "converged", "no": "not converged", "unknown": "perhaps converged"}
+        return f"{words.get(self.converged, words['unknown'])}: {self.why}"
+
+    def beside(self, base: "Setting") -> str:
+        """What is different from the base's setting, in words; empty where nothing is."""
+        parts = []
+        if (self.model, self.image_size, self.images) != (base.model, base.image_size, base.images):
+            parts.append(self.said)
+        elif (self.epochs, self.steps) != (base.epochs, base.steps):
+            parts += [_count(n, unit) for n, unit in ((self.epochs, "epoch"), (self.steps, "step")) if n is not None]
+        if self.converged != base.converged:
+            parts.append(self.convergence_said)
+        return ", ".join(parts)
+
+
+def setting(record: "RunRecord | EnsembleRecord") -> Setting:
+    """The setting of a run or an ensemble."""
+    images = record.data.splits.get("train", 0)
+    if record.kind == "ensemble":
+        names = sorted({member.architecture for member in record.members})
+        sizes = [member.image_size for member in record.members if member.image_size is not None]
+        return Setting(f"{record.networks} networks ({', '.join(names)})", max(sizes, default=None), images)
+    epochs, (state, reason) = record.epochs, _converged(record)
+    steps = epochs[-1].steps if epochs else None
+    return Setting(
+        record.model.name,
+        epochs[-1].image_size if epochs else None,
+        images,
+        len(epochs) or None,
+        steps,
+        state,
+        reason,
+        WHY[reason].format(steps=steps),
+    )
+
+
+def _converged(record: "RunRecord") -> tuple[str, str]:
+    """Whether a run has, and why; records of older versions don't hold it, but all that it follows from."""
+    from seedwise.convergence import LEARNED, convergence_of
+
+    if record.final is None or not record.epochs:
+        return "unknown", "no curve"
+    found = record.convergence or convergence_of(record.epochs, record.final, record.data.splits.get("val", 0), None)
+    if not found.reached:
+        return "no", "few steps" if found.few_steps else "rising"
+    if record.final.train.top1 >= LEARNED:
+        return "yes", "learned"
+    return ("unknown", "no curve") if found.rise is None else ("yes", "level")
+
+
+def together(settings: Sequence[Setting]) -> Setting:
+    """That of an arm, from those of its runs; a ValueError without any."""
+    if not settings:
+        raise ValueError("no runs")
+    states = Counter(each.converged for each in settings)
+    state = "no" if 2 * states["no"] >= len(settings) else states.most_common(1)[0][0]
+    first = next(each for each in settings if each.converged == state)
+    why = first.why if len(states) == 1 else f"{first.why} ({states[state]} of {len(settings)} runs)"
+    epochs, steps = (_middle([getattr(each, name) for each in settings]) for name in ("epochs", "steps"))
+    return replace(first, epochs=epochs, steps=steps, why=why)
+
+
+def holds(base: Sequence[Setting], arm: Sequence[Setting]) -> dict[str, Any]:
+    """What a verdict keeps of where it holds, as JSON has it."""
+    return {"base": asdict(together(base)), "arm": asdict(together(arm))}
+
+
+def holds_said(kept: Mapping[str, Any]) -> tuple[str, str]:
+    """What `holds` kept, in words: that of the base, and what the arm's differs in."""
+    base, arm = Setting(**kept["base"]), Setting(**kept["arm"])
+    return f"{base.said}; base {base.convergence_said}", arm.beside(base)
+
+
+def _middle(numbers: Sequence[int | None]) -> int | None:
+    known = sorted(number for number in numbers if number is not None)
+    return known[(len(known) - 1) // 2] if known else None
+
+
+def _count(number: int, unit: str) -> str:
+    return f"{number:,} {unit}{'' if number == 1 else 's'}"
