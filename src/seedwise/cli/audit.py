@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from seedwise.cli.options import Data, DataDir, Overrides, default_recipe
+from seedwise.cli.options import Data, DataDir, Json, Lang, Overrides, default_recipe
 
 if TYPE_CHECKING:
     from seedwise.audit.findings import Findings
@@ -24,8 +24,8 @@ def audit(
     ] = None,
     data_dir: DataDir = None,
     settings: Overrides = None,
-    lang: Annotated[str, typer.Option("--lang", metavar="en|ko", help="The page's language.")] = "en",
-    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+    lang: Lang = "en",
+    as_json: Json = False,
 ) -> None:
     """Check a data set: balance, sizes, damaged files, duplicates within and across splits, doubtful labels.
 

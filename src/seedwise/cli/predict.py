@@ -22,7 +22,10 @@ def predict(
     explain: Annotated[
         bool, typer.Option("--explain", help="Write a picture an image of where the network looked (Grad-CAM).")
     ] = False,
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the pictures of --explain.")] = Path("explained"),
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", help="Folder for the pictures of --explain.", show_default="explained"),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print an image a line as JSON.")] = False,
 ) -> None:
     """Classify images with a finished run, prepared as in its own evaluation.
@@ -42,10 +45,12 @@ def predict(
     from seedwise.prediction import Explainer, Note, Unreadable, predict_files
     from seedwise.runs import Run
 
+    if out is not None and not explain:
+        raise UserError(f"-o {out}: is the folder for the pictures of --explain; add it, or drop -o")
     run = load(folder)
     if explain and not isinstance(run, Run):
         raise UserError(f"{folder}: an ensemble has no single network to explain; name one of its members")
-    explainer = Explainer(run, out) if explain and isinstance(run, Run) else None
+    explainer = Explainer(run, out or Path("explained")) if explain and isinstance(run, Run) else None
     problems = 0
     for found in predict_files(run, _paths(images)):
         if isinstance(found, Unreadable):

@@ -6,8 +6,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from seedwise.cli.ablate import Jobs
-from seedwise.cli.options import Data, DataDir, Json, RecipeName, default_recipe
+from seedwise.cli.options import (
+    NO_FLAGS,
+    Data,
+    DataDir,
+    Flags,
+    Jobs,
+    Json,
+    RecipeName,
+    Seeds,
+    default_recipe,
+    demand_one_network,
+    overrides,
+    short_forms,
+)
 
 if TYPE_CHECKING:
     from seedwise.study.sweep import Swept
@@ -23,11 +35,13 @@ Settings = Annotated[
 ]
 
 
+@short_forms()
 def sweep(
     data: Data,
     recipe: RecipeName = None,
+    flags: Flags = NO_FLAGS,
     settings: Settings = None,
-    seeds: Annotated[str, typer.Option(metavar="N|A,B,C", help="How many seeds, or which.")] = "3",
+    seeds: Seeds = "3",
     jobs: Jobs = 1,
     data_dir: DataDir = None,
     out: Annotated[
@@ -53,9 +67,10 @@ def sweep(
     from seedwise.study.sweep import Swept, grid
     from seedwise.study.sweep import sweep as run_sweep
 
-    swept = grid(default_recipe(data) if recipe is None else recipe, settings or ())
+    swept = grid(default_recipe(data) if recipe is None else recipe, overrides(flags, settings))
     base = swept.arms.base
-    numbers = parse_seeds(seeds, base.seed)
+    demand_one_network(base, flags)
+    numbers = parse_seeds(seeds or "3", base.seed)
     name = re.sub(r"[^\w.-]+", "_", f"{Path(data).resolve().name}-{base.name}")
     folder = out or Path("runs") / f"{name}-sweep"
     with watching(folder) as watch:
