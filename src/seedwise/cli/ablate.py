@@ -20,6 +20,7 @@ from seedwise.cli.options import (
     Overrides,
     RecipeName,
     Seeds,
+    begin_with,
     default_recipe,
     demand_one_network,
     overrides,
@@ -104,6 +105,7 @@ def ablate(
     seconds = seconds_of("--budget", budget)
     asked = _asked(data, recipe, toggle, seeds, margin, overrides(flags, settings))
     demand_one_network(asked.arms.base, flags)
+    begin_with(asked.data, asked.arms.base.data, data_dir)
     if dry_run:
         _dry_run(asked, data_dir, jobs, as_json)
         return 0

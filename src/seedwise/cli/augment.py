@@ -5,7 +5,18 @@ from typing import Annotated
 
 import typer
 
-from seedwise.cli.options import NO_FLAGS, Data, DataDir, Flags, Overrides, RecipeName, Seed, read_recipe, short_forms
+from seedwise.cli.options import (
+    NO_FLAGS,
+    Data,
+    DataDir,
+    Flags,
+    Overrides,
+    RecipeName,
+    Seed,
+    begin_with,
+    read_recipe,
+    short_forms,
+)
 
 
 @short_forms("img_size")
@@ -24,12 +35,6 @@ def augment(
 
         seedwise augment digits -s augment.cutmix=default -o grid.png
     """
-    import numpy as np
-    import torch
-
-    from seedwise import plan, rng
-    from seedwise.augment.grid import draw_grid
-    from seedwise.data.open import open_data
     from seedwise.errors import UserError
     from seedwise.folders import demand_outside
 
@@ -39,7 +44,15 @@ def augment(
         raise UserError(f"{out.parent}: no such folder; create it first")
     if out.is_dir():
         raise UserError(f"{out}: is a folder; give a PNG file to write")
+    begin_with(data, chosen.data, data_dir)
     demand_outside(out, data, chosen, data_dir)
+    import numpy as np
+    import torch
+
+    from seedwise import plan, rng
+    from seedwise.augment.grid import draw_grid
+    from seedwise.data.open import open_data
+
     dataset = open_data(data, chosen.data, data_dir=data_dir, **plan.stored_sides(chosen))
     count = min(8, len(dataset.train))
     order = rng.generator(seed, "grid").permutation(len(dataset.train))

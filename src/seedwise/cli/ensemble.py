@@ -48,6 +48,7 @@ def ensemble(
     from seedwise.ensemble_record import Selection, Vote
     from seedwise.errors import UserError
     from seedwise.files import discard, make_new_folder
+    from seedwise.nearest import demand_folder
     from seedwise.record import RECORD
     from seedwise.stored import finished_below
 
@@ -56,8 +57,7 @@ def ensemble(
             raise UserError(f"--{option} {given}: give {', '.join(known[:-1])} or {known[-1]}")
     members = []
     for folder in folders:
-        if not folder.is_dir():
-            raise UserError(f"{folder}: no such folder; give a run's, a study's, or one that holds runs")
+        demand_folder(folder, "a run's, a study's, or one that holds runs")
         found, unfinished = finished_below(folder)
         members += found
         for path in unfinished:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from seedwise.cli.options import DataDir, Json, Split
+from seedwise.cli.options import DataDir, Json, Split, begin_in
 
 if TYPE_CHECKING:
     from seedwise.evaluations import Evaluation
@@ -54,6 +54,7 @@ def evaluate(
     for option, value, known in choices:
         _demand_known(option, value, known)
     _demand_writable(out)
+    begin_in(folder, "a run's or an ensemble's")
     from seedwise.cli.watch import phases
     from seedwise.ensemble.model import load
     from seedwise.evaluation import evaluate as score_again

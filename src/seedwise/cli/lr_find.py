@@ -14,6 +14,7 @@ from seedwise.cli.options import (
     Overrides,
     RecipeName,
     Seed,
+    begin_with,
     read_recipe,
     short_forms,
 )
@@ -54,6 +55,7 @@ def lr_find(
         raise UserError(f"{out.parent}: no such folder; create it first")
     if out is not None and (out.is_dir() or out.suffix not in (".png", ".svg")):
         raise UserError(f"{out}: is no .png or .svg file; give one with -o")
+    begin_with(data, chosen.data, data_dir)
     if out is not None:
         demand_outside(out, data, chosen, data_dir)
 

@@ -5,13 +5,17 @@ docs/commands.md has the table of verbs and flags; a test compares it with the v
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from seedwise import machine
+
 if TYPE_CHECKING:
+    from seedwise.data.config import DataConfig
     from seedwise.recipe import Recipe
 
 Verb = TypeVar("Verb", bound=Callable[..., Any])
@@ -186,6 +190,28 @@ def read_recipe(data: str, recipe: str | None, flags: Mapping[str, Any], setting
     chosen = recipes.read(default_recipe(data) if recipe is None else recipe, overrides(flags, settings))
     demand_one_network(chosen, flags)
     return chosen
+
+
+def begin_with(data: str, config: "DataConfig", data_dir: Path | None) -> None:
+    """Refuse data that isn't there, and say on a terminal what is read: importing tensors takes seconds of silence."""
+    from seedwise.data.find import find_source
+
+    source = find_source(data, data_dir, config)
+    say_first(f"reading {source.name if source.path is None else source.path}")
+
+
+def begin_in(folder: Path, whose: str) -> None:
+    """Refuse the folder of a run or of several that isn't there, and say on a terminal that it is read."""
+    from seedwise.nearest import demand_folder
+
+    demand_folder(folder, whose)
+    say_first(f"reading {folder}")
+
+
+def say_first(words: str) -> None:
+    """A first line on the terminal, where there is one: what comes of it is there only when tensors are imported."""
+    if sys.stderr is not None and sys.stderr.isatty() and machine.rank() == 0:
+        print(f"{words} …", file=sys.stderr, flush=True)
 
 
 def overrides(flags: Mapping[str, Any], given: Iterable[str] | None) -> list[str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from seedwise.cli.options import Top
+from seedwise.cli.options import Top, begin_in
 
 if TYPE_CHECKING:
     from seedwise.prediction import Predicted
@@ -40,13 +40,15 @@ def predict(
 
         seedwise predict runs/lite photo.jpg --explain -o explained
     """
-    from seedwise.ensemble.model import load
     from seedwise.errors import UserError
-    from seedwise.prediction import Explainer, Note, Unreadable, predict_files
-    from seedwise.runs import Run
 
     if out is not None and not explain:
         raise UserError(f"-o {out}: is the folder for the pictures of --explain; add it, or drop -o")
+    begin_in(folder, "a run's or an ensemble's")
+    from seedwise.ensemble.model import load
+    from seedwise.prediction import Explainer, Note, Unreadable, predict_files
+    from seedwise.runs import Run
+
     run = load(folder)
     if explain and not isinstance(run, Run):
         raise UserError(f"{folder}: an ensemble has no single network to explain; name one of its members")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from seedwise.cli.options import Budget, DataDir, Jobs, Json, seconds_of
+from seedwise.cli.options import Budget, DataDir, Jobs, Json, begin_in, seconds_of
 
 
 def resume(
@@ -31,16 +31,16 @@ def resume(
 
         seedwise resume runs/cifar100-reference-ablation -j 2 --budget 90min
     """
-    from seedwise.cli.show import announce_trial, print_study
-    from seedwise.cli.watch import watching
     from seedwise.errors import UserError
     from seedwise.record import BAGGING, STUDY
 
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; give a run's or a study's")
+    begin_in(folder, "a run's or a study's")
     seconds = seconds_of("--budget", budget)
     if seconds is not None and not (folder / STUDY).exists():
         raise UserError(f"--budget {budget}: is for studies, and {folder} is none; drop it")
+    from seedwise.cli.show import announce_trial, print_study
+    from seedwise.cli.watch import watching
+
     if (folder / STUDY).exists():
         from seedwise.cli.show_study import print_done
         from seedwise.study.run import Conduct, resume_study

@@ -15,6 +15,7 @@ from seedwise.cli.options import (
     Json,
     RecipeName,
     Seeds,
+    begin_with,
     default_recipe,
     demand_one_network,
     overrides,
@@ -59,20 +60,23 @@ def sweep(
 
     The same command again completes what is missing, and starts nothing when nothing is.
     """
-    from seedwise.cli.show import announce_trial
-    from seedwise.cli.show_study import print_done
-    from seedwise.cli.watch import watching
+    from seedwise.study.grid import grid
     from seedwise.study.plan import parse_seeds
-    from seedwise.study.run import Conduct
-    from seedwise.study.sweep import Swept, grid
-    from seedwise.study.sweep import sweep as run_sweep
 
     swept = grid(default_recipe(data) if recipe is None else recipe, overrides(flags, settings))
     base = swept.arms.base
     demand_one_network(base, flags)
+    begin_with(data, base.data, data_dir)
     numbers = parse_seeds(seeds or "3", base.seed)
     name = re.sub(r"[^\w.-]+", "_", f"{Path(data).resolve().name}-{base.name}")
     folder = out or Path("runs") / f"{name}-sweep"
+    from seedwise.cli.show import announce_trial
+    from seedwise.cli.show_study import print_done
+    from seedwise.cli.watch import watching
+    from seedwise.study.run import Conduct
+    from seedwise.study.sweep import Swept
+    from seedwise.study.sweep import sweep as run_sweep
+
     with watching(folder) as watch:
         found = run_sweep(swept, data, numbers, folder, Conduct(watch, announce_trial, data_dir, jobs))
     if isinstance(found, Swept):

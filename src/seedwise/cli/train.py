@@ -20,6 +20,7 @@ from seedwise.cli.options import (
     RecipeName,
     Seed,
     Seeds,
+    begin_with,
     read_recipe,
     short_forms,
 )
@@ -62,6 +63,7 @@ def train(
     """
     asked = _Asked(data, seed, seeds, bagging, bagging_models, bagging_augment, data_dir, out, as_json)
     chosen = read_recipe(data, recipe, flags, settings)
+    begin_with(data, chosen.data, data_dir)
     return asked.show(chosen) if dry_run else asked.train(chosen)
 
 
