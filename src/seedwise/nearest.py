@@ -47,5 +47,5 @@ def _likest(part: str, folder: Path) -> str | None:
     except (OSError, ValueError):
         return None
     known = {it.lower(): it for it in sorted(names) if it.isprintable() and it.startswith(".") == part.startswith(".")}
-    close = get_close_matches(part.lower(), known, n=1, cutoff=0.7)
+    close = get_close_matches(part.lower(), known, n=1)
     return known[close[0]] if close else None
