@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from seedwise.config import diff, load
 from seedwise.ensemble_record import EnsembleRecord
 from seedwise.errors import UserError
+from seedwise.nearest import demand_folder
 from seedwise.predictions import Predictions, hits
 from seedwise.recipe import Recipe
 from seedwise.record import RECIPE, RECORD, STUDY, DataRecord, RunRecord, check_files
@@ -178,8 +179,7 @@ def _arms(paths: Sequence[Path]) -> tuple[list[Arm], int, list[Path]]:
     planned = 0
     names = _names(paths)
     for path, name in zip(paths, names, strict=True):
-        if not path.is_dir():
-            raise UserError(f"{path}: no such folder; give a run's, a study's, an ensemble's, or one that holds runs")
+        demand_folder(path, "a run's, a study's, an ensemble's, or one that holds runs")
         if (path / STUDY).is_file():
             study = read_study(path)
             found, unfinished = _of_study(path, name, study)

@@ -12,6 +12,7 @@ from seedwise.config_options import Option, plain
 from seedwise.config_options import paths as option_paths
 from seedwise.config_overrides import apply
 from seedwise.errors import Mistakes, UserError
+from seedwise.nearest import meant
 from seedwise.yaml12 import MAX_CHARACTERS, position, read, write, write_inline
 
 __all__ = ["Option", "Section", "diff", "dump", "json_schema", "load", "paths"]
@@ -86,7 +87,8 @@ def _read_text(path: FilePath, name: str) -> str:
             data = file.read(4 * MAX_CHARACTERS + 1)
         return data.decode("utf-8-sig")
     except FileNotFoundError:
-        raise UserError(f"{name}: no such file; check the path, or see `seedwise recipes ls`") from None
+        hint = meant(str(path), "check the path, or see `seedwise recipes ls`")
+        raise UserError(f"{name}: no such file; {hint}") from None
     except IsADirectoryError:
         raise UserError(f"{name}: a directory, not a recipe file") from None
     except UnicodeDecodeError as error:

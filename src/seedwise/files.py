@@ -38,7 +38,7 @@ class Held(UserError):
 
 
 def cache_root() -> Path:
-    """SEEDWISE_CACHE, or `~/.cache/seedwise`: decoded images, downloads, compiled kernels. Safe to delete."""
+    """SEEDWISE_CACHE, or `~/.cache/seedwise`: decoded images, downloads, compiled kernels (see `stowed`)."""
     return Path(os.environ.get(CACHE_VARIABLE) or "~/.cache/seedwise").expanduser()
 
 

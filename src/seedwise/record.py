@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from seedwise.errors import UserError
 from seedwise.files import read_json, sha256_of, write_json
+from seedwise.nearest import demand_folder
 from seedwise.sealed import RECORD as RECORD
 from seedwise.sealed import SEAL, seal
 from seedwise.sealed import STUDY as STUDY
@@ -312,6 +313,7 @@ def read_record(folder: Path) -> RunRecord:
     """Read a run's record.json; a UserError says what is missing or damaged."""
     path = folder / RECORD
     if not path.is_file():
+        demand_folder(folder, "a run's")
         raise UserError(f"{folder}: not a run folder (it has no {RECORD})")
     return read_sealed(path, RunRecord)
 

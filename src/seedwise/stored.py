@@ -9,6 +9,7 @@ import numpy as np
 from seedwise.ensemble_record import EnsembleRecord
 from seedwise.errors import UserError
 from seedwise.files import read_json
+from seedwise.nearest import demand_folder
 from seedwise.predictions import Predictions, read_predictions
 from seedwise.record import (
     BAGGING,
@@ -65,6 +66,7 @@ def read_stored(folder: Path) -> Stored:
 def read_ensemble(folder: Path) -> EnsembleRecord:
     """Read an ensemble's record.json; a UserError says what is missing or damaged."""
     if not (folder / RECORD).is_file():
+        demand_folder(folder, "an ensemble's")
         raise UserError(f"{folder}: not an ensemble's folder (it has no {RECORD})")
     return read_sealed(folder / RECORD, EnsembleRecord)
 

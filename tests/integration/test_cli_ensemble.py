@@ -83,7 +83,7 @@ def test_the_same_command_changes_nothing_and_another_vote_needs_another_folder(
 
 def test_a_page_is_left_in_the_folder_and_one_that_cannot_be_made_costs_nothing(cli: Cli, tmp_path: Path) -> None:
     runs(tmp_path / "runs")
-    answer = cli("ensemble", "runs", "-o", "all", "--select", "greedy")
+    answer = cli("ensemble", "runs", "-o", "all", "--voters", "greedy")
     assert answer.code == 0 and answer.out.endswith("report: all/report.html\nfiles: all\n")
     page = Path("all/report.html").read_bytes()
     assert b"The vote classifies" in page and b"../runs/seed-3" in page
@@ -92,7 +92,7 @@ def test_a_page_is_left_in_the_folder_and_one_that_cannot_be_made_costs_nothing(
     assert cli("report", "all", "-o", "ko.html", "--lang", "ko").code == 0 and "투표" in Path("ko.html").read_text()
     Path("all/report.html").unlink()
     Path("all/report.html").mkdir()
-    answer = cli("ensemble", "runs", "-o", "all", "--select", "greedy")
+    answer = cli("ensemble", "runs", "-o", "all", "--voters", "greedy")
     assert answer.code == 0 and answer.err.startswith("no report: all/report.html: is a folder")
 
 
@@ -101,7 +101,7 @@ def test_weights_and_selection_come_from_validation(cli: Cli, tmp_path: Path) ->
     made = runs(tmp_path / "runs", 3)
     made.append(make_run(tmp_path / "runs/seed-3", LABELS, useless, seed=3))
     weighted = together(cli, *made, "--vote", "weighted", "-o", "weighted")
-    greedy = together(cli, *made, "--select", "greedy", "-o", "greedy")
+    greedy = together(cli, *made, "--voters", "greedy", "-o", "greedy")
     for found in (weighted, greedy):
         weights = [member["weight"] for member in found["members"]]
         assert sum(weights) == pytest.approx(1) and weights[3] < 1e-3
@@ -155,9 +155,9 @@ def test_members_that_do_not_fit_are_refused_and_leave_no_folder(cli: Cli, tmp_p
         ([one, "bad predictions.npz"], "bad predictions.npz/predictions.npz: damaged, its checksum"),
         ([one, "bad record.json"], "bad record.json/record.json"),
         (["blind", "--vote", "weighted"], "--vote weighted: needs validation images"),
-        (["blind", "--select", "greedy"], "--select greedy: needs validation images"),
+        (["blind", "--voters", "greedy"], "--voters greedy: needs validation images"),
         ([one, two, "--vote", "loud"], "--vote loud: give soft, hard or weighted"),
-        ([one, two, "--select", "none"], "--select none: give all or greedy"),
+        ([one, two, "--voters", "none"], "--voters none: give all or greedy"),
     ):
         answer = cli("ensemble", *arguments, "-o", "new")
         assert answer.code == 2 and said in answer.line, answer

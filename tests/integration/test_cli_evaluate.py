@@ -103,7 +103,7 @@ def test_unknown_classes_are_named_in_one_line(finished: Path, digits_folder: Pa
     assert answer.code == 2
     assert "'seven'" in answer.line
     assert cli("evaluate", finished, "--split", "train").line.startswith("--split")
-    assert "average" in cli("evaluate", finished, "--weights", "ema").line
+    assert "average" in cli("evaluate", finished, "--ema").line
 
 
 def images_of_every_mode(folder: Path) -> list[str]:

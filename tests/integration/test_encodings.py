@@ -15,7 +15,7 @@ from PIL import Image
 from rich.console import Console
 
 from seedwise.cli import _show_any_name
-from seedwise.cli.watch import _Live
+from seedwise.cli.live import Live
 
 Said = Callable[..., tuple[int, bytes, bytes]]
 
@@ -104,7 +104,7 @@ def test_the_live_progress_too(monkeypatch: pytest.MonkeyPatch) -> None:
     err = io.BytesIO()
     monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(err, "ascii", write_through=True))
     _show_any_name()
-    with _Live(Console(stderr=True, force_terminal=True, highlight=False)) as shown:
+    with Live(Console(stderr=True, force_terminal=True, highlight=False)) as shown:
         shown.on_phase("reading été", 1, 2)
     assert b"reading \\xe9t\\xe9" in err.getvalue()
 

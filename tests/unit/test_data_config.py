@@ -23,7 +23,15 @@ def test_other_shares_get_one_message_at_the_field(share):
 def test_every_field_is_described_in_the_schema():
     properties = DataConfig.model_json_schema()["properties"]
     options = {"val", "test", "split_seed", "limit", "bootstrap", "download", "image_column", "label_column", "factory"}
-    options |= {"split_column", "image_folder", "image_suffix", "class_level", "min_per_class", "pixel_range"}
+    options |= {
+        "split_column",
+        "image_folder",
+        "image_suffix",
+        "class_level",
+        "min_per_class",
+        "pixel_range",
+        "skip_damaged",
+    }
     assert set(properties) == options
     assert all(field["description"] for field in properties.values())
 

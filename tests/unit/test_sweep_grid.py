@@ -3,7 +3,7 @@
 import pytest
 
 from seedwise.errors import UserError
-from seedwise.study.sweep import grid
+from seedwise.study.grid import grid
 
 
 def test_options_with_several_values_make_a_grid_and_single_ones_hold_for_all() -> None:

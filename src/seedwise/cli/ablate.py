@@ -9,29 +9,33 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from seedwise.cli.given import given
-from seedwise.cli.options import DataDir, Json, Overrides, default_recipe
+from seedwise.cli.options import (
+    NO_FLAGS,
+    Budget,
+    DataDir,
+    DryRun,
+    Flags,
+    Jobs,
+    Json,
+    Margin,
+    Overrides,
+    RecipeName,
+    Seeds,
+    begin_with,
+    default_recipe,
+    demand_one_network,
+    overrides,
+    seconds_of,
+    short_forms,
+)
 
 if TYPE_CHECKING:
     from seedwise.study.arms import Arms
     from seedwise.study.cluster import Cluster
 
-Jobs = Annotated[int, typer.Option("-j", "--jobs", min=1, max=1024, help="Trials at a time; the threads are divided.")]
-
-
-Base = Annotated[
-    str | None,
-    typer.Option("--base", help="Recipe that the arms change.", show_default="demo for digits, else lite"),
-]
 Toggle = Annotated[
     str | None,
     typer.Option(metavar="A,B,C", help="Techniques: the arm is `no-x` where the base has x, else `x`."),
-]
-Seeds = Annotated[str | None, typer.Option(metavar="N|A,B,C", help="How many seeds, or which.", show_default="6")]
-Budget = Annotated[
-    str | None, typer.Option(metavar="TIME", help="`2h`, `90m`, `1h30m`: no seed is begun that would not fit.")
-]
-Margin = Annotated[
-    float | None, typer.Option(help="The least difference that matters, in points of top-1.", show_default="0.5")
 ]
 On = Annotated[str, typer.Option("--on", metavar="local|ray", help="Where the trials run.")]
 Address = Annotated[
@@ -51,21 +55,21 @@ Elsewhere = Annotated[
 Out = Annotated[
     Path | None, typer.Option("-o", "--out", help="Study folder.", show_default="runs/<data>-<base>-ablation")
 ]
-DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Print the arms, what they change and the time; train nothing.")
-]
 
 
+@short_forms()
 def ablate(
     context: typer.Context,
     data: Annotated[
         str,
         typer.Argument(
-            help="As for `seedwise train`; or a study file, `studies/x.yaml`, which names data, base and arms."
+            metavar="DATA|STUDY.yaml",
+            help="As for `seedwise train`; or a study file, `studies/x.yaml`, which names data, base and arms.",
         ),
     ],
-    base: Base = None,
+    recipe: RecipeName = None,
     toggle: Toggle = None,
+    flags: Flags = NO_FLAGS,
     seeds: Seeds = None,
     budget: Budget = None,
     jobs: Jobs = 1,
@@ -82,11 +86,11 @@ def ablate(
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> int:
-    """Compare a recipe with itself, one thing changed: every arm with the same seeds, and a verdict on each.
+    """Compare a recipe with itself, one thing changed: every arm with the same seeds (6 if not told), and a verdict.
 
     Examples:
 
-        seedwise ablate digits --base demo --toggle rotation,cutmix --seeds 6 -j 2
+        seedwise ablate digits -r demo --toggle rotation,cutmix --seeds 6 -j 2
 
         seedwise ablate studies/reference.yaml --data-dir DIR --budget 3h -j 2
 
@@ -100,8 +104,10 @@ def ablate(
     cluster = _cluster(on, address, cpus_per_trial, gpus_per_trial, own_disks, elsewhere)
     if cluster is not None and (jobs != 1 or dry_run):
         raise UserError(f"{'--dry-run' if dry_run else '--jobs'}: is about this machine; drop it, or --on ray")
-    seconds = None if budget is None else seconds_of(budget)
-    asked = _asked(data, base, toggle, seeds, margin, settings or ())
+    seconds = seconds_of("--budget", budget)
+    asked = _asked(data, recipe, toggle, seeds, margin, overrides(flags, settings))
+    demand_one_network(asked.arms.base, flags)
+    begin_with(asked.data, asked.arms.base.data, data_dir)
     if dry_run:
         _dry_run(asked, data_dir, jobs, as_json)
         return 0
@@ -145,7 +151,7 @@ def _asked(
         raise UserError(f"--margin {margin:g}: must be points between 0 and 100, such as 0.5")
     if _is_study_file(data):
         if base is not None or toggle is not None:
-            raise UserError(f"{data}: a study file names its base and arms; drop {'--base' if base else '--toggle'}")
+            raise UserError(f"{data}: a study file names its base and arms; drop {'-r' if base else '--toggle'}")
         file, arms = read_study_file(Path(data), settings)
         wanted = seeds or (str(file.seeds) if isinstance(file.seeds, int) else f"{','.join(map(str, file.seeds))},")
         points = file.margin if margin is None else margin
@@ -172,9 +178,9 @@ def _run(asked: _Asked, folder: Path, conduct: dict[str, Any], as_json: bool) ->
 
 def _dry_run(asked: _Asked, data_dir: Path | None, jobs: int, as_json: bool) -> None:
     import json
-    from datetime import timedelta
 
     from seedwise.config import diff
+    from seedwise.durations import in_words
     from seedwise.study.run import divided
     from seedwise.training import rehearse
 
@@ -195,8 +201,8 @@ def _dry_run(asked: _Asked, data_dir: Path | None, jobs: int, as_json: bool) -> 
     print("\n".join(dataset.lines()))
     print(f"trials: {trials} ({len(changes) + 1} arms, {len(seeds)} seeds), {jobs} at a time")
     print(f"memory: {cost.memory_gb:.1f} GB each at the peak of a step (measured, of the base)")
-    each = timedelta(seconds=round(cost.seconds))
-    print(f"time:   {each} a trial, {timedelta(seconds=round(total))} in all (from measured steps of the base)")
+    each = in_words(cost.seconds)
+    print(f"time:   {each} a trial, {in_words(total)} in all (from measured steps of the base)")
 
 
 def _cluster(
@@ -226,14 +232,3 @@ def _cluster(
 
 def _is_study_file(data: str) -> bool:
     return Path(data).suffix in (".yaml", ".yml")
-
-
-def seconds_of(text: str) -> float:
-    """What --budget means."""
-    from seedwise.errors import UserError
-
-    match = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?", text.replace(" ", ""))
-    if not match or not any(match.groups()):
-        raise UserError(f"--budget {text}: give hours, minutes or seconds, such as 2h, 90m or 1h30m")
-    hours, minutes, seconds = (float(part or 0) for part in match.groups())
-    return 3600 * hours + 60 * minutes + seconds

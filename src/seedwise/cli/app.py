@@ -10,6 +10,7 @@ from seedwise.cli import (
     ablate,
     audit,
     augment,
+    cache,
     compare,
     doctor,
     ensemble,
@@ -25,6 +26,7 @@ from seedwise.cli import (
     train,
 )
 from seedwise.cli.quick import quicken
+from seedwise.cli.usage import plain_usage
 from seedwise.errors import Interrupted, UserError
 
 app = typer.Typer(
@@ -50,6 +52,7 @@ app.command(name="predict", short_help="Classify images with a finished run.")(p
 app.command(name="audit", short_help="Check a data set: balance, damage, duplicates, labels.")(audit.audit)
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(techniques.app, name="techniques")
+app.add_typer(cache.app, name="cache")
 app.command(name="doctor")(doctor.doctor)
 app.command(name="lr-find", short_help="Suggest a learning rate by a short test.")(lr_find.lr_find)
 app.command(name="augment", short_help="Draw what a recipe's augmentation does.")(augment.augment)
@@ -63,6 +66,7 @@ def run() -> int:
     """Parse the command line and run its verb; a mistake in it is a UserError like any other."""
     command = get_command(app)
     quicken(command)
+    plain_usage(command)
     try:
         code = command(standalone_mode=False)
     except typer.Abort:

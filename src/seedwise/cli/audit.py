@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from seedwise.cli.options import Data, DataDir, Overrides, default_recipe
+from seedwise.cli.options import NO_FLAGS, Data, DataDir, Json, Lang, Overrides, begin_in, begin_with, read_recipe
 
 if TYPE_CHECKING:
     from seedwise.audit.findings import Findings
@@ -24,8 +24,8 @@ def audit(
     ] = None,
     data_dir: DataDir = None,
     settings: Overrides = None,
-    lang: Annotated[str, typer.Option("--lang", metavar="en|ko", help="The page's language.")] = "en",
-    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+    lang: Lang = "en",
+    as_json: Json = False,
 ) -> None:
     """Check a data set: balance, sizes, damaged files, duplicates within and across splits, doubtful labels.
 
@@ -50,7 +50,11 @@ def audit(
         raise UserError(f"{out.parent}: no such folder; create it first")
     if run is not None and settings:
         raise UserError("-s and --run: give one of them; a run's data are read with the run's own options")
-    from seedwise import recipes
+    if run is not None:
+        begin_in(run, "a run's")
+    recipe = read_recipe(data, None, NO_FLAGS, settings)
+    if run is None:
+        begin_with(data, recipe.data, data_dir)
     from seedwise.audit.check import audit as check
     from seedwise.audit.findings import AUDIT, keep
     from seedwise.cli.watch import phases
@@ -59,7 +63,7 @@ def audit(
     from seedwise.runs import load
 
     loaded = None if run is None else load(run)
-    recipe = recipes.read(default_recipe(data), settings or ()) if loaded is None else loaded.recipe
+    recipe = recipe if loaded is None else loaded.recipe
     with phases() as progress:
         found = check(data, recipe.data, data_dir=data_dir, run=loaded, labels=labels, progress=progress)
     keep(found.findings)

@@ -5,14 +5,27 @@ from typing import Annotated
 
 import typer
 
-from seedwise.cli.options import Data, DataDir, Overrides, RecipeName, default_recipe
+from seedwise.cli.options import (
+    NO_FLAGS,
+    Data,
+    DataDir,
+    Flags,
+    Overrides,
+    RecipeName,
+    Seed,
+    begin_with,
+    read_recipe,
+    short_forms,
+)
 
 
+@short_forms("img_size")
 def augment(
     data: Data,
     recipe: RecipeName = None,
+    flags: Flags = NO_FLAGS,
     out: Annotated[Path, typer.Option("-o", "--out", help="PNG file to write.")] = Path("grid.png"),
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the draws and of the choice of images.")] = 0,
+    seed: Seed = None,
     settings: Overrides = None,
     data_dir: DataDir = None,
 ) -> None:
@@ -22,21 +35,24 @@ def augment(
 
         seedwise augment digits -s augment.cutmix=default -o grid.png
     """
-    import numpy as np
-    import torch
-
-    from seedwise import plan, recipes, rng
-    from seedwise.augment.grid import draw_grid
-    from seedwise.data.open import open_data
     from seedwise.errors import UserError
     from seedwise.folders import demand_outside
 
-    chosen = recipes.read(default_recipe(data) if recipe is None else recipe, settings or ())
+    chosen = read_recipe(data, recipe, flags, settings)
+    seed = chosen.seed if seed is None else seed
     if not out.parent.is_dir():
         raise UserError(f"{out.parent}: no such folder; create it first")
     if out.is_dir():
         raise UserError(f"{out}: is a folder; give a PNG file to write")
+    begin_with(data, chosen.data, data_dir)
     demand_outside(out, data, chosen, data_dir)
+    import numpy as np
+    import torch
+
+    from seedwise import plan, rng
+    from seedwise.augment.grid import draw_grid
+    from seedwise.data.open import open_data
+
     dataset = open_data(data, chosen.data, data_dir=data_dir, **plan.stored_sides(chosen))
     count = min(8, len(dataset.train))
     order = rng.generator(seed, "grid").permutation(len(dataset.train))

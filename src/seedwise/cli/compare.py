@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from seedwise.cli.options import Json
+from seedwise.cli.options import Json, Margin, Split
 
 if TYPE_CHECKING:
     from seedwise.comparison import Compared
@@ -14,23 +14,14 @@ if TYPE_CHECKING:
 
 SHOWN = 20
 """Options in which recipes differ, at most; `--json` has all."""
-Points = Annotated[
-    float | None,
-    typer.Option(
-        "--margin",
-        help="The least difference that matters, in points of accuracy (0.5: half a point).",
-        show_default="the study's, else 0.5",
-    ),
-]
-Split = Annotated[str, typer.Option("--split", metavar="test|val", help="Which images.")]
 Classes = Annotated[bool, typer.Option("--classes", help="Differences by class and by superclass too.")]
 
 
 def compare(
     folders: Annotated[
-        list[Path], typer.Argument(metavar="A [B …]", help="Runs, studies, ensembles, or folders that hold runs.")
+        list[Path], typer.Argument(metavar="RUN|STUDY...", help="Runs, studies, ensembles, or folders that hold runs.")
     ],
-    margin: Points = None,
+    margin: Margin = None,
     split: Split = "test",
     classes: Classes = False,
     as_json: Json = False,

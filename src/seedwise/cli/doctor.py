@@ -1,17 +1,15 @@
 """`seedwise doctor`."""
 
-from typing import Annotated, Any
+from typing import Any
 
-import typer
-
-from seedwise.cli.options import DataDir
+from seedwise.cli.options import DataDir, Json
 
 UNKNOWN = "unknown"
 
 
 def doctor(
     data_dir: DataDir = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Show what this machine offers, and say what will hurt.
 

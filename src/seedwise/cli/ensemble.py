@@ -14,14 +14,14 @@ VOTES, SELECTIONS = ("soft", "hard", "weighted"), ("all", "greedy")
 
 
 def ensemble(
-    folders: Annotated[list[Path], typer.Argument(metavar="RUN…|STUDY", help="Runs, or folders that hold them.")],
+    folders: Annotated[list[Path], typer.Argument(metavar="RUN|STUDY...", help="Runs, or folders that hold them.")],
     vote: Annotated[
         str,
         typer.Option(
             metavar="|".join(VOTES), help="Mean probability; majority; mean by weights that are fit on validation."
         ),
     ] = "soft",
-    select: Annotated[
+    voters: Annotated[
         str, typer.Option(metavar="|".join(SELECTIONS), help="Who votes: all, or those that help on validation.")
     ] = "all",
     out: Annotated[
@@ -38,7 +38,7 @@ def ensemble(
 
         seedwise ensemble runs/lite --vote soft -o runs/lite-together
 
-        seedwise ensemble runs/a runs/b runs/c --vote weighted --select greedy
+        seedwise ensemble runs/a runs/b runs/c --vote weighted --voters greedy
     """
     import sys
     import time
@@ -48,16 +48,16 @@ def ensemble(
     from seedwise.ensemble_record import Selection, Vote
     from seedwise.errors import UserError
     from seedwise.files import discard, make_new_folder
+    from seedwise.nearest import demand_folder
     from seedwise.record import RECORD
     from seedwise.stored import finished_below
 
-    for option, given, known in (("vote", vote, VOTES), ("select", select, SELECTIONS)):
+    for option, given, known in (("vote", vote, VOTES), ("voters", voters, SELECTIONS)):
         if given not in known:
             raise UserError(f"--{option} {given}: give {', '.join(known[:-1])} or {known[-1]}")
     members = []
     for folder in folders:
-        if not folder.is_dir():
-            raise UserError(f"{folder}: no such folder; give a run's, a study's, or one that holds runs")
+        demand_folder(folder, "a run's, a study's, or one that holds runs")
         found, unfinished = finished_below(folder)
         members += found
         for path in unfinished:
@@ -65,7 +65,7 @@ def ensemble(
     place = out or Path("runs") / f"ensemble-{vote}-{time.strftime('%Y%m%d-%H%M%S')}"
     make_new_folder(place)
     try:
-        record = build(members, place, vote=cast(Vote, vote), select=cast(Selection, select))
+        record = build(members, place, vote=cast(Vote, vote), select=cast(Selection, voters))
     finally:
         if not (place / RECORD).exists():
             discard(place)

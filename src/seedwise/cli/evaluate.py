@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from seedwise.cli.options import DataDir
+from seedwise.cli.options import DataDir, Json, Split, begin_in
 
 if TYPE_CHECKING:
     from seedwise.evaluations import Evaluation
@@ -25,15 +25,15 @@ def evaluate(
         typer.Option("-s", "--set", metavar="data.KEY=VALUE", help="How other data are read; may be repeated."),
     ] = None,
     data_dir: DataDir = None,
-    split: Annotated[
-        str | None, typer.Option(metavar="val|test", help="Which images.", show_default="test, else val or all")
-    ] = None,
-    weights: Annotated[str, typer.Option(metavar="raw|ema", help="The weights, or their average.")] = "raw",
+    split: Split = None,
+    ema: Annotated[
+        bool, typer.Option("--ema", help="Score the average of the weights (optim.ema) instead of them.")
+    ] = False,
     tta: Annotated[
         str | None, typer.Option(metavar="flip|five|ten", help="Test-time augmentation: mirrored views, or crops.")
     ] = None,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Write the findings as JSON to this file.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Score a finished run again: on its own data, or on any data with classes that it knows.
 
@@ -50,17 +50,23 @@ def evaluate(
     """
     from seedwise.tta_config import SHORTHANDS
 
-    choices = (("--split", split, ("val", "test")), ("--weights", weights, ("raw", "ema")), ("--tta", tta, SHORTHANDS))
+    choices = (("--split", split, ("val", "test")), ("--tta", tta, SHORTHANDS))
     for option, value, known in choices:
         _demand_known(option, value, known)
     _demand_writable(out)
+    begin_in(folder, "a run's or an ensemble's")
     from seedwise.cli.watch import phases
     from seedwise.ensemble.model import load
     from seedwise.evaluation import evaluate as score_again
     from seedwise.evaluations import append_evaluation
     from seedwise.files import write_text
 
-    options: dict[str, Any] = {"split": split, "weights": weights, "tta": tta, "settings": settings or ()}
+    options: dict[str, Any] = {
+        "split": split,
+        "weights": "ema" if ema else "raw",
+        "tta": tta,
+        "settings": settings or (),
+    }
     run = load(folder)
     with phases() as progress:
         found = score_again(run, data, data_dir=data_dir, progress=progress, on_data=_say, **options)

@@ -6,31 +6,36 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from seedwise.cli.options import (
+    NO_FLAGS,
     Data,
     DataDir,
-    Model,
+    Flags,
+    Json,
     Overrides,
     RecipeName,
-    default_recipe,
-    overrides,
+    Seed,
+    begin_with,
+    read_recipe,
+    short_forms,
 )
 
 if TYPE_CHECKING:
     from seedwise.range_test import RangeTest
 
 
+@short_forms("model", "weights", "batch_size", "img_size", "device", "precision", "threads")
 def lr_find(
     data: Data,
     recipe: RecipeName = None,
-    model: Model = None,
+    flags: Flags = NO_FLAGS,
     settings: Overrides = None,
     data_dir: DataDir = None,
     steps: Annotated[int, typer.Option(help="Optimizer steps, each at a higher rate.")] = 100,
     low: Annotated[float, typer.Option("--min", help="The first rate.")] = 1e-7,
     high: Annotated[float, typer.Option("--max", help="The last rate.")] = 1.0,
-    seed: Annotated[int | None, typer.Option(min=0, help="Seed of head, order and draws.")] = None,
+    seed: Seed = None,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="PNG or SVG file for the curve.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print rates, losses and suggestion as JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Try rising learning rates for a few steps, and suggest one: a tenth of that with the lowest smoothed loss.
 
@@ -41,16 +46,16 @@ def lr_find(
     import json
     from dataclasses import asdict
 
-    from seedwise import machine, recipes
+    from seedwise import machine
     from seedwise.errors import UserError
     from seedwise.folders import demand_outside
 
-    given = overrides({"model.name": model}, settings)
-    chosen = recipes.read(default_recipe(data) if recipe is None else recipe, given)
+    chosen = read_recipe(data, recipe, flags, settings)
     if out is not None and not out.parent.is_dir():
         raise UserError(f"{out.parent}: no such folder; create it first")
     if out is not None and (out.is_dir() or out.suffix not in (".png", ".svg")):
         raise UserError(f"{out}: is no .png or .svg file; give one with -o")
+    begin_with(data, chosen.data, data_dir)
     if out is not None:
         demand_outside(out, data, chosen, data_dir)
 

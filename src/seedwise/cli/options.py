@@ -1,10 +1,24 @@
-"""Options that several verbs share, and what they mean in a recipe."""
+"""Options that several verbs share, and what they mean in a recipe: one flag has one meaning, whatever the verb.
 
-from collections.abc import Iterable
+docs/commands.md has the table of verbs and flags; a test compares it with the verbs.
+"""
+
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
+
+from seedwise import machine
+
+if TYPE_CHECKING:
+    from seedwise.data.config import DataConfig
+    from seedwise.recipe import Recipe
+
+Verb = TypeVar("Verb", bound=Callable[..., Any])
 
 
 def _complete_override(incomplete: str) -> list[tuple[str, str]]:
@@ -27,7 +41,8 @@ def _complete_recipe(incomplete: str) -> list[tuple[str, str]]:
 Data = Annotated[
     str,
     typer.Argument(
-        help="`digits`, `cifar10`, `cifar100`, or a path: a folder or archive of images, a Parquet or CSV file."
+        metavar="DATA",
+        help="`digits`, `cifar10`, `cifar100`, or a path: a folder or archive of images, a Parquet or CSV file.",
     ),
 ]
 RecipeName = Annotated[
@@ -35,6 +50,7 @@ RecipeName = Annotated[
     typer.Option(
         "-r",
         "--recipe",
+        "--base",
         help="Name (see `seedwise recipes ls`) or path.",
         show_default="demo for digits, else lite",
         autocompletion=_complete_recipe,
@@ -58,11 +74,12 @@ Epochs = Annotated[int | None, typer.Option(help="Passes over the training image
 LearningRate = Annotated[float | None, typer.Option("--lr", help="Peak learning rate.")]
 BatchSize = Annotated[int | None, typer.Option("-b", "--batch-size", help="Images per batch.")]
 ImageSize = Annotated[int | None, typer.Option("--img-size", help="Image side in pixels, in training and evaluation.")]
-Seed = Annotated[int | None, typer.Option(min=0, help="One run with this seed; -o is then its folder.")]
+Seed = Annotated[int | None, typer.Option(min=0, help="One seed, for all that is random.", show_default="the recipe's")]
 Seeds = Annotated[
     str | None,
     typer.Option(
-        metavar="N|A,B,C", help="A study: N seeds drawn from the recipe's master seed, or these; -o is then its folder."
+        metavar="N|A,B,C",
+        help="A study of N seeds, drawn from the recipe's master seed, or of these; -o is its folder.",
     ),
 ]
 Select = Annotated[
@@ -71,7 +88,7 @@ Select = Annotated[
 Patience = Annotated[int | None, typer.Option(help="Stop after this many epochs without a better validation top-1.")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, mps, cuda or cuda:N.")]
 Precision = Annotated[str | None, typer.Option(help="auto, fp32 or bf16.")]
-Threads = Annotated[str | None, typer.Option(metavar="N|auto", help="CPU threads.")]
+Threads = Annotated[str | None, typer.Option(metavar="N|auto", help="CPU threads of a run.")]
 Out = Annotated[
     Path | None,
     typer.Option("-o", "--out", help="Output folder.", show_default="runs/<data>-<recipe>-<time>"),
@@ -89,15 +106,76 @@ BaggingAugment = Annotated[
     str | None,
     typer.Option("--bagging-augment", metavar="R,S", help="Recipes whose augmentation its members take in turns."),
 ]
+Jobs = Annotated[int, typer.Option("-j", "--jobs", min=1, max=1024, help="Trials at a time; the threads are divided.")]
+Budget = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME", help="No seed is begun that would not fit: 15min, 90s, 2h or 1h30m; a bare number is minutes."
+    ),
+]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Print the resolved recipe, steps, memory and time; train nothing.")
+    bool, typer.Option("--dry-run", help="Print what would be done, its steps, memory and time; train nothing.")
 ]
 DataDir = Annotated[
     Path | None,
     typer.Option("--data-dir", help="Where local copies of named data lie; else the variable SEEDWISE_DATA."),
 ]
 Top = Annotated[int, typer.Option(min=1, help="Most probable classes to print.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the record as JSON on stdout, and nothing else there.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout, and nothing else there.")]
+Margin = Annotated[
+    float | None,
+    typer.Option(
+        help="The least difference that matters, in points of accuracy (0.5: half a point).",
+        show_default="the study's, else 0.5",
+    ),
+]
+Split = Annotated[str | None, typer.Option("--split", metavar="test|val", help="Which images.")]
+Lang = Annotated[str, typer.Option("--lang", metavar="en|ko", help="The page's language.")]
+Flags = dict[str, Any]
+"""Short forms as they were given, by name; None for those that were not."""
+NO_FLAGS: Flags = {}
+
+SHORT_FORMS: dict[str, tuple[str, Any]] = {
+    "model": ("model.name", Model),
+    "weights": ("model.weights", Weights),
+    "epochs": ("train.epochs", Epochs),
+    "lr": ("optim.lr", LearningRate),
+    "batch_size": ("train.batch_size", BatchSize),
+    "img_size": ("train.image_size", ImageSize),
+    "select": ("train.select", Select),
+    "patience": ("train.patience", Patience),
+    "device": ("compute.device", Device),
+    "precision": ("compute.precision", Precision),
+    "threads": ("compute.threads", Threads),
+}
+"""Flags that stand for an option of the recipe: name -> (option, flag)."""
+
+
+def short_forms(*names: str) -> Callable[[Verb], Verb]:
+    """Give a verb these flags, or all of `SHORT_FORMS`, in place of its parameter `flags`, to which they go."""
+
+    def widen(verb: Verb) -> Verb:
+        own = inspect.signature(verb)
+        chosen = names or tuple(SHORT_FORMS)
+
+        @functools.wraps(verb)
+        def widened(**given: Any) -> Any:
+            flags = {name: given.pop(name, None) for name in chosen}
+            return verb(**given, flags=flags)
+
+        parameters: list[inspect.Parameter] = []
+        for parameter in own.parameters.values():
+            if parameter.name != "flags":
+                parameters.append(parameter)
+                continue
+            for name in chosen:
+                kind, annotation = inspect.Parameter.POSITIONAL_OR_KEYWORD, SHORT_FORMS[name][1]
+                parameters.append(inspect.Parameter(name, kind, default=None, annotation=annotation))
+        widened.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
+        widened.__annotations__ = {each.name: each.annotation for each in parameters}
+        return widened  # type: ignore[return-value]
+
+    return widen
 
 
 def default_recipe(data: str) -> str:
@@ -105,8 +183,72 @@ def default_recipe(data: str) -> str:
     return "demo" if data == "digits" else "lite"
 
 
-def overrides(flags: dict[str, Any], given: Iterable[str] | None) -> list[str]:
-    """Familiar flags as overrides, the explicit `-s` ones behind them, so that these win."""
+def read_recipe(data: str, recipe: str | None, flags: Mapping[str, Any], settings: Iterable[str] | None) -> "Recipe":
+    """The recipe of -r, or the data's own, with the short forms and the `-s` options."""
+    from seedwise import recipes
+
+    chosen = recipes.read(default_recipe(data) if recipe is None else recipe, overrides(flags, settings))
+    demand_one_network(chosen, flags)
+    return chosen
+
+
+def begin_with(data: str, config: "DataConfig", data_dir: Path | None) -> None:
+    """Refuse data that isn't there, and say on a terminal what is read: importing tensors takes seconds of silence."""
+    from seedwise.data.find import find_source
+
+    source = find_source(data, data_dir, config)
+    say_first(f"reading {source.name if source.path is None else source.path}")
+
+
+def begin_in(folder: Path, whose: str) -> None:
+    """Refuse the folder of a run or of several that isn't there, and say on a terminal that it is read."""
+    from seedwise.nearest import demand_folder
+
+    demand_folder(folder, whose)
+    say_first(f"reading {folder}")
+
+
+def say_first(words: str) -> None:
+    """A first line on the terminal, where there is one: what comes of it is there only when tensors are imported."""
+    if sys.stderr is not None and sys.stderr.isatty() and machine.rank() == 0:
+        print(f"{words} …", file=sys.stderr, flush=True)
+
+
+def overrides(flags: Mapping[str, Any], given: Iterable[str] | None) -> list[str]:
+    """Short forms as overrides, the explicit `-s` ones behind them, so that these win."""
     from seedwise.yaml12 import write_inline
 
-    return [f"{path}={write_inline(value)}" for path, value in flags.items() if value is not None] + list(given or ())
+    values = {SHORT_FORMS[name][0]: _number(value) for name, value in flags.items() if value is not None}
+    return [f"{path}={write_inline(value)}" for path, value in values.items()] + list(given or ())
+
+
+def _number(value: Any) -> Any:
+    """`--threads 2` is a number, `--threads auto` is not."""
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+
+def demand_one_network(recipe: "Recipe", flags: Mapping[str, Any]) -> None:
+    """Refuse a named model, or weights published for one, beside the user's own network, which would replace it."""
+    from seedwise.errors import UserError
+
+    factory, model, weights = recipe.model.factory, flags.get("model"), flags.get("weights")
+    if factory is not None and model not in (None, recipe.model.name):
+        raise UserError(f"-m {model}: the model is model.factory={factory}; drop one of them (-s model.factory=null)")
+    if factory is not None and weights in ("pip", "hub"):
+        raise UserError(
+            f"--weights {weights}: is for named models, and the model is model.factory={factory}; "
+            "give --weights none, or a file or folder"
+        )
+
+
+def seconds_of(option: str, text: str | None) -> float | None:
+    """The seconds of a duration that was given to an option; None where none was."""
+    from seedwise.durations import seconds
+    from seedwise.errors import UserError
+
+    if text is None:
+        return None
+    try:
+        return seconds(text)
+    except ValueError as error:
+        raise UserError(f"{option} {text}: {error}") from None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from seedwise.cli.options import Top
+from seedwise.cli.options import Top, begin_in
 
 if TYPE_CHECKING:
     from seedwise.prediction import Predicted
@@ -22,7 +22,10 @@ def predict(
     explain: Annotated[
         bool, typer.Option("--explain", help="Write a picture an image of where the network looked (Grad-CAM).")
     ] = False,
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the pictures of --explain.")] = Path("explained"),
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", help="Folder for the pictures of --explain.", show_default="explained"),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print an image a line as JSON.")] = False,
 ) -> None:
     """Classify images with a finished run, prepared as in its own evaluation.
@@ -37,15 +40,19 @@ def predict(
 
         seedwise predict runs/lite photo.jpg --explain -o explained
     """
-    from seedwise.ensemble.model import load
     from seedwise.errors import UserError
+
+    if out is not None and not explain:
+        raise UserError(f"-o {out}: is the folder for the pictures of --explain; add it, or drop -o")
+    begin_in(folder, "a run's or an ensemble's")
+    from seedwise.ensemble.model import load
     from seedwise.prediction import Explainer, Note, Unreadable, predict_files
     from seedwise.runs import Run
 
     run = load(folder)
     if explain and not isinstance(run, Run):
         raise UserError(f"{folder}: an ensemble has no single network to explain; name one of its members")
-    explainer = Explainer(run, out) if explain and isinstance(run, Run) else None
+    explainer = Explainer(run, out or Path("explained")) if explain and isinstance(run, Run) else None
     problems = 0
     for found in predict_files(run, _paths(images)):
         if isinstance(found, Unreadable):

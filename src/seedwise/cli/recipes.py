@@ -7,19 +7,36 @@ from typing import Annotated
 import typer
 
 from seedwise import recipes
+from seedwise.cli.options import Json
 from seedwise.errors import Mistakes, UserError
 
-app = typer.Typer(help="List, show, copy and check recipes.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
 
 Name = Annotated[str, typer.Argument(metavar="RECIPE", help="Name of a built-in recipe, or a path.")]
 
 
+@app.callback()
+def recipes_alone(context: typer.Context) -> None:
+    """List, show, copy and check recipes; `seedwise recipes` alone lists them."""
+    if context.invoked_subcommand is None:
+        ls()
+
+
 @app.command()
-def ls() -> None:
+def ls(as_json: Json = False) -> None:
     """List the built-in recipes.
 
     Example: `seedwise recipes ls`
     """
+    if as_json:
+        import json
+
+        listed = [
+            {"name": name, "summary": recipes.summary(name), "path": f"{recipes.find(name)}"}
+            for name in recipes.names()
+        ]
+        print(json.dumps(listed, indent=2, ensure_ascii=False))
+        return
     width = max(map(len, recipes.names()))
     for name in recipes.names():
         print(f"{name:<{width}}  {recipes.summary(name)}")

@@ -6,13 +6,15 @@ from typing import Annotated
 
 import typer
 
+from seedwise.cli.options import Lang
+
 
 def report(
     folder: Annotated[Path, typer.Argument(metavar="RUN|STUDY|ENSEMBLE", help="The folder of one of them.")],
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="HTML file to write.", show_default="report.html in the folder")
     ] = None,
-    lang: Annotated[str, typer.Option("--lang", metavar="en|ko", help="The report's language.")] = "en",
+    lang: Lang = "en",
 ) -> None:
     """Make one HTML file that shows a run, a study or an ensemble: verdicts, curves, confusion, gains, calibration.
 

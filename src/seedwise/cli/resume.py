@@ -6,12 +6,13 @@ from typing import Annotated
 
 import typer
 
-from seedwise.cli.ablate import Budget, Jobs, seconds_of
-from seedwise.cli.options import DataDir, Json
+from seedwise.cli.options import Budget, DataDir, Jobs, Json, begin_in, seconds_of
 
 
 def resume(
-    folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, of a study, or of a bagging.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="RUN|STUDY", help="The folder of a run, of a study, or of a bagging.")
+    ],
     elsewhere: Annotated[
         bool, typer.Option("--elsewhere", help="Go on although the machine or torch differs, with other bits.")
     ] = False,
@@ -28,18 +29,18 @@ def resume(
 
         seedwise resume runs/cifar100-lite-20261124-101500
 
-        seedwise resume runs/cifar100-reference-ablation -j 2 --budget 90m
+        seedwise resume runs/cifar100-reference-ablation -j 2 --budget 90min
     """
-    from seedwise.cli.show import announce_trial, print_study
-    from seedwise.cli.watch import watching
     from seedwise.errors import UserError
     from seedwise.record import BAGGING, STUDY
 
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; give a run's or a study's")
-    seconds = None if budget is None else seconds_of(budget)
+    begin_in(folder, "a run's or a study's")
+    seconds = seconds_of("--budget", budget)
     if seconds is not None and not (folder / STUDY).exists():
         raise UserError(f"--budget {budget}: is for studies, and {folder} is none; drop it")
+    from seedwise.cli.show import announce_trial, print_study
+    from seedwise.cli.watch import watching
+
     if (folder / STUDY).exists():
         from seedwise.cli.show_study import print_done
         from seedwise.study.run import Conduct, resume_study

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from seedwise.cli.report import leave_report
 from seedwise.config import dump
+from seedwise.durations import in_words
 from seedwise.recipe import Recipe
 from seedwise.record import RunRecord, Scores, demand_final
 from seedwise.stats import summarize
@@ -48,7 +49,7 @@ def print_run(folder: Path, record: RunRecord, as_json: bool) -> int:
     name = "test" if final.test else "val" if final.val else "train"
     print(f"{name} top-1 {summarize([best.top1])}")
     print(
-        f"seed {record.seed}, {_duration(record.seconds['total'])}, {record.images_per_second:.0f} images/s in training"
+        f"seed {record.seed}, {in_words(record.seconds['total'])}, {record.images_per_second:.0f} images/s in training"
     )
     print_places(folder, report)
     return say_inert([record.inert])
@@ -115,12 +116,5 @@ def print_plan(recipe: Recipe, dataset: "Dataset", cost: "Cost", seeds: Sequence
     print(f"# seeds:  {', '.join(map(str, seeds))}")
     print(f"# steps:  {cost.steps} a run")
     print(f"# memory: {cost.memory_gb:.1f} GB at the peak of a step (measured)")
-    each = f"{_duration(cost.seconds)} a run"
-    print(f"# time:   {each}, {_duration(total)} in all (from measured steps; decoding apart)")
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+    each = f"{in_words(cost.seconds)} a run"
+    print(f"# time:   {each}, {in_words(total)} in all (from measured steps; decoding apart)")

@@ -21,7 +21,7 @@ Runs = dict[str, dict[str, Any]]
 
 
 def status(
-    folder: Annotated[Path, typer.Argument(metavar="STUDY", help="The folder of a study, or of a run.")],
+    folder: Annotated[Path, typer.Argument(metavar="RUN|STUDY", help="The folder of a run, or of a study.")],
     as_json: Json = False,
 ) -> None:
     """Show how far a study is, what its arms have come to, and how long it will take.

@@ -6,9 +6,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from seedwise.cli.ablate import Jobs
 from seedwise.cli.given import given
-from seedwise.cli.options import Data, DataDir, Json, RecipeName, default_recipe
+from seedwise.cli.options import (
+    NO_FLAGS,
+    Data,
+    DataDir,
+    Flags,
+    Jobs,
+    Json,
+    RecipeName,
+    Seeds,
+    begin_with,
+    default_recipe,
+    demand_one_network,
+    overrides,
+    short_forms,
+)
 
 if TYPE_CHECKING:
     from seedwise.study.sweep import Swept
@@ -24,12 +37,14 @@ Settings = Annotated[
 ]
 
 
+@short_forms()
 def sweep(
     context: typer.Context,
     data: Data,
     recipe: RecipeName = None,
+    flags: Flags = NO_FLAGS,
     settings: Settings = None,
-    seeds: Annotated[str, typer.Option(metavar="N|A,B,C", help="How many seeds, or which.")] = "3",
+    seeds: Seeds = "3",
     jobs: Jobs = 1,
     data_dir: DataDir = None,
     out: Annotated[
@@ -47,19 +62,23 @@ def sweep(
 
     The same command again completes what is missing, and starts nothing when nothing is.
     """
+    from seedwise.study.grid import grid
+    from seedwise.study.plan import parse_seeds
+
+    swept = grid(default_recipe(data) if recipe is None else recipe, overrides(flags, settings))
+    base = swept.arms.base
+    demand_one_network(base, flags)
+    begin_with(data, base.data, data_dir)
+    numbers = parse_seeds(seeds or "3", base.seed)
+    name = re.sub(r"[^\w.-]+", "_", f"{Path(data).resolve().name}-{base.name}")
+    folder = out or Path("runs") / f"{name}-sweep"
     from seedwise.cli.show import announce_trial
     from seedwise.cli.show_study import print_done
     from seedwise.cli.watch import watching
-    from seedwise.study.plan import parse_seeds
     from seedwise.study.run import Conduct
-    from seedwise.study.sweep import Swept, grid
+    from seedwise.study.sweep import Swept
     from seedwise.study.sweep import sweep as run_sweep
 
-    swept = grid(default_recipe(data) if recipe is None else recipe, settings or ())
-    base = swept.arms.base
-    numbers = parse_seeds(seeds, base.seed)
-    name = re.sub(r"[^\w.-]+", "_", f"{Path(data).resolve().name}-{base.name}")
-    folder = out or Path("runs") / f"{name}-sweep"
     with watching(folder) as watch:
         conduct = Conduct(watch, announce_trial, data_dir, jobs, command=given(context, folder))
         found = run_sweep(swept, data, numbers, folder, conduct)

@@ -10,7 +10,7 @@ from seedwise.cli.options import Json
 if TYPE_CHECKING:
     from seedwise.techniques import Technique
 
-app = typer.Typer(help="List the techniques, and show their cards.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
 
 WIDTH = 100
 
@@ -19,6 +19,13 @@ def _complete(incomplete: str) -> list[str]:
     from seedwise.techniques import TECHNIQUES
 
     return [technique.name for technique in TECHNIQUES if technique.name.startswith(incomplete)]
+
+
+@app.callback()
+def techniques_alone(context: typer.Context) -> None:
+    """List the techniques, and show their cards; `seedwise techniques` alone lists them."""
+    if context.invoked_subcommand is None:
+        ls()
 
 
 @app.command()

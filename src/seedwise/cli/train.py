@@ -9,54 +9,37 @@ import typer
 from seedwise import machine
 from seedwise.cli.given import given
 from seedwise.cli.options import (
+    NO_FLAGS,
     Bagging,
     BaggingAugment,
     BaggingModels,
-    BatchSize,
     Data,
     DataDir,
-    Device,
     DryRun,
-    Epochs,
-    ImageSize,
+    Flags,
     Json,
-    LearningRate,
-    Model,
     Out,
     Overrides,
-    Patience,
-    Precision,
     RecipeName,
     Seed,
     Seeds,
-    Select,
-    Threads,
-    Weights,
-    default_recipe,
-    overrides,
+    begin_with,
+    read_recipe,
+    short_forms,
 )
 
 if TYPE_CHECKING:
     from seedwise.recipe import Recipe
 
 
+@short_forms()
 def train(
     context: typer.Context,
     data: Data,
     recipe: RecipeName = None,
-    model: Model = None,
-    weights: Weights = None,
-    epochs: Epochs = None,
-    lr: LearningRate = None,
-    batch_size: BatchSize = None,
-    img_size: ImageSize = None,
+    flags: Flags = NO_FLAGS,
     seed: Seed = None,
     seeds: Seeds = None,
-    select: Select = None,
-    patience: Patience = None,
-    device: Device = None,
-    precision: Precision = None,
-    threads: Threads = None,
     data_dir: DataDir = None,
     out: Out = None,
     settings: Overrides = None,
@@ -82,59 +65,10 @@ def train(
     bring back. Exit code 3, and the last line says it: all is trained and saved, but a technique that was on did
     nothing.
     """
-    from seedwise import recipes
-
     asked = _Asked(context, data, seed, seeds, bagging, bagging_models, bagging_augment, data_dir, out, as_json)
-    words = _overrides(
-        settings, model, weights, epochs, lr, batch_size, img_size, select, patience, device, precision, threads
-    )
-    chosen = recipes.read(default_recipe(data) if recipe is None else recipe, words)
-    _demand_one_network(chosen, model, weights)
+    chosen = read_recipe(data, recipe, flags, settings)
+    begin_with(data, chosen.data, data_dir)
     return asked.show(chosen) if dry_run else asked.train(chosen)
-
-
-def _overrides(
-    settings: list[str] | None,
-    model: str | None,
-    weights: str | None,
-    epochs: int | None,
-    lr: float | None,
-    batch_size: int | None,
-    img_size: int | None,
-    select: str | None,
-    patience: int | None,
-    device: str | None,
-    precision: str | None,
-    threads: str | None,
-) -> list[str]:
-    flags = {
-        "model.name": model,
-        "model.weights": weights,
-        "train.epochs": epochs,
-        "optim.lr": lr,
-        "train.batch_size": batch_size,
-        "train.image_size": img_size,
-        "train.select": select,
-        "train.patience": patience,
-        "compute.device": device,
-        "compute.precision": precision,
-        "compute.threads": int(threads) if threads and threads.isdecimal() else threads,
-    }
-    return overrides(flags, settings)
-
-
-def _demand_one_network(recipe: "Recipe", model: str | None, weights: str | None) -> None:
-    """Refuse a named model, or weights published for one, beside the user's own network, which would replace it."""
-    from seedwise.errors import UserError
-
-    factory = recipe.model.factory
-    if factory is not None and model not in (None, recipe.model.name):
-        raise UserError(f"-m {model}: the model is model.factory={factory}; drop one of them (-s model.factory=null)")
-    if factory is not None and weights in ("pip", "hub"):
-        raise UserError(
-            f"--weights {weights}: is for named models, and the model is model.factory={factory}; "
-            "give --weights none, or a file or folder"
-        )
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,10 @@ from typing import NamedTuple
 import numpy as np
 
 from seedwise.data.config import DataConfig
+from seedwise.data.damage import Damage, refuse, sound, without
 from seedwise.data.deep import NoRange, Oddity, Range
 from seedwise.data.doubts import DARK, Light, Originals, doubts
-from seedwise.data.images import MAX_ASPECT, decode, read, resize_short_side
+from seedwise.data.images import MAX_ASPECT, DamagedImage, decode, read, resize_short_side
 from seedwise.data.parallel import in_order
 from seedwise.data.pixel_range import guess
 from seedwise.data.selection import read_contents
@@ -91,13 +92,17 @@ def build(
     Images of more than 8 bits are scaled by `data.pixel_range`; without one, all are looked at for it first.
     """
     contents, pixel_range = read_contents(source, config, least_classes), config.pixel_range
+    damaged: dict[str, list[Damage]] = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's remarks on odd EXIF blocks and on large but still allowed photos
         try:
-            written, seen_light = _decode(source, contents, short_side, folder, report, threads, pixel_range)
+            written, seen_light = _decode(source, contents, short_side, folder, report, threads, pixel_range, damaged)
         except NoRange:
             pixel_range = guess(contents, source.name, report, threads)
-            written, seen_light = _decode(source, contents, short_side, folder, report, threads, pixel_range)
+            written, seen_light = _decode(source, contents, short_side, folder, report, threads, pixel_range, damaged)
+    if not config.skip_damaged:
+        refuse([it for of in damaged.values() for it in of])
+    contents = without(contents, damaged, source)
     originals = np.concatenate([part.original_sizes for part in written.values()])
     largest = int(originals.min(axis=1).max())
     stored_side = min(short_side, largest)
@@ -127,13 +132,18 @@ def _decode(
     report: Progress,
     threads: int,
     pixel_range: Range | None,
+    damaged: dict[str, list[Damage]],
 ) -> tuple[dict[str, _Written], Light]:
-    """Every part, with images that are too large shrunk; and whether any pixel is bright or dark."""
+    """Every part, with images that are too large shrunk; and whether any pixel is bright or dark. What can't be read
+    goes to `damaged`."""
     has_light = has_dark = False
 
-    def shrink(raw: RawImage) -> _Prepared:
+    def shrink(raw: RawImage) -> _Prepared | DamagedImage:
         nonlocal has_light, has_dark
-        original, is_deep, oddities = read(raw, pixel_range)
+        try:
+            original, is_deep, oddities = read(raw, pixel_range)
+        except DamagedImage as error:
+            return error
         has_light = has_light or int(original.max()) > DARK  # one bright image will do, and the first mostly is
         has_dark = has_dark or int(original.min()) < 255 - DARK
         height, width = original.shape[:2]
@@ -149,10 +159,11 @@ def _decode(
     written = {}
     for part, content in contents.parts.items():
         label = f"decoding {source.name} {part}"
-        count = len(content.labels)
+        count, of = len(content.labels), damaged.setdefault(part, [])
+        of.clear()
         pixels = in_order(content.images(), shrink, threads, lambda done: report(label, done, count))  # noqa: B023
-        written[part] = _write(folder / f"{part}.pixels", pixels)
-        if (came := len(written[part].sizes)) != count:
+        written[part] = _write(folder / f"{part}.pixels", sound(pixels, of))
+        if (came := len(written[part].sizes) + len(of)) != count:
             raise UserError(f"{source.path}: {part} had {count} images and then {came}: it changed; start again")
     return written, Light(has_light, has_dark)
 

@@ -30,6 +30,7 @@ from seedwise.data.source import Int64Array, PassedOver, Progress, Source, Surve
 from seedwise.data.storage import Images, map_images
 from seedwise.errors import UserError
 from seedwise.files import CACHE_VARIABLE, cache_root
+from seedwise.stowed import LOCK, note_use
 
 FORMAT = 6
 """Raise when what the files hold changes."""
@@ -79,6 +80,20 @@ def open_cached(
     """The decoded source, at a short side of `short_side` or of its largest image if that is smaller."""
     place = hashlib.sha256(raw_bytes(f"{source.path}")).hexdigest()[:12]
     folder = cache_root() / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', source.name)[:40]}-{place}"
+    stored = _open(source, config, short_side, folder, progress or silent, threads or machine.cores(), least_classes)
+    note_use(folder, source.name, source.path)
+    return stored
+
+
+def _open(
+    source: Source,
+    config: DataConfig,
+    short_side: int,
+    folder: Path,
+    report: Progress,
+    threads: int,
+    least_classes: int,
+) -> Stored:
     lines = [f"format {FORMAT}", *config.reading(), *source.stamp()]
     guessed = key = _key(lines)
     if (given := config.pixel_range) is not None:
@@ -88,13 +103,11 @@ def open_cached(
         key = _key([*lines, f"pixel_range {given}"])
     if stored := _find(folder, key, short_side):
         return stored
-    report = progress or silent
     with cache_errors(folder), alone(folder, f"decodes {source.name}", report):
         if stored := _find(folder, key, short_side):
             return stored
-        decoders = threads or machine.cores()
         build_in = partial(
-            build, source, config, short_side, report=report, threads=decoders, least_classes=least_classes
+            build, source, config, short_side, report=report, threads=threads, least_classes=least_classes
         )
         return _make(build_in, folder, key)
 
@@ -153,12 +166,25 @@ def _make(build_in: Callable[[Path], Built], folder: Path, key: str) -> Stored:
 @contextmanager
 def alone(folder: Path, doing: str, report: Progress) -> Iterator[None]:
     """Makes the folder and keeps other processes out of it; they wait for whoever `doing`, "decodes cats", is."""
+    while True:
+        with _opened(folder) as lock:
+            # a blocking flock would begin anew after a signal, and the report not see the stop
+            while not _locked(lock):
+                report(f"waiting for another process that {doing}", 0, 1)
+                time.sleep(POLL_SECONDS)
+            if _is_there(lock, folder / LOCK):
+                yield
+                return
+
+
+def _opened(folder: Path) -> IO[str]:
+    """The folder's lock, both made where they are missing."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        while not _locked(lock):  # a blocking flock would begin anew after a signal, and the report not see the stop
-            report(f"waiting for another process that {doing}", 0, 1)
-            time.sleep(POLL_SECONDS)
-        yield
+    try:
+        return (folder / LOCK).open("w")
+    except FileNotFoundError:  # `seedwise cache clear` removed the folder meanwhile
+        folder.mkdir(parents=True, exist_ok=True)
+        return (folder / LOCK).open("w")
 
 
 def _locked(lock: IO[str]) -> bool:
@@ -167,6 +193,14 @@ def _locked(lock: IO[str]) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _is_there(lock: IO[str], path: Path) -> bool:
+    """Whether the lock that is held is still the folder's: `seedwise cache clear` removes both."""
+    try:
+        return os.path.samestat(os.fstat(lock.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _write_meta(folder: Path, built: Built) -> None:

@@ -101,6 +101,10 @@ class DataConfig(Section):
     """Leave out classes with fewer images than this in the training part, before any split; they are named. null keeps
     all: of a class with one image it is trained on and never scored."""
 
+    skip_damaged: bool = False
+    """Leave out images that can't be read; how many and which is said, and stands in record.json. false refuses data
+    that hold any, and names them."""
+
     pixel_range: PixelRange | None = None
     """What is black and what is white in images of more than 8 bits or of floats, as [low, high] such as [0, 4095]; one
     range for all images. null takes it from the images when all agree on one of [0, 1], [0, 255], [0, 4095] and
@@ -116,4 +120,5 @@ class DataConfig(Section):
         names = ("image_column", "label_column", "split_column", "image_folder", "image_suffix", "class_level")
         values = {name: getattr(self, name) for name in (*names, "min_per_class")}
         values["test"] = self.test if self.test == "none" else None
+        values["skip_damaged"] = True if self.skip_damaged else None
         return [f"data.{name}={value!r}" for name, value in values.items() if value is not None]

@@ -2,6 +2,7 @@
 
 import difflib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from seedwise.data import archive, csvfile
@@ -17,6 +18,7 @@ from seedwise.data.published import DownloadSource, download_folder
 from seedwise.data.shards import config_folder, shard_folder
 from seedwise.data.source import Source, printable
 from seedwise.errors import UserError
+from seedwise.nearest import nearest
 from seedwise.own_code import find
 
 KNOWN_NAMES = ("digits", *PUBLISHED)
@@ -37,7 +39,7 @@ def find_source(name: str, data_dir: Path | None, config: DataConfig | None = No
     # os.path's exists() is also False for names too long or otherwise impossible, where Path's raises
     path = next((candidate.resolve() for candidate in candidates if os.path.exists(candidate)), None)  # noqa: PTH110
     if path is None:
-        raise UserError(f"{name}: no such data: {_suggestion(name)}")
+        raise UserError(f"{name}: no such data: {_suggestion(name, candidates)}")
     if printable(str(path)) != str(path):  # what finds the data again is written down as text
         raise UserError(f"{printable(str(path))}: a path of data must be UTF-8 text in one line: rename it")
     return _find_by_content(path, config)
@@ -119,7 +121,10 @@ def _find_published(name: str, local: Path | None, config: DataConfig) -> Source
     raise UserError(f"{name}: no Parquet files and no archive ({layout}) in {places}: give its folder, {download}")
 
 
-def _suggestion(name: str) -> str:
-    if close := difflib.get_close_matches(name.lower(), KNOWN_NAMES, n=1):
+def _suggestion(name: str, candidates: Sequence[Path]) -> str:
+    close = difflib.get_close_matches(name.lower(), KNOWN_NAMES, n=1) or list(filter(None, [nearest(name)]))
+    for folder in candidates[:-1]:  # the one of local copies
+        close += filter(None, [nearest(str(folder))])
+    if close:
         return f"did you mean '{close[0]}'?"
     return f"give a folder or a file that exists, or one of {', '.join(KNOWN_NAMES)}"

@@ -32,6 +32,14 @@ PAGED = ("TIFF", "GIF", "WEBP", "PNG", "AVIF", "HEIF")
 """Pillow's names of formats that may hold several pictures, of which only the first is used."""
 
 
+class DamagedImage(UserError):
+    """An image that can't be read. `what`: what is wrong with it, without advice."""
+
+    def __init__(self, where: str, what: str, advice: str) -> None:
+        super().__init__(f"{where}: {what}: {advice}")
+        self.where, self.what = where, what
+
+
 class Read(NamedTuple):
     """An image as it is trained on: uint8[h, w, 3]. `is_deep`: it had more than 8 bits a channel. `oddities`: what is
     doubtful about it (see deep)."""
@@ -77,8 +85,9 @@ def opened(raw: RawImage, *, deep_only: bool = False) -> tuple[Numbers, tuple[Od
     except Exception as error:
         where = printable(raw.where)
         if isinstance(error, OSError) and error.errno is not None and isinstance(raw.data, Path):
-            raise UserError(f"{where}: cannot be read ({error.strerror}): check its permissions") from error
-        raise UserError(f"{where}: not a readable image ({_reason(error, raw.data)}): replace or remove it") from error
+            raise DamagedImage(where, f"cannot be read ({error.strerror})", "check its permissions") from error
+        what = f"not a readable image ({_reason(error, raw.data)})"
+        raise DamagedImage(where, what, "replace or remove it") from error
 
 
 def scaled(where: str, pixels: Numbers, pixel_range: Range | None) -> Read:

@@ -8,6 +8,7 @@ import numpy as np
 
 from seedwise.data.cache import open_cached, silent
 from seedwise.data.config import DataConfig
+from seedwise.data.damage import REASON as DAMAGED
 from seedwise.data.dataset import Dataset, Subset
 from seedwise.data.find import find_source
 from seedwise.data.folder import FolderSource
@@ -96,6 +97,7 @@ def _survey(source: Source, stored: Survey) -> Survey:
     """What was noted when the images were decoded; of a folder, what lies there now besides them."""
     now = stored
     if isinstance(source, FolderSource):
-        chosen = (each for each in stored.passed_over if each.kind == "classes" or each.reason == TEST_LEFT_OUT)
+        kept = (TEST_LEFT_OUT, DAMAGED)
+        chosen = (each for each in stored.passed_over if each.kind == "classes" or each.reason in kept)
         now = replace(stored, passed_over=source.passed_over + tuple(chosen))
     return now + Survey(doubts=tuple(advice({each.reason: each.count for each in now.passed_over})))

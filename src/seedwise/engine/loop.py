@@ -29,8 +29,9 @@ from seedwise.optim.optimizers import set_lr
 from seedwise.progressive import PlannedStage
 from seedwise.record import EpochRow, Scores, StagePart
 
-REPORT_EVERY = 10
-"""Optimizer steps between two looks at the running loss: each look waits for the device."""
+REPORT_EVERY, REPORT_SECONDS = 10, 0.5
+"""Optimizer steps between two looks at the running loss, or, in a single process, seconds: each look waits for the
+device, and several processes have to look together."""
 
 
 def fit(setup: Setup, *, observer: Observer, should_stop: Callable[[], bool] = lambda: False) -> State:
@@ -135,8 +136,10 @@ def _train_epoch(
         if setup.ema is not None:
             setup.ema.update(setup.model, state.step)
         state.images += len(positions)
+        slow = setup.world.size == 1 and time.perf_counter() - clock >= REPORT_SECONDS
         stop, due = setup.world.any(should_stop()), state.step % setup.config.checkpoint_every == 0
-        if stop or due or len(pending) == REPORT_EVERY:
+        last = state.step == (epoch + 1) * setup.steps_per_epoch
+        if stop or due or slow or last or len(pending) == REPORT_EVERY:
             catch_up()
             means = state.loss_sum / state.images, state.hit_sum / state.images
             observer.on_step(epoch + 1, state.step, *means, state.images / state.epoch_seconds)

@@ -29,7 +29,7 @@ def build(
     """Let finished runs vote, and write their ensemble into a folder; the same ensemble there is left as it is."""
     answered = _demand_members(members)
     if not members[0].data.splits["val"] and (vote == "weighted" or select == "greedy"):
-        option = "--vote weighted" if vote == "weighted" else "--select greedy"
+        option = "--vote weighted" if vote == "weighted" else "--voters greedy"
         raise UserError(f"{option}: needs validation images, and these runs have none; take --vote soft or hard")
     _demand_free(folder)
     with sole_writer(folder):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seedwise.errors import UserError
+from seedwise.nearest import meant
 
 if TYPE_CHECKING:
     from seedwise.recipe import Recipe
@@ -28,7 +29,8 @@ def find(name: str) -> Path:
     if os.path.exists(path):  # noqa: PTH110
         return Path(path)
     close = get_close_matches(name, names(), n=1)
-    hint = f"did you mean '{close[0]}'?" if close else f"give a path, or one of {', '.join(names())}"
+    otherwise = f"give a path, or one of {', '.join(names())}"
+    hint = f"did you mean '{close[0]}'?" if close else meant(name, otherwise)
     raise UserError(f"{name or repr(name)}: no such recipe; {hint}")
 
 

@@ -266,5 +266,5 @@ def _commands(files: EnsembleFiles) -> list[str]:
     if files.bagging:
         return ["seedwise resume .", "seedwise report ."]
     runs = " ".join(shlex.quote(member.folder) for member in files.record.members)
-    select = "" if files.record.select == "all" else f" --select {files.record.select}"
+    select = "" if files.record.select == "all" else f" --voters {files.record.select}"
     return [f"seedwise ensemble {runs} --vote {files.record.vote}{select} -o again", "seedwise report ."]

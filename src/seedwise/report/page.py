@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from seedwise.errors import UserError
 from seedwise.files import write_text
+from seedwise.nearest import demand_folder
 from seedwise.record import BAGGING, RECORD, STUDY
 from seedwise.report.read import read_run
 from seedwise.report.run_page import run_context
@@ -39,8 +40,7 @@ def write_report(folder: Path, out: Path | None = None, language: str = "en") ->
 def render(folder: Path, language: str = "en") -> str:
     """The report of a run, a study or an ensemble as HTML."""
     words = Words(language)
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; give a run's, a study's or an ensemble's")
+    demand_folder(folder, "a run's, a study's or an ensemble's")
     if (folder / STUDY).exists():
         from seedwise.report.study_page import study_context
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from seedwise.config_options import plain
+from seedwise.data.source import EXAMPLES
 from seedwise.recipe import Recipe
 from seedwise.record import DataRecord, PassedOverRecord, RunRecord
 from seedwise.report.charts import reliability
@@ -123,7 +124,7 @@ def passed_over(found: Sequence[PassedOverRecord], words: Words) -> list[tuple[s
     return [
         (
             words("from.passed_over_row", count=f"{it.count:,}", kind=words(f"kind.{it.kind}"), reason=it.reason),
-            ", ".join(it.examples) + (", …" if len(it.examples) < it.count else ""),
+            ", ".join(it.examples[:EXAMPLES]) + (", …" if min(EXAMPLES, len(it.examples)) < it.count else ""),
         )
         for it in found
     ]

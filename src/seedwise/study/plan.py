@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError
 
 from seedwise.errors import UserError
+from seedwise.nearest import demand_folder
 from seedwise.recipe import Recipe
 from seedwise.record import STUDY, Part, Seed, damaged, read_sealed, write_sealed
 
@@ -166,6 +167,7 @@ def read_study(folder: Path) -> StudyRecord:
     """Read study.json; a UserError says what is missing or damaged."""
     path = folder / STUDY
     if not path.is_file():
+        demand_folder(folder, "a study's")
         raise UserError(f"{folder}: not a study folder (it has no {STUDY})")
     study = read_sealed(path, StudyRecord)
     try:

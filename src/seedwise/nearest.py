@@ -1,0 +1,51 @@
+"""What somebody may have meant by a path that isn't there."""
+
+import os
+from difflib import get_close_matches
+from itertools import islice
+from pathlib import Path
+
+from seedwise.errors import UserError
+
+_LOOKED_AT = 5000
+"""Entries of a folder, at most."""
+_LONGEST = 100
+"""Characters of a name that is compared: beyond it takes long, and nobody types it."""
+
+
+def nearest(name: str) -> str | None:
+    """The path most like this one that is there: each part that is missing is the one most like it in its folder."""
+    typed = Path(os.path.expanduser(name))  # noqa: PTH111 -- Path's raises for ~nobody
+    found = Path(typed.anchor)
+    for part in typed.parts[1:] if typed.anchor else typed.parts:
+        meant = part if os.path.lexists(found / part) else _likest(part, found)
+        if meant is None:
+            return None
+        found /= meant
+    dot = f".{os.sep}" if name.startswith(f".{os.sep}") else ""
+    return None if found == typed else f"{dot}{found}"
+
+
+def meant(name: str, otherwise: str) -> str:
+    """`did you mean 'x'?` for a path that isn't there, or what else to say."""
+    close = nearest(name)
+    return f"did you mean '{close}'?" if close else otherwise
+
+
+def demand_folder(folder: Path, whose: str) -> None:
+    """Raise a UserError unless the folder is there; `whose`: "a run's or a study's"."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; {meant(str(folder), f'give {whose}')}")
+
+
+def _likest(part: str, folder: Path) -> str | None:
+    if len(part) > _LONGEST or part in (os.pardir, os.curdir):
+        return None
+    try:
+        with os.scandir(folder) as entries:
+            names = [it.name for it in islice(entries, _LOOKED_AT)]
+    except (OSError, ValueError):
+        return None
+    known = {it.lower(): it for it in sorted(names) if it.isprintable() and it.startswith(".") == part.startswith(".")}
+    close = get_close_matches(part.lower(), known, n=1)
+    return known[close[0]] if close else None

@@ -1,0 +1,72 @@
+"""The settings of a sweep, as the arms of a study; without tensors, so that a mistake in them is said at once."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from seedwise import recipes
+from seedwise.errors import UserError
+from seedwise.study.arms import Arms
+from seedwise.study.plan import BASE
+from seedwise.yaml12 import read, write_inline
+
+UNREAD = "train.score_test=false"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What is swept."""
+
+    arms: Arms
+    """The first setting is the base."""
+    settings: dict[str, dict[str, Any]]
+    """By arm: swept option -> value."""
+
+
+def grid(recipe: str, given: Sequence[str]) -> Grid:
+    """The settings of `optim.lr=1e-4,4e-4`, each with each of the other options' values; single values hold for all."""
+    fixed, swept = [], {}
+    for override in given:
+        path, equals, text = override.partition("=")
+        values = _values(text) if equals else []
+        if len(values) < 2:
+            fixed.append(override)
+        elif path in swept:
+            raise UserError(f"-s {override}: {path} is swept twice; name all its values in one -s")
+        else:
+            swept[path] = values
+    if not swept:
+        raise UserError("sweep: no option has several values; give some, such as -s optim.lr=1e-4,4e-4,1e-3")
+    settings: dict[str, dict[str, Any]] = {}
+    found = {}
+    short = {path: path.rsplit(".", 1)[-1] for path in swept}
+    for point in itertools.product(*swept.values()):
+        setting = dict(zip(swept, point, strict=True))
+        words = [f"{_name(path, short)}={write_inline(value)}" for path, value in setting.items()]
+        arm = BASE if not settings else " ".join(words).replace("/", "_").lstrip(".")
+        if arm in settings:
+            raise UserError(f"sweep: {arm} is there twice; give each value once")
+        settings[arm] = setting
+        overrides = [f"{path}={write_inline(value)}" for path, value in setting.items()]
+        found[arm] = recipes.read(recipe, [*fixed, *overrides, UNREAD])
+        same = next((other for other in found if other != arm and found[other] == found[arm]), None)
+        if same is not None:
+            raise UserError(f"sweep: {arm} is the same recipe as {settings[same]}; give each value once")
+    base = found.pop(BASE)
+    if base.data.val == 0:
+        raise UserError("sweep: ranks settings on validation images; set data.val above 0")
+    return Grid(Arms(base, found, {arm: settings[arm] for arm in found}), settings)
+
+
+def _name(path: str, short: dict[str, str]) -> str:
+    return short[path] if list(short.values()).count(short[path]) == 1 else path
+
+
+def _values(text: str) -> list[Any]:
+    """The values between commas, as YAML's own lists separate them; one where the text is no such list."""
+    try:
+        found = read(f"[{text}]", "sweep").value
+    except UserError:
+        return [text]
+    return found if isinstance(found, list) else [text]
