@@ -53,11 +53,13 @@ def make_run(
     ids: Mapping[str, ArrayLike] | None = None,
     curve: Sequence[float] = (),
     steps: int = 100,
+    files: Mapping[str, ArrayLike] | None = None,
 ) -> Path:
     """A run's folder that answered `logits` (split -> float[n, k]; val, test and oob) for images of these classes.
 
     `targets`: int[n], the same for every split, unless it is a mapping too. `ids`: by split, 0, 1, … if not given.
     `curve`: validation top-1 after each epoch, of so many `steps`.
+    `files`: by split, what the images are called, as runs of today keep it.
     """
     folder.mkdir(parents=True)
     stored = {}
@@ -68,7 +70,7 @@ def make_run(
     recipe = recipe or Recipe()
     write_text(folder / RECIPE, dump(recipe))
     write_bytes(folder / WEIGHTS, f"weights of {folder}".encode())
-    write_predictions(folder / PREDICTIONS, stored)
+    write_predictions(folder / PREDICTIONS, stored, {split: np.array(names) for split, names in (files or {}).items()})
     scores = {split: score(it) for split, it in stored.items()}
     final = Final(train=Scores(top1=train_top1, top5=1, loss=0.1), val=scores.get("val"), test=scores.get("test"))
     record = RunRecord(

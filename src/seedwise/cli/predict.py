@@ -20,7 +20,10 @@ def predict(
     ],
     top: Top = 5,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Write a picture an image of where the network looked (Grad-CAM).")
+        bool,
+        typer.Option(
+            "--explain", help="Write a picture an image: where the network looked (Grad-CAM), and its answer."
+        ),
     ] = False,
     out: Annotated[
         Path | None,
@@ -46,13 +49,17 @@ def predict(
         raise UserError(f"-o {out}: is the folder for the pictures of --explain; add it, or drop -o")
     begin_in(folder, "a run's or an ensemble's")
     from seedwise.ensemble.model import load
-    from seedwise.prediction import Explainer, Note, Unreadable, predict_files
+    from seedwise.prediction import Note, Unreadable, predict_files
     from seedwise.runs import Run
 
     run = load(folder)
     if explain and not isinstance(run, Run):
         raise UserError(f"{folder}: an ensemble has no single network to explain; name one of its members")
-    explainer = Explainer(run, out or Path("explained")) if explain and isinstance(run, Run) else None
+    explainer = None
+    if explain and isinstance(run, Run):
+        from seedwise.explanation import Explainer
+
+        explainer = Explainer(run, out or Path("explained"), top)
     problems = 0
     for found in predict_files(run, _paths(images)):
         if isinstance(found, Unreadable):

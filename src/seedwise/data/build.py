@@ -1,13 +1,14 @@
 """Decoding a source into files: in parallel threads, in bounded memory, in an order that is not the source's.
 
-A folder gets, for each part, `<part>.pixels` (h * w * 3 bytes an image, one after the other as they came) and
-`<part>.index` (int64[n, 5]: label, height, width, the image's number in the pixel file, and the CRC-32 of its pixels).
+A folder gets, for each part, `<part>.pixels` (h * w * 3 bytes an image, one after the other as they came),
+`<part>.index` (int64[n, 5]: label, height, width, the image's number in the pixel file, and the CRC-32 of its pixels)
+and `<part>.names` (what each image is called in the source, a line each).
 
-The rows of the index stand in the *canonical order*: by class, then by the sha256 of the decoded original. It depends
-on what the images show and on nothing else, so a folder, a Parquet file, a CSV and an archive of the same images give
-the same rows, the same splits and the same weights, whatever the files are called and in which order they come; nor
-does it change with the size that images are stored at. Only equal images of one class are tied, and these may be
-exchanged freely.
+The rows of index and names stand in the *canonical order*: by class, then by the sha256 of the decoded original. It
+depends on what the images show and on nothing else, so a folder, a Parquet file, a CSV and an archive of the same
+images give the same rows, the same splits and the same weights, whatever the files are called and in which order they
+come; nor does it change with the size that images are stored at. Only equal images of one class are tied, and these may
+be exchanged freely.
 """
 
 import hashlib
@@ -26,6 +27,7 @@ from seedwise.data.damage import Damage, refuse, sound, without
 from seedwise.data.deep import NoRange, Oddity, Range
 from seedwise.data.doubts import DARK, Light, Originals, doubts
 from seedwise.data.images import MAX_ASPECT, DamagedImage, decode, read, resize_short_side
+from seedwise.data.naming import image_name
 from seedwise.data.parallel import in_order
 from seedwise.data.pixel_range import guess
 from seedwise.data.selection import read_contents
@@ -59,6 +61,7 @@ class _Prepared(NamedTuple):
     where: str = ""
     is_deep: bool = False
     oddities: tuple[Oddity, ...] = ()
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ class _Written:
     contents: UInt8Array
     crcs: Int64Array
     where: list[str]
+    names: list[str]
     odd: dict[Oddity, list[str]]
     is_deep: bool
 
@@ -93,13 +97,18 @@ def build(
     """
     contents, pixel_range = read_contents(source, config, least_classes), config.pixel_range
     damaged: dict[str, list[Damage]] = {}
+    owners = (source.name, f"data.factory {config.factory}")
+
+    def decode_all(by: Range | None) -> tuple[dict[str, _Written], Light]:
+        return _decode(source, contents, short_side, folder, report, threads, by, owners, damaged)
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's remarks on odd EXIF blocks and on large but still allowed photos
         try:
-            written, seen_light = _decode(source, contents, short_side, folder, report, threads, pixel_range, damaged)
+            written, seen_light = decode_all(pixel_range)
         except NoRange:
             pixel_range = guess(contents, source.name, report, threads)
-            written, seen_light = _decode(source, contents, short_side, folder, report, threads, pixel_range, damaged)
+            written, seen_light = decode_all(pixel_range)
     if not config.skip_damaged:
         refuse([it for of in damaged.values() for it in of])
     contents = without(contents, damaged, source)
@@ -132,6 +141,7 @@ def _decode(
     report: Progress,
     threads: int,
     pixel_range: Range | None,
+    owners: tuple[str, ...],
     damaged: dict[str, list[Damage]],
 ) -> tuple[dict[str, _Written], Light]:
     """Every part, with images that are too large shrunk; and whether any pixel is bright or dark. What can't be read
@@ -152,9 +162,8 @@ def _decode(
         if min(height, width) > short_side:
             pixels = resize_short_side(original, short_side)
             content = _digest(pixels)
-        return _Prepared(
-            pixels, (height, width), identity, content, _crc(pixels), raw.where, is_deep=is_deep, oddities=oddities
-        )
+        name = image_name(raw, source.path, owners)
+        return _Prepared(pixels, (height, width), identity, content, _crc(pixels), raw.where, is_deep, oddities, name)
 
     written = {}
     for part, content in contents.parts.items():
@@ -183,6 +192,7 @@ def _write(file: Path, images: Iterable[_Prepared]) -> _Written:
     originals: list[tuple[int, int]] = []
     crcs: list[int] = []
     where: list[str] = []
+    names: list[str] = []
     odd: dict[Oddity, list[str]] = {}
     identities, contents = bytearray(), bytearray()
     is_deep = False
@@ -196,6 +206,7 @@ def _write(file: Path, images: Iterable[_Prepared]) -> _Written:
             contents += one.content
             crcs.append(one.crc)
             where.append(one.where)
+            names.append(one.name)
             is_deep |= one.is_deep
             for oddity in one.oddities:
                 odd.setdefault(oddity, []).append(one.where)
@@ -205,7 +216,7 @@ def _write(file: Path, images: Iterable[_Prepared]) -> _Written:
     by_original, by_content = (np.frombuffer(many, np.uint8).reshape(-1, 32) for many in (identities, contents))
     stored_sizes, original_sizes = np.array(sizes, np.int64), np.array(originals, np.int64)
     return _Written(
-        stored_sizes, original_sizes, by_original, by_content, np.array(crcs, np.int64), where, odd, is_deep
+        stored_sizes, original_sizes, by_original, by_content, np.array(crcs, np.int64), where, names, odd, is_deep
     )
 
 
@@ -244,4 +255,5 @@ def _write_index(file: Path, part: str, labels: Int64Array, written: _Written) -
     order = np.lexsort((*(words[:, word] for word in reversed(range(words.shape[1]))), labels))
     seen = np.column_stack([labels, written.sizes])[order]
     _write_durably(file, [np.column_stack([seen, order, written.crcs[order]]).tobytes()])
+    _write_durably(file.with_suffix(".names"), ["\n".join(written.names[row] for row in order.tolist()).encode()])
     return f"{part} {len(labels)}\0".encode() + seen.tobytes() + written.contents[order].tobytes()

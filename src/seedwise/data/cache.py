@@ -27,12 +27,12 @@ from seedwise.data.build import INDEX_COLUMNS, Built, build
 from seedwise.data.config import DataConfig
 from seedwise.data.deep import Range
 from seedwise.data.source import Int64Array, PassedOver, Progress, Source, Survey, raw_bytes
-from seedwise.data.storage import Images, map_images
+from seedwise.data.storage import Images, Names, map_images
 from seedwise.errors import UserError
 from seedwise.files import CACHE_VARIABLE, cache_root
 from seedwise.stowed import LOCK, note_use
 
-FORMAT = 6
+FORMAT = 7
 """Raise when what the files hold changes."""
 POLL_SECONDS = 0.2
 """Between looks at a lock that another process holds; a stop is noticed as soon."""
@@ -42,10 +42,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class StoredPart:
-    """Labels int64[n] and images of one part."""
+    """Labels int64[n], images and their names of one part."""
 
     labels: Int64Array
     images: Images
+    names: Names
 
 
 @dataclass(frozen=True)
@@ -215,6 +216,7 @@ def _write_meta(folder: Path, built: Built) -> None:
         "pixel_range": built.pixel_range,
         "survey": asdict(contents.survey),
         "index_sha256": {part: _sha256((folder / f"{part}.index").read_bytes()) for part in contents.parts},
+        "names_sha256": {part: Names(folder / f"{part}.names").sha256 for part in contents.parts},
     }
     with (folder / "meta.json").open("w", encoding="utf-8") as file:
         json.dump({"sha256": _sha256(json.dumps(body).encode()), "body": body}, file)
@@ -229,7 +231,8 @@ def load(folder: Path) -> Stored:
         body = meta["body"]
         if _sha256(json.dumps(body).encode()) != meta["sha256"]:
             raise Damaged("meta.json has changed")
-        parts = {part: _load_part(folder, part, digest) for part, digest in body["index_sha256"].items()}
+        of_names = body["names_sha256"]
+        parts = {part: _load_part(folder, part, it, of_names[part]) for part, it in body["index_sha256"].items()}
         survey = _survey(body["survey"])
         pixel_range = body["pixel_range"]
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -253,17 +256,18 @@ def _survey(body: dict[str, Any]) -> Survey:
     return Survey(tuple(passed_over), tuple(body["doubts"]))
 
 
-def _load_part(folder: Path, part: str, digest: str) -> StoredPart:
-    raw = (folder / f"{part}.index").read_bytes()
-    if _sha256(raw) != digest:
-        raise Damaged(f"{part}.index has changed")
+def _load_part(folder: Path, part: str, of_index: str, of_names: str) -> StoredPart:
+    raw, names = (folder / f"{part}.index").read_bytes(), Names(folder / f"{part}.names")
+    for name, digest, written in (("index", _sha256(raw), of_index), ("names", names.sha256, of_names)):
+        if digest != written:
+            raise Damaged(f"{part}.{name} has changed")
     index = np.frombuffer(raw, np.int64).reshape(-1, INDEX_COLUMNS)
     labels, sizes, slots, crcs = index[:, 0].copy(), index[:, 1:3].copy(), index[:, 3].copy(), index[:, 4].copy()
     pixels = folder / f"{part}.pixels"
     expected = int(sizes.prod(axis=1).sum()) * 3
     if (found := pixels.stat().st_size) != expected:
         raise Damaged(f"{pixels.name} has {found} bytes instead of {expected}")
-    return StoredPart(labels, map_images(pixels, sizes, slots, crcs))
+    return StoredPart(labels, map_images(pixels, sizes, slots, crcs), names)
 
 
 def _sha256(data: bytes) -> str:

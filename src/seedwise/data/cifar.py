@@ -129,7 +129,7 @@ class CifarSource:
             coarse_names = texts(meta["coarse_label_names"]) if "coarse_label_names" in meta else None
         labels: dict[str, list[int]] = {part: [] for part in published.batches}
         coarse: dict[str, list[int]] = {part: [] for part in published.batches}
-        parts: dict[str, list[UInt8Array]] = {part: [] for part in published.batches}
+        parts: dict[str, dict[str, UInt8Array]] = {part: {} for part in published.batches}
         for part, files in published.batches.items():
             for file in files:
                 batch = pickles[file]
@@ -139,7 +139,7 @@ class CifarSource:
                     if pixels.shape != (len(found), 3 * SIDE * SIDE):
                         raise ValueError(f"{pixels.shape} pixels for {len(found)} labels")
                     labels[part] += found
-                    parts[part].append(pixels)
+                    parts[part][file] = pixels
                     coarse[part] += integers(batch["coarse_labels"], len(coarse_names)) if coarse_names else []
         return names, coarse_names, labels, coarse, parts
 
@@ -168,11 +168,11 @@ class CifarSource:
             raise UserError(f"{self.path}: {file} is not the published data ({reason}): download it again") from error
 
 
-def _part(labels: Int64Array, batches: list[UInt8Array]) -> Part:
+def _part(labels: Int64Array, batches: dict[str, UInt8Array]) -> Part:
     def images() -> Iterator[RawImage]:
-        for batch in batches:
+        for file, batch in batches.items():
             for row, planes in enumerate(batch):
                 pixels = np.ascontiguousarray(planes.reshape(3, SIDE, SIDE).transpose(1, 2, 0))
-                yield RawImage(f"image {row}", pixels)
+                yield RawImage(f"{file}: row {row}", pixels)
 
     return Part(labels, images)

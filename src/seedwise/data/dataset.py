@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from seedwise.data.describe import data_lines
 from seedwise.data.source import Int64Array, Survey, UInt8Array
-from seedwise.data.storage import Images
+from seedwise.data.storage import Images, Names
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,8 @@ class Subset:
     is the same one wherever the images come from, whatever is held out or limited, and at any stored size.
     `targets`: int64[m], class indices. `rows_in_part`: rows of the whole part, the height of a table of random draws
     that is indexed by id. `copies`: in a sample with replacement, the most copies of an image in it; copy c of image
-    i then has the id i + c * rows_in_part, and so draws of its own.
+    i then has the id i + c * rows_in_part, and so draws of its own. `names`: what the images of the stored part are
+    called in the source.
     """
 
     ids: Int64Array
@@ -27,6 +29,7 @@ class Subset:
     rows_in_part: int
     images: Images
     copies: int = 1
+    names: Names | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -38,6 +41,11 @@ class Subset:
         sizes holds their (height, width); None says that every stored image has the same size.
         """
         return self.images.gather(self.ids[positions] % self.rows_in_part)
+
+    @property
+    def files(self) -> npt.NDArray[np.str_] | None:
+        """str[m]: each image's file, relative to the data's folder, or its row in a table; None where none is known."""
+        return None if self.names is None else self.names.take(self.ids % self.rows_in_part)
 
     @property
     def draw_rows(self) -> int:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from seedwise.data.deep import Oddity
 from seedwise.data.labels import some
+from seedwise.data.naming import within
 from seedwise.data.source import Int64Array, UInt8Array, printable
 
 _ROW = re.compile(r"(?P<table>.+?): row \d+: (?P<name>.+)", re.DOTALL)
@@ -116,8 +117,4 @@ def _keys(part: Originals) -> npt.NDArray[np.bytes_]:
 
 
 def _short(where: str, root: Path | None) -> str:
-    if root is None:
-        return printable(where)
-    inside = where.removeprefix(f"{root}")  # a table's images lie beside it
-    inside = where.removeprefix(f"{root.parent}") if inside == where else inside
-    return printable(where if inside == where else inside.lstrip("/: ") or where)
+    return printable(within(where, root))

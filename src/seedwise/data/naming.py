@@ -1,13 +1,18 @@
-"""Names of folders that may mean a part of the data, and rows of names for messages."""
+"""Names of folders that may mean a part of the data, names of images, and rows of names for messages."""
 
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
-from seedwise.data.source import EXAMPLES, PART_OF, printable
+from seedwise.data.source import EXAMPLES, PART_OF, RawImage, printable
 
 _JOINED = re.compile(rf"({'|'.join(PART_OF)})(set|data|images|imgs)")
 MAYBE = re.compile(r"hold[ _-]?out|held[ _-]?out|validate|vali\b|tuning|trn\b|tst\b|unseen|query|gallery")
 """Words that may mean a part, in no way that is sure."""
+
+
+LONGEST_NAME = 240
+"""Letters of an image's name, at most; of a longer one the end is kept. It bounds what a run keeps of names."""
 
 
 def exact_part(name: str) -> str | None:
@@ -48,3 +53,27 @@ def listed(names: Iterable[str]) -> str:
     if len(shown) > EXAMPLES + 1:
         return f"{', '.join(shown[:EXAMPLES])} and {len(shown) - EXAMPLES} more"
     return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
+
+
+def within(where: str, root: Path | None) -> str:
+    """What names an image or a place, without the folder, archive or table that all of the data lies in.
+
+    What lies beside a table is named from the table's folder on.
+    """
+    starts = () if root is None else (f"{root}/", f"{root}: ", f"{root.parent}/")
+    start = next((start for start in starts if where.startswith(start) and where != start), "")
+    return where[len(start) :]
+
+
+def image_name(raw: RawImage, root: Path | None, owners: Iterable[str]) -> str:
+    """What an image is called within its data, in one line of text: the file's path, or the row of a table.
+
+    `owners`: what else stands before the names of images that are in no file, and says nothing.
+    """
+    if isinstance(raw.data, Path):
+        name = within(str(raw.data), root)
+    else:
+        owner = next((f"{owner}: " for owner in owners if raw.where.startswith(f"{owner}: ")), "")
+        name = within(raw.where, root).removeprefix(owner)
+    shown = printable(name)
+    return shown if len(shown) <= LONGEST_NAME else f"…{shown[1 - LONGEST_NAME :]}"

@@ -1,5 +1,7 @@
-"""Images as they lie in the cache: memory-mapped bytes, one shape for all or a shape each, checked when first read."""
+"""Images as they lie in the cache: memory-mapped bytes, one shape for all or a shape each, checked when first read; and
+what they are called."""
 
+import hashlib
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from seedwise.data.source import Int64Array, UInt8Array
 from seedwise.errors import UserError
@@ -44,6 +47,26 @@ class Checksums:
                     f"{self._file.parent} and give the command again, which decodes the images anew"
                 )
         self._unread[rows[fresh]] = False
+
+
+class Names:
+    """What the images of a part are called in their source, by row.
+
+    The file is mapped at once, so that a training finds it at its end, even if the data are decoded anew meanwhile.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._text = np.memmap(file, np.uint8, mode="r")
+
+    @property
+    def sha256(self) -> str:
+        """Of the file."""
+        return hashlib.sha256(self._text.data).hexdigest()
+
+    def take(self, rows: Int64Array) -> npt.NDArray[np.str_]:
+        """The names of these rows."""
+        names = self._text.tobytes().decode().split("\n")
+        return np.array([names[row] for row in rows.tolist()], np.str_)
 
 
 @dataclass(frozen=True)
