@@ -116,7 +116,7 @@ def test_a_study_says_which_run_to_name(tmp_path: Path, cli: Cli) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["nowhere"], "nowhere: not a run folder"),
+        (["nowhere"], "nowhere: no such folder"),
         (["a run", "--split", "train"], "--split: there is no 'train'; give val or test"),
         (["a run", "--csv", "--json"], "--csv and --json: give one of them"),
         (["unfinished"], "unfinished: not finished (status: running); `seedwise resume` it first"),

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from seedwise.cli.options import Json, Split
+
 if TYPE_CHECKING:
     from seedwise.answers import Answers
     from seedwise.stored import Stored
@@ -20,15 +22,13 @@ COLUMNS = ("file", "given", "predicted", "probability", "probability_given")
 
 def errors(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run or of an ensemble.")],
-    split: Annotated[
-        str | None, typer.Option(metavar="val|test", help="Which images.", show_default="test, else val")
-    ] = None,
+    split: Split = None,
     limit: Annotated[
         int | None,
         typer.Option(min=1, help="List so many, the most confident.", show_default=f"{SHOWN}; all as CSV or JSON"),
     ] = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print a table with commas, for a spreadsheet.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print counts and errors as JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """List the images that a finished run gets wrong: file, given label, prediction, and the probabilities of both.
 
