@@ -66,6 +66,7 @@ def test_a_long_schedule_that_converged_is_no_excuse() -> None:
     assert too_short(switched, "hurts", together([long, BASE])) == ["cutmix"]
     assert caveat(["cutmix"], BASE) == "; short schedules hurt cutmix (says the card), and 3 epochs are short"
     assert longer(BASE) == 10 and longer(long) == 90
+    assert longer(Setting("small", 32, 10, epochs=3, steps=3)) == 100  # epochs of one step
 
 
 def test_more_seeds_come_with_the_studys_own_command_and_their_hours() -> None:

@@ -1,18 +1,20 @@
 """What to do after a verdict: the command for more seeds, or for a longer schedule, with its time. No torch."""
 
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from seedwise.config import diff
+from seedwise.convergence import FEW_STEPS
 from seedwise.recipe import Recipe
 from seedwise.rng import draw_seeds
 from seedwise.stats import worth_deciding
 from seedwise.study.plan import StudyRecord
 from seedwise.study.progress import complete_seeds
 from seedwise.study.setting import Setting
-from seedwise.techniques import TECHNIQUES, is_on
+from seedwise.study.toggles import TOGGLES
+from seedwise.techniques import TECHNIQUES
 
 SHORT = 30
 """Epochs below which a schedule is short for what needs a long one. Those techniques come from trainings of 200 and
@@ -22,18 +24,10 @@ LONGER, LEAST = 3, 10
 
 
 def impatient(base: Recipe, arm: Recipe) -> dict[str, bool]:
-    """The techniques that an arm switches and whose card says that short schedules hurt them -> whether it adds them.
-
-    Options are compared first: asking the catalogue about every technique would take longer than all else here.
-    """
-    changed = [line.split(":", 1)[0] for line in diff(base, arm)]
-    found = {}
-    for technique in TECHNIQUES:
-        if technique.needs_epochs and any(f"{path}.".startswith(f"{technique.path}.") for path in changed):
-            sides = is_on(base, technique.name), is_on(arm, technique.name)
-            if sides[0] != sides[1]:
-                found[technique.name] = sides[1]
-    return found
+    """The techniques that an arm switches and that short schedules hurt, says their card -> whether it adds them."""
+    names = [technique.name for technique in TECHNIQUES if technique.needs_epochs]
+    has = {name: [TOGGLES[name].patch(recipe)[0] for recipe in (base, arm)] for name in names}
+    return {name: after for name, (before, after) in has.items() if before != after}
 
 
 def too_short(switched: Mapping[str, bool], verdict: str, base: Setting) -> list[str]:
@@ -53,8 +47,10 @@ def caveat(names: Sequence[str], base: Setting) -> str:
 
 
 def longer(base: Setting) -> int:
-    """The epochs of the longer schedule that is proposed."""
-    return max(LEAST, LONGER * (base.epochs or 1))
+    """The epochs of the longer schedule that is proposed: enough for steps that aren't few, too."""
+    epochs = base.epochs or 1
+    enough = math.ceil(FEW_STEPS * epochs / base.steps) if base.steps else 0
+    return max(LEAST, LONGER * epochs, enough)
 
 
 def seeds_wanted(found: Mapping[str, Any]) -> int | None:
