@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from seedwise.cli.options import DataDir, Json, Overrides, default_recipe
+from seedwise.cli.options import DEFAULTS, DataDir, Json, Overrides, default_recipe
 
 if TYPE_CHECKING:
     from seedwise.study.arms import Arms
@@ -19,7 +19,11 @@ Jobs = Annotated[int, typer.Option("-j", "--jobs", min=1, max=1024, help="Trials
 
 Base = Annotated[
     str | None,
-    typer.Option("--base", help="Recipe that the arms change.", show_default="demo for digits, else lite"),
+    typer.Option(
+        "--base",
+        help="Recipe that the arms change.",
+        show_default=DEFAULTS,
+    ),
 ]
 Toggle = Annotated[
     str | None,
@@ -171,8 +175,8 @@ def _dry_run(asked: _Asked, data_dir: Path | None, jobs: int, as_json: bool) -> 
     from datetime import timedelta
 
     from seedwise.config import diff
+    from seedwise.rehearsal import rehearse
     from seedwise.study.run import divided
-    from seedwise.training import rehearse
 
     arms, seeds = asked.arms, asked.seeds
     resolved, dataset, cost = rehearse(divided(arms.base, jobs), asked.data, data_dir=data_dir)
@@ -224,12 +228,18 @@ def _is_study_file(data: str) -> bool:
     return Path(data).suffix in (".yaml", ".yml")
 
 
-def seconds_of(text: str) -> float:
-    """What --budget means."""
+_NUMBER = r"(\d+(?:\.\d+)?)"
+_SPAN = re.compile(rf"(?:{_NUMBER}(?:h|hours?))?(?:{_NUMBER}(?:m|mins?|minutes?))?(?:{_NUMBER}(?:s|secs?|seconds?))?")
+
+
+def seconds_of(text: str, option: str = "--budget") -> float:
+    """What a span of time means: `2h`, `90m`, `15min`, `1h30m`, `90s`; a number alone is minutes."""
     from seedwise.errors import UserError
 
-    match = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?", text.replace(" ", ""))
-    if not match or not any(match.groups()):
-        raise UserError(f"--budget {text}: give hours, minutes or seconds, such as 2h, 90m or 1h30m")
-    hours, minutes, seconds = (float(part or 0) for part in match.groups())
-    return 3600 * hours + 60 * minutes + seconds
+    text = text.strip()
+    match = _SPAN.fullmatch((f"{text}m" if re.fullmatch(_NUMBER, text) else text).replace(" ", "").lower())
+    hours, minutes, seconds = (float(part or 0) for part in match.groups()) if match else (0.0, 0.0, 0.0)
+    total = 3600 * hours + 60 * minutes + seconds
+    if total <= 0:
+        raise UserError(f"{option} {text}: give hours, minutes or seconds, such as 2h, 90m, 1h30m, or 15 for minutes")
+    return total

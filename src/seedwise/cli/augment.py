@@ -25,8 +25,9 @@ def augment(
     import numpy as np
     import torch
 
-    from seedwise import plan, recipes, rng
+    from seedwise import plan, recipes, rng, sizing
     from seedwise.augment.grid import draw_grid
+    from seedwise.data.glance import glance
     from seedwise.data.open import open_data
     from seedwise.errors import UserError
     from seedwise.folders import demand_outside
@@ -37,6 +38,8 @@ def augment(
     if out.is_dir():
         raise UserError(f"{out}: is a folder; give a PNG file to write")
     demand_outside(out, data, chosen, data_dir)
+    if sizing.has_auto(chosen):
+        chosen = sizing.filled(chosen, glance(data, chosen.data, data_dir=data_dir))
     dataset = open_data(data, chosen.data, data_dir=data_dir, **plan.stored_sides(chosen))
     count = min(8, len(dataset.train))
     order = rng.generator(seed, "grid").permutation(len(dataset.train))

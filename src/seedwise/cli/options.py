@@ -24,6 +24,9 @@ def _complete_recipe(incomplete: str) -> list[tuple[str, str]]:
     return [(name, recipes.summary(name)) for name in recipes.names() if name.startswith(incomplete)]
 
 
+DEFAULTS = "demo for digits, lite for cifar, else photos"
+"""What `default_recipe` does, in words."""
+
 Data = Annotated[
     str,
     typer.Argument(
@@ -36,7 +39,7 @@ RecipeName = Annotated[
         "-r",
         "--recipe",
         help="Name (see `seedwise recipes ls`) or path.",
-        show_default="demo for digits, else lite",
+        show_default=DEFAULTS,
         autocompletion=_complete_recipe,
     ),
 ]
@@ -54,10 +57,21 @@ Model = Annotated[
     str | None, typer.Option("-m", "--model", help="Architecture, for instance efficientnetv2_s or timm:resnet18.")
 ]
 Weights = Annotated[str | None, typer.Option(help="auto, pip, hub, none, or a file or folder.")]
-Epochs = Annotated[int | None, typer.Option(help="Passes over the training images.")]
+Epochs = Annotated[str | None, typer.Option(metavar="N|auto", help="Passes over the training images.")]
+Time = Annotated[
+    str | None,
+    typer.Option(
+        "--time",
+        metavar="TIME",
+        help="`10m`, `90s`, `1h`: train for at most so long, as well as that allows; chooses the epochs.",
+    ),
+]
 LearningRate = Annotated[float | None, typer.Option("--lr", help="Peak learning rate.")]
-BatchSize = Annotated[int | None, typer.Option("-b", "--batch-size", help="Images per batch.")]
-ImageSize = Annotated[int | None, typer.Option("--img-size", help="Image side in pixels, in training and evaluation.")]
+BatchSize = Annotated[str | None, typer.Option("-b", "--batch-size", metavar="N|auto", help="Images per batch.")]
+ImageSize = Annotated[
+    str | None,
+    typer.Option("--img-size", metavar="N|auto", help="Image side in pixels, in training and evaluation."),
+]
 Seed = Annotated[int | None, typer.Option(min=0, help="One run with this seed; -o is then its folder.")]
 Seeds = Annotated[
     str | None,
@@ -101,8 +115,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print the record as JSON on 
 
 
 def default_recipe(data: str) -> str:
-    """The recipe that a data argument gets without -r."""
-    return "demo" if data == "digits" else "lite"
+    """The recipe that a data argument gets without -r: tuned ones for the named sets, `photos` for all else."""
+    return {"digits": "demo", "cifar10": "lite", "cifar100": "lite"}.get(data, "photos")
 
 
 def overrides(flags: dict[str, Any], given: Iterable[str] | None) -> list[str]:
@@ -110,3 +124,8 @@ def overrides(flags: dict[str, Any], given: Iterable[str] | None) -> list[str]:
     from seedwise.yaml12 import write_inline
 
     return [f"{path}={write_inline(value)}" for path, value in flags.items() if value is not None] + list(given or ())
+
+
+def number(text: str | None) -> int | str | None:
+    """What a flag gives that takes a number or a word: 8, not '8'."""
+    return int(text) if text is not None and text.isascii() and text.isdecimal() else text

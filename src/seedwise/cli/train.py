@@ -28,8 +28,10 @@ from seedwise.cli.options import (
     Seeds,
     Select,
     Threads,
+    Time,
     Weights,
     default_recipe,
+    number,
     overrides,
 )
 
@@ -43,6 +45,7 @@ def train(
     model: Model = None,
     weights: Weights = None,
     epochs: Epochs = None,
+    time: Time = None,
     lr: LearningRate = None,
     batch_size: BatchSize = None,
     img_size: ImageSize = None,
@@ -72,6 +75,8 @@ def train(
 
         seedwise train cifar100 -r lite --bagging 5 -o runs/bagged
 
+        seedwise train ./photos --time 10m
+
         seedwise train ./photos -m efficientnet_lite0 --epochs 20 --lr 3e-4 -s augment.cutmix.prob=0.5
 
     The same command again with the same -o completes what is missing; Ctrl-C loses nothing that `seedwise resume` can't
@@ -79,8 +84,10 @@ def train(
     nothing.
     """
     from seedwise import recipes
+    from seedwise.cli.ablate import seconds_of
 
-    asked = _Asked(data, seed, seeds, bagging, bagging_models, bagging_augment, data_dir, out, as_json)
+    seconds = None if time is None else seconds_of(time, "--time")
+    asked = _Asked(data, seed, seeds, bagging, bagging_models, bagging_augment, data_dir, out, as_json, seconds)
     words = _overrides(
         settings, model, weights, epochs, lr, batch_size, img_size, select, patience, device, precision, threads
     )
@@ -93,10 +100,10 @@ def _overrides(
     settings: list[str] | None,
     model: str | None,
     weights: str | None,
-    epochs: int | None,
+    epochs: str | None,
     lr: float | None,
-    batch_size: int | None,
-    img_size: int | None,
+    batch_size: str | None,
+    img_size: str | None,
     select: str | None,
     patience: int | None,
     device: str | None,
@@ -106,15 +113,15 @@ def _overrides(
     flags = {
         "model.name": model,
         "model.weights": weights,
-        "train.epochs": epochs,
+        "train.epochs": number(epochs),
         "optim.lr": lr,
-        "train.batch_size": batch_size,
-        "train.image_size": img_size,
+        "train.batch_size": number(batch_size),
+        "train.image_size": number(img_size),
         "train.select": select,
         "train.patience": patience,
         "compute.device": device,
         "compute.precision": precision,
-        "compute.threads": int(threads) if threads and threads.isdecimal() else threads,
+        "compute.threads": number(threads),
     }
     return overrides(flags, settings)
 
@@ -146,6 +153,8 @@ class _Asked:
     data_dir: Path | None
     out: Path | None
     as_json: bool
+    seconds: float | None
+    """What all of it may take; None: as long as it takes."""
 
     def train(self, recipe: "Recipe") -> int:
         """Do it; the exit code."""
@@ -157,14 +166,16 @@ class _Asked:
     def show(self, recipe: "Recipe") -> int:
         """Print what would be done."""
         from seedwise.cli.show import print_plan
+        from seedwise.rehearsal import rehearse
         from seedwise.study.plan import parse_seeds
-        from seedwise.training import rehearse
 
         members = self._members(recipe)
         seeds = self.seeds if self.bagging is None else f"{self.bagging}"
         master = recipe.seed if self.seed is None else self.seed
         numbers = parse_seeds(seeds, master) if seeds else (master,)
-        resolved, dataset, cost = rehearse([*members, recipe][0], self.data, data_dir=self.data_dir)
+        resolved, dataset, cost = rehearse(
+            [*members, recipe][0], self.data, data_dir=self.data_dir, seconds=self.seconds, trials=len(numbers)
+        )
         print_plan(resolved, dataset, cost, numbers, self.as_json)
         return 0
 
@@ -208,7 +219,15 @@ class _Asked:
 
         folder = self._folder(recipe)
         with watching(folder) as watch:
-            run = train_run(recipe, self.data, seed=self.seed, out=folder, data_dir=self.data_dir, watch=watch)
+            run = train_run(
+                recipe,
+                self.data,
+                seed=self.seed,
+                out=folder,
+                data_dir=self.data_dir,
+                watch=watch,
+                seconds=self.seconds,
+            )
         return print_run(run.folder, run.record, self.as_json) if machine.rank() == 0 else 0
 
     def _train_study(self, recipe: "Recipe") -> int:
@@ -220,7 +239,14 @@ class _Asked:
         numbers, folder = parse_seeds(self.seeds or "", recipe.seed), self._folder(recipe)
         with watching(folder) as watch:
             study = train_seeds(
-                recipe, self.data, numbers, folder, data_dir=self.data_dir, watch=watch, on_trial=announce_trial
+                recipe,
+                self.data,
+                numbers,
+                folder,
+                data_dir=self.data_dir,
+                watch=watch,
+                on_trial=announce_trial,
+                seconds=self.seconds,
             )
         return print_study(folder, study, self.as_json)
 
@@ -241,6 +267,7 @@ class _Asked:
                 data_dir=self.data_dir,
                 watch=watch,
                 on_member=announce_trial,
+                seconds=self.seconds,
             )
         print_ensemble(folder, record, self.as_json)
         return 0
