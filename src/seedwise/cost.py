@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from functools import partial
 from statistics import median
 
+import numpy as np
 import torch
 
-from seedwise.batch import Batch
+from seedwise.engine.loop import make_batch
 from seedwise.engine.setup import Setup
 from seedwise.engine.step import training_step
+from seedwise.progressive import PlannedStage
 
 STEPS = 3
 """Measured steps, after one that warms up."""
@@ -26,20 +28,23 @@ class Cost:
     """Optimizer steps."""
     seconds: float
     """Expected wall seconds of steps and evaluation, once the data is decoded."""
+    epoch_seconds: float
+    """Of these, what each epoch takes."""
     memory_gb: float
     """Peak memory of this process, or of the CUDA device, in a training step."""
 
 
-def measure(setup: Setup) -> Cost:
-    """Time a few training steps and one evaluation batch on random pixels; the setup's model is used up by it."""
+def measure(setup: Setup, held_out: int = 0) -> Cost:
+    """Time a few training steps on images of the data, and one evaluation batch; the setup's model is used up by it.
+
+    `held_out`: test images that are scored at the end, or as many as it takes to score them in several views.
+    """
     config, placement = setup.config, setup.placement
     count = min(config.batch_size, len(setup.train.ids))
-    targets = torch.full((count, setup.num_classes), 1 / setup.num_classes, device=placement.device)
+    some = np.arange(count)
 
-    def pixels(size: int) -> torch.Tensor:
-        return torch.randn(count, 3, size, size, device=placement.device)
-
-    def step(batches: list[Batch]) -> None:
+    def step(size: int) -> None:
+        batches = [make_batch(setup, some, 0, PlannedStage(1, 0, size))] * config.accumulate
         sums = training_step(setup.model, setup.loss, setup.optimizer, batches, placement=placement, clip_norm=None)
         if setup.ema is not None:
             setup.ema.update(setup.model, 1)
@@ -51,13 +56,17 @@ def measure(setup: Setup) -> Cost:
 
     setup.model.train()
     spans = _steps_by_size(setup)
-    of_step = {size: _time(partial(step, [Batch(pixels(size), targets)] * config.accumulate)) for size in spans}
+    of_step = {size: _time(partial(step, size)) for size in spans}
     setup.model.eval()
-    evaluated = (config.epochs + 1) * _size(setup.val) * (1 if setup.ema is None else 2) + min(5000, _size(setup.train))
-    evaluated += 0 if setup.warm_start is None else _size(setup.train)
-    seconds = evaluated / count * _time(partial(evaluate, pixels(config.image_size)))
-    seconds += sum(steps * of_step[size] for size, steps in spans.items())
-    return Cost(setup.total_steps, seconds, _peak_gb(placement.device))
+    weights = 1 if setup.ema is None else 2
+    once = weights * (_size(setup.val) + held_out) + min(5000, _size(setup.train))
+    once += 0 if setup.warm_start is None else _size(setup.train)
+    pixels = torch.randn(count, 3, config.image_size, config.image_size, device=placement.device)
+    of_image = _time(partial(evaluate, pixels)) / count
+    steps_seconds = sum(steps * of_step[size] for size, steps in spans.items())
+    epoch_seconds = steps_seconds / config.epochs + weights * _size(setup.val) * of_image
+    seconds = once * of_image + config.epochs * epoch_seconds
+    return Cost(setup.total_steps, seconds, epoch_seconds, _peak_gb(placement.device))
 
 
 def _steps_by_size(setup: Setup) -> dict[int, int]:

@@ -107,9 +107,34 @@ class Final(Part):
     """Scores of the kept weights."""
 
     train: Scores
-    """On 5,000 fixed training images without augmentation: the gap to test is the overfitting."""
+    """On up to 5,000 fixed training images, without augmentation and with BatchNorm's running statistics. What it lies
+    above test is overfitting where it is more than noise and these statistics have settled (`Convergence.lag`)."""
     val: Scores | None
     test: Scores | None
+
+
+class Convergence(Part):
+    """Whether a finished run was long enough."""
+
+    steps: int
+    """Optimizer steps."""
+    few_steps: bool
+    """They are fewer than 100, and the training images are not learned yet (top-1 below 99%)."""
+    rising: bool
+    """Validation top-1 rose by more than noise at the end, and the training images are not learned."""
+    rise: float | None
+    """Validation top-1 of the last epoch above the best one before the last epoch, or before the last tenth of them;
+    null without a validation or with one epoch."""
+    noise: float | None
+    """Two standard errors of such a difference on so many validation images."""
+    lag: float | None
+    """Share that BatchNorm's running statistics still hold of what they were before training, (1 - momentum)^batches;
+    null without BatchNorm that learns. While it is large, no accuracy here is quite the trained network's."""
+
+    @property
+    def reached(self) -> bool:
+        """Nothing says that the run was too short."""
+        return not (self.few_steps or self.rising)
 
 
 class EmaRecord(Part):
@@ -225,6 +250,8 @@ class RunRecord(Part):
     """Which implementation computed each shape of depthwise convolution; a resumed run uses the same."""
     techniques: dict[str, dict[str, float]] = {}
     """Measured effects of each technique that was on."""
+    convergence: Convergence | None = None
+    """Whether it was long enough; null before it is finished, and in records of older versions."""
     inert: list[str] = []
     """Techniques that were on and did nothing, although the chance of that was below one in a million."""
     files: dict[str, str] = {}

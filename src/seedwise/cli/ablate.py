@@ -177,8 +177,8 @@ def _dry_run(asked: _Asked, data_dir: Path | None, jobs: int, as_json: bool) -> 
 
     from seedwise.config import diff
     from seedwise.durations import in_words
+    from seedwise.rehearsal import rehearse
     from seedwise.study.run import divided
-    from seedwise.training import rehearse
 
     arms, seeds = asked.arms, asked.seeds
     resolved, dataset, cost = rehearse(divided(arms.base, jobs), asked.data, data_dir=data_dir)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from seedwise.cli.report import leave_report
 from seedwise.config import dump
+from seedwise.convergence import sentence
 from seedwise.durations import in_words
 from seedwise.recipe import Recipe
 from seedwise.record import RunRecord, Scores, demand_final
@@ -48,6 +49,8 @@ def print_run(folder: Path, record: RunRecord, as_json: bool) -> int:
     best = final.test or final.val or final.train
     name = "test" if final.test else "val" if final.val else "train"
     print(f"{name} top-1 {summarize([best.top1])}")
+    if record.convergence is not None and (said := sentence(record.convergence, record.epochs)):
+        print(said)
     print(
         f"seed {record.seed}, {in_words(record.seconds['total'])}, {record.images_per_second:.0f} images/s in training"
     )
@@ -98,8 +101,19 @@ def print_study(folder: Path, study: StudyRecord, as_json: bool) -> int:
         finished += 1
     if splits:
         print(f"{split} top-1 {summarize(splits[split]['top1']['values'])}")
+    say_unconverged(study)
     print_places(folder, report)
     return say_inert(runs)
+
+
+def say_unconverged(study: StudyRecord) -> None:
+    """Name the finished runs of a study that were too short."""
+    finished = [trial for trial in study.trials if trial.status == "finished"]
+    short = [trial for trial in finished if trial.converged is False]
+    if short:
+        arms = ", ".join(dict.fromkeys(trial.arm for trial in short))
+        of = f"{len(short)} of {len(finished)} runs" + (f" ({arms})" if len(study.arms) > 1 else "")
+        print(f"not converged: {of}: few optimizer steps, or validation still rising; give more epochs")
 
 
 def print_plan(recipe: Recipe, dataset: "Dataset", cost: "Cost", seeds: Sequence[int], as_json: bool) -> None:
