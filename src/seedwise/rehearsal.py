@@ -6,17 +6,22 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from seedwise import machine, plan, sizing
+from seedwise import insight, machine, plan, sizing
 from seedwise.assembly import prepare
-from seedwise.cost import Cost, measure
+from seedwise.cost import Cost, first_of, measure
 from seedwise.data.dataset import Dataset
 from seedwise.data.glance import glance
 from seedwise.data.open import open_data
+from seedwise.engine.evaluate import predict
 from seedwise.engine.placement import computing_threads
+from seedwise.engine.setup import Setup
 from seedwise.errors import UserError
 from seedwise.models.build import build_model
 from seedwise.recipe import Recipe, is_auto
 from seedwise.watch import Watch, stoppable
+
+FEW = 64
+"""Images whose answers are looked at for pictures: as many as tell what they cost."""
 
 
 def fitted(
@@ -112,6 +117,27 @@ def _cost(resolved: Recipe, dataset: Dataset) -> Cost:
     random = resolved.model.model_copy(update={"weights": "none"})
     sizes = plan.image_sizes(resolved)
     test = len(dataset.test) if dataset.test is not None and resolved.train.score_test else 0
+    if resolved.tta is not None:
+        test += len(resolved.tta.views) * (test + (0 if dataset.val is None else len(dataset.val)))
     with computing_threads(int(resolved.compute.threads), "a rehearsal"):
         built = build_model(random, num_classes=len(dataset.classes), seed=resolved.seed, image_sizes=sizes)
-        return measure(prepare(Path(), resolved, resolved.seed, dataset, built), test)
+        setup = prepare(Path(), resolved, resolved.seed, dataset, built)
+        cost = measure(setup, test)
+        return replace(cost, besides_seconds=cost.besides_seconds + _pictures(setup, resolved, dataset))
+
+
+def _pictures(setup: Setup, resolved: Recipe, dataset: Dataset) -> float:
+    """Seconds that the pictures of the report take."""
+    if not resolved.train.insight:
+        return 0.0
+    few = {
+        name: first_of(part, FEW) for name, part in (("val", dataset.val), ("test", dataset.test)) if part is not None
+    }
+    scored = {
+        name: predict(setup.model, part, setup.augment, size=setup.config.image_size, placement=setup.placement)
+        for name, part in few.items()
+    }
+    began = time.monotonic()
+    shown = replace(dataset, val=few.get("val"), test=few.get("test"))
+    insight.look(setup, resolved.augment, shown, scored, lambda done, total: None)
+    return time.monotonic() - began

@@ -116,11 +116,14 @@ def say_unconverged(study: StudyRecord) -> None:
         print(f"not converged: {of}: few optimizer steps, or validation still rising; give more epochs")
 
 
-def print_plan(recipe: Recipe, dataset: "Dataset", cost: "Cost", seeds: Sequence[int], as_json: bool) -> None:
+def print_plan(
+    recipe: Recipe, dataset: "Dataset", cost: "Cost", seeds: Sequence[int], start_seconds: float, as_json: bool
+) -> None:
     """A dry run: the resolved recipe, then what it would take."""
-    total = cost.seconds * len(seeds)
+    total = start_seconds + cost.run_seconds * len(seeds)
     if as_json:
-        facts = {"steps": cost.steps, "seconds_per_run": cost.seconds, "memory_gb": cost.memory_gb}
+        facts = {"steps": cost.steps, "seconds_per_run": cost.run_seconds, "memory_gb": cost.memory_gb}
+        facts |= {"start_seconds": start_seconds, "seconds": total}
         content = {"recipe": recipe.model_dump(mode="json"), "splits": dataset.splits, "seeds": list(seeds), **facts}
         print(json.dumps(content, indent=2))
         return
@@ -130,5 +133,11 @@ def print_plan(recipe: Recipe, dataset: "Dataset", cost: "Cost", seeds: Sequence
     print(f"# seeds:  {', '.join(map(str, seeds))}")
     print(f"# steps:  {cost.steps} a run")
     print(f"# memory: {cost.memory_gb:.1f} GB at the peak of a step (measured)")
-    each = f"{in_words(cost.seconds)} a run"
-    print(f"# time:   {each}, {in_words(total)} in all (from measured steps; decoding apart)")
+    print(f"# time:   {in_words(total)} in all: {time_words(cost, start_seconds, len(seeds))}")
+
+
+def time_words(cost: "Cost", start_seconds: float, runs: int) -> str:
+    """Where a total comes from; what is done once is done by the time that this is said."""
+    start, times = in_words(start_seconds), f"{runs} times " if runs > 1 else ""
+    each = f"{in_words(cost.seconds)} in steps and evaluation, {in_words(cost.besides_seconds)} for pictures and files"
+    return f"{start} to start, {times}{each} (measured here; images are decoded, kernels compiled)"

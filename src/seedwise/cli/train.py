@@ -102,6 +102,9 @@ class _Asked:
 
     def show(self, recipe: "Recipe") -> int:
         """Print what would be done."""
+        import time
+
+        from seedwise.cli import BEGAN
         from seedwise.cli.show import print_plan
         from seedwise.rehearsal import rehearse
         from seedwise.study.plan import parse_seeds
@@ -110,10 +113,11 @@ class _Asked:
         seeds = self.seeds if self.bagging is None else f"{self.bagging}"
         master = recipe.seed if self.seed is None else self.seed
         numbers = parse_seeds(seeds, master) if seeds else (master,)
+        started = time.monotonic() - BEGAN
         resolved, dataset, cost = rehearse(
             [*members, recipe][0], self.data, data_dir=self.data_dir, seconds=self.seconds, trials=len(numbers)
         )
-        print_plan(resolved, dataset, cost, numbers, self.as_json)
+        print_plan(resolved, dataset, cost, numbers, started, self.as_json)
         return 0
 
     def _members(self, recipe: "Recipe") -> list["Recipe"]:
