@@ -1,5 +1,6 @@
 """What a run will cost, measured on this machine rather than guessed."""
 
+import math
 import resource
 import sys
 import time
@@ -7,15 +8,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from statistics import median
+from typing import NamedTuple
 
+import numpy as np
 import torch
 
-from seedwise.batch import Batch
+from seedwise.data.dataset import Subset
+from seedwise.engine.evaluate import EVALUATION_BATCH, predict
+from seedwise.engine.loop import make_batch
+from seedwise.engine.protocols import Images
 from seedwise.engine.setup import Setup
 from seedwise.engine.step import training_step
+from seedwise.progressive import PlannedStage
 
 STEPS = 3
 """Measured steps, after one that warms up."""
+FILES_SECONDS = 1.5
+"""What checkpoints, records and the report take at the end; not measured."""
 
 
 @dataclass(frozen=True)
@@ -26,38 +35,58 @@ class Cost:
     """Optimizer steps."""
     seconds: float
     """Expected wall seconds of steps and evaluation, once the data is decoded."""
+    epoch_seconds: float
+    """Of these, what each epoch takes."""
+    besides_seconds: float
+    """What comes on top, once a run: what its first step takes longer, its pictures, its files."""
     memory_gb: float
     """Peak memory of this process, or of the CUDA device, in a training step."""
 
+    @property
+    def run_seconds(self) -> float:
+        """All that a run takes once the program has started and the images are decoded."""
+        return self.seconds + self.besides_seconds
 
-def measure(setup: Setup) -> Cost:
-    """Time a few training steps and one evaluation batch on random pixels; the setup's model is used up by it."""
+
+def measure(setup: Setup, held_out: int = 0) -> Cost:
+    """Time a few training steps and one evaluation on images of the data; the setup's model is used up by it.
+
+    `held_out`: images that are scored once at the end, besides those for validation and the training images that are
+    looked at: test images, and all of them again for each view of test-time augmentation.
+    """
     config, placement = setup.config, setup.placement
-    count = min(config.batch_size, len(setup.train.ids))
-    targets = torch.full((count, setup.num_classes), 1 / setup.num_classes, device=placement.device)
+    some = np.arange(math.ceil(len(setup.train.ids) / (setup.steps_per_epoch * config.accumulate)))
 
-    def pixels(size: int) -> torch.Tensor:
-        return torch.randn(count, 3, size, size, device=placement.device)
-
-    def step(batches: list[Batch]) -> None:
+    def step(size: int) -> None:
+        batches = [make_batch(setup, some, 0, PlannedStage(1, 0, size))] * config.accumulate
         sums = training_step(setup.model, setup.loss, setup.optimizer, batches, placement=placement, clip_norm=None)
         if setup.ema is not None:
             setup.ema.update(setup.model, 1)
         sums.tolist()  # waits for the device
 
-    def evaluate(images: torch.Tensor) -> None:
-        with torch.inference_mode(), placement.autocast():
-            setup.model(placement.images(images)).sum().item()
+    shown = first_of(setup.train if setup.val is None else setup.val, EVALUATION_BATCH)
+
+    def evaluate() -> None:
+        predict(setup.model, shown, setup.augment, size=config.image_size, placement=placement)
 
     setup.model.train()
     spans = _steps_by_size(setup)
-    of_step = {size: _time(partial(step, [Batch(pixels(size), targets)] * config.accumulate)) for size in spans}
-    setup.model.eval()
-    evaluated = (config.epochs + 1) * _size(setup.val) * (1 if setup.ema is None else 2) + min(5000, _size(setup.train))
-    evaluated += 0 if setup.warm_start is None else _size(setup.train)
-    seconds = evaluated / count * _time(partial(evaluate, pixels(config.image_size)))
-    seconds += sum(steps * of_step[size] for size, steps in spans.items())
-    return Cost(setup.total_steps, seconds, _peak_gb(placement.device))
+    of_step = {size: _time(partial(step, size)) for size in spans}
+    weights = 1 if setup.ema is None else 2
+    once = weights * (_size(setup.val) + held_out) + min(5000, _size(setup.train))
+    once += 0 if setup.warm_start is None else _size(setup.train)
+    of_image = _time(evaluate).each / len(shown.ids)
+    steps_seconds = sum(steps * of_step[size].each for size, steps in spans.items())
+    epoch_seconds = steps_seconds / config.epochs + weights * _size(setup.val) * of_image
+    seconds = once * of_image + config.epochs * epoch_seconds
+    extra = sum(max(0.0, it.first - it.each) for it in of_step.values())
+    return Cost(setup.total_steps, seconds, epoch_seconds, extra + FILES_SECONDS, _peak_gb(placement.device))
+
+
+def first_of(images: Images, count: int) -> Subset:
+    """The first images of a part."""
+    assert isinstance(images, Subset)
+    return images.take(np.arange(min(count, len(images))))
 
 
 def _steps_by_size(setup: Setup) -> dict[int, int]:
@@ -73,13 +102,20 @@ def _size(images: object) -> int:
     return len(images.ids) if images is not None else 0  # type: ignore[attr-defined]
 
 
-def _time(action: Callable[[], None]) -> float:
+class _Times(NamedTuple):
+    """Seconds of the first time, which warms up, and of each later one."""
+
+    first: float
+    each: float
+
+
+def _time(action: Callable[[], None]) -> _Times:
     seconds = []
     for _ in range(STEPS + 1):
         began = time.perf_counter()
         action()
         seconds.append(time.perf_counter() - began)
-    return median(seconds[1:])
+    return _Times(seconds[0], median(seconds[1:]))
 
 
 def _peak_gb(device: torch.device) -> float:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from seedwise import machine
 from seedwise.config import dump
+from seedwise.convergence import convergence_of
 from seedwise.data.dataset import Dataset
 from seedwise.data.find import KNOWN_NAMES
 from seedwise.engine import checkpoint
@@ -81,6 +82,8 @@ class Outcome:
     warm_start_seconds: float | None
     model_config: dict[str, Any]
     """config.json, for timm."""
+    lag: float | None
+    """As in the record's Convergence."""
     insight: Mapping[str, NDArray[Any]]
     """Pictures for the report; none with train.insight off."""
     data_seconds: float
@@ -168,6 +171,7 @@ class Journal:
         self._write_metrics(outcome.rows)
         record.epochs, record.stages = outcome.rows, stage_rows(self.plan, outcome.rows)
         record.final = Final(**{name: score(it) if it else None for name, it in _by_split(outcome.scored).items()})
+        record.convergence = convergence_of(outcome.rows, record.final, record.data.splits["val"], outcome.lag)
         record.seconds = _seconds(outcome)
         record.images_per_second = len(outcome.rows) * record.data.splits["train"] / record.seconds["train"]
         record.selected_epoch = outcome.selected_epoch

@@ -2,7 +2,7 @@
 
 import math
 
-from seedwise import machine, progressive
+from seedwise import machine, progressive, sizing
 from seedwise.config import diff
 from seedwise.data.config import StoredSides
 from seedwise.errors import UserError
@@ -18,7 +18,7 @@ MAX_THREADS = 1024
 
 
 def resolve(recipe: Recipe) -> Recipe:
-    """The recipe with every automatic choice written out, for this machine."""
+    """The recipe with every automatic choice written out, for this machine; `train`'s are (see `sizing`) by now."""
     recipe = progressive.resolve(recipe)
     model = recipe.model.model_copy(update={"weights": resolve_weights(recipe.model)})
     return recipe.model_copy(update={"model": model, "compute": _resolve_compute(recipe.compute)})
@@ -26,7 +26,8 @@ def resolve(recipe: Recipe) -> Recipe:
 
 def adopt(recipe: Recipe, resolved: Recipe) -> Recipe:
     """The recipe with its automatic choices taken from one that was resolved earlier, perhaps elsewhere."""
-    recipe = progressive.resolve(recipe)
+    train = sizing.with_numbers(recipe.train, resolved.train)  # arms of a study are as long as their base
+    recipe = progressive.resolve(sizing.checked(recipe.model_copy(update={"train": train})))
     compute = {
         name: getattr(resolved.compute, name)
         for name in ComputeConfig.model_fields

@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from seedwise import machine, plan
+from seedwise import machine, plan, sizing
+from seedwise.data.glance import glance
 from seedwise.data.open import open_data
 from seedwise.engine.loop import epoch_steps, my_batches, optimizer_step, warm_up
 from seedwise.engine.placement import computing_threads
@@ -83,6 +84,9 @@ def range_test(
     if steps < FEWEST:
         raise UserError(f"--steps: must be at least {FEWEST}, is {steps}")
     watch = watch or Watch()
+    if sizing.has_auto(recipe):
+        seen = glance(data, recipe.data, data_dir=data_dir, progress=stoppable(watch))
+        recipe = sizing.filled(recipe, seen)
     resolved = plan.resolve(_never_ending(recipe, steps))
     seed = resolved.seed if seed is None else seed
     sides = plan.stored_sides(resolved)

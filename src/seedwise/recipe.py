@@ -1,6 +1,6 @@
 """The recipe: everything that decides a run's weights but the data and the seed, frozen and validated once."""
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from pydantic import Field, model_validator
 
@@ -15,18 +15,37 @@ from seedwise.warm_start_config import WarmStartConfig
 
 Auto = Literal["auto"]
 
+if TYPE_CHECKING:
+    # `auto` is written out (`seedwise.sizing`) before anything counts with these, so to whoever reads them they are
+    # numbers; what may meet them earlier asks `is_auto`.
+    Epochs: TypeAlias = int
+    BatchSize: TypeAlias = int
+    ImageSize: TypeAlias = int
+else:
+    Epochs = Auto | Annotated[int, Field(ge=1, le=100_000)]
+    BatchSize = Auto | Annotated[int, Field(ge=1, le=1_000_000)]
+    ImageSize = Auto | Annotated[int, Field(ge=8, le=2048)]
+
+
+def is_auto(value: object) -> bool:
+    """Whether an option is still to be chosen."""
+    return value == "auto"
+
 
 class TrainConfig(Section):
     """How long, how large, and which epoch's weights are kept."""
 
-    epochs: int = Field(10, ge=1, le=100_000)
-    """Passes over the training images."""
-    batch_size: int = Field(128, ge=1, le=1_000_000)
-    """Images per forward pass. An epoch is cut into equal batches of at most this size; none is dropped."""
+    epochs: Epochs = 10
+    """Passes over the training images; auto: from their number and that of the classes (docs/photos.md), or what fits
+    into `--time`."""
+    batch_size: BatchSize = 128
+    """Images per forward pass; auto: from the number of training images. An epoch is cut into equal batches of at most
+    this size; none is dropped."""
     accumulate: int = Field(1, ge=1)
     """Batches whose gradients are averaged into one optimizer step."""
-    image_size: int = Field(64, ge=8, le=2048)
-    """Height and width in pixels at which images enter the model, in training and evaluation."""
+    image_size: ImageSize = 64
+    """Height and width in pixels at which images enter the model, in training and evaluation; auto: from the
+    images' own size."""
     select: Literal["last", "best"] = "last"
     """Which weights are kept: the last epoch's, or those with the best validation top-1. Never by test."""
     patience: int | None = Field(None, ge=1)
@@ -97,23 +116,25 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _check_across_sections(self) -> "Recipe":
-        if self.data.val == 0 and self.train.select == "best":
-            raise ValueError("train.select: 'best' needs validation images; set data.val above 0 or select to last")
-        if self.data.val == 0 and self.train.patience is not None:
-            raise ValueError("train.patience: needs validation images; set data.val above 0 or patience to null")
-        if self.augment.mix_off_epochs >= self.train.epochs:
-            raise ValueError(
-                f"augment.mix_off_epochs: must be below train.epochs ({self.train.epochs}), "
-                f"is {self.augment.mix_off_epochs}"
-            )
-        schedule = self.optim.schedule
-        if not isinstance(schedule, OneCycle) and schedule.warmup_epochs >= self.train.epochs:
-            raise ValueError(
-                f"optim.schedule.warmup_epochs: must be below train.epochs ({self.train.epochs}), "
-                f"is {schedule.warmup_epochs}"
-            )
-        check_stages(self)
+        check(self)
         return self
+
+
+def check(recipe: Recipe) -> None:
+    """Raise ValueError, with the place at the front, where sections contradict; what is `auto` fits everything."""
+    train, epochs = recipe.train, recipe.train.epochs
+    if recipe.data.val == 0 and train.select == "best":
+        raise ValueError("train.select: 'best' needs validation images; set data.val above 0 or select to last")
+    if recipe.data.val == 0 and train.patience is not None:
+        raise ValueError("train.patience: needs validation images; set data.val above 0 or patience to null")
+    schedule, mix_off = recipe.optim.schedule, recipe.augment.mix_off_epochs
+    if not is_auto(epochs) and mix_off >= epochs:
+        raise ValueError(f"augment.mix_off_epochs: must be below train.epochs ({epochs}), is {mix_off}")
+    if not is_auto(epochs) and not isinstance(schedule, OneCycle) and schedule.warmup_epochs >= epochs:
+        raise ValueError(
+            f"optim.schedule.warmup_epochs: must be below train.epochs ({epochs}), is {schedule.warmup_epochs}"
+        )
+    check_stages(recipe)
 
 
 STRENGTHS = {
@@ -133,7 +154,7 @@ def check_stages(recipe: Recipe) -> None:
     strongest = (on.num_magnitude_bins if on else RandAugmentConfig().num_magnitude_bins) - 1
     for number, stage in enumerate(recipe.progressive):
         place = f"progressive.{number}"
-        if stage.image_size is not None and stage.image_size > final:
+        if stage.image_size is not None and not is_auto(final) and stage.image_size > final:
             raise ValueError(
                 f"{place}.image_size: must be at most train.image_size ({final}), the final size, is {stage.image_size}"
             )

@@ -60,10 +60,19 @@ def outcome_of(
             # where photos were shrunk to this size for the cache, which is bicubic, nothing is left to resize
             interpolation="bicubic" if held_out.short_side == size else recipe.augment.resize.interpolation,
         ),
+        lag=statistics_lag(setup.model, state.step * recipe.train.accumulate),
         insight=_insight(recipe, setup, dataset, scored, watch),
         data_seconds=data_seconds,
         evaluate_seconds=state.evaluate_seconds + time.perf_counter() - began,
     )
+
+
+def statistics_lag(model: torch.nn.Module, batches: int) -> float | None:
+    """The largest share that a BatchNorm's running statistics still hold of what they were so many batches ago."""
+    norms = [it for it in model.modules() if isinstance(it, torch.nn.modules.batchnorm._BatchNorm)]
+    trained = [it for it in norms if it.track_running_stats and any(p.requires_grad for p in it.parameters())]
+    left = [1 / (batches + 1) if it.momentum is None else (1 - it.momentum) ** batches for it in trained]
+    return max(left, default=None)
 
 
 def _insight(

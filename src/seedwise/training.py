@@ -4,25 +4,21 @@ import contextlib
 import logging
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from seedwise import machine, plan, recipes
-from seedwise.augment.pipeline import Augmenter
+from seedwise.assembly import prepare as prepare
+from seedwise.assembly import warm_start_of
 from seedwise.config import load as load_section
-from seedwise.cost import Cost, measure
-from seedwise.data.dataset import Dataset
 from seedwise.data.open import open_data
 from seedwise.data.splits import bootstrap
 from seedwise.engine import checkpoint
 from seedwise.engine.loop import fit
-from seedwise.engine.placement import Placement, computing_threads
-from seedwise.engine.setup import Setup
-from seedwise.engine.stages import dropout_of
-from seedwise.engine.warm_start import WarmStart
+from seedwise.engine.placement import computing_threads
 from seedwise.engine.world import World, joined
 from seedwise.errors import Interrupted, UserError
 from seedwise.files import LOCK, discard, sole_writer
@@ -36,18 +32,14 @@ from seedwise.folders import (
     read_recipe,
 )
 from seedwise.journal import Journal, logging_to, new_record
-from seedwise.models.acceleration import accelerate, chosen
-from seedwise.models.build import BuiltModel, build_model
-from seedwise.models.noise import count_noise
+from seedwise.models.acceleration import chosen
+from seedwise.models.build import build_model
 from seedwise.models.weights import classifier_names
-from seedwise.optim.ema import Ema
 from seedwise.optim.groups import parameter_groups
-from seedwise.optim.loss import build_loss
-from seedwise.optim.optimizers import build_optimizer
 from seedwise.own_code import fails
-from seedwise.progressive import stages_of
 from seedwise.recipe import Recipe
 from seedwise.record import RECORD, RunRecord, check_files, read_record
+from seedwise.rehearsal import fitted
 from seedwise.runs import RECIPE, Run
 from seedwise.scoring import outcome_of, stored_for_tta, with_tta
 from seedwise.sealed import LOG
@@ -64,28 +56,29 @@ def train(
     out: str | Path | None = None,
     data_dir: str | Path | None = None,
     watch: Watch | None = None,
+    seconds: float | None = None,
 ) -> Run:
     """Train one model and return its run; a folder that holds part of the same run is completed.
 
     `recipe`: a Recipe, or the name or path of one. `data`: `digits`, `cifar10`, `cifar100`, or the path
     of a folder, table or archive of images. `seed`: the run's, by
     default the recipe's own. `out`: the run folder, by default `runs/<data>-<recipe>-<time>`. `data_dir`: where local
-    copies of named data lie. Raises UserError for what the caller can mend.
+    copies of named data lie. `seconds`: what a new run may take, with all it needs; epochs, and an image size that is
+    `auto`, are chosen to fit. Raises UserError for what the caller can mend.
 
     Several trainings in threads of one process take turns (`computing_threads`); what other threads draw from torch's
     global generator during a step is theirs to avoid.
     """
     recipe = recipes.read(recipe) if isinstance(recipe, str) else recipe
     data_dir = Path(data_dir) if data_dir is not None else None
-    resolved = plan.resolve(recipe)
+    watch = watch or Watch()
     folder = Path(out) if out is not None else default_folder(str(data), recipe, data_dir)
     demand_free(folder, study=False)
     stored = read_recipe(folder)
     if stored is not None:
         plan.demand_same(recipe, stored, str(folder))
-        resolved = stored
+    resolved = stored or fitted(recipe, str(data), data_dir=data_dir, watch=watch, seconds=seconds)
     seed = resolved.seed if seed is None else seed
-    watch = watch or Watch()
     if (folder / RECORD).exists():
         record, progress = read_record(folder), stoppable(watch)
         known, finished = record.data, record.status == "finished"
@@ -155,17 +148,6 @@ def run(
         return Run(folder)
 
 
-def rehearse(recipe: Recipe, data: str, *, data_dir: Path | None) -> tuple[Recipe, Dataset, Cost]:
-    """The resolved recipe, the data, and the measured cost of a run, without training or downloading."""
-    resolved = plan.resolve(recipe)
-    dataset = open_data(data, recipe.data, data_dir=data_dir, **plan.stored_sides(recipe))
-    random = resolved.model.model_copy(update={"weights": "none"})
-    sizes = plan.image_sizes(resolved)
-    with computing_threads(int(resolved.compute.threads), "a rehearsal"):
-        built = build_model(random, num_classes=len(dataset.classes), seed=recipe.seed, image_sizes=sizes)
-        return resolved, dataset, measure(prepare(Path(), resolved, recipe.seed, dataset, built))
-
-
 def _train(
     folder: Path,
     recipe: Recipe,
@@ -204,7 +186,7 @@ def _train(
     parameter_groups(
         recipe.optim, built.module, classifier_names(built.module)
     )  # these refuse before anything is written
-    _warm_start(recipe, built.module)
+    warm_start_of(recipe, built.module)
     record = new_record(recipe, seed, data, dataset, built)
     record.versions |= own_code_of(recipe)
     if known is not None:
@@ -250,60 +232,3 @@ def _in_a_network(error: BaseException) -> bool:
     """Whether an exception arose within a module's forward or backward pass."""
     files = (frame.filename for frame in traceback.extract_tb(error.__traceback__))
     return any("/torch/nn/modules/" in file or "/torch/autograd/" in file for file in files)
-
-
-def prepare(
-    folder: Path,
-    recipe: Recipe,
-    seed: int,
-    dataset: Dataset,
-    built: BuiltModel,
-    *,
-    num_classes: int | None = None,
-    known_kernels: Mapping[str, str] | None = None,
-) -> Setup:
-    """Join the parts of a resolved recipe into what the loop trains.
-
-    `num_classes` is the data's unless given; `known_kernels`: what a run's record says was chosen before.
-    """
-    num_classes = num_classes or len(dataset.classes)
-    placement = Placement.of(recipe.compute)
-    model = placement.module(built.module)
-    accelerate(model, recipe.compute.kernels, known_kernels or {})
-    rates = {"dropout": recipe.model.dropout, "drop_path": recipe.model.drop_path}
-    noise = count_noise(model, classifier_names(model), **rates)
-    ema = None if recipe.optim.ema is None else Ema(recipe.optim.ema, model)
-    if recipe.compute.compile is True:
-        model.compile()
-    setup = Setup(
-        model=model,
-        optimizer=build_optimizer(recipe.optim, parameter_groups(recipe.optim, model, classifier_names(model))),
-        loss=build_loss(recipe.loss, dataset.train.targets, num_classes, placement.device),
-        augment=Augmenter(
-            recipe.augment,
-            seed=seed,
-            rows=dataset.train.draw_rows,
-            epochs=recipe.train.epochs,
-            mean=built.mean,
-            std=built.std,
-            device=placement.device,
-        ),
-        train=dataset.train,
-        val=dataset.val,
-        num_classes=num_classes,
-        config=recipe.train,
-        optim=recipe.optim,
-        placement=placement,
-        seed=seed,
-        folder=folder,
-        ema=ema,
-        noise=noise,
-        warm_start=_warm_start(recipe, model),
-        stages=stages_of(recipe),
-        data_lines=dataset.lines(),
-    )
-    return replace(setup, dropout=dropout_of(model, recipe.model.dropout, setup.plan))
-
-
-def _warm_start(recipe: Recipe, model: torch.nn.Module) -> WarmStart | None:
-    return None if recipe.warm_start is None else WarmStart(recipe.warm_start, model, classifier_names(model))

@@ -20,11 +20,17 @@ TYPO = "model:\n  name: small\ntrain:\n  epohcs: 3\n"
         (["trian"], "No such command 'trian'. Did you mean 'train'?; see `seedwise --help`"),
         (["train"], "Missing argument 'data'; see `seedwise train --help`"),
         (["train", "digits", "--epoch", "3"], "No such option: --epoch"),
-        (["train", "digits", "--epochs", "x"], "Invalid value for '--epochs'"),
+        (
+            ["train", "digits", "--epochs", "x"],
+            "-s train.epochs=x: must be an integer >= 1 and <= 100000 or 'auto', is 'x'",
+        ),
         (["train", "digits", "--lr", "fast"], "Invalid value for '--lr'"),
         (["train", "digits", "--lr", "nan"], "-s optim.lr=.nan: must be a finite number"),
         (["train", "digits", "--seed", "-1"], "Invalid value for '--seed'"),
-        (["train", "digits", "--epochs", "0"], "-s train.epochs=0: must be >= 1, is 0"),
+        (
+            ["train", "digits", "--epochs", "0"],
+            "-s train.epochs=0: must be an integer >= 1 and <= 100000 or 'auto', is 0",
+        ),
         (["train", "digits", "-m", "efficientnetv2_x"], "did you mean 'efficientnetv2_s'?"),
         (["train", "digits", "-m", "timm:efficientnet_lite99", "--weights", "none", "-o", "x"], "efficientnet_lite99"),
         (["train", "digits", "--weights", "my weights: v2 #3.safetensors", "-o", "x"], "my weights: v2 #3.safetensors"),
@@ -81,7 +87,7 @@ def test_a_typo_in_a_recipe_has_a_line_and_a_column(cli: Cli) -> None:
 def test_recipes_are_listed_shown_copied_and_validated(cli: Cli) -> None:
     listed = cli("recipes", "ls").out
     assert [line.split()[0] for line in listed.splitlines()] == [
-        *("demo", "lite", "reference", "reference-l", "reference-m", "strong")
+        *("demo", "lite", "photos", "reference", "reference-l", "reference-m", "strong")
     ]
     shown = cli("recipes", "show", "lite").out
     assert shown.startswith("# ") and "efficientnet_lite0" in shown

@@ -1,6 +1,7 @@
 """`seedwise train` for one run: what the run folder holds, what -o means, which data it takes, the same from Python."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -268,3 +269,41 @@ def test_a_run_in_a_process_of_its_own_from_another_folder(finished: Path, tmp_p
     assert answer.code == 0
     assert json.loads(answer.out)["files"]["model.safetensors"] == sha256_of(finished / "model.safetensors")
     assert record_of(tmp_path / "deep er" / "run")["status"] == "finished"
+
+
+def test_a_folder_gets_numbers_that_fit_it_and_says_them_first(cli: Cli, photos: Path) -> None:
+    small = ("-m", "small", "--threads", "1", "-s", "train.insight=false", "-s", "warm_start=null")
+    answer = cli("train", photos, *small, "--epochs", 2, "--img-size", 16, "-o", "out")
+    first = answer.err.splitlines()[0]
+    assert first.startswith("26 photos: 2 epochs of batch 8, 8 steps at 16 px, about "), answer.err
+    train = seedwise.load("out").recipe.train
+    assert (train.epochs, train.batch_size, train.image_size) == (2, 8, 16)
+    assert "auto" not in Path("out/recipe.yaml").read_text().split("\n", 1)[1]
+    assert "not converged: 8 optimizer steps are few; give more: --epochs 25" in answer.out
+    assert record_of("out")["convergence"]["few_steps"] is True
+    again = cli("train", photos, *small, "--epochs", 2, "--img-size", 16, "-o", "out")
+    assert again.code == 0 and "photos:" not in again.err  # nothing is chosen twice
+
+
+def test_a_time_is_kept_and_numbers_that_contradict_it_are_refused(cli: Cli, photos: Path) -> None:
+    small = ("-m", "small", "--threads", "1", "-s", "train.insight=false", "-s", "warm_start=null", "--img-size", 16)
+    began = time.monotonic()
+    answer = cli("train", photos, *small, "--time", "60s", "-o", "out")
+    assert answer.code == 0 and time.monotonic() - began < 60
+    epochs = seedwise.load("out").recipe.train.epochs
+    assert f"26 photos: {epochs} epochs of batch 8" in answer.err and epochs >= 25
+    assert cli("resume", "out").code == 0
+    refused = cli("train", photos, *small, "--time", "60s", "--epochs", 5)
+    assert refused.code == 2 and "--time: chooses the epochs, and train.epochs is 5" in refused.line
+    assert "train.epochs is 3" in cli("train", photos, "-r", "lite", "--time", "60s").line
+    least = cli("train", photos, *small, "--time", "1s")
+    assert least.code == 2 and "--time: too little for any sensible training: " in least.line
+    assert "--time soon: give hours, minutes or seconds" in cli("train", photos, "--time", "soon").line
+    assert not Path("runs").exists() or not list(Path("runs").iterdir())
+
+
+def test_a_study_of_a_folder_is_as_long_in_every_arm(cli: Cli, photos: Path) -> None:
+    settings = ("-s", "model.name=small", "-s", "compute.threads=1", "-s", "train.insight=false")
+    settings += ("-s", "train.image_size=16", "-s", "train.epochs=auto", "-s", "warm_start=null")
+    dry = cli("ablate", photos, "--toggle", "flip", "--seeds", 2, *settings, "--dry-run", "--json")
+    assert dry.code == 0 and json.loads(dry.out)["base"]["train"]["epochs"] >= 3

@@ -43,7 +43,7 @@ def test_a_verb_is_called_with_the_same(words: list[str]) -> None:
     assert [type(value) for value in ours.values()] == [type(value) for value in theirs.values()]
 
 
-@pytest.mark.parametrize("words", [["train", "digits", "--epochs", "x"], ["train", "digits", "--seed", "-1"]])
+@pytest.mark.parametrize("words", [["train", "digits", "--patience", "x"], ["train", "digits", "--seed", "-1"]])
 def test_a_mistake_is_still_typers_to_find(words: list[str]) -> None:
     for quick in (True, False):
         with pytest.raises(typer.BadParameter, match=r"valid integer|greater than or equal|range"):

@@ -6,12 +6,15 @@ import io
 import json
 import re
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from seedwise.errors import Interrupted, UserError
 from seedwise.machine import prepare_process
 
+BEGAN = time.monotonic()
+"""When the program began, but for Python's own start."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
 _RAW_BYTES = re.compile("[\udc80-\udcff]+")
 """How Python keeps bytes of a name that are no text."""

@@ -181,17 +181,17 @@ def _dry_run(asked: _Asked, data_dir: Path | None, jobs: int, as_json: bool) -> 
 
     from seedwise.config import diff
     from seedwise.durations import in_words
+    from seedwise.rehearsal import rehearse
     from seedwise.study.run import divided
-    from seedwise.training import rehearse
 
     arms, seeds = asked.arms, asked.seeds
     resolved, dataset, cost = rehearse(divided(arms.base, jobs), asked.data, data_dir=data_dir)
     changes = {arm: diff(arms.base, recipe) for arm, recipe in arms.recipes.items()}
     trials = (len(changes) + 1) * len(seeds)
-    total = cost.seconds * trials / jobs
+    total = cost.run_seconds * trials / jobs
     if as_json:
         facts = {"splits": dataset.splits, "seeds": list(seeds), "trials": trials, "jobs": jobs}
-        times = {"memory_gb": cost.memory_gb, "seconds_per_run": cost.seconds, "seconds": total}
+        times = {"memory_gb": cost.memory_gb, "seconds_per_run": cost.run_seconds, "seconds": total}
         print(json.dumps({"base": resolved.model_dump(mode="json"), "arms": changes, **facts, **times}, indent=2))
         return
     width = max(map(len, changes))
@@ -201,7 +201,7 @@ def _dry_run(asked: _Asked, data_dir: Path | None, jobs: int, as_json: bool) -> 
     print("\n".join(dataset.lines()))
     print(f"trials: {trials} ({len(changes) + 1} arms, {len(seeds)} seeds), {jobs} at a time")
     print(f"memory: {cost.memory_gb:.1f} GB each at the peak of a step (measured, of the base)")
-    each = in_words(cost.seconds)
+    each = in_words(cost.run_seconds)
     print(f"time:   {each} a trial, {in_words(total)} in all (from measured steps of the base)")
 
 

@@ -49,10 +49,13 @@ def augment(
     import numpy as np
     import torch
 
-    from seedwise import plan, rng
+    from seedwise import plan, rng, sizing
     from seedwise.augment.grid import draw_grid
+    from seedwise.data.glance import glance
     from seedwise.data.open import open_data
 
+    if sizing.has_auto(chosen):
+        chosen = sizing.filled(chosen, glance(data, chosen.data, data_dir=data_dir))
     dataset = open_data(data, chosen.data, data_dir=data_dir, **plan.stored_sides(chosen))
     count = min(8, len(dataset.train))
     order = rng.generator(seed, "grid").permutation(len(dataset.train))

@@ -38,6 +38,9 @@ def _complete_recipe(incomplete: str) -> list[tuple[str, str]]:
     return [(name, recipes.summary(name)) for name in recipes.names() if name.startswith(incomplete)]
 
 
+DEFAULTS = "demo for digits, lite for cifar, else photos"
+"""What `default_recipe` does, in words."""
+
 Data = Annotated[
     str,
     typer.Argument(
@@ -52,7 +55,7 @@ RecipeName = Annotated[
         "--recipe",
         "--base",
         help="Name (see `seedwise recipes ls`) or path.",
-        show_default="demo for digits, else lite",
+        show_default=DEFAULTS,
         autocompletion=_complete_recipe,
     ),
 ]
@@ -70,10 +73,21 @@ Model = Annotated[
     str | None, typer.Option("-m", "--model", help="Architecture, for instance efficientnetv2_s or timm:resnet18.")
 ]
 Weights = Annotated[str | None, typer.Option(help="auto, pip, hub, none, or a file or folder.")]
-Epochs = Annotated[int | None, typer.Option(help="Passes over the training images.")]
+Epochs = Annotated[str | None, typer.Option(metavar="N|auto", help="Passes over the training images.")]
+Time = Annotated[
+    str | None,
+    typer.Option(
+        "--time",
+        metavar="TIME",
+        help="Train for at most so long, as well as that allows: 10min, 90s or 1h; a bare number is minutes.",
+    ),
+]
 LearningRate = Annotated[float | None, typer.Option("--lr", help="Peak learning rate.")]
-BatchSize = Annotated[int | None, typer.Option("-b", "--batch-size", help="Images per batch.")]
-ImageSize = Annotated[int | None, typer.Option("--img-size", help="Image side in pixels, in training and evaluation.")]
+BatchSize = Annotated[str | None, typer.Option("-b", "--batch-size", metavar="N|auto", help="Images per batch.")]
+ImageSize = Annotated[
+    str | None,
+    typer.Option("--img-size", metavar="N|auto", help="Image side in pixels, in training and evaluation."),
+]
 Seed = Annotated[int | None, typer.Option(min=0, help="One seed, for all that is random.", show_default="the recipe's")]
 Seeds = Annotated[
     str | None,
@@ -179,8 +193,8 @@ def short_forms(*names: str) -> Callable[[Verb], Verb]:
 
 
 def default_recipe(data: str) -> str:
-    """The recipe that a data argument gets without -r."""
-    return "demo" if data == "digits" else "lite"
+    """The recipe that a data argument gets without -r: tuned ones for the named sets, `photos` for all else."""
+    return {"digits": "demo", "cifar10": "lite", "cifar100": "lite"}.get(data, "photos")
 
 
 def read_recipe(data: str, recipe: str | None, flags: Mapping[str, Any], settings: Iterable[str] | None) -> "Recipe":
@@ -224,7 +238,7 @@ def overrides(flags: Mapping[str, Any], given: Iterable[str] | None) -> list[str
 
 def _number(value: Any) -> Any:
     """`--threads 2` is a number, `--threads auto` is not."""
-    return int(value) if isinstance(value, str) and value.isdecimal() else value
+    return int(value) if isinstance(value, str) and value.isascii() and value.isdecimal() else value
 
 
 def demand_one_network(recipe: "Recipe", flags: Mapping[str, Any]) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from seedwise.cli.errors import print_errors
 from seedwise.cli.report import leave_report
 from seedwise.config import dump
+from seedwise.convergence import sentence
 from seedwise.durations import in_words
 from seedwise.recipe import Recipe
 from seedwise.record import RunRecord, Scores, demand_final
@@ -49,6 +50,8 @@ def print_run(folder: Path, record: RunRecord, as_json: bool) -> int:
     best = final.test or final.val or final.train
     name = "test" if final.test else "val" if final.val else "train"
     print(f"{name} top-1 {best.top1:.4f} (one seed; --seeds 5 for a spread)")
+    if record.convergence is not None and (said := sentence(record.convergence, record.epochs)):
+        print(said)
     print_errors(folder)
     print(
         f"seed {record.seed}, {in_words(record.seconds['total'])}, {record.images_per_second:.0f} images/s in training"
@@ -100,15 +103,29 @@ def print_study(folder: Path, study: StudyRecord, as_json: bool) -> int:
         finished += 1
     if splits:
         print(f"{split} top-1 {summarize(splits[split]['top1']['values'])}")
+    say_unconverged(study)
     print_places(folder, report)
     return say_inert(runs)
 
 
-def print_plan(recipe: Recipe, dataset: "Dataset", cost: "Cost", seeds: Sequence[int], as_json: bool) -> None:
+def say_unconverged(study: StudyRecord) -> None:
+    """Name the finished runs of a study that were too short."""
+    finished = [trial for trial in study.trials if trial.status == "finished"]
+    short = [trial for trial in finished if trial.converged is False]
+    if short:
+        arms = ", ".join(dict.fromkeys(trial.arm for trial in short))
+        of = f"{len(short)} of {len(finished)} runs" + (f" ({arms})" if len(study.arms) > 1 else "")
+        print(f"not converged: {of}: few optimizer steps, or validation still rising; give more epochs")
+
+
+def print_plan(
+    recipe: Recipe, dataset: "Dataset", cost: "Cost", seeds: Sequence[int], start_seconds: float, as_json: bool
+) -> None:
     """A dry run: the resolved recipe, then what it would take."""
-    total = cost.seconds * len(seeds)
+    total = start_seconds + cost.run_seconds * len(seeds)
     if as_json:
-        facts = {"steps": cost.steps, "seconds_per_run": cost.seconds, "memory_gb": cost.memory_gb}
+        facts = {"steps": cost.steps, "seconds_per_run": cost.run_seconds, "memory_gb": cost.memory_gb}
+        facts |= {"start_seconds": start_seconds, "seconds": total}
         content = {"recipe": recipe.model_dump(mode="json"), "splits": dataset.splits, "seeds": list(seeds), **facts}
         print(json.dumps(content, indent=2))
         return
@@ -118,5 +135,11 @@ def print_plan(recipe: Recipe, dataset: "Dataset", cost: "Cost", seeds: Sequence
     print(f"# seeds:  {', '.join(map(str, seeds))}")
     print(f"# steps:  {cost.steps} a run")
     print(f"# memory: {cost.memory_gb:.1f} GB at the peak of a step (measured)")
-    each = f"{in_words(cost.seconds)} a run"
-    print(f"# time:   {each}, {in_words(total)} in all (from measured steps; decoding apart)")
+    print(f"# time:   {in_words(total)} in all: {time_words(cost, start_seconds, len(seeds))}")
+
+
+def time_words(cost: "Cost", start_seconds: float, runs: int) -> str:
+    """Where a total comes from; what is done once is done by the time that this is said."""
+    start, times = in_words(start_seconds), f"{runs} times " if runs > 1 else ""
+    each = f"{in_words(cost.seconds)} in steps and evaluation, {in_words(cost.besides_seconds)} for pictures and files"
+    return f"{start} to start, {times}{each} (measured here; images are decoded, kernels compiled)"

@@ -23,8 +23,10 @@ from seedwise.cli.options import (
     RecipeName,
     Seed,
     Seeds,
+    Time,
     begin_with,
     read_recipe,
+    seconds_of,
     short_forms,
 )
 
@@ -38,6 +40,7 @@ def train(
     data: Data,
     recipe: RecipeName = None,
     flags: Flags = NO_FLAGS,
+    time: Time = None,
     seed: Seed = None,
     seeds: Seeds = None,
     data_dir: DataDir = None,
@@ -59,13 +62,22 @@ def train(
 
         seedwise train cifar100 -r lite --bagging 5 -o runs/bagged
 
+        seedwise train ./photos --time 10m
+
         seedwise train ./photos -m efficientnet_lite0 --epochs 20 --lr 3e-4 -s augment.cutmix.prob=0.5
 
     The same command again with the same -o completes what is missing; Ctrl-C loses nothing that `seedwise resume` can't
     bring back. Exit code 3, and the last line says it: all is trained and saved, but a technique that was on did
     nothing.
     """
-    asked = _Asked(context, data, seed, seeds, bagging, bagging_models, bagging_augment, data_dir, out, as_json)
+    from seedwise.errors import UserError
+
+    seconds = seconds_of("--time", time)
+    if seconds == 0:
+        raise UserError(f"--time {time}: give more than nothing, such as 10min")
+    asked = _Asked(
+        context, data, seed, seeds, bagging, bagging_models, bagging_augment, data_dir, out, as_json, seconds
+    )
     chosen = read_recipe(data, recipe, flags, settings)
     begin_with(data, chosen.data, data_dir)
     return asked.show(chosen) if dry_run else asked.train(chosen)
@@ -85,6 +97,8 @@ class _Asked:
     data_dir: Path | None
     out: Path | None
     as_json: bool
+    seconds: float | None
+    """What all of it may take; None: as long as it takes."""
 
     def train(self, recipe: "Recipe") -> int:
         """Do it; the exit code."""
@@ -95,16 +109,22 @@ class _Asked:
 
     def show(self, recipe: "Recipe") -> int:
         """Print what would be done."""
+        import time
+
+        from seedwise.cli import BEGAN
         from seedwise.cli.show import print_plan
+        from seedwise.rehearsal import rehearse
         from seedwise.study.plan import parse_seeds
-        from seedwise.training import rehearse
 
         members = self._members(recipe)
         seeds = self.seeds if self.bagging is None else f"{self.bagging}"
         master = recipe.seed if self.seed is None else self.seed
         numbers = parse_seeds(seeds, master) if seeds else (master,)
-        resolved, dataset, cost = rehearse([*members, recipe][0], self.data, data_dir=self.data_dir)
-        print_plan(resolved, dataset, cost, numbers, self.as_json)
+        started = time.monotonic() - BEGAN
+        resolved, dataset, cost = rehearse(
+            [*members, recipe][0], self.data, data_dir=self.data_dir, seconds=self.seconds, trials=len(numbers)
+        )
+        print_plan(resolved, dataset, cost, numbers, started, self.as_json)
         return 0
 
     def _members(self, recipe: "Recipe") -> list["Recipe"]:
@@ -147,7 +167,15 @@ class _Asked:
 
         folder = self._folder(recipe)
         with watching(folder) as watch:
-            run = train_run(recipe, self.data, seed=self.seed, out=folder, data_dir=self.data_dir, watch=watch)
+            run = train_run(
+                recipe,
+                self.data,
+                seed=self.seed,
+                out=folder,
+                data_dir=self.data_dir,
+                watch=watch,
+                seconds=self.seconds,
+            )
         return print_run(run.folder, run.record, self.as_json) if machine.rank() == 0 else 0
 
     def _train_study(self, recipe: "Recipe") -> int:
@@ -167,6 +195,7 @@ class _Asked:
                 watch=watch,
                 on_trial=announce_trial,
                 command=given(self.context, folder),
+                seconds=self.seconds,
             )
         return print_study(folder, study, self.as_json)
 
@@ -187,6 +216,7 @@ class _Asked:
                 data_dir=self.data_dir,
                 watch=watch,
                 on_member=announce_trial,
+                seconds=self.seconds,
             )
         print_ensemble(folder, record, self.as_json)
         return 0

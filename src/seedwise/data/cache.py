@@ -79,8 +79,7 @@ def open_cached(
     least_classes: int = 2,
 ) -> Stored:
     """The decoded source, at a short side of `short_side` or of its largest image if that is smaller."""
-    place = hashlib.sha256(raw_bytes(f"{source.path}")).hexdigest()[:12]
-    folder = cache_root() / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', source.name)[:40]}-{place}"
+    folder = place_of(source)
     stored = _open(source, config, short_side, folder, progress or silent, threads or machine.cores(), least_classes)
     note_use(folder, source.name, source.path)
     return stored
@@ -95,7 +94,7 @@ def _open(
     threads: int,
     least_classes: int,
 ) -> Stored:
-    lines = [f"format {FORMAT}", *config.reading(), *source.stamp()]
+    lines = _stamp(source, config)
     guessed = key = _key(lines)
     if (given := config.pixel_range) is not None:
         # images of 8 bits are the same with any range, and so are others when it is the one that was guessed
@@ -111,6 +110,21 @@ def _open(
             build, source, config, short_side, report=report, threads=threads, least_classes=least_classes
         )
         return _make(build_in, folder, key)
+
+
+def place_of(source: Source) -> Path:
+    """The folder of all that is kept of a source."""
+    place = hashlib.sha256(raw_bytes(f"{source.path}")).hexdigest()[:12]
+    return cache_root() / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', source.name)[:40]}-{place}"
+
+
+def key_of(source: Source, config: DataConfig) -> str:
+    """What changes in the name of a kept file when the source, or what is read of it, does."""
+    return _key(_stamp(source, config))
+
+
+def _stamp(source: Source, config: DataConfig) -> list[str]:
+    return [f"format {FORMAT}", *config.reading(), *source.stamp()]
 
 
 def _key(stamp: list[str]) -> str:

@@ -17,6 +17,7 @@ from seedwise.files import LOCK, discard, sole_writer
 from seedwise.folders import ELSEWHERE, demand_free, demand_same_data
 from seedwise.recipe import Recipe
 from seedwise.record import BAGGING, RECORD, Part, Seed, damaged, read_record, read_sealed, write_sealed
+from seedwise.rehearsal import fitted
 from seedwise.rng import draw_seeds
 from seedwise.stored import is_ensemble, read_stored
 from seedwise.training import run
@@ -78,10 +79,12 @@ def train_bagging(
     data_dir: Path | None,
     watch: Watch,
     on_member: OnMember,
+    seconds: float | None = None,
 ) -> EnsembleRecord:
     """Train `count` members that take these recipes in turns, and let them vote; a folder that holds part is completed.
 
-    More members can be added to a folder; fewer leave it as it is.
+    `seconds`: what all members may take; epochs, and an image size that is `auto`, are chosen to fit. More members can
+    be added to a folder; fewer leave it as it is.
     """
     _demand_one_process()
     if not (folder / BAGGING).exists():
@@ -89,7 +92,12 @@ def train_bagging(
         if (folder / RECORD).exists():
             what = "another ensemble" if is_ensemble(folder) else "a single run"
             raise UserError(f"{folder}: holds {what}; {ELSEWHERE}")
-    source, resolved = find_source(data, data_dir, recipes[0].data), [plan.resolve(recipe) for recipe in recipes]
+    source = find_source(data, data_dir, recipes[0].data)
+    if (folder / BAGGING).exists():
+        resolved = [read_bagging(folder).recipe(member) for member in range(len(recipes))]
+    else:
+        base = fitted(recipes[0], data, data_dir=data_dir, watch=watch, seconds=seconds, trials=count)
+        resolved = [plan.adopt(recipe, base) for recipe in recipes]
     wanted = BaggingRecord(
         data=data if data in KNOWN_NAMES else str(source.path),
         data_dir=str(source.path) if data in KNOWN_NAMES and source.path is not None else None,

@@ -19,6 +19,7 @@ from seedwise.report.read_ensemble import EnsembleFiles, read_ensemble_files
 from seedwise.report.shared import calibrated, difference_said, provenance
 from seedwise.report.words import Words
 from seedwise.stats import decide, paired
+from seedwise.stats.convergence import gap_noise
 
 Context = dict[str, Any]
 
@@ -49,6 +50,7 @@ def ensemble_context(folder: Path, words: Words) -> Context:
         "members": _members(record, names),
         "members_chart": members(record, names, files.split, words),
         "gap": _gap(record),
+        "overfit": _overfit(record),
         "growth": growth(_growth(files, log_p), words),
         "disagreement": _disagreement(files, log_p, names),
         "families": _families(files),
@@ -169,6 +171,19 @@ def _gap(record: EnsembleRecord) -> tuple[float, float] | None:
     """The least and the largest train-test gap of the members that vote."""
     known = [member.gap for member in record.members if member.gap is not None and member.weight]
     return (min(known), max(known)) if known else None
+
+
+def _overfit(record: EnsembleRecord) -> bool:
+    """Whether every gap is more than the chance of which images were taken."""
+    voting = [member for member in record.members if member.gap is not None and member.weight]
+    for member in voting:
+        held, name = (member.final.test, "test") if member.final.test else (member.final.val, "val")
+        train, count = member.final.train.top1, record.data.splits.get(name, 0)
+        if held is None or not count:
+            return False
+        if train - held.top1 <= gap_noise(train, record.data.splits["train"], held.top1, count):
+            return False
+    return bool(voting)
 
 
 def _growth(files: EnsembleFiles, log_p: dict[str, Floats]) -> dict[str, dict[int, list[float]]]:

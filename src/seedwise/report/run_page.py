@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from seedwise.convergence import longer
 from seedwise.record import RECIPE
 from seedwise.report.charts import bars, curves
 from seedwise.report.read import Arrays, Held, RunFiles
@@ -13,11 +14,15 @@ from seedwise.report.shared import calibrated, provenance, techniques
 from seedwise.report.words import Words
 from seedwise.stats.calibration import log_softmax
 from seedwise.stats.confusion import Counts, class_scores, confusion, merged, most_confused
+from seedwise.stats.convergence import gap_noise
 
 MATRIX_CLASSES, PAIRS = 40, 10
 """A matrix of more classes, or superclasses, can't be read, and those of a thousand are millions of bytes."""
 UPRIGHT = 2
 """Letters of the longest class name that stand upright above their column."""
+
+UNSETTLED = 0.05
+"""Share of BatchNorm's statistics from before training above which a gap is not called overfitting."""
 
 Context = dict[str, Any]
 
@@ -32,6 +37,7 @@ def run_context(run: RunFiles, words: Words) -> Context:
         "curves": curves(record.epochs, words),
         "scores": _scores(run, words),
         "gap": _gap(run),
+        "unconverged": _unconverged(run, words),
         "techniques": techniques(record, words),
         "grid": _grid(run.pictures),
         "provenance": provenance([record], words, run.later_test_reads),
@@ -69,12 +75,29 @@ def _scores(run: RunFiles, words: Words) -> list[Context]:
 
 
 def _gap(run: RunFiles) -> Context | None:
-    """How much better the training images are classified than those never trained on."""
-    final = run.record.final
+    """How much better the training images are classified than those never trained on, and what that may be called."""
+    final, splits = run.record.final, run.record.data.splits
     held = (final.test or final.val) if final else None
     if final is None or held is None:
         return None
-    return {"split": "test" if final.test else "val", "top1": final.train.top1 - held.top1}
+    split = "test" if final.test else "val"
+    top1 = final.train.top1 - held.top1
+    noise = gap_noise(final.train.top1, splits["train"], held.top1, splits[split])
+    lag = run.record.convergence.lag if run.record.convergence is not None else None
+    unsettled = lag is not None and lag > UNSETTLED
+    kind = "negative" if top1 < 0 else "noise" if top1 <= noise else "unsettled" if unsettled else "words"
+    return {"split": split, "top1": top1, "kind": kind, "noise": noise, "lag": lag}
+
+
+def _unconverged(run: RunFiles, words: Words) -> list[str]:
+    """What says that the run was too short, and what to do; nothing where nothing does."""
+    found, rows = run.record.convergence, run.record.epochs
+    if found is None or found.reached:
+        return []
+    said = [words("converged.few", steps=found.steps)] if found.few_steps else []
+    if found.rising and found.rise is not None and found.noise is not None:
+        said.append(words("converged.rising", rise=words.percent(found.rise), noise=words.percent(found.noise)))
+    return [*said, words("converged.longer", epochs=longer(rows))]
 
 
 def _classes(run: RunFiles, matrix: Counts, words: Words) -> Context:

@@ -51,6 +51,8 @@ class Scored:
     seconds: float
     inert: Sequence[str]
     """Techniques that were on and did nothing."""
+    converged: bool | None
+    """Whether it was long enough; None in records of older versions."""
     hits: Mapping[str, Hits]
     """By split; empty where they were not needed."""
     setting: Setting
@@ -78,8 +80,10 @@ class Ledger:
                 known = self.scored.get((arm, seed))
                 path = trial_folder(arm, seed).as_posix()
                 inert = [] if known is None else list(known.inert)
+                converged = None if known is None else known.converged
                 digest = (hashes.get((arm, seed)) if known is not None else None) or _hash(study, arm, seed)
-                trials.append(Trial(arm=arm, seed=seed, folder=path, status=status, hash=digest, inert=inert))
+                found = {"status": status, "hash": digest, "inert": inert, "converged": converged}
+                trials.append(Trial(arm=arm, seed=seed, folder=path, **found))
         summary = {}
         for arm in study.arms:
             finals = [self.scored[arm, seed].final for seed in study.seeds if (arm, seed) in self.scored]
@@ -117,7 +121,8 @@ class Ledger:
             self._demand_same_trial(path, record, study, arm, seed)
             hits = _hits(path, record) if len(study.arms) > 1 else {}
             final, seconds = demand_final(path, record), record.seconds["total"]
-            self.scored[arm, seed] = Scored(final, seconds, record.inert, hits, setting(record))
+            converged = None if record.convergence is None else record.convergence.reached
+            self.scored[arm, seed] = Scored(final, seconds, record.inert, converged, hits, setting(record))
         return record.status
 
     def _demand_same_trial(self, path: Path, record: RunRecord, study: StudyRecord, arm: str, seed: int) -> None:

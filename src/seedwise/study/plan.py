@@ -34,6 +34,8 @@ class Trial(Part):
     before the data was opened."""
     inert: list[str] = []
     """Techniques that were on and did nothing in this run."""
+    converged: bool | None = None
+    """False: few steps, or validation still rising; null before it is finished."""
 
 
 class Primary(Part):

@@ -21,6 +21,7 @@ from seedwise.folders import ELSEWHERE, demand_free, demand_same_data
 from seedwise.numerics import NUMERICS_VERSION
 from seedwise.recipe import Recipe
 from seedwise.record import RECORD, STUDY, RunRecord, read_record
+from seedwise.rehearsal import fitted
 from seedwise.study.arms import MARGIN, Arms
 from seedwise.study.cluster import DEFAULT_CPUS, Cluster, OnRay
 from seedwise.study.ledger import Ledger
@@ -56,6 +57,20 @@ class Conduct:
     command: str | None = None
     """The command that asked for it, as the study keeps it."""
 
+    time_seconds: float | None = None
+    """What all trials of a new study may take, one after the other: their epochs are chosen to fit."""
+
+    def fitted(self, recipe: Recipe, data: str, trials: int) -> Recipe:
+        """The resolved base of a new study of so many trials."""
+        return fitted(
+            self.divided(recipe),
+            data,
+            data_dir=self.data_dir,
+            watch=self.watch,
+            seconds=self.time_seconds,
+            trials=trials,
+        )
+
     def divided(self, recipe: Recipe) -> Recipe:
         """The recipe with the threads that a trial gets, where it leaves their number open."""
         if self.cluster is None or recipe.compute.threads != "auto":
@@ -89,9 +104,13 @@ def train_seeds(
     watch: Watch,
     on_trial: OnTrial,
     command: str | None = None,
+    seconds: float | None = None,
 ) -> StudyRecord:
-    """Train a recipe with each seed; a folder that holds part of the same study is completed or extended."""
-    conduct = Conduct(watch, on_trial, data_dir, command=command)
+    """Train a recipe with each seed; a folder that holds part of the same study is completed or extended.
+
+    `seconds`: what all seeds may take; epochs, and an image size that is `auto`, are chosen to fit.
+    """
+    conduct = Conduct(watch, on_trial, data_dir, command=command, time_seconds=seconds)
     done = _study(Arms(recipe, {}, {}), data, seeds, folder, None, conduct)
     done.demand_complete()
     return done.study
@@ -139,9 +158,10 @@ def _study(arms: Arms, data: str, seeds: Sequence[int], folder: Path, margin: fl
         "data": data if data in KNOWN_NAMES else str(source.path),
         "data_dir": str(source.path) if data in KNOWN_NAMES and source.path is not None else None,
     }
-    base = plan.resolve(conduct.divided(arms.base))
+    trials = len(seeds) * (len(arms.recipes) + 1)
+    base = None if (folder / STUDY).exists() else conduct.fitted(arms.base, data, trials)
     with sole_writer(folder):
-        if (folder / STUDY).exists():
+        if base is None:
             before = read_study(folder)
             _demand_same(folder, before, arms, margin)
             records = _records(folder, before)

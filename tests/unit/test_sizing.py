@@ -1,0 +1,108 @@
+"""Epochs, batch and image size from the data and the time."""
+
+import pytest
+
+from seedwise import plan, recipes, sizing
+from seedwise.data.glance import Glance
+from seedwise.errors import UserError
+from seedwise.sizing import Price, rule, within
+
+
+@pytest.mark.parametrize("images", [2, 3, 10, 86, 120, 400, 2000, 10_000, 45_000, 1_000_000])
+@pytest.mark.parametrize("classes", [2, 10, 100])
+@pytest.mark.parametrize("side", [1, 8, 28, 32, 100, 224, 500, 4000])
+def test_every_number_is_within_its_bounds(images: int, classes: int, side: int) -> None:
+    found = rule(images, classes, side)
+    assert sizing.FEWEST_EPOCHS <= found.epochs <= sizing.MOST_EPOCHS
+    assert sizing.SMALLEST_BATCH <= found.batch_size <= sizing.LARGEST_BATCH
+    assert found.image_size in sizing.IMAGE_SIZES
+
+
+def test_a_recipe_is_filled_where_it_says_auto_and_only_there() -> None:
+    seen = Glance(86, 2, 400)
+    numbers = rule(*vars(seen).values())
+    whole = sizing.filled(recipes.read("photos"), seen).train
+    assert (whole.epochs, whole.batch_size, whole.image_size) == tuple(vars(numbers).values())
+    own = sizing.filled(recipes.read("photos", ["train.epochs=7", "train.image_size=48"]), seen).train
+    assert (own.epochs, own.batch_size, own.image_size) == (7, numbers.batch_size, 48)
+
+
+def test_epochs_follow_from_the_batch_that_is_given() -> None:
+    seen = Glance(2000, 10, 400)
+    small, large = (sizing.filled(recipes.read("photos", [f"train.batch_size={b}"]), seen).train for b in (8, 128))
+    assert small.epochs < large.epochs  # as many steps, not as many epochs
+
+
+def test_what_contradicts_only_once_the_numbers_are_known_is_a_line() -> None:
+    recipe = recipes.read("photos", ["augment.mix_off_epochs=500"])
+    with pytest.raises(UserError, match=r"augment\.mix_off_epochs: must be below train\.epochs \(\d+\), is 500"):
+        sizing.filled(recipe, Glance(86, 2, 400))
+    with pytest.raises(UserError, match=r"mix_off_epochs"):
+        recipes.read("lite", ["augment.mix_off_epochs=500"])
+
+
+def test_the_arms_of_a_study_share_the_numbers_of_their_base() -> None:
+    base = plan.resolve(sizing.filled(recipes.read("photos"), Glance(86, 2, 400)))
+    arm = plan.adopt(recipes.read("photos", ["augment.cutmix={}", "data.limit=40"]), base)
+    assert arm.train == base.train and arm.augment.cutmix is not None
+    longer = plan.adopt(recipes.read("photos", ["train.epochs=99"]), base)
+    assert longer.train == base.train.model_copy(update={"epochs": 99})
+    with pytest.raises(UserError, match="mix_off_epochs"):
+        plan.adopt(recipes.read("photos", ["augment.mix_off_epochs=500"]), base)
+
+
+def test_a_resolved_recipe_is_the_unresolved_one_again() -> None:
+    stored = plan.resolve(sizing.filled(recipes.read("photos"), Glance(86, 2, 400)))
+    plan.demand_same(recipes.read("photos"), stored, "a folder")
+    with pytest.raises(UserError, match=r"train\.epochs"):
+        plan.demand_same(recipes.read("photos", ["train.epochs=99"]), stored, "a folder")
+
+
+def at(costs: dict[int, float]) -> "tuple[list[int], object]":
+    asked: list[int] = []
+
+    def price(size: int) -> Price:
+        asked.append(size)
+        return Price(1.0, costs[size])
+
+    return asked, price
+
+
+COSTS = {64: 0.5, 96: 1.0, 128: 2.0, 160: 3.0, 192: 4.0, 224: 6.0}
+
+
+@pytest.mark.parametrize(
+    ("left", "expected"),
+    [
+        (41, (20, 128)),  # what the rule wants
+        (31, (15, 128)),  # fewer epochs, while they are half of them
+        (20, (19, 96)),  # then a smaller size
+        (10, (18, 64)),
+        (70, (34, 128)),  # more epochs, up to twice as many
+        (85, (28, 160)),  # then a larger size
+        (1000, (40, 224)),
+    ],
+)
+def test_the_time_buys_epochs_and_then_size(left: float, expected: tuple[int, int]) -> None:
+    _, price = at(COSTS)
+    epochs, size = within(lambda: left, 20, 11, (128, 64, 96, 160, 192, 224), price)  # type: ignore[arg-type]
+    assert (epochs, size) == expected
+    assert 1 + epochs * COSTS[size] <= left
+
+
+def test_a_size_that_was_given_stays() -> None:
+    _, price = at(COSTS)
+    assert within(lambda: 21.0, 20, 11, (128,), price) == (10, 128)  # type: ignore[arg-type]
+
+
+def test_too_little_time_says_what_fits() -> None:
+    _, price = at(COSTS)
+    with pytest.raises(UserError, match=r"10 epochs at 64 px \(110 steps\) take about 15 s here; give --time 0\.5m"):
+        within(lambda: 3.0, 20, 11, (128, 64, 96), price)  # type: ignore[arg-type]
+
+
+def test_what_was_chosen_is_said_in_a_line() -> None:
+    recipe = sizing.filled(recipes.read("photos", ["train.epochs=40", "train.batch_size=8"]), Glance(86, 2, 400))
+    said = sizing.sentence(recipe, 86, 440, 178.0)
+    assert said == f"86 photos: 40 epochs of batch 8, 440 steps at {recipe.train.image_size} px, about 3 min"
+    assert [sizing.about(s) for s in (3, 42, 56, 4000)] == ["5 s", "40 s", "1 min", "1 h 7 min"]
