@@ -21,12 +21,10 @@ if TYPE_CHECKING:
     Epochs: TypeAlias = int
     BatchSize: TypeAlias = int
     ImageSize: TypeAlias = int
-    WarmStart: TypeAlias = WarmStartConfig
 else:
     Epochs = Auto | Annotated[int, Field(ge=1, le=100_000)]
     BatchSize = Auto | Annotated[int, Field(ge=1, le=1_000_000)]
     ImageSize = Auto | Annotated[int, Field(ge=8, le=2048)]
-    WarmStart = Auto | WarmStartConfig
 
 
 def is_auto(value: object) -> bool:
@@ -109,9 +107,8 @@ class Recipe(Section):
     0. Helps: speed, since early epochs are trained on small images; with strength raised beside the size, accuracy over
     long schedules. Hurts: short schedules, which leave the final size too few steps. Source: Tan and Le 2021 (arXiv
     2104.00298, Table 6); google/automl."""
-    warm_start: WarmStart | None = None
-    """Trains the classifier alone before the first step; `{}` turns it on with its defaults; auto: on for an
-    EfficientNet with published weights, and long enough for few images (docs/photos.md)."""
+    warm_start: WarmStartConfig | None = None
+    """Trains the classifier alone before the first step; `{}` turns it on with its defaults."""
     tta: TtaConfig | None = None
     """Test-time augmentation, scored beside the plain scores; `{}`: each image and its mirror image."""
     compute: ComputeConfig = ComputeConfig()

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 
 from seedwise.data.glance import Glance
 from seedwise.errors import UserError
-from seedwise.models.config import TIMM_NAMES
+from seedwise.models.config import TIMM_NAMES, ModelConfig
 from seedwise.recipe import Recipe, TrainConfig, check, is_auto
-from seedwise.warm_start_config import WarmStartConfig
 
 AUTO = ("epochs", "batch_size", "image_size")
 """The options of `train` that this module writes out."""
@@ -24,8 +23,6 @@ IMAGE_SIZES = (64, 96, 128, 160)
 """The smallest is only for a lack of time."""
 FROZEN, MANY = 4, 2000
 """Stages, of 8, that stay as ImageNet left them, and training images from which on none do."""
-WARM = WarmStartConfig(epochs=30, batch_size=32)
-"""Some hundred steps on cached features, a second's work: the default's ten epochs of batch 256 are ten steps there."""
 LEAST_STEPS = 100
 """Fewer are no training (see `convergence`): `--time` refuses."""
 LONGEST = 2
@@ -65,8 +62,7 @@ def epochs_of(steps: float, images: int, batch: int) -> int:
 
 def has_auto(recipe: Recipe) -> bool:
     """Whether anything is left to choose."""
-    others = (recipe.model.freeze, recipe.warm_start)
-    return any(map(is_auto, (*others, *(getattr(recipe.train, name) for name in AUTO))))
+    return is_auto(recipe.model.freeze) or any(is_auto(getattr(recipe.train, name)) for name in AUTO)
 
 
 def filled(recipe: Recipe, seen: Glance) -> Recipe:
@@ -78,18 +74,15 @@ def filled(recipe: Recipe, seen: Glance) -> Recipe:
         own = train.batch_size * train.accumulate
         train = train.model_copy(update={"epochs": epochs_of(steps, seen.train, own)})
     few = FROZEN if seen.train < MANY else 0
-    return checked(with_start(recipe.model_copy(update={"train": train}), few, WARM))
+    return checked(recipe.model_copy(update={"train": train, "model": with_freeze(recipe.model, few)}))
 
 
-def with_start(recipe: Recipe, frozen: int, warm: WarmStartConfig | None) -> Recipe:
-    """The recipe with so many frozen stages and this warm start where it says `auto`, of a network that they suit."""
-    model, start = recipe.model, recipe.warm_start
+def with_freeze(model: ModelConfig, stages: int) -> ModelConfig:
+    """The section with so many frozen stages where it says `auto`, of a network to which that applies."""
+    if not is_auto(model.freeze):
+        return model
     suits = model.name in TIMM_NAMES and model.weights != "none"
-    if is_auto(model.freeze):
-        model = model.model_copy(update={"freeze": frozen if suits else 0})
-    if is_auto(start):
-        start = warm if suits else None
-    return recipe.model_copy(update={"model": model, "warm_start": start})
+    return model.model_copy(update={"freeze": stages if suits else 0})
 
 
 def with_numbers(train: TrainConfig, numbers: "Numbers | TrainConfig") -> TrainConfig:

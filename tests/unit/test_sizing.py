@@ -47,15 +47,6 @@ def test_early_stages_are_frozen_where_photos_are_few_and_weights_are_published(
     assert plan.adopt(recipes.read("photos"), base).model.freeze == sizing.FROZEN
 
 
-def test_a_warm_start_is_for_networks_that_have_something_to_keep() -> None:
-    seen = Glance(86, 2, 400)
-    assert sizing.filled(recipes.read("photos"), seen).warm_start == sizing.WARM
-    for settings in (["model.name=small"], ["model.weights=none"], ["warm_start=null"]):
-        assert sizing.filled(recipes.read("photos", settings), seen).warm_start is None
-    own = sizing.filled(recipes.read("photos", ["warm_start={epochs: 2}"]), seen).warm_start
-    assert own is not None and own.epochs == 2
-
-
 def test_a_recipe_is_filled_where_it_says_auto_and_only_there() -> None:
     seen = Glance(86, 2, 400)
     numbers = rule(*vars(seen).values())
