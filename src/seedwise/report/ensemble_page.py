@@ -181,7 +181,7 @@ def _overfit(record: EnsembleRecord) -> bool:
         train, count = member.final.train.top1, record.data.splits.get(name, 0)
         if held is None or not count:
             return False
-        if train - held.top1 <= gap_noise(train, record.data.splits["train"], held.top1, count):
+        if train - held.top1 <= gap_noise(train, record.data.splits.get("train", 0), held.top1, count):
             return False
     return bool(voting)
 

@@ -82,7 +82,7 @@ def _gap(run: RunFiles) -> Context | None:
         return None
     split = "test" if final.test else "val"
     top1 = final.train.top1 - held.top1
-    noise = gap_noise(final.train.top1, splits["train"], held.top1, splits[split])
+    noise = gap_noise(final.train.top1, splits.get("train", 0), held.top1, splits.get(split, 0))
     lag = run.record.convergence.lag if run.record.convergence is not None else None
     unsettled = lag is not None and lag > UNSETTLED
     kind = "negative" if top1 < 0 else "noise" if top1 <= noise else "unsettled" if unsettled else "words"
