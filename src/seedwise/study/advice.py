@@ -77,7 +77,11 @@ def advise(
     """
     advice = []
     command = shlex.split(study.commands[-1]) if study.commands else None
-    made = command if not names else shlex.split(next((it for it in study.commands if names[0] in it), "")) or command
+    made = (
+        command
+        if not names
+        else shlex.split(next((it for it in reversed(study.commands) if names[0] in it), "")) or command
+    )
     wanted = seeds_wanted(found)
     if wanted is not None and not (complete_seeds(study) < len(study.seeds) >= wanted):
         more = max(wanted - len(study.seeds), 1)
