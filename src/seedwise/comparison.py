@@ -160,10 +160,10 @@ def _next(compared: Compared, arm: Arm, base: Setting, study: StudyRecord | None
     found = compared.comparisons[arm.name]
     names = too_short(switched, found.verdict, base)
     compared.comparisons[arm.name] = replace(found, sentence=found.sentence + caveat(names, base))
-    if study is None:
-        compared.advice[arm.name] = general(found.to_json(), names, base, _seconds([first, arm]))
-    else:
+    if study is not None:
         compared.advice[arm.name] = advise(study, found.to_json(), names, base, _seconds(compared.arms))
+    else:  # an ensemble is not trained with another seed
+        compared.advice[arm.name] = general(found.to_json(), names, base, _seconds([first, arm])) if both else []
 
 
 def _seconds(arms: Sequence[Arm]) -> float | None:

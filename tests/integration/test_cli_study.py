@@ -159,6 +159,7 @@ def test_a_damaged_study_is_named_and_can_be_made_anew(cli: Cli, damage: Any, sa
         {"summary": {"base": 1}},
         {"primary": {"split": "train"}},
         {"seeds": None},
+        {"commands": ["seedwise ablate 'photos"]},
         {"jobs": 0, "looks": [{}]},
     ],
     ids=str,

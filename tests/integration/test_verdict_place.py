@@ -152,6 +152,16 @@ def test_compare_lists_the_options_in_which_runs_differ_seeds_and_folders_apart(
     assert "train both with --seeds 5" in shown and "train both with -s train.epochs=10" in shown
 
 
+def test_an_ensemble_is_compared_without_a_curve_and_without_advice_on_seeds(cli: Cli) -> None:
+    for seed in (1, 2, 3):
+        run(Path(f"a/seed-{seed}"), BASE, 0.7, seed, curve=LEVEL)
+    assert cli("ensemble", "a", "-o", "vote").code == 0
+    found = json.loads(cli("compare", "a/seed-1", "vote", "--json").out)["comparisons"]["vote"]
+    assert found["test"]["verdict"] == "undecided" and found["advice"] == []
+    assert found["holds"]["arm"]["model"].startswith("3 networks (") and found["differs"] == []
+    assert "this arm: 3 networks" in " ".join(cli("compare", "a/seed-1", "vote").out.split())
+
+
 def test_the_command_is_kept_without_what_is_this_machines_own(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     from seedwise.study import run as study_run
 

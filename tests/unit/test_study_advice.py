@@ -116,3 +116,9 @@ def test_a_command_can_be_given_to_a_shell() -> None:
     words = ["seedwise", "ablate", "~/my photos", "-s", "augment.cutmix={prob: 0.5}"]
     assert joined(words) == "seedwise ablate ~/'my photos' -s 'augment.cutmix={prob: 0.5}'"
     assert shlex.split(joined(words)) == words
+
+
+def test_of_several_commands_the_last_that_names_the_technique_is_made_longer() -> None:
+    commands = [COMMAND, COMMAND.replace("--seeds 3", "--seeds 5"), COMMAND.replace("cutmix", "rotation")]
+    (advice,) = advise(study([1, 2, 3], commands=commands), undecided(None), ["cutmix"], BASE, None)
+    assert option(advice["command"], "--seeds") == ["5"] and option(advice["command"], "--toggle") == ["cutmix"]

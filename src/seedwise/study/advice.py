@@ -76,8 +76,8 @@ def advise(
     seconds: of all arms with one seed, one after the other. Nothing where trials that are planned may decide it.
     """
     advice = []
-    command = shlex.split(study.commands[-1]) if study.commands else None
-    made = command if not names else shlex.split(next((it for it in study.commands if names[0] in it), "")) or command
+    command = _latest(study)
+    made = _latest(study, names[0]) or command if names else None
     wanted = seeds_wanted(found)
     if wanted is not None and not (complete_seeds(study) < len(study.seeds) >= wanted):
         more = max(wanted - len(study.seeds), 1)
@@ -89,6 +89,11 @@ def advise(
         time = seconds and len(study.seeds) * seconds * epochs / (base.epochs or 1) / max(study.jobs, 1)
         advice.append(_advice("epochs", epochs, time, made and _longer(made, epochs), techniques=list(names)))
     return advice
+
+
+def _latest(study: StudyRecord, word: str = "") -> list[str] | None:
+    """The latest of a study's commands in which this word stands."""
+    return next((shlex.split(it) for it in reversed(study.commands) if word in it), None)
 
 
 def general(

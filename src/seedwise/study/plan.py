@@ -2,11 +2,12 @@
 
 import hashlib
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
 from seedwise.errors import UserError
 from seedwise.nearest import demand_folder
@@ -18,6 +19,14 @@ SCHEMA_VERSION = 1
 ARM_NAME = r"^[^./\x00][^/\x00]*$"
 Arm = Annotated[str, Field(pattern=ARM_NAME)]
 """An arm names a folder, which must not lead out of the study's."""
+
+
+def _for_a_shell(command: str) -> str:
+    shlex.split(command)  # a ValueError says what is wrong with its quotes
+    return command
+
+
+Command = Annotated[str, AfterValidator(_for_a_shell)]
 
 
 class Trial(Part):
@@ -96,7 +105,7 @@ class StudyRecord(Part):
     """Of the data that each arm trains on, once it was opened."""
     jobs: int = 1
     """Trials at a time, as last asked for; no result depends on it."""
-    commands: list[str] = []
+    commands: list[Command] = []
     """The commands that began it and added to it, in order, without what is this machine's own; empty in older
     records and in studies that no command line began."""
     trials: list[Trial] = []
