@@ -158,6 +158,7 @@ def test_a_dry_run_prints_a_recipe_that_loads_back_and_trains_nothing(cli: Cli) 
     as_json = json.loads(cli("train", "digits", "-r", "resolved.yaml", "--seed", 9, "--dry-run", "--json").out)
     assert as_json["steps"] == 4 and as_json["seeds"] == [9] and as_json["recipe"]["train"]["image_size"] == 16
     assert as_json["seconds_per_run"] > 0 and as_json["memory_gb"] > 0
+    assert as_json["seconds"] == pytest.approx(as_json["start_seconds"] + as_json["seconds_per_run"])
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["recipes", "ls"], ["recipes", "schema"]])
