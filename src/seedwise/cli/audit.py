@@ -41,6 +41,7 @@ def audit(
         seedwise audit labels.csv -s data.split_column=none
     """
     from seedwise.errors import UserError
+
     _demand_writable(out, lang)
     if run is not None and settings:
         raise UserError("-s and --run: give one of them; a run's data are read with the run's own options")
