@@ -18,7 +18,7 @@ TYPO = "model:\n  name: small\ntrain:\n  epohcs: 3\n"
     ("arguments", "said"),
     [
         (["trian"], "No such command 'trian'. Did you mean 'train'?; see `seedwise --help`"),
-        (["train"], "Missing argument 'data'; see `seedwise train --help`"),
+        (["train"], "Missing argument 'DATA'; see `seedwise train --help`"),
         (["train", "digits", "--epoch", "3"], "No such option: --epoch"),
         (
             ["train", "digits", "--epochs", "x"],
@@ -54,7 +54,7 @@ TYPO = "model:\n  name: small\ntrain:\n  epohcs: 3\n"
         (["train", "x" * 5000], "no such data"),
         (["train", "cifar100"], "cifar100: no local copy named: give its folder"),
         (["train", "cifar100", "--data-dir", "nowhere"], "cifar100: no Parquet files"),
-        (["resume"], "Missing argument 'RUN'; see `seedwise resume --help`"),
+        (["resume"], "Missing argument 'RUN|STUDY'; see `seedwise resume --help`"),
         (["resume", "nowhere"], "nowhere: no such folder; give a run's or a study's"),
         (["resume", "."], ".: not a run folder (it has no record.json)"),
         (["recipes", "show", "nope"], "nope: no such recipe; give a path, or one of demo, lite"),
@@ -158,6 +158,7 @@ def test_a_dry_run_prints_a_recipe_that_loads_back_and_trains_nothing(cli: Cli) 
     as_json = json.loads(cli("train", "digits", "-r", "resolved.yaml", "--seed", 9, "--dry-run", "--json").out)
     assert as_json["steps"] == 4 and as_json["seeds"] == [9] and as_json["recipe"]["train"]["image_size"] == 16
     assert as_json["seconds_per_run"] > 0 and as_json["memory_gb"] > 0
+    assert as_json["seconds"] == pytest.approx(as_json["start_seconds"] + as_json["seconds_per_run"])
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["recipes", "ls"], ["recipes", "schema"]])

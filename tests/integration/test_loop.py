@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from seedwise import rng
 from seedwise.batch import Batch
-from seedwise.engine import checkpoint
+from seedwise.engine import checkpoint, loop
 from seedwise.engine.loop import fit
 from seedwise.engine.placement import Placement
 from seedwise.engine.protocols import Silent
@@ -356,6 +356,18 @@ def test_the_observer_sees_it_all(tmp_path: Path) -> None:
     assert [row.steps for row in notes.rows] == [3, 6, 9]
     assert [row.lr for row in notes.rows] == [setup.lr(2), setup.lr(5), setup.lr(8)]
     assert notes.phases == [("validation", VAL, VAL)] * EPOCHS
+
+
+def test_few_and_slow_steps_are_seen_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three steps an epoch are fewer than are looked at together: each epoch's last is told of, and each slow one."""
+    notes, quick = Notes(), prepare(tmp_path / "quick", checkpoint_every=1000)
+    first = outcome(quick, fit(quick, observer=notes))
+    assert [step for _, step in notes.steps if step % STEPS_PER_EPOCH == 0] == [3, 6, 9]
+    monkeypatch.setattr(loop, "REPORT_SECONDS", 0.0)
+    slow_notes, slow = Notes(), prepare(tmp_path / "slow", checkpoint_every=1000)
+    second = outcome(slow, fit(slow, observer=slow_notes))
+    assert [step for _, step in slow_notes.steps] == list(range(1, 10))
+    demand_equal(first, second)  # who looks changes nothing
 
 
 def masks(setup: Setup) -> list[Tensor]:

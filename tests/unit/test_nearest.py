@@ -102,3 +102,56 @@ def test_a_local_copy_is_meant_too(place: Path) -> None:
     Path("copies/flowers102").mkdir(parents=True)
     with pytest.raises(UserError, match=r"^flower102: no such data: did you mean 'copies/flowers102'\?"):
         find_source("flower102", Path("copies"))
+
+
+SEEN_FIRST = """
+import sys
+from seedwise.cli import main
+
+class Seen(BaseException):
+    pass
+
+class Terminal:
+    encoding, errors = "utf-8", "strict"
+    def isatty(self): return True
+    def flush(self): pass
+    def write(self, text):
+        if text.strip():
+            raise Seen(text)
+
+for words in {verbs!r}:
+    sys.argv, sys.stderr = ["seedwise", *words], Terminal()
+    try:
+        main()
+    except Seen as seen:
+        print(seen)
+    finally:
+        sys.stderr = sys.__stderr__
+    assert not {{"torch", "timm", "sklearn", "matplotlib"}} & set(sys.modules), words
+"""
+WITH_TENSORS = {
+    "reading digits …": [
+        ["train", "digits"],
+        ["train", "digits", "--seeds", "3", "--dry-run"],
+        ["ablate", "digits", "--toggle", "cutmix"],
+        ["sweep", "digits", "-s", "optim.lr=1e-3,1e-4"],
+        ["lr-find", "digits"],
+        ["augment", "digits"],
+        ["audit", "digits"],
+    ],
+    "reading runs/first …": [
+        ["evaluate", "runs/first"],
+        ["predict", "runs/first", "x.png"],
+        ["resume", "runs/first"],
+    ],
+    "looking at this machine …": [["doctor"]],
+}
+
+
+def test_on_a_terminal_something_is_said_before_tensors_are_imported(place: Path) -> None:
+    verbs = [words for of in WITH_TENSORS.values() for words in of]
+    done = subprocess.run(
+        [sys.executable, "-c", SEEN_FIRST.format(verbs=verbs)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [line for line, of in WITH_TENSORS.items() for _ in of]

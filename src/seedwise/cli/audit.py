@@ -41,13 +41,8 @@ def audit(
         seedwise audit labels.csv -s data.split_column=none
     """
     from seedwise.errors import UserError
-    from seedwise.report.words import Words
 
-    Words(lang)  # a language there is, before anything takes long
-    if out.is_dir():
-        raise UserError(f"{out}: is a folder; give an HTML file to write")
-    if not out.parent.is_dir():
-        raise UserError(f"{out.parent}: no such folder; create it first")
+    _demand_writable(out, lang)
     if run is not None and settings:
         raise UserError("-s and --run: give one of them; a run's data are read with the run's own options")
     if run is not None:
@@ -75,6 +70,18 @@ def audit(
     else:
         _print(found.findings)
         print(out)
+
+
+def _demand_writable(out: Path, lang: str) -> None:
+    """A place and a language for the page, before anything takes long."""
+    from seedwise.errors import UserError
+    from seedwise.report.words import Words
+
+    Words(lang)
+    if out.is_dir():
+        raise UserError(f"{out}: is a folder; give an HTML file to write")
+    if not out.parent.is_dir():
+        raise UserError(f"{out.parent}: no such folder; create it first")
 
 
 def _print(found: "Findings") -> None:

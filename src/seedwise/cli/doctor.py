@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from seedwise.cli.options import DataDir, Json
+from seedwise.cli.options import DataDir, Json, say_first
 
 UNKNOWN = "unknown"
 
@@ -17,6 +17,7 @@ def doctor(
 
     Example: `seedwise doctor --data-dir DIR`
     """
+    say_first("looking at this machine")
     from seedwise.checkup import examine
     from seedwise.checkup_advice import advise
 

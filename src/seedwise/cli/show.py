@@ -135,11 +135,7 @@ def print_plan(
     print(f"# seeds:  {', '.join(map(str, seeds))}")
     print(f"# steps:  {cost.steps} a run")
     print(f"# memory: {cost.memory_gb:.1f} GB at the peak of a step (measured)")
-    print(f"# time:   {in_words(total)} in all: {time_words(cost, start_seconds, len(seeds))}")
-
-
-def time_words(cost: "Cost", start_seconds: float, runs: int) -> str:
-    """Where a total comes from; what is done once is done by the time that this is said."""
-    start, times = in_words(start_seconds), f"{runs} times " if runs > 1 else ""
-    each = f"{in_words(cost.seconds)} in steps and evaluation, {in_words(cost.besides_seconds)} for pictures and files"
-    return f"{start} to start, {times}{each} (measured here; images are decoded, kernels compiled)"
+    runs = "1 run" if len(seeds) == 1 else f"{len(seeds)} runs"
+    of = f"{in_words(cost.seconds)} in steps and evaluation, {in_words(cost.besides_seconds)} for pictures and files"
+    print(f"# time:   {in_words(total)}: {in_words(start_seconds)} to start, {runs} of {in_words(cost.run_seconds)}")
+    print(f"#         ({of}; measured here, with images decoded and kernels compiled by now)")
