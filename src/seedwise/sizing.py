@@ -118,7 +118,7 @@ def within(
     elapsed: Callable[[], float] = lambda: 0.0,
     trials: int = 1,
 ) -> tuple[int, int]:
-    """Epochs and image size of the best training that ends in the seconds `left()` of each trial; a UserError names the least one.
+    """Epochs and image size of the best training that ends in a trial's seconds, `left()`; a UserError names the least.
 
     `wanted`: the rule's epochs; `sizes`: the rule's size, and behind it the others that may be taken (only the first
     where it is fixed). Time for less than half of the epochs: the largest of the smaller sizes with time for half; time
