@@ -84,9 +84,13 @@ class _Time:
     limit: float
     trials: int
 
+    def elapsed(self) -> float:
+        """Since it began, for one trial: reading the data and measuring."""
+        return (time.monotonic() - self.began) / self.trials
+
     def left(self) -> float:
         """For one trial, with a margin."""
-        return sizing.MARGIN * (self.limit - (time.monotonic() - self.began)) / self.trials - sizing.SPENT
+        return sizing.MARGIN * (self.limit / self.trials - self.elapsed()) - sizing.SPENT
 
 
 def _within(time_for: _Time, first: Recipe, sizes: tuple[int, ...], dataset: Dataset) -> tuple[Recipe, Dataset, Cost]:
@@ -106,7 +110,7 @@ def _within(time_for: _Time, first: Recipe, sizes: tuple[int, ...], dataset: Dat
         return sizing.Price(found.seconds - wanted * found.epoch_seconds + again, found.epoch_seconds)
 
     epoch_steps = math.ceil(len(dataset.train) / (first.train.batch_size * first.train.accumulate))
-    epochs, size = sizing.within(time_for.left, wanted, epoch_steps, sizes, price)
+    epochs, size = sizing.within(time_for.left, wanted, epoch_steps, sizes, price, time_for.elapsed, time_for.trials)
     found = cost(size)
     seconds = found.seconds + (epochs - wanted) * found.epoch_seconds
     return sized(epochs, size), dataset, replace(found, steps=epochs * epoch_steps, seconds=seconds)

@@ -110,14 +110,20 @@ class Price:
 
 
 def within(
-    left: Callable[[], float], wanted: int, epoch_steps: int, sizes: tuple[int, ...], price: Callable[[int], Price]
+    left: Callable[[], float],
+    wanted: int,
+    epoch_steps: int,
+    sizes: tuple[int, ...],
+    price: Callable[[int], Price],
+    elapsed: Callable[[], float] = lambda: 0.0,
+    trials: int = 1,
 ) -> tuple[int, int]:
-    """Epochs and image size of the best training that ends in the seconds `left()`; a UserError names the least one.
+    """Epochs and image size of the best training that ends in a trial's seconds, `left()`; a UserError names the least.
 
     `wanted`: the rule's epochs; `sizes`: the rule's size, and behind it the others that may be taken (only the first
     where it is fixed). Time for less than half of the epochs: the largest of the smaller sizes with time for half; time
     for more than twice as many: the largest size with time for all of them. `price` measures, so it is asked rarely,
-    and what it takes is gone from `left()`.
+    and what it takes is gone from `left()` and comes to `elapsed()`.
     """
 
     def affordable(size: int) -> int:
@@ -133,14 +139,15 @@ def within(
         if 2 * best >= wanted:
             break
         size, best = smaller, affordable(smaller)
+    best = affordable(size)  # once more, for measuring took time
     least = min(wanted, math.ceil(LEAST_STEPS / epoch_steps))
     if best < least:
         cost = price(size)
-        needed = (cost.once + least * cost.epoch + SPENT) / MARGIN
+        needed = elapsed() + (cost.once + least * cost.epoch + SPENT) / MARGIN
         raise UserError(
             f"--time: too little for any sensible training: {count_of(least, 'epoch')} at {size} px "
             f"({least * epoch_steps} steps) take about {about(needed)} here; "
-            f"give --time {math.ceil(needed / 30) / 2:g}m"
+            f"give --time {math.ceil(needed * trials / 30) / 2:g}m" + (f" for {trials} runs" if trials > 1 else "")
         )
     return min(best, LONGEST * wanted), size
 

@@ -19,7 +19,7 @@ from scipy import stats
 from sklearn.metrics import f1_score, recall_score
 
 from seedwise.errors import UserError
-from seedwise.record import BAGGING, INSIGHT, PREDICTIONS, RECORD, SEAL, STUDY, read_record, write_record
+from seedwise.record import BAGGING, INSIGHT, PREDICTIONS, RECORD, SEAL, STUDY, Convergence, read_record, write_record
 from seedwise.report import LANGUAGES, render, write_report
 from seedwise.report.words import Words
 from seedwise.stored import read_ensemble
@@ -338,3 +338,38 @@ def test_a_gap_the_other_way_is_not_called_overfitting(run: Path, tmp_path: Path
     write_record(copy, record.model_copy(update={"final": record.final.model_copy(update={"train": low})}))
     page = render(copy)
     assert "points worse than images" in page and "gap is the overfitting" not in page
+
+
+def test_a_gap_within_the_noise_or_before_batch_norm_settled_is_not_called_overfitting(
+    run: Path, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(run, tmp_path / "copy")
+    record = read_record(copy)
+    final, splits = record.final, record.data.splits
+    assert final is not None and final.test is not None
+
+    def page(train: float, lag: float | None, images: int) -> str:
+        scored = final.model_copy(update={"train": final.train.model_copy(update={"top1": train})})
+        data = record.data.model_copy(update={"splits": splits | {"train": images, "test": images}})
+        found = Convergence(steps=3, few_steps=False, rising=False, rise=None, noise=None, lag=lag)
+        write_record(copy, record.model_copy(update={"final": scored, "data": data, "convergence": found}))
+        return render(copy)
+
+    top1 = final.test.top1
+    assert "gap is the overfitting" in page(min(1.0, top1 + 0.2), 0.0, 5000)
+    assert "no sign of overfitting" in page(top1 + 0.01, 0.0, 100)
+    unsettled = page(min(1.0, top1 + 0.2), 0.73, 5000)
+    assert "Not yet to be called overfitting" in unsettled and "still 73% those of before training" in unsettled
+
+
+@pytest.mark.parametrize(("language", "words"), [("en", "Not converged:"), ("ko", "덜 학습되었습니다.")])
+def test_a_run_that_was_too_short_says_so_at_the_top(run: Path, tmp_path: Path, language: str, words: str) -> None:
+    copy = shutil.copytree(run, tmp_path / "copy")
+    record = read_record(copy)
+    found = Convergence(steps=36, few_steps=True, rising=True, rise=0.065, noise=0.04, lag=0.02)
+    write_record(copy, record.model_copy(update={"convergence": found}))
+    page = render(copy, language)
+    assert words in page and "36" in page and "6.5" in page and "--epochs " in page
+    reached = found.model_copy(update={"few_steps": False, "rising": False})
+    write_record(copy, record.model_copy(update={"convergence": reached}))
+    assert words not in render(copy, language)

@@ -128,6 +128,10 @@ def test_too_little_time_says_what_fits() -> None:
     _, price = at(COSTS)
     with pytest.raises(UserError, match=r"10 epochs at 64 px \(110 steps\) take about 15 s here; give --time 0\.5m"):
         within(lambda: 3.0, 20, 11, (128, 64, 96), price)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"take about 2 min here; give --time 2m"):  # what measuring took counts too
+        within(lambda: 3.0, 20, 11, (128, 64, 96), price, lambda: 100.0)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"take about 15 s here; give --time 1m for 4 runs"):
+        within(lambda: 3.0, 20, 11, (128, 64, 96), price, trials=4)  # type: ignore[arg-type]
 
 
 def test_what_was_chosen_is_said_in_a_line() -> None:
