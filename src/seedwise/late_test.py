@@ -42,6 +42,7 @@ def score_test(folder: Path, *, data_dir: Path | None = None, progress: Progress
                 for split in splits  # in the file's order, for the same bytes; a call that was killed may have added
                 if split not in models
             }
+            files = {split: stored[f"{split}_files"] for split in kept if f"{split}_files" in stored}
         compute, size = run.recipe.compute, run.recipe.train.image_size
         placement = Placement.of(compute)
         augment = Augmenter(
@@ -60,7 +61,7 @@ def score_test(folder: Path, *, data_dir: Path | None = None, progress: Progress
         digest = record.files.pop(PREDICTIONS, None)
         if digest is not None:  # until the new file's stands there
             write_record(folder, record)
-        write_predictions(folder / PREDICTIONS, kept)
+        write_predictions(folder / PREDICTIONS, kept, files | {"test": dataset.test.files})
         final.test = score(kept["test"])
         if record.ema is not None:
             record.ema.test = score(kept["test_ema"])

@@ -2,7 +2,8 @@
 
 import math
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,18 @@ class Predictions:
     """int64[m]: their classes."""
     logits: NDArray[np.float32]
     """float32[m, k]."""
+
+
+Files = NDArray[np.str_]
+"""str[m]: what each image of a split is called (see Subset.files)."""
+
+
+def answers(predictions: Predictions) -> NDArray[np.int64]:
+    """int64[m]: each image's most probable class; among equals another one than the target, as in `hits`."""
+    rows = np.arange(len(predictions.ids))
+    others = predictions.logits.copy()
+    others[rows, predictions.targets] = -np.inf
+    return np.where(hits(predictions), predictions.targets, others.argmax(axis=1))
 
 
 def hits(predictions: Predictions, top: int = 1) -> NDArray[np.bool_]:
@@ -55,9 +68,15 @@ def _finite(loss: float) -> float:
     return loss
 
 
-def write_predictions(path: Path, scored: Mapping[str, Predictions]) -> None:
-    """Write `<split>_ids`, `<split>_targets` and `<split>_logits` of each split into an .npz file, atomically."""
-    write_arrays(path, {f"{split}_{key}": value for split, it in scored.items() for key, value in asdict(it).items()})
+def write_predictions(
+    path: Path, scored: Mapping[str, Predictions], files: Mapping[str, Files | None] | None = None
+) -> None:
+    """Write `<split>_ids`, `<split>_targets`, `<split>_logits` and, where known, `<split>_files` of each split into an
+    .npz file, atomically."""
+    arrays = {f"{split}_{key}": value for split, it in scored.items() for key, value in asdict(it).items()}
+    write_arrays(
+        path, arrays | {f"{split}_files": names for split, names in (files or {}).items() if names is not None}
+    )
 
 
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -68,11 +87,32 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
 
 def read_predictions(folder: Path, split: str) -> Predictions | None:
     """A split of a folder's stored predictions, whose checksum the caller has seen to; None if it isn't stored."""
+    with _stored(folder) as stored:
+        if f"{split}_logits" not in stored:
+            return None
+        return Predictions(*(stored[f"{split}_{key}"] for key in ("ids", "targets", "logits")))
+
+
+def read_files(folder: Path, split: str) -> Files | None:
+    """What the images of a split are called; None where a run of an older version did not keep it.
+
+    The caller has seen to the file's checksum.
+    """
+    with _stored(folder) as stored:
+        if f"{split}_files" not in stored:
+            return None
+        names: Files = stored[f"{split}_files"]
+        count = len(stored[f"{split}_targets"])
+        if names.dtype.kind != "U" or names.shape != (count,):
+            raise ValueError(f"{names.dtype}{list(names.shape)} for {count} images")
+        return names
+
+
+@contextmanager
+def _stored(folder: Path) -> Iterator[Any]:
     path = folder / PREDICTIONS
     try:
         with np.load(path, allow_pickle=False) as stored:
-            if f"{split}_logits" not in stored:
-                return None
-            return Predictions(*(stored[f"{split}_{key}"] for key in ("ids", "targets", "logits")))
+            yield stored
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"{path}: damaged, not predictions of ours; {DAMAGED}") from error

@@ -2,12 +2,13 @@
 
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from seedwise.answers import read_answers
 from seedwise.augment.pipeline import Augmenter
 from seedwise.config import load as load_section
 from seedwise.data.images import resize_short_side
@@ -20,6 +21,7 @@ from seedwise.models.checkpoint import EMA_FILE
 from seedwise.predictions import read_predictions
 from seedwise.recipe import Recipe
 from seedwise.record import MODEL_CONFIG, PREDICTIONS, RECIPE, WEIGHTS, RunRecord, check_files, read_record
+from seedwise.stored import Stored
 
 if TYPE_CHECKING:
     from seedwise.inputs import Given, One
@@ -70,6 +72,14 @@ class Run:
         if stored is None:
             raise UserError(f"{self.folder}: has no predictions for '{split}'")
         return stored.ids, stored.targets, stored.logits
+
+    def table(self, split: str = "test") -> list[dict[str, Any]]:
+        """A row an image of `val` or `test` (`test_ema`, `test_tta`): file, label, predicted, probability, correct.
+
+        `file` is relative to the folder of the data, `record.data.source`; an image without one has its row of a table,
+        and one of a run that did not keep it None. `pandas.DataFrame(run.table())` makes a data frame of it.
+        """
+        return read_answers(Stored(self.folder, self.record), split).table()
 
     def predict(self, images: "Given") -> NDArray[np.float32]:
         """Class probabilities float32[n, k] of images, preprocessed as in this run's own evaluation; [1, k] of one.

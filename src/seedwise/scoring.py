@@ -48,6 +48,7 @@ def outcome_of(
         effects=_effects(recipe, setup, state, dataset, scored["train"])
         | ({} if averaged is None else {"ema": {"distance": averaged.distance}}),
         weights=setup.model.state_dict(),
+        files={name: it.files for name, it in subsets.items() if it is not None and name != "train"},
         averaged=averaged,
         tta={},
         warm_start_seconds=state.warm_start.get("seconds"),

@@ -82,7 +82,7 @@ def test_timm_loads_a_run_folder(cli: Cli) -> None:
 def test_one_run_is_printed_without_a_spread_and_json_alone_on_stdout(cli: Cli) -> None:
     first = cli("train", "digits", *TINY, "--seed", 3, "-o", "out")
     record = record_of("out")
-    assert f"test top-1 {record['final']['test']['top1']:.4f} (n=1, no spread)" in first.out
+    assert f"test top-1 {record['final']['test']['top1']:.4f} (one seed; --seeds 5 for a spread)" in first.out
     assert "±" not in first.out and "files: out" in first.out
     assert "epoch   1" in first.err and "images/s" in first.err
     assert json.loads(cli("train", "digits", *TINY, "--seed", 3, "-o", "out", "--json").out) == record

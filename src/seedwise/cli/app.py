@@ -13,6 +13,7 @@ from seedwise.cli import (
     compare,
     doctor,
     ensemble,
+    errors,
     evaluate,
     lr_find,
     predict,
@@ -46,6 +47,7 @@ app.command(name="compare", short_help="Say whether runs really differ.")(compar
 app.command(name="ensemble", short_help="Let runs vote, and say what that gains.")(ensemble.ensemble)
 app.command(name="report", short_help="Make a page of a run, a study or an ensemble.")(report.report)
 app.command(name="evaluate", short_help="Score a finished run again, on its own or on other data.")(evaluate.evaluate)
+app.command(name="errors", short_help="List the images that a run gets wrong.")(errors.errors)
 app.command(name="predict", short_help="Classify images with a finished run.")(predict.predict)
 app.command(name="audit", short_help="Check a data set: balance, damage, duplicates, labels.")(audit.audit)
 app.add_typer(recipes.app, name="recipes")

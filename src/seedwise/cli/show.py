@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from seedwise.cli.errors import print_errors
 from seedwise.cli.report import leave_report
 from seedwise.config import dump
 from seedwise.recipe import Recipe
@@ -46,7 +47,8 @@ def print_run(folder: Path, record: RunRecord, as_json: bool) -> int:
                 _print_scores(f"{name} {title}", beside)
     best = final.test or final.val or final.train
     name = "test" if final.test else "val" if final.val else "train"
-    print(f"{name} top-1 {summarize([best.top1])}")
+    print(f"{name} top-1 {best.top1:.4f} (one seed; --seeds 5 for a spread)")
+    print_errors(folder)
     print(
         f"seed {record.seed}, {_duration(record.seconds['total'])}, {record.images_per_second:.0f} images/s in training"
     )

@@ -2,11 +2,12 @@
 
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from seedwise.answers import read_answers
 from seedwise.ensemble.votes import combine
 from seedwise.ensemble_record import EnsembleRecord
 from seedwise.errors import UserError
@@ -53,6 +54,10 @@ class Ensemble:
         """The stored (ids, targets, log probabilities of the vote) of `val` or `test`."""
         stored = Stored(self.folder, self.record).predictions(split)
         return stored.ids, stored.targets, stored.logits
+
+    def table(self, split: str = "test") -> list[dict[str, Any]]:
+        """A row an image of `val` or `test`, as of `Run.table`."""
+        return read_answers(Stored(self.folder, self.record), split).table()
 
     def predict(self, images: "Given") -> NDArray[np.float32]:
         """Class probabilities float32[n, k] of images by the members' vote, as `Run.predict` gives them for one.

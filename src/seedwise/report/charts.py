@@ -10,6 +10,9 @@ from seedwise.report.svg import Axis, Plot, Point
 from seedwise.report.words import Words
 from seedwise.stats.calibration import Calibration
 
+FEW = 10
+"""Images of a bin of confidence whose accuracy is drawn as seriously as others'."""
+
 Series = Mapping[str, Sequence[Point]]
 """Style of a line -> its points."""
 
@@ -62,10 +65,13 @@ def curves(rows: Sequence[EpochRow], words: Words) -> list[dict[str, object]]:
 
 
 def reliability(found: Calibration, title: str, words: Words) -> Markup:
-    """Accuracy against confidence by bin; a faint bar below each dot says how many images are in it."""
+    """Accuracy against confidence by bin; a faint bar below each dot says how many images are in it.
+
+    Bins of few images are pale and not joined: their accuracy is nearly chance.
+    """
     unit = Axis(0.0, 1.0, (0.0, 0.2, 0.4, 0.6, 0.8, 1.0))
-    plot = Plot(unit, unit, height=300)
-    plot.axes(words("calibration.confidence"), "", x_percent=True, y_percent=True)
+    plot = Plot(unit, unit, height=314, top=24)
+    plot.axes(words("calibration.confidence"), words("calibration.accuracy"), x_percent=True, y_percent=True)
     largest, width = max(1, int(found.count.max())), 1 / len(found.count)
     for index, count in enumerate(found.count.tolist()):
         plot.box((index * width, (index + 1) * width), (0, 0.25 * count / largest), "share")
@@ -75,10 +81,10 @@ def reliability(found: Calibration, title: str, words: Words) -> Markup:
         for confidence, accuracy, count in zip(found.confidence, found.accuracy, found.count)
         if count
     ]
-    plot.line([(x, y) for x, y, _ in points], "one")
+    plot.line([(x, y) for x, y, count in points if count >= FEW], "one")
     for x, y, count in points:
         said = words("calibration.bin", confidence=f"{x * 100:.1f}", accuracy=f"{y * 100:.1f}", n=count)
-        plot.dot((x, y), said, "dot one")
+        plot.dot((x, y), said, "dot one" if count >= FEW else "dot pale")
     return plot.svg(title)
 
 

@@ -3,6 +3,7 @@
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from seedwise.config import load
 from seedwise.ensemble_record import EnsembleRecord
 from seedwise.errors import UserError
 from seedwise.evaluations import later_test_reads
+from seedwise.predictions import Files, Predictions, answers, read_files
 from seedwise.recipe import Recipe
 from seedwise.record import (
     DAMAGED,
@@ -41,11 +43,13 @@ class Held:
     ids: NDArray[np.int64]
     targets: NDArray[np.int64]
     logits: NDArray[np.float32]
+    files: Files | None = None
+    """str[m]: what each image is called in the data."""
 
-    @property
+    @cached_property
     def predicted(self) -> NDArray[np.int64]:
-        """The most probable class of each image."""
-        return np.asarray(self.logits.argmax(axis=1))
+        """The most probable class of each image, as top-1 counts it."""
+        return answers(Predictions(self.ids, self.targets, self.logits))
 
     @property
     def right(self) -> NDArray[np.bool_]:
@@ -127,7 +131,7 @@ def read_held(
             raise damage(path, f"the predictions on {split} don't fit {classes} classes")
         if targets.min() < 0 or targets.max() >= classes:
             raise damage(path, f"a target on {split} is not among {classes} classes")
-        held[split] = Held(split, ids, targets, logits)
+        held[split] = Held(split, ids, targets, logits, read_files(folder, split))
     return held
 
 

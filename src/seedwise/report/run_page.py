@@ -16,6 +16,8 @@ from seedwise.stats.confusion import Counts, class_scores, confusion, merged, mo
 
 MATRIX_CLASSES, PAIRS = 40, 10
 """A matrix of more classes, or superclasses, can't be read, and those of a thousand are millions of bytes."""
+UPRIGHT = 2
+"""Letters of the longest class name that stand upright above their column."""
 
 Context = dict[str, Any]
 
@@ -78,7 +80,7 @@ def _gap(run: RunFiles) -> Context | None:
 def _classes(run: RunFiles, matrix: Counts, words: Words) -> Context:
     names, scores = run.record.data.classes, class_scores(matrix)
     group_of, groups = run.record.data.superclass_of, run.record.data.superclasses or []
-    worst = _named_pairs(matrix)
+    worst, wrong = _named_pairs(matrix), matrix.sum(axis=1) - matrix.diagonal()
     rows = [
         {
             "name": name,
@@ -88,6 +90,7 @@ def _classes(run: RunFiles, matrix: Counts, words: Words) -> Context:
             "precision": _finite(scores.precision[index]),
             "f1": _finite(scores.f1[index]),
             "taken_for": [(names[other], count) for other, count in worst[index]],
+            "more": int(wrong[index]) - sum(count for _, count in worst[index]),
         }
         for index, name in enumerate(names)
     ]
@@ -145,13 +148,15 @@ def _cells(matrix: Counts, names: list[str]) -> Context:
             shade = shares[i, j] if i == j else shares[i, j] / highest
             row.append({"count": int(matrix[i, j]), "share": float(shares[i, j]), "shade": round(float(shade), 2)})
         rows.append(row)
-    return {"names": names, "rows": rows, "rest": matrix.shape[1] > matrix.shape[0]}
+    upright = all(len(name) <= UPRIGHT for name in names)
+    return {"names": names, "rows": rows, "rest": matrix.shape[1] > matrix.shape[0], "upright": upright}
 
 
 def _pairs(run: RunFiles, held: Held, matrix: Counts) -> list[Context]:
-    names, shown = run.record.data.classes, dict[tuple[int, int], list[str]]()
+    names, shown = run.record.data.classes, dict[tuple[int, int], list[Context]]()
     for row, picture in zip(run.pictures.get("pairs_rows", ()), pictures(run.pictures, "pairs")):
-        shown.setdefault((int(held.targets[row]), int(held.predicted[row])), []).append(picture)
+        example = {"picture": picture, "file": _file(held, row)}
+        shown.setdefault((int(held.targets[row]), int(held.predicted[row])), []).append(example)
     totals = matrix.sum(axis=1)
     return [
         {
@@ -189,6 +194,7 @@ def _captioned(run: RunFiles, held: Held, name: str) -> list[Context]:
         captioned.append(
             {
                 "picture": picture,
+                "file": _file(held, row),
                 "true": names[true],
                 "said": names[said],
                 "confidence": float(shares[said]),
@@ -197,6 +203,11 @@ def _captioned(run: RunFiles, held: Held, name: str) -> list[Context]:
             }
         )
     return captioned
+
+
+def _file(held: Held, row: int) -> str | None:
+    """What the image in a row is called."""
+    return None if held.files is None else str(held.files[row])
 
 
 def _grid(arrays: Arrays) -> list[Context]:

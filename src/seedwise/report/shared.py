@@ -10,7 +10,8 @@ from seedwise.report.charts import reliability
 from seedwise.report.read import Held
 from seedwise.report.words import Words
 from seedwise.stats import Scale
-from seedwise.stats.calibration import calibration, fit_temperature
+from seedwise.stats.calibration import Calibration, calibration, fit_temperature
+from seedwise.stats.proportion import wilson
 
 HIDDEN = ("share", "images")
 """Effects with a column of their own."""
@@ -70,12 +71,25 @@ def calibrated(held: Mapping[str, Held], words: Words) -> dict[str, Any] | None:
         "same": scored.split == "val",
         "after": None,
     }
+    found |= _lean(before, words)
     if val is not None:
         temperature = fit_temperature(val.logits, val.targets)
         after = calibration(scored.logits, scored.targets, temperature=temperature)
         chart = reliability(after, words("calibration.after"), words)
         found |= {"temperature": temperature, "after": after, "after_chart": chart}
     return found
+
+
+def _lean(found: Calibration, words: Words) -> dict[str, str]:
+    """Whether the network claims more or less than it holds, beyond what so few images may show by chance."""
+    filled, images = found.count > 0, int(found.count.sum())
+    confidence, accuracy = (
+        float((mean[filled] * found.count[filled]).sum() / images) for mean in (found.confidence, found.accuracy)
+    )
+    low, high = wilson(round(accuracy * images), images)
+    lean = "over" if confidence > high else "under" if confidence < low else "even"
+    said = words(f"calibration.{lean}", confidence=words.percent(confidence), accuracy=words.percent(accuracy))
+    return {"lean": lean, "lean_said": said}
 
 
 def options(recipe: Recipe) -> list[tuple[str, str]]:
@@ -102,7 +116,10 @@ def provenance(records: Sequence[RunRecord], words: Words, later_reads: int = 0)
         (words("from.test_reads"), str(later_reads + sum(record.test_evaluations for record in records))),
         (words("from.machine"), _all(_facts(record.machine) for record in records)),
         (words("from.versions"), _all(_facts(record.versions) for record in records)),
-        (words("from.time"), words.duration(sum(record.seconds.get("total", 0.0) for record in records))),
+        (
+            words("from.time" if len(records) > 1 else "from.time_alone"),
+            words.duration(sum(record.seconds.get("total", 0.0) for record in records)),
+        ),
     ]
 
 

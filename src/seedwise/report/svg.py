@@ -60,10 +60,18 @@ class Plot:
     """A pair of axes to draw on; what is drawn later lies above. `svg` gives the whole."""
 
     def __init__(
-        self, x: Axis, y: Axis, *, width: int = WIDTH, height: int = HEIGHT, left: int = 42, bottom: int = 34
+        self,
+        x: Axis,
+        y: Axis,
+        *,
+        width: int = WIDTH,
+        height: int = HEIGHT,
+        left: int = 42,
+        bottom: int = 34,
+        top: int = 10,
     ) -> None:
         self.x, self.y, self.width, self.height = x, y, width, height
-        self.left, self.right, self.top, self.bottom = left, width - 10, 10, height - bottom
+        self.left, self.right, self.top, self.bottom = left, width - 10, top, height - bottom
         self._parts: list[str] = []
 
     def across(self, value: float) -> float:

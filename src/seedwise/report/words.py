@@ -71,5 +71,7 @@ class Words:
         """A wall time."""
         if seconds < 60:
             return self("time.seconds", s=f"{seconds:.1f}")
-        minutes = round(min(seconds, 1e15) / 60)
-        return self("time.minutes", m=minutes) if minutes < 60 else self("time.hours", h=minutes // 60, m=minutes % 60)
+        minutes, rest = divmod(round(min(seconds, 1e15)), 60)
+        if minutes < 60:
+            return self("time.minutes", m=minutes, s=rest)
+        return self("time.hours", h=minutes // 60, m=minutes % 60)

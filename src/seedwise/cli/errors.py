@@ -1,0 +1,154 @@
+"""`seedwise errors`, and what a finished run says of its errors."""
+
+import json
+import shlex
+import sys
+import unicodedata
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from seedwise.answers import Answers
+    from seedwise.stored import Stored
+
+SHOWN, PAIRS = 20, 3
+"""Errors that a terminal gets by default, and confused pairs at the end of a training."""
+COLUMNS = ("file", "given", "predicted", "probability", "probability_given")
+
+
+def errors(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run or of an ensemble.")],
+    split: Annotated[
+        str | None, typer.Option(metavar="val|test", help="Which images.", show_default="test, else val")
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, help="List so many, the most confident.", show_default=f"{SHOWN}; all as CSV or JSON"),
+    ] = None,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print a table with commas, for a spreadsheet.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print counts and errors as JSON.")] = False,
+) -> None:
+    """List the images that a finished run gets wrong: file, given label, prediction, and the probabilities of both.
+
+    The most confident errors come first: they are often ambiguous, or mislabeled. Files are relative to the data's
+    folder; an image without a file has the row of its table. Nothing is computed: the answers are those that the
+    training stored.
+
+    Examples:
+
+        seedwise errors runs/photos
+
+        seedwise errors runs/photos --csv > errors.csv
+
+        seedwise errors runs/photos --split val --limit 5
+    """
+    from seedwise.answers import read_answers
+    from seedwise.errors import UserError
+
+    if split not in (None, "val", "test"):
+        raise UserError(f"--split: there is no {split!r}; give val or test")
+    if as_csv and as_json:
+        raise UserError("--csv and --json: give one of them")
+    stored = _find(folder)
+    chosen = split or ("test" if has_test(stored) else "val")
+    found = read_answers(stored, chosen)
+    rows = found.errors()
+    shown = rows[: limit if limit or as_csv or as_json else SHOWN]
+    if as_json:
+        counts = {"images": len(found.targets), "right": int(found.right.sum()), "wrong": len(rows)}
+        print(json.dumps({"data": stored.data.source, "split": chosen} | counts | {"errors": shown}, indent=2))
+    elif as_csv:
+        _print_csv(shown)
+    else:
+        print(f"{chosen}: {count_said(found)}")
+        _print_table(shown)
+        if len(shown) < len(rows):
+            print(f"{len(rows) - len(shown)} more: --limit {len(rows)}, or --csv for all")
+        if shown and found.files is not None:
+            print(f"files are relative to {stored.data.source}")
+    if found.files is None and rows:
+        print(
+            f"{folder}: made by a version that did not keep which file is which; train again to know", file=sys.stderr
+        )
+
+
+def _find(folder: Path) -> "Stored":
+    """The run or the ensemble; of a study, which runs to name."""
+    from seedwise.errors import UserError
+    from seedwise.record import STUDY
+    from seedwise.stored import finished_below, read_stored
+
+    if not (folder / STUDY).is_file():
+        return read_stored(folder)
+    finished = finished_below(folder)[0]
+    runs = "its only run" if len(finished) == 1 else f"one of its {len(finished)} runs, which differ in their errors"
+    raise UserError(f"{folder}: is a study; name {runs}: seedwise errors {finished[0].folder}")
+
+
+def has_test(stored: "Stored") -> bool:
+    """Whether its test images were scored."""
+    from seedwise.record import RunRecord
+
+    record = stored.record
+    return bool(record.final and record.final.test) if isinstance(record, RunRecord) else record.test is not None
+
+
+def count_said(found: "Answers") -> str:
+    """How many are right and wrong."""
+    right, images = int(found.right.sum()), len(found.right)
+    return f"{right} of {images} right, {images - right} wrong"
+
+
+def _print_csv(rows: list[dict[str, Any]]) -> None:
+    import csv
+
+    out = csv.DictWriter(sys.stdout, COLUMNS, lineterminator="\n")
+    out.writeheader()
+    out.writerows(rows)
+
+
+def _print_table(rows: list[dict[str, Any]]) -> None:
+    from seedwise.data.source import visible
+
+    if not rows:
+        return
+    lines = [["file", "given", "predicted", "probability", "of given"]]
+    for row in rows:
+        words = [visible(row[name] or "unknown") for name in COLUMNS[:3]]
+        lines.append([*words, *(f"{row[name]:.3f}" for name in COLUMNS[3:])])
+    widths = [max(_width(line[column]) for line in lines) for column in range(len(COLUMNS))]
+    for line in lines:
+        padded = [
+            " " * (width - _width(cell)) + cell if number > 2 else cell + " " * (width - _width(cell))
+            for number, (cell, width) in enumerate(zip(line, widths))
+        ]
+        print("  ".join(padded).rstrip())
+
+
+def _width(text: str) -> int:
+    """Columns of a terminal that text takes."""
+    return sum(0 if unicodedata.combining(it) else 2 if unicodedata.east_asian_width(it) in "WF" else 1 for it in text)
+
+
+def print_errors(folder: Path) -> None:
+    """The end of a single run: how many images are right, what is confused most, and how sure all that is."""
+    from seedwise.answers import read_answers
+    from seedwise.data.source import visible
+    from seedwise.record import PREDICTIONS
+    from seedwise.stats.proportion import wilson
+    from seedwise.stored import read_stored
+
+    stored = read_stored(folder)
+    split = "test" if has_test(stored) else "val"
+    if not stored.data.splits.get(split) or not (folder / PREDICTIONS).exists():  # which one may delete
+        return
+    found = read_answers(stored, split)
+    low, high = wilson(int(found.right.sum()), len(found.right))
+    print(f"{count_said(found)}; 95% interval over {split} images [{low:.4f}, {high:.4f}]")
+    pairs = found.most_confused(PAIRS)
+    if pairs:
+        said = ", ".join(f"{visible(given)} taken for {visible(other)} ({count})" for given, other, count in pairs)
+        print(f"most confused: {said}")
+        print(f"which images: seedwise errors {shlex.quote(str(folder))}")
