@@ -25,10 +25,12 @@ from seedwise.engine.tta import predict_tta
 from seedwise.ensemble.model import Ensemble
 from seedwise.ensemble.votes import combine, log_probabilities
 from seedwise.errors import UserError
-from seedwise.evaluations import ClassScore, Evaluation
+from seedwise.evaluations import ClassScore, Evaluation, TtaGain
 from seedwise.models.acceleration import accelerate
+from seedwise.predictions import hits
 from seedwise.recipe import Recipe
 from seedwise.runs import Run
+from seedwise.stats import mcnemar
 from seedwise.stats.proportion import wilson
 from seedwise.tta_config import TtaConfig
 
@@ -77,13 +79,15 @@ def evaluate(
     subset = replace(images.subset, targets=targets)
     if not images.own:
         on_data(images.dataset.lines())
-    answers = []
-    for number, voter in enumerate(voters, 1):
-        label = f"scoring {images.split}" + (f", member {number} of {len(voters)}" if len(voters) > 1 else "")
-        answers.append(logits_of(voter, subset, weights, lambda *done, label=label: progress(label, *done), views))
-    predictions = _vote(run, answers) if isinstance(run, Ensemble) else answers[0]
+    predictions = _answers(run, subset, f"scoring {images.split}", weights, progress, views)
     scores = score(predictions)
     agrees, largest = (None, None) if tta else _compare(run, images, weights, predictions)
+    gain = None
+    if tta:
+        plain = _stored(run, images, weights, predictions)
+        gain = _gain(
+            plain or _answers(run, subset, f"scoring {images.split} without it", weights, progress), predictions
+        )
     return Evaluation(
         data=str(images.dataset.path or images.dataset.name),
         fingerprint=images.dataset.fingerprint,
@@ -96,6 +100,7 @@ def evaluate(
         top1_interval=wilson(round(scores.top1 * len(subset)), len(subset)),
         agrees=agrees,
         largest_difference=largest,
+        gain=gain,
         missing=missing,
         classes=_by_class(run.classes, predictions),
     )
@@ -231,6 +236,28 @@ def logits_of(
         return predict(model, subset, augment, size=size, placement=placement, on_progress=on_progress)
 
 
+def _answers(
+    run: Run | Ensemble,
+    subset: Subset,
+    label: str,
+    weights: Kind,
+    progress: Progress,
+    views: TtaConfig | None = None,
+) -> Predictions:
+    """Logits of a run, or of the vote of an ensemble's members."""
+    voters, answers = run.members if isinstance(run, Ensemble) else [run], []
+    for number, voter in enumerate(voters, 1):
+        said = label + (f", member {number} of {len(voters)}" if len(voters) > 1 else "")
+        answers.append(logits_of(voter, subset, weights, lambda *done, said=said: progress(said, *done), views))
+    return _vote(run, answers) if isinstance(run, Ensemble) else answers[0]
+
+
+def _gain(plain: Predictions, averaged: Predictions) -> TtaGain:
+    """What test-time augmentation changed: the images that it won and lost."""
+    found = mcnemar(hits(averaged), hits(plain))
+    return TtaGain(without=score(plain).top1, won=found.only_arm, lost=found.only_base, ci95=found.ci95, p=found.p)
+
+
 def _vote(ensemble: Ensemble, answers: list[Predictions]) -> Predictions:
     """The members' vote, as the ensemble's stored predictions were made."""
     voting = [member for member in ensemble.record.members if member.weight]
@@ -245,10 +272,20 @@ def _compare(
     """Whether the stored logits are the same, and how far they are apart at most."""
     if not images.own or images.split == "all":
         return None, None
-    ids, targets, stored = run.logits(images.split if weights == "raw" else f"{images.split}_ema")
-    if not (np.array_equal(ids, predictions.ids) and np.array_equal(targets, predictions.targets)):
+    stored = _stored(run, images, weights, predictions)
+    if stored is None:
         return False, float("inf")
-    return np.array_equal(stored, predictions.logits), float(np.abs(stored - predictions.logits).max(initial=0))
+    largest = float(np.abs(stored.logits - predictions.logits).max(initial=0))
+    return np.array_equal(stored.logits, predictions.logits), largest
+
+
+def _stored(run: Run | Ensemble, images: Images, weights: Kind, predictions: Predictions) -> Predictions | None:
+    """What the training stored for the very images of these predictions; None where it did not score them."""
+    if not images.own or images.split == "all":
+        return None
+    stored = Predictions(*run.logits(images.split if weights == "raw" else f"{images.split}_ema"))
+    same = np.array_equal(stored.ids, predictions.ids) and np.array_equal(stored.targets, predictions.targets)
+    return stored if same else None
 
 
 def _by_class(classes: list[str], predictions: Predictions) -> list[ClassScore]:

@@ -24,6 +24,21 @@ class ClassScore(Part):
     """Share of its images whose most probable class it is."""
 
 
+class TtaGain(Part):
+    """What test-time augmentation changed on the same images."""
+
+    without: Share
+    """Top-1 without it."""
+    won: int
+    """Images that are right with it alone."""
+    lost: int
+    """Images that are right without it alone."""
+    ci95: tuple[float, float]
+    """Of the difference in top-1, over images (see stats.mcnemar)."""
+    p: Share
+    """McNemar's exact test, two-sided."""
+
+
 class Evaluation(Part):
     """What one evaluation found; also a line of evaluations.jsonl, there without `classes`."""
 
@@ -45,6 +60,8 @@ class Evaluation(Part):
     """Whether logits and scores are the ones stored by the training, bit for bit; null where none are stored."""
     largest_difference: float | None
     """The largest absolute difference to the stored logits."""
+    gain: TtaGain | None = None
+    """Against the same network on the same images without test-time augmentation; null where there is none."""
     missing: list[str]
     """The run's classes that the data has no images of."""
     classes: list[ClassScore] = []

@@ -1,6 +1,5 @@
 """Files and folders of images through a run, in batches, so that memory does not grow with their number."""
 
-import itertools
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -17,7 +16,6 @@ from seedwise.data.source import RawImage, UInt8Array, printable
 from seedwise.data.tree import Node, list_folder
 from seedwise.ensemble.model import Ensemble
 from seedwise.errors import UserError
-from seedwise.files import OUTPUT_MARK, atomic_path, drawn_here, make_folder, write_text
 from seedwise.runs import PREDICT_BATCH, Run
 
 BATCH_BYTES = 512 << 20
@@ -134,26 +132,3 @@ def _predict(run: Run | Ensemble, batch: list[tuple[str, UInt8Array]]) -> Iterat
         probabilities = run.predict([pixels for _, pixels in batch])
         for (path, pixels), row in zip(batch, probabilities, strict=True):
             yield Predicted(path, pixels, row)
-
-
-class Explainer:
-    """Writes a picture an image into a folder: where the network saw its most probable class."""
-
-    def __init__(self, run: Run, folder: Path) -> None:
-        self._run, self._folder = run, folder
-        self._used: set[str] = set()
-        make_folder(folder)
-        write_text(folder / OUTPUT_MARK, "Pictures by seedwise predict --explain; no data.\n")
-
-    def explain(self, found: Predicted) -> Path:
-        """The picture's path: the image's name with the class behind it, and a number where that is taken already."""
-        from PIL import Image
-
-        best = int(found.top(1)[0])
-        stem = re.sub(r"[^\w.-]+", "_", f"{Path(found.path).stem}-{self._run.classes[best]}")[:150]
-        name = next(n for k in itertools.count(1) if (n := stem if k == 1 else f"{stem}-{k}") not in self._used)
-        self._used.add(name)
-        path = self._folder / f"{name}.png"
-        with atomic_path(path) as temporary:
-            Image.fromarray(self._run.explain(found.pixels, best)).save(temporary, format="PNG", pnginfo=drawn_here())
-        return path

@@ -103,11 +103,20 @@ class Run:
 
         The image is one as `predict` takes them; it is shown as the network is fed it.
         """
-        augment, placement, model = self._network()
-        fed = self._input(pixels(image, self.record.data.pixel_range), augment)
+        fed, heat = self._seen(image, of)
         mean, std = (np.asarray(it, np.float32) for it in (self.record.model.mean, self.record.model.std))
         shown = (255 * (fed[0].permute(1, 2, 0).numpy() * std + mean)).round().clip(0, 255).astype(np.uint8)
-        return overlay(shown, gradcam(model, placement.images(fed), None if of is None else [of])[0])
+        return overlay(shown, heat)
+
+    def heat(self, image: "One", of: int | None = None) -> NDArray[np.float32]:
+        """The heat map alone: float32[size, size] in [0, 1] over the center square of the image."""
+        return self._seen(image, of)[1]
+
+    def _seen(self, image: "One", of: int | None) -> tuple[torch.Tensor, NDArray[np.float32]]:
+        """An image as the network is fed it, and where the network saw a class in it."""
+        augment, placement, model = self._network()
+        fed = self._input(pixels(image, self.record.data.pixel_range), augment)
+        return fed, gradcam(model, placement.images(fed), None if of is None else [of])[0]
 
     def _network(self) -> tuple[Augmenter, Placement, torch.nn.Module]:
         """What a prediction needs: preprocessing, and the network where it computes."""

@@ -9,7 +9,7 @@ import typer
 from seedwise.cli.options import DataDir
 
 if TYPE_CHECKING:
-    from seedwise.evaluations import Evaluation
+    from seedwise.evaluations import Evaluation, TtaGain
 
 WORST = 5
 NAMED = 10
@@ -101,6 +101,8 @@ def _print(found: "Evaluation") -> None:
     print(f"{found.data}: {found.split}, {found.images} images{weights}{views}")
     print(f"top-1 {scores.top1:.4f}   95% interval over images [{low:.4f}, {high:.4f}]")
     print(f"top-5 {scores.top5:.4f}   loss {scores.loss:.4f}")
+    if found.gain is not None:
+        _print_gain(found.gain, found.images)
     worst = ", ".join(f"{visible(each.name)} {each.top1:.3f} ({each.images})" for each in found.classes[:WORST])
     print(f"worst classes: {worst}")
     if found.missing:
@@ -110,3 +112,12 @@ def _print(found: "Evaluation") -> None:
         print("agrees with the stored scores, bit for bit")
     elif found.agrees is not None:
         print(f"differs from the stored logits, by {found.largest_difference:.2g} at most")
+
+
+def _print_gain(gain: "TtaGain", images: int) -> None:
+    """Test-time augmentation against none, image by image."""
+    from seedwise.stats import Scale
+
+    said = Scale().difference((gain.won - gain.lost) / images, gain.ci95)
+    print(f"without it {gain.without:.4f}: {said} (over images, p {gain.p:.4f})")
+    print(f"{gain.won} of {images} images won by it, {gain.lost} lost")

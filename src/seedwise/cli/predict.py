@@ -20,7 +20,10 @@ def predict(
     ],
     top: Top = 5,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Write a picture an image of where the network looked (Grad-CAM).")
+        bool,
+        typer.Option(
+            "--explain", help="Write a picture an image: where the network looked (Grad-CAM), and its answer."
+        ),
     ] = False,
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the pictures of --explain.")] = Path("explained"),
     as_json: Annotated[bool, typer.Option("--json", help="Print an image a line as JSON.")] = False,
@@ -39,13 +42,17 @@ def predict(
     """
     from seedwise.ensemble.model import load
     from seedwise.errors import UserError
-    from seedwise.prediction import Explainer, Note, Unreadable, predict_files
+    from seedwise.prediction import Note, Unreadable, predict_files
     from seedwise.runs import Run
 
     run = load(folder)
     if explain and not isinstance(run, Run):
         raise UserError(f"{folder}: an ensemble has no single network to explain; name one of its members")
-    explainer = Explainer(run, out) if explain and isinstance(run, Run) else None
+    explainer = None
+    if explain and isinstance(run, Run):
+        from seedwise.explanation import Explainer
+
+        explainer = Explainer(run, out, top)
     problems = 0
     for found in predict_files(run, _paths(images)):
         if isinstance(found, Unreadable):
