@@ -47,6 +47,7 @@ def predictions(seed: int, skill: float, classes: int, images: int = 240) -> dic
         logits[np.arange(count), targets] += skill
         arrays |= {f"{split}_ids": np.arange(count), f"{split}_targets": targets}
         arrays[f"{split}_logits"] = logits.astype(np.float32)
+        arrays[f"{split}_files"] = np.array([f"{split}/<{row}> & co.jpg" for row in range(count)])
     return arrays
 
 

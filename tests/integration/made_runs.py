@@ -50,10 +50,12 @@ def make_run(
     fingerprint: str = "f" * 64,
     classes: list[str] | None = None,
     ids: Mapping[str, ArrayLike] | None = None,
+    files: Mapping[str, ArrayLike] | None = None,
 ) -> Path:
     """A run's folder that answered `logits` (split -> float[n, k]; val, test and oob) for images of these classes.
 
     `targets`: int[n], the same for every split, unless it is a mapping too. `ids`: by split, 0, 1, … if not given.
+    `files`: by split, what the images are called, as runs of today keep it.
     """
     folder.mkdir(parents=True)
     stored = {}
@@ -64,7 +66,7 @@ def make_run(
     recipe = recipe or Recipe()
     write_text(folder / RECIPE, dump(recipe))
     write_bytes(folder / WEIGHTS, f"weights of {folder}".encode())
-    write_predictions(folder / PREDICTIONS, stored)
+    write_predictions(folder / PREDICTIONS, stored, {split: np.array(names) for split, names in (files or {}).items()})
     scores = {split: score(it) for split, it in stored.items()}
     final = Final(train=Scores(top1=train_top1, top5=1, loss=0.1), val=scores.get("val"), test=scores.get("test"))
     record = RunRecord(

@@ -8,10 +8,14 @@ import numpy as np
 import pytest
 import torch
 from command_line import TINY, Cli, process
+from PIL import Image
 from safetensors.torch import load_file
+from scipy.stats import binomtest
+from sklearn.datasets import load_digits
 
 import seedwise
 import seedwise.training
+from seedwise.errors import UserError
 from seedwise.files import sha256_of
 from seedwise.recipe import Recipe
 
@@ -54,17 +58,40 @@ def test_the_recipe_of_a_run_has_no_automatic_choice_left(finished: Path) -> Non
     assert seedwise.load(finished).recipe.compute.threads == 1
 
 
+KEPT = ("ids", "targets", "logits", "files")
+
+
 def test_stored_logits_give_the_recorded_scores(finished: Path) -> None:
     final, splits = record_of(finished)["final"], record_of(finished)["data"]["splits"]
     with np.load(finished / "predictions.npz", allow_pickle=False) as stored:
-        assert set(stored) == {f"{split}_{what}" for split in ("val", "test") for what in ("ids", "targets", "logits")}
+        assert set(stored) == {f"{split}_{what}" for split in ("val", "test") for what in KEPT}
         for split in ("val", "test"):
+            assert stored[f"{split}_files"].dtype.kind == "U" and len(set(stored[f"{split}_files"])) == splits[split]
             ids, targets, logits = (stored[f"{split}_{what}"] for what in ("ids", "targets", "logits"))
             assert ids.shape == targets.shape == (splits[split],) and logits.shape == (splits[split], 10)
             assert ids.dtype == targets.dtype == np.int64 and logits.dtype == np.float32
             assert len(np.unique(ids)) == len(ids)
             assert (logits.argmax(axis=1) == targets).mean() == pytest.approx(final[split]["top1"], abs=1e-12)
         assert not set(stored["val_ids"]) & set(stored["test_ids"])
+
+
+def test_a_table_says_which_image_got_which_answer(finished: Path) -> None:
+    run, digits = seedwise.load(finished), load_digits()
+    for split in ("val", "test"):
+        rows = run.table(split)
+        right = [row["correct"] for row in rows]
+        assert sum(right) / len(right) == pytest.approx(record_of(finished)["final"][split]["top1"])
+        numbers = [int(row["file"].removeprefix("image ")) for row in rows]
+        assert [row["label"] for row in rows] == [str(digits.target[number]) for number in numbers]
+        grays = [Image.fromarray(np.rint(digits.images[it] * (255 / 16)).astype(np.uint8)) for it in numbers]
+        probabilities = run.predict([gray.resize((32, 32), Image.Resampling.BICUBIC) for gray in grays])
+        for row, answer in zip(rows, probabilities, strict=True):
+            assert row["predicted"] == run.classes[answer.argmax()] and row["correct"] == (
+                row["label"] == row["predicted"]
+            )
+            assert row["probability"] == pytest.approx(answer.max(), abs=1e-4)
+    with pytest.raises(UserError, match="has no test_tta images"):
+        run.table("test_tta")
 
 
 def test_timm_loads_a_run_folder(cli: Cli) -> None:
@@ -84,6 +111,15 @@ def test_one_run_is_printed_without_a_spread_and_json_alone_on_stdout(cli: Cli) 
     record = record_of("out")
     assert f"test top-1 {record['final']['test']['top1']:.4f} (one seed; --seeds 5 for a spread)" in first.out
     assert "±" not in first.out and "files: out" in first.out
+    hits, n = (
+        round(record["final"]["test"]["top1"] * record["data"]["splits"]["test"]),
+        record["data"]["splits"]["test"],
+    )
+    low, high = binomtest(hits, n).proportion_ci(method="wilson")
+    assert (
+        f"\n{hits} of {n} right, {n - hits} wrong; 95% interval over test images [{low:.4f}, {high:.4f}]" in first.out
+    )
+    assert first.out.index("most confused: ") < first.out.index("which images: seedwise errors out")
     assert "epoch   1" in first.err and "images/s" in first.err
     assert json.loads(cli("train", "digits", *TINY, "--seed", 3, "-o", "out", "--json").out) == record
     assert json.loads(cli("resume", "out", "--json").out) == record

@@ -84,7 +84,7 @@ def _find(folder: Path) -> "Stored":
         return read_stored(folder)
     finished = finished_below(folder)[0]
     runs = "its only run" if len(finished) == 1 else f"one of its {len(finished)} runs, which differ in their errors"
-    raise UserError(f"{folder}: is a study; name {runs}: seedwise errors {finished[0].folder}")
+    raise UserError(f"{folder}: is a study; name {runs}: seedwise errors {shlex.quote(str(finished[0].folder))}")
 
 
 def has_test(stored: "Stored") -> bool:
