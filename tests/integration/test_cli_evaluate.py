@@ -4,6 +4,7 @@ import io
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,10 @@ from PIL import Image
 from scipy.stats import binomtest
 
 import seedwise
+from seedwise import evaluation
 from seedwise.evaluations import EVALUATIONS, later_test_reads, read_evaluations
+from seedwise.explanation import SIDE
+from seedwise.predictions import Predictions, hits
 
 
 @pytest.fixture
@@ -161,9 +165,34 @@ def test_mirrored_views_are_scored_beside_and_leave_the_stored_scores(finished: 
     assert cli("evaluate", finished, "--tta", "flop").line == "--tta: there is no 'flop'; give flip or five or ten"
 
 
-def test_an_explanation_is_a_picture_of_the_size_that_the_network_sees(
-    finished: Path, cli: Cli, tmp_path: Path
+def test_tta_says_how_many_images_it_won_and_lost(
+    finished: Path, digits_folder: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A network of a second answers nearly the same for every image, so views of it that differ are made up."""
+
+    def three_right_one_wrong(model: Any, subset: Any, augment: Any, tta: Any, **more: Any) -> Predictions:
+        plain = evaluation.predict(model, subset, augment, **more)
+        moved, rows = plain.logits.copy(), np.arange(len(plain.ids))
+        right = hits(plain)
+        for change, changed in ((100, rows[~right][:3]), (-100, rows[right][:1])):
+            moved[changed, plain.targets[changed]] += change
+        return Predictions(plain.ids, plain.targets, moved)
+
+    monkeypatch.setattr(evaluation, "predict_tta", three_right_one_wrong)
+    own, plain = json.loads(cli("evaluate", finished, "--tta", "flip", "--json").out), seedwise.load(finished).record
+    assert own["gain"]["without"] == plain.final.test.top1  # type: ignore[union-attr]
+    assert (own["gain"]["won"], own["gain"]["lost"], own["gain"]["p"]) == (3, 1, binomtest(3, 4).pvalue)
+    assert own["scores"]["top1"] == pytest.approx(own["gain"]["without"] + 2 / own["images"])
+    said = cli("evaluate", finished, "--tta", "flip").out
+    assert f"\n3 of {own['images']} images won by it, 1 lost\n" in said
+    assert f"\nwithout it {own['gain']['without']:.4f}: +{200 / own['images']:.1f} points, interval [" in said
+    other = ("evaluate", finished, "--data", digits_folder, "--json")
+    plain, other = (json.loads(cli(*other, *words).out) for words in ((), ("--tta", "flip")))
+    assert plain["gain"] is None and other["gain"]["without"] == plain["scores"]["top1"]
+    assert other["gain"]["won"] == 3 and other["gain"]["lost"] == min(1, round(plain["scores"]["top1"] * 18))
+
+
+def test_explanations_have_names_of_their_own(finished: Path, cli: Cli, tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         Image.fromarray(np.random.default_rng(len(name)).integers(0, 256, (40, 30, 3), np.uint8)).save(
@@ -172,4 +201,4 @@ def test_an_explanation_is_a_picture_of_the_size_that_the_network_sees(
     answer = cli("predict", finished, tmp_path / "one", tmp_path / "two", "--explain", "-o", tmp_path / "why", "--json")
     assert answer.code == 0
     pictures = [json.loads(line)["explained"] for line in answer.out.splitlines()]
-    assert len(set(pictures)) == 2 and {Image.open(path).size for path in pictures} == {(16, 16)}
+    assert len(set(pictures)) == 2 and all(min(Image.open(path).size) > SIDE for path in pictures)
