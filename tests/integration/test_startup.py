@@ -11,11 +11,13 @@ import pytest
 from command_line import command
 from made_runs import answers_for, make_study
 
+from seedwise.study.progress import trial_folder
+
 QUICK = (
     *(("--help",), ("train", "--help"), ("resume", "--help"), ("doctor", "--help"), ("augment", "--help")),
     *(("audit", "--help"), ("evaluate", "--help"), ("predict", "--help"), ("sweep", "--help")),
     *(("ablate", "--help"), ("status", "--help"), ("compare", "--help"), ("ensemble", "--help"), ("report", "--help")),
-    ("lr-find", "--help"),
+    *(("lr-find", "--help"), ("errors", "--help")),
     *(("recipes", "--help"), ("recipes", "ls"), ("recipes", "show", "lite"), ("recipes", "cp", "lite", "--help")),
     ("techniques", "--help"),
     ("recipes", "cp", "lite"),
@@ -46,6 +48,11 @@ def made_study() -> Path:
     targets = [0, 1, 2, 3]
     logits = answers_for(targets, [True, True, True, False])
     return make_study(Path("study"), targets, {arm: {7: {"test": logits}} for arm in ("base", "no-flip")})
+
+
+def test_errors_are_listed_without_tensors() -> None:
+    run = made_study() / trial_folder("base", 7)
+    assert run.is_dir() and not imported(("errors", str(run))) & {"torch", "timm", "sklearn", "PIL", "pyarrow"}
 
 
 def test_a_study_is_shown_without_either_and_a_damaged_one_is_read_with_care() -> None:
