@@ -10,6 +10,7 @@ import pytest
 from command_line import Cli
 from made_runs import CLASSES, answers_for, make_run, make_study
 
+from seedwise.cli.errors import print_errors
 from seedwise.ensemble.build import build
 from seedwise.ensemble.model import Ensemble
 from seedwise.files import sha256_of
@@ -147,3 +148,14 @@ def test_an_answer_is_right_where_top_1_counts_it_so() -> None:
     said = answers(found)
     assert np.array_equal(said == found.targets, hits(found))
     assert said.tolist() == [1, 0, 1, 0, 2]
+
+
+def test_the_end_of_a_run_counts_and_names_the_most_confused(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    print_errors(run)
+    counts, confused, where = capsys.readouterr().out.splitlines()
+    assert counts == "36 of 40 right, 4 wrong; 95% interval over test images [0.7695, 0.9604]"
+    assert confused == "most confused: cod taken for rose (2), rose taken for trout (1), trout taken for bear (1)"
+    assert where == f"which images: seedwise errors '{run}'"
+    (run / "predictions.npz").unlink()  # which one may do
+    print_errors(run)
+    assert capsys.readouterr().out == ""
