@@ -56,6 +56,6 @@ def _epochs(count: int, words: Words) -> str:
 
 
 def _converged(of: Setting, words: Words, who: str) -> str:
-    key = f"converged.{of.reason.replace(' ', '_')}"
+    key = f"reached.{of.reason.replace(' ', '_')}"
     why = words(key, steps=f"{of.steps or 0:,}") if key in words.table else of.why
     return words(f"holds.{who}_{of.converged}", why=why)
