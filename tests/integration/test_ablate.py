@@ -59,6 +59,7 @@ def test_a_study_is_completed_extended_and_keeps_what_it_fixed(cli: Cli) -> None
     assert more.code == 0 and more.err.count("[") == 6  # a new arm's three, a new seed's three
     grown = read_study(Path("study"))
     assert [look.alpha for look in grown.looks] == [0.025, 0.0125]
+    assert study.commands == grown.commands[:1] and "rotation,crop,dropout --seeds 3" in grown.commands[1]
     [added] = grown.additions
     assert (added.after_look, added.arms, len(added.seeds)) == (1, ["no-dropout"], 1)
     assert weights.items() <= files("study").items()
