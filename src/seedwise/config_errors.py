@@ -114,16 +114,23 @@ def _type_at(cls: type[BaseModel], path: Path) -> Type | None:
 def _problems(cls: type[BaseModel], errors: Sequence[ErrorDetails], value: Any) -> list[_Problem]:
     found: list[_Problem] = []
     unions: dict[Path, Type] = {}
+    nouns: dict[Path, str] = {}
+    """What one of the alternatives is, where a number looks like it and is not: 3.5 or '3' for an integer."""
     for error in errors:
         at = _located(cls, error["loc"])
         if at.in_union and error["type"] not in ("value_error", "assertion_error"):
             unions[at.path] = at.kind
+            if error["type"] in _NOUNS and _is_numeric(_value_at(value, at.path)):
+                nouns[at.path] = _NOUNS[error["type"]]
         else:
             found.append(_problem(cls, error, at, _value_at(value, at.path)))
     for path, kind in unions.items():
         # A mapping meant for the section among the alternatives is told about its own mistakes only.
         if not any(problem.path[: len(path)] == path for problem in found):
-            found.append(_Problem(path, _not_a_choice(kind, _value_at(value, path))))
+            given = _value_at(value, path)
+            found.append(
+                _Problem(path, _wrong_type(nouns[path], kind, given) if path in nouns else _not_a_choice(kind, given))
+            )
     return found
 
 
@@ -188,6 +195,12 @@ def _problem(cls: type[BaseModel], error: ErrorDetails, at: _Location, value: An
     return _Problem(path, _about_value(error, kind, value))
 
 
+def _is_numeric(value: Any) -> bool:
+    """Whether it is a float, or text that would be a number without its quotes."""
+    is_text = isinstance(value, str) and re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", value)
+    return isinstance(value, float) or bool(is_text)
+
+
 def _own_words(cls: type[BaseModel], path: Path, message: str) -> _Problem:
     """A validator's message; a dotted path at its start says where, from the section or from the top."""
     message = " ".join(message.split())
@@ -223,7 +236,7 @@ def _wrong_type(noun: str, kind: Type, value: Any) -> str:
         meant = {"yes": "true", "on": "true", "no": "false", "off": "false"}.get(value.lower())
         if noun == "true or false" and (meant or value.lower() in ("true", "false")):
             hint = f"write {meant or value.lower()}"
-        elif noun in ("a number", "an integer") and re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", value):
+        elif noun in ("a number", "an integer") and _is_numeric(value):
             hint = "remove the quotes"
     elif noun == "a string":
         hint = "put it in quotes"

@@ -107,7 +107,8 @@ def _within(time_for: _Time, first: Recipe, sizes: tuple[int, ...], dataset: Dat
 
     def price(size: int) -> sizing.Price:
         found, again = cost(size), 0.0 if size == own else time_for.opening  # it is decoded once more
-        return sizing.Price(found.seconds - wanted * found.epoch_seconds + again, found.epoch_seconds)
+        once = found.seconds - wanted * found.epoch_seconds + again
+        return sizing.Price(once, found.epoch_seconds + sizing.WRITES)
 
     epoch_steps = math.ceil(len(dataset.train) / (first.train.batch_size * first.train.accumulate))
     epochs, size = sizing.within(time_for.left, wanted, epoch_steps, sizes, price, time_for.elapsed, time_for.trials)

@@ -152,6 +152,8 @@ def within(
     return min(best, LONGEST * wanted), size
 
 
+WRITES = 0.5
+"""Seconds for each epoch's checkpoint and records, which measuring a step doesn't see."""
 MARGIN, SPENT = 0.8, 6.0
 """Share of the time that is planned for, since steps are slower at times; seconds of it for what is not measured: the
 program's own start, the network, pictures, files."""

@@ -16,9 +16,11 @@ from sklearn.datasets import load_digits
 
 import seedwise
 import seedwise.training
+from seedwise.cost import Cost
 from seedwise.errors import UserError
 from seedwise.files import sha256_of
 from seedwise.recipe import Recipe
+from seedwise.sizing import SPENT, WRITES
 
 FILES = {
     *("recipe.yaml", "record.json", "metrics.jsonl", "predictions.npz", "model.safetensors", "config.json"),
@@ -285,21 +287,34 @@ def test_a_folder_gets_numbers_that_fit_it_and_says_them_first(cli: Cli, photos:
     assert again.code == 0 and "photos:" not in again.err  # nothing is chosen twice
 
 
-def test_a_time_is_kept_and_numbers_that_contradict_it_are_refused(cli: Cli, photos: Path) -> None:
+def test_a_time_is_planned_for_and_numbers_that_contradict_it_are_refused(
+    cli: Cli, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     small = ("-m", "small", "--threads", "1", "-s", "train.insight=false", "--img-size", 16)
-    began = time.monotonic()
+    found = Cost(steps=4, seconds=41.0, epoch_seconds=1.0, memory_gb=0.1)  # 40 epochs, and a second for the rest
+    monkeypatch.setattr("seedwise.rehearsal._cost", lambda resolved, dataset: found)
     answer = cli("train", photos, *small, "--time", "60s", "-o", "out")
-    assert answer.code == 0 and time.monotonic() - began < 60
     epochs = seedwise.load("out").recipe.train.epochs
-    assert f"26 photos: {epochs} epochs of batch 8" in answer.err and epochs >= 25
-    assert cli("resume", "out").code == 0
+    assert answer.code == 0 and f"26 photos: {epochs} epochs of batch 8" in answer.err
+    assert epochs >= 25 and 1 + epochs * (1 + WRITES) <= 0.8 * 60 - SPENT
+    assert cli("train", photos, *small, "--time", "60s", "-o", "out").code == 0  # finished: nothing is planned again
     refused = cli("train", photos, *small, "--time", "60s", "--epochs", 5)
     assert refused.code == 2 and "--time: chooses the epochs, and train.epochs is 5" in refused.line
-    assert "train.epochs is 3" in cli("train", photos, "-r", "lite", "--time", "60s").line
+    assert "train.epochs is 3" in cli("train", photos, "-r", "lite", "--time", "25s").line
     least = cli("train", photos, *small, "--time", "1s")
-    assert least.code == 2 and "--time: too little for any sensible training: " in least.line
+    assert least.code == 2 and "--time: too little for any sensible training: 25 epochs at 16 px" in least.line
     assert "--time soon: give hours, minutes or seconds" in cli("train", photos, "--time", "soon").line
     assert not Path("runs").exists() or not list(Path("runs").iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.alone
+def test_a_run_really_ends_within_its_time(photos: Path) -> None:
+    began = time.monotonic()
+    settings = ("-m", "small", "--threads", "1", "--img-size", "64")
+    done = process("train", photos, *settings, "--time", "90s", "-o", "out")
+    took = time.monotonic() - began
+    assert done.code == 0 and took < 90, (took, done.err)
 
 
 def test_a_study_of_a_folder_is_as_long_in_every_arm(cli: Cli, photos: Path) -> None:
