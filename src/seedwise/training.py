@@ -16,7 +16,7 @@ from seedwise.config import load as load_section
 from seedwise.cost import Cost, measure
 from seedwise.data.dataset import Dataset
 from seedwise.data.open import open_data
-from seedwise.data.splits import bootstrap
+from seedwise.data.splits import bootstrap, leave_fold
 from seedwise.engine import checkpoint
 from seedwise.engine.loop import fit
 from seedwise.engine.placement import Placement, computing_threads
@@ -191,6 +191,8 @@ def _train(
         )
     if recipe.data.bootstrap:
         dataset = bootstrap(dataset, seed=seed)
+    if recipe.data.fold is not None:
+        dataset = leave_fold(dataset, recipe.data.fold)
     data_seconds = time.perf_counter() - began
     if known is not None and known.data.fingerprint != dataset.fingerprint:
         raise UserError(f"{folder}: began with other data than {data} holds now; choose another folder with -o")

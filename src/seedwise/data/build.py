@@ -25,6 +25,7 @@ from seedwise.data.config import DataConfig
 from seedwise.data.deep import NoRange, Oddity, Range
 from seedwise.data.doubts import DARK, Light, Originals, doubts
 from seedwise.data.images import MAX_ASPECT, decode, read, resize_short_side
+from seedwise.data.originals import canonical, originals
 from seedwise.data.parallel import in_order
 from seedwise.data.pixel_range import guess
 from seedwise.data.selection import read_contents
@@ -36,11 +37,12 @@ INDEX_COLUMNS = 5
 
 @dataclass(frozen=True)
 class Built:
-    """What was written, with the content hash over it. `pixel_range`: what images of more than 8 bits were scaled by;
-    None where there are none."""
+    """What was written, with the content hash over it, and one over the `originals`. `pixel_range`: what images of more
+    than 8 bits were scaled by; None where there are none."""
 
     contents: Contents
     fingerprint: str
+    originals: str
     short_side: int
     largest_short_side: int
     pixel_range: Range | None
@@ -98,10 +100,10 @@ def build(
         except NoRange:
             pixel_range = guess(contents, source.name, report, threads)
             written, seen_light = _decode(source, contents, short_side, folder, report, threads, pixel_range)
-    originals = np.concatenate([part.original_sizes for part in written.values()])
-    largest = int(originals.min(axis=1).max())
+    sizes = np.concatenate([part.original_sizes for part in written.values()])
+    largest = int(sizes.min(axis=1).max())
     stored_side = min(short_side, largest)
-    if not (originals == originals[0]).all():
+    if not (sizes == sizes[0]).all():
         for part, before in written.items():
             written[part] = _refit(folder / f"{part}.pixels", before, stored_side, threads)
     digest = hashlib.sha256()
@@ -116,7 +118,9 @@ def build(
     }
     found = Survey(doubts=doubts(seen, source.path, seen_light, is_deep=is_deep))
     told = replace(contents, survey=contents.survey + found)
-    return Built(told, digest.hexdigest(), stored_side, largest, pixel_range if is_deep else None)
+    by_original = {name: (contents.parts[name].labels, part.identities) for name, part in written.items()}
+    whole = originals(contents.classes, by_original)
+    return Built(told, digest.hexdigest(), whole, stored_side, largest, pixel_range if is_deep else None)
 
 
 def _decode(
@@ -169,7 +173,7 @@ def _crc(pixels: UInt8Array) -> int:
 
 def _write(file: Path, images: Iterable[_Prepared]) -> _Written:
     sizes: list[tuple[int, int]] = []
-    originals: list[tuple[int, int]] = []
+    before: list[tuple[int, int]] = []
     crcs: list[int] = []
     where: list[str] = []
     odd: dict[Oddity, list[str]] = {}
@@ -180,7 +184,7 @@ def _write(file: Path, images: Iterable[_Prepared]) -> _Written:
         nonlocal identities, contents, is_deep
         for one in images:
             sizes.append((one.pixels.shape[0], one.pixels.shape[1]))
-            originals.append(one.original_size)
+            before.append(one.original_size)
             identities += one.identity
             contents += one.content
             crcs.append(one.crc)
@@ -192,7 +196,7 @@ def _write(file: Path, images: Iterable[_Prepared]) -> _Written:
 
     _write_durably(file, stored())
     by_original, by_content = (np.frombuffer(many, np.uint8).reshape(-1, 32) for many in (identities, contents))
-    stored_sizes, original_sizes = np.array(sizes, np.int64), np.array(originals, np.int64)
+    stored_sizes, original_sizes = np.array(sizes, np.int64), np.array(before, np.int64)
     return _Written(
         stored_sizes, original_sizes, by_original, by_content, np.array(crcs, np.int64), where, odd, is_deep
     )
@@ -229,8 +233,7 @@ def _refit(file: Path, before: _Written, short_side: int, threads: int) -> _Writ
 
 def _write_index(file: Path, part: str, labels: Int64Array, written: _Written) -> bytes:
     """Writes the rows in canonical order; returns what the fingerprint takes of the part: no path, no file order."""
-    words = written.identities.view(">u8")
-    order = np.lexsort((*(words[:, word] for word in reversed(range(words.shape[1]))), labels))
+    order = canonical(labels, written.identities)
     seen = np.column_stack([labels, written.sizes])[order]
     _write_durably(file, [np.column_stack([seen, order, written.crcs[order]]).tobytes()])
     return f"{part} {len(labels)}\0".encode() + seen.tobytes() + written.contents[order].tobytes()

@@ -31,7 +31,7 @@ from seedwise.data.storage import Images, map_images
 from seedwise.errors import UserError
 from seedwise.files import CACHE_VARIABLE, cache_root
 
-FORMAT = 6
+FORMAT = 7
 """Raise when what the files hold changes."""
 POLL_SECONDS = 0.2
 """Between looks at a lock that another process holds; a stop is noticed as soon."""
@@ -53,6 +53,7 @@ class Stored:
     `pixel_range`: black and white in images of more than 8 bits, None without any."""
 
     fingerprint: str
+    originals: str
     classes: tuple[str, ...]
     superclasses: tuple[str, ...] | None
     superclass_of: Int64Array | None
@@ -173,6 +174,7 @@ def _write_meta(folder: Path, built: Built) -> None:
     contents = built.contents
     body: dict[str, Any] = {
         "fingerprint": built.fingerprint,
+        "originals": built.originals,
         "classes": contents.classes,
         "superclasses": contents.superclasses,
         "superclass_of": None if contents.superclass_of is None else contents.superclass_of.tolist(),
@@ -203,6 +205,7 @@ def load(folder: Path) -> Stored:
     superclasses, superclass_of = body["superclasses"], body["superclass_of"]
     return Stored(
         fingerprint=body["fingerprint"],
+        originals=body["originals"],
         classes=tuple(body["classes"]),
         superclasses=None if superclasses is None else tuple(superclasses),
         superclass_of=None if superclass_of is None else np.array(superclass_of, np.int64),
