@@ -18,11 +18,11 @@ from seedwise.audit.same import Rest, place, rest
 from seedwise.data.audit.scan import Scanned, exact_duplicates, thumbnail
 from seedwise.data.source import Progress, UInt8Array
 
-WHOLE: Final = 1.75
+WHOLE: Final = 1.3
 """What may be left between copies over the whole picture, in units of what JPEG at quality 50 leaves."""
-WORST: Final = 3.0
+WORST: Final = 2.25
 """As much in the worst of its tiles."""
-DOUBTFUL: Final = 1.25
+DOUBTFUL: Final = 1.6
 """Times these limits: what thumbnails leave more of is not looked at again, and is surely not one picture."""
 SIZES: Final = (96, 64, 48, SIDE)
 """Sides in pixels at which pairs are compared: the largest that both images have."""

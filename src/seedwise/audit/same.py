@@ -162,16 +162,20 @@ def _aligned(moving: Tensor, target: Tensor, placed: Tensor, steps: int) -> Tens
 
 
 def _levels(moved: Tensor, target: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
-    """Contrast and brightness float[m, 3, 1, 1] that make the one the other, from values that were not cut off."""
+    """Contrast and brightness float[m, 1, 1, 1] that make the one the other, from values that were not cut off.
+
+    One for all channels: a can in another color is another can.
+    """
     whole = torch.stack([moved, target])
     used = ((whole > CLIPPED) & (whole < 255 - CLIPPED)).all(dim=0) * seen[:, None] + 1e-4 * seen[:, None]
-    total = used.sum(dim=(2, 3), keepdim=True).clamp(min=1e-4)
-    means = [(used * each).sum(dim=(2, 3), keepdim=True) / total for each in (moved, target)]
+
+    def total(values: Tensor) -> Tensor:
+        return (used * values).sum(dim=(1, 2, 3), keepdim=True)
+
+    count = total(torch.ones_like(moved)).clamp(min=1e-4)
+    means = [total(each) / count for each in (moved, target)]
     off = moved - means[0]
-    contrast = ((used * off * (target - means[1])).sum(dim=(2, 3), keepdim=True) + 1) / (
-        (used * off.square()).sum(dim=(2, 3), keepdim=True) + 1
-    )
-    contrast = contrast.clamp(0.4, 2.5)
+    contrast = ((total(off * (target - means[1])) + 1) / (total(off.square()) + 1)).clamp(0.4, 2.5)
     return contrast, means[1] - contrast * means[0]
 
 
