@@ -95,7 +95,8 @@ class Estimate(Part):
     chance: Share
     """How often pairs join two labels that are surely not one picture, though they look alike."""
     false: float
-    """two_labels / chance, at most all. A lower bound where look-alikes are mostly of one label."""
+    """two_labels / chance, at most all: too few where what looks alike is mostly of one label, and too many where one
+    picture often has two."""
 
 
 class Leak(Part):

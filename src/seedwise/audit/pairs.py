@@ -148,7 +148,7 @@ def _limit(left: NDArray[np.float64], two_labels: NDArray[np.bool_], chance: flo
     order = order[left[order] <= 1]
     opposed = np.cumsum(two_labels[order])
     tolerable = (opposed <= 1) | (opposed <= TOLERATED * chance * np.arange(1, len(order) + 1))
-    if tolerable.all():
+    if not len(order) or tolerable[-1]:
         return 1.0
     within = np.flatnonzero(tolerable)
     return float(left[order[within[-1]]]) if len(within) else 0.0

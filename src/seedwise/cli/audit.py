@@ -180,8 +180,8 @@ def _print_pairs(found: "Findings") -> None:
         it = found.estimates[kind]
         if it.two_labels:
             print(
-                f"estimate: at least {it.false:.0f} of {it.pairs} {name} are not one picture: {it.two_labels} join two "
-                f"labels, as {it.chance:.0%} of false pairs do"
+                f"estimate by labels: about {it.false:.0f} of {it.pairs} {name} are not one picture "
+                f"({it.two_labels} join two labels, as {it.chance:.0%} of false ones do)"
             )
     if found.limit < 1:
         print(f"limit: lowered to {found.limit:.2f} of the usual, since more copies would join two labels")
