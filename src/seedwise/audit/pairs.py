@@ -68,7 +68,7 @@ def find_pairs(parts: Mapping[str, Scanned], look: Look, progress: Progress) -> 
     near = _chosen(near, ~equal)
     found = {pair: Likeness("equal", None, 1.0, mirrored=False) for pair in exact_duplicates(exact)}
     first = _turned(thumbnails[near.first], near.mirrored)
-    guess = place(near.scale, near.left / SIDE, near.top / SIDE)
+    guess = place(near.scale, near.left / np.float32(SIDE), near.top / np.float32(SIDE))
     small = rest(first, thumbnails[near.second], guess, progress)
     left = _relative(small)
     again = np.flatnonzero((left <= DOUBTFUL) & (np.minimum(sides[near.first], sides[near.second]) > SIDE))
@@ -78,7 +78,8 @@ def find_pairs(parts: Mapping[str, Scanned], look: Look, progress: Progress) -> 
     limit = _limit(left, two_labels, chance)
     is_copy = left <= limit
     is_alike = ~is_copy & ((near.detail >= LOOK_ALIKE) | (left <= DOUBTFUL))
-    for kind, chosen in (("copy", is_copy), ("alike", is_alike)):
+    kinds: tuple[tuple[Kind, NDArray[np.bool_]], ...] = (("copy", is_copy), ("alike", is_alike))
+    for kind, chosen in kinds:
         for at in np.flatnonzero(chosen):
             pair = int(near.first[at]), int(near.second[at])
             found[pair] = Likeness(
@@ -131,7 +132,8 @@ def _turned(images: UInt8Array, mirrored: NDArray[np.bool_]) -> UInt8Array:
 
 def _relative(found: Rest) -> NDArray[np.float64]:
     """1 is the most that copies may leave."""
-    return np.maximum(found.whole / WHOLE, found.worst / WORST).astype(np.float64)
+    relative: NDArray[np.float64] = np.maximum(found.whole / WHOLE, found.worst / WORST).astype(np.float64)
+    return relative
 
 
 def _chance(two_labels: NDArray[np.bool_], labels: NDArray[np.int64]) -> float:

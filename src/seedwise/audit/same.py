@@ -54,7 +54,7 @@ class Rest:
 
 
 def place(scale: NDArray[np.float32], left: NDArray[np.float32], top: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The alignment float32[m, 2, 3] of pairs; `left` and `top` as shares of the side."""
+    """The alignment float32[m, 2, 3] of pairs; `left` and `top` as parts of the side."""
     placed = np.zeros((len(scale), 2, 3), np.float32)
     placed[:, 0, 0] = placed[:, 1, 1] = scale
     placed[:, 0, 2], placed[:, 1, 2] = 2 * left, 2 * top
@@ -133,7 +133,7 @@ def _moved(images: Tensor, placed: Tensor, mode: str = "bicubic") -> tuple[Tenso
     size = images.shape[-1]
     y, x = torch.meshgrid(_line(size), _line(size), indexing="ij")
     places = torch.stack([x, y, torch.ones_like(x)], dim=-1).flatten(0, 1) @ placed.transpose(1, 2)
-    places = places.unflatten(1, (size, size))
+    places = places.reshape(len(placed), size, size, 2)
     seen = (places.abs() <= 1 - 1 / size).all(dim=-1).float()
     return grid_sample(images, places, mode, "border", align_corners=False), seen
 

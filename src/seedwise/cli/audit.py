@@ -167,9 +167,9 @@ def _print(found: "Findings") -> None:
             f"labels: {found.labels.count} of {found.labels.images} in doubt "
             f"({by} that did not see them: right for {found.labels.top1:.1%})"
         )
-        for each in found.labels.suspects[:NAMED]:
-            named = f"{found.classes[each.image.label]}, rather {found.classes[each.suggested]}"
-            print(f"label in doubt: {each.image.where} ({named})")
+        for suspect in found.labels.suspects[:NAMED]:
+            named = f"{found.classes[suspect.image.label]}, rather {found.classes[suspect.suggested]}"
+            print(f"label in doubt: {suspect.image.where} ({named})")
 
 
 def _print_pairs(found: "Findings") -> None:
