@@ -10,6 +10,7 @@ import typer
 from seedwise.cli.options import Data, DataDir, Overrides, default_recipe
 
 if TYPE_CHECKING:
+    from seedwise.audit.check import Audit
     from seedwise.audit.findings import Findings
     from seedwise.audit.judged import Judgements
 
@@ -18,27 +19,31 @@ FOLDS = 5
 """Networks that --labels trains with --run."""
 
 
+Out = Annotated[Path, typer.Option("-o", "--out", help="HTML file to write; the findings go beside it, as .json.")]
+Labels = Annotated[
+    bool,
+    typer.Option(
+        "--labels",
+        help="Also look for wrong labels: by a linear head on pretrained features or, with --run, by five networks "
+        "that are trained as that run, each without the images that it judges.",
+    ),
+]
+OfRun = Annotated[
+    Path | None,
+    typer.Option("--run", metavar="RUN", help="A finished run on this data: its test top-1 without leaks."),
+]
+Confirm = Annotated[
+    Path | None,
+    typer.Option("--confirm", metavar="FILE", help="Pairs that were looked at, as the page saves them; they are kept."),
+]
+
+
 def audit(
     data: Data,
-    out: Annotated[
-        Path, typer.Option("-o", "--out", help="HTML file to write; the findings go beside it, as .json.")
-    ] = Path("audit.html"),
-    labels: Annotated[
-        bool,
-        typer.Option(
-            "--labels",
-            help="Also look for wrong labels: by a linear head on pretrained features or, with --run, by five networks "
-            "that are trained as that run, each without the images that it judges.",
-        ),
-    ] = False,
-    run: Annotated[
-        Path | None,
-        typer.Option(metavar="RUN", help="A finished run on this data: its test top-1 without leaks; see --labels."),
-    ] = None,
-    confirm: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Pairs that were looked at, as the page saves them; they are kept."),
-    ] = None,
+    out: Out = Path("audit.html"),
+    labels: Labels = False,
+    run: OfRun = None,
+    confirm: Confirm = None,
     data_dir: DataDir = None,
     settings: Overrides = None,
     lang: Annotated[str, typer.Option("--lang", metavar="en|ko", help="The page's language.")] = "en",
@@ -67,23 +72,45 @@ def audit(
     _demand_place(out)
     if run is not None and settings:
         raise UserError("-s and --run: give one of them; a run's data are read with the run's own options")
-    from seedwise import recipes
-    from seedwise.audit.check import audit as check
+    found = _audited(data, labels, run, confirm, data_dir, settings)
     from seedwise.audit.findings import AUDIT, keep
-    from seedwise.audit.judged import read_judged
-    from seedwise.cli.watch import phases
     from seedwise.record import write_sealed
     from seedwise.report.audit_page import write_audit
+
+    keep(found.findings)
+    if run is not None:
+        write_sealed(run / AUDIT, found.findings)
+    write_audit(found.findings, found.pictures, out, lang)
+    write_sealed(out.with_suffix(".json"), found.findings)
+    if as_json:
+        print(found.findings.model_dump_json(indent=2))
+    else:
+        _print(found.findings)
+        print(out)
+
+
+def _audited(
+    data: str,
+    labels: bool,
+    run: Path | None,
+    confirm: Path | None,
+    data_dir: Path | None,
+    settings: list[str] | None,
+) -> "Audit":
+    from seedwise import recipes
+    from seedwise.audit.check import audit as check
+    from seedwise.audit.judged import read_judged
+    from seedwise.cli.watch import phases
     from seedwise.runs import load
 
     given = {} if confirm is None else read_judged(confirm)
     loaded = None if run is None else load(run)
     recipe = recipes.read(default_recipe(data), settings or ()) if loaded is None else loaded.recipe
     if labels and loaded is not None:
-        minutes = loaded.record.seconds.get("total", 0) * FOLDS * (FOLDS - 1) / FOLDS / 60
+        minutes = loaded.record.seconds.get("total", 0) * (FOLDS - 1) / 60
         print(f"labels: trains {FOLDS} networks as {run}, about {minutes:.0f} min", file=sys.stderr, flush=True)
     with phases() as progress:
-        found = check(
+        return check(
             data,
             recipe.data,
             data_dir=data_dir,
@@ -92,16 +119,6 @@ def audit(
             judge=partial(_judge, given, confirm, data),
             progress=progress,
         )
-    keep(found.findings)
-    if loaded is not None:
-        write_sealed(loaded.folder / AUDIT, found.findings)
-    write_audit(found.findings, found.pictures, out, lang)
-    write_sealed(out.with_suffix(".json"), found.findings)
-    if as_json:
-        print(found.findings.model_dump_json(indent=2))
-    else:
-        _print(found.findings)
-        print(out)
 
 
 def _demand_place(out: Path) -> None:
