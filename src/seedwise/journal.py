@@ -203,6 +203,7 @@ def new_record(recipe: Recipe, seed: int, data: str, dataset: Dataset, built: Bu
             source=data if named else str(dataset.path),
             data_dir=str(dataset.path) if named and dataset.path is not None else None,
             fingerprint=dataset.fingerprint,
+            originals=dataset.originals,
             classes=list(dataset.classes),
             superclasses=None if dataset.superclasses is None else list(dataset.superclasses),
             superclass_of=None if dataset.superclass_of is None else dataset.superclass_of.tolist(),

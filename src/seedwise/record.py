@@ -184,7 +184,10 @@ class DataRecord(Part):
     data_dir: str | None = None
     """For a known name, the absolute folder where its local copy was found."""
     fingerprint: str
-    """SHA-256 over pixels, labels and class names: equal data, equal fingerprint, wherever it lies."""
+    """SHA-256 over pixels as stored, labels and class names: equal data, equal fingerprint, wherever it lies."""
+    originals: str | None = None
+    """As much over the pixels of the original images: one for all sizes at which they are stored, by which audits are
+    found again. Null in records from before there was one."""
     classes: list[str]
     superclasses: list[str] | None = None
     superclass_of: list[int] | None = None

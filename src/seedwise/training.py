@@ -15,7 +15,7 @@ from seedwise.assembly import prepare as prepare
 from seedwise.assembly import warm_start_of
 from seedwise.config import load as load_section
 from seedwise.data.open import open_data
-from seedwise.data.splits import bootstrap
+from seedwise.data.splits import bootstrap, leave_fold
 from seedwise.engine import checkpoint
 from seedwise.engine.loop import fit
 from seedwise.engine.placement import computing_threads
@@ -173,6 +173,8 @@ def _train(
         )
     if recipe.data.bootstrap:
         dataset = bootstrap(dataset, seed=seed)
+    if recipe.data.fold is not None:
+        dataset = leave_fold(dataset, recipe.data.fold)
     data_seconds = time.perf_counter() - began
     if known is not None and known.data.fingerprint != dataset.fingerprint:
         raise UserError(f"{folder}: began with other data than {data} holds now; choose another folder with -o")

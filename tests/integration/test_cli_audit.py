@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,21 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from sklearn.datasets import load_digits
 
+from seedwise.data.audit.scan import scan
+from seedwise.data.config import DataConfig
+from seedwise.data.find import find_source
+from seedwise.files import cache_root
 from seedwise.record import PREDICTIONS
 
 TRAINING = ("-m", "small", "--epochs", "1", "--img-size", "16", "-b", "10", "--threads", "1", "--seed", "3")
 COPIED = 6
+
+
+@pytest.fixture(autouse=True)
+def nothing_judged() -> Iterator[None]:
+    """Tests share a cache, and judgements hold for any data with the same images."""
+    yield
+    (cache_root() / "audits" / "confirmed.json").unlink(missing_ok=True)
 
 
 @pytest.fixture
@@ -44,16 +56,11 @@ def test_images_none_of_which_can_be_read_are_all_named(cli: Cli, tmp_path: Path
     assert answer.code == 0 and answer.out.count("damaged: ") == 2
 
 
-def test_digits_are_called_alike_by_nature(cli: Cli) -> None:
-    first = cli("audit", "digits")
-    assert first.code == 0 and first.out.startswith("1,797 images in 10 classes (0 … 9), parts train ")
-    assert "alike by nature" in first.out and first.out.endswith("audit.html\n")
-
-
 def test_a_second_audit_gives_the_same_bytes_in_either_language(cli: Cli, leaky: Path) -> None:
     for language, title in (("en", "Audit of leaky"), ("ko", "leaky 데이터 점검")):
         for name in ("first.html", "second.html"):
             assert cli("audit", leaky, "-o", name, "--lang", language).code == 0
+            assert json.loads(Path(name).with_suffix(".json").read_text())["kind"] == "audit"
         assert Path("first.html").read_bytes() == Path("second.html").read_bytes()
         assert title in Path("first.html").read_text()
 
@@ -78,8 +85,85 @@ def test_accuracy_without_the_leak_is_the_plain_one_and_the_runs_report_repeats_
     assert found["run"]["top1"] == pytest.approx(sum(right.values()) / 20)
     assert found["run"]["leaked"] == pytest.approx(sum(right[row] for row in copied) / COPIED)
     assert found["run"]["without"] == pytest.approx(sum(right[row] for row in right if row not in copied) / 14)
+    Path("run/audit.json").unlink()
+    assert cli("audit", leaky).code == 0  # at another size than the run stored its images at
+    assert json.loads(Path("audit.json").read_text())["fingerprint"] == found["fingerprint"]
     assert cli("report", "run").code == 0
-    assert f"Leak: {COPIED} of 20 test images" in Path("run/report.html").read_text()
+    page = Path("run/report.html").read_text()
+    assert f"Leak: {COPIED} of 20 test images" in page and found["fingerprint"] in page
+    _reject(found["pairs"])
+    assert cli("audit", leaky, "--confirm", "confirmed.json").code == 0
+    assert cli("report", "run").code == 0
+    assert f"Leak: {COPIED - 1} of 20 test images" in Path("run/report.html").read_text()
+
+
+def _reject(pairs: list[dict[str, Any]]) -> None:
+    """Say of the first copy that it is none."""
+    _save((pair["first"]["sha256"], pair["second"]["sha256"], False) for pair in pairs[:1])
+
+
+def _save(said: Iterable[tuple[str, str, bool]]) -> None:
+    pairs = [{"first": first, "second": second, "same": same} for first, second, same in said]
+    content = {"schema_version": 1, "kind": "judged_pairs", "pairs": pairs}
+    Path("confirmed.json").write_text(json.dumps(content))
+
+
+def test_what_somebody_confirms_is_a_leak_from_then_on(cli: Cli, leaky: Path) -> None:
+    answer = cli("audit", leaky, "--json")
+    before = json.loads(answer.out)
+    one = json.loads(cli("audit", leaky, "--json").out)
+    assert one == before and before["counts"]["confirmed"] == 0
+    copied = set(before["leaks"]["test"]["rows"])
+    sha = _digests(leaky, before)
+    other = next(row for row in range(20) if row not in copied)
+    _save([(sha["test", other], sha["train", 0], True)])
+    for arguments in (("--confirm", "confirmed.json"), ()):  # it is kept
+        after = json.loads(cli("audit", leaky, "--json", *arguments).out)
+        assert set(after["leaks"]["test"]["rows"]) == copied | {other}
+        assert after["counts"]["confirmed"] == 1
+    (leaky / "train" / "one" / "more.png").write_bytes((leaky / "train" / "one" / "5.png").read_bytes())
+    assert json.loads(cli("audit", leaky, "--json").out)["counts"]["confirmed"] == 1  # and with one photo more
+    answer = cli("audit", leaky)
+    assert "1 confirmed" in answer.out and f"leak: {COPIED + 1} of 20 test" in answer.out
+    _save([("0" * 64, "1" * 64, True)])
+    answer = cli("audit", leaky, "--confirm", "confirmed.json")
+    assert answer.code == 2 and "none of its 1 pairs" in answer.line
+
+
+def _digests(folder: Path, findings: dict[str, Any]) -> dict[tuple[str, int], str]:
+    """The SHA-256 of every image by part and row."""
+    config = DataConfig()
+    source = find_source(str(folder), None, config)
+    parts = scan(source, source.read(), lambda *_: None)
+    assert list(parts) == list(findings["parts"])
+    return {(name, row): bytes(it).hex() for name, part in parts.items() for row, it in enumerate(part.exact)}
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        ("{", "confirmed.json:1:2"),
+        ("[]", "confirmed.json"),
+        ('{"pairs": [{"first": "0", "second": "1", "same": true}]}', "pairs.0.first"),
+    ],
+)
+def test_a_damaged_file_of_confirmed_pairs_is_one_line(cli: Cli, content: str, named: str) -> None:
+    Path("confirmed.json").write_text(content)
+    answer = cli("audit", "digits", "--confirm", "confirmed.json")
+    assert answer.code == 2 and named in answer.line and not Path("audit.html").exists()
+
+
+def test_labels_by_a_run_are_judged_by_networks_that_did_not_see_them(cli: Cli, leaky: Path) -> None:
+    assert cli("train", leaky, *TRAINING, "-s", "data.val=6", "-o", "run").code == 0
+    answer = cli("audit", leaky, "--labels", "--run", "run")
+    assert answer.code == 0, answer.err
+    assert "trains 5 networks as run" in answer.err and "networks trained as run" in answer.out
+    labels = json.loads(Path("audit.json").read_text())["labels"]
+    assert labels["by"] == "run" and labels["images"] == 80
+    folds = sorted(Path(os.environ["SEEDWISE_CACHE"]).glob("audits/*/folds-*/fold-*.npz"))
+    rows = np.concatenate([np.load(path)["ids"] for path in folds])
+    assert len(folds) == 5 and len(rows) == len(set(rows)) == 54  # each training image in one of them
+    assert not list(Path(os.environ["SEEDWISE_CACHE"]).glob("audits/*/folds-*/fold-*/model.safetensors"))
 
 
 def test_labels_that_were_flipped_lead_the_suspects(cli: Cli, tmp_path: Path) -> None:
@@ -142,7 +226,7 @@ def test_an_interrupt_leaves_nothing_half_written(cli: Cli, leaky: Path, monkeyp
     def interrupted(*_: Any) -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(check, "near_duplicates", interrupted)
+    monkeypatch.setattr(check, "find_pairs", interrupted)
     before = sorted(Path().iterdir())
     ours = signal.signal(signal.SIGINT, signal.default_int_handler)  # a worker of pytest-xdist ignores it
     try:

@@ -9,7 +9,7 @@ from seedwise.augment.pipeline import Augmenter
 from seedwise.data.config import DataConfig
 from seedwise.data.dataset import Dataset
 from seedwise.data.open import open_data
-from seedwise.data.splits import bootstrap, train_probe
+from seedwise.data.splits import bootstrap, leave_fold, train_probe
 
 
 @pytest.fixture(scope="module")
@@ -61,3 +61,16 @@ def test_copies_of_an_image_have_draws_of_their_own_and_the_first_has_the_images
 def test_training_images_are_probed_as_they_were_drawn(whole: Dataset) -> None:
     sample = bootstrap(whole, seed=5).train
     assert len(train_probe(sample, 100)) == 100 and train_probe(sample, 100).copies == sample.copies
+
+
+def test_folds_leave_every_training_image_out_once(whole: Dataset) -> None:
+    parts = [leave_fold(whole, (number, 5)) for number in range(1, 6)]
+    left_out = [part.oob.ids for part in parts if part.oob is not None]
+    assert np.array_equal(np.sort(np.concatenate(left_out)), whole.train.ids)
+    for part, ids in zip(parts, left_out, strict=True):
+        assert (
+            np.array_equal(np.union1d(part.train.ids, ids), whole.train.ids)
+            and not np.intersect1d(part.train.ids, ids).size
+        )
+        share = np.bincount(part.train.targets) / np.bincount(whole.train.targets)
+        assert np.allclose(share, 0.8, atol=0.02)  # of every class

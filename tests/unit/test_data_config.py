@@ -31,6 +31,7 @@ def test_every_field_is_described_in_the_schema():
         "min_per_class",
         "pixel_range",
         "skip_damaged",
+        "fold",
     }
     assert set(properties) == options
     assert all(field["description"] for field in properties.values())
@@ -59,3 +60,12 @@ def test_other_pixel_ranges_get_one_message(given):
         DataConfig(pixel_range=given)
     (error,) = caught.value.errors()
     assert error["loc"] == ("pixel_range",) and "what is black and what is white" in error["msg"]
+
+
+@pytest.mark.parametrize("fold", [[0, 5], [6, 5], [1, 1], [1], 3, [1.0, 5]])
+def test_a_fold_is_one_of_so_many(fold):
+    assert DataConfig(fold=(5, 5)).fold == (5, 5)
+    with pytest.raises(ValidationError, match="which part is left out"):
+        DataConfig(fold=fold)
+    with pytest.raises(ValidationError, match="not with data"):
+        DataConfig(fold=(1, 5), bootstrap=True)

@@ -1,7 +1,8 @@
-"""The audit: one pass over the images, then duplicates, then what a run and a linear head say."""
+"""The audit: one pass over the images, then what stands in them twice, then what a run and its labels come to."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from seedwise import plan
 from seedwise.audit.findings import (
+    UNUSED,
     ClassFindings,
     Findings,
     Image,
@@ -19,13 +21,15 @@ from seedwise.audit.findings import (
     RunFindings,
     Suspect,
 )
-from seedwise.audit.near import near_duplicates
+from seedwise.audit.judged import Judgements
+from seedwise.audit.pairs import Found, Likeness, find_pairs
 from seedwise.data.audit.labels import out_of_fold, suspects
-from seedwise.data.audit.scan import Scanned, exact_duplicates, scan
+from seedwise.data.audit.scan import Scanned, look_again, scan, shrunk
 from seedwise.data.config import DataConfig
 from seedwise.data.dataset import Dataset
 from seedwise.data.find import find_source
 from seedwise.data.open import open_data
+from seedwise.data.originals import originals
 from seedwise.data.published import DownloadSource
 from seedwise.data.selection import read_contents
 from seedwise.data.source import Contents, Progress, Survey, UInt8Array
@@ -36,18 +40,17 @@ from seedwise.runs import Run
 
 STORED_SIDE = 64
 LISTED_PAIRS, LISTED_SUSPECTS, LISTED_CONFUSIONS = 20_000, 1000, 20
-UNUSED = "unused"
-"""In place of a split: what data.limit, or data.val=0 beside a val part, leaves out."""
-TOO_ALIKE = 0.2
-"""Share of images in pairs above which the data are alike by nature, as scanned digits are."""
+
+Pictures = Callable[[Iterable[Image]], Mapping[tuple[str, int], UInt8Array]]
+"""Images to show, uint8[h, w, 3] by part and row, as far as they are still there."""
 
 
 @dataclass(frozen=True)
 class Audit:
-    """Findings, and the thumbnails uint8[n, 32, 32, 3] to show them with, by part."""
+    """Findings, and a way to the pictures that show them."""
 
     findings: Findings
-    thumbnails: Mapping[str, UInt8Array]
+    pictures: Pictures
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,7 @@ class _All:
     split: NDArray[np.str_]
     label: NDArray[np.int64]
     where: list[str]
+    exact: UInt8Array
 
     def image(self, number: int) -> Image:
         return Image(
@@ -67,6 +71,7 @@ class _All:
             row=int(self.row[number]),
             label=int(self.label[number]),
             where=self.where[number],
+            sha256=self.exact[number].tobytes().hex(),
         )
 
 
@@ -77,33 +82,32 @@ def audit(
     data_dir: Path | None = None,
     run: Run | None = None,
     labels: bool = False,
+    judge: Callable[[set[str]], Judgements] = lambda _images: {},
     progress: Progress,
 ) -> Audit:
     """Check a data set; with a run, its test accuracy without leaks too; with `labels`, which labels are in doubt.
 
-    `config`: how the data are read and split, with a run its own.
+    `config`: how the data are read and split, with a run its own. `judge`: given the SHA-256 of all images, what
+    somebody said of pairs of them.
     """
     source = find_source(data, data_dir, config)
     if isinstance(source, DownloadSource):
         source.fetch(progress)
     contents = read_contents(source, config)
     parts = scan(source, contents, progress, config.pixel_range)
-    damaged = any(part.damaged for part in parts.values())
-    if damaged and (run is not None or labels):
-        first = next(line for part in parts.values() for line in part.damaged)
-        raise UserError(f"{first}; --run and --labels need data that can be trained on")
-    side = STORED_SIDE if run is None else plan.stored_sides(run.recipe)["short_side"]
-    dataset = None if damaged else open_data(data, config, data_dir=data_dir, short_side=side, progress=progress)
-    if run is not None and dataset is not None and dataset.fingerprint != run.record.data.fingerprint:
-        raise UserError(f"{run.folder}: was trained on other data than {data}; leave --run out, or give its own data")
+    dataset = _dataset(data, config, parts, run, labels, data_dir, progress)
     everything = _join(parts, dataset)
-    pairs, leaks, too_alike = _duplicates(parts, everything, progress)
+    judged = judge({row.tobytes().hex() for row in everything.exact})
+    look = partial(look_again, contents, parts, progress=progress)
+    found = find_pairs(parts, lambda wanted, make: look(wanted, make=make), progress)
+    pairs = _pairs(found, judged, everything)
+    leaks = _leaks(pairs, everything)
     unused = Survey(doubts=tuple(unused_options(source, config)))
     survey = dataset.survey if dataset is not None else contents.survey + unused
     findings = Findings(
         data=source.name,
         source=str(source.path or source.name),
-        fingerprint=None if dataset is None else dataset.fingerprint,
+        fingerprint=originals(contents.classes, {name: (part.labels, part.exact) for name, part in parts.items()}),
         classes=list(contents.classes),
         parts={name: _part(part) for name, part in parts.items()},
         splits={name: int((everything.split == name).sum()) for name in _splits(everything)},
@@ -113,13 +117,36 @@ def audit(
         balance=_balance(contents, everything),
         missing=_missing(contents, everything),
         pairs=pairs[:LISTED_PAIRS],
-        pair_count=len(pairs),
-        too_alike=too_alike,
+        counts=_counts(pairs),
+        limit=round(found.limit, 4),
+        estimates=found.estimates,
         leaks=leaks,
         run=None if run is None else _accuracy(run, leaks),
-        labels=_labels(dataset, everything, len(contents.classes), progress) if labels and dataset else None,
+        labels=_labels(dataset, run, everything, len(contents.classes), progress) if labels and dataset else None,
     )
-    return Audit(findings, {name: part.thumbnails for name, part in parts.items()})
+    return Audit(findings, partial(_pictures, look))
+
+
+def _dataset(
+    data: str,
+    config: DataConfig,
+    parts: Mapping[str, Scanned],
+    run: Run | None,
+    labels: bool,
+    data_dir: Path | None,
+    progress: Progress,
+) -> Dataset | None:
+    """The data as a run would see them; None when damaged images keep it from that."""
+    if any(part.damaged for part in parts.values()):
+        if run is not None or labels:
+            first = next(line for part in parts.values() for line in part.damaged)
+            raise UserError(f"{first}; --run and --labels need data that can be trained on")
+        return None
+    side = STORED_SIDE if run is None else plan.stored_sides(run.recipe)["short_side"]
+    dataset = open_data(data, config, data_dir=data_dir, short_side=side, progress=progress)
+    if run is not None and dataset.fingerprint != run.record.data.fingerprint:
+        raise UserError(f"{run.folder}: was trained on other data than {data}; leave --run out, or give its own data")
+    return dataset
 
 
 def _join(parts: Mapping[str, Scanned], dataset: Dataset | None) -> _All:
@@ -138,63 +165,74 @@ def _join(parts: Mapping[str, Scanned], dataset: Dataset | None) -> _All:
         split=np.concatenate([split[name] for name in parts]),
         label=np.concatenate([part.labels for part in parts.values()]),
         where=[where for part in parts.values() for where in part.where],
+        exact=np.concatenate([part.exact for part in parts.values()]),
     )
 
 
-def _duplicates(
-    parts: Mapping[str, Scanned], everything: _All, progress: Progress
-) -> tuple[list[Pair], dict[str, Leak], bool]:
-    exact = np.concatenate([part.exact for part in parts.values()])
-    thumbnails = np.concatenate([part.thumbnails for part in parts.values()])
-    equal = set(exact_duplicates(exact))
-    near = near_duplicates(thumbnails, progress)
-    found = {
-        (int(i), int(j)): (float(alike), float(detail), bool(mirrored))
-        for i, j, alike, detail, mirrored in zip(
-            near.first, near.second, near.alike, near.detail, near.mirrored, strict=True
-        )
-    }
-    same = {pair for pair in found if (exact[pair[0]] == exact[pair[1]]).all()} | equal
-    found |= dict.fromkeys(same, (1.0, 1.0, False))
-    split = everything.split
-    label = everything.label
+def _pairs(found: Found, judged: Judgements, everything: _All) -> list[Pair]:
+    """One picture first, of these those under two labels, then those across splits; the most alike before others."""
+    known = found.pairs | _confirmed(judged, everything, found.pairs)
+    pairs = []
+    for (i, j), likeness in known.items():
+        first, second = everything.image(i), everything.image(j)
+        said = None if likeness.kind == "equal" else judged.get(frozenset((first.sha256, second.sha256)))
+        pairs.append(Pair(first=first, second=second, judged=said, **asdict(likeness)))
+    kinds = ("equal", "copy", "alike")
 
-    def rank(pair: tuple[int, int]) -> tuple[bool, bool, float, tuple[int, int]]:
-        """One picture under two labels comes first: whatever else is right, one of the two is wrong."""
-        one, other = pair
-        is_opposed = pair in same and label[one] != label[other]
-        return not is_opposed, bool(split[one] == split[other]), -found[pair][1], pair
+    def rank(pair: Pair) -> tuple[object, ...]:
+        left = pair.rest if pair.rest is not None else 0.0
+        place = (pair.first.part, pair.first.row, pair.second.part, pair.second.row)
+        is_one_label = pair.first.label == pair.second.label
+        return not pair.is_same, pair.is_same and is_one_label, not pair.is_across, kinds.index(pair.kind), left, place
 
-    order = sorted(found, key=rank)
-    pairs = [
-        Pair(
-            first=everything.image(i),
-            second=everything.image(j),
-            exact=(i, j) in same,
-            alike=round(found[i, j][0], 4),
-            detail=round(found[i, j][1], 4),
-            mirrored=found[i, j][2],
-        )
-        for i, j in order
-    ]
-    involved = len({number for pair in found for number in pair})
-    return pairs, _leaks(found, everything), involved > TOO_ALIKE * len(split)
+    return sorted(pairs, key=rank)
 
 
-def _leaks(found: Mapping[tuple[int, int], object], everything: _All) -> dict[str, Leak]:
+def _confirmed(
+    judged: Judgements, everything: _All, found: Container[tuple[int, int]]
+) -> dict[tuple[int, int], Likeness]:
+    """Pairs that somebody called one picture and the search did not find."""
+    number_of = {row.tobytes().hex(): number for number, row in enumerate(everything.exact)}
+    same = (
+        sorted(number_of[image] for image in pair)
+        for pair, is_same in judged.items()
+        if is_same and pair <= number_of.keys()
+    )
+    pairs = (tuple(numbers) for numbers in same if len(numbers) == 2)
+    unfound = Likeness("alike", None, 0.0, mirrored=False)
+    return {(i, j): unfound for i, j in pairs if (i, j) not in found}
+
+
+def _counts(pairs: list[Pair]) -> dict[str, int]:
+    counts = {kind: sum(pair.kind == kind for pair in pairs) for kind in ("equal", "copy", "alike")}
+    counts["confirmed"] = sum(pair.judged is True for pair in pairs)
+    counts["rejected"] = sum(pair.judged is False for pair in pairs)
+    return counts
+
+
+def _leaks(pairs: list[Pair], everything: _All) -> dict[str, Leak]:
     leaks = {}
     for held_out, known in (("test", ("train", "val")), ("val", ("train",))):
         of = int((everything.split == held_out).sum())
         if of:
-            numbers = {
-                one
-                for pair in found
-                for one, other in (pair, pair[::-1])
-                if everything.split[one] == held_out and everything.split[other] in known
+            rows = {
+                one.row
+                for pair in pairs
+                if pair.is_same
+                for one, other in ((pair.first, pair.second), (pair.second, pair.first))
+                if one.split == held_out and other.split in known
             }
-            rows = sorted(int(everything.row[number]) for number in numbers)
-            leaks[held_out] = Leak(images=len(rows), of=of, rows=rows)
+            leaks[held_out] = Leak(images=len(rows), of=of, rows=sorted(rows))
     return leaks
+
+
+def _pictures(
+    look: Callable[..., dict[tuple[str, int], UInt8Array]], images: Iterable[Image]
+) -> Mapping[tuple[str, int], UInt8Array]:
+    wanted: dict[str, set[int]] = {}
+    for image in images:
+        wanted.setdefault(image.part, set()).add(image.row)
+    return look(wanted, make=shrunk)
 
 
 def _splits(everything: _All) -> list[str]:
@@ -240,19 +278,25 @@ def _accuracy(run: Run, leaks: Mapping[str, Leak]) -> RunFindings:
     )
 
 
-def _labels(dataset: Dataset, everything: _All, classes: int, progress: Progress) -> LabelFindings:
-    from seedwise.audit.features import features_of
-
-    by_split = {name: features_of(dataset, name, progress) for name in _splits(everything)}
-    numbers = np.concatenate([np.flatnonzero(everything.split == name) for name in by_split])
+def _labels(dataset: Dataset, run: Run | None, everything: _All, classes: int, progress: Progress) -> LabelFindings:
+    numbers = np.concatenate([np.flatnonzero(everything.split == name) for name in _splits(everything)])
     labels = everything.label[numbers]
-    probabilities = out_of_fold(np.concatenate(list(by_split.values())), labels, classes)
+    if run is None:
+        from seedwise.audit.features import features_of
+
+        features = [features_of(dataset, name, progress) for name in _splits(everything)]
+        probabilities = out_of_fold(np.concatenate(features), labels, classes)
+    else:
+        from seedwise.audit.folds import by_run
+
+        probabilities = by_run(run, dataset, progress)
     found = suspects(probabilities, labels)
     off = found.joint.copy()
     np.fill_diagonal(off, 0)
     largest = np.argsort(-off, axis=None, kind="stable")[:LISTED_CONFUSIONS]
     given, suggested = np.unravel_index(largest, off.shape)
     return LabelFindings(
+        by=None if run is None else str(run.folder),
         top1=float((probabilities.argmax(axis=1) == labels).mean()),
         count=len(found.images),
         images=len(labels),

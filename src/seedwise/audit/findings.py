@@ -5,10 +5,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from seedwise.files import cache_root, make_folder
-from seedwise.record import Part, PassedOverRecord, read_sealed, write_sealed
+from seedwise.files import cache_root, make_folder, read_json
+from seedwise.record import DAMAGED, Part, PassedOverRecord, read_sealed, write_sealed
 
 AUDIT = "audit.json"
+UNUSED = "unused"
+"""In place of a split: what data.limit, or data.val=0 beside a val part, leaves out."""
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -43,25 +45,58 @@ class Image(Part):
     row: int
     label: int
     where: str
+    sha256: str
+    """Of its size and decoded pixels: by it a pair that was judged is known again."""
 
 
 class Pair(Part):
-    """Two images of one picture."""
+    """Two images that are one picture, or look alike."""
 
     first: Image
     second: Image
-    exact: bool
-    """Equal in every pixel; else re-encoded, shifted, brightened or mirrored."""
-    alike: float
-    """Correlation of the aligned pixels."""
+    kind: Literal["equal", "copy", "alike"]
+    """`equal` in every pixel; a `copy`: the same picture re-encoded, resized, cropped a little, brightened or mirrored;
+    `alike`: no more than that, until somebody confirms it."""
+    rest: float | None
+    """What is left between them once aligned, where 1 is the most that copies are allowed; null for equal ones."""
     detail: float
-    """Correlation of the aligned pixels without their blurred copies."""
+    """Correlation of the aligned thumbnails without their blurred copies."""
     mirrored: bool
+    judged: bool | None = None
+    """What somebody who looked at them says: one picture, or not; null when nobody did."""
+
+    @property
+    def is_same(self) -> bool:
+        """Whether they are called one picture: duplicates, and a leak across splits."""
+        return self.kind == "equal" or (self.kind == "copy" if self.judged is None else self.judged)
+
+    @property
+    def splits(self) -> tuple[str, str]:
+        """Where they stand."""
+        return self.first.split, self.second.split
+
+    @property
+    def is_across(self) -> bool:
+        """Whether they stand in two splits."""
+        return self.first.split != self.second.split
 
     @property
     def is_opposed(self) -> bool:
-        """Whether it is one picture, equal in every pixel, under two labels."""
-        return self.exact and self.first.label != self.second.label
+        """Whether it is one picture under two labels."""
+        return self.is_same and self.first.label != self.second.label
+
+
+class Estimate(Part):
+    """How many pairs of a kind are false, by their labels: false ones often join two labels, true ones hardly ever."""
+
+    pairs: int
+    two_labels: int
+    """Those of them whose images have different labels."""
+    chance: Share
+    """How often pairs join two labels that are surely not one picture, though they look alike."""
+    false: float
+    """two_labels / chance, at most all: too few where what looks alike is mostly of one label, and too many where one
+    picture often has two."""
 
 
 class Leak(Part):
@@ -95,8 +130,10 @@ class Suspect(Part):
 
 
 class LabelFindings(Part):
-    """Confident learning on a linear head over features of pretrained EfficientNet-Lite0."""
+    """Confident learning on predictions by networks that did not see the image."""
 
+    by: str | None
+    """The run whose recipe they were trained by; null: a linear head over features of pretrained EfficientNet-Lite0."""
     top1: Share
     """Of the out-of-fold predictions against the labels: the better, the more a suspect means."""
     count: int
@@ -111,12 +148,12 @@ class LabelFindings(Part):
 class Findings(Part):
     """audit.json."""
 
-    schema_version: int = 1
+    schema_version: int = 2
     kind: Literal["audit"] = "audit"
     data: str
     source: str
-    fingerprint: str | None
-    """The data's, as in a run's record; null when damaged images keep it from being trained on."""
+    fingerprint: str
+    """Of the original images that can be read, whatever size they are stored at: `originals` in a run's record."""
     classes: list[str]
     parts: dict[str, PartFindings]
     splits: dict[str, int]
@@ -129,12 +166,15 @@ class Findings(Part):
     missing: dict[str, list[str]]
     """By split, the classes without an image in it."""
     pairs: list[Pair]
-    """Within and across splits, across ones first; 20,000 at most."""
-    pair_count: int
-    too_alike: bool
-    """Whether more than a fifth of all images were paired: then they are alike by nature, and no pair means much."""
+    """One picture each first, then look-alikes; across splits before within; 20,000 at most."""
+    counts: dict[str, int]
+    """Pairs by kind: `equal`, `copy`, `alike`; and how many a person `confirmed` or `rejected`."""
+    limit: float
+    """The `rest` up to which pairs are copies: 1, or less where the labels say that more would be false."""
+    estimates: dict[str, Estimate]
+    """By kind, `copy` and `alike`."""
     leaks: dict[str, Leak]
-    """By held-out split: test against train and val, val against train."""
+    """By held-out split: test against train and val, val against train; of pairs that are one picture alone."""
     run: RunFindings | None = None
     labels: LabelFindings | None = None
 
@@ -144,17 +184,22 @@ def stored_audit(fingerprint: str) -> Path:
     return cache_root() / "audits" / fingerprint / AUDIT
 
 
-def keep(findings: Findings) -> Path | None:
-    """Keep an audit where reports look for it; None for data without a fingerprint."""
-    if findings.fingerprint is None:
-        return None
+def keep(findings: Findings) -> Path:
+    """Keep an audit where reports look for it."""
     path = stored_audit(findings.fingerprint)
     make_folder(path.parent)
     write_sealed(path, findings)
     return path
 
 
-def find_audit(fingerprint: str) -> Findings | None:
-    """The kept audit of this data, if there is one."""
-    path = stored_audit(fingerprint)
-    return read_sealed(path, Findings) if path.is_file() else None
+def find_audit(fingerprint: str | None) -> Findings | None:
+    """The kept audit of this data, if there is one that this version reads."""
+    return None if fingerprint is None else read_audit(stored_audit(fingerprint))
+
+
+def read_audit(path: Path) -> Findings | None:
+    """An audit's findings; None where there are none. The first version called likeness a leak: it is not repeated."""
+    if not path.is_file():
+        return None
+    content = read_json(path, DAMAGED)
+    return None if isinstance(content, dict) and content.get("schema_version") == 1 else read_sealed(path, Findings)

@@ -1,5 +1,7 @@
 """`seedwise audit`."""
 
+import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,20 +10,40 @@ import typer
 from seedwise.cli.options import NO_FLAGS, Data, DataDir, Json, Lang, Overrides, begin_in, begin_with, read_recipe
 
 if TYPE_CHECKING:
+    from seedwise.audit.check import Audit
     from seedwise.audit.findings import Findings
+    from seedwise.audit.judged import Judgements
 
 NAMED = 5
+FOLDS = 5
+"""Networks that --labels trains with --run."""
+
+
+Out = Annotated[Path, typer.Option("-o", "--out", help="HTML file to write; the findings go beside it, as .json.")]
+Labels = Annotated[
+    bool,
+    typer.Option(
+        "--labels",
+        help="Also look for wrong labels: by a linear head on pretrained features or, with --run, by five networks "
+        "that are trained as that run, each without the images that it judges.",
+    ),
+]
+OfRun = Annotated[
+    Path | None,
+    typer.Option("--run", metavar="RUN", help="A finished run on this data: its test top-1 without leaks."),
+]
+Confirm = Annotated[
+    Path | None,
+    typer.Option("--confirm", metavar="FILE", help="Pairs that were looked at, as the page saves them; they are kept."),
+]
 
 
 def audit(
     data: Data,
-    out: Annotated[Path, typer.Option("-o", "--out", help="HTML file to write.")] = Path("audit.html"),
-    labels: Annotated[
-        bool, typer.Option("--labels", help="Also look for wrong labels, by a linear head on pretrained features.")
-    ] = False,
-    run: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="A finished run on this data: its test top-1 without leaks.")
-    ] = None,
+    out: Out = Path("audit.html"),
+    labels: Labels = False,
+    run: OfRun = None,
+    confirm: Confirm = None,
     data_dir: DataDir = None,
     settings: Overrides = None,
     lang: Lang = "en",
@@ -29,12 +51,15 @@ def audit(
 ) -> None:
     """Check a data set: balance, sizes, damaged files, duplicates within and across splits, doubtful labels.
 
-    Near-duplicates are found by their pixels: re-encoded, shifted, brightened or mirrored copies. What was found is
-    kept beside the decoded images, and reports of runs on this data repeat that test images leak.
+    Duplicates are images with equal pixels, and the same picture re-encoded, resized, cropped a little, brightened or
+    mirrored. What only looks alike is listed as that, to be confirmed in the page. What was found is kept, and reports
+    of runs on this data repeat that test images leak.
 
     Examples:
 
         seedwise audit ./photos
+
+        seedwise audit ./photos --confirm confirmed.json
 
         seedwise audit cifar100 --data-dir DIR --labels --run runs/lite -o cifar100.html
 
@@ -42,29 +67,19 @@ def audit(
     """
     from seedwise.errors import UserError
 
-    _demand_writable(out, lang)
+    _demand_place(out, lang)
     if run is not None and settings:
         raise UserError("-s and --run: give one of them; a run's data are read with the run's own options")
-    if run is not None:
-        begin_in(run, "a run's")
-    recipe = read_recipe(data, None, NO_FLAGS, settings)
-    if run is None:
-        begin_with(data, recipe.data, data_dir)
-    from seedwise.audit.check import audit as check
+    found = _audited(data, labels, run, confirm, data_dir, settings)
     from seedwise.audit.findings import AUDIT, keep
-    from seedwise.cli.watch import phases
     from seedwise.record import write_sealed
     from seedwise.report.audit_page import write_audit
-    from seedwise.runs import load
 
-    loaded = None if run is None else load(run)
-    recipe = recipe if loaded is None else loaded.recipe
-    with phases() as progress:
-        found = check(data, recipe.data, data_dir=data_dir, run=loaded, labels=labels, progress=progress)
     keep(found.findings)
-    if loaded is not None:
-        write_sealed(loaded.folder / AUDIT, found.findings)
-    write_audit(found.findings, found.thumbnails, out, lang)
+    if run is not None:
+        write_sealed(run / AUDIT, found.findings)
+    write_audit(found.findings, found.pictures, out, lang)
+    write_sealed(out.with_suffix(".json"), found.findings)
     if as_json:
         print(found.findings.model_dump_json(indent=2))
     else:
@@ -72,8 +87,44 @@ def audit(
         print(out)
 
 
-def _demand_writable(out: Path, lang: str) -> None:
-    """A place and a language for the page, before anything takes long."""
+def _audited(
+    data: str,
+    labels: bool,
+    run: Path | None,
+    confirm: Path | None,
+    data_dir: Path | None,
+    settings: list[str] | None,
+) -> "Audit":
+    if run is not None:
+        begin_in(run, "a run's")
+    recipe = read_recipe(data, None, NO_FLAGS, settings)
+    if run is None:
+        begin_with(data, recipe.data, data_dir)
+    from seedwise.audit.check import audit as check
+    from seedwise.audit.judged import read_judged
+    from seedwise.cli.watch import phases
+    from seedwise.runs import load
+
+    given = {} if confirm is None else read_judged(confirm)
+    loaded = None if run is None else load(run)
+    recipe = recipe if loaded is None else loaded.recipe
+    if labels and loaded is not None:
+        minutes = loaded.record.seconds.get("total", 0) * (FOLDS - 1) / 60
+        print(f"labels: trains {FOLDS} networks as {run}, about {minutes:.0f} min", file=sys.stderr, flush=True)
+    with phases() as progress:
+        return check(
+            data,
+            recipe.data,
+            data_dir=data_dir,
+            run=loaded,
+            labels=labels,
+            judge=partial(_judge, given, confirm, data),
+            progress=progress,
+        )
+
+
+def _demand_place(out: Path, lang: str) -> None:
+    """Raise unless there is such a language, and page and findings can be written there: before anything takes long."""
     from seedwise.errors import UserError
     from seedwise.report.words import Words
 
@@ -82,6 +133,26 @@ def _demand_writable(out: Path, lang: str) -> None:
         raise UserError(f"{out}: is a folder; give an HTML file to write")
     if not out.parent.is_dir():
         raise UserError(f"{out.parent}: no such folder; create it first")
+    if out.suffix == ".json":
+        raise UserError(f"{out}: the findings go there; give an HTML file to write")
+
+
+def _judge(given: "Judgements", file: Path | None, data: str, images: set[str]) -> "Judgements":
+    """What was said of pairs, now and before; what is said now is kept."""
+    from seedwise.audit.judged import keep_judged, kept
+    from seedwise.errors import UserError
+
+    if not given:
+        return kept()
+    elsewhere = sum(not pair <= images for pair in given)
+    if elsewhere == len(given):
+        raise UserError(
+            f"{file}: none of its {len(given)} pairs is of images in {data}; "
+            "give the file that was saved from the page of this data"
+        )
+    if elsewhere:
+        print(f"{file}: {elsewhere} of {len(given)} pairs are not of images in {data}", file=sys.stderr)
+    return keep_judged(given)
 
 
 def _print(found: "Findings") -> None:
@@ -104,10 +175,7 @@ def _print(found: "Findings") -> None:
     for split, names in found.missing.items():
         more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
         print(f"no image in {split}: {', '.join(names[:NAMED])}{more}")
-    exact = sum(pair.exact for pair in found.pairs)
-    print(f"duplicates: {found.pair_count} pairs, {exact} of them equal in every pixel")
-    if found.too_alike:
-        print("most images are alike by nature: these pairs, and the leaks below, say little")
+    _print_pairs(found)
     for split, leak in found.leaks.items():
         known = "train or val" if split == "test" and "val" in found.splits else "train"
         print(f"leak: {leak.images} of {leak.of} {split} images ({leak.images / leak.of:.1%}) are in {known} too")
@@ -115,7 +183,29 @@ def _print(found: "Findings") -> None:
         without = "-" if found.run.without is None else f"{found.run.without:.4f}"
         print(f"test top-1 of {found.run.folder}: {found.run.top1:.4f}, without these {without}")
     if found.labels is not None:
+        by = "a linear head" if found.labels.by is None else f"networks trained as {found.labels.by}"
         print(
             f"labels: {found.labels.count} of {found.labels.images} in doubt "
-            f"(a linear head that did not see them is right for {found.labels.top1:.1%})"
+            f"({by} that did not see them: right for {found.labels.top1:.1%})"
         )
+        for suspect in found.labels.suspects[:NAMED]:
+            named = f"{found.classes[suspect.image.label]}, rather {found.classes[suspect.suggested]}"
+            print(f"label in doubt: {suspect.image.where} ({named})")
+
+
+def _print_pairs(found: "Findings") -> None:
+    counts = found.counts
+    print(f"duplicates: {counts['equal']} pairs equal in every pixel, {counts['copy']} re-encoded, resized or cropped")
+    print(f"look-alikes: {counts['alike']} pairs, called duplicates only when confirmed")
+    for kind, name in (("copy", "re-encoded, resized or cropped"), ("alike", "look-alikes")):
+        it = found.estimates[kind]
+        if it.two_labels:
+            print(
+                f"estimate by labels: about {it.false:.0f} of {it.pairs} {name} are not one picture "
+                f"({it.two_labels} join two labels, as {it.chance:.0%} of false ones do)"
+            )
+    if found.limit < 1:
+        print(f"limit: lowered to {found.limit:.2f} of the usual, since more copies would join two labels")
+    judged = [f"{counts[said]} {said}" for said in ("confirmed", "rejected") if counts[said]]
+    if judged:
+        print(f"looked at: {', '.join(judged)}")

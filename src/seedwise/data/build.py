@@ -28,6 +28,7 @@ from seedwise.data.deep import NoRange, Oddity, Range
 from seedwise.data.doubts import DARK, Light, Originals, doubts
 from seedwise.data.images import MAX_ASPECT, DamagedImage, decode, read, resize_short_side
 from seedwise.data.naming import image_name
+from seedwise.data.originals import canonical, originals
 from seedwise.data.parallel import in_order
 from seedwise.data.pixel_range import guess
 from seedwise.data.selection import read_contents
@@ -39,11 +40,12 @@ INDEX_COLUMNS = 5
 
 @dataclass(frozen=True)
 class Built:
-    """What was written, with the content hash over it. `pixel_range`: what images of more than 8 bits were scaled by;
-    None where there are none."""
+    """What was written, with the content hash over it, and one over the `originals`. `pixel_range`: what images of more
+    than 8 bits were scaled by; None where there are none."""
 
     contents: Contents
     fingerprint: str
+    originals: str
     short_side: int
     largest_short_side: int
     pixel_range: Range | None
@@ -112,10 +114,10 @@ def build(
     if not config.skip_damaged:
         refuse([it for of in damaged.values() for it in of])
     contents = without(contents, damaged, source)
-    originals = np.concatenate([part.original_sizes for part in written.values()])
-    largest = int(originals.min(axis=1).max())
+    sizes = np.concatenate([part.original_sizes for part in written.values()])
+    largest = int(sizes.min(axis=1).max())
     stored_side = min(short_side, largest)
-    if not (originals == originals[0]).all():
+    if not (sizes == sizes[0]).all():
         for part, before in written.items():
             written[part] = _refit(folder / f"{part}.pixels", before, stored_side, threads)
     digest = hashlib.sha256()
@@ -130,7 +132,9 @@ def build(
     }
     found = Survey(doubts=doubts(seen, source.path, seen_light, is_deep=is_deep))
     told = replace(contents, survey=contents.survey + found)
-    return Built(told, digest.hexdigest(), stored_side, largest, pixel_range if is_deep else None)
+    by_original = {name: (contents.parts[name].labels, part.identities) for name, part in written.items()}
+    whole = originals(contents.classes, by_original)
+    return Built(told, digest.hexdigest(), whole, stored_side, largest, pixel_range if is_deep else None)
 
 
 def _decode(
@@ -189,7 +193,7 @@ def _crc(pixels: UInt8Array) -> int:
 
 def _write(file: Path, images: Iterable[_Prepared]) -> _Written:
     sizes: list[tuple[int, int]] = []
-    originals: list[tuple[int, int]] = []
+    before: list[tuple[int, int]] = []
     crcs: list[int] = []
     where: list[str] = []
     names: list[str] = []
@@ -201,7 +205,7 @@ def _write(file: Path, images: Iterable[_Prepared]) -> _Written:
         nonlocal identities, contents, is_deep
         for one in images:
             sizes.append((one.pixels.shape[0], one.pixels.shape[1]))
-            originals.append(one.original_size)
+            before.append(one.original_size)
             identities += one.identity
             contents += one.content
             crcs.append(one.crc)
@@ -214,7 +218,7 @@ def _write(file: Path, images: Iterable[_Prepared]) -> _Written:
 
     _write_durably(file, stored())
     by_original, by_content = (np.frombuffer(many, np.uint8).reshape(-1, 32) for many in (identities, contents))
-    stored_sizes, original_sizes = np.array(sizes, np.int64), np.array(originals, np.int64)
+    stored_sizes, original_sizes = np.array(sizes, np.int64), np.array(before, np.int64)
     return _Written(
         stored_sizes, original_sizes, by_original, by_content, np.array(crcs, np.int64), where, names, odd, is_deep
     )
@@ -251,8 +255,7 @@ def _refit(file: Path, before: _Written, short_side: int, threads: int) -> _Writ
 
 def _write_index(file: Path, part: str, labels: Int64Array, written: _Written) -> bytes:
     """Writes the rows in canonical order; returns what the fingerprint takes of the part: no path, no file order."""
-    words = written.identities.view(">u8")
-    order = np.lexsort((*(words[:, word] for word in reversed(range(words.shape[1]))), labels))
+    order = canonical(labels, written.identities)
     seen = np.column_stack([labels, written.sizes])[order]
     _write_durably(file, [np.column_stack([seen, order, written.crcs[order]]).tobytes()])
     _write_durably(file.with_suffix(".names"), ["\n".join(written.names[row] for row in order.tolist()).encode()])

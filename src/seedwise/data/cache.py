@@ -55,6 +55,7 @@ class Stored:
     `pixel_range`: black and white in images of more than 8 bits, None without any."""
 
     fingerprint: str
+    originals: str
     classes: tuple[str, ...]
     superclasses: tuple[str, ...] | None
     superclass_of: Int64Array | None
@@ -222,6 +223,7 @@ def _write_meta(folder: Path, built: Built) -> None:
     contents = built.contents
     body: dict[str, Any] = {
         "fingerprint": built.fingerprint,
+        "originals": built.originals,
         "classes": contents.classes,
         "superclasses": contents.superclasses,
         "superclass_of": None if contents.superclass_of is None else contents.superclass_of.tolist(),
@@ -254,6 +256,7 @@ def load(folder: Path) -> Stored:
     superclasses, superclass_of = body["superclasses"], body["superclass_of"]
     return Stored(
         fingerprint=body["fingerprint"],
+        originals=body["originals"],
         classes=tuple(body["classes"]),
         superclasses=None if superclasses is None else tuple(superclasses),
         superclass_of=None if superclass_of is None else np.array(superclass_of, np.int64),

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, TypedDict
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from seedwise.config import Section
 from seedwise.own_code import ImportPath
@@ -27,6 +27,14 @@ def _range(value: Any) -> Any:
         if low < high:
             return (float(low), float(high))
     raise ValueError("give two numbers, what is black and what is white, such as [0, 4095]")
+
+
+def _fold(value: Any) -> Any:
+    if isinstance(value, list | tuple) and len(value) == 2 and all(type(it) is int for it in value):
+        number, count = value
+        if 1 <= number <= count and count >= 2:
+            return (number, count)
+    raise ValueError("give which part is left out, and of how many, such as [1, 5]")
 
 
 class StoredSides(TypedDict):
@@ -67,6 +75,11 @@ class DataConfig(Section):
     """Train on a bootstrap sample: as many images as there are (after `limit`), drawn with replacement by the run's
     seed (Breiman 1996, Machine Learning 24, 123-140), so that every seed sees another one. About 37% are not drawn; the
     run answers for them too (`oob` in its predictions). Copies of an image have augmentation draws of their own."""
+
+    fold: Annotated[tuple[int, int], BeforeValidator(_fold)] | None = None
+    """Train without one of so many equal parts of the training images (after `limit`), stratified, as [1, 5] is
+    without the first of five; the run answers for that part (`oob` in its predictions). Runs on all folds judge every
+    training image by a network that did not see it: cross-validation. Not with `bootstrap`; null trains on all."""
 
     download: bool = False
     """Fetch cifar10 or cifar100 from the internet when no local copy is found (a published archive of 170 MB, checked
@@ -114,6 +127,12 @@ class DataConfig(Section):
     """Your own data in place of what DATA names, which is then only a name: `my_pkg.data:load`, an import path from the
     current folder or the Python path. It is called without arguments at every start and returns `{"classes": [...],
     "train": (images, labels)}`, and `"val"` and `"test"` if there are any; see docs/own-code.md."""
+
+    @model_validator(mode="after")
+    def _check_samples(self) -> "DataConfig":
+        if self.bootstrap and self.fold is not None:
+            raise ValueError("fold: not with data.bootstrap, which leaves out images of its own; drop one of them")
+        return self
 
     def reading(self) -> list[str]:
         """The options that decide which images are read, where they are not the default: a line each, for a stamp."""

@@ -67,7 +67,8 @@ class Dataset:
     """Classes, and what to train on, select on and score once.
 
     `fingerprint`: sha256 over class names, labels and stored pixels; the same for a folder, a table or an archive of
-    the same images, whatever their names and order. `superclass_of`: int64[k], the index into `superclasses` of each
+    the same images, whatever their names and order. `originals`: the same over the images before they were resized, so
+    that it does not depend on the stored size. `superclass_of`: int64[k], the index into `superclasses` of each
     class. `path`: absolute folder or file of the source, None when it comes inside a package. `oob`: with
     a bootstrap sample, the training images that are not in it. `given`: the parts that the source itself has; others
     were drawn. `survey`: what was passed over, and what is doubtful. `pixel_range`: black and white in
@@ -87,6 +88,7 @@ class Dataset:
     given: tuple[str, ...] = ("train",)
     survey: Survey = field(default_factory=Survey)
     pixel_range: tuple[float, float] | None = None
+    originals: str = ""
 
     @property
     def splits(self) -> dict[str, int]:

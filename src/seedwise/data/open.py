@@ -63,6 +63,7 @@ def open_data(
         name=source.name,
         path=source.path,
         fingerprint=stored.fingerprint,
+        originals=stored.originals,
         classes=stored.classes,
         superclasses=stored.superclasses,
         superclass_of=stored.superclass_of,

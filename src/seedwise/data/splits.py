@@ -110,6 +110,26 @@ def bootstrap(dataset: Dataset, *, seed: int) -> Dataset:
     return replace(dataset, train=sample, oob=train.take(left_out) if len(left_out) else None)
 
 
+def folds(labels: Int64Array, count: int) -> Int64Array:
+    """For each label the fold it belongs to, from 0 to count - 1: stratified, by a fixed draw."""
+    order = np.lexsort((rng.generator(0, "data", "folds").random(len(labels)), labels))
+    fold = np.empty(len(labels), np.int64)
+    fold[order] = np.arange(len(labels)) % count
+    return fold
+
+
+def leave_fold(dataset: Dataset, fold: tuple[int, int]) -> Dataset:
+    """The data without one fold of its training images, (number from 1, count), and that fold as `oob`.
+
+    A class with two images or more is trained on in every fold.
+    """
+    (number, count), train = fold, dataset.train
+    if len(train) < 2 * count:
+        raise UserError(f"data.fold: {len(train)} training images are too few for {count} folds; take fewer")
+    left_out = folds(train.targets, count) == number - 1
+    return replace(dataset, train=train.take(np.flatnonzero(~left_out)), oob=train.take(np.flatnonzero(left_out)))
+
+
 def train_probe(train: Subset, count: int = 5000) -> Subset:
     """A fixed stratified sample of min(count, n) training images, on which `final.train` is measured."""
     generator = rng.generator(0, "data", "train_probe")

@@ -1,8 +1,9 @@
-"""The page of an audit: findings and thumbnails become one HTML file."""
+"""The page of an audit: findings and pictures become one HTML file."""
 
 import base64
 import io
-from collections.abc import Mapping
+import shlex
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,59 +16,71 @@ from seedwise.report.page import render_page
 from seedwise.report.shared import passed_over
 from seedwise.report.words import Words
 
-ACROSS, WITHIN, SUSPECTS = 100, 40, 100
-"""Pairs and suspects that are shown with pictures, at most: some 5 KB a pair."""
+OPPOSED, ACROSS, WITHIN, ALIKE, SUSPECTS = 60, 100, 40, 60, 20
+"""Pairs and suspects that are shown with pictures, at most: some 10 KB a pair of photos."""
+SMALL = 64
+"""Pixels of a side up to which a picture is stored without loss and shown pixel by pixel."""
 
-Thumbnails = Mapping[str, NDArray[np.uint8]]
+Pictures = Callable[[Iterable[Image]], Mapping[tuple[str, int], NDArray[np.uint8]]]
 
 
-def write_audit(findings: Findings, thumbnails: Thumbnails, path: Path, language: str = "en") -> None:
-    """Write the page of an audit; `thumbnails`: uint8[n, 32, 32, 3] by part, as `Image.row` numbers them."""
+def write_audit(findings: Findings, pictures: Pictures, path: Path, language: str = "en") -> None:
+    """Write the page of an audit; `pictures` gives uint8[h, w, 3] of images by part and row, where they exist."""
     words = Words(language)
-    write_text(path, render_page("audit.html", words, audit_context(findings, thumbnails, words)))
+    write_text(path, render_page("audit.html", words, audit_context(findings, pictures, words)))
 
 
-def audit_context(findings: Findings, thumbnails: Thumbnails, words: Words) -> dict[str, Any]:
+def audit_context(findings: Findings, pictures: Pictures, words: Words) -> dict[str, Any]:
     """What the template shows."""
-    opposed = [pair for pair in findings.pairs if pair.is_opposed]
-    across = [pair for pair in findings.pairs if pair.first.split != pair.second.split]
-    within = [pair for pair in findings.pairs if pair.first.split == pair.second.split]
-    labels = findings.labels
+    same = [pair for pair in findings.pairs if pair.is_same]
+    alike = [pair for pair in findings.pairs if not pair.is_same]
+    tables = {
+        "opposed": ([pair for pair in same if pair.is_opposed], OPPOSED),
+        "across": ([pair for pair in same if pair.is_across and not pair.is_opposed], ACROSS),
+        "within": ([pair for pair in same if not pair.is_across and not pair.is_opposed], WITHIN),
+        "alike_across": ([pair for pair in alike if pair.is_across], ALIKE),
+        "alike_within": ([pair for pair in alike if not pair.is_across], ALIKE),
+    }
+    chosen = {name: _spread(pairs, count) for name, (pairs, count) in tables.items()}
+    suspects = findings.labels.suspects[:SUSPECTS] if findings.labels else []
+    images = [image for pairs in chosen.values() for pair in pairs for image in (pair.first, pair.second)]
+    seen = pictures([*images, *(each.image for each in suspects)])
 
     def shown(image: Image) -> dict[str, Any]:
+        pixels = seen.get((image.part, image.row))
         return {
-            "picture": _png(thumbnails[image.part][image.row]),
+            "picture": None if pixels is None else _encoded(pixels),
+            "smooth": pixels is not None and max(pixels.shape[:2]) > SMALL,
             "label": findings.classes[image.label],
             "split": image.split,
-            "where": image.where,
+            "where": _short(image.where, findings.source),
         }
 
-    def pairs(some: list[Pair], count: int) -> list[dict[str, Any]]:
-        return [
-            {"first": shown(pair.first), "second": shown(pair.second), "pair": pair} for pair in _spread(some, count)
-        ]
+    def rows(pairs: list[Pair]) -> list[dict[str, Any]]:
+        return [{"first": shown(pair.first), "second": shown(pair.second), "pair": pair} for pair in pairs]
 
     return {
         "title": words("audit.title", data=findings.data),
         "found": findings,
         "splits": list(findings.splits),
         "columns": [(words(f"audit.split_{name}"), True) for name in findings.splits],
-        "exact": sum(pair.exact for pair in findings.pairs),
-        "opposed": pairs(opposed, ACROSS),
-        "opposed_count": len(opposed),
-        "across": pairs(across, ACROSS),
-        "across_count": len(across),
-        "within": pairs(within, WITHIN),
-        "within_count": len(within),
-        "contradicting": sum(pair.first.label != pair.second.label for pair in findings.pairs),
+        "pairs_of": {name: rows(pairs) for name, pairs in chosen.items()},
+        "count_of": {name: len(pairs) for name, (pairs, _) in tables.items()},
+        "same_count": len(same),
+        "command": f"seedwise audit {shlex.quote(findings.source)} --confirm confirmed.json",
         "suspects": [
             {"image": shown(each.image), "suggested": findings.classes[each.suggested], "margin": each.margin}
-            for each in (labels.suspects[:SUSPECTS] if labels else ())
+            for each in suspects
         ],
         "passed_over": passed_over(findings.passed_over, words),
         "damaged": [line for part in findings.parts.values() for line in part.damaged],
         "spread": _ratio(findings),
     }
+
+
+def _short(where: str, source: str) -> str:
+    """A file's name as seen from the data's folder."""
+    return where.removeprefix(source).lstrip("/") or where
 
 
 def _spread(pairs: list[Pair], count: int) -> list[Pair]:
@@ -83,9 +96,11 @@ def _ratio(findings: Findings) -> float | None:
     return max(counts) / min(counts) if min(counts, default=0) else None
 
 
-def _png(pixels: NDArray[np.uint8]) -> str:
+def _encoded(pixels: NDArray[np.uint8]) -> str:
+    """Small pictures without loss, photos as JPEG, at a tenth of the bytes."""
     from PIL import Image as Pillow
 
     file = io.BytesIO()
-    Pillow.fromarray(pixels).save(file, "PNG")
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    kind = "PNG" if max(pixels.shape[:2]) <= SMALL else "JPEG"
+    Pillow.fromarray(pixels).save(file, kind, quality=85)
+    return f"data:image/{kind.lower()};base64," + base64.b64encode(file.getvalue()).decode()

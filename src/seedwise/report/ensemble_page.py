@@ -272,7 +272,7 @@ def _provenance(files: EnsembleFiles, words: Words) -> list[tuple[str, str]]:
     data = files.record.data
     return [
         (words("from.data"), data.name),
-        (words("from.fingerprint"), data.fingerprint),
+        (words("from.fingerprint"), data.originals or data.fingerprint),
         (words("from.test_reads"), str(files.test_reads)),
     ]
 

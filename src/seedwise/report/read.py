@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seedwise.audit.findings import AUDIT, Findings, Leak, find_audit
+from seedwise.audit.findings import AUDIT, UNUSED, Findings, Image, Leak, find_audit, read_audit
 from seedwise.config import load
 from seedwise.ensemble_record import EnsembleRecord
 from seedwise.errors import UserError
@@ -27,7 +27,6 @@ from seedwise.record import (
     RunRecord,
     check_files,
     read_record,
-    read_sealed,
 )
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -85,7 +84,7 @@ def read_run(folder: Path) -> RunFiles:
     check_files(folder, record, RECIPE)
     held = read_held(folder, record)
     recipe, seen = load(Recipe, folder / RECIPE), _pictures(folder, record, held)
-    return RunFiles(record, recipe, held, seen, read_leaks(folder, record.data), later_test_reads(folder))
+    return RunFiles(record, recipe, held, seen, read_leaks(folder, record.data, held), later_test_reads(folder))
 
 
 def demand_classes(path: Path, data: DataRecord) -> None:
@@ -101,11 +100,24 @@ def demand_classes(path: Path, data: DataRecord) -> None:
         raise damage(path, "data.superclass_of doesn't fit the classes")
 
 
-def read_leaks(folder: Path, data: DataRecord) -> Leak | None:
-    """What an audit says of this data: the one that was made for this folder, else the last one."""
-    found = read_sealed(folder / AUDIT, Findings) if (folder / AUDIT).is_file() else find_audit(data.fingerprint)
-    leak = None if found is None or found.too_alike else found.leaks.get("test")
-    return leak if leak is not None and leak.images else None
+def read_leaks(folder: Path, data: DataRecord, held: Mapping[str, Held]) -> Leak | None:
+    """What the last audit of this data says of these test images, wherever it drew its own."""
+    if (found := _audit_of(folder, data)) is None or "test" not in held:
+        return None
+    drawn = "test" in data.parts and not data.parts["test"].given
+    part, test = "train" if drawn else "test", set(held["test"].ids.tolist())
+
+    def is_test(image: Image) -> bool:
+        return image.part == part and image.row in test
+
+    pairs = [(pair.first, pair.second) for pair in found.pairs if pair.is_same and UNUSED not in pair.splits]
+    rows = {one.row for pair in pairs for one, other in (pair, pair[::-1]) if is_test(one) and not is_test(other)}
+    return Leak(images=len(rows), of=len(test), rows=sorted(rows)) if rows else None
+
+
+def _audit_of(folder: Path, data: DataRecord) -> Findings | None:
+    """The kept audit of this data; else the one that was made for this folder, which may have come from elsewhere."""
+    return find_audit(data.originals) or read_audit(folder / AUDIT)
 
 
 def read_held(

@@ -111,7 +111,7 @@ def provenance(records: Sequence[RunRecord], words: Words, later_reads: int = 0)
     first = records[0]
     return [
         *_data(first.data, words),
-        (words("from.fingerprint"), _all(record.data.fingerprint for record in records)),
+        (words("from.fingerprint"), _all(record.data.originals or record.data.fingerprint for record in records)),
         (words("from.model"), f"{first.model.architecture}, {first.parameters} {words('from.parameters')}"),
         (words("from.weights"), _all(record.model.weights for record in records)),
         (words("from.test_reads"), str(later_reads + sum(record.test_evaluations for record in records))),

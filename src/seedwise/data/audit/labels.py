@@ -8,7 +8,7 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
-from seedwise import rng
+from seedwise.data.splits import folds
 
 FOLDS = 5
 RIDGE = 1e-2
@@ -59,7 +59,7 @@ def out_of_fold(features: NDArray[np.float32], labels: NDArray[np.int64], classe
     n, d = features.shape
     inputs = np.column_stack([features - features.mean(axis=0), np.ones(n, np.float32)]).astype(np.float32)
     targets = np.eye(classes, dtype=np.float32)[labels]
-    fold = _folds(labels)
+    fold = folds(labels, FOLDS)
     members = [np.flatnonzero(fold == number) for number in range(FOLDS)]
     grams = [inputs[rows].T @ inputs[rows] for rows in members]
     moments = [inputs[rows].T @ targets[rows] for rows in members]
@@ -73,14 +73,6 @@ def out_of_fold(features: NDArray[np.float32], labels: NDArray[np.int64], classe
     scale = _temperature(scores, labels)
     probabilities: NDArray[np.float64] = softmax(scores * scale, axis=1)
     return probabilities
-
-
-def _folds(labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """A fold for each image, stratified, by a fixed draw."""
-    order = np.lexsort((rng.generator(0, "audit", "folds").random(len(labels)), labels))
-    fold = np.empty(len(labels), np.int64)
-    fold[order] = np.arange(len(labels)) % FOLDS
-    return fold
 
 
 def _temperature(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> float:

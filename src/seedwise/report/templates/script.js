@@ -48,4 +48,20 @@ for (const box of document.querySelectorAll(".scroll")) {
   box.addEventListener("scroll", look, { passive: true });
   new ResizeObserver(look).observe(box);
 }
+for (const button of document.querySelectorAll("button[data-save]")) {
+  button.addEventListener("click", () => {
+    const boxes = [...document.querySelectorAll("tr[data-pair] input[type=checkbox]")];
+    const said = boxes.filter((box) => box.checked !== box.defaultChecked || box.checked || "judged" in box.dataset);
+    const pairs = said.map((box) => {
+      const { pair, names } = box.closest("tr").dataset, [first, second] = pair.split(" ");
+      return { first, second, same: box.checked, names: JSON.parse(names) };
+    });
+    const content = JSON.stringify({ schema_version: 1, kind: "judged_pairs", pairs }, null, 2) + "\n";
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([content], { type: "application/json" }));
+    link.download = button.dataset.save;
+    link.click();
+    URL.revokeObjectURL(link.href);
+  });
+}
 addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((each) => (each.open = true)));
