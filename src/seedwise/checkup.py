@@ -135,9 +135,9 @@ def _target_error() -> str | None:
 
 
 def _compiler() -> Findings:
-    from seedwise import native
+    from seedwise import compiling
 
-    return {"path": native.compiler(), "version": native.compiler_version()}
+    return {"path": compiling.compiler(), "version": compiling.compiler_version()}
 
 
 def _cache() -> Path:

@@ -143,7 +143,7 @@ def own_code_of(recipe: Recipe) -> dict[str, str]:
     custom = recipe.augment.custom
     paths = {"model.factory": recipe.model.factory, "augment.custom": custom.function if custom else None}
     found = {f"{option} {path}": own_code.source(own_code.find(option, path)) for option, path in paths.items() if path}
-    if recipe.compute.kernels != "native":
+    if recipe.compute.kernels not in ("native", "tuned"):
         return found
     from seedwise.models import acceleration  # imports torch, which a mistake on the command line need not wait for
 
