@@ -298,10 +298,10 @@ def compare(options: argparse.Namespace) -> None:
         sides = [pair[number] for pair in made]
         for side in sides * 2:
             side()
-        for name, clock in (("processor", time.process_time), ("wall", time.perf_counter)):
-            turns = [[seconds(side, clock) for side in sides] for _ in range(options.rounds)]
-            low, middle, high = quantiles([ours / theirs for ours, theirs in turns], n=4)
-            best = [1e3 * min(times) for times in zip(*turns, strict=True)]
+        turns = [[taken(side) for side in sides] for _ in range(options.rounds)]
+        for clock, name in enumerate(("processor", "wall")):
+            low, middle, high = quantiles([ours[clock] / theirs[clock] for ours, theirs in turns], n=4)
+            best = [1e3 * min(pair[side][clock] for pair in turns) for side in range(2)]
             print(
                 f"{network} {options.threads} threads, {what}, {name} time: rule / stopwatch {middle:.3f} "
                 f"[{low:.3f}, {high:.3f}], shortest {best[0]:.1f} and {best[1]:.1f} ms, n={options.rounds}",
@@ -311,11 +311,11 @@ def compare(options: argparse.Namespace) -> None:
     print(f"{sum(rule[key] != tuned.get(key) for key in rule)} of {len(rule)} choices differ")
 
 
-def seconds(run: Callable[[], object], clock: Callable[[], float]) -> float:
-    """Of one run."""
-    began = clock()
+def taken(run: Callable[[], object]) -> tuple[float, float]:
+    """Seconds of one run, of the processor and by the clock."""
+    began = time.process_time(), time.perf_counter()
     run()
-    return clock() - began
+    return time.process_time() - began[0], time.perf_counter() - began[1]
 
 
 def main() -> None:

@@ -63,14 +63,16 @@ def compiler_version() -> str | None:
     return done.stdout.partition("\n")[0].strip() or None
 
 
+@functools.cache  # as `missing`, asked at every call of a kernel
 def best_target() -> str:
     """This processor's class."""
     return next(name for name in TARGETS if not missing(name))
 
 
-def missing(target: str) -> list[str]:
+@functools.cache
+def missing(target: str) -> tuple[str, ...]:
     """What this processor lacks of what a target's code uses."""
-    return sorted(_NEEDED.get(target, set()) - _features())
+    return tuple(sorted(_NEEDED.get(target, set()) - features()))
 
 
 def name_of(source: Path, target: str, version: str = "*") -> str:
@@ -126,8 +128,8 @@ def _hash(*parts: bytes) -> str:
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
-@functools.cache
-def _features() -> frozenset[str]:
+def features() -> frozenset[str]:
+    """What this processor has, by Linux's names; empty where the system doesn't say."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -138,16 +138,20 @@ def library(source: Path) -> ctypes.CDLL | None:
             return _built(source, Path(place) / _kept(source).name)
 
 
+def lacking() -> list[Path]:
+    """Kernel files whose library is neither installed nor in the cache."""
+    return [source for source in compiling.sources() if not any(map(is_sound, _candidates(source)))]
+
+
 def prepare() -> None:
     """Compile all kernels that are missing, on all cores, and say so: it takes a while, once."""
-    if compiling.compiler_version() is None:
-        return
-    missing = [source for source in compiling.sources() if not any(map(is_sound, _candidates(source)))]
-    if len(missing) < 2:
+    missing = lacking()
+    if len(missing) < 2 or compiling.compiler_version() is None:
         return
     pool_size = min(cores(), len(missing))
     seconds = [compiling.SECONDS.get(source.stem, 1) for source in missing]
-    about = max(*seconds, sum(seconds) / pool_size)
+    share = min(1.0, cores() / (pool_size + os.getloadavg()[0]))  # of a core, for each of ours
+    about = max(*seconds, sum(seconds) / pool_size) / share
     _log.warning("compiling %d kernels once, about %.0f s …", len(missing), about)
     with ThreadPoolExecutor(pool_size) as pool:
         list(pool.map(library, missing))

@@ -6,7 +6,7 @@ from seedwise import machine, progressive
 from seedwise.config import diff
 from seedwise.data.config import StoredSides
 from seedwise.errors import UserError
-from seedwise.models.config import resolve_weights
+from seedwise.models.config import NATIVE_KERNELS, resolve_weights
 from seedwise.recipe import ComputeConfig, Recipe
 from seedwise.tta_config import TtaConfig
 
@@ -131,7 +131,7 @@ def _check(compute: ComputeConfig) -> ComputeConfig:
         raise UserError(f"compute.threads: {compute.threads} is too many, this machine has {machine.cores()}; use auto")
     if kind != "cpu" and compute.kernels != "stock":
         raise UserError(f"compute.kernels: {compute.kernels} is for cpu, the device is {compute.device}; use stock")
-    if compute.kernels in ("native", "tuned"):
+    if compute.kernels in NATIVE_KERNELS:
         from seedwise.models import acceleration
 
         if not acceleration.available():

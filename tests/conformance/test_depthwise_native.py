@@ -184,8 +184,9 @@ def test_every_named_implementation(size: tuple[int, int], same: bool, dtype: to
     geometry = geometry_of(5, 2, same, size)
     x, weight = draw((3, 6, *size), 0, dtype), draw((6, 1, 5, 5), 1, dtype)
     _, grad, *truth = truth_of(x, weight, geometry)
-    parts = implementations.candidates(x, geometry)
-    for name in ["fused", *("+".join(pair) for pair in itertools.product(*parts))]:
+    names = implementations.candidates(x, geometry)
+    assert len(names) == 5 and "fused" in names
+    for name in names:
         got = implementations.compute(name, x, grad, weight, geometry, (True, True))
         for mine, expected in zip(got, truth, strict=True):
             assert mine is not None and mine.dtype == dtype

@@ -1,6 +1,7 @@
 """Every kernel file is compiled, and tested, for every instruction set that it is written for."""
 
 import importlib
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import instruction_sets
@@ -37,12 +38,26 @@ def test_every_kernel_file_is_compiled_for_it(target: str, monkeypatch: pytest.M
             assert acceleration.version() != here  # what a run's record names, and resume compares
 
 
-def test_a_target_that_cannot_run_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def features(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Collection[str]], None]]:
+    """Another processor, by the names of what it has."""
+
+    def be(names: Collection[str]) -> None:
+        monkeypatch.setattr(compiling, "features", lambda: frozenset(names))
+        compiling.missing.cache_clear(), compiling.best_target.cache_clear()
+
+    yield be
+    monkeypatch.undo()
+    compiling.missing.cache_clear(), compiling.best_target.cache_clear()
+
+
+def test_a_target_that_cannot_run_is_refused(
+    monkeypatch: pytest.MonkeyPatch, features: Callable[[Collection[str]], None]
+) -> None:
     monkeypatch.setenv(native.TARGET_VARIABLE, "avx3")
     with pytest.raises(UserError, match=r"^SEEDWISE_TARGET=avx3: there is no such target; .* generic$"):
         native.target()
-    flags = frozenset(["fpu", "sse2", "avx", "avx2", "fma", "f16c", "bmi1", "bmi2", "movbe", "abm"])
-    monkeypatch.setattr(compiling, "_features", lambda: flags)
+    features(["fpu", "sse2", "avx", "avx2", "fma", "f16c", "bmi1", "bmi2", "movbe", "abm"])
     monkeypatch.setenv(native.TARGET_VARIABLE, "avx512")
     assert native.why_not("avx2") is None
     with pytest.raises(UserError, match=r"^SEEDWISE_TARGET=avx512: this processor has no avx512bw; "):
@@ -51,16 +66,16 @@ def test_a_target_that_cannot_run_is_refused(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize("name", ["", "native"])
 def test_without_a_target_it_is_the_best_class_that_the_processor_has(
-    name: str, monkeypatch: pytest.MonkeyPatch
+    name: str, monkeypatch: pytest.MonkeyPatch, features: Callable[[Collection[str]], None]
 ) -> None:
     monkeypatch.setenv(native.TARGET_VARIABLE, name)
     v3 = {"avx2", "fma", "f16c", "bmi1", "bmi2", "movbe", "abm"}
     v4 = v3 | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
     for flags, expected in ((v4 | {"amx_tile"}, "avx512"), (v4, "avx512"), (v4 - {"avx512dq"}, "avx2"), (v3, "avx2")):
-        monkeypatch.setattr(compiling, "_features", lambda flags=flags: frozenset(flags))
+        features(flags)
         assert native.target() == expected
     for lost in v3:
-        monkeypatch.setattr(compiling, "_features", lambda lost=lost: frozenset(v4 - {lost}))
+        features(v4 - {lost})
         assert native.target() == "generic"
 
 

