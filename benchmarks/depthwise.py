@@ -77,19 +77,16 @@ def runs_of(what: str, x: Tensor, grad: Tensor, weight: Tensor, geometry: Geomet
         runs: Runs = {"pytorch": lambda: implementations.onednn_forward(x, weight, geometry)}
         return runs | ({"native": lambda: kernels.forward(x, weight, geometry)} if available() else {})
     wants = WANTS[what]
-    of_images, of_weight = implementations.candidates(x, geometry)
-    names = {"images": of_images, "weight": of_weight, "both": ["native"]}[what]
+    names = ("fused",) if what == "both" else implementations.candidates(x, geometry, wants)
     runs = {
         "pytorch": autograd(x, grad, weight, geometry, wants, stock_conv),
         "torch": autograd(x, grad, weight, geometry, wants, depthwise_conv2d),
     }
     for name in names:
-        if name == "native" and not available():
-            continue
-        full = "fused" if name == "native" else f"{name}+{name}"
-        runs[name] = lambda full=full: implementations.compute(  # type: ignore[misc]
-            full, x, grad, weight, geometry, wants
-        )
+        if available() or not ("native" in name or name == "fused"):
+            runs[name] = lambda name=name: implementations.compute(  # type: ignore[misc]
+                name, x, grad, weight, geometry, wants
+            )
     return runs
 
 

@@ -79,7 +79,7 @@ def _compute() -> Findings:
         from seedwise.models import pointwise
         from seedwise.recipe import ComputeConfig, Recipe
 
-        # `auto` would compile all kernels, which takes the better part of a minute. Whether the compiler can do it
+        # `auto` would compile all kernels, which takes half a minute or more. Whether the compiler can do it
         # shows in the smallest of them: the log says so if not.
         compute = plan.resolve(Recipe(compute=ComputeConfig(kernels="stock"))).compute
         if compute.device == "cpu":
@@ -135,9 +135,10 @@ def _target_error() -> str | None:
 
 
 def _compiler() -> Findings:
-    from seedwise import native
+    from seedwise import compiling, native
 
-    return {"path": native.compiler(), "version": native.compiler_version()}
+    found = {"path": compiling.compiler(), "version": compiling.compiler_version()}
+    return {**found, "needed": _try(lambda: bool(native.lacking()))}
 
 
 def _cache() -> Path:

@@ -76,17 +76,17 @@ def _compiler(found: dict[str, Any]) -> Iterator[str]:
     compiler = found["compiler"]
     if found["target_error"]:
         yield found["target_error"]
-    if compiler is None or found["device"] not in ("cpu", None):
+    if compiler is None or compiler["needed"] is False or found["device"] not in ("cpu", None):
         return
     if compiler["path"] is None:
         yield (
-            "no C++ compiler: the fast kernels, compiled at first use, will be missing, and PyTorch's slower ones "
+            "no C++ compiler: the fast kernels, which were not installed, will be missing, and PyTorch's slower ones "
             "used; install g++ or clang++ (CXX names another)"
         )
     elif compiler["version"] is None:
         yield (
-            f"the C++ compiler {compiler['path']} does not run: the fast kernels, compiled at first use, will be "
-            "missing, and PyTorch's slower ones used; mend it, or let CXX name another"
+            f"the C++ compiler {compiler['path']} does not run: the fast kernels, which were not installed, will "
+            "be missing, and PyTorch's slower ones used; mend it, or let CXX name another"
         )
 
 

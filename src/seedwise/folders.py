@@ -13,6 +13,7 @@ from seedwise.data.open import open_data
 from seedwise.data.source import Progress
 from seedwise.errors import UserError
 from seedwise.files import LOCK, make_new_folder
+from seedwise.models.config import NATIVE_KERNELS
 from seedwise.recipe import Recipe
 from seedwise.record import BAGGING, RECIPE, RECORD, STUDY, RunRecord
 from seedwise.stored import is_ensemble
@@ -143,7 +144,7 @@ def own_code_of(recipe: Recipe) -> dict[str, str]:
     custom = recipe.augment.custom
     paths = {"model.factory": recipe.model.factory, "augment.custom": custom.function if custom else None}
     found = {f"{option} {path}": own_code.source(own_code.find(option, path)) for option, path in paths.items() if path}
-    if recipe.compute.kernels != "native":
+    if recipe.compute.kernels not in NATIVE_KERNELS:
         return found
     from seedwise.models import acceleration  # imports torch, which a mistake on the command line need not wait for
 

@@ -98,7 +98,7 @@ class Journal:
         self._inner, self._writes = inner, writes
         self.kernels: Callable[[], dict[str, str]] = dict
         self.plan: Sequence[PlannedStage] = ()
-        self.on_start, self.on_step, self.on_phase = inner.on_start, inner.on_step, inner.on_phase
+        self.on_start, self.on_phase = inner.on_start, inner.on_phase
         self.on_data = inner.on_data
 
     def begin(self) -> None:
@@ -114,6 +114,13 @@ class Journal:
         for doubt in record.data.doubts:
             log.warning("doubt: %s", doubt)
         log.info("model %s, %d parameters, %s", record.model.architecture, record.parameters, record.model.weights)
+
+    def on_step(self, epoch: int, step: int, loss: float, top1: float, images_per_second: float) -> None:
+        """Keep what a stopwatch chose before a checkpoint rests on it; a rule would choose the same again."""
+        if self._writes and self._recipe.compute.kernels == "tuned" and self._record.kernels != self.kernels():
+            self._record.kernels = self.kernels()
+            write_record(self._folder, self._record)
+        self._inner.on_step(epoch, step, loss, top1, images_per_second)
 
     def on_epoch(self, row: EpochRow, rows: Sequence[EpochRow]) -> None:
         """Write the epochs so far."""

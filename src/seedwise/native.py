@@ -1,4 +1,4 @@
-"""C++ kernels, compiled for this machine at first use and kept in the cache. Without a compiler there are none.
+"""C++ kernels, compiled when seedwise is installed, or at first use and kept in the cache.
 
 A kernel file is plain C++ with a C interface: raw pointers and sizes, no header of torch's. So a build takes seconds,
 and depends on neither torch's version nor Python's. Loops are parallel through OpenMP; the library finds the runtime
@@ -8,45 +8,30 @@ Kernels are called by `call`. A kernel's data push the interpreter out of the pr
 between two kernels takes longer than it would alone: within `together()` they wait until all are ready.
 """
 
+import contextlib
 import ctypes
 import functools
-import hashlib
 import logging
 import os
-import platform
-import shutil
 import subprocess
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from seedwise import compiling
+from seedwise.compiling import TARGETS, is_sound
 from seedwise.errors import UserError
-from seedwise.files import atomic_path, cache_root, one_at_a_time, sha256_of, write_text
+from seedwise.files import atomic_path, cache_root, one_at_a_time, write_text
+from seedwise.machine import cores
 
-FLAGS = (
-    *("-std=c++17", "-O3", "-fopenmp", "-shared", "-fPIC"),
-    *("-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off", "-Wall", "-Wno-unknown-pragmas"),
-)
-"""No -ffast-math: it would let sums be reordered and infinities vanish. What is fused of products and sums, kernels say
-themselves (`models/fused.hpp`): left to the compiler, a result's bits depend on the tile that it falls into."""
-TARGETS = {
-    "native": ("-march=native",),
-    "avx512": ("-march=x86-64-v4",),
-    "avx2": ("-march=x86-64-v3", "-mtune=znver3"),
-    "generic": (),
-}
-"""What kernels may be compiled for, and the flags for it. `generic`: what any processor of this kind has. `avx2`, for
-the tests, is tuned for a processor on which GCC fuses here and not there (see `models/fused.hpp`)."""
 TARGET_VARIABLE = "SEEDWISE_TARGET"
-"""Names the environment variable that chooses one: for tests, and to compute elsewhere what another machine does."""
-TIMEOUT_SECONDS = 120
-
-_V3 = {"avx2", "fma", "f16c", "bmi1", "bmi2", "movbe", "abm"}
-_NEEDED = {"avx2": _V3, "avx512": _V3 | {f"avx512{part}" for part in ("f", "bw", "cd", "dq", "vl")}}
-"""Linux's names of what a target's code uses."""
+"""The environment variable that chooses a class: for tests, and to compute elsewhere what another machine does."""
+NATIVE = "native"
+"""What it may say for this processor's own."""
 
 _log = logging.getLogger("seedwise")
 Loaded = TypeVar("Loaded")
@@ -106,44 +91,21 @@ def settle() -> None:
         check(function(*arguments))
 
 
-@functools.cache
-def compiler() -> str | None:
-    """The C++ compiler's path: CXX's, or g++, or clang++; None when there is none."""
-    names = [os.environ["CXX"]] if os.environ.get("CXX") else ["g++", "clang++"]
-    return next((path for path in map(shutil.which, names) if path), None)
-
-
-@functools.cache
-def compiler_version() -> str | None:
-    """What the compiler calls itself, for instance "g++ (Debian 12.2.0-14) 12.2.0"; None without one that runs."""
-    path = compiler()
-    if path is None:
-        return None
-    try:
-        done = subprocess.run(
-            [path, "--version"], capture_output=True, text=True, errors="replace", timeout=20, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.partition("\n")[0].strip() or None
-
-
 def target() -> str:
-    """What kernels are compiled for: what SEEDWISE_TARGET names, or this processor. A UserError if that can't run."""
-    name = os.environ.get(TARGET_VARIABLE) or "native"
+    """The class that kernels are compiled for: SEEDWISE_TARGET's, or this processor's. A UserError if it can't run."""
+    name = os.environ.get(TARGET_VARIABLE) or NATIVE
     if (reason := why_not(name)) is not None:
-        raise UserError(f"{TARGET_VARIABLE}={name}: {reason}; leave it out, or take one of {', '.join(TARGETS)}")
-    return name
+        known = ", ".join((NATIVE, *TARGETS))
+        raise UserError(f"{TARGET_VARIABLE}={name}: {reason}; leave it out, or take one of {known}")
+    return compiling.best_target() if name == NATIVE else name
 
 
-@functools.cache
 def why_not(name: str) -> str | None:
     """Why no kernels for a target can run here; None when they can."""
-    if name not in TARGETS:
+    if name not in (NATIVE, *TARGETS):
         return "there is no such target"
-    words = {word for line in _processor().splitlines() if line.startswith("flags") for word in line.split()}
-    missing = sorted(_NEEDED.get(name, set()) - words)
-    return f"this processor has no {missing[0]}" if missing else None
+    lacking = compiling.missing(name)
+    return f"this processor has no {lacking[0]}" if lacking else None
 
 
 class OnceATarget(Generic[Loaded]):
@@ -160,73 +122,99 @@ class OnceATarget(Generic[Loaded]):
 
 
 def library(source: Path) -> ctypes.CDLL | None:
-    """The compiled library of a C++ file, built now if the cache has none for this text, compiler and target.
-
-    The text is the file's with all C++ beside it and the headers in the folder above, so that one library's name tells
-    of the others in its folder, too.
+    """The compiled library of a C++ file: as it was installed, or from the cache, or built now.
 
     None when there is no compiler, or it fails: the log then says how.
     """
-    version, flags = compiler_version(), [*FLAGS, *TARGETS[target()]]
-    if version is None:
+    found = _ready(source)
+    if found is not None:
+        return found
+    if compiling.compiler_version() is None:
         return None
-    files = [*sorted(source.parent.glob("*.[ch]pp")), *sorted(source.parent.parent.glob("*.hpp"))]
-    text = b"".join(file.read_bytes() for file in files)
-    key = hashlib.sha256(b"\0".join([text, " ".join(flags).encode(), version.encode(), _processor().encode()]))
-    name = f"{source.stem}-{key.hexdigest()[:16]}.so"
     try:
-        return _load(source, flags, cache_root() / "kernels" / name)
+        return _built(source, _kept(source))
     except (OSError, UserError):  # a cache that can't be written: for this process alone, then
         with tempfile.TemporaryDirectory() as place:
-            return _load(source, flags, Path(place) / name)
+            return _built(source, Path(place) / _kept(source).name)
+
+
+def lacking() -> list[Path]:
+    """Kernel files whose library is neither installed nor in the cache."""
+    return [source for source in compiling.sources() if not any(map(is_sound, _candidates(source)))]
+
+
+def prepare() -> None:
+    """Compile all kernels that are missing, on all cores, and say so: it takes a while, once."""
+    missing = lacking()
+    if len(missing) < 2 or compiling.compiler_version() is None:
+        return
+    pool_size = min(cores(), len(missing))
+    seconds = [compiling.SECONDS.get(source.stem, 1) for source in missing]
+    share = min(1.0, cores() / (pool_size + os.getloadavg()[0]))  # of a core, for each of ours
+    about = max(*seconds, sum(seconds) / pool_size) / share
+    _log.warning("compiling %d kernels once, about %.0f s …", len(missing), about)
+    with ThreadPoolExecutor(pool_size) as pool:
+        list(pool.map(library, missing))
 
 
 def name_of(found: ctypes.CDLL | None) -> str | None:
-    """Names a library's text, its compiler, target and processor; None without a library."""
+    """Names a library's text, its compiler and its target; None without a library."""
     return None if found is None else Path(found._name).stem
 
 
-def _load(source: Path, flags: list[str], built: Path) -> ctypes.CDLL | None:
-    try:
-        if not _is_sound(built):
-            _build(source, flags, built)
-        return ctypes.CDLL(str(built))
-    except subprocess.CalledProcessError as error:
-        reason = error.stderr.strip().partition("\n")[0]
-    except subprocess.SubprocessError as error:
-        reason = str(error)
-    _log.warning("kernels of %s can't be compiled (%s): PyTorch's own are used, which are slower", source.name, reason)
+def builder_of(found: ctypes.CDLL | None) -> str | None:
+    """What the compiler of a library calls itself; None without a library."""
+    if found is None:
+        return None
+    with contextlib.suppress(OSError, IndexError):
+        return compiling.seal(Path(found._name)).read_text().splitlines()[1]
+    return compiling.compiler_version()  # it was built for this process alone
+
+
+def _candidates(source: Path) -> list[Path]:
+    """Files that hold the library if they are whole, the installed one first.
+
+    Another compiler's are as good, unless CXX asks for one.
+    """
+    version = compiling.compiler_version() if os.environ.get("CXX") else None
+    pattern = compiling.name_of(source, target(), version or "*")
+    installed = sorted((compiling.PACKAGE / compiling.PREBUILT).glob(pattern))
+    if version is None and compiling.compiler_version() is not None:
+        return [*installed, _kept(source)]
+    return [*installed, *sorted(_cache().glob(pattern))]
+
+
+def _ready(source: Path) -> ctypes.CDLL | None:
+    for built in _candidates(source):
+        if is_sound(built):
+            with contextlib.suppress(OSError):  # made for another C library than this system's
+                return ctypes.CDLL(str(built))
     return None
 
 
-def _build(source: Path, flags: list[str], built: Path) -> None:
+def _cache() -> Path:
+    return cache_root() / "kernels"
+
+
+def _kept(source: Path) -> Path:
+    return _cache() / compiling.name_of(source, target(), str(compiling.compiler_version()))
+
+
+def _built(source: Path, built: Path) -> ctypes.CDLL | None:
+    try:
+        _build(source, built)
+        return ctypes.CDLL(str(built))
+    except subprocess.SubprocessError as error:
+        why = compiling.reason(error)
+    _log.warning("kernels of %s can't be compiled (%s): PyTorch's own are used, which are slower", source.name, why)
+    return None
+
+
+def _build(source: Path, built: Path) -> None:
     built.parent.mkdir(parents=True, exist_ok=True)
     with one_at_a_time(built.with_suffix(".lock")):  # whoever waited finds what the other one built
-        if _is_sound(built):
+        if is_sound(built):
             return
         with atomic_path(built) as temporary:
-            run = [str(compiler()), *flags, str(source), "-o", str(temporary)]
-            subprocess.run(run, capture_output=True, text=True, errors="replace", timeout=TIMEOUT_SECONDS, check=True)
-        write_text(_seal(built), sha256_of(built))
-
-
-def _seal(built: Path) -> Path:
-    return built.with_suffix(".sha256")
-
-
-def _is_sound(built: Path) -> bool:
-    """Loading a damaged library would end the process, so its hash is compared first."""
-    try:
-        return _seal(built).read_text() == sha256_of(built)
-    except (OSError, UnicodeDecodeError):
-        return False
-
-
-def _processor() -> str:
-    """What `-march=native` depends on: a cache may be shared by the machines of a cluster."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return f"{platform.machine()} {platform.processor()}"
-    told = [line for line in lines if line.startswith(("model name", "flags", "Features", "CPU part"))]
-    return "\n".join(sorted(set(told)))
+            compiling.compile_to(temporary, source, target())
+        write_text(compiling.seal(built), compiling.seal_text(built))

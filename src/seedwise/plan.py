@@ -6,7 +6,7 @@ from seedwise import machine, progressive, sizing
 from seedwise.config import diff
 from seedwise.data.config import StoredSides
 from seedwise.errors import UserError
-from seedwise.models.config import resolve_weights
+from seedwise.models.config import NATIVE_KERNELS, resolve_weights
 from seedwise.recipe import ComputeConfig, Recipe
 from seedwise.tta_config import TtaConfig
 
@@ -133,9 +133,10 @@ def _check(compute: ComputeConfig) -> ComputeConfig:
         raise UserError(f"compute.threads: {compute.threads} is too many, this machine has {machine.cores()}; use auto")
     if kind != "cpu" and compute.kernels != "stock":
         raise UserError(f"compute.kernels: {compute.kernels} is for cpu, the device is {compute.device}; use stock")
-    if compute.kernels == "native":
+    if compute.kernels in NATIVE_KERNELS:
         from seedwise.models import acceleration
 
         if not acceleration.available():
-            raise UserError("compute.kernels: native needs a C++ compiler that works (g++ or clang++); use composed")
+            needed = "needs a C++ compiler that works (g++ or clang++)"
+            raise UserError(f"compute.kernels: {compute.kernels} {needed}; use composed")
     return compute

@@ -250,7 +250,7 @@ class RunRecord(Part):
     test_evaluations: int = 0
     """How often the test images were scored: 1 for a finished run, one more each for EMA and test-time augmentation."""
     kernels: dict[str, str] = {}
-    """Which implementation computed each shape of depthwise convolution; a resumed run uses the same."""
+    """Which implementation computed each shape of each operation; a resumed run uses the same."""
     techniques: dict[str, dict[str, float]] = {}
     """Measured effects of each technique that was on."""
     convergence: Convergence | None = None

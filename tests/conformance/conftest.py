@@ -12,5 +12,5 @@ def target(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     reason = native.why_not(request.param)
     if reason is not None:
         pytest.skip(f"{request.param} is not tested here: {reason}")
-    monkeypatch.setenv(native.TARGET_VARIABLE, SETS[request.param])
+    monkeypatch.setenv(native.TARGET_VARIABLE, request.param)
     return request.param

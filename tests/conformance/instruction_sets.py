@@ -2,8 +2,10 @@
 
 import pytest
 
-SETS = {"avx512": "native", "avx2": "avx2", "generic": "generic"}
-"""What is tested -> the target that is compiled for it: `native` has AVX-512 where it is, and is compiled anyway."""
+from seedwise import compiling
+
+SETS = tuple(compiling.TARGETS)
+"""All classes of processors that kernels are compiled for; tests skip, and say so, what this processor can't run."""
 
 TESTED = {
     "augment/pixels.cpp": "test_augment_pixels",

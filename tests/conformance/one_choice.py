@@ -1,8 +1,8 @@
 """Choices that are made already: one implementation wherever it is among those to choose from."""
 
-from collections.abc import Callable
+from collections.abc import Collection
 
-from seedwise.models.depthwise import Choices
+from seedwise.models.choices import Case, Choices, Trial
 
 
 class Only(Choices):
@@ -13,10 +13,13 @@ class Only(Choices):
         self.name, self.of = name, of
         self.asked: list[str] = []
 
-    def pick(self, key: str, allowed: Callable[[str], bool], probe: Callable[[], str]) -> str:
-        """The name; a probe has to run all the same, and to find something allowed."""
-        self.asked.append(key)
-        if not key.startswith(self.of):
-            return super().pick(key, allowed, probe)
-        assert allowed(self.name) and allowed(probe())
+    def pick(self, case: Case, names: Collection[str], trial: Trial) -> str:
+        """The name; a trial has to run all the same, of what there is to choose from."""
+        self.asked.append(case.key)
+        if not case.key.startswith(self.of):
+            return super().pick(case, names, trial)
+        candidates, images = trial()
+        assert self.name in names and set(candidates) == set(names)
+        for run in candidates.values():
+            run(images)
         return self.name

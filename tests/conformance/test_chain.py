@@ -13,7 +13,6 @@ from timm.models._efficientnet_blocks import ConvBnAct, EdgeResidual, InvertedRe
 from torch import Tensor, nn
 
 from seedwise.models import acceleration
-from seedwise.models.depthwise import Choices
 
 SMOOTH: dict[str, Any] = {"act_layer": nn.SiLU}
 BLOCKS: dict[str, Callable[[], nn.Module]] = {
@@ -119,16 +118,13 @@ def test_kernels_that_wait_and_pytorchs_own_operators_keep_their_order(name: str
 
 
 @pytest.mark.parametrize("name", BLOCKS)
-def test_a_step_that_times_implementations_has_the_bits_of_a_later_one(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_step_that_times_implementations_has_the_bits_of_a_later_one(name: str) -> None:
     torch.manual_seed(1)
     first = Layers(BLOCKS[name]()).to(memory_format=torch.channels_last).train()
     later = copy.deepcopy(first)
-    monkeypatch.setattr(acceleration, "machine_choices", Choices)  # nothing is remembered
-    acceleration.accelerate(first, "native", {})
+    acceleration.accelerate(first, "tuned", {})
     found = step(first)
-    acceleration.accelerate(later, "native", acceleration.chosen(first))
+    acceleration.accelerate(later, "tuned", acceleration.chosen(first))
     assert acceleration.chosen(first) and same(found, step(later))
 
 

@@ -1,7 +1,7 @@
 """The copy that is evaluated, with native kernels: the logits of the network as it is, in float64."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import pytest
@@ -11,7 +11,8 @@ from timm.layers.norm_act import BatchNormAct2d
 from torch import Tensor, nn
 
 from seedwise.models.acceleration import accelerate, chosen
-from seedwise.models.depthwise import Choices, available
+from seedwise.models.choices import Case, Choices, Trial
+from seedwise.models.depthwise import available
 from seedwise.models.fast_copy import FusedConv, OnePassBlock, OnePassSqueeze, choices_of, fast_copy
 from seedwise.models.freezing import freeze
 
@@ -25,9 +26,9 @@ class Always(Choices):
         super().__init__()
         self.name, self.keys = name, list[str]()
 
-    def pick(self, key: str, allowed: Callable[[str], bool], probe: Callable[[], str]) -> str:
-        self.keys.append(key)
-        return self.name if allowed(self.name) else probe()
+    def pick(self, case: Case, names: Collection[str], trial: Trial) -> str:
+        self.keys.append(case.key)
+        return self.name if self.name in names else super().pick(case, names, trial)
 
 
 def net(name: str, kernels: str = "native", frozen: int = 0) -> nn.Module:

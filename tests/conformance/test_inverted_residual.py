@@ -16,7 +16,8 @@ from timm.models._efficientnet_blocks import InvertedResidual
 from torch import Tensor, nn
 
 from seedwise.models import acceleration, inverted_residual
-from seedwise.models.depthwise import Choices, kernels
+from seedwise.models.choices import Choices
+from seedwise.models.depthwise import kernels
 from seedwise.models.depthwise.kernels import Geometry
 from seedwise.models.inverted_residual import JointInvertedResidual, Middle
 from seedwise.models.norm_act import NormStep
@@ -139,7 +140,7 @@ def block(act: type[nn.Module] = nn.ReLU6, stride: int = 1, **more: object) -> I
 
 def swapped(stock: InvertedResidual, name: str, monkeypatch: pytest.MonkeyPatch) -> tuple[nn.Module, Only]:
     choices, twin = Only(name, of="middle"), nn.Sequential(copy.deepcopy(stock))
-    monkeypatch.setattr(acceleration, "machine_choices", lambda given: choices)
+    monkeypatch.setattr(acceleration, "Choices", lambda given: choices)
     acceleration.accelerate(twin, "native", {})
     return twin[0], choices
 

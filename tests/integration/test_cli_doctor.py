@@ -15,7 +15,7 @@ import pytest
 import torch
 from command_line import Cli, command
 
-from seedwise import checkup, machine, native, plan
+from seedwise import checkup, compiling, machine, native, plan
 
 GIB = 2**30
 VARIABLES = (
@@ -50,8 +50,9 @@ def healthy(tmp_path: Path, monkeypatch: Patch) -> Path:
     monkeypatch.setattr(machine, "memory_bytes", lambda: 32 * GIB)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=100 * GIB))
     monkeypatch.setattr(checkup, "_has_nvidia", lambda: True)
-    monkeypatch.setattr(native, "compiler", lambda: "/usr/bin/g++")
-    monkeypatch.setattr(native, "compiler_version", lambda: "g++ 12")
+    monkeypatch.setattr(compiling, "compiler", lambda: "/usr/bin/g++")
+    monkeypatch.setattr(compiling, "compiler_version", lambda: "g++ 12")
+    monkeypatch.setattr(compiling, "PREBUILT", "nothing was installed")
     return home
 
 
@@ -81,7 +82,7 @@ def test_a_healthy_machine_gets_no_advice_and_typed_findings(cli: Cli) -> None:
     assert (found["device"], found["precision"], found["threads"], found["gpus"]) == ("cuda", "bf16", 8, ["Fast GPU"])
     assert found["memory"] == {"total_gb": 32.0, "available_gb": 20.0}
     assert found["free disk"] == {"here_gb": 100.0, "cache_gb": 100.0}
-    assert found["compiler"] == {"path": "/usr/bin/g++", "version": "g++ 12"}
+    assert found["compiler"] == {"path": "/usr/bin/g++", "version": "g++ 12", "needed": True}
     assert (found["cores"], found["cpu_quota"], found["load"], found["niceness"]) == (8, None, 0.5, 0)
     assert found["variables"].keys() == {"SEEDWISE_CACHE"}
 
@@ -183,8 +184,8 @@ ON_CPU: dict[str, tuple[Callable[[Patch], Any], str]] = {
     ),
     "no compiler": (
         lambda patch: (
-            patch.setattr(native, "compiler", lambda: None),
-            patch.setattr(native, "compiler_version", lambda: None),
+            patch.setattr(compiling, "compiler", lambda: None),
+            patch.setattr(compiling, "compiler_version", lambda: None),
         ),
         "no C++ compiler: the fast kernels",
     ),
@@ -193,7 +194,7 @@ ON_CPU: dict[str, tuple[Callable[[Patch], Any], str]] = {
         "SEEDWISE_TARGET=avx3: there is no such target; leave it out, or take one of native",
     ),
     "broken compiler": (
-        lambda patch: patch.setattr(native, "compiler_version", lambda: None),
+        lambda patch: patch.setattr(compiling, "compiler_version", lambda: None),
         "the C++ compiler /usr/bin/g++ does not run",
     ),
 }
@@ -218,6 +219,14 @@ def test_without_a_gpu_each_cause_gets_its_line_and_no_other(cli: Cli, monkeypat
 def test_a_compiler_does_not_matter_on_a_gpu(cli: Cli, monkeypatch: Patch) -> None:
     ON_CPU["no compiler"][0](monkeypatch)
     assert advice(cli) == []
+
+
+def test_a_compiler_does_not_matter_where_the_kernels_are(cli: Cli, monkeypatch: Patch) -> None:
+    no_gpu(monkeypatch)
+    ON_CPU["no compiler"][0](monkeypatch)
+    monkeypatch.setattr(native, "lacking", list)
+    (line,) = advice(cli)
+    assert line.startswith("no GPU")
 
 
 def test_a_driver_tool_without_a_gpu_is_no_gpu(monkeypatch: Patch, tmp_path: Path) -> None:
@@ -285,7 +294,7 @@ def fail(*arguments: Any, **how: Any) -> Any:
 def test_what_cannot_be_found_out_is_unknown(cli: Cli, monkeypatch: Patch) -> None:
     for owner, name in (
         *((machine, "facts"), (machine, "memory_bytes"), (machine, "available_memory_bytes"), (machine, "versions")),
-        *((machine, "cores"), (machine, "quota"), (plan, "resolve"), (native, "compiler"), (shutil, "disk_usage")),
+        *((machine, "cores"), (machine, "quota"), (plan, "resolve"), (compiling, "compiler"), (shutil, "disk_usage")),
         *((os, "getloadavg"), (os, "nice"), (os, "access"), (checkup, "_find"), (checkup, "_has_nvidia")),
         *((checkup, "_pip_weights"), (checkup, "_hub_weights"), (checkup, "_downloads"), (checkup, "hub_cache")),
     ):

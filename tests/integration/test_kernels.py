@@ -1,6 +1,11 @@
-"""The kernels as a run uses them: chosen once, recorded, the same bits again, and near the stock layers' results."""
+"""The kernels as a run uses them: by a rule, recorded, the same bits again, and near the stock layers' results."""
 
 import copy
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +18,7 @@ from seedwise.data.open import open_data
 from seedwise.files import sha256_of
 from seedwise.models import acceleration
 from seedwise.models.build import build_model
+from seedwise.models.choices import Candidates, Case, Choices, Tuned
 from seedwise.models.config import ModelConfig
 from seedwise.record import read_record
 
@@ -20,15 +26,69 @@ LITE = ("-m", "efficientnet_lite0", *TINY[2:], "--seed", 0)
 needs_kernels = pytest.mark.skipif(not acceleration.available(), reason="no C++ compiler here")
 
 
+def fresh(cache: Path, folder: Path) -> Path:
+    """A cache that holds compiled libraries alone: compiling them takes longer than most tests."""
+    (folder / "kernels").mkdir(parents=True)
+    for library in (cache / "kernels").glob("*-*.s*"):  # .so and .sha256
+        (folder / "kernels" / library.name).symlink_to(library)
+    return folder
+
+
 @needs_kernels
-def test_a_run_records_its_kernels_and_gives_the_same_bits_again(tmp_path: Path) -> None:
+def test_a_run_records_its_kernels_and_gives_the_same_bits_again_with_an_empty_cache(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in "ab":
+        monkeypatch.setenv("SEEDWISE_CACHE", str(fresh(cache, tmp_path / f"cache {name}")))
         assert call("train", "digits", *LITE, "-o", tmp_path / name) == 0
     record = read_record(tmp_path / "a")
     assert record.kernels == read_record(tmp_path / "b").kernels
     assert {key.split()[0] for key in record.kernels} >= {"forward", "both", "pointwise"}
     assert "kernels" in record.versions
     assert sha256_of(tmp_path / "a/model.safetensors") == sha256_of(tmp_path / "b/model.safetensors")
+
+
+@needs_kernels
+@pytest.mark.slow
+@pytest.mark.alone
+def test_two_processes_at_once_beside_busy_neighbors_give_the_same_bits(cache: Path, tmp_path: Path) -> None:
+    burner = "import os, sys\nwhile os.getppid() == int(sys.argv[1]): pass"
+    burning = [subprocess.Popen([sys.executable, "-c", burner, str(os.getpid())]) for _ in range(2)]
+    started = []
+    try:
+        for name in "ab":
+            command = [sys.executable, "-m", "seedwise", "train", "digits", *map(str, LITE), "-o", tmp_path / name]
+            environment = {**os.environ, "SEEDWISE_CACHE": str(fresh(cache, tmp_path / f"cache {name}"))}
+            started.append(subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL))
+        assert [process.wait() for process in started] == [0, 0]
+    finally:
+        for process in (*burning, *started):
+            process.kill()
+    records = [read_record(tmp_path / name) for name in "ab"]
+    assert records[0].kernels == records[1].kernels and len(records[0].kernels) > 50
+    assert sha256_of(tmp_path / "a/model.safetensors") == sha256_of(tmp_path / "b/model.safetensors")
+
+
+@needs_kernels
+def test_tuned_choices_are_recorded_and_a_resumed_run_keeps_them(
+    tmp_path: Path, cli: Cli, signal_at: Callable[[int, signal.Signals], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tuned = (*LITE, "-s", "compute.kernels=tuned", "-s", "train.checkpoint_every=1", "-o", tmp_path / "run")
+    signal_at(2, signal.SIGINT)
+    assert cli("train", "digits", *tuned).code == 130
+    before = read_record(tmp_path / "run").kernels
+    assert "tuned" in (tmp_path / "run/recipe.yaml").read_text() and len(before) > 40
+
+    asked: list[str] = []
+
+    def measured(_: Choices, case: Case, candidates: Candidates, images: int) -> dict[str, float]:
+        asked.append(case.key)
+        return dict.fromkeys(candidates, 1.0)
+
+    monkeypatch.setattr(Tuned, "measured", measured)
+    assert cli("resume", tmp_path / "run").code == 0
+    after = read_record(tmp_path / "run").kernels
+    assert before.items() <= after.items() and not before.keys() & {*asked}
 
 
 @needs_kernels

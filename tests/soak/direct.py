@@ -105,16 +105,6 @@ def kernel() -> None:
 
 
 @one_line
-def choice() -> None:
-    """What was chosen on this machine, remembered in the cache."""
-    from seedwise.models.depthwise.choices import Choices, one_of
-
-    found = Choices(path=Path("cache/choices/kernels.json").resolve()).pick("key", one_of(["a"]), lambda: "a")
-    if found != "a":
-        raise UserError("another choice; try again")
-
-
-@one_line
 def received() -> None:
     """A run's files as a node sends them."""
     from seedwise.study.node import receive

@@ -166,7 +166,6 @@ SCENES = {
     "a download of too much": Scene(call="download", named=(("sent", "long"),), code=2),
     "a damaged file of the hub": Scene(call="damaged_hub_file", prepare=_hub),
     "a kernel": Scene(call="kernel", prepare=_source),
-    "a kernel's choice": Scene(call="choice"),
     "a run from a node": Scene(call="received", prepare=_a_run),
     "a run on a node": Scene(call="on_a_node", prepare=_of_photos),
 }

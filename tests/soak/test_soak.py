@@ -74,7 +74,7 @@ def test_kills(planted: Any, monkeypatch: pytest.MonkeyPatch, plant: str) -> Non
 def test_writes(planted: Any, plant: str) -> None:
     import writes
 
-    chosen = {name: writes.SCENES[name] for name in ("recipes cp", "a kernel's choice")}
+    chosen = {name: writes.SCENES[name] for name in ("recipes cp", "a kernel")}
     templates = writes.Templates(planted.lanes[0], chosen)
     with templates:
         planted.lanes[0].plant = plant

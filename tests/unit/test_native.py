@@ -1,4 +1,4 @@
-"""Kernels are compiled once, noticed when they change or are damaged, and done without when there is no compiler."""
+"""Kernels are compiled once, noticed when they change or are damaged, and done without where there is no compiler."""
 
 import ctypes
 import logging
@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from seedwise import native
+from seedwise import compiling, native
 
-pytestmark = pytest.mark.skipif(native.compiler_version() is None, reason="no C++ compiler here")
+pytestmark = pytest.mark.skipif(compiling.compiler_version() is None, reason="no C++ compiler here")
 TEXT = 'extern "C" int answer() {{ return {0}; }}\n'
 
 
@@ -63,7 +63,7 @@ def test_each_target_has_a_library_of_its_own(source: Path, tmp_path: Path, monk
     assert asked == names and len(kept(tmp_path)) == len(names)
 
 
-@pytest.mark.parametrize("name", native.TARGETS)
+@pytest.mark.parametrize("name", compiling.TARGETS)
 def test_the_compiler_fuses_nothing_by_itself(name: str, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where it may, it chooses anew for each tile, and bits depend on which one a result falls into."""
     if (reason := native.why_not(name)) is not None:
@@ -78,7 +78,7 @@ def test_the_compiler_fuses_nothing_by_itself(name: str, source: Path, monkeypat
 def test_processes_that_need_a_library_at_once_compile_it_once(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    noted, real = tmp_path / "noted", native.compiler()
+    noted, real = tmp_path / "noted", compiling.compiler()
     slow = tmp_path / "c++"
     slow.write_text(f'#!/bin/sh\ncase "$1" in --version) ;; *) echo >>{noted}; sleep 1;; esac\nexec {real} "$@"\n')
     slow.chmod(0o755)
@@ -121,12 +121,89 @@ def test_what_cannot_be_compiled_is_done_without(source: Path, caplog: pytest.Lo
 @pytest.mark.parametrize("compiler", ["/nowhere/c++", "false"])
 def test_without_a_compiler_there_is_no_library(compiler: str, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", compiler)
-    for asked in (native.compiler, native.compiler_version):
+    for asked in (compiling.compiler, compiling.compiler_version):
         asked.cache_clear()
     try:
         assert compiled(source) is None
     finally:
         monkeypatch.delenv("CXX")
-        for asked in (native.compiler, native.compiler_version):
+        for asked in (compiling.compiler, compiling.compiler_version):
             asked.cache_clear()
     assert os.environ.get("CXX") is None and compiled(source).answer() == 42
+
+
+def install(source: Path, monkeypatch: pytest.MonkeyPatch, version: str = "g++ (elsewhere) 9.9") -> Path:
+    """As `hatch_build.py` leaves a library in the package, by another compiler than this machine's."""
+    monkeypatch.setattr(compiling, "PACKAGE", source.parents[1])
+    built = source.parents[1] / compiling.PREBUILT / compiling.name_of(source, native.target(), version)
+    built.parent.mkdir(exist_ok=True)
+    compiling.compile_to(built, source, native.target())
+    compiling.seal(built).write_text(f"{compiling.sha256_of(built)}\n{version}\n")
+    return built
+
+
+@pytest.mark.parametrize("has_compiler", [True, False])
+def test_an_installed_library_needs_neither_cache_nor_compiler(
+    has_compiler: bool, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = install(source, monkeypatch)
+    if not has_compiler:
+        monkeypatch.setattr(compiling, "compiler_version", lambda: None)
+    found = compiled(source)
+    assert found is not None and found.answer() == 42
+    assert (native.name_of(found), native.builder_of(found)) == (built.stem, "g++ (elsewhere) 9.9")
+    assert kept(tmp_path) == []
+
+
+@pytest.mark.parametrize("fault", ["stale", "damaged", "unsealed", "no library", "another compiler is asked for"])
+def test_an_installed_library_that_does_not_fit_is_never_loaded(
+    fault: str, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built, expected = install(source, monkeypatch), 42
+    if fault == "stale":
+        source.write_text(TEXT.format(43))
+        expected = 43
+    elif fault == "damaged":
+        built.write_bytes(built.read_bytes()[:-1])
+    elif fault == "unsealed":
+        compiling.seal(built).unlink()
+    elif fault == "no library":  # sealed, but for another C library than this system's, say
+        built.write_bytes(b"no library")
+        compiling.seal(built).write_text(f"{compiling.sha256_of(built)}\nanother\n")
+    else:
+        monkeypatch.setenv("CXX", str(compiling.compiler()))
+    found = compiled(source)
+    assert found is not None and found.answer() == expected
+    assert native.name_of(found) == kept(tmp_path)[0].stem and native.builder_of(found) == compiling.compiler_version()
+
+
+def test_a_name_tells_text_flags_platform_target_and_compiler(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def names() -> set[str]:
+        return {compiling.name_of(source, *each) for each in (("avx2", "a"), ("avx2", "b"), ("generic", "a"))}
+
+    found = names()
+    assert len(found) == 3
+    for change in (
+        lambda: source.write_text("int x;"),
+        lambda: monkeypatch.setattr(compiling, "FLAGS", ("-O0",)),
+        lambda: monkeypatch.setattr(compiling.sysconfig, "get_platform", lambda: "linux-riscv64"),
+        lambda: monkeypatch.setattr(compiling.platform, "libc_ver", lambda: ("", "")),
+    ):
+        change()
+        assert not found & names()
+        found |= names()
+
+
+def test_what_is_missing_is_compiled_side_by_side_and_said_once(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (source.parent / "other.cpp").write_text(TEXT.format(1))
+    monkeypatch.setattr(compiling, "PACKAGE", source.parents[1])
+    monkeypatch.setattr(native, "cores", lambda: 2)
+    monkeypatch.setattr(os, "getloadavg", lambda: (6.0, 0.0, 0.0))
+    with caplog.at_level(logging.WARNING, "seedwise"):
+        native.prepare()
+        assert len(kept(tmp_path)) == 2
+        native.prepare()
+    assert [record.getMessage() for record in caplog.records] == ["compiling 2 kernels once, about 4 s …"]
+    assert all(compiled(file) for file in compiling.sources()) and len(kept(tmp_path)) == 2

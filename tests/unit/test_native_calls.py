@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from seedwise import native
-from seedwise.models.depthwise import Choices
+from seedwise.models.choices import Case, Tuned
 
 
 class Memory:
@@ -99,12 +99,12 @@ def test_each_thread_waits_for_itself(made: list[int]) -> None:
     assert made == [2, 1]
 
 
-def test_a_probe_among_waiting_calls_times_what_is_really_done(made: list[int]) -> None:
-    def probe() -> str:
+def test_a_trial_among_waiting_calls_times_what_is_really_done(made: list[int]) -> None:
+    def fast(_images: int) -> None:
         native.call(note(made), native.cannot_fail, None, 2)
-        assert made == [1, 2]
-        return "fast"
+        assert made[:2] == [1, 2]
 
+    case = Case("pointwise forward", "pointwise forward", 8, 8, 4, 4, 2, 1)
     with native.together():
         native.call(note(made), native.cannot_fail, None, 1)
-        assert Choices().pick("a shape", {"fast", "slow"}.__contains__, probe) == "fast"
+        assert Tuned().pick(case, ("fast",), lambda: ({"fast": fast}, 1)) == "fast"

@@ -1,5 +1,6 @@
 """What 1x1 and 3x3 convolutions that train by other means than oneDNN have in common."""
 
+import functools
 from collections.abc import Callable, Mapping
 
 import torch
@@ -7,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seedwise import native
-from seedwise.models.depthwise.choices import Choices, fastest, one_of, seconds_of
+from seedwise.models.choices import Candidates, Case, Choices, whole
 
 Run = Callable[..., Tensor]
 
@@ -36,19 +37,25 @@ def is_watched(layer: nn.Module) -> bool:
 
 
 def pick(
-    what: str, images: Tensor, weight: Tensor, choices: Choices, runs: Mapping[str, Run], *given: Tensor
+    what: str,
+    images: Tensor,
+    weight: Tensor,
+    choices: Choices,
+    runs: Mapping[str, Run],
+    *given: Tensor,
+    operation: str | None = None,
+    stride: int = 1,
 ) -> Tensor:
-    """What the fastest of `runs` returns for `given`. `what` and the shapes are the key by which it is remembered."""
-    shape = what, images.shape, weight.shape[0], torch.get_num_threads()
+    """What the chosen one of `runs` returns for `given`; `what`: the operation, unless that is given."""
+    n, inputs, h, w = images.shape
+    outputs, _, kernel, _ = weight.shape
+    threads = torch.get_num_threads()
+    case = Case(operation or what, what, inputs, outputs, h, w, n, threads, kernel, stride)
 
-    def choose() -> str:
-        n, inputs, h, w = images.shape
-        rounded = 1 << (n - 1).bit_length()  # batches of an epoch differ by an image: not a probe for each
-        key = f"{what} {inputs}>{weight.shape[0]} {h}x{w} n{rounded} t{torch.get_num_threads()}"
-        whole = {name: lambda _images, run=run: run(*given) for name, run in runs.items()}
-        return choices.pick(key, one_of(runs), lambda: fastest(seconds_of(whole, 1)))
+    def trial() -> tuple[Candidates, int]:
+        return whole({name: functools.partial(run, *given) for name, run in runs.items()})
 
-    return runs[choices.pick_at(shape, choose)](*given)
+    return runs[choices.pick(case, runs, trial)](*given)
 
 
 def onednn_forward(images: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

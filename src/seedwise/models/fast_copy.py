@@ -6,7 +6,7 @@ Winograd's filtering, 1x1 ones by products split among threads, as in training. 
 layers are evaluated by them, too.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import cast
 
 import torch
@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from seedwise.models import depthwise, norm_act, pointwise, squeeze, winograd
 from seedwise.models.chain import ChainedInverted
+from seedwise.models.choices import Case, Choices, Trial
 from seedwise.models.dense import Run, pick
-from seedwise.models.depthwise import Choices, Layer
+from seedwise.models.depthwise import Layer
 from seedwise.models.folding import Folding, folded, folded_copy, places
 from seedwise.models.freezing import (
     NO_LIMITS,
@@ -56,8 +57,8 @@ def choices_of(model: nn.Module) -> Choices | None:
 class _Kernels(Choices):
     """For a trial: whatever a kernel can compute."""
 
-    def pick(self, key: str, allowed: Callable[[str], bool], probe: Callable[[], str]) -> str:
-        return next((name for name in ("native", "winograd", "split", "product") if allowed(name)), None) or probe()
+    def pick(self, case: Case, names: Collection[str], trial: Trial) -> str:
+        return next(name for name in ("native", "winograd", "split", "product", *names) if name in names)
 
 
 _KERNELS = _Kernels()
@@ -68,7 +69,7 @@ class _Swapped(nn.Module):
 
 
 class FusedConv(_Swapped):
-    """A folded convolution and the activation behind it, if there is one, by what is fastest for the two."""
+    """A folded convolution and the activation behind it, if there is one, by what is chosen for the two."""
 
     def __init__(self, conv: nn.Conv2d, act: nn.Module) -> None:
         super().__init__()
@@ -76,13 +77,18 @@ class FusedConv(_Swapped):
         self.limits, self.is_silu = limits_of_act(act), type(act) is nn.SiLU
         self.name = f"folded {conv.kernel_size[0]}x{conv.kernel_size[1]}/{conv.stride[0]} {type(act).__name__}"
         self.name += "" if conv.groups == 1 else f" groups {conv.groups}"
+        kind = "depthwise" if conv.groups > 1 else "pointwise" if is_product(conv) else "dense"
+        self.operation = f"folded {kind}{' SiLU' if self.is_silu else ''}"
 
     def forward(self, x: Tensor) -> Tensor:
         """float[n, in, h, w] -> float[n, out, oh, ow]."""
         if not _is_evaluated(x):
             return self._by_layers(x)
         runs: dict[str, Run] = {"onednn": lambda: self._onednn(x), **self._kernels(x)}
-        return pick(self.name, x, self.conv.weight, self.choices, runs) if len(runs) > 1 else runs["onednn"]()
+        if len(runs) == 1:
+            return runs["onednn"]()
+        stride = self.conv.stride[0]
+        return pick(self.name, x, self.conv.weight, self.choices, runs, operation=self.operation, stride=stride)
 
     def _kernels(self, x: Tensor) -> dict[str, Run]:
         conv = self.conv

@@ -19,10 +19,10 @@ from torch.autograd.function import once_differentiable
 
 from seedwise import native
 from seedwise.models import depthwise, norm_act, pointwise
+from seedwise.models.choices import Candidates, Choices, whole
 from seedwise.models.dense import is_watched, trains_plainly
-from seedwise.models.depthwise import Choices, Geometry, Norm, implementations, joint
+from seedwise.models.depthwise import Geometry, Norm, implementations, joint
 from seedwise.models.depthwise import kernels as conv_kernels
-from seedwise.models.depthwise.choices import fastest, one_of, seconds_of
 from seedwise.models.depthwise.joint import MAX_WIDENED, Widening
 from seedwise.models.freezing import limits_of
 from seedwise.models.norm_act import FusedBatchNormAct2d, NormStep
@@ -88,7 +88,7 @@ class Middle:
         return self.backward(torch.ones_like(result), x, kept)[0]
 
     def by_layers(self, x: Tensor, choices: Choices) -> Tensor:
-        """The same layer by layer, each by what is fastest; where there is a convolution in front, after that one."""
+        """The same layer by layer, each by what is chosen; where there is a convolution in front, after that one."""
         if self.widen is not None:
             wide = pointwise.forward(x, self.widen, None, choices)
             rest = replace(self, widen=None)
@@ -106,15 +106,19 @@ class Middle:
         assert of_x is not None
         return of_x
 
-    @torch.no_grad()
     def is_joint(self, x: Tensor, choices: Choices) -> bool:
-        """Whether the layers are faster together, by `choices`, which try both on `x` if they don't know."""
+        """Whether the layers are computed together, by `choices`."""
+        case = implementations.case_of("middle", "middle", x, self.geometry)
+        if self.widen is not None:
+            wide = len(self.widen)
+            case = case._replace(operation="widened middle", name=f"middle of {wide}", outputs=wide)
+        return choices.pick(case, ("joint", "layers"), lambda: self._trial(x, choices)) == "joint"
+
+    def _trial(self, x: Tensor, choices: Choices) -> tuple[Candidates, int]:
         before, behind = (step._replace(running=None, batches=None) for step in (self.before, self.behind))
         trial = replace(self, before=before, behind=behind)
-        runs = {"joint": lambda _: trial.together(x), "layers": lambda _: trial.by_layers(x, choices)}
-        what = "middle" if self.widen is None else f"middle of {len(self.widen)}"
-        key = implementations.key_of(what, x, self.geometry)
-        return choices.pick(key, one_of(runs), lambda: fastest(seconds_of(runs, 1))) == "joint"
+        by_layers = torch.no_grad()(lambda: trial.by_layers(x, choices))
+        return whole({"joint": torch.no_grad()(lambda: trial.together(x)), "layers": by_layers})
 
 
 class _JointMiddle(Function):

@@ -1,6 +1,6 @@
 """Depthwise convolutions that are fast on a CPU. `use_fast_depthwise(model, ...)` swaps them in."""
 
-from seedwise.models.depthwise.choices import Choices
+from seedwise.models.choices import Choices
 from seedwise.models.depthwise.conv import depthwise_conv2d, use_fast_backward
 from seedwise.models.depthwise.fast import (
     available,

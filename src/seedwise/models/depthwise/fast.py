@@ -11,8 +11,8 @@ from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 from torch.autograd import Function
 
+from seedwise.models.choices import Choices
 from seedwise.models.depthwise import implementations, kernels
-from seedwise.models.depthwise.choices import Choices
 from seedwise.models.depthwise.conv import _Depthwise, _DepthwiseSame, _fits, _pair, is_depthwise, use_fast_backward
 from seedwise.models.depthwise.kernels import Finish, Geometry
 
@@ -72,11 +72,10 @@ def available() -> bool:
 def use_fast_depthwise(model: nn.Module, *, native: bool, choices: Choices) -> int:
     """Give every depthwise convolution of a model the fastest CPU implementation, in place; returns how many.
 
-    `native=False`, or no compiler: `use_fast_backward`, whose bits depend on no probe. Otherwise the first training
-    step times the implementations for each new shape (`choices`, which the modules share). Parameters, their names and
-    evaluation stay as they are. Convolutions with bias, dilation, more than one output per channel or a padding mode
-    other than zeros are left alone. Inputs that the kernels don't take (other layouts, float64, other devices) go the
-    way of `use_fast_backward`.
+    `native=False`, or no compiler: `use_fast_backward`. Otherwise `choices`, which the modules share, say which
+    implementation computes a shape. Parameters, their names and evaluation stay as they are. Convolutions with bias,
+    dilation, more than one output per channel or a padding mode other than zeros are left alone. Inputs that the
+    kernels don't take (other layouts, float64, other devices) go the way of `use_fast_backward`.
     """
     if not (native and available()):
         return use_fast_backward(model)

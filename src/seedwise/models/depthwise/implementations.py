@@ -9,15 +9,16 @@
 - a frozen block: `native` (one pass), `layers` (its convolutions, each by its own choice)
 """
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from seedwise import native
+from seedwise.models.choices import Candidates, Case, Choices, whole
 from seedwise.models.depthwise import kernels
-from seedwise.models.depthwise.choices import Choices, fastest, one_of, seconds_of
 from seedwise.models.depthwise.conv import weight_gradient_by_taps
 from seedwise.models.depthwise.kernels import Finish, Geometry, Layer
 
@@ -29,16 +30,12 @@ def forward(
     images: Tensor, weight: Tensor, geometry: Geometry, choices: Choices, finish: Finish | None = None
 ) -> Tensor:
     """The convolution by the implementation that `choices` names."""
-    known = {"onednn": onednn_forward, "native": kernels.forward}
 
-    def probe() -> str:
-        runs = {name: _on_part(run, images, weight, geometry) for name, run in known.items()}
-        return fastest(seconds_of(runs, len(images)))
+    def trial() -> tuple[Candidates, int]:
+        return {name: partial(_on_part, run, images, weight, geometry) for name, run in _FORWARDS.items()}, len(images)
 
-    def choose() -> str:
-        return choices.pick(key_of("forward", images, geometry), one_of(known), probe)
-
-    return known[choices.pick_at(_place("forward", images, geometry), choose)](images, weight, geometry, finish)
+    name = choices.pick(case_of("depthwise forward", "forward", images, geometry), _FORWARDS, trial)
+    return _FORWARDS[name](images, weight, geometry, finish)
 
 
 def backward(
@@ -47,32 +44,14 @@ def backward(
     """The wanted gradients of images and weight by the implementations that `choices` names."""
     what = {(True, True): "both", (True, False): "images", (False, True): "weight"}[wants]
 
-    def run(name: str, wanted: tuple[bool, bool], n: int) -> Grads:
-        return compute(name, images[:n], grad[:n], weight, geometry, wanted)
+    def run(name: str, n: int) -> Grads:
+        return compute(name, images[:n], grad[:n], weight, geometry, wants)
 
-    def probe(parts: tuple[list[str], list[str]]) -> str:
-        total, joined = 0.0, []
-        for i, wanted in enumerate(((True, False), (False, True))):
-            if not wants[i]:
-                joined.append("-")
-                continue
-            sides = {name: "+".join([name, "-"][:: 1 - 2 * i]) for name in parts[i]}
-            runs = {name: _bind(run, full, wanted) for name, full in sides.items()}
-            seconds = seconds_of(runs, len(images))
-            joined.append(fastest(seconds))
-            total += min(seconds.values())
-        if wants != (True, True):
-            return "+".join(joined)
-        fused = seconds_of({FUSED: _bind(run, FUSED, wants), FUSED + " again": _bind(run, FUSED, wants)}, len(images))
-        return FUSED if min(fused.values()) <= total else "+".join(joined)
+    def trial() -> tuple[Candidates, int]:
+        return {name: partial(run, name) for name in names}, len(images)
 
-    def choose() -> str:
-        parts = candidates(images, geometry)
-        of_images, of_weight = (parts[i] if wants[i] else ["-"] for i in range(2))
-        names = {f"{a}+{b}" for a in of_images for b in of_weight} | {FUSED}
-        return choices.pick(key_of(what, images, geometry), one_of(names), lambda: probe(parts))
-
-    name = choices.pick_at(_place(what, images, geometry), choose)
+    names = candidates(images, geometry, wants)
+    name = choices.pick(case_of(f"depthwise {what}", what, images, geometry), names, trial)
     return compute(name, images, grad, weight, geometry, wants)
 
 
@@ -91,12 +70,10 @@ def frozen_block(
         "layers": lambda: by_layers(images),
     }
 
-    def probe() -> str:
-        # Whole batches only: for a part of one, the layers would choose anew.
-        return fastest(seconds_of({name: _whole(run) for name, run in runs.items()}, 1))
-
-    channels = "-".join(str(n) for n in (images.shape[1], layers[-2].weight.shape[0], layers[-1].weight.shape[0]))
-    return runs[choices.pick(key_of(f"block {channels}", images, geometry), one_of(runs), probe)]()
+    channels = [images.shape[1], layers[-2].weight.shape[0], layers[-1].weight.shape[0]]
+    name = f"block {'-'.join(map(str, channels))}"
+    case = case_of("block", name, images, geometry)._replace(outputs=channels[1])
+    return runs[choices.pick(case, runs, lambda: whole(runs))]()
 
 
 def compute(
@@ -159,45 +136,31 @@ def padded(images: Tensor, geometry: Geometry) -> tuple[Tensor, tuple[int, int]]
     return F.pad(images, [geometry.left, geometry.right, geometry.top, geometry.bottom]), (0, 0)
 
 
-def candidates(images: Tensor, geometry: Geometry) -> tuple[list[str], list[str]]:
-    """Names for the images' gradient and for the weight's."""
-    stock = ["onednn" if images.dtype == torch.float32 else "fp32"]
+def candidates(images: Tensor, geometry: Geometry, wants: tuple[bool, bool] = (True, True)) -> tuple[str, ...]:
+    """Names for the wanted gradients."""
+    stock = "onednn" if images.dtype == torch.float32 else "fp32"
     is_small = min(images.shape[2:]) < geometry.kernel
-    return [*stock, "native"], ["taps" if is_small else stock[0], "native"]
+    return _candidates(stock, "taps" if is_small else stock, wants)
 
 
-def _bind(
-    run: Callable[[str, tuple[bool, bool], int], object], name: str, wants: tuple[bool, bool]
-) -> Callable[[int], object]:
-    return lambda n: run(name, wants, n)
+@cache
+def _candidates(of_images: str, of_weight: str, wants: tuple[bool, bool]) -> tuple[str, ...]:
+    first = [of_images, "native"] if wants[0] else ["-"]
+    second = [of_weight, "native"] if wants[1] else ["-"]
+    joined = [f"{a}+{b}" for a in first for b in second]
+    return (FUSED, *joined) if all(wants) else tuple(joined)
 
 
-def _whole(run: Callable[[], object]) -> Callable[[int], object]:
-    return lambda _: run()
+def _on_part(run: Callable[..., Tensor], images: Tensor, weight: Tensor, geometry: Geometry, n: int) -> Tensor:
+    return run(images[:n], weight, geometry)
 
 
-def _on_part(
-    run: Callable[[Tensor, Tensor, Geometry], Tensor], images: Tensor, weight: Tensor, geometry: Geometry
-) -> Callable[[int], object]:
-    return lambda n: run(images[:n], weight, geometry)
-
-
-def _place(what: str, images: Tensor, geometry: Geometry) -> tuple[Hashable, ...]:
-    """What `key_of` tells apart, and more, without putting it in words."""
-    return what, images.shape, images.dtype, geometry, torch.get_num_threads()
-
-
-def key_of(what: str, images: Tensor, geometry: Geometry) -> str:
-    """What the fastest implementation depends on.
-
-    The number of images is rounded up to a power of two: batches of an epoch differ by an image, and each would have a
-    probe of its own, while the winner depends only on how much of the data stays in the cache.
-    """
+def case_of(operation: str, name: str, images: Tensor, geometry: Geometry) -> Case:
+    """What the fastest implementation depends on."""
     n, c, h, w = images.shape
-    padding = ".".join(map(str, (geometry.top, geometry.left, geometry.bottom, geometry.right)))
-    dtype = str(images.dtype).removeprefix("torch.")
-    rounded = 1 << (n - 1).bit_length()
-    return (
-        f"{what} {geometry.kernel}x{geometry.kernel}/{geometry.stride} pad {padding} {c}x{h}x{w} "
-        f"n{rounded} {dtype} t{torch.get_num_threads()}"
-    )
+    g, threads = geometry, torch.get_num_threads()
+    padding = (g.top, g.left, g.bottom, g.right)
+    return Case(operation, name, c, c, h, w, n, threads, g.kernel, g.stride, padding, images.dtype)
+
+
+_FORWARDS: dict[str, Callable[..., Tensor]] = {"onednn": onednn_forward, "native": kernels.forward}

@@ -3,7 +3,6 @@
 import ctypes
 import math
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from seedwise import native
 from seedwise.models.norm_act.kernels import NormStep
 
 SOURCES = tuple(Path(__file__).with_name(f"{name}.cpp") for name in ("widened", "depthwise", "block"))
-"""Compiled side by side: 25 and 22 seconds, where they took 40 as one file (2 cores of a Xeon)."""
+"""Several, since they are compiled side by side."""
 KERNELS, STRIDES = (3, 5, 7), (1, 2)
 """What there are kernels for: square ones of these sizes, with these strides along both axes."""
 _DTYPES = (torch.float32, torch.bfloat16)
@@ -51,8 +50,7 @@ def same(kernel: int, stride: int, height: int, width: int) -> Geometry:
 @native.OnceATarget
 def library() -> Any:
     """The compiled kernels, or None without a compiler that builds them."""
-    with ThreadPoolExecutor(len(SOURCES)) as pool:
-        found: list[Any] = list(pool.map(native.library, SOURCES))
+    found: list[Any] = list(map(native.library, SOURCES))
     if None in found:
         return None
     widened, depthwise, block = found

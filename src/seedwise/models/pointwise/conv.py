@@ -3,7 +3,7 @@
 In channels_last a 1x1 convolution is one product of [pixels, in] and [in, out], without a copy. oneDNN's convolution
 is as fast forward, but takes up to twice as long for the weight's gradient (AMD Zen 3: 2.7 against 1.3 ms for 512
 pixels, 192 to 1152 channels), and 30 times as long for the maps of one pixel in squeeze-excite layers; it also returns
-that gradient in a layout that is copied again. What is faster is tried for each shape (see depthwise/choices.py).
+that gradient in a layout that is copied again. Which one computes what, `models/rule.py` says.
 """
 
 import functools
@@ -16,13 +16,13 @@ from torch.autograd.function import once_differentiable
 
 from seedwise import native
 from seedwise.models import dense
+from seedwise.models.choices import Choices
 from seedwise.models.dense import Run, pick, trains_plainly
-from seedwise.models.depthwise.choices import Choices
 from seedwise.models.pointwise import kernels
 
 
 def forward(images: Tensor, weight: Tensor, bias: Tensor | None, choices: Choices) -> Tensor:
-    """A 1x1 convolution by what is fastest: float32[n, in, h, w] in channels_last -> [n, out, h, w]."""
+    """A 1x1 convolution by what is chosen: float32[n, in, h, w] in channels_last -> [n, out, h, w]."""
     if bias is not None:
         return pick("pointwise forward with bias", images, weight, choices, _BIASED, images, weight, bias)
     return pick("pointwise forward", images, weight, choices, _forwards(), images, weight)
@@ -31,7 +31,7 @@ def forward(images: Tensor, weight: Tensor, bias: Tensor | None, choices: Choice
 def backward(
     images: Tensor, grad: Tensor, weight: Tensor, wants: tuple[bool, bool], choices: Choices
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Its wanted gradients of images and weight by what is fastest for each."""
+    """Its wanted gradients of images and weight by what is chosen for each."""
     of_images = of_weight = None
     if wants[0]:
         of_images = pick("pointwise images", images, weight, choices, _images_gradients(), images, grad, weight)

@@ -1,7 +1,7 @@
 """3x3 convolutions that train by Winograd's minimal filtering, where that beats oneDNN. CPU, fp32, channels_last.
 
 oneDNN computes a dense 3x3 convolution directly, at the rate of a matrix product, so only fewer multiplications can be
-faster. What is faster is tried for each shape (see depthwise/choices.py).
+faster. Which one computes what, `models/rule.py` says.
 """
 
 from typing import Any
@@ -13,8 +13,8 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from seedwise.models import dense
+from seedwise.models.choices import Choices
 from seedwise.models.dense import Run, pick, trains_plainly
-from seedwise.models.depthwise.choices import Choices
 from seedwise.models.winograd import kernels
 
 MIN_CHANNELS = 16
@@ -37,14 +37,14 @@ _WEIGHT_GRADIENTS: dict[str, Run] = {
 
 
 def forward(images: Tensor, weight: Tensor, choices: Choices) -> Tensor:
-    """A 3x3 convolution with a zero around each map, by what is fastest: float32[n, in, h, w] in channels_last."""
+    """A 3x3 convolution with a zero around each map, by what is chosen: float32[n, in, h, w] in channels_last."""
     return pick("dense forward", images, weight, choices, _FORWARDS, images, weight)
 
 
 def backward(
     images: Tensor, grad: Tensor, weight: Tensor, wants: tuple[bool, bool], choices: Choices
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Its wanted gradients of images and weight by what is fastest for each."""
+    """Its wanted gradients of images and weight by what is chosen for each."""
     of_images = of_weight = None
     if wants[0]:
         of_images = pick("dense images", images, weight, choices, _IMAGES_GRADIENTS, images, grad, weight)
