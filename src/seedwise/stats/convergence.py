@@ -13,7 +13,8 @@ its peak: what annealing gains has been gained, and what still rises there rises
 
 
 def standard_error(share: float, count: int) -> float:
-    """Of a share of so many images; of (x + 1) / (n + 2), so that all or none right is not free of noise."""
+    """Of a share of so many images (at least one); of (x + 1) / (n + 2), lest all or none right be free of noise."""
+    count = max(1, count)
     fair = (share * count + 1) / (count + 2)
     return math.sqrt(fair * (1 - fair) / count)
 
