@@ -138,4 +138,5 @@ def print_plan(
     runs = "1 run" if len(seeds) == 1 else f"{len(seeds)} runs"
     of = f"{in_words(cost.seconds)} in steps and evaluation, {in_words(cost.besides_seconds)} for pictures and files"
     print(f"# time:   {in_words(total)}: {in_words(start_seconds)} to start, {runs} of {in_words(cost.run_seconds)}")
-    print(f"#         ({of}; measured here, with images decoded and kernels compiled by now)")
+    print(f"#         {of}")
+    print("#         (measured; data and kernels are ready now)")
