@@ -203,7 +203,7 @@ def save(known: Mapping[tuple[str, "Place"], Seconds]) -> None:
         out = csv.writer(file, lineterminator="\n")
         out.writerow(("target", *rule.Place._fields, "microseconds"))
         for (target, place), seconds in sorted(known.items()):
-            taken = " ".join(f"{name}:{1e6 * took:.3g}" for name, took in sorted(seconds.items()))
+            taken = " ".join(f"{name}:{float(f'{1e6 * took:.3g}'):.9g}" for name, took in sorted(seconds.items()))
             out.writerow((target, *place, taken))
 
 
