@@ -41,6 +41,7 @@ NETWORKS = (
     (LITE, 128, 16, "fp32"),
     (LITE, 88, 32, "fp32"),
     (LITE, 64, 16, "fp32"),
+    (LITE, 64, 64, "fp32"),
     (V2, 64, 16, "fp32"),
     ("efficientnet_lite2", 64, 32, "fp32"),
     (LITE, 224, 1, "fp32"),
@@ -202,15 +203,15 @@ def save(known: Mapping[tuple[str, "Place"], Seconds]) -> None:
         out = csv.writer(file, lineterminator="\n")
         out.writerow(("target", *rule.Place._fields, "microseconds"))
         for (target, place), seconds in sorted(known.items()):
-            taken = " ".join(f"{name}:{1e6 * took:.3g}" for name, took in sorted(seconds.items()))
+            taken = " ".join(f"{name}:{float(f'{1e6 * took:.3g}'):.9g}" for name, took in sorted(seconds.items()))
             out.writerow((target, *place, taken))
 
 
 def grouped(known: Mapping[tuple[str, "Place"], Seconds]) -> list[tuple[str, dict["Place", Seconds]]]:
-    """By target, operation and type; of depthwise gradients also each alone, as the pairs tell."""
-    groups: dict[tuple[str, str, str], dict[Place, Seconds]] = {}
+    """By target, operation, type and threads; of depthwise gradients also each alone, as the pairs tell."""
+    groups: dict[tuple[Any, ...], dict[Place, Seconds]] = {}
     for (target, place), seconds in sorted(known.items()):
-        groups.setdefault((target, place.operation, place.dtype), {})[place] = seconds
+        groups.setdefault((target, *place[:3]), {})[place] = seconds
         if place.operation == "depthwise both":
             for number, (operation, form) in enumerate((("depthwise images", "{}+-"), ("depthwise weight", "-+{}"))):
                 alone: dict[str, float] = {}
@@ -218,9 +219,9 @@ def grouped(known: Mapping[tuple[str, "Place"], Seconds]) -> list[tuple[str, dic
                     if "+" in name:
                         of = form.format(name.split("+")[number])
                         alone[of] = min(took, alone.get(of, took))
-                group = groups.setdefault((target, operation, place.dtype), {})
+                group = groups.setdefault((target, operation, *place[1:3]), {})
                 group[place._replace(operation=operation)] = alone
-    return [(target, points) for (target, _, _), points in sorted(groups.items())]
+    return [(target, points) for (target, *_), points in sorted(groups.items())]
 
 
 def condensed(target: str, points: dict["Place", Seconds]) -> list["Row"]:
@@ -267,7 +268,8 @@ def check(_options: argparse.Namespace) -> None:
     totals: dict[tuple[str, str], list[float]] = {}
     for target, place, seconds in read(RAW):
         name = rule.choose(target, place, seconds)
-        for key in ((target, place.operation), (target, "all")):
+        threads = f"t{place.threads}"
+        for key in ((target, f"{place.operation} {threads}"), (target, f"all {threads}")):
             total = totals.setdefault(key, [0.0, 0.0, 0.0, 0])
             best = min(seconds.values())
             total[:] = total[0] + seconds[name], total[1] + best, max(total[2], seconds[name] / best), total[3] + 1

@@ -107,7 +107,7 @@ def convolutions(name: str, size: int) -> set[Place]:
         channels, outputs = conv.in_channels, conv.out_channels
         kind = "depthwise" if conv.groups > 1 else "pointwise" if kernel == 1 else "dense"
         if kind != "dense" or (stride == 1 and channels >= 16):
-            found.add(Place(f"{kind} forward", "fp32", kernel, stride, channels, outputs, h * w, 1))
+            found.add(Place(f"{kind} forward", "fp32", 1, kernel, stride, channels, outputs, h * w, 1))
 
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
@@ -127,23 +127,25 @@ def test_the_networks_that_are_trained_most_are_near_what_was_measured(name: str
             for images in (8, 16, 64, 128):
                 place = conv._replace(images=images)
                 same = [rule.distance(one, place) for one in known if one.operation == place.operation]
-                assert min(same) <= (False, False, 0, 3 + abs(images.bit_length() - 6)), (size, place)
+                assert min(same) <= (False, False, False, 0, 3 + abs(images.bit_length() - 6)), (size, place)
                 assert rule.choose(native.target(), place, OPERATIONS[place.operation]) in OPERATIONS[place.operation]
 
 
 def test_a_shape_gets_the_nearest_row_of_its_type_stride_and_kernel() -> None:
     names = ("onednn", "split")
-    place = Place("pointwise forward", "fp32", 1, 1, 64, 64, 256, 32)
+    place = Place("pointwise forward", "fp32", 1, 1, 1, 64, 64, 256, 32)
     near, far = place._replace(pixels=128), place._replace(pixels=1024)
     rows = [rule.Row("avx2", other, names) for other in (far, near, place._replace(images=16))]
     assert rule.nearest(rows, place) == rows[1]  # as near as the last, and before it
     assert rule.nearest(rows, place._replace(pixels=700)) == rows[0]
-    convs = [Place("depthwise forward", "fp32", k, s, 64, 64, 4**k, 32) for k, s in ((3, 1), (5, 1), (3, 2))]
-    rows = [rule.Row("avx2", each, names) for each in (*convs, convs[0]._replace(dtype="bf16"))]
+    convs = [Place("depthwise forward", "fp32", 1, k, s, 64, 64, 4**k, 32) for k, s in ((3, 1), (5, 1), (3, 2))]
+    others = convs[0]._replace(dtype="bf16"), convs[0]._replace(threads=2)
+    rows = [rule.Row("avx2", each, names) for each in (*convs, *others)]
     wide = convs[0]._replace(pixels=1)
     assert rule.nearest(rows, wide._replace(kernel=7)) == rows[1]
     assert rule.nearest(rows, wide._replace(kernel=7, stride=2)) == rows[2]
-    assert rule.nearest(rows, wide._replace(dtype="bf16", stride=2)) == rows[3]
+    assert rule.nearest(rows, wide._replace(dtype="bf16", threads=2)) == rows[3]
+    assert rule.nearest(rows, wide._replace(threads=2, stride=2)) == rows[4]
     assert rows[0].first(("split", "other")) == "split" and rows[0].first(("other",)) == "other"
 
 
@@ -151,9 +153,10 @@ def test_a_choice_depends_on_nothing_but_the_case(monkeypatch: pytest.MonkeyPatc
     def trial() -> tuple[Mapping[str, object], int]:
         raise AssertionError("nothing is timed")
 
-    found = Choices().pick(CASE, ("onednn", "split"), trial)  # type: ignore[arg-type]
+    case = CASE._replace(threads=2)
+    found = Choices().pick(case, ("onednn", "split"), trial)  # type: ignore[arg-type]
     monkeypatch.setattr("seedwise.models.choices.time.perf_counter", trial)
-    assert Choices().pick(CASE._replace(threads=7, images=97), ("split", "onednn"), trial) == found  # type: ignore[arg-type]
+    assert Choices().pick(case._replace(threads=7, images=97), ("split", "onednn"), trial) == found  # type: ignore[arg-type]
 
 
 def test_a_recorded_choice_stands_unless_it_is_gone() -> None:

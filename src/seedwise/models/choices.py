@@ -1,7 +1,7 @@
 """Which implementation computes what: by a rule (`rule.py`), or by a stopwatch; and what a run's record says of it.
 
-By the rule a choice follows from the instruction set, the operation and its shapes alone, so that a run's bits don't
-depend on what else the machine did when it began.
+By the rule a choice follows from the instruction set, the operation, its shapes and the threads alone, so that a run's
+bits don't depend on what else the machine did when it began.
 """
 
 import functools
@@ -70,7 +70,8 @@ class Case(NamedTuple):
         dtype = "bf16" if self.dtype == torch.bfloat16 else "fp32"
         pixels = self.height * self.width
         return rule.Place(
-            *(self.operation, dtype, self.kernel, self.stride, self.inputs, self.outputs, pixels, self.rounded)
+            *(self.operation, dtype, min(self.threads, 2), self.kernel, self.stride),
+            *(self.inputs, self.outputs, pixels, self.rounded),
         )
 
 

@@ -1,17 +1,16 @@
 """The rule that says which implementation computes what, from a table that a benchmark made.
 
-`rule.csv` has a row a class of shapes: a class of processors (`compiling.TARGETS`), an operation, its type, kernel and
-stride, its channels in and out, pixels of a map and images, each a power of two, and the implementations, the fastest
-first. A shape gets the row of its processor and operation that is nearest to it:
+`rule.csv` has a row a class of shapes: a class of processors (`compiling.TARGETS`), an operation, its type, one thread
+or more, kernel and stride, channels in and out, pixels of a map and images, each a power of two, and the
+implementations, the fastest first. A shape gets the row of its processor and operation that is nearest to it:
 
-1. with its type, if there is one with it;
+1. with its type, and one thread or more as it has, if there is one with them;
 2. with its stride if there is one, and the nearest kernel size;
 3. then the one with the fewest doublings and halvings of the four sizes between them;
 4. of several, the first in the file.
 
-Of that row it gets the first implementation that is there. Nothing else enters: neither clocks nor files of the
-machine, nor the number of threads, since what is fastest on one thread is nearly so on two. `benchmarks/dispatch.py`
-measures, and writes the table anew.
+Of that row it gets the first implementation that is there. Nothing else enters, neither clocks nor files of the
+machine. `benchmarks/dispatch.py` measures, and writes the table anew.
 """
 
 import csv
@@ -59,6 +58,8 @@ class Place(NamedTuple):
     operation: str
     dtype: str
     """`fp32` or `bf16`."""
+    threads: int
+    """1, or 2 for any more."""
     kernel: int
     stride: int
     inputs: int
@@ -69,8 +70,8 @@ class Place(NamedTuple):
     @property
     def of_class(self) -> "Place":
         """With its sizes as the nearest powers of two."""
-        rounded = [2 ** round(math.log2(size)) for size in self[4:]]
-        return self._replace(**dict(zip(self._fields[4:], rounded, strict=True)))
+        rounded = [2 ** round(math.log2(size)) for size in self[-4:]]
+        return self._replace(**dict(zip(self._fields[-4:], rounded, strict=True)))
 
 
 class Row(NamedTuple):
@@ -95,10 +96,11 @@ def nearest(rows: Iterable[Row], place: Place) -> Row:
     return min(rows, key=lambda row: distance(row.place, place))
 
 
-def distance(row: Place, place: Place) -> tuple[bool, bool, int, float]:
+def distance(row: Place, place: Place) -> tuple[bool, bool, bool, int, float]:
     """How far a row is from a shape: what comes first decides first."""
-    steps = sum(abs(math.log2(a / b)) for a, b in zip(row[4:], place[4:], strict=True))
-    return row.dtype != place.dtype, row.stride != place.stride, abs(row.kernel - place.kernel), round(steps, 9)
+    steps = sum(abs(math.log2(a / b)) for a, b in zip(row[-4:], place[-4:], strict=True))
+    other = row.dtype != place.dtype, row.threads != place.threads, row.stride != place.stride
+    return *other, abs(row.kernel - place.kernel), round(steps, 9)
 
 
 def read(path: Path = TABLE) -> list[Row]:
