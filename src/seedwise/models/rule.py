@@ -9,8 +9,8 @@ implementations, the fastest first. A shape gets the row of its processor and op
 3. then the one with the fewest doublings and halvings of the four sizes between them;
 4. of several, the first in the file.
 
-Of that row it gets the first implementation that is there. Nothing else enters, neither clocks nor files of the machine.
-`benchmarks/dispatch.py` measures, and writes the table anew.
+Of that row it gets the first implementation that is there. Nothing else enters, neither clocks nor files of the
+machine. `benchmarks/dispatch.py` measures, and writes the table anew.
 """
 
 import csv
