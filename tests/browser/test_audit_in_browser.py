@@ -181,7 +181,7 @@ def test_on_paper_nothing_is_cut(pages: dict[str, Path], open_page: Any) -> None
 
 
 def test_the_leak_and_what_it_gains_stand_first_in_both_languages(pages: dict[str, Path], open_page: Any) -> None:
-    for language, words in (("en", "3 of 6 test images are"), ("ko", "시험 이미지 6장 가운데 3장")):
+    for language, words in (("en", "3 of 6 test images are"), ("ko", "테스트 이미지 6장 가운데 3장")):
         page = open_page(pages[language]).page
         assert words in page.locator("[data-leak=test]").inner_text()
         assert page.locator("[data-leak=val]").count() == 0

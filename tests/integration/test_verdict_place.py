@@ -126,7 +126,7 @@ def test_the_page_shows_place_command_and_recipe_in_both_languages() -> None:
     made = page[page.index("The command that made it") :]
     assert COMMAND in made and '<th scope="row">train.epochs</th><td>3</td>' in made
     korean = render(FOLDER, "ko")
-    assert "훈련 이미지 100장" in korean and "기준이 아직 수렴하지 않았습니다" in korean and COMMAND in korean
+    assert "학습 이미지 100장" in korean and "기준이 아직 수렴하지 않았습니다" in korean and COMMAND in korean
 
 
 def test_an_older_study_without_any_of_this_is_shown_as_it_was(cli: Cli) -> None:
