@@ -249,6 +249,13 @@ def test_korean_pages_are_korean(folder: str, request: pytest.FixtureRequest) ->
         render(request.getfixturevalue(folder), "fr")
 
 
+def test_words_of_a_record_are_korean_where_there_are_any() -> None:
+    words = Words("ko")
+    said = words.known("new head for 10 classes, the weights have 1000 classes")
+    assert said == "클래스 10개용 새 헤드(가중치의 클래스는 1000개)"
+    assert words.known("loss added") == "더해진 손실" and words.known("drop path") == "drop path"
+
+
 EVIL = "<script>alert(1)</script>"
 ODD: list[Any] = [
     *(None, True, -1, 0, 1, 10**30, 10**400, 1e308, -1e308, float("nan"), float("inf"), "", EVIL, '"><img src=x>'),

@@ -39,7 +39,7 @@ def run_context(run: RunFiles, words: Words) -> Context:
         "gap": _gap(run),
         "unconverged": _unconverged(run, words),
         "techniques": techniques(record, words),
-        "grid": _grid(run.pictures),
+        "grid": _grid(run.pictures, words),
         "provenance": provenance([record], words, run.later_test_reads),
         "leaks": run.leaks,
         "commands": _commands(run),
@@ -233,12 +233,12 @@ def _file(held: Held, row: int) -> str | None:
     return None if held.files is None else str(held.files[row])
 
 
-def _grid(arrays: Arrays) -> list[Context]:
+def _grid(arrays: Arrays, words: Words) -> list[Context]:
     names, shown = [str(name) for name in arrays.get("grid_rows", ())], pictures(arrays, "grid")
     if not names or len(shown) % len(names):
         return []
     width = len(shown) // len(names)
-    return [{"name": name, "pictures": shown[i * width : (i + 1) * width]} for i, name in enumerate(names)]
+    return [{"name": words.known(name), "pictures": shown[i * width : (i + 1) * width]} for i, name in enumerate(names)]
 
 
 def pictures(arrays: Arrays, name: str) -> list[str]:

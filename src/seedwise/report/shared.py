@@ -43,9 +43,9 @@ def _measured(effects: Mapping[str, float], words: Words) -> list[tuple[str, str
         if whole and kind == "mean":
             low, high = (words.brief(effects[f"{end}_{name}"]) for end in ("min", "max"))
             said = words("techniques.range", mean=words.brief(value), low=low, high=high)
-            found.append((name.replace("_", " "), said))
+            found.append((words.known(name.replace("_", " ")), said))
         else:
-            found.append((key.replace("_", " "), words.brief(value)))
+            found.append((words.known(key.replace("_", " ")), words.brief(value)))
     return found
 
 
@@ -106,6 +106,11 @@ def _flat(path: str, value: Any) -> Any:
         yield path, str(value)
 
 
+def _weights(record: RunRecord, words: Words) -> str:
+    """Where they came from, and what became of their head."""
+    return "; ".join(words.known(part) for part in record.model.weights.split("; "))
+
+
 def provenance(records: Sequence[RunRecord], words: Words, later_reads: int = 0) -> list[tuple[str, str]]:
     """Where the numbers come from: data, weights, machine, versions, and how often test was read, later too."""
     first = records[0]
@@ -113,7 +118,7 @@ def provenance(records: Sequence[RunRecord], words: Words, later_reads: int = 0)
         *_data(first.data, words),
         (words("from.fingerprint"), _all(record.data.originals or record.data.fingerprint for record in records)),
         (words("from.model"), f"{first.model.architecture}, {first.parameters} {words('from.parameters')}"),
-        (words("from.weights"), _all(record.model.weights for record in records)),
+        (words("from.weights"), _all(_weights(record, words) for record in records)),
         (words("from.test_reads"), str(later_reads + sum(record.test_evaluations for record in records))),
         (words("from.machine"), _all(_facts(record.machine) for record in records)),
         (words("from.versions"), _all(_facts(record.versions) for record in records)),

@@ -1,5 +1,6 @@
 """What a report says, in the reader's language, and how it prints numbers."""
 
+import re
 from functools import cached_property
 from importlib.resources import files
 from typing import Any
@@ -26,6 +27,12 @@ class Words:
         """The string with these values in it."""
         text = self.table[key]
         return text.format(**values) if values else text
+
+    def known(self, text: str) -> str:
+        """Words of a record in the reader's language: `known.<words>` with # for numbers, or as they are."""
+        numbers = re.findall(r"\d+", text)
+        found = self.table.get("known." + re.sub(r"\d+", "#", text))
+        return text if found is None else found.format(*numbers)
 
     @cached_property
     def table(self) -> dict[str, str]:
