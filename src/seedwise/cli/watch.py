@@ -96,7 +96,7 @@ class _Plain:
         pass
 
     def on_data(self, lines: Sequence[str]) -> None:
-        if lines != self._said:  # the runs of a study have the same data
+        if lines != self._said[: len(lines)]:  # the runs of a study have the same data
             self._said = list(lines)
             _line("\n".join(lines))
 
@@ -150,7 +150,7 @@ class _Live:
 
     def on_data(self, lines: Sequence[str]) -> None:
         self._drop_phase()
-        if lines != self._said:
+        if lines != self._said[: len(lines)]:
             self._said = list(lines)
             self._progress.console.print("\n".join(lines), markup=False, soft_wrap=True)
 
