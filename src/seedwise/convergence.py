@@ -7,7 +7,7 @@ from seedwise.stats.convergence import end_rise
 
 FEW_STEPS = 100
 """Fewer optimizer steps than this are few, unless the training images are learned. docs/photos.md: `lite`, with 3 to 6
-steps, is 16 to 38 points below runs of 100 and more, of which every one had learned its training images to 95% or more.
+steps, is 12 to 36 points below runs of 100 and more, of which every one had learned its training images to 95% or more.
 BiT gives its smallest sets 500 steps of 512 images (arXiv 1912.11370)."""
 LEARNED = 0.99
 """Top-1 on training images, without augmentation, from which there is nothing left to learn from them."""

@@ -40,7 +40,7 @@ def fitted(
     resolved, dataset, cost = rehearse(recipe, data, data_dir=data_dir, watch=watch, seconds=seconds, trials=trials)
     each = f", {trials} times" if trials > 1 else ""
     said = sizing.sentence(resolved, len(dataset.train), cost.steps, cost.seconds)
-    watch.observer.on_data([said + each])
+    watch.observer.on_data([*dataset.lines(), said + each])
     return resolved
 
 

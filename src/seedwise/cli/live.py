@@ -61,7 +61,7 @@ class Live:
     def on_data(self, lines: Sequence[str]) -> None:
         """What is trained on, once."""
         self._drop_phase()
-        if lines != self._said:
+        if lines != self._said[: len(lines)]:  # the runs of a study have the same data
             self._said = list(lines)
             self._progress.console.print("\n".join(lines), markup=False, soft_wrap=True)
 

@@ -95,7 +95,7 @@ class _Plain:
         pass
 
     def on_data(self, lines: Sequence[str]) -> None:
-        if lines != self._said:  # the runs of a study have the same data
+        if lines != self._said[: len(lines)]:  # the runs of a study have the same data
             self._said = list(lines)
             _line("\n".join(lines))
 
