@@ -39,7 +39,7 @@ def fitted(
         return plan.resolve(sizing.filled(recipe, glance(data, recipe.data, data_dir=data_dir)))
     resolved, dataset, cost = rehearse(recipe, data, data_dir=data_dir, watch=watch, seconds=seconds, trials=trials)
     each = f", {trials} times" if trials > 1 else ""
-    said = sizing.sentence(resolved, len(dataset.train), cost.steps, cost.seconds)
+    said = sizing.sentence(resolved, len(dataset.train), cost.steps, cost.run_seconds)
     watch.observer.on_data([*dataset.lines(), said + each])
     return resolved
 
@@ -107,7 +107,7 @@ def _within(time_for: _Time, first: Recipe, sizes: tuple[int, ...], dataset: Dat
 
     def price(size: int) -> sizing.Price:
         found, again = cost(size), 0.0 if size == own else time_for.opening  # it is decoded once more
-        once = found.seconds - wanted * found.epoch_seconds + again
+        once = found.run_seconds - wanted * found.epoch_seconds + again
         return sizing.Price(once, found.epoch_seconds + sizing.WRITES)
 
     epoch_steps = math.ceil(len(dataset.train) / (first.train.batch_size * first.train.accumulate))

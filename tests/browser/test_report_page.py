@@ -303,7 +303,7 @@ def demand_safe(folder: Path) -> bool:
 
 @pytest.mark.parametrize(
     ("folder", "name", "count"),
-    [("run", RECORD, 150), ("study", STUDY, 50), ("study", "trial", 40), ("ensemble", RECORD, 60)],
+    [("run", RECORD, 150), ("study", STUDY, 50), ("study", "trial", 100), ("ensemble", RECORD, 60)],
 )
 def test_a_spoiled_record_gives_a_line_or_a_safe_page(
     folder: str, name: str, count: int, request: pytest.FixtureRequest, tmp_path: Path

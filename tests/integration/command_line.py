@@ -36,8 +36,8 @@ class Answer:
 
     @property
     def last_line(self) -> str:
-        """The same where a run had begun, which says first what it trains on."""
-        assert self.out == "" and " images in " in self.err.splitlines()[0], self
+        """The same where a run had begun, which says what it trains on, and before it what takes long."""
+        assert self.out == "" and any(" images in " in line for line in self.err.splitlines()), self
         return self.err.splitlines()[-1]
 
 

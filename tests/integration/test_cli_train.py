@@ -293,7 +293,8 @@ def test_a_time_is_planned_for_and_numbers_that_contradict_it_are_refused(
     cli: Cli, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small = ("-m", "small", "--threads", "1", "-s", "train.insight=false", "--img-size", 16)
-    found = Cost(steps=4, seconds=41.0, epoch_seconds=1.0, memory_gb=0.1)  # 40 epochs, and a second for the rest
+    # 40 epochs, and a second for the rest
+    found = Cost(steps=4, seconds=40.5, epoch_seconds=1.0, besides_seconds=0.5, memory_gb=0.1)
     monkeypatch.setattr("seedwise.rehearsal._cost", lambda resolved, dataset: found)
     answer = cli("train", photos, *small, "--time", "60s", "-o", "out")
     epochs = seedwise.load("out").recipe.train.epochs
@@ -305,7 +306,7 @@ def test_a_time_is_planned_for_and_numbers_that_contradict_it_are_refused(
     assert "train.epochs is 3" in cli("train", photos, "-r", "lite", "--time", "25s").line
     least = cli("train", photos, *small, "--time", "1s")
     assert least.code == 2 and "--time: too little for any sensible training: 25 epochs at 16 px" in least.line
-    assert "--time soon: give hours, minutes or seconds" in cli("train", photos, "--time", "soon").line
+    assert "--time soon: give a time such as 15min" in cli("train", photos, "--time", "soon").line
     assert not Path("runs").exists() or not list(Path("runs").iterdir())
 
 

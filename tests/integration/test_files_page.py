@@ -49,7 +49,7 @@ def test_without_what_may_go_all_is_as_before(runs: None, cli: Cli) -> None:
     ("name", "missed_by"),
     [
         ("record.json", {"report", "compare", "ensemble", "status"}),
-        ("recipe.yaml", {"report"}),
+        ("recipe.yaml", {"report", "compare"}),
         ("predictions.npz", {"compare", "ensemble"}),
     ],
 )

@@ -177,10 +177,12 @@ def test_the_command_is_kept_without_what_is_this_machines_own(cli: Cli, monkeyp
     (home / "work").mkdir()
     monkeypatch.chdir(home / "work")
     photos, here = home / "my photos", home / "work" / "here"
+    for folder in (photos, here):
+        folder.mkdir()
     options = ["--toggle", "cutmix", "--set", "train.epochs=2", "-s", "optim.lr=0.1", "--data-dir", home, "--json"]
     cli("ablate", photos, *options, "--budget", "2h")
     cli("ablate", here, "--toggle", "cutmix", "--on", "ray", "--address", "node1.lab.example:6379", "-o", home / "out")
-    given, folder = kept[0].split(" -o runs/my_photos-")  # the default one, which `more seeds` must find again
+    given, out = kept[0].split(" -o runs/my_photos-")  # the default one, which `more seeds` must find again
     assert given == "seedwise ablate ~/'my photos' --toggle cutmix -s train.epochs=2 -s optim.lr=0.1"
-    assert folder.endswith("-ablation")
+    assert out.endswith("-ablation")
     assert kept[1] == "seedwise ablate here --toggle cutmix --on ray -o ~/out"
