@@ -42,7 +42,8 @@ class Stored:
         check_files(self.folder, self.record, PREDICTIONS)
         found = read_predictions(self.folder, split)
         if found is None:
-            raise UserError(f"{self.folder}: has no {split} images; train on data that has some, or take another split")
+            kept = ", ".join(name for name in ("val", "test", "oob") if read_predictions(self.folder, name) is not None)
+            raise UserError(f"{self.folder}: keeps no answers on {split!r} images; it has {kept or 'none'}")
         return found
 
 

@@ -54,7 +54,7 @@ def study(share: float, **options: Any) -> StudyRecord:
     [
         ({"curve": LEVEL, "steps": 20}, "no", "few steps"),
         ({"curve": RISING}, "no", "rising"),
-        ({"curve": LEVEL}, "yes", "level"),
+        ({"curve": LEVEL}, "unknown", "noisy"),
         ({"curve": LEVEL[-1:]}, "unknown", "no curve"),
         ({}, "unknown", "no curve"),
         ({"curve": RISING, "steps": 20, "train_top1": 1.0}, "yes", "learned"),
@@ -70,6 +70,13 @@ def test_a_record_tells_what_was_trained_and_whether_it_converged(
     size = 32 if epochs else None
     assert (found.model, found.image_size, found.images) == ("small", size, 100)
     assert (found.epochs, found.steps) == ((epochs, steps) if epochs else (None, None))
+
+
+def test_a_level_curve_tells_only_with_validation_images_enough() -> None:
+    record = read_record(run(Path("run"), BASE, 0.7, 0, curve=LEVEL))
+    many = record.data.model_copy(update={"splits": record.data.splits | {"val": 20_000}})
+    found = setting(record.model_copy(update={"data": many}))
+    assert (found.converged, found.reason) == ("yes", "level")
 
 
 def test_an_arm_has_not_converged_if_half_of_its_seeds_have_not() -> None:
@@ -112,7 +119,7 @@ def test_an_arm_that_was_trained_otherwise_says_so(cli: Cli) -> None:
         run(FOLDER / trial_folder("cutmix", seed), CUTMIX, 0.55, seed, curve=(0.3, 0.4, 0.5, 0.6))
     write_study(FOLDER, Ledger(FOLDER).refresh(record))
     shown = " ".join(cli("status", FOLDER).out.split())
-    assert "base converged: validation no longer rose" in shown
+    assert "base perhaps converged: there are too few validation images" in shown
     assert "(this arm: 4 epochs, 400 steps, not converged: validation still rose at the end)" in shown
     page = render(FOLDER)
     assert "This arm: 4 epochs, 400 optimizer steps. It has not converged: validation still rose at the end." in page

@@ -5,6 +5,7 @@ docs/commands.md has the table of verbs and flags; a test compares it with the v
 
 import functools
 import inspect
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -237,8 +238,8 @@ def overrides(flags: Mapping[str, Any], given: Iterable[str] | None) -> list[str
 
 
 def _number(value: Any) -> Any:
-    """`--threads 2` is a number, `--threads auto` is not."""
-    return int(value) if isinstance(value, str) and value.isascii() and value.isdecimal() else value
+    """`--threads 2` is a number, and `-1`, which gets its own refusal; `--threads auto` is none."""
+    return int(value) if isinstance(value, str) and re.fullmatch(r"-?[0-9]+", value) else value
 
 
 def demand_one_network(recipe: "Recipe", flags: Mapping[str, Any]) -> None:

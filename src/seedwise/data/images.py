@@ -85,7 +85,8 @@ def opened(raw: RawImage, *, deep_only: bool = False) -> tuple[Numbers, tuple[Od
     except Exception as error:
         where = printable(raw.where)
         if isinstance(error, OSError) and error.errno is not None and isinstance(raw.data, Path):
-            raise DamagedImage(where, f"cannot be read ({error.strerror})", "check its permissions") from error
+            todo = "check the path" if isinstance(error, FileNotFoundError) else "check its permissions"
+            raise DamagedImage(where, f"cannot be read ({error.strerror})", todo) from error
         what = f"not a readable image ({_reason(error, raw.data)})"
         raise DamagedImage(where, what, "replace or remove it") from error
 

@@ -15,9 +15,12 @@ WHY = {
     "rising": "validation still rose at the end",
     "learned": "the training images are learned",
     "level": "validation no longer rose at the end",
+    "noisy": "there are too few validation images to tell",
     "no curve": "there is no curve of validation",
 }
 """Why it is said to have converged or not."""
+TELLING = 0.02
+"""The largest noise of a rise in validation top-1 with which a level curve says that a run has converged."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,9 @@ def _converged(record: "RunRecord") -> tuple[str, str]:
         return "no", "few steps" if found.few_steps else "rising"
     if record.final.train.top1 >= LEARNED:
         return "yes", "learned"
-    return ("unknown", "no curve") if found.rise is None else ("yes", "level")
+    if found.rise is None or found.noise is None:
+        return "unknown", "no curve"
+    return ("yes", "level") if found.noise <= TELLING else ("unknown", "noisy")
 
 
 def together(settings: Sequence[Setting]) -> Setting:
