@@ -140,7 +140,7 @@ def _dataset(
     if any(part.damaged for part in parts.values()):
         if run is not None or labels:
             first = next(line for part in parts.values() for line in part.damaged)
-            raise UserError(f"{first}; --run and --labels need data that can be trained on")
+            raise UserError(f"{first}; --run and --labels need every image: replace or remove what is damaged")
         return None
     side = STORED_SIDE if run is None else plan.stored_sides(run.recipe)["short_side"]
     dataset = open_data(data, config, data_dir=data_dir, short_side=side, progress=progress)
@@ -204,7 +204,9 @@ def _confirmed(
 
 
 def _counts(pairs: list[Pair]) -> dict[str, int]:
-    counts = {kind: sum(pair.kind == kind for pair in pairs) for kind in ("equal", "copy", "alike")}
+    counts = {"equal": sum(pair.kind == "equal" for pair in pairs)}
+    counts["copy"] = sum(pair.is_same for pair in pairs) - counts["equal"]
+    counts["alike"] = sum(not pair.is_same for pair in pairs)
     counts["confirmed"] = sum(pair.judged is True for pair in pairs)
     counts["rejected"] = sum(pair.judged is False for pair in pairs)
     return counts
