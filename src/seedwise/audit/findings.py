@@ -168,8 +168,8 @@ class Findings(Part):
     pairs: list[Pair]
     """One picture each first, then look-alikes; across splits before within; 20,000 at most."""
     counts: dict[str, int]
-    """Pairs: `equal`; `copy`, with what was confirmed; `alike`, with what was rejected; how many a person `confirmed` or
-    `rejected`."""
+    """Pairs: `equal`; `copy`, with what was confirmed; `alike`, with what was rejected; and how many a person has
+    `confirmed` or `rejected`."""
     limit: float
     """The `rest` up to which pairs are copies: 1, or less where the labels say that more would be false."""
     estimates: dict[str, Estimate]

@@ -48,6 +48,11 @@ def main() -> None:
     except BrokenPipeError:  # `| head` has seen enough; what is left in the buffer must not be written at exit
         sys.stdout = None
         code = 141
+    except RuntimeError as error:
+        if "torchvision::" not in str(error):
+            raise
+        said = f"torchvision doesn't fit torch ({error}); install both anew, from one index"  # the CPU's and the GPU's
+        code = _say([said], UserError.exit_code)
     except OSError as error:  # the disk's or the terminal's fault, not the program's
         advice = f"; {_ADVICE[error.errno]}" if error.filename and error.errno in _ADVICE else ""
         code = _say([f"{error.filename or 'output'}: {error.strerror or error}{advice}"], UserError.exit_code)
