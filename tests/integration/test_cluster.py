@@ -104,6 +104,15 @@ def _begin(*arguments: Any) -> "subprocess.Popen[str]":
     )
 
 
+def _judged(folder: Path) -> Any:
+    """What the study says, without what to do next: that has the folder's name, and the time that runs took."""
+    found = read_study(folder).comparisons
+    return {
+        arm: {split: {key: value for key, value in it.items() if key != "advice"} for split, it in by.items()}
+        for arm, by in found.items()
+    }
+
+
 def _weights(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): sha256_of(path) for path in folder.glob("runs/*/*/model.safetensors")}
 
@@ -131,7 +140,7 @@ def test_a_study_survives_the_death_of_a_node_and_of_a_worker_with_the_bits_of_t
     assert here.code == 0, here.err
     assert len(_weights(near)) == 12
     assert _weights(far) == _weights(near)
-    assert read_study(near).comparisons == study.comparisons
+    assert _judged(near) == _judged(far)
     assert not list(far.glob(".ray-*"))
 
 
