@@ -14,6 +14,7 @@ from seedwise import machine, plan, recipes
 from seedwise.assembly import prepare as prepare
 from seedwise.assembly import warm_start_of
 from seedwise.config import load as load_section
+from seedwise.data.dataset import Dataset
 from seedwise.data.open import open_data
 from seedwise.data.splits import bootstrap, leave_fold
 from seedwise.engine import checkpoint
@@ -159,22 +160,7 @@ def _train(
     world: World,
 ) -> None:
     began = time.perf_counter()
-    dataset = open_data(
-        data,
-        recipe.data,
-        data_dir=data_dir,
-        **plan.stored_sides(recipe),
-        progress=stoppable(watch),
-    )
-    if dataset.val is None and (recipe.train.select == "best" or recipe.train.patience is not None):
-        raise UserError(
-            f"{data}: no image can be spared for validation, which train.select=best and train.patience need: "
-            "add images, or drop these options"
-        )
-    if recipe.data.bootstrap:
-        dataset = bootstrap(dataset, seed=seed)
-    if recipe.data.fold is not None:
-        dataset = leave_fold(dataset, recipe.data.fold)
+    dataset = _opened(recipe, data, seed, data_dir, watch)
     data_seconds = time.perf_counter() - began
     if known is not None and known.data.fingerprint != dataset.fingerprint:
         raise UserError(f"{folder}: began with other data than {data} holds now; choose another folder with -o")
@@ -209,6 +195,25 @@ def _train(
                 held_out = stored_for_tta(recipe, recipe.tta, data, data_dir, dataset, watch)
                 outcome = with_tta(outcome, recipe.tta, setup, held_out, began, watch)
             journal.finish(outcome)
+
+
+def _opened(recipe: Recipe, data: str, seed: int, data_dir: Path | None, watch: Watch) -> Dataset:
+    """The images that this run trains on and is held against."""
+    dataset = open_data(
+        data,
+        recipe.data,
+        data_dir=data_dir,
+        **plan.stored_sides(recipe),
+        progress=stoppable(watch),
+    )
+    if dataset.val is None and (recipe.train.select == "best" or recipe.train.patience is not None):
+        raise UserError(
+            f"{data}: no image can be spared for validation, which train.select=best and train.patience need: "
+            "add images, or drop these options"
+        )
+    if recipe.data.bootstrap:
+        dataset = bootstrap(dataset, seed=seed)
+    return dataset if recipe.data.fold is None else leave_fold(dataset, recipe.data.fold)
 
 
 @contextlib.contextmanager

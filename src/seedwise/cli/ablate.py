@@ -112,15 +112,8 @@ def ablate(
         _dry_run(asked, data_dir, jobs, as_json)
         return 0
     folder = out or asked.folder
-    conduct = {
-        "command": given(context, folder),
-        "data_dir": data_dir,
-        "jobs": jobs,
-        "budget_seconds": seconds,
-        "elsewhere": elsewhere,
-        "cluster": cluster,
-    }
-    return _run(asked, folder, conduct, as_json)
+    conduct = {"data_dir": data_dir, "jobs": jobs, "budget_seconds": seconds, "elsewhere": elsewhere}
+    return _run(asked, folder, conduct | {"command": given(context, folder), "cluster": cluster}, as_json)
 
 
 @dataclass(frozen=True)
