@@ -207,7 +207,7 @@ def test_what_cannot_be_compared_is_refused_in_one_line(cli: Cli, tmp_path: Path
         (["a", "stopped/seed-3"], "not finished (status: interrupted)"),
         (["a", "mixed"], "optim.lr: 0.0004 -> 0.5); give the folder of each recipe"),
         (["a", "twice"], "holds two runs with seed 1"),
-        (["a", "no test"], "has no test images"),
+        (["a", "no test"], "no answers on 'test' images"),
         (["a", "damaged"], "damaged/seed-1/predictions.npz: damaged, its checksum"),
         (["a", "b", "--split", "train"], "--split train: give test or val"),
         (["a", "b", "--margin", 0], "--margin 0: give points"),

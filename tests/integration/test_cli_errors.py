@@ -84,7 +84,7 @@ def test_a_split_without_errors_says_so(run: Path, cli: Cli) -> None:
 def test_a_run_without_test_images_lists_those_of_validation(tmp_path: Path, cli: Cli) -> None:
     make_run(tmp_path / "untested", TARGETS, {"val": logits_of()}, files={"val": NAMES})
     assert cli("errors", "untested").out.startswith("val: 36 of 40 right")
-    assert "has no test images" in cli("errors", "untested", "--split", "test").line
+    assert "no answers on 'test' images" in cli("errors", "untested", "--split", "test").line
 
 
 def test_a_run_that_did_not_keep_names_is_listed_without_them(tmp_path: Path, cli: Cli) -> None:

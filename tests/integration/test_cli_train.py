@@ -93,7 +93,7 @@ def test_a_table_says_which_image_got_which_answer(finished: Path) -> None:
                 row["label"] == row["predicted"]
             )
             assert row["probability"] == pytest.approx(answer.max(), abs=1e-4)
-    with pytest.raises(UserError, match="has no test_tta images"):
+    with pytest.raises(UserError, match="no answers on 'test_tta' images"):
         run.table("test_tta")
 
 

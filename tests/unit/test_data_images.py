@@ -181,7 +181,7 @@ def test_a_damaged_exif_block_does_not_matter():
 
 
 def test_what_cannot_be_opened_says_why(tmp_path):
-    with pytest.raises(UserError, match=r"^it: cannot be read \(No such file or directory\): check its permissions$"):
+    with pytest.raises(UserError, match=r"^it: cannot be read \(No such file or directory\): check the path$"):
         decode(RawImage("it", tmp_path / "gone.png"))
 
 
