@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seedwise.predictions import Files, answers, read_files
+from seedwise.predictions import Files
 from seedwise.stats.calibration import log_softmax
 from seedwise.stats.confusion import confusion, most_confused
 from seedwise.stored import Stored
@@ -14,7 +14,7 @@ from seedwise.stored import Stored
 
 @dataclass(frozen=True)
 class Answers:
-    """Stored answers on a split, row by row; an image is right as it counts in top-1 (see predictions.hits)."""
+    """Stored answers on a split, row by row; an image is right as it counts in top-1 (see Predictions.correct)."""
 
     classes: list[str]
     files: Files | None
@@ -80,8 +80,8 @@ def read_answers(stored: Stored, split: str) -> Answers:
     predictions = stored.predictions(split)
     return Answers(
         classes=stored.data.classes,
-        files=read_files(stored.folder, split.partition("_")[0]),
+        files=predictions.files,
         targets=predictions.targets,
-        predicted=answers(predictions),
+        predicted=predictions.predicted,
         probabilities=np.exp(log_softmax(predictions.logits)),
     )

@@ -12,7 +12,7 @@ from seedwise.config import diff, load
 from seedwise.ensemble_record import EnsembleRecord
 from seedwise.errors import UserError
 from seedwise.nearest import demand_folder
-from seedwise.predictions import Predictions, hits
+from seedwise.predictions import Predictions
 from seedwise.recipe import Recipe
 from seedwise.record import RECIPE, RECORD, STUDY, DataRecord, RunRecord, check_files
 from seedwise.stats import Comparison, Ratio, compare_arms, compare_classes, ratio, summarize
@@ -121,7 +121,7 @@ def compare(
         raise UserError(f"{paths[0]}: holds one arm ({arms[0].name}); give another run, study or folder to compare")
     answers = _answers(arms, split)
     base = arms[0].name
-    correct = {arm: {seed: hits(it) for seed, it in of_arm.items()} for arm, of_arm in answers.items()}
+    correct = {arm: {seed: it.correct() for seed, it in of_arm.items()} for arm, of_arm in answers.items()}
     top1 = {arm: {seed: float(right.mean()) for seed, right in of_arm.items()} for arm, of_arm in correct.items()}
     found = compare_arms(top1, base, margin=margin, look=look, correct=correct, size=family)
     compared = Compared(

@@ -27,7 +27,6 @@ from seedwise.ensemble.votes import combine, log_probabilities
 from seedwise.errors import UserError
 from seedwise.evaluations import ClassScore, Evaluation, TtaGain
 from seedwise.models.acceleration import accelerate
-from seedwise.predictions import hits
 from seedwise.recipe import Recipe
 from seedwise.runs import Run
 from seedwise.stats import mcnemar
@@ -254,7 +253,7 @@ def _answers(
 
 def _gain(plain: Predictions, averaged: Predictions) -> TtaGain:
     """What test-time augmentation changed: the images that it won and lost."""
-    found = mcnemar(hits(averaged), hits(plain))
+    found = mcnemar(averaged.correct(), plain.correct())
     return TtaGain(without=score(plain).top1, won=found.only_arm, lost=found.only_base, ci95=found.ci95, p=found.p)
 
 
@@ -283,14 +282,14 @@ def _stored(run: Run | Ensemble, images: Images, weights: Kind, predictions: Pre
     """What the training stored for the very images of these predictions; None where it did not score them."""
     if not images.own or images.split == "all":
         return None
-    stored = Predictions(*run.logits(images.split if weights == "raw" else f"{images.split}_ema"))
+    stored = run.predictions(images.split if weights == "raw" else f"{images.split}_ema")
     same = np.array_equal(stored.ids, predictions.ids) and np.array_equal(stored.targets, predictions.targets)
     return stored if same else None
 
 
 def _by_class(classes: list[str], predictions: Predictions) -> list[ClassScore]:
     counts = np.bincount(predictions.targets, minlength=len(classes))
-    right = predictions.targets[predictions.logits.argmax(axis=1) == predictions.targets]
+    right = predictions.targets[predictions.correct()]
     hits = np.bincount(right, minlength=len(classes))
     found = [
         ClassScore(name=name, images=int(count), top1=float(hit / count))

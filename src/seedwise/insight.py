@@ -57,12 +57,10 @@ def look(
     if split is None or subset is None:
         return found
     shown = _Shown(subset, augment, setup.config.image_size)
-    targets, logits = scored[split].targets, scored[split].logits
-    probabilities = np.exp(log_softmax(logits))
-    found |= {"split": np.array(split)} | _errors_and_pairs(shown, targets, probabilities)
+    found |= {"split": np.array(split)} | _errors_and_pairs(shown, scored[split])
     on_progress(2, 3)
     try:
-        found |= _heated(setup, shown, targets, probabilities)
+        found |= _heated(setup, shown, scored[split])
     except (UserError, RuntimeError) as error:  # a user's own network need not be of a kind that has a Grad-CAM
         log.warning("no Grad-CAM: %s", error)
     on_progress(3, 3)
@@ -110,12 +108,13 @@ class _Shown:
         return list((images * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy())
 
 
-def _errors_and_pairs(shown: _Shown, targets: NDArray[np.int64], probabilities: NDArray[np.float64]) -> Arrays:
-    predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
+def _errors_and_pairs(shown: _Shown, scored: Predictions) -> Arrays:
+    targets, predicted = scored.targets, scored.predicted
+    confidence = np.exp(log_softmax(scored.logits).max(axis=1))
     by_confidence = np.argsort(-confidence, kind="stable")
     errors = by_confidence[(predicted != targets)[by_confidence]][:ERRORS]
     in_pairs: list[int] = []
-    for true, said, _ in most_confused(confusion(targets, predicted, probabilities.shape[1]), PAIRS):
+    for true, said, _ in most_confused(confusion(targets, predicted, scored.logits.shape[1]), PAIRS):
         of_pair = (targets == true) & (predicted == said)
         in_pairs += by_confidence[of_pair[by_confidence]][:OF_EACH_PAIR].tolist()
     found: Arrays = {}
@@ -125,9 +124,10 @@ def _errors_and_pairs(shown: _Shown, targets: NDArray[np.int64], probabilities: 
     return found
 
 
-def _heated(setup: Setup, shown: _Shown, targets: NDArray[np.int64], probabilities: NDArray[np.float64]) -> Arrays:
+def _heated(setup: Setup, shown: _Shown, scored: Predictions) -> Arrays:
     """Grad-CAM of the most confident errors and of some right answers: for what was said, and for what is true."""
-    predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    targets, predicted = scored.targets, scored.predicted
+    confidence = np.exp(log_softmax(scored.logits).max(axis=1))
     order = np.argsort(-confidence, kind="stable")
     errors = order[(predicted != targets)[order]][:HEATED]
     drawn = rng.generator(setup.seed, "insight", "gradcam").permutation(len(targets))

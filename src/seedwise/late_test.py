@@ -1,20 +1,19 @@
 """The test images of a finished run that has not read them (train.score_test=false), read once and for all."""
 
+from dataclasses import replace
 from pathlib import Path
-
-import numpy as np
 
 from seedwise import plan
 from seedwise.augment.pipeline import Augmenter
 from seedwise.data.open import open_data
 from seedwise.data.source import Progress
-from seedwise.engine.evaluate import Predictions, predict, score
+from seedwise.engine.evaluate import predict, score
 from seedwise.engine.placement import Placement, computing_threads
 from seedwise.errors import UserError
 from seedwise.files import sha256_of, sole_writer
 from seedwise.models.acceleration import accelerate
-from seedwise.predictions import write_predictions
-from seedwise.record import PREDICTIONS, RunRecord, check_files, demand_final, write_record
+from seedwise.predictions import read_predictions, write_predictions
+from seedwise.record import PREDICTIONS, RunRecord, demand_final, write_record
 from seedwise.runs import Run
 
 
@@ -33,16 +32,9 @@ def score_test(folder: Path, *, data_dir: Path | None = None, progress: Progress
         dataset = open_data(record.data.source, run.recipe.data, data_dir=found_in, progress=progress, **sides)
         if dataset.fingerprint != record.data.fingerprint or dataset.test is None:
             raise UserError(f"{record.data.source}: is not the data that {folder} was trained on; put that back")
-        check_files(folder, record, PREDICTIONS)
         models = {"test": run.model} | ({"test_ema": run.ema_model} if record.ema is not None else {})
-        with np.load(folder / PREDICTIONS, allow_pickle=False) as stored:
-            splits = [name.removesuffix("_ids") for name in stored.files if name.endswith("_ids")]
-            kept = {
-                split: Predictions(stored[f"{split}_ids"], stored[f"{split}_targets"], stored[f"{split}_logits"])
-                for split in splits  # in the file's order, for the same bytes; a call that was killed may have added
-                if split not in models
-            }
-            files = {split: stored[f"{split}_files"] for split in kept if f"{split}_files" in stored}
+        # in the file's order, for the same bytes; a call that was killed may have added the models' own
+        kept = {split: it for split, it in read_predictions(folder, record).items() if split not in models}
         compute, size = run.recipe.compute, run.recipe.train.image_size
         placement = Placement.of(compute)
         augment = Augmenter(
@@ -58,10 +50,11 @@ def score_test(folder: Path, *, data_dir: Path | None = None, progress: Progress
             accelerate(model, compute.kernels, record.kernels)
             with computing_threads(int(compute.threads)):
                 kept[name] = predict(model, dataset.test, augment, size=size, placement=placement)
+        kept["test"] = replace(kept["test"], files=dataset.test.files)
         digest = record.files.pop(PREDICTIONS, None)
         if digest is not None:  # until the new file's stands there
             write_record(folder, record)
-        write_predictions(folder / PREDICTIONS, kept, files | {"test": dataset.test.files})
+        write_predictions(folder / PREDICTIONS, kept)
         final.test = score(kept["test"])
         if record.ema is not None:
             record.ema.test = score(kept["test_ema"])

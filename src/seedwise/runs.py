@@ -18,7 +18,7 @@ from seedwise.errors import UserError
 from seedwise.inputs import batches, pixels
 from seedwise.models.build import load_model
 from seedwise.models.checkpoint import EMA_FILE
-from seedwise.predictions import read_predictions
+from seedwise.predictions import Predictions
 from seedwise.recipe import Recipe
 from seedwise.record import MODEL_CONFIG, PREDICTIONS, RECIPE, WEIGHTS, RunRecord, check_files, read_record
 from seedwise.stored import Stored
@@ -67,11 +67,16 @@ class Run:
 
     def logits(self, split: str = "test") -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
         """The stored (ids, targets, logits) of `val` or `test`; of the average as `val_ema` or `test_ema`."""
-        check_files(self.folder, self.record, PREDICTIONS)
-        stored = read_predictions(self.folder, split)
-        if stored is None:
-            raise UserError(f"{self.folder}: has no predictions for '{split}'")
+        stored = self.predictions(split)
         return stored.ids, stored.targets, stored.logits
+
+    def predictions(self, split: str = "test") -> Predictions:
+        """The stored answers on `val`, `test` or `oob`; of the average as `val_ema`, with several views as `val_tta`.
+
+        Their `correct()` is what top-1 counts, their `predicted` the classes, their `files` the images' names. Raises
+        UserError where there are none on these images, or the file is damaged.
+        """
+        return Stored(self.folder, self.record).predictions(split)
 
     def table(self, split: str = "test") -> list[dict[str, Any]]:
         """A row an image of `val` or `test` (`test_ema`, `test_tta`): file, label, predicted, probability, correct.

@@ -48,7 +48,6 @@ def outcome_of(
         effects=_effects(recipe, setup, state, dataset, scored["train"])
         | ({} if averaged is None else {"ema": {"distance": averaged.distance}}),
         weights=setup.model.state_dict(),
-        files={name: it.files for name, it in subsets.items() if it is not None and name != "train"},
         averaged=averaged,
         tta={},
         warm_start_seconds=state.warm_start.get("seconds"),
@@ -152,7 +151,7 @@ def with_tta(outcome: Outcome, tta: TtaConfig, setup: Setup, dataset: Dataset, b
 
 def _predict(setup: Setup, model: torch.nn.Module, subset: Subset, name: str, watch: Watch) -> Predictions:
     report = stoppable(watch)
-    return predict(
+    found = predict(
         model,
         subset,
         setup.augment,
@@ -161,3 +160,4 @@ def _predict(setup: Setup, model: torch.nn.Module, subset: Subset, name: str, wa
         world=setup.world,
         on_progress=lambda done, total: report(f"scoring {name}", done, total),
     )
+    return replace(found, files=subset.files)

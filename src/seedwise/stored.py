@@ -14,11 +14,9 @@ from seedwise.predictions import Predictions, read_predictions
 from seedwise.record import (
     BAGGING,
     DAMAGED,
-    PREDICTIONS,
     RECORD,
     DataRecord,
     RunRecord,
-    check_files,
     demand_final,
     read_record,
     read_sealed,
@@ -38,13 +36,11 @@ class Stored:
         return self.record.data
 
     def predictions(self, split: str) -> Predictions:
-        """Its stored answers on a split, after a look at the file's checksum; a UserError when it has none."""
-        check_files(self.folder, self.record, PREDICTIONS)
-        found = read_predictions(self.folder, split)
-        if found is None:
-            kept = ", ".join(name for name in ("val", "test", "oob") if read_predictions(self.folder, name) is not None)
-            raise UserError(f"{self.folder}: keeps no answers on {split!r} images; it has {kept or 'none'}")
-        return found
+        """Its stored answers on a split; a UserError when it has none."""
+        if (found := read_predictions(self.folder, self.record, split).get(split)) is not None:
+            return found
+        kept = ", ".join(read_predictions(self.folder, self.record, "val", "test", "oob"))
+        raise UserError(f"{self.folder}: keeps no answers on {split!r} images; it has {kept or 'none'}")
 
 
 def is_ensemble(folder: Path) -> bool:

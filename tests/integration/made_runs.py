@@ -66,11 +66,13 @@ def make_run(
     for split, given in logits.items():
         labels = np.asarray(targets[split] if isinstance(targets, Mapping) else targets, dtype=np.int64)
         numbers = np.asarray((ids or {}).get(split, np.arange(len(labels))), dtype=np.int64)
-        stored[split] = Predictions(numbers, labels, np.asarray(given, dtype=np.float32))
+        names = (files or {}).get(split)
+        named = None if names is None else np.array(names)
+        stored[split] = Predictions(numbers, labels, np.asarray(given, dtype=np.float32), named)
     recipe = recipe or Recipe()
     write_text(folder / RECIPE, dump(recipe))
     write_bytes(folder / WEIGHTS, f"weights of {folder}".encode())
-    write_predictions(folder / PREDICTIONS, stored, {split: np.array(names) for split, names in (files or {}).items()})
+    write_predictions(folder / PREDICTIONS, stored)
     scores = {split: score(it) for split, it in stored.items()}
     final = Final(train=Scores(top1=train_top1, top5=1, loss=0.1), val=scores.get("val"), test=scores.get("test"))
     record = RunRecord(

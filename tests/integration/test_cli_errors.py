@@ -14,7 +14,7 @@ from seedwise.cli.errors import print_errors
 from seedwise.ensemble.build import build
 from seedwise.ensemble.model import Ensemble
 from seedwise.files import sha256_of
-from seedwise.predictions import Predictions, answers, hits, write_arrays
+from seedwise.predictions import Predictions, write_arrays
 from seedwise.record import read_record, write_record
 from seedwise.stored import read_stored
 
@@ -145,8 +145,8 @@ def test_an_answer_is_right_where_top_1_counts_it_so() -> None:
     """Equal logits count against the network, so another class is its answer then."""
     logits = np.array([[0, 0, 0], [1, 1, 0], [0, 1, 1], [2, 1, 0], [0, 0, 3]], np.float32)
     found = Predictions(np.arange(5), np.array([0, 1, 0, 0, 2]), logits)
-    said = answers(found)
-    assert np.array_equal(said == found.targets, hits(found))
+    said = found.predicted
+    assert np.array_equal(said == found.targets, found.correct())
     assert said.tolist() == [1, 0, 1, 0, 2]
 
 

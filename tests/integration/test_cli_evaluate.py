@@ -16,7 +16,7 @@ import seedwise
 from seedwise import evaluation
 from seedwise.evaluations import EVALUATIONS, later_test_reads, read_evaluations
 from seedwise.explanation import SIDE
-from seedwise.predictions import Predictions, hits
+from seedwise.predictions import Predictions
 
 
 @pytest.fixture
@@ -173,7 +173,7 @@ def test_tta_says_how_many_images_it_won_and_lost(
     def three_right_one_wrong(model: Any, subset: Any, augment: Any, tta: Any, **more: Any) -> Predictions:
         plain = evaluation.predict(model, subset, augment, **more)
         moved, rows = plain.logits.copy(), np.arange(len(plain.ids))
-        right = hits(plain)
+        right = plain.correct()
         for change, changed in ((100, rows[~right][:3]), (-100, rows[right][:1])):
             moved[changed, plain.targets[changed]] += change
         return Predictions(plain.ids, plain.targets, moved)

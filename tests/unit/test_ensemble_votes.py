@@ -11,7 +11,7 @@ from scipy import optimize, special
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.ensemble import VotingClassifier
 
-from seedwise.ensemble.metrics import by_size, calibration_error, disagreement
+from seedwise.ensemble.metrics import by_size, disagreement
 from seedwise.ensemble.selection import ROUNDS, select_greedy
 from seedwise.ensemble.votes import answers, combine, fit_weights, log_probabilities
 
@@ -133,21 +133,6 @@ def test_greedy_selection_is_caruanas_loop(vote: Any) -> None:
         assert picks.tolist() == slow_greedy(log_p, targets, vote)
         alone = max(float((one.argmax(axis=1) == targets).mean()) for one in log_p)
         assert (combine(log_p, picks, vote).argmax(axis=1) == targets).mean() >= alone
-
-
-def test_calibration_error_is_the_papers_sum_over_bins() -> None:
-    for seed in range(5):
-        log_p, targets = some(seed, members=1)
-        right = log_p[0].argmax(axis=1) == targets
-        confidence = np.exp(log_p[0]).max(axis=1)
-        expected = 0.0
-        for low, high in itertools.pairwise(np.linspace(0, 1, 16)):
-            inside = (confidence > low) & (confidence <= high)
-            if inside.any():
-                expected += inside.mean() * abs(right[inside].mean() - confidence[inside].mean())
-        assert calibration_error(log_p[0], right) == pytest.approx(expected, abs=1e-12)
-    certain = log_probabilities(np.array([[200.0, 0], [0, 200.0]]))
-    assert calibration_error(certain, [True, True]) == 0 and calibration_error(certain, [False, False]) == 1
 
 
 def test_disagreement_is_the_mean_over_pairs() -> None:

@@ -20,7 +20,7 @@ def sample(seed: int, scale: float = 1.0, images: int = 400, classes: int = 7) -
 @pytest.mark.parametrize("bins", [1, 15])
 def test_the_error_is_that_of_a_loop_over_bins(seed: int, bins: int) -> None:
     logits, targets = sample(seed, 2.0)
-    found = calibration(logits, targets, bins=bins)
+    found = calibration(logits, targets, logits.argmax(axis=1) == targets, bins=bins)
     shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     expected = 0.0
     for index in range(bins):
@@ -40,10 +40,10 @@ def test_the_error_is_that_of_a_loop_over_bins(seed: int, bins: int) -> None:
 def test_the_temperature_is_the_best_of_a_fine_grid(scale: float) -> None:
     logits, targets = sample(3, scale)
     grid = np.geomspace(0.05, 20, 2001)
-    losses = [calibration(logits, targets, temperature=float(t)).nll for t in grid]
+    losses = [calibration(logits, targets, targets == 0, temperature=float(t)).nll for t in grid]
     found = fit_temperature(logits, targets)
     assert found == pytest.approx(grid[int(np.argmin(losses))], rel=4e-3)
-    assert calibration(logits, targets, temperature=found).nll <= min(losses) + 1e-9
+    assert calibration(logits, targets, targets == 0, temperature=found).nll <= min(losses) + 1e-9
 
 
 def test_scaled_logits_have_a_scaled_temperature() -> None:
@@ -53,7 +53,8 @@ def test_scaled_logits_have_a_scaled_temperature() -> None:
 
 def test_large_logits_and_perfect_answers_are_no_trouble() -> None:
     logits = np.eye(4) * 1e4
-    assert calibration(logits, np.arange(4)).ece == 0
+    assert calibration(logits, np.arange(4), [True] * 4).ece == 0
+    assert calibration(logits, np.arange(4), [False] * 4).ece == 1
     assert 0 < fit_temperature(logits, np.arange(4)) <= 50
     assert np.isfinite(log_softmax(logits)).all()
 

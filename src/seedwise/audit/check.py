@@ -269,9 +269,8 @@ def _missing(contents: Contents, everything: _All) -> dict[str, list[str]]:
 
 
 def _accuracy(run: Run, leaks: Mapping[str, Leak]) -> RunFindings:
-    ids, targets, logits = run.logits("test")
-    right = logits.argmax(axis=1) == targets
-    leaked = np.isin(ids, leaks["test"].rows)
+    answers = run.predictions("test")
+    right, leaked = answers.correct(), np.isin(answers.ids, leaks["test"].rows)
     return RunFindings(
         folder=str(run.folder),
         top1=float(right.mean()),

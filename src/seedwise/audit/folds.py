@@ -22,8 +22,8 @@ from seedwise.data.dataset import Dataset
 from seedwise.data.source import Progress
 from seedwise.engine.protocols import Silent
 from seedwise.errors import UserError
-from seedwise.files import atomic_path, make_folder
-from seedwise.predictions import read_predictions
+from seedwise.files import make_folder
+from seedwise.predictions import read_arrays, write_arrays
 from seedwise.recipe import Recipe
 from seedwise.runs import Run
 from seedwise.training import run as train_run
@@ -63,15 +63,13 @@ def _of_training(run: Run, dataset: Dataset, progress: Progress) -> NDArray[np.f
             place = folder / f"fold-{number}"
             # an interrupt leaves a checkpoint there, and the next audit goes on from it
             train_run(place, recipe.model_copy(update={"data": options}), record.source, seed, _data_dir(run), watch)
-            answers = read_predictions(place, "oob")
-            assert answers is not None
+            answers = Run(place).predictions("oob")
             make_folder(folder)
-            with atomic_path(path) as temporary, temporary.open("wb") as file:
-                np.savez(file, ids=answers.ids, logits=answers.logits)
+            write_arrays(path, {"ids": answers.ids, "logits": answers.logits})
             shutil.rmtree(place)
-        with np.load(path, allow_pickle=False) as stored:
-            rows = np.searchsorted(dataset.train.ids, stored["ids"])
-            made[rows] = softmax(stored["logits"].astype(np.float64), axis=1)
+        stored = read_arrays(path)
+        rows = np.searchsorted(dataset.train.ids, stored["ids"])
+        made[rows] = softmax(stored["logits"].astype(np.float64), axis=1)
     return made
 
 

@@ -1,6 +1,7 @@
 """Test-time augmentation: the mean probabilities of several views of each image."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -50,14 +51,14 @@ def predict_tta(
         mean = mean + exponents / exponents.sum(axis=1, keepdims=True) / len(views)
     with np.errstate(divide="ignore"):
         tiny = np.log(np.maximum(mean, np.finfo(np.float64).tiny))
-    return Predictions(found.ids, found.targets, tiny.astype(np.float32))
+    return replace(found, logits=tiny.astype(np.float32))
 
 
 def tta_effects(
     tta: TtaConfig, size: int, plain: Mapping[str, Predictions], averaged: Mapping[str, Predictions]
 ) -> dict[str, float]:
     """For the record: number and size of the views, and the share of the scored images, if any, that change class."""
-    moved = [plain[name].logits.argmax(axis=1) != it.logits.argmax(axis=1) for name, it in averaged.items()]
+    moved = [plain[name].predicted != it.predicted for name, it in averaged.items()]
     views = {"views": len(tta.views), "image_size": tta.size(size), "resized_to": tta.resized_to(size)}
     return views | ({"changed": float(np.concatenate(moved).mean())} if moved else {})
 

@@ -9,15 +9,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from seedwise.ensemble.metrics import calibration_error, disagreement
+from seedwise.ensemble.metrics import disagreement
 from seedwise.ensemble.selection import select_greedy
 from seedwise.ensemble.votes import Floats, answers, combine, fit_weights, log_probabilities
 from seedwise.ensemble_record import EnsembleRecord, Gain, Held, Member, OutOfBag, Selection, Vote, write_ensemble
 from seedwise.errors import UserError
 from seedwise.files import LOCK, sha256_of, sole_writer
-from seedwise.predictions import Files, Predictions, hits, read_files, read_predictions, score, write_predictions
+from seedwise.predictions import Files, Predictions, read_predictions, score, write_predictions
 from seedwise.record import PREDICTIONS, RECORD, STUDY, WEIGHTS, RunRecord, Scores, demand_final
 from seedwise.stats import mcnemar, paired
+from seedwise.stats.calibration import calibration
 from seedwise.stored import Stored, demand_same_images, is_ensemble, read_ensemble
 
 ELSEWHERE = "choose another folder with -o"
@@ -89,7 +90,9 @@ def _write(
         on_val = [score(it) for it in answered["val"]]
         best = max(range(len(members)), key=lambda i: (on_val[i].top1, -on_val[i].loss, -i))
     combined = {
-        split: Predictions(given[0].ids, given[0].targets, combine(log_p[split], weights, vote).astype(np.float32))
+        split: Predictions(
+            given[0].ids, given[0].targets, combine(log_p[split], weights, vote).astype(np.float32), _names(given)
+        )
         for split, given in answered.items()
     }
     held = {split: _held(combined[split], answered[split], log_p[split], best) for split in combined}
@@ -97,7 +100,7 @@ def _write(
     rows = [_member(member, folder, int(n), float(share)) for member, n, share in zip(members, picks, shares)]
     voting = [row for row in rows if row.weight > 0]
     alike = len({(row.architecture, row.image_size) for row in voting}) == 1
-    write_predictions(folder / PREDICTIONS, combined, {split: _files_of(members, split) for split in combined})
+    write_predictions(folder / PREDICTIONS, combined)
     record = EnsembleRecord(
         vote=vote,
         select=select,
@@ -135,7 +138,7 @@ def _weights(
 
 
 def _held(together: Predictions, apart: Sequence[Predictions], log_p: Floats, best: int | None) -> Held:
-    right, rights = hits(together), np.stack([hits(it) for it in apart])
+    right, rights = together.correct(), np.stack([it.correct() for it in apart])
     scores = [score(it) for it in apart]
     mean = {name: float(np.mean([getattr(it, name) for it in scores])) for name in Scores.model_fields}
     over_mean = paired(right, rights.mean(axis=0))
@@ -143,9 +146,11 @@ def _held(together: Predictions, apart: Sequence[Predictions], log_p: Floats, be
     differing, error = disagreement(answers(log_p)), 1 - mean["top1"]
     return Held(
         scores=score(together),
-        ece=calibration_error(log_probabilities(together.logits), right),
+        ece=calibration(together.logits, together.targets, right).ece,
         mean_of_members=Scores(**mean),
-        ece_of_members=float(np.mean([calibration_error(one, hit) for one, hit in zip(log_p, rights, strict=True)])),
+        ece_of_members=float(
+            np.mean([calibration(it.logits, it.targets, hit).ece for it, hit in zip(apart, rights, strict=True)])
+        ),
         best_member=None if best is None else scores[best],
         gain_over_mean=Gain(mean=over_mean.mean, ci95=over_mean.interval(), p=over_mean.p_t),
         gain_over_best=over_best and Gain(mean=over_best.mean, ci95=over_best.ci95, p=over_best.p),
@@ -154,9 +159,9 @@ def _held(together: Predictions, apart: Sequence[Predictions], log_p: Floats, be
     )
 
 
-def _files_of(members: Sequence[Stored], split: str) -> Files | None:
+def _names(given: Sequence[Predictions]) -> Files | None:
     """What the images are called, by the first member that has kept it."""
-    return next((it for member in members if (it := read_files(member.folder, split)) is not None), None)
+    return next((it.files for it in given if it.files is not None), None)
 
 
 def _files(member: Stored) -> dict[str, str]:
@@ -189,7 +194,7 @@ def _out_of_bag(members: Sequence[Stored], weights: Floats, vote: Vote) -> OutOf
     given = {
         place: it
         for place, member in enumerate(members)
-        if weights[place] > 0 and (it := read_predictions(member.folder, "oob")) is not None
+        if weights[place] > 0 and (it := read_predictions(member.folder, member.record, "oob").get("oob")) is not None
     }
     if not given:
         return None

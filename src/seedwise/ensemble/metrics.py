@@ -1,27 +1,14 @@
-"""Calibration and diversity, from answers on the same images."""
+"""Diversity, from answers on the same images."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from seedwise.ensemble.votes import Floats, answers
 from seedwise.ensemble_record import Vote
-from seedwise.predictions import Predictions, hits
+from seedwise.predictions import Predictions
 
-BINS = 15
 STARTS = 8
 """Votes of a size that are tried, at most."""
-
-
-def calibration_error(log_p: Floats, right: ArrayLike, bins: int = BINS) -> float:
-    """Expected calibration error of log p[n, k]: |accuracy - mean confidence| over bins of confidence, by images.
-
-    Guo et al. 2017, On Calibration of Modern Neural Networks, 1706.04599: `bins` of equal width, (i/bins, (i + 1)/bins]
-    each. `right`: bool[n], whether the answer counts as right.
-    """
-    confidence = np.minimum(np.exp(log_p.max(axis=1)), 1.0)
-    place = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
-    excess = np.bincount(place, weights=np.asarray(right, dtype=np.float64) - confidence, minlength=bins)
-    return float(np.abs(excess).sum() / len(confidence))
 
 
 def disagreement(answers: NDArray[np.int64]) -> float:
@@ -53,5 +40,5 @@ def by_size(log_p: Floats, votes: ArrayLike, vote: Vote, targets: NDArray[np.int
             together = np.tensordot(chosen / chosen.sum(), p, 1)  # the order of `combine`, many times faster
             if marks is not None:
                 together += np.tensordot(chosen, marks, 1)
-            found[size].append(float(hits(Predictions(targets, targets, together)).mean()))
+            found[size].append(float(Predictions(targets, targets, together).correct().mean()))
     return found

@@ -12,6 +12,7 @@ from seedwise.ensemble.votes import combine
 from seedwise.ensemble_record import EnsembleRecord
 from seedwise.errors import UserError
 from seedwise.inputs import batches
+from seedwise.predictions import Predictions
 from seedwise.record import RECORD
 from seedwise.runs import PREDICT_BATCH, Run
 from seedwise.stored import Stored, is_ensemble, read_ensemble
@@ -52,8 +53,12 @@ class Ensemble:
 
     def logits(self, split: str = "test") -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
         """The stored (ids, targets, log probabilities of the vote) of `val` or `test`."""
-        stored = Stored(self.folder, self.record).predictions(split)
+        stored = self.predictions(split)
         return stored.ids, stored.targets, stored.logits
+
+    def predictions(self, split: str = "test") -> Predictions:
+        """The vote's stored answers on `val` or `test`, as of `Run.predictions`."""
+        return Stored(self.folder, self.record).predictions(split)
 
     def table(self, split: str = "test") -> list[dict[str, Any]]:
         """A row an image of `val` or `test`, as of `Run.table`."""

@@ -8,17 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seedwise.ensemble.metrics import by_size, calibration_error, disagreements
+from seedwise.ensemble.metrics import by_size, disagreements
 from seedwise.ensemble.votes import Floats, answers, combine, log_probabilities
 from seedwise.ensemble_record import EnsembleRecord, Gain, Held, Vote
-from seedwise.predictions import Predictions, hits, score
+from seedwise.predictions import Predictions, score
 from seedwise.record import Scores
-from seedwise.report import read
 from seedwise.report.ensemble_charts import MEMBERS_SHOWN, gains, growth, members
 from seedwise.report.read_ensemble import EnsembleFiles, read_ensemble_files
 from seedwise.report.shared import calibrated, difference_said, provenance
 from seedwise.report.words import Words
 from seedwise.stats import decide, paired
+from seedwise.stats.calibration import calibration
 from seedwise.stats.convergence import gap_noise
 
 Context = dict[str, Any]
@@ -142,7 +142,7 @@ def _other(files: EnsembleFiles, log_p: Floats, vote: Vote, words: Words) -> tup
     given = files.held["val"]
     together = combine(log_p, [member.picks for member in files.record.members], vote).astype(np.float32)
     voted = Predictions(given.ids, given.targets, together)
-    ece = calibration_error(log_probabilities(together), hits(voted))
+    ece = calibration(together, given.targets, voted.correct()).ece
     return words("ensemble.instead", vote=words(f"vote.{vote}")), score(voted), ece
 
 
@@ -214,7 +214,7 @@ def _families(files: EnsembleFiles) -> list[Context]:
     ours, theirs, data = files.held.get(files.split), files.answers.get(files.split), files.record.data
     if ours is None or theirs is None:
         return []
-    right, mean = _right(ours), np.mean([_right(each) for each in theirs], axis=0)
+    right, mean = ours.correct().astype(np.float64), np.mean([each.correct() for each in theirs], axis=0)
     found = []
     if data.superclasses and data.superclass_of is not None:
         found.append(("superclass", data.superclasses, np.asarray(data.superclass_of)[ours.targets]))
@@ -246,10 +246,6 @@ def by_group(
         )
     rows.sort(key=lambda row: (row["p_holm"], -abs(row["mean"])))
     return [{"row": row} for row in rows]
-
-
-def _right(held: read.Held) -> NDArray[np.float64]:
-    return hits(Predictions(held.ids, held.targets, held.logits)).astype(np.float64)
 
 
 def _facts(record: EnsembleRecord, words: Words) -> list[tuple[str, str]]:

@@ -1,9 +1,7 @@
 """What a report is made from: the files of run and study folders, checked before anything is drawn from them."""
 
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +11,10 @@ from numpy.typing import NDArray
 from seedwise.audit.findings import AUDIT, UNUSED, Findings, Image, Leak, find_audit, read_audit
 from seedwise.config import load
 from seedwise.ensemble_record import EnsembleRecord
-from seedwise.errors import UserError
 from seedwise.evaluations import later_test_reads
-from seedwise.predictions import Files, Predictions, answers, read_files
+from seedwise.predictions import Predictions, damage, read_arrays, read_predictions
 from seedwise.recipe import Recipe
 from seedwise.record import (
-    DAMAGED,
     INSIGHT,
     PREDICTIONS,
     RECIPE,
@@ -30,30 +26,6 @@ from seedwise.record import (
 )
 
 Arrays = Mapping[str, NDArray[Any]]
-LARGEST = 2**31
-"""Bytes of an array, at most: a damaged header must not ask for all memory."""
-
-
-@dataclass(frozen=True)
-class Held:
-    """Predictions on a split."""
-
-    split: str
-    ids: NDArray[np.int64]
-    targets: NDArray[np.int64]
-    logits: NDArray[np.float32]
-    files: Files | None = None
-    """str[m]: what each image is called in the data."""
-
-    @cached_property
-    def predicted(self) -> NDArray[np.int64]:
-        """The most probable class of each image, as top-1 counts it."""
-        return answers(Predictions(self.ids, self.targets, self.logits))
-
-    @property
-    def right(self) -> NDArray[np.bool_]:
-        """Whether each image is classified rightly."""
-        return np.asarray(self.predicted == self.targets)
 
 
 @dataclass(frozen=True)
@@ -62,7 +34,7 @@ class RunFiles:
 
     record: RunRecord
     recipe: Recipe
-    held: dict[str, Held]
+    held: dict[str, Predictions]
     """By split: val and test, as far as they were scored and the file is still there."""
     pictures: Arrays
     """The content of insight.npz; empty without one."""
@@ -72,7 +44,7 @@ class RunFiles:
     """How often `seedwise evaluate` scored the test images since."""
 
     @property
-    def scored(self) -> Held | None:
+    def scored(self) -> Predictions | None:
         """Predictions on test, or on validation images where there is no test."""
         return self.held.get("test") or self.held.get("val")
 
@@ -100,7 +72,7 @@ def demand_classes(path: Path, data: DataRecord) -> None:
         raise damage(path, "data.superclass_of doesn't fit the classes")
 
 
-def read_leaks(folder: Path, data: DataRecord, held: Mapping[str, Held]) -> Leak | None:
+def read_leaks(folder: Path, data: DataRecord, held: Mapping[str, Predictions]) -> Leak | None:
     """What the last audit of this data says of these test images, wherever it drew its own."""
     if (found := _audit_of(folder, data)) is None or "test" not in held:
         return None
@@ -122,37 +94,19 @@ def _audit_of(folder: Path, data: DataRecord) -> Findings | None:
 
 def read_held(
     folder: Path, record: RunRecord | EnsembleRecord, splits: tuple[str, ...] = ("val", "test")
-) -> dict[str, Held]:
+) -> dict[str, Predictions]:
     """The predictions of a run or an ensemble by split, as far as it has them."""
-    path, classes = folder / PREDICTIONS, len(record.data.classes)
-    if record.status != "finished" or not path.exists():
+    if record.status != "finished" or not (folder / PREDICTIONS).exists():
         return {}
-    check_files(folder, record, PREDICTIONS)
-    arrays, held = _arrays(path, *(f"{split}_{part}" for split in splits for part in ("ids", "targets", "logits"))), {}
-    for split in splits:
-        ids, targets, logits = (arrays.get(f"{split}_{part}") for part in ("ids", "targets", "logits"))
-        if ids is None or targets is None or logits is None:
-            continue
-        fits = (
-            ids.shape == targets.shape
-            and targets.ndim == 1
-            and logits.shape == (len(targets), classes)
-            and len(targets) > 0
-        )
-        if not (fits and targets.dtype.kind == "i" and logits.dtype.kind == "f" and np.isfinite(logits).all()):
-            raise damage(path, f"the predictions on {split} don't fit {classes} classes")
-        if targets.min() < 0 or targets.max() >= classes:
-            raise damage(path, f"a target on {split} is not among {classes} classes")
-        held[split] = Held(split, ids, targets, logits, read_files(folder, split))
-    return held
+    return read_predictions(folder, record, *splits)
 
 
-def _pictures(folder: Path, record: RunRecord, held: Mapping[str, Held]) -> Arrays:
+def _pictures(folder: Path, record: RunRecord, held: Mapping[str, Predictions]) -> Arrays:
     path = folder / INSIGHT
     if record.status != "finished" or not path.exists():
         return {}
     check_files(folder, record, INSIGHT)
-    arrays = _arrays(path)
+    arrays = read_arrays(path)
     for name in [key.removesuffix("_ends") for key in arrays if key.endswith("_ends")]:
         content, ends = arrays.get(f"{name}_bytes"), arrays[f"{name}_ends"]
         if content is None or content.dtype != np.uint8 or ends.dtype.kind != "i" or (np.diff(ends) < 0).any():
@@ -166,19 +120,3 @@ def _pictures(folder: Path, record: RunRecord, held: Mapping[str, Held]) -> Arra
         if count and len(rows) and (rows.min() < 0 or rows.max() >= count):
             raise damage(path, f"a row of {name} is not among {count} images")
     return arrays
-
-
-def _arrays(path: Path, *names: str) -> Arrays:
-    """These arrays of an npz file, as far as it has them, or all of them."""
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            if sum(info.file_size for info in stored.zip.infolist()) > LARGEST:
-                raise damage(path, "too large")
-            return {name: stored[name] for name in (names or stored.files) if name in stored.files}
-    except (OSError, ValueError, KeyError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        raise damage(path, "not an npz file of ours") from error
-
-
-def damage(path: Path, words: str) -> UserError:
-    """What is wrong with a file of ours, in one line."""
-    return UserError(f"{path}: damaged: {words}; {DAMAGED}")

@@ -9,8 +9,9 @@ from seedwise.audit.findings import Leak
 from seedwise.ensemble_record import EnsembleRecord, Member
 from seedwise.errors import UserError
 from seedwise.evaluations import later_test_reads
+from seedwise.predictions import Predictions, damage
 from seedwise.record import BAGGING, PREDICTIONS, RECORD, RunRecord, read_record
-from seedwise.report.read import Held, damage, demand_classes, read_held, read_leaks
+from seedwise.report.read import demand_classes, read_held, read_leaks
 from seedwise.stored import read_ensemble
 
 
@@ -19,11 +20,11 @@ class EnsembleFiles:
     """An ensemble's folder, read and checked."""
 
     record: EnsembleRecord
-    held: dict[str, Held]
+    held: dict[str, Predictions]
     """By split the vote's answers, as log probabilities; none where predictions.npz was dropped."""
     runs: list[RunRecord]
     """The records of the members that are there."""
-    answers: dict[str, list[Held]]
+    answers: dict[str, list[Predictions]]
     """By split the answers of all members, in their order; empty unless every member has them."""
     missing: list[str]
     """Folders of members that are gone, damaged or other runs than those of the ensemble."""
@@ -67,8 +68,8 @@ def read_ensemble_files(folder: Path) -> EnsembleFiles:
 
 
 def _member(
-    place: Path, member: Member, ensemble: EnsembleRecord, held: dict[str, Held]
-) -> tuple[RunRecord, dict[str, Held], int] | None:
+    place: Path, member: Member, ensemble: EnsembleRecord, held: dict[str, Predictions]
+) -> tuple[RunRecord, dict[str, Predictions], int] | None:
     """A member's record, its answers to the ensemble's images, and its reads of test; None if it is not that run."""
     try:
         record = read_record(place)

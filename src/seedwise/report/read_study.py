@@ -129,7 +129,7 @@ class StudyFiles:
             held = read_held(self.folder / trial_folder(arm, seed), run, (self.split,)).get(self.split)
             if held is None or (ids is not None and not np.array_equal(ids, held.ids)):
                 return None
-            found[seed], ids, targets = held.right, held.ids, held.targets
+            found[seed], ids, targets = held.correct(), held.ids, held.targets
         return None if ids is None or targets is None else (found, ids, targets)
 
 

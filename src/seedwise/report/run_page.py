@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from seedwise.convergence import longer
+from seedwise.predictions import Predictions
 from seedwise.record import RECIPE
 from seedwise.report.charts import bars, curves
-from seedwise.report.read import Arrays, Held, RunFiles
+from seedwise.report.read import Arrays, RunFiles
 from seedwise.report.shared import calibrated, provenance, techniques
 from seedwise.report.words import Words
 from seedwise.stats.calibration import log_softmax
@@ -50,7 +51,7 @@ def run_context(run: RunFiles, words: Words) -> Context:
         return context
     matrix = confusion(held.targets, held.predicted, len(record.data.classes))
     return context | {
-        "split": held.split,
+        "split": "test" if "test" in run.held else "val",
         "images": len(held.targets),
         "classes": _classes(run, matrix, words),
         "confusion": _confusion(run, matrix),
@@ -58,7 +59,7 @@ def run_context(run: RunFiles, words: Words) -> Context:
         "calibration": calibrated(run.held, words),
         "errors": _errors(run, held),
         "gradcam": _gradcam(run, held),
-        "wrong": int((~held.right).sum()),
+        "wrong": int((~held.correct()).sum()),
     }
 
 
@@ -175,7 +176,7 @@ def _cells(matrix: Counts, names: list[str]) -> Context:
     return {"names": names, "rows": rows, "rest": matrix.shape[1] > matrix.shape[0], "upright": upright}
 
 
-def _pairs(run: RunFiles, held: Held, matrix: Counts) -> list[Context]:
+def _pairs(run: RunFiles, held: Predictions, matrix: Counts) -> list[Context]:
     names, shown = run.record.data.classes, dict[tuple[int, int], list[Context]]()
     for row, picture in zip(run.pictures.get("pairs_rows", ()), pictures(run.pictures, "pairs")):
         example = {"picture": picture, "file": _file(held, row)}
@@ -193,11 +194,11 @@ def _pairs(run: RunFiles, held: Held, matrix: Counts) -> list[Context]:
     ]
 
 
-def _errors(run: RunFiles, held: Held) -> list[Context]:
+def _errors(run: RunFiles, held: Predictions) -> list[Context]:
     return _captioned(run, held, "errors")
 
 
-def _gradcam(run: RunFiles, held: Held) -> list[Context]:
+def _gradcam(run: RunFiles, held: Predictions) -> list[Context]:
     rows = _captioned(run, held, "gradcam")
     for name in ("predicted", "target"):
         for row, picture in zip(rows, pictures(run.pictures, f"gradcam_{name}")):
@@ -205,7 +206,7 @@ def _gradcam(run: RunFiles, held: Held) -> list[Context]:
     return [row for row in rows if "predicted" in row and "target" in row]
 
 
-def _captioned(run: RunFiles, held: Held, name: str) -> list[Context]:
+def _captioned(run: RunFiles, held: Predictions, name: str) -> list[Context]:
     """Pictures with their true and predicted classes and both probabilities."""
     rows = np.asarray(run.pictures.get(f"{name}_rows", np.zeros(0, np.int64)), np.int64)
     if not len(rows):
@@ -228,7 +229,7 @@ def _captioned(run: RunFiles, held: Held, name: str) -> list[Context]:
     return captioned
 
 
-def _file(held: Held, row: int) -> str | None:
+def _file(held: Predictions, row: int) -> str | None:
     """What the image in a row is called."""
     return None if held.files is None else str(held.files[row])
 

@@ -5,10 +5,10 @@ from typing import Any
 
 from seedwise.config_options import plain
 from seedwise.data.source import EXAMPLES
+from seedwise.predictions import Predictions
 from seedwise.recipe import Recipe
 from seedwise.record import DataRecord, PassedOverRecord, RunRecord
 from seedwise.report.charts import reliability
-from seedwise.report.read import Held
 from seedwise.report.words import Words
 from seedwise.stats import Scale
 from seedwise.stats.calibration import Calibration, calibration, fit_temperature
@@ -60,22 +60,22 @@ def difference_said(mean: float, interval: tuple[float, float] | None, words: Wo
     return words("verdict.interval", difference=said, low=low, high=high)
 
 
-def calibrated(held: Mapping[str, Held], words: Words) -> dict[str, Any] | None:
+def calibrated(held: Mapping[str, Predictions], words: Words) -> dict[str, Any] | None:
     """Before and after temperature scaling, with the temperature from validation images."""
     scored, val = held.get("test") or held.get("val"), held.get("val")
     if scored is None:
         return None
-    before = calibration(scored.logits, scored.targets)
+    before = calibration(scored.logits, scored.targets, scored.correct())
     found: dict[str, Any] = {
         "before": before,
         "before_chart": reliability(before, words("calibration.before"), words),
-        "same": scored.split == "val",
+        "same": "test" not in held,
         "after": None,
     }
     found |= _lean(before, words)
     if val is not None:
         temperature = fit_temperature(val.logits, val.targets)
-        after = calibration(scored.logits, scored.targets, temperature=temperature)
+        after = calibration(scored.logits, scored.targets, scored.correct(), temperature=temperature)
         chart = reliability(after, words("calibration.after"), words)
         found |= {"temperature": temperature, "after": after, "after_chart": chart}
     return found

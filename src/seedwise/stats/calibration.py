@@ -49,19 +49,20 @@ def fit_temperature(logits: ArrayLike, targets: ArrayLike) -> float:
     return float(np.exp(found.x))
 
 
-def calibration(logits: ArrayLike, targets: ArrayLike, *, temperature: float = 1.0, bins: int = BINS) -> Calibration:
-    """Of n ≥ 1 images: logits float[n, k], targets int[n]. The confidence is the predicted class's probability.
+def calibration(
+    logits: ArrayLike, targets: ArrayLike, right: ArrayLike, *, temperature: float = 1.0, bins: int = BINS
+) -> Calibration:
+    """Of n ≥ 1 images: logits float[n, k], targets int[n], right bool[n]. The confidence is the highest probability.
 
     Bins as in Guo et al. 2017: equal widths, each with its upper end.
     """
     log_probabilities, rows = log_softmax(logits, temperature), np.asarray(targets)
     confidence = np.exp(log_probabilities.max(axis=1))
-    right = log_probabilities.argmax(axis=1) == rows
     place = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
     count = np.bincount(place, minlength=bins)
     with np.errstate(invalid="ignore"):
         mean_confidence = np.bincount(place, confidence, bins) / count
-        accuracy = np.bincount(place, right, bins) / count
+        accuracy = np.bincount(place, np.asarray(right), bins) / count
     gaps = np.abs(np.nan_to_num(accuracy) - np.nan_to_num(mean_confidence))
     ece = float((gaps * count).sum() / len(rows))
     return Calibration(ece, _nll(log_probabilities, rows), mean_confidence, accuracy, count)

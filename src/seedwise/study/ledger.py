@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 
 from seedwise.config import diff, load
 from seedwise.errors import UserError
+from seedwise.predictions import read_predictions
 from seedwise.recipe import Recipe
 from seedwise.record import (
-    PREDICTIONS,
     RECIPE,
     RECORD,
-    REMAKE,
     Final,
     RunRecord,
     check_files,
@@ -189,25 +188,10 @@ def _comparable(runs: Mapping[str, Mapping[int, Scored]], split: str) -> dict[st
 
 
 def _hits(path: Path, record: RunRecord) -> dict[str, Hits]:
-    check_files(path, record, PREDICTIONS)
-    found: dict[str, Hits] = {}
-    try:
-        with np.load(path / PREDICTIONS, allow_pickle=False) as stored:
-            for split in COMPARED:
-                if f"{split}_logits" in stored:
-                    ids, targets = stored[f"{split}_ids"], stored[f"{split}_targets"]
-                    images = hashlib.sha256(ids.tobytes() + targets.tobytes()).hexdigest()
-                    found[split] = Hits(images, _right(stored[f"{split}_logits"], targets))
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        raise UserError(f"{path / PREDICTIONS}: damaged, not our predictions; restore it, or {REMAKE}") from error
-    return found
-
-
-def _right(logits: NDArray[np.float32], targets: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """As the run was scored: a tie counts against it."""
-    of_target = logits[np.arange(len(logits)), targets]
-    right: NDArray[np.bool_] = (logits >= of_target[:, None]).sum(axis=1) == 1
-    return right
+    return {
+        split: Hits(hashlib.sha256(it.ids.tobytes() + it.targets.tobytes()).hexdigest(), it.correct())
+        for split, it in read_predictions(path, record, *COMPARED).items()
+    }
 
 
 def _hash(study: StudyRecord, arm: str, seed: int) -> str | None:
