@@ -27,6 +27,7 @@ EXAMPLES = (
     (86, 2, 400),
     (120, 3, 100),
     (400, 5, 300),
+    (1200, 4, 500),
     (1400, 10, 100),
     (2000, 100, 32),
     (45_000, 100, 32),
@@ -148,8 +149,10 @@ def tuning(trials: Sequence[dict[str, Any]]) -> str:
         settings = " ".join(word.removeprefix("train.") for word in trial["settings"]) or "as it is"
         said = trial.get("failed") or f"{100 * trial['val']:.1f}"
         minutes = f"{trial['cpu_seconds'] / 60:.1f}" if "cpu_seconds" in trial else ""
-        rows.append([trial["set"], trial["method"], settings, f"{trial.get('steps') or ''}", said, minutes])
-    return table(("set", "method", "settings", "steps", "val top-1 (%)", "CPU min"), rows)
+        rows.append(
+            [trial["set"], trial["method"], settings, f"{trial['seed']}", f"{trial.get('steps') or ''}", said, minutes]
+        )
+    return table(("set", "method", "settings", "seed", "steps", "val top-1 (%)", "CPU min"), rows)
 
 
 def page(records: dict[str, Any]) -> str:
@@ -158,9 +161,10 @@ def page(records: dict[str, Any]) -> str:
     for images, classes, side in EXAMPLES:
         it = sizing.rule(images, classes, side)
         steps = it.epochs * -(-images // it.batch_size)
-        numbers = (f"{images:,}", f"{classes}", f"{side}", f"{it.epochs}", f"{it.batch_size}", f"{it.image_size}")
-        examples.append([*numbers, f"{steps}"])
+        numbers = (images, classes, side, it.epochs, it.batch_size, it.image_size, sizing.frozen_stages(images), steps)
+        examples.append([f"{number:,}" for number in numbers])
     rule = " ".join((sizing.rule.__doc__ or "").split()).partition("Source:")[0]
+    rule += "Frozen: " + " ".join((sizing.frozen_stages.__doc__ or "").split()) + "\n"
     facts = records["machine"]
     where = f"{facts['cpu']}, {facts['cpu_capability']}, torch {facts['torch']}, timm {facts['timm']}"
     commands = (__doc__ or "").split("\n\n")[1]
@@ -173,13 +177,25 @@ def page(records: dict[str, Any]) -> str:
     return "\n".join(
         [
             HEAD + rule + "\n",
-            table(("photos to train on", "classes", "their short side", "epochs", "batch", "px", "steps"), examples),
+            table(
+                (
+                    "photos to train on",
+                    "classes",
+                    "their short side",
+                    "epochs",
+                    "batch",
+                    "px",
+                    "frozen stages",
+                    "steps",
+                ),
+                examples,
+            ),
             TIME.format(least=sizing.LEAST_STEPS),
             "## What it reaches\n\nTest top-1 in percent, mean ± SD over seeds, and CPU minutes of a run.\n",
             results(records["test"]),
             said,
             SHORT.format(learned=round(100 * LEARNED), few=FEW_STEPS),
-            "## Every trial of the tuning, on validation images, seed 0\n",
+            "## Every trial of the tuning, on validation images\n",
             tuning(records["val"]),
         ]
     )

@@ -19,10 +19,14 @@ STEPS, STEPS_FROM = 200, 200
 """Optimizer steps for ten classes with up to so many images; eight times as many images get twice as many steps."""
 FEWEST_EPOCHS, MOST_EPOCHS = 3, 40
 SMALLEST_BATCH, LARGEST_BATCH = 8, 128
-IMAGE_SIZES = (64, 96, 128, 160)
+IMAGE_SIZES = (64, 96, 128, 160, 224)
 """The smallest is only for a lack of time."""
-FROZEN, MANY = 4, 2000
-"""Stages, of 8, that stay as ImageNet left them, and training images from which on none do."""
+FEW, MANY = 1000, 2000
+"""Training images below which most is frozen and images are larger, and from which on nothing is frozen."""
+FROZEN_OF_FEW, FROZEN = 6, 4
+"""Stages, of 8, that stay as ImageNet left them."""
+LARGE_SIDE = 192
+"""Short side in pixels from which on photos count as large."""
 LEAST_STEPS = 100
 """Fewer are no training (see `convergence`): `--time` refuses."""
 LONGEST = 2
@@ -45,14 +49,22 @@ def rule(images: int, classes: int, short_side: int) -> Numbers:
 
     Batch: the power of two next below a fortieth of the images, from 8 to 128. Epochs: those that make 200 optimizer
     steps, times the cube root of images / 200 where there are more, and a quarter more whenever 10 classes double; from
-    3 to 40. Size: 160 pixels for fewer than 1,000 images larger than 112 pixels, else 128 for fewer than 5,000 images
-    (small ones are enlarged), else 96, so that a run takes minutes on two cores. Source: docs/photos.md, where it was
-    chosen on validation images; that so few steps do for so few images is BiT's finding (arXiv 1912.11370).
+    3 to 40. Size: for fewer than 1,000 images 224 pixels, or 160 if they are smaller than 192 pixels; for fewer than
+    5,000 images 160, or 128 if they are that small (small ones are enlarged); else 96, so that a run takes minutes on
+    two cores. Source: docs/photos.md, where it was chosen on validation images; that so few steps do for so few images
+    is BiT's finding (arXiv 1912.11370).
     """
     batch = min(LARGEST_BATCH, max(SMALLEST_BATCH, 2 ** int(math.log2(max(1, images / 40)))))
     steps = STEPS * max(1.0, images / STEPS_FROM) ** (1 / 3) * (1 + 0.25 * max(0.0, math.log2(classes / 10)))
-    size = 160 if images < 1000 and short_side > 112 else 128 if images < 5000 else 96
+    small, large = (160, 224) if images < FEW else (128, 160)
+    size = 96 if images >= 5000 else large if short_side >= LARGE_SIDE else small
     return Numbers(epochs_of(steps, images, batch), batch, size)
+
+
+def frozen_stages(images: int) -> int:
+    """How many of a network's 8 stages stay as ImageNet left them: 6 for fewer than 1,000 training images, 4 for fewer
+    than 2,000, else none."""
+    return FROZEN_OF_FEW if images < FEW else FROZEN if images < MANY else 0
 
 
 def epochs_of(steps: float, images: int, batch: int) -> int:
@@ -73,8 +85,8 @@ def filled(recipe: Recipe, seen: Glance) -> Recipe:
         steps = numbers.epochs * math.ceil(seen.train / numbers.batch_size)
         own = train.batch_size * train.accumulate
         train = train.model_copy(update={"epochs": epochs_of(steps, seen.train, own)})
-    few = FROZEN if seen.train < MANY else 0
-    return checked(recipe.model_copy(update={"train": train, "model": with_freeze(recipe.model, few)}))
+    model = with_freeze(recipe.model, frozen_stages(seen.train))
+    return checked(recipe.model_copy(update={"train": train, "model": model}))
 
 
 def with_freeze(model: ModelConfig, stages: int) -> ModelConfig:

@@ -21,9 +21,12 @@ def test_every_number_is_within_its_bounds(images: int, classes: int, side: int)
 @pytest.mark.parametrize(
     ("images", "classes", "side", "expected"),
     [
-        (86, 2, 400, (18, 8, 160)),
-        (120, 3, 100, (13, 8, 128)),
-        (900, 2, 400, (6, 16, 160)),
+        (86, 2, 400, (18, 8, 224)),
+        (86, 2, 191, (18, 8, 160)),
+        (120, 3, 100, (13, 8, 160)),
+        (900, 2, 400, (6, 16, 224)),
+        (1000, 2, 400, (5, 16, 160)),
+        (5000, 2, 400, (7, 64, 96)),
         (1400, 10, 100, (9, 32, 128)),
         (2000, 100, 32, (13, 32, 128)),
         (45_000, 100, 32, (6, 128, 96)),
@@ -38,13 +41,14 @@ def test_early_stages_are_frozen_where_photos_are_few_and_weights_are_published(
         recipe = sizing.filled(recipes.read("photos", settings), Glance(images, 2, 400))
         return plan.resolve(recipe).model.freeze
 
-    assert frozen(86) == frozen(sizing.MANY - 1) == sizing.FROZEN and frozen(sizing.MANY) == 0
+    assert frozen(86) == frozen(sizing.FEW - 1) == sizing.FROZEN_OF_FEW
+    assert frozen(sizing.FEW) == frozen(sizing.MANY - 1) == sizing.FROZEN and frozen(sizing.MANY) == 0
     for settings in (("model.name=small",), ("model.weights=none",), ("model.name=timm:resnet18",)):
         assert frozen(86, *settings) == 0
     assert frozen(86, "model.freeze=2") == 2
     base = plan.resolve(sizing.filled(recipes.read("photos"), Glance(86, 2, 400)))
     assert plan.adopt(recipes.read("photos", ["model.name=small"]), base).model.freeze == 0
-    assert plan.adopt(recipes.read("photos"), base).model.freeze == sizing.FROZEN
+    assert plan.adopt(recipes.read("photos"), base).model.freeze == sizing.FROZEN_OF_FEW
 
 
 def test_a_recipe_is_filled_where_it_says_auto_and_only_there() -> None:
