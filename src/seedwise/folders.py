@@ -13,7 +13,7 @@ from seedwise.data.open import open_data
 from seedwise.data.source import Progress
 from seedwise.errors import UserError
 from seedwise.files import LOCK, make_new_folder
-from seedwise.models.config import NATIVE_KERNELS
+from seedwise.models.rule import NATIVE_KERNELS
 from seedwise.recipe import Recipe
 from seedwise.record import BAGGING, RECIPE, RECORD, STUDY, RunRecord
 from seedwise.stored import is_ensemble

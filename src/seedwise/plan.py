@@ -6,7 +6,8 @@ from seedwise import machine, progressive, sizing
 from seedwise.config import diff
 from seedwise.data.config import StoredSides
 from seedwise.errors import UserError
-from seedwise.models.config import NATIVE_KERNELS, resolve_weights
+from seedwise.models.config import resolve_weights
+from seedwise.models.rule import NATIVE_KERNELS
 from seedwise.recipe import ComputeConfig, Recipe
 from seedwise.tta_config import TtaConfig
 

@@ -12,9 +12,9 @@ from seedwise import native
 from seedwise.models import depthwise, norm_act, pointwise, squeeze, winograd
 from seedwise.models.chain import use_chains
 from seedwise.models.choices import Choices, Tuned
-from seedwise.models.config import NATIVE_KERNELS
 from seedwise.models.frozen_prefix import use_fast_prefix
 from seedwise.models.inverted_residual import use_joint_middles
+from seedwise.models.rule import NATIVE_KERNELS
 from seedwise.models.squeeze_excite import use_fused_squeeze_excite
 
 Kernels = Literal["auto", "stock", "composed", "native", "tuned"]

@@ -33,9 +33,6 @@ if TYPE_CHECKING:
 else:
     Freeze = Literal["auto"] | Annotated[int, Field(ge=0)]
 
-NATIVE_KERNELS = ("native", "tuned")
-"""Words for a recipe's `compute.kernels` that need the C++ kernels."""
-
 WEIGHT_WORDS = ("auto", "pip", "hub", "none")
 
 

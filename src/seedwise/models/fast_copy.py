@@ -18,13 +18,13 @@ from seedwise.models.chain import ChainedInverted
 from seedwise.models.choices import Case, Choices, Trial
 from seedwise.models.dense import Run, pick
 from seedwise.models.depthwise import Layer
-from seedwise.models.folding import Folding, folded, folded_copy, places
-from seedwise.models.freezing import (
+from seedwise.models.folded import (
     NO_LIMITS,
     FoldedConv,
     convolve_with,
     limits_of_act,
 )
+from seedwise.models.folding import Folding, folded, folded_copy, places
 from seedwise.models.frozen_prefix import is_product, is_taken, plain_again
 from seedwise.models.inverted_residual import JointInvertedResidual
 from seedwise.models.squeeze_excite import FusedSqueezeExcite

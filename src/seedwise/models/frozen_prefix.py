@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from seedwise.models import depthwise
 from seedwise.models.depthwise import Layer
-from seedwise.models.freezing import NO_LIMITS, AbsorbedNorm, FoldedConv, is_fast, limits_of
+from seedwise.models.folded import NO_LIMITS, AbsorbedNorm, FoldedConv, is_fast, limits_of
 
 
 def use_fast_prefix(model: nn.Module, choices: depthwise.Choices) -> None:

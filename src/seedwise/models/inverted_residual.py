@@ -24,7 +24,7 @@ from seedwise.models.dense import is_watched, trains_plainly
 from seedwise.models.depthwise import Geometry, Norm, implementations, joint
 from seedwise.models.depthwise import kernels as conv_kernels
 from seedwise.models.depthwise.joint import MAX_WIDENED, Widening
-from seedwise.models.freezing import limits_of
+from seedwise.models.folded import limits_of
 from seedwise.models.norm_act import FusedBatchNormAct2d, NormStep
 from seedwise.models.norm_act import kernels as norm_kernels
 from seedwise.models.pointwise import PointwiseConv

@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 TABLE = Path(__file__).with_name("rule.csv")
+NATIVE_KERNELS = ("native", "tuned")
+"""Words for a recipe's `compute.kernels` that need the C++ kernels."""
 
 _SPLIT = ("split", "onednn", "product")
 _DEPTHWISE = ("native", "onednn")

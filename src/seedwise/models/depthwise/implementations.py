@@ -19,8 +19,8 @@ from torch import Tensor
 from seedwise import native
 from seedwise.models.choices import Candidates, Case, Choices, whole
 from seedwise.models.depthwise import kernels
-from seedwise.models.depthwise.conv import weight_gradient_by_taps
 from seedwise.models.depthwise.kernels import Finish, Geometry, Layer
+from seedwise.models.depthwise.taps import weight_gradient_by_taps
 
 Grads = tuple[Tensor | None, Tensor | None]
 FUSED = "fused"
