@@ -62,13 +62,7 @@ def make_run(
     `files`: by split, what the images are called, as runs of today keep it.
     """
     folder.mkdir(parents=True)
-    stored = {}
-    for split, given in logits.items():
-        labels = np.asarray(targets[split] if isinstance(targets, Mapping) else targets, dtype=np.int64)
-        numbers = np.asarray((ids or {}).get(split, np.arange(len(labels))), dtype=np.int64)
-        names = (files or {}).get(split)
-        named = None if names is None else np.array(names)
-        stored[split] = Predictions(numbers, labels, np.asarray(given, dtype=np.float32), named)
+    stored = {split: _stored(split, given, targets, ids or {}, files or {}) for split, given in logits.items()}
     recipe = recipe or Recipe()
     write_text(folder / RECIPE, dump(recipe))
     write_bytes(folder / WEIGHTS, f"weights of {folder}".encode())
@@ -102,6 +96,15 @@ def make_run(
     )
     write_record(folder, record)
     return folder
+
+
+def _stored(
+    split: str, logits: ArrayLike, targets: ArrayLike, ids: Mapping[str, ArrayLike], files: Mapping[str, ArrayLike]
+) -> Predictions:
+    labels = np.asarray(targets[split] if isinstance(targets, Mapping) else targets, dtype=np.int64)
+    numbers = np.asarray(ids.get(split, np.arange(len(labels))), dtype=np.int64)
+    names = np.array(files[split]) if split in files else None
+    return Predictions(numbers, labels, np.asarray(logits, dtype=np.float32), names)
 
 
 def _epoch(number: int, top1: float, steps: int) -> EpochRow:
