@@ -37,3 +37,8 @@ def in_words(span: float) -> str:
         return f"{span:.1f} s"
     minutes, rest = divmod(round(span), 60)
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def short(span: float) -> str:
+    """`2m`, `2.5m` or `75s`: a span of seconds as an option takes it."""
+    return f"{span / 60:g}m" if span % 30 == 0 else f"{span:g}s"

@@ -39,7 +39,7 @@ from seedwise.models.weights import classifier_names
 from seedwise.optim.groups import parameter_groups
 from seedwise.own_code import fails
 from seedwise.recipe import Recipe
-from seedwise.record import RECORD, RunRecord, check_files, read_record
+from seedwise.record import RECORD, RunRecord, Timed, check_files, read_record
 from seedwise.rehearsal import fitted
 from seedwise.runs import RECIPE, Run
 from seedwise.scoring import outcome_of, stored_for_tta, with_tta
@@ -78,7 +78,9 @@ def train(
     stored = read_recipe(folder)
     if stored is not None:
         plan.demand_same(recipe, stored, str(folder))
-    resolved = stored or fitted(recipe, str(data), data_dir=data_dir, watch=watch, seconds=seconds)
+    resolved, timed = (
+        (stored, None) if stored else fitted(recipe, str(data), data_dir=data_dir, watch=watch, seconds=seconds)
+    )
     seed = resolved.seed if seed is None else seed
     if (folder / RECORD).exists():
         record, progress = read_record(folder), stoppable(watch)
@@ -86,7 +88,7 @@ def train(
         demand_same_data(
             folder, known.source, known.fingerprint, resolved, str(data), data_dir, progress, finished=finished
         )
-    return run(folder, resolved, str(data), seed, data_dir, watch)
+    return run(folder, resolved, str(data), seed, data_dir, watch, timed=timed)
 
 
 def resume(folder: Path, *, watch: Watch | None = None, data_dir: Path | None = None, elsewhere: bool = False) -> Run:
@@ -110,8 +112,11 @@ def run(
     watch: Watch,
     *,
     elsewhere: bool = False,
+    timed: Timed | None = None,
 ) -> Run:
     """Train or complete the run of a resolved recipe in a folder that nobody else may write meanwhile.
+
+    `timed`: the time that a new run's numbers were chosen for, as its record keeps it.
 
     Under torchrun every process calls this; the first one holds the folder's lock and writes its files.
     """
@@ -140,7 +145,8 @@ def run(
                 held.enter_context(logging_to(folder / LOG))
                 if known is not None and known.status == "running":
                     log.info("had been broken off; going on from the last checkpoint")
-            _train(folder, recipe, data, seed, data_dir, known, watch, world)
+            timed = timed if known is None else known.timed
+            _train(folder, recipe, data, seed, data_dir, known, watch, world, timed)
         except BaseException:
             if world.is_first and not (folder / RECORD).exists():  # it never began: a typo leaves no trace
                 discard(folder, LOG, LOCK)
@@ -158,6 +164,7 @@ def _train(
     known: RunRecord | None,
     watch: Watch,
     world: World,
+    timed: Timed | None,
 ) -> None:
     began = time.perf_counter()
     dataset = _opened(recipe, data, seed, data_dir, watch)
@@ -177,7 +184,7 @@ def _train(
     )  # these refuse before anything is written
     warm_start_of(recipe, built.module)
     record = new_record(recipe, seed, data, dataset, built)
-    record.versions |= own_code_of(recipe)
+    record.versions, record.timed = record.versions | own_code_of(recipe), timed
     if known is not None:
         record.epochs, record.kernels, record.stages = known.epochs, known.kernels, known.stages
         note_moves(record, known, recipe)

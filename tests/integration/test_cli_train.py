@@ -1,6 +1,7 @@
 """`seedwise train` for one run: what the run folder holds, what -o means, which data it takes, the same from Python."""
 
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -295,12 +296,17 @@ def test_a_time_is_planned_for_and_numbers_that_contradict_it_are_refused(
     small = ("-m", "small", "--threads", "1", "-s", "train.insight=false", "--img-size", 16)
     # 40 epochs, and a second for the rest
     found = Cost(steps=4, seconds=40.5, epoch_seconds=1.0, besides_seconds=0.5, memory_gb=0.1)
-    monkeypatch.setattr("seedwise.rehearsal._cost", lambda resolved, dataset: found)
+    monkeypatch.setattr("seedwise.rehearsal._cost", lambda *given: found)
     answer = cli("train", photos, *small, "--time", "60s", "-o", "out")
     epochs = seedwise.load("out").recipe.train.epochs
     assert answer.code == 0 and f"26 photos: {epochs} epochs of batch 8" in answer.err
     assert epochs >= 25 and 1 + epochs * (1 + WRITES) <= 0.8 * 60 - SPENT
-    assert cli("train", photos, *small, "--time", "60s", "-o", "out").code == 0  # finished: nothing is planned again
+    cut = f"--time 1m: {epochs} of the 40 epochs that the rule would take"
+    assert cut in answer.err.splitlines() and cut in answer.out.splitlines()
+    timed = record_of("out")["timed"]
+    assert timed == {"seconds": 60, "epochs": epochs, "rule_epochs": 40, "image_size": 16, "rule_image_size": 16}
+    again = cli("train", photos, *small, "--time", "60s", "-o", "out")
+    assert again.code == 0 and cut in again.out and "photos:" not in again.err  # finished: nothing is planned again
     refused = cli("train", photos, *small, "--time", "60s", "--epochs", 5)
     assert refused.code == 2 and "--time: chooses the epochs, and train.epochs is 5" in refused.line
     assert "train.epochs is 3" in cli("train", photos, "-r", "lite", "--time", "25s").line
@@ -308,6 +314,45 @@ def test_a_time_is_planned_for_and_numbers_that_contradict_it_are_refused(
     assert least.code == 2 and "--time: too little for any sensible training: 25 epochs at 16 px" in least.line
     assert "--time soon: give a time such as 15min" in cli("train", photos, "--time", "soon").line
     assert not Path("runs").exists() or not list(Path("runs").iterdir())
+
+
+def test_a_study_and_a_bagging_say_what_the_time_cut(cli: Cli, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = Cost(steps=4, seconds=40.5, epoch_seconds=1.0, besides_seconds=0.5, memory_gb=0.1)
+    monkeypatch.setattr("seedwise.rehearsal._cost", lambda *given: found)
+    small = ("-m", "small", "--threads", "1", "-s", "train.insight=false", "--img-size", 16)
+    dry = cli("train", photos, *small, "--time", "140s", "--seeds", 2, "--dry-run")
+    cut = next(line for line in dry.out.splitlines() if "of the 40 epochs that the rule would take" in line)
+    for words, first in ((["--seeds", 2], "out/runs/base/seed-"), (["--bagging", 2], "bag/runs/member-1")):
+        answer = cli("train", photos, *small, "--time", "140s", *words, "-o", first.split("/")[0])
+        assert answer.code == 0 and cut.removeprefix("# ") in answer.err.splitlines(), answer.err
+        assert cut.removeprefix("# ") in answer.out.splitlines(), answer.out
+        run = next(Path(first).parent.glob(f"{Path(first).name}*"))
+        assert f"--time 140s: {record_of(run)['timed']['epochs']} of" in cut
+
+
+def test_what_takes_too_long_to_decode_is_refused_with_its_first_images(
+    cli: Cli, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from seedwise.data import build
+
+    read, decoded = build.read, []
+
+    def slow(*given: Any) -> Any:
+        time.sleep(1.0)
+        decoded.append(given)
+        return read(*given)
+
+    monkeypatch.setattr(build, "read", slow)
+    monkeypatch.setattr("seedwise.data.cache.machine.cores", lambda: 1)
+    found = Cost(steps=4, seconds=4, epoch_seconds=0.1, besides_seconds=0.5, memory_gb=0.1)
+    monkeypatch.setattr("seedwise.rehearsal._cost", lambda *given: found)
+    small = ("-m", "small", "--threads", "1", "-s", "train.insight=false", "--img-size", 16)
+    for limit, alone in (("30s", " alone"), ("45s", "")):
+        decoded.clear()
+        answer = cli("train", photos, *small, "--time", limit, "-o", "out")
+        said = rf"^--time: decoding 36 images{alone} takes about (35|40) s here, and the least training, 25 epochs at "
+        assert answer.code == 2 and re.search(said + r"16 px \(100 steps\), about \d+ s; give --time", answer.line)
+        assert 4 <= len(decoded) <= 9 and not Path("out").exists()
 
 
 @pytest.mark.slow

@@ -178,7 +178,8 @@ def _dry_run(asked: _Asked, data_dir: Path | None, jobs: int, as_json: bool) -> 
     from seedwise.study.run import divided
 
     arms, seeds = asked.arms, asked.seeds
-    resolved, dataset, cost = rehearse(divided(arms.base, jobs), asked.data, data_dir=data_dir)
+    found = rehearse(divided(arms.base, jobs), asked.data, data_dir=data_dir)
+    resolved, dataset, cost = found.recipe, found.dataset, found.cost
     changes = {arm: diff(arms.base, recipe) for arm, recipe in arms.recipes.items()}
     trials = (len(changes) + 1) * len(seeds)
     total = cost.run_seconds * trials / jobs

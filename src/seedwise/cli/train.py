@@ -121,10 +121,10 @@ class _Asked:
         master = recipe.seed if self.seed is None else self.seed
         numbers = parse_seeds(seeds, master) if seeds else (master,)
         started = time.monotonic() - BEGAN
-        resolved, dataset, cost = rehearse(
+        found = rehearse(
             [*members, recipe][0], self.data, data_dir=self.data_dir, seconds=self.seconds, trials=len(numbers)
         )
-        print_plan(resolved, dataset, cost, numbers, started, self.as_json)
+        print_plan(found, numbers, started, self.as_json)
         return 0
 
     def _members(self, recipe: "Recipe") -> list["Recipe"]:

@@ -20,7 +20,7 @@ from seedwise.files import LOCK, discard, sole_writer
 from seedwise.folders import ELSEWHERE, demand_free, demand_same_data
 from seedwise.numerics import NUMERICS_VERSION
 from seedwise.recipe import Recipe
-from seedwise.record import RECORD, STUDY, RunRecord, read_record
+from seedwise.record import RECORD, STUDY, RunRecord, Timed, read_record
 from seedwise.rehearsal import fitted
 from seedwise.study.arms import MARGIN, Arms
 from seedwise.study.cluster import DEFAULT_CPUS, Cluster, OnRay
@@ -60,8 +60,8 @@ class Conduct:
     time_seconds: float | None = None
     """What all trials of a new study may take, one after the other: their epochs are chosen to fit."""
 
-    def fitted(self, recipe: Recipe, data: str, trials: int) -> Recipe:
-        """The resolved base of a new study of so many trials."""
+    def fitted(self, recipe: Recipe, data: str, trials: int) -> tuple[Recipe, Timed | None]:
+        """The resolved base of a new study of so many trials, as `rehearsal.fitted` gives it."""
         return fitted(
             self.divided(recipe),
             data,
@@ -159,7 +159,7 @@ def _study(arms: Arms, data: str, seeds: Sequence[int], folder: Path, margin: fl
         "data_dir": str(source.path) if data in KNOWN_NAMES and source.path is not None else None,
     }
     trials = len(seeds) * (len(arms.recipes) + 1)
-    base = None if (folder / STUDY).exists() else conduct.fitted(arms.base, data, trials)
+    base, timed = (None, None) if (folder / STUDY).exists() else conduct.fitted(arms.base, data, trials)
     with sole_writer(folder):
         if base is None:
             before = read_study(folder)
@@ -183,6 +183,7 @@ def _study(arms: Arms, data: str, seeds: Sequence[int], folder: Path, margin: fl
                 patches={arm: dict(patch) for arm, patch in arms.patches.items()},
                 margin=(MARGIN if margin is None else margin) if arms.recipes else None,
                 commands=[] if conduct.command is None else [conduct.command],
+                timed=timed,
             )
         try:
             return _complete(folder, study, conduct, data)
@@ -261,7 +262,7 @@ def _tasks(folder: Path, study: StudyRecord, data: str, conduct: Conduct) -> dic
         if trial.status == "finished":
             checkpoint.clear(path)  # a kill right after the record was written leaves it
         else:
-            task = Task(trial.arm, trial.seed, path, recipe, data, conduct.data_dir, conduct.elsewhere)
+            task = Task(trial.arm, trial.seed, path, recipe, data, conduct.data_dir, conduct.elsewhere, study.timed)
             tasks.setdefault(trial.seed, []).append(task)
     return tasks
 
