@@ -116,8 +116,9 @@ class _InTime:
     def rehearsal(self) -> Rehearsal:
         """Opens the data at the size that is chosen, and at another one where what is left then buys that."""
         own, compute = self.first.train.image_size, self.first.compute
-        if compute.device in ("auto", "cpu") and compute.kernels in ("auto", *NATIVE_KERNELS):
-            self.deadline.demand("compiling the kernels, once,", native.seconds_to_prepare())
+        native_ones = compute.device in ("auto", "cpu") and compute.kernels in ("auto", *NATIVE_KERNELS)
+        if native_ones and (seconds := native.seconds_to_prepare()):
+            self.deadline.demand("compiling the kernels, once,", seconds)
         sizes = sizing.sizes_within(self.recipe, self.seen, own)
         candidates = tuple(size for size in sizes if size <= own)
         while True:
