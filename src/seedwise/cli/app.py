@@ -27,6 +27,7 @@ from seedwise.cli import (
     train,
 )
 from seedwise.cli.quick import quicken
+from seedwise.cli.unknown import advised
 from seedwise.cli.usage import plain_usage
 from seedwise.errors import Interrupted, UserError
 
@@ -70,7 +71,7 @@ def run() -> int:
     quicken(command)
     plain_usage(command)
     try:
-        code = command(standalone_mode=False)
+        code = command(standalone_mode=False, prog_name="seedwise")
     except typer.Abort:
         return Interrupted.exit_code
     except _UsageError as error:
@@ -80,5 +81,5 @@ def run() -> int:
             print(error.ctx.get_help(), file=sys.stderr)
             return UserError.exit_code
         path = error.ctx.command_path if error.ctx else "seedwise"
-        raise UserError(f"{error.format_message().rstrip('.')}; see `{path} --help`") from None
+        raise UserError(f"{advised(command, error)}; see `{path} --help`") from None
     return code or 0
