@@ -48,6 +48,7 @@ def test_a_study_is_completed_extended_and_keeps_what_it_fixed(cli: Cli) -> None
     weights, before = files("study"), Path("study/study.json").read_bytes()
     again = cli(*SMALL, "--seeds", 2, "-o", "study")
     assert again.code == 0 and "[" not in again.err and again.out == first.out
+    assert "nothing trained; to train again, give its command another folder with -o, or more seeds" in again.err
     assert Path("study/study.json").read_bytes() == before
     for changed, said in (
         (("--margin", 1), "study: began with margin 0.5 points, not 1"),

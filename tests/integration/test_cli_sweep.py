@@ -30,6 +30,7 @@ def test_only_the_winners_test_images_are_read_and_again_nothing_is_trained(cli:
     assert found["winner"]["test"]["mean"] == sum(tops) / 2
     before = {path: path.stat().st_mtime_ns for path in Path("swept/runs").glob("*/*/record.json")}
     again = cli(*SWEEP, "--budget", "1h")
+    assert "swept is finished (20" in again.err and "all 4 runs): nothing trained" in again.err
     assert again.code == 0 and "best on validation: -s optim.lr=" in again.out and "its test top-1" in again.out
     assert {path: path.stat().st_mtime_ns for path in before} == before
 

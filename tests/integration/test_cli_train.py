@@ -142,6 +142,9 @@ def test_the_same_command_into_a_finished_run_changes_nothing(cli: Cli, finished
     for verb in (["train", "digits", *TINY, "--seed", 3, "-o", finished], ["resume", finished]):
         answer = cli(*verb)
         assert answer.code == 0 and "test top-1" in answer.out
+        said = rf"^{re.escape(str(finished))} is finished \(20\d\d-\d\d-\d\d \d\d:\d\d\): nothing trained; "
+        again = "to train again, give its command another folder with -o$"
+        assert re.search(said + again, answer.err.splitlines()[-1])
     assert {path.name: path.stat().st_mtime_ns for path in finished.iterdir()} == before
 
 
@@ -326,6 +329,10 @@ def test_a_study_and_a_bagging_say_what_the_time_cut(cli: Cli, photos: Path, mon
         answer = cli("train", photos, *small, "--time", "140s", *words, "-o", first.split("/")[0])
         assert answer.code == 0 and cut.removeprefix("# ") in answer.err.splitlines(), answer.err
         assert cut.removeprefix("# ") in answer.out.splitlines(), answer.out
+        assert "nothing trained" not in answer.err
+        again = cli("train", photos, *small, "--time", "140s", *words, "-o", first.split("/")[0])
+        assert re.search(r" is finished \(.*, all 2 runs\): nothing trained; ", again.err), again.err
+        assert again.out == answer.out
         run = next(Path(first).parent.glob(f"{Path(first).name}*"))
         assert f"--time 140s: {record_of(run)['timed']['epochs']} of" in cut
 
