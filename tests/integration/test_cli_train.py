@@ -319,22 +319,29 @@ def test_a_time_is_planned_for_and_numbers_that_contradict_it_are_refused(
     assert not Path("runs").exists() or not list(Path("runs").iterdir())
 
 
-def test_a_study_and_a_bagging_say_what_the_time_cut(cli: Cli, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("option", "first"), [("--seeds", "base/seed-*"), ("--bagging", "member-1")])
+def test_several_runs_say_what_the_time_cut_and_that_nothing_is_left(
+    cli: Cli, photos: Path, monkeypatch: pytest.MonkeyPatch, option: str, first: str
+) -> None:
     found = Cost(steps=4, seconds=40.5, epoch_seconds=1.0, besides_seconds=0.5, memory_gb=0.1)
     monkeypatch.setattr("seedwise.rehearsal._cost", lambda *given: found)
-    small = ("-m", "small", "--threads", "1", "-s", "train.insight=false", "--img-size", 16)
-    dry = cli("train", photos, *small, "--time", "140s", "--seeds", 2, "--dry-run")
-    cut = next(line for line in dry.out.splitlines() if "of the 40 epochs that the rule would take" in line)
-    for words, first in ((["--seeds", 2], "out/runs/base/seed-"), (["--bagging", 2], "bag/runs/member-1")):
-        answer = cli("train", photos, *small, "--time", "140s", *words, "-o", first.split("/")[0])
-        assert answer.code == 0 and cut.removeprefix("# ") in answer.err.splitlines(), answer.err
-        assert cut.removeprefix("# ") in answer.out.splitlines(), answer.out
-        assert "nothing trained" not in answer.err
-        again = cli("train", photos, *small, "--time", "140s", *words, "-o", first.split("/")[0])
-        assert re.search(r" is finished \(.*, all 2 runs\): nothing trained; ", again.err), again.err
-        assert again.out == answer.out
-        run = next(Path(first).parent.glob(f"{Path(first).name}*"))
-        assert f"--time 140s: {record_of(run)['timed']['epochs']} of" in cut
+    words = ("train", photos, "-m", "small", "--threads", "1", "-s", "train.insight=false", "--img-size", 16)
+    words += ("--time", "140s", "-o", "out", option)
+    dry = cli(*words, 2, "--dry-run")
+    [cut] = re.findall(r"^# (--time 140s: \d+ of the 40 epochs that the rule would take)$", dry.out, re.M)
+    answer = cli(*words, 2)
+    assert answer.code == 0 and cut in answer.err.splitlines() and cut in answer.out.splitlines(), answer
+    timed = record_of(next(Path("out/runs").glob(first)))["timed"]
+    assert f" {timed['epochs']} of" in cut and "nothing trained" not in answer.err
+
+    again = cli(*words, 2)
+    assert re.search(r"^out is finished \(.*, all 2 runs\): nothing trained; ", again.err, re.M), again.err
+    assert again.out == answer.out
+    none = cli(*words, 2, "--dry-run")
+    assert none.code == 0 and re.search(r"# seeds:  none left, done in out: \d+, \d+\n", none.out), none
+    some = json.loads(cli(*words, 3, "--dry-run", "--json").out)
+    assert (len(some["done"]), len(some["seeds"])) == (2, 1)
+    assert some["recipe"]["train"]["epochs"] == timed["epochs"]
 
 
 def test_what_takes_too_long_to_decode_is_refused_with_its_first_images(

@@ -6,10 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from seedwise import machine
-from seedwise.record import BAGGING, RECORD, STUDY
+from seedwise.record import BAGGING, RECIPE, RECORD, STUDY
 from seedwise.sealed import trusted
+from seedwise.study.plan import BASE, read_study
+
+if TYPE_CHECKING:
+    from seedwise.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,26 @@ def settled(folder: Path) -> Settled | None:
         runs, done = len(members), [each for each in members if records_of[each].get("status") == "finished"]
     records = [each / RECORD for each in done if (each / RECORD).is_file()]
     return Settled(kind, runs, len(done), max(it.stat().st_mtime for it in records)) if records else None
+
+
+def finished_seeds(folder: Path) -> set[int]:
+    """The seeds that a run, a study of one recipe or a bagging has finished, of as much of it as is sound."""
+    if study := trusted(folder / STUDY, "study", 1):
+        return {trial["seed"] for trial in study["trials"] if trial["arm"] == BASE and trial["status"] == "finished"}
+    members = sorted(folder.glob("runs/member-*")) if (folder / BAGGING).is_file() else [folder]
+    records = [trusted(each / RECORD, "run", 1) or {} for each in members]
+    return {record["seed"] for record in records if record.get("status") == "finished"}
+
+
+def stored_recipe(folder: Path) -> "Recipe | None":
+    """The resolved recipe that a folder's runs, or its first member, have; None before it began."""
+    from seedwise.config import load
+    from seedwise.recipe import Recipe
+
+    if (folder / STUDY).is_file():
+        return read_study(folder).recipe(BASE)
+    place = (folder / "runs" / "member-1" if (folder / BAGGING).is_file() else folder) / RECIPE
+    return load(Recipe, place) if place.is_file() else None
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from seedwise.cli.report import leave_report
 from seedwise.config import dump
 from seedwise.convergence import sentence
 from seedwise.durations import in_words
+from seedwise.recipe import Recipe
 from seedwise.record import RunRecord, Scores, Timed, demand_final
 from seedwise.stats import summarize
 from seedwise.study.plan import BASE, StudyRecord
@@ -124,21 +125,35 @@ def say_unconverged(study: StudyRecord) -> None:
         print(f"not converged: {of}: few optimizer steps, or validation still rising; give more epochs")
 
 
-def print_plan(found: "Rehearsal", seeds: Sequence[int], start_seconds: float, as_json: bool) -> None:
-    """A dry run: the resolved recipe, then what it would take."""
+def print_nothing_left(recipe: Recipe, done: Sequence[int], folder: str, as_json: bool) -> None:
+    """A dry run of what is trained already."""
+    if as_json:
+        print(json.dumps({"recipe": recipe.model_dump(mode="json"), "seeds": [], "done": list(done)}, indent=2))
+        return
+    print(dump(recipe), end="")
+    print(f"# seeds:  none left, done in {folder}: {', '.join(map(str, done))}")
+    print("#         (the same command without --dry-run shows the results)")
+
+
+def print_plan(
+    found: "Rehearsal", seeds: Sequence[int], done: Sequence[int], start_seconds: float, as_json: bool
+) -> None:
+    """A dry run: the resolved recipe, then what it would take; `done`: seeds that need nothing more."""
     recipe, dataset, cost = found.recipe, found.dataset, found.cost
     total = start_seconds + cost.run_seconds * len(seeds)
     if as_json:
         facts = {"steps": cost.steps, "seconds_per_run": cost.run_seconds, "memory_gb": cost.memory_gb}
         facts |= {"start_seconds": start_seconds, "seconds": total}
         content = {"recipe": recipe.model_dump(mode="json"), "splits": dataset.splits, "seeds": list(seeds), **facts}
+        content["done"] = list(done)
         content["timed"] = found.timed and found.timed.model_dump()
         print(json.dumps(content, indent=2))
         return
     print(dump(recipe), end="")
     for line in dataset.lines():
         print(f"# {line}")
-    print(f"# seeds:  {', '.join(map(str, seeds))}")
+    also = f" (done: {', '.join(map(str, done))})" if done else ""
+    print(f"# seeds:  {', '.join(map(str, seeds))}{also}")
     if found.timed is not None and found.timed.cut:
         print(f"# {found.timed.cut}")
     print(f"# steps:  {cost.steps} a run")

@@ -112,7 +112,10 @@ class _Asked:
         import time
 
         from seedwise.cli import BEGAN
-        from seedwise.cli.show import print_plan
+        from seedwise.cli.settled import finished_seeds, stored_recipe
+        from seedwise.cli.show import print_nothing_left, print_plan
+        from seedwise.folders import demand_free
+        from seedwise.plan import demand_same
         from seedwise.rehearsal import rehearse
         from seedwise.study.plan import parse_seeds
 
@@ -120,11 +123,19 @@ class _Asked:
         seeds = self.seeds if self.bagging is None else f"{self.bagging}"
         master = recipe.seed if self.seed is None else self.seed
         numbers = parse_seeds(seeds, master) if seeds else (master,)
-        started = time.monotonic() - BEGAN
-        found = rehearse(
-            [*members, recipe][0], self.data, data_dir=self.data_dir, seconds=self.seconds, trials=len(numbers)
-        )
-        print_plan(found, numbers, started, self.as_json)
+        asked, seconds = [*members, recipe][0], self.seconds
+        if self.out is not None and self.bagging is None:
+            demand_free(self.out, study=self.seeds is not None)
+        if self.out is not None and (stored := stored_recipe(self.out)) is not None:
+            demand_same(asked, stored, str(self.out))
+            asked, seconds = stored, None  # its numbers were chosen when it began
+        done = [seed for seed in numbers if self.out is not None and seed in finished_seeds(self.out)]
+        if len(done) == len(numbers):
+            print_nothing_left(asked, done, str(self.out), self.as_json)
+            return 0
+        started, left = time.monotonic() - BEGAN, [seed for seed in numbers if seed not in done]
+        found = rehearse(asked, self.data, data_dir=self.data_dir, seconds=seconds, trials=len(left))
+        print_plan(found, left, done, started, self.as_json)
         return 0
 
     def _members(self, recipe: "Recipe") -> list["Recipe"]:

@@ -162,18 +162,7 @@ def _study(arms: Arms, data: str, seeds: Sequence[int], folder: Path, margin: fl
     base, timed = (None, None) if (folder / STUDY).exists() else conduct.fitted(arms.base, data, trials)
     with sole_writer(folder):
         if base is None:
-            before = read_study(folder)
-            _demand_same(folder, before, arms, margin)
-            records = _records(folder, before)
-            for record in records[:1]:  # all of them have the same
-                known, progress, recipe = record.data, stoppable(conduct.watch), before.recipe(BASE)
-                finished = all(each.status == "finished" for each in records)
-                where = (folder, known.source, known.fingerprint)
-                demand_same_data(*where, recipe, data, conduct.data_dir, progress, finished=finished)
-            added = {arm: plain(plan.adopt(recipe, before.recipe(BASE))) for arm, recipe in arms.recipes.items()}
-            study = extend(before, seeds, added, arms.patches).model_copy(update=place)
-            if conduct.command is not None and (study.additions != before.additions or not before.commands):
-                study = study.model_copy(update={"commands": [*before.commands, conduct.command]})
+            study = _extended(arms, data, seeds, folder, margin, conduct).model_copy(update=place)
         else:
             study = StudyRecord(
                 **place,
@@ -194,6 +183,35 @@ def _study(arms: Arms, data: str, seeds: Sequence[int], folder: Path, margin: fl
                 discard(folder / trial_folder(BASE, 0).parent.parent)
                 discard(folder, STUDY, LOCK)
             raise
+
+
+def _extended(
+    arms: Arms, data: str, seeds: Sequence[int], folder: Path, margin: float | None, conduct: Conduct
+) -> StudyRecord:
+    """The study in a folder with the arms and seeds that are asked for; a UserError where it can't have them."""
+    before = read_study(folder)
+    _demand_same(folder, before, arms, margin)
+    records = _records(folder, before)
+    for record in records[:1]:  # all of them have the same
+        known, progress, recipe = record.data, stoppable(conduct.watch), before.recipe(BASE)
+        finished = all(each.status == "finished" for each in records)
+        where = (folder, known.source, known.fingerprint)
+        demand_same_data(*where, recipe, data, conduct.data_dir, progress, finished=finished)
+    added = {arm: plain(plan.adopt(recipe, before.recipe(BASE))) for arm, recipe in arms.recipes.items()}
+    study = extend(before, seeds, added, arms.patches)
+    if conduct.command is None or (study.additions == before.additions and before.commands):
+        return study
+    return study.model_copy(update={"commands": [*before.commands, conduct.command]})
+
+
+def planned(
+    arms: Arms, data: str, seeds: Sequence[int], folder: Path, margin: float | None, conduct: Conduct
+) -> StudyRecord | None:
+    """What `ablate` would complete in this folder, its trials as they are now, nothing written; None: a new study."""
+    demand_free(folder, study=True)
+    if not (folder / STUDY).exists():
+        return None
+    return Ledger(folder).refresh(_extended(arms, data, seeds, folder, margin, conduct))
 
 
 def _demand_same(folder: Path, before: StudyRecord, arms: Arms, margin: float | None) -> None:
