@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from seedwise.durations import short
 from seedwise.errors import UserError
 from seedwise.files import read_json, sha256_of, write_json
-from seedwise.nearest import demand_folder
+from seedwise.nearest import demand_folder, no_run
 from seedwise.sealed import RECORD as RECORD
 from seedwise.sealed import SEAL, seal
 from seedwise.sealed import STUDY as STUDY
@@ -342,7 +342,7 @@ def read_record(folder: Path) -> RunRecord:
     path = folder / RECORD
     if not path.is_file():
         demand_folder(folder, "a run's")
-        raise UserError(f"{folder}: not a run folder (it has no {RECORD})")
+        raise no_run(folder)
     return read_sealed(path, RunRecord)
 
 

@@ -7,7 +7,7 @@ import functools
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -220,6 +220,14 @@ def begin_in(folder: Path, whose: str) -> None:
     from seedwise.nearest import demand_folder
 
     demand_folder(folder, whose)
+    say_first(f"reading {folder}")
+
+
+def begin_with_run(folder: Path, whose: str, command: Callable[..., str], others: Sequence[str] = ()) -> None:
+    """As `begin_in`, of a folder that must be one run's or ensemble's; see `seedwise.nearest.demand_run`."""
+    from seedwise.nearest import demand_run
+
+    demand_run(folder, whose, command, others)
     say_first(f"reading {folder}")
 
 
