@@ -2,6 +2,8 @@
 
 import re
 
+from seedwise.errors import UserError
+
 _UNITS = {
     "d": (86400.0, "d|days?"),
     "h": (3600.0, "h|hrs?|hours?"),
@@ -29,6 +31,14 @@ def seconds(text: str) -> float:
     if not match or not plain:
         raise ValueError(f"give a time such as {FORMS}")
     return sum(float(number) * _UNITS[unit][0] for unit, number in match.groupdict().items() if number)
+
+
+def seconds_of(option: str, text: str | None) -> float | None:
+    """The seconds of a duration that was given to an option; None where none was, a UserError where it is none."""
+    try:
+        return None if text is None else seconds(text)
+    except ValueError as error:
+        raise UserError(f"{option} {text}: {error}") from None
 
 
 def in_words(span: float) -> str:

@@ -4,7 +4,7 @@ import contextlib
 import logging
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from seedwise.config import load as load_section
 from seedwise.data.dataset import Dataset
 from seedwise.data.open import open_data
 from seedwise.data.splits import bootstrap, leave_fold
+from seedwise.durations import seconds_of
 from seedwise.engine import checkpoint
 from seedwise.engine.loop import fit
 from seedwise.engine.placement import computing_threads
@@ -50,27 +51,33 @@ log = logging.getLogger("seedwise")
 
 
 def train(
-    recipe: Recipe | str,
+    recipe: Recipe | str | Path,
     data: str | Path,
     *,
+    settings: Sequence[str] = (),
     seed: int | None = None,
     out: str | Path | None = None,
+    time: str | None = None,
     data_dir: str | Path | None = None,
     watch: Watch | None = None,
-    seconds: float | None = None,
 ) -> Run:
     """Train one model and return its run; a folder that holds part of the same run is completed.
 
-    `recipe`: a Recipe, or the name or path of one. `data`: `digits`, `cifar10`, `cifar100`, or the path
-    of a folder, table or archive of images. `seed`: the run's, by
-    default the recipe's own. `out`: the run folder, by default `runs/<data>-<recipe>-<time>`. `data_dir`: where local
-    copies of named data lie. `seconds`: what a new run may take, with all it needs; epochs, and an image size that is
-    `auto`, are chosen to fit. Raises UserError for what the caller can mend.
+        run = seedwise.train("photos", "./photos", settings=["train.epochs=5", "optim.lr=1e-3"], seed=1, out="runs/a")
+        print(run.record.final.test.top1)
+
+    `recipe`: a Recipe, or the name or path of one; `photos` fits any folder. `data`: `digits`, `cifar10`, `cifar100`,
+    or the path of a folder, table or archive of images. `settings`: any of the recipe's options, written as for `-s` on
+    the command line; the later ones win. `seed`: the run's, by default the recipe's own. `out`: the run folder, by
+    default `runs/<data>-<recipe>-<time>`. `time`: what a new run may take with all that it needs, as for `--time`:
+    "10min", "90s" or "1h"; epochs, which must be `auto`, and an image size that is, are chosen to fit. `data_dir`:
+    where local copies of named data lie. Raises UserError for what the caller can mend.
 
     Several trainings in threads of one process take turns (`computing_threads`); what other threads draw from torch's
     global generator during a step is theirs to avoid.
     """
-    recipe = recipes.read(recipe) if isinstance(recipe, str) else recipe
+    recipe = recipes.changed(recipe, settings) if isinstance(recipe, Recipe) else recipes.read(str(recipe), settings)
+    seconds = seconds_of("time", time)
     data_dir = Path(data_dir) if data_dir is not None else None
     watch = watch or Watch()
     folder = Path(out) if out is not None else default_folder(str(data), recipe, data_dir)

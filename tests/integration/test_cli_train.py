@@ -17,6 +17,7 @@ from sklearn.datasets import load_digits
 
 import seedwise
 import seedwise.training
+from seedwise.config import dump
 from seedwise.cost import Cost
 from seedwise.errors import UserError
 from seedwise.files import sha256_of
@@ -262,12 +263,41 @@ def test_from_python() -> None:
     assert probabilities.shape == (3, 10) and probabilities.dtype == np.float32
     assert again.predict(list(batch)) == pytest.approx(probabilities)
     assert again.predict([]).shape == (0, 10)
-    with pytest.raises(seedwise.training.UserError, match="not a run folder"):
+    Path("empty").mkdir()
+    with pytest.raises(seedwise.training.UserError, match=r"^runs: is no run, but holds some; name its only run"):
         seedwise.load("runs")
+    with pytest.raises(seedwise.training.UserError, match="not a run folder"):
+        seedwise.load("empty")
     with pytest.raises(seedwise.training.UserError, match=r"missing\.png"):
         again.predict(["missing.png"])
     with pytest.raises(AttributeError, match="no attribute 'trian'"):
         seedwise.trian  # noqa: B018
+
+
+def test_options_are_set_from_python(cli: Cli, photos: Path) -> None:
+    """As `-s` and `--time` do it; before anything is trained where they are wrong."""
+    settings = ["model.name=small", "train.image_size=16", "compute.threads=1", "train.insight=false"]
+    run = seedwise.train("photos", photos, settings=[*settings, "train.epochs=1", "optim.lr=2e-3"], seed=7, out="a")
+    assert (run.folder, run.record.seed, run.recipe.optim.lr, run.recipe.train.epochs) == (Path("a"), 7, 2e-3, 1)
+    assert run.record.recipe == "photos"
+    again = cli("train", photos, *(word for it in settings for word in ("-s", it)), "--epochs", 1, "--lr", "2e-3",
+                "--seed", 7, "-o", "a")  # fmt: skip
+    assert again.code == 0 and "nothing trained" in again.err
+
+    Path("mine.yaml").write_text(dump(run.recipe))
+    for recipe in (run.recipe, Path("mine.yaml"), "mine.yaml"):
+        with pytest.raises(UserError, match=r"^a: holds another recipe: optim\.lr: 0\.002 -> 0\.5"):
+            seedwise.train(recipe, photos, settings=["optim.lr=0.1", "optim.lr=0.5"], out="a")
+        assert seedwise.train(recipe, photos, seed=7, out="a").record == run.record
+        with pytest.raises(UserError, match=r"unknown key 'epohcs' in train; did you mean 'epochs'"):
+            seedwise.train(recipe, photos, settings=["train.epohcs=1"])
+    with pytest.raises(UserError, match=r"^time soon: give a time such as 15min"):
+        seedwise.train("photos", photos, time="soon")
+    with pytest.raises(UserError, match=r"^--time: too little for any sensible training: \d+ epochs at 16 px"):
+        seedwise.train("photos", photos, settings=settings, time="1s", out="b")
+    with pytest.raises(UserError, match=r"^--time: chooses the epochs, and train\.epochs is 3"):
+        seedwise.train("photos", photos, settings=["train.epochs=3"], time="1h", out="b")
+    assert not Path("b").exists() and not Path("runs").exists()
 
 
 def test_a_run_in_a_process_of_its_own_from_another_folder(finished: Path, tmp_path: Path) -> None:

@@ -25,9 +25,9 @@ from seedwise.cli.options import (
     default_recipe,
     demand_one_network,
     overrides,
-    seconds_of,
     short_forms,
 )
+from seedwise.durations import seconds_of
 
 if TYPE_CHECKING:
     from seedwise.recipe import Recipe

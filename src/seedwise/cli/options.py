@@ -262,16 +262,3 @@ def demand_one_network(recipe: "Recipe", flags: Mapping[str, Any]) -> None:
             f"--weights {weights}: is for named models, and the model is model.factory={factory}; "
             "give --weights none, or a file or folder"
         )
-
-
-def seconds_of(option: str, text: str | None) -> float | None:
-    """The seconds of a duration that was given to an option; None where none was."""
-    from seedwise.durations import seconds
-    from seedwise.errors import UserError
-
-    if text is None:
-        return None
-    try:
-        return seconds(text)
-    except ValueError as error:
-        raise UserError(f"{option} {text}: {error}") from None

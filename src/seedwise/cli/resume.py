@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from seedwise.cli.options import Budget, DataDir, Jobs, Json, begin_in, seconds_of
+from seedwise.cli.options import Budget, DataDir, Jobs, Json, begin_in
+from seedwise.durations import seconds_of
 
 
 def resume(

@@ -26,9 +26,9 @@ from seedwise.cli.options import (
     Time,
     begin_with,
     read_recipe,
-    seconds_of,
     short_forms,
 )
+from seedwise.durations import seconds_of
 
 if TYPE_CHECKING:
     from seedwise.recipe import Recipe
@@ -72,12 +72,9 @@ def train(
     """
     from seedwise.errors import UserError
 
-    seconds = seconds_of("--time", time)
-    if seconds == 0:
+    if seconds_of("--time", time) == 0:
         raise UserError(f"--time {time}: give more than nothing, such as 10min")
-    asked = _Asked(
-        context, data, seed, seeds, bagging, bagging_models, bagging_augment, data_dir, out, as_json, seconds
-    )
+    asked = _Asked(context, data, seed, seeds, bagging, bagging_models, bagging_augment, data_dir, out, as_json, time)
     chosen = read_recipe(data, recipe, flags, settings)
     begin_with(data, chosen.data, data_dir)
     return asked.show(chosen) if dry_run else asked.train(chosen)
@@ -97,8 +94,13 @@ class _Asked:
     data_dir: Path | None
     out: Path | None
     as_json: bool
-    seconds: float | None
-    """What all of it may take; None: as long as it takes."""
+    time: str | None
+    """What all of it may take, as it was given; None: as long as it takes."""
+
+    @property
+    def seconds(self) -> float | None:
+        """The same in seconds."""
+        return seconds_of("--time", self.time)
 
     def train(self, recipe: "Recipe") -> int:
         """Do it; the exit code."""
@@ -185,7 +187,7 @@ class _Asked:
                 out=folder,
                 data_dir=self.data_dir,
                 watch=watch,
-                seconds=self.seconds,
+                time=self.time,
             )
         return print_run(run.folder, run.record, self.as_json) if machine.rank() == 0 else 0
 
