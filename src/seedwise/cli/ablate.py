@@ -27,7 +27,6 @@ from seedwise.cli.options import (
     overrides,
     short_forms,
 )
-from seedwise.durations import seconds_of
 
 if TYPE_CHECKING:
     from seedwise.recipe import Recipe
@@ -101,6 +100,7 @@ def ablate(
     The same command again completes what is missing, and starts nothing when nothing is. More seeds and more arms can
     be added; the margin and the arms stay what they were before the first trial.
     """
+    from seedwise.durations import seconds_of
     from seedwise.errors import UserError
 
     cluster = _cluster(on, address, cpus_per_trial, gpus_per_trial, own_disks, elsewhere)

@@ -27,7 +27,6 @@ from seedwise.cli import (
     train,
 )
 from seedwise.cli.quick import quicken
-from seedwise.cli.unknown import advised
 from seedwise.cli.usage import plain_usage
 from seedwise.errors import Interrupted, UserError
 
@@ -80,6 +79,8 @@ def run() -> int:
         ):  # `seedwise` alone: it is no mistake to explain
             print(error.ctx.get_help(), file=sys.stderr)
             return UserError.exit_code
+        from seedwise.cli.unknown import advised
+
         path = error.ctx.command_path if error.ctx else "seedwise"
         raise UserError(f"{advised(command, error)}; see `{path} --help`") from None
     return code or 0

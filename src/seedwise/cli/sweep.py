@@ -23,7 +23,6 @@ from seedwise.cli.options import (
     overrides,
     short_forms,
 )
-from seedwise.durations import seconds_of
 
 if TYPE_CHECKING:
     from seedwise.study.sweep import Swept
@@ -66,6 +65,7 @@ def sweep(
     The same command again completes what is missing, and starts nothing when nothing is. The winner is known when all
     seeds are there.
     """
+    from seedwise.durations import seconds_of
     from seedwise.study.grid import grid
     from seedwise.study.plan import parse_seeds
 

@@ -28,7 +28,6 @@ from seedwise.cli.options import (
     read_recipe,
     short_forms,
 )
-from seedwise.durations import seconds_of
 
 if TYPE_CHECKING:
     from seedwise.recipe import Recipe
@@ -70,6 +69,7 @@ def train(
     bring back. Exit code 3, and the last line says it: all is trained and saved, but a technique that was on did
     nothing.
     """
+    from seedwise.durations import seconds_of
     from seedwise.errors import UserError
 
     if seconds_of("--time", time) == 0:
@@ -100,6 +100,8 @@ class _Asked:
     @property
     def seconds(self) -> float | None:
         """The same in seconds."""
+        from seedwise.durations import seconds_of
+
         return seconds_of("--time", self.time)
 
     def train(self, recipe: "Recipe") -> int:
