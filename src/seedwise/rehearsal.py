@@ -76,13 +76,14 @@ def rehearse(
 
     `seconds`: as of `fitted`.
     """
-    progress = stoppable(watch or Watch())
+    watch = watch or Watch()
+    progress = stoppable(watch)
     if seconds is not None and not is_auto(recipe.train.epochs):
         raise UserError(
             f"--time: chooses the epochs, and train.epochs is {recipe.train.epochs}; drop one of the two, or give "
             "--epochs auto"
         )
-    deadline = None if seconds is None else Deadline(seconds, trials)
+    deadline = None if seconds is None else Deadline(seconds, trials, since=watch.began)
     looking = progress if deadline is None else deadline.watched(progress)
     seen = glance(data, recipe.data, data_dir=data_dir, progress=looking) if sizing.has_auto(recipe) else None
     first = recipe if seen is None else sizing.filled(recipe, seen)

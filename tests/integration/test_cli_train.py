@@ -19,6 +19,7 @@ import seedwise
 import seedwise.training
 from seedwise.config import dump
 from seedwise.cost import Cost
+from seedwise.deadline import Deadline
 from seedwise.errors import UserError
 from seedwise.files import sha256_of
 from seedwise.recipe import Recipe
@@ -330,7 +331,13 @@ def test_a_time_is_planned_for_and_numbers_that_contradict_it_are_refused(
     # 40 epochs, and a second for the rest
     found = Cost(steps=4, seconds=40.5, epoch_seconds=1.0, besides_seconds=0.5, memory_gb=0.1)
     monkeypatch.setattr("seedwise.rehearsal._cost", lambda *given: found)
+    began: list[float] = []
+    monkeypatch.setattr(
+        "seedwise.rehearsal.Deadline", lambda *a, since: began.append(since) or Deadline(*a, since=since)
+    )
+    asked = time.monotonic()
     answer = cli("train", photos, *small, "--time", "60s", "-o", "out")
+    assert asked <= began[0] < asked + 1  # the program's own start counts
     epochs = seedwise.load("out").recipe.train.epochs
     assert answer.code == 0 and f"26 photos: {epochs} epochs of batch 8" in answer.err
     assert epochs >= 25 and 1 + epochs * (1 + WRITES) <= 0.8 * 60 - SPENT

@@ -38,6 +38,10 @@ def test_what_is_left_is_a_trials_share_with_a_margin(clock: Clock) -> None:
     assert deadline.elapsed() == 10 and deadline.left() == pytest.approx(MARGIN * 50 - SPENT)
 
 
+def test_the_start_of_the_program_counts(clock: Clock) -> None:
+    assert Deadline(120, clock=clock, since=70.0).elapsed() == 30
+
+
 def test_a_pace_that_fits_is_shown_and_not_refused(clock: Clock) -> None:
     seen = []
     report = Deadline(120, clock=clock).watched(lambda *given: seen.append(given), 1000, LEAST)

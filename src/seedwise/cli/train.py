@@ -122,6 +122,7 @@ class _Asked:
         from seedwise.plan import demand_same
         from seedwise.rehearsal import rehearse
         from seedwise.study.plan import parse_seeds
+        from seedwise.watch import Watch
 
         members = self._members(recipe)
         seeds = self.seeds if self.bagging is None else f"{self.bagging}"
@@ -138,7 +139,8 @@ class _Asked:
             print_nothing_left(asked, done, str(self.out), self.as_json)
             return 0
         started, left = time.monotonic() - BEGAN, [seed for seed in numbers if seed not in done]
-        found = rehearse(asked, self.data, data_dir=self.data_dir, seconds=seconds, trials=len(left))
+        watch = Watch(began=BEGAN)
+        found = rehearse(asked, self.data, data_dir=self.data_dir, watch=watch, seconds=seconds, trials=len(left))
         print_plan(found, left, done, started, self.as_json)
         return 0
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from rich.console import Console
 
-from seedwise import machine
+from seedwise import cli, machine
 from seedwise.cli.live import Live, Pace, describe, left_in_words, reached
 from seedwise.cli.settled import saying_nothing_trained
 from seedwise.engine.protocols import Silent
@@ -43,7 +43,7 @@ def watching(folder: Path) -> Iterator[Watch]:
     observer = _Quiet() if machine.rank() else Live(console) if console.is_terminal else _Plain()
     try:
         with saying_nothing_trained(folder), observer:
-            yield Watch(observer, stop.is_set)
+            yield Watch(observer, stop.is_set, cli.BEGAN)
     except (Interrupted, KeyboardInterrupt) as error:
         words = str(error) or "stopped at once, back to the last checkpoint"
         raise Interrupted(f"{words}; go on with: {_command(folder)}") from None
