@@ -52,7 +52,9 @@ seedwise train DIR --dry-run     # what would be chosen, and how long it would t
 TIME = """
 `--time` measures a step of this network on this machine, takes 80% of what is left for the plan, and buys epochs
 first: up to twice the rule's, then larger images (up to the photos' own size), and with too little time fewer
-epochs, down to half, then smaller images. Where not even {least} optimizer steps fit, it says what would.
+epochs, down to half, then smaller images. What it cut is said before training and behind the scores, and stands as
+`timed` in the record. Where not even {least} optimizer steps fit, or too few beside decoding, by the pace of its first
+images, it says at once what would: steps are measured on noise of the photos' size, before any is decoded.
 """
 SHORT = """## When a run was too short
 

@@ -1,7 +1,7 @@
 """seedwise fine-tunes image classifiers and tells which tricks really helped.
 
     import seedwise
-    run = seedwise.train("demo", "digits", seed=0)
+    run = seedwise.train("demo", "digits", seed=0, settings=["train.epochs=5"])
     print(run.record.final.test.top1)
     seedwise.load(run.folder).predict(["photo.png"])
 

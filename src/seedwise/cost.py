@@ -48,11 +48,12 @@ class Cost:
         return self.seconds + self.besides_seconds
 
 
-def measure(setup: Setup, held_out: int = 0) -> Cost:
+def measure(setup: Setup, held_out: int = 0, patience: float = math.inf) -> Cost:
     """Time a few training steps and one evaluation on images of the data; the setup's model is used up by it.
 
     `held_out`: images that are scored once at the end, besides those for validation and the training images that are
-    looked at: test images, and all of them again for each view of test-time augmentation.
+    looked at: test images, and all of them again for each view of test-time augmentation. `patience`: seconds after
+    which nothing is repeated, for slow steps need no averaging.
     """
     config, placement = setup.config, setup.placement
     some = np.arange(math.ceil(len(setup.train.ids) / (setup.steps_per_epoch * config.accumulate)))
@@ -71,11 +72,11 @@ def measure(setup: Setup, held_out: int = 0) -> Cost:
 
     setup.model.train()
     spans = _steps_by_size(setup)
-    of_step = {size: _time(partial(step, size)) for size in spans}
+    of_step = {size: _time(partial(step, size), patience) for size in spans}
     weights = 1 if setup.ema is None else 2
     once = weights * (_size(setup.val) + held_out) + min(5000, _size(setup.train))
     once += 0 if setup.warm_start is None else _size(setup.train)
-    of_image = _time(evaluate).each / len(shown.ids)
+    of_image = _time(evaluate, patience).each / len(shown.ids)
     steps_seconds = sum(steps * of_step[size].each for size, steps in spans.items())
     epoch_seconds = steps_seconds / config.epochs + weights * _size(setup.val) * of_image
     seconds = once * of_image + config.epochs * epoch_seconds
@@ -109,13 +110,13 @@ class _Times(NamedTuple):
     each: float
 
 
-def _time(action: Callable[[], None]) -> _Times:
-    seconds = []
-    for _ in range(STEPS + 1):
+def _time(action: Callable[[], None], patience: float) -> _Times:
+    seconds: list[float] = []
+    while len(seconds) <= STEPS and sum(seconds) <= patience:
         began = time.perf_counter()
         action()
         seconds.append(time.perf_counter() - began)
-    return _Times(seconds[0], median(seconds[1:]))
+    return _Times(seconds[0], median(seconds[1:] or seconds))
 
 
 def _peak_gb(device: torch.device) -> float:

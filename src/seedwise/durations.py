@@ -2,6 +2,8 @@
 
 import re
 
+from seedwise.errors import UserError
+
 _UNITS = {
     "d": (86400.0, "d|days?"),
     "h": (3600.0, "h|hrs?|hours?"),
@@ -31,9 +33,22 @@ def seconds(text: str) -> float:
     return sum(float(number) * _UNITS[unit][0] for unit, number in match.groupdict().items() if number)
 
 
+def seconds_of(option: str, text: str | None) -> float | None:
+    """The seconds of a duration that was given to an option; None where none was, a UserError where it is none."""
+    try:
+        return None if text is None else seconds(text)
+    except ValueError as error:
+        raise UserError(f"{option} {text}: {error}") from None
+
+
 def in_words(span: float) -> str:
     """`54.0 s`, `3 min 5 s`, `2 h 5 min`: a span of seconds for people."""
     if round(span, 1) < 60:
         return f"{span:.1f} s"
     minutes, rest = divmod(round(span), 60)
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def short(span: float) -> str:
+    """`2m`, `2.5m` or `75s`: a span of seconds as an option takes it."""
+    return f"{span / 60:g}m" if span % 30 == 0 else f"{span:g}s"

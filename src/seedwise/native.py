@@ -148,13 +148,20 @@ def prepare() -> None:
     missing = lacking()
     if len(missing) < 2 or compiling.compiler_version() is None:
         return
+    _log.warning("compiling %d kernels once, about %.0f s …", len(missing), seconds_to_prepare())
+    with ThreadPoolExecutor(min(cores(), len(missing))) as pool:
+        list(pool.map(library, missing))
+
+
+def seconds_to_prepare() -> float:
+    """About what compiling the missing kernels would take here now; 0 where none are, or there is no compiler."""
+    missing = lacking()
+    if not missing or compiling.compiler_version() is None:
+        return 0.0
     pool_size = min(cores(), len(missing))
     seconds = [compiling.SECONDS.get(source.stem, 1) for source in missing]
     share = min(1.0, cores() / (pool_size + os.getloadavg()[0]))  # of a core, for each of ours
-    about = max(*seconds, sum(seconds) / pool_size) / share
-    _log.warning("compiling %d kernels once, about %.0f s …", len(missing), about)
-    with ThreadPoolExecutor(pool_size) as pool:
-        list(pool.map(library, missing))
+    return max(*seconds, sum(seconds) / pool_size) / share
 
 
 def name_of(found: ctypes.CDLL | None) -> str | None:

@@ -6,9 +6,10 @@ from typing import Annotated, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from seedwise.durations import short
 from seedwise.errors import UserError
 from seedwise.files import read_json, sha256_of, write_json
-from seedwise.nearest import demand_folder
+from seedwise.nearest import demand_folder, no_run
 from seedwise.sealed import RECORD as RECORD
 from seedwise.sealed import SEAL, seal
 from seedwise.sealed import STUDY as STUDY
@@ -137,6 +138,28 @@ class Convergence(Part):
         return not (self.few_steps or self.rising)
 
 
+class Timed(Part):
+    """`--time`, what it bought, and what the rule for the data (docs/photos.md) takes without it."""
+
+    seconds: float = Field(gt=0)
+    """What all runs of the command might take, with all that they need."""
+    epochs: int
+    rule_epochs: int
+    image_size: int
+    """Pixels."""
+    rule_image_size: int
+
+    @property
+    def cut(self) -> str | None:
+        """`--time 2m: 5 of the 9 epochs that the rule would take`, or None where the time was long enough."""
+        said = []
+        if self.epochs < self.rule_epochs:
+            said.append(f"{self.epochs} of the {self.rule_epochs} epochs that the rule would take")
+        if self.image_size < self.rule_image_size:
+            said.append(f"{self.image_size} px in place of the rule's {self.rule_image_size}")
+        return f"--time {short(self.seconds)}: {', '.join(said)}" if said else None
+
+
 class EmaRecord(Part):
     """The average of the weights (optim.ema), beside the raw ones that everything else in the record is about."""
 
@@ -253,6 +276,8 @@ class RunRecord(Part):
     """Which implementation computed each shape of each operation; a resumed run uses the same."""
     techniques: dict[str, dict[str, float]] = {}
     """Measured effects of each technique that was on."""
+    timed: Timed | None = None
+    """The time that it was given; null without one."""
     convergence: Convergence | None = None
     """Whether it was long enough; null before it is finished, and in records of older versions."""
     inert: list[str] = []
@@ -317,7 +342,7 @@ def read_record(folder: Path) -> RunRecord:
     path = folder / RECORD
     if not path.is_file():
         demand_folder(folder, "a run's")
-        raise UserError(f"{folder}: not a run folder (it has no {RECORD})")
+        raise no_run(folder)
     return read_sealed(path, RunRecord)
 
 

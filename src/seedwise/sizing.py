@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from seedwise.data.glance import Glance
+from seedwise.durations import short
 from seedwise.errors import UserError
 from seedwise.models.config import TIMM_NAMES, ModelConfig
 from seedwise.recipe import Recipe, TrainConfig, check, is_auto
@@ -150,18 +151,36 @@ def within(
     for smaller in sorted((other for other in sizes if other < size), reverse=True):
         if 2 * best >= wanted:
             break
-        size, best = smaller, affordable(smaller)
+        at_most = (best + 1) * (
+            size / smaller
+        ) ** 2  # a step of a quarter of the pixels takes at least a quarter of the time
+        if smaller == min(sizes) or 2 * at_most >= wanted:
+            size, best = smaller, affordable(smaller)
     best = affordable(size)  # once more, for measuring took time
-    least = min(wanted, math.ceil(LEAST_STEPS / epoch_steps))
+    least = least_epochs(wanted, epoch_steps)
     if best < least:
         cost = price(size)
         needed = elapsed() + (cost.once + least * cost.epoch + SPENT) / MARGIN
         raise UserError(
-            f"--time: too little for any sensible training: {count_of(least, 'epoch')} at {size} px "
-            f"({least * epoch_steps} steps) take about {about(needed)} here; "
-            f"give --time {math.ceil(needed * trials / 30) / 2:g}m" + (f" for {trials} runs" if trials > 1 else "")
+            f"--time: too little for any sensible training: {training(least, epoch_steps, size)} take about "
+            f"{about(needed)} here; give {enough(needed, trials)}"
         )
     return min(best, LONGEST * wanted), size
+
+
+def least_epochs(wanted: int, epoch_steps: int) -> int:
+    """The fewest epochs that are a training, of so many steps each."""
+    return min(wanted, math.ceil(LEAST_STEPS / epoch_steps))
+
+
+def training(epochs: int, epoch_steps: int, size: int) -> str:
+    """`10 epochs at 64 px (110 steps)`."""
+    return f"{count_of(epochs, 'epoch')} at {size} px ({epochs * epoch_steps} steps)"
+
+
+def enough(seconds: float, trials: int) -> str:
+    """The `--time` that gives each trial so many seconds: `--time 2.5m`."""
+    return f"--time {short(30 * math.ceil(seconds * trials / 30))}" + (f" for {trials} runs" if trials > 1 else "")
 
 
 WRITES = 0.5

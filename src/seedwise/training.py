@@ -4,7 +4,7 @@ import contextlib
 import logging
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from seedwise.config import load as load_section
 from seedwise.data.dataset import Dataset
 from seedwise.data.open import open_data
 from seedwise.data.splits import bootstrap, leave_fold
+from seedwise.durations import seconds_of
 from seedwise.engine import checkpoint
 from seedwise.engine.loop import fit
 from seedwise.engine.placement import computing_threads
@@ -39,7 +40,7 @@ from seedwise.models.weights import classifier_names
 from seedwise.optim.groups import parameter_groups
 from seedwise.own_code import fails
 from seedwise.recipe import Recipe
-from seedwise.record import RECORD, RunRecord, check_files, read_record
+from seedwise.record import RECORD, RunRecord, Timed, check_files, read_record
 from seedwise.rehearsal import fitted
 from seedwise.runs import RECIPE, Run
 from seedwise.scoring import outcome_of, stored_for_tta, with_tta
@@ -50,27 +51,33 @@ log = logging.getLogger("seedwise")
 
 
 def train(
-    recipe: Recipe | str,
+    recipe: Recipe | str | Path,
     data: str | Path,
     *,
+    settings: Sequence[str] = (),
     seed: int | None = None,
     out: str | Path | None = None,
+    time: str | None = None,
     data_dir: str | Path | None = None,
     watch: Watch | None = None,
-    seconds: float | None = None,
 ) -> Run:
     """Train one model and return its run; a folder that holds part of the same run is completed.
 
-    `recipe`: a Recipe, or the name or path of one. `data`: `digits`, `cifar10`, `cifar100`, or the path
-    of a folder, table or archive of images. `seed`: the run's, by
-    default the recipe's own. `out`: the run folder, by default `runs/<data>-<recipe>-<time>`. `data_dir`: where local
-    copies of named data lie. `seconds`: what a new run may take, with all it needs; epochs, and an image size that is
-    `auto`, are chosen to fit. Raises UserError for what the caller can mend.
+        run = seedwise.train("photos", "./photos", settings=["train.epochs=5", "optim.lr=1e-3"], seed=1, out="runs/a")
+        print(run.record.final.test.top1)
+
+    `recipe`: a Recipe, or the name or path of one; `photos` fits any folder. `data`: `digits`, `cifar10`, `cifar100`,
+    or the path of a folder, table or archive of images. `settings`: any of the recipe's options, written as for `-s` on
+    the command line; the later ones win. `seed`: the run's, by default the recipe's own. `out`: the run folder, by
+    default `runs/<data>-<recipe>-<time>`. `time`: what a new run may take with all that it needs, as for `--time`:
+    "10min", "90s" or "1h"; epochs, which must be `auto`, and an image size that is, are chosen to fit. `data_dir`:
+    where local copies of named data lie. Raises UserError for what the caller can mend.
 
     Several trainings in threads of one process take turns (`computing_threads`); what other threads draw from torch's
     global generator during a step is theirs to avoid.
     """
-    recipe = recipes.read(recipe) if isinstance(recipe, str) else recipe
+    recipe = recipes.changed(recipe, settings) if isinstance(recipe, Recipe) else recipes.read(str(recipe), settings)
+    seconds = seconds_of("time", time)
     data_dir = Path(data_dir) if data_dir is not None else None
     watch = watch or Watch()
     folder = Path(out) if out is not None else default_folder(str(data), recipe, data_dir)
@@ -78,7 +85,9 @@ def train(
     stored = read_recipe(folder)
     if stored is not None:
         plan.demand_same(recipe, stored, str(folder))
-    resolved = stored or fitted(recipe, str(data), data_dir=data_dir, watch=watch, seconds=seconds)
+    resolved, timed = (
+        (stored, None) if stored else fitted(recipe, str(data), data_dir=data_dir, watch=watch, seconds=seconds)
+    )
     seed = resolved.seed if seed is None else seed
     if (folder / RECORD).exists():
         record, progress = read_record(folder), stoppable(watch)
@@ -86,7 +95,7 @@ def train(
         demand_same_data(
             folder, known.source, known.fingerprint, resolved, str(data), data_dir, progress, finished=finished
         )
-    return run(folder, resolved, str(data), seed, data_dir, watch)
+    return run(folder, resolved, str(data), seed, data_dir, watch, timed=timed)
 
 
 def resume(folder: Path, *, watch: Watch | None = None, data_dir: Path | None = None, elsewhere: bool = False) -> Run:
@@ -110,8 +119,11 @@ def run(
     watch: Watch,
     *,
     elsewhere: bool = False,
+    timed: Timed | None = None,
 ) -> Run:
     """Train or complete the run of a resolved recipe in a folder that nobody else may write meanwhile.
+
+    `timed`: the time that a new run's numbers were chosen for, as its record keeps it.
 
     Under torchrun every process calls this; the first one holds the folder's lock and writes its files.
     """
@@ -140,7 +152,8 @@ def run(
                 held.enter_context(logging_to(folder / LOG))
                 if known is not None and known.status == "running":
                     log.info("had been broken off; going on from the last checkpoint")
-            _train(folder, recipe, data, seed, data_dir, known, watch, world)
+            timed = timed if known is None else known.timed
+            _train(folder, recipe, data, seed, data_dir, known, watch, world, timed)
         except BaseException:
             if world.is_first and not (folder / RECORD).exists():  # it never began: a typo leaves no trace
                 discard(folder, LOG, LOCK)
@@ -158,6 +171,7 @@ def _train(
     known: RunRecord | None,
     watch: Watch,
     world: World,
+    timed: Timed | None,
 ) -> None:
     began = time.perf_counter()
     dataset = _opened(recipe, data, seed, data_dir, watch)
@@ -177,7 +191,7 @@ def _train(
     )  # these refuse before anything is written
     warm_start_of(recipe, built.module)
     record = new_record(recipe, seed, data, dataset, built)
-    record.versions |= own_code_of(recipe)
+    record.versions, record.timed = record.versions | own_code_of(recipe), timed
     if known is not None:
         record.epochs, record.kernels, record.stages = known.epochs, known.kernels, known.stages
         note_moves(record, known, recipe)

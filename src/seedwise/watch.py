@@ -15,6 +15,8 @@ class Watch:
 
     observer: Observer = field(default_factory=Silent)
     should_stop: Callable[[], bool] = lambda: False
+    began: float | None = None
+    """`time.monotonic()` when the command began, for `--time`; None: when the training was asked for."""
 
 
 def announce(watch: Watch, dataset: Dataset) -> Dataset:

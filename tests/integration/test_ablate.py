@@ -48,6 +48,7 @@ def test_a_study_is_completed_extended_and_keeps_what_it_fixed(cli: Cli) -> None
     weights, before = files("study"), Path("study/study.json").read_bytes()
     again = cli(*SMALL, "--seeds", 2, "-o", "study")
     assert again.code == 0 and "[" not in again.err and again.out == first.out
+    assert "nothing trained; to train again, give its command another folder with -o, or more seeds" in again.err
     assert Path("study/study.json").read_bytes() == before
     for changed, said in (
         (("--margin", 1), "study: began with margin 0.5 points, not 1"),
@@ -55,6 +56,16 @@ def test_a_study_is_completed_extended_and_keeps_what_it_fixed(cli: Cli) -> None
     ):
         refused = cli(*SMALL, "--seeds", 2, "-o", "study", *changed)
         assert refused.code == 2 and refused.line.startswith(said)
+    nothing, part = (cli(*SMALL, "--seeds", n, "-o", "study", "--dry-run") for n in (2, 3))
+    assert "done:   6 of 6 trials (3 arms, 2 seeds), in study\ntrials: none left; " in nothing.out
+    assert "time:" not in nothing.out and "no-crop   augment" in nothing.out
+    assert "done:   6 of 9 trials (3 arms, 3 seeds), in study\n" in part.out and "trials: 3 (left), 1" in part.out
+    found = json.loads(cli(*SMALL, "--seeds", 3, "-o", "study", "--dry-run", "--json").out)
+    assert (found["trials"], found["done"]) == (3, 6)
+    assert found["seconds"] == pytest.approx(3 * found["seconds_per_run"])
+    refused = cli(*SMALL, "--seeds", 3, "-o", "study", "--margin", 1, "--dry-run")
+    assert refused.code == 2 and "began with margin 0.5 points, not 1" in refused.line
+    assert Path("study/study.json").read_bytes() == before
     more = cli(*SMALL[:-1], "rotation,crop,dropout", "--seeds", 3, "-o", "study")
     assert more.code == 0 and more.err.count("[") == 6  # a new arm's three, a new seed's three
     grown = read_study(Path("study"))

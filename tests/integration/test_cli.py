@@ -19,7 +19,12 @@ TYPO = "model:\n  name: small\ntrain:\n  epohcs: 3\n"
     [
         (["trian"], "No such command 'trian'. Did you mean 'train'?; see `seedwise --help`"),
         (["train"], "Missing argument 'DATA'; see `seedwise train --help`"),
-        (["train", "digits", "--epoch", "3"], "No such option: --epoch"),
+        (["train", "digits", "--epoch", "3"], "No such option: --epoch; did you mean '--epochs'?; see `seedwise train"),
+        (["ablate", "digits", "--time", "9m"], "No such option: --time; a study has --budget TIME: as many seeds as"),
+        (["sweep", "digits", "--time", "9m"], "No such option: --time; a study has --budget TIME: as many seeds as"),
+        (["train", "digits", "--budget", "9m"], "No such option: --budget; give --time TIME: epochs and image size"),
+        (["predict", "x", "y", "--threads", "2"], "No such option: --threads; it is an option of train, ablate, sweep"),
+        (["predict", "x", "y", "--nonsense"], "No such option: --nonsense; see `seedwise predict --help`"),
         (
             ["train", "digits", "--epochs", "x"],
             "-s train.epochs=x: must be an integer >= 1 and <= 100000 or 'auto', is 'x'",

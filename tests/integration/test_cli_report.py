@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_line import LEAN, Cli, call
+from made_runs import answers_for, make_run
 
-from seedwise.record import INSIGHT, read_record
+from seedwise.record import INSIGHT, Timed, read_record, write_record
+from seedwise.report import render
 
 
 @pytest.fixture(scope="module")
@@ -88,3 +90,20 @@ def test_a_report_that_cannot_be_made_costs_no_run(cli: Cli) -> None:
 def test_an_unfinished_run_has_a_report_that_says_so(cli: Cli, halfway_once: Path) -> None:
     assert cli("report", halfway_once, "-o", "page.html").code == 0
     assert "stopped before its end" in Path("page.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [
+        ("en", "(--time 2m), which cut what the rule for such data would take: 5 of the 9 epochs, 96 px in place of 1"),
+        ("ko", "9 에폭 대신 5 에폭, 128 px 대신 96 px."),
+    ],
+)
+def test_a_run_that_was_cut_by_its_time_says_so(tmp_path: Path, language: str, words: str) -> None:
+    run = make_run(tmp_path / "run", [0, 1, 2, 3], {"test": answers_for([0, 1, 2, 3], [1, 1, 1, 0])}, curve=[0.5])
+    record, cut = read_record(run), Timed(seconds=120, epochs=5, rule_epochs=9, image_size=96, rule_image_size=128)
+    write_record(run, record.model_copy(update={"timed": cut}))
+    assert words in render(run, language)
+    whole = cut.model_copy(update={"epochs": 9, "image_size": 128})
+    write_record(run, record.model_copy(update={"timed": whole}))
+    assert "data-cut" not in render(run, language)

@@ -29,6 +29,14 @@ def test_only_the_winners_test_images_are_read_and_again_nothing_is_trained(cli:
     tops = [records[winner, f"seed-{seed}"]["final"]["test"]["top1"] for seed in (1, 2)]
     assert found["winner"]["test"]["mean"] == sum(tops) / 2
     before = {path: path.stat().st_mtime_ns for path in Path("swept/runs").glob("*/*/record.json")}
-    again = cli(*SWEEP)
+    again = cli(*SWEEP, "--budget", "1h")
+    assert "swept is finished (20" in again.err and "all 4 runs): nothing trained" in again.err
     assert again.code == 0 and "best on validation: -s optim.lr=" in again.out and "its test top-1" in again.out
     assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_a_budget_stops_between_seeds_and_the_same_command_goes_on(cli: Cli) -> None:
+    answer = cli(*SWEEP, "--budget", "0s")
+    assert answer.code == 0 and "stopped by the budget after 1 of 2 seeds; go on with: the same command" in answer.out
+    assert len(list(Path("swept/runs").glob("*/*/record.json"))) == 2 and "best on validation" not in answer.out
+    assert "best on validation" in cli(*SWEEP).out

@@ -1,6 +1,7 @@
 """`seedwise train` for one run: what the run folder holds, what -o means, which data it takes, the same from Python."""
 
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ from sklearn.datasets import load_digits
 
 import seedwise
 import seedwise.training
+from seedwise.config import dump
 from seedwise.cost import Cost
+from seedwise.deadline import Deadline
 from seedwise.errors import UserError
 from seedwise.files import sha256_of
 from seedwise.recipe import Recipe
@@ -141,6 +144,9 @@ def test_the_same_command_into_a_finished_run_changes_nothing(cli: Cli, finished
     for verb in (["train", "digits", *TINY, "--seed", 3, "-o", finished], ["resume", finished]):
         answer = cli(*verb)
         assert answer.code == 0 and "test top-1" in answer.out
+        said = rf"^{re.escape(str(finished))} is finished \(20\d\d-\d\d-\d\d \d\d:\d\d\): nothing trained; "
+        again = "to train again, give its command another folder with -o$"
+        assert re.search(said + again, answer.err.splitlines()[-1])
     assert {path.name: path.stat().st_mtime_ns for path in finished.iterdir()} == before
 
 
@@ -258,12 +264,41 @@ def test_from_python() -> None:
     assert probabilities.shape == (3, 10) and probabilities.dtype == np.float32
     assert again.predict(list(batch)) == pytest.approx(probabilities)
     assert again.predict([]).shape == (0, 10)
-    with pytest.raises(seedwise.training.UserError, match="not a run folder"):
+    Path("empty").mkdir()
+    with pytest.raises(seedwise.training.UserError, match=r"^runs: is no run, but holds some; name its only run"):
         seedwise.load("runs")
+    with pytest.raises(seedwise.training.UserError, match="not a run folder"):
+        seedwise.load("empty")
     with pytest.raises(seedwise.training.UserError, match=r"missing\.png"):
         again.predict(["missing.png"])
     with pytest.raises(AttributeError, match="no attribute 'trian'"):
         seedwise.trian  # noqa: B018
+
+
+def test_options_are_set_from_python(cli: Cli, photos: Path) -> None:
+    """As `-s` and `--time` do it; before anything is trained where they are wrong."""
+    settings = ["model.name=small", "train.image_size=16", "compute.threads=1", "train.insight=false"]
+    run = seedwise.train("photos", photos, settings=[*settings, "train.epochs=1", "optim.lr=2e-3"], seed=7, out="a")
+    assert (run.folder, run.record.seed, run.recipe.optim.lr, run.recipe.train.epochs) == (Path("a"), 7, 2e-3, 1)
+    assert run.record.recipe == "photos"
+    again = cli("train", photos, *(word for it in settings for word in ("-s", it)), "--epochs", 1, "--lr", "2e-3",
+                "--seed", 7, "-o", "a")  # fmt: skip
+    assert again.code == 0 and "nothing trained" in again.err
+
+    Path("mine.yaml").write_text(dump(run.recipe))
+    for recipe in (run.recipe, Path("mine.yaml"), "mine.yaml"):
+        with pytest.raises(UserError, match=r"^a: holds another recipe: optim\.lr: 0\.002 -> 0\.5"):
+            seedwise.train(recipe, photos, settings=["optim.lr=0.1", "optim.lr=0.5"], out="a")
+        assert seedwise.train(recipe, photos, seed=7, out="a").record == run.record
+        with pytest.raises(UserError, match=r"unknown key 'epohcs' in train; did you mean 'epochs'"):
+            seedwise.train(recipe, photos, settings=["train.epohcs=1"])
+    with pytest.raises(UserError, match=r"^time soon: give a time such as 15min"):
+        seedwise.train("photos", photos, time="soon")
+    with pytest.raises(UserError, match=r"^--time: too little for any sensible training: \d+ epochs at 16 px"):
+        seedwise.train("photos", photos, settings=settings, time="1s", out="b")
+    with pytest.raises(UserError, match=r"^--time: chooses the epochs, and train\.epochs is 3"):
+        seedwise.train("photos", photos, settings=["train.epochs=3"], time="1h", out="b")
+    assert not Path("b").exists() and not Path("runs").exists()
 
 
 def test_a_run_in_a_process_of_its_own_from_another_folder(finished: Path, tmp_path: Path) -> None:
@@ -295,12 +330,23 @@ def test_a_time_is_planned_for_and_numbers_that_contradict_it_are_refused(
     small = ("-m", "small", "--threads", "1", "-s", "train.insight=false", "--img-size", 16)
     # 40 epochs, and a second for the rest
     found = Cost(steps=4, seconds=40.5, epoch_seconds=1.0, besides_seconds=0.5, memory_gb=0.1)
-    monkeypatch.setattr("seedwise.rehearsal._cost", lambda resolved, dataset: found)
+    monkeypatch.setattr("seedwise.rehearsal._cost", lambda *given: found)
+    began: list[float] = []
+    monkeypatch.setattr(
+        "seedwise.rehearsal.Deadline", lambda *a, since: began.append(since) or Deadline(*a, since=since)
+    )
+    asked = time.monotonic()
     answer = cli("train", photos, *small, "--time", "60s", "-o", "out")
+    assert asked <= began[0] < asked + 1  # the program's own start counts
     epochs = seedwise.load("out").recipe.train.epochs
     assert answer.code == 0 and f"26 photos: {epochs} epochs of batch 8" in answer.err
     assert epochs >= 25 and 1 + epochs * (1 + WRITES) <= 0.8 * 60 - SPENT
-    assert cli("train", photos, *small, "--time", "60s", "-o", "out").code == 0  # finished: nothing is planned again
+    cut = f"--time 1m: {epochs} of the 40 epochs that the rule would take"
+    assert cut in answer.err.splitlines() and cut in answer.out.splitlines()
+    timed = record_of("out")["timed"]
+    assert timed == {"seconds": 60, "epochs": epochs, "rule_epochs": 40, "image_size": 16, "rule_image_size": 16}
+    again = cli("train", photos, *small, "--time", "60s", "-o", "out")
+    assert again.code == 0 and cut in again.out and "photos:" not in again.err  # finished: nothing is planned again
     refused = cli("train", photos, *small, "--time", "60s", "--epochs", 5)
     assert refused.code == 2 and "--time: chooses the epochs, and train.epochs is 5" in refused.line
     assert "train.epochs is 3" in cli("train", photos, "-r", "lite", "--time", "25s").line
@@ -308,6 +354,56 @@ def test_a_time_is_planned_for_and_numbers_that_contradict_it_are_refused(
     assert least.code == 2 and "--time: too little for any sensible training: 25 epochs at 16 px" in least.line
     assert "--time soon: give a time such as 15min" in cli("train", photos, "--time", "soon").line
     assert not Path("runs").exists() or not list(Path("runs").iterdir())
+
+
+@pytest.mark.parametrize(("option", "first"), [("--seeds", "base/seed-*"), ("--bagging", "member-1")])
+def test_several_runs_say_what_the_time_cut_and_that_nothing_is_left(
+    cli: Cli, photos: Path, monkeypatch: pytest.MonkeyPatch, option: str, first: str
+) -> None:
+    found = Cost(steps=4, seconds=40.5, epoch_seconds=1.0, besides_seconds=0.5, memory_gb=0.1)
+    monkeypatch.setattr("seedwise.rehearsal._cost", lambda *given: found)
+    words = ("train", photos, "-m", "small", "--threads", "1", "-s", "train.insight=false", "--img-size", 16)
+    words += ("--time", "140s", "-o", "out", option)
+    dry = cli(*words, 2, "--dry-run")
+    [cut] = re.findall(r"^# (--time 140s: \d+ of the 40 epochs that the rule would take)$", dry.out, re.M)
+    answer = cli(*words, 2)
+    assert answer.code == 0 and cut in answer.err.splitlines() and cut in answer.out.splitlines(), answer
+    timed = record_of(next(Path("out/runs").glob(first)))["timed"]
+    assert f" {timed['epochs']} of" in cut and "nothing trained" not in answer.err
+
+    again = cli(*words, 2)
+    assert re.search(r"^out is finished \(.*, all 2 runs\): nothing trained; ", again.err, re.M), again.err
+    assert again.out == answer.out
+    none = cli(*words, 2, "--dry-run")
+    assert none.code == 0 and re.search(r"# seeds:  none left, done in out: \d+, \d+\n", none.out), none
+    some = json.loads(cli(*words, 3, "--dry-run", "--json").out)
+    assert (len(some["done"]), len(some["seeds"])) == (2, 1)
+    assert some["recipe"]["train"]["epochs"] == timed["epochs"]
+
+
+def test_what_takes_too_long_to_decode_is_refused_with_its_first_images(
+    cli: Cli, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from seedwise.data import build
+
+    read, decoded = build.read, []
+
+    def slow(*given: Any) -> Any:
+        time.sleep(1.0)
+        decoded.append(given)
+        return read(*given)
+
+    monkeypatch.setattr(build, "read", slow)
+    monkeypatch.setattr("seedwise.data.cache.machine.cores", lambda: 1)
+    found = Cost(steps=4, seconds=4, epoch_seconds=0.1, besides_seconds=0.5, memory_gb=0.1)
+    monkeypatch.setattr("seedwise.rehearsal._cost", lambda *given: found)
+    small = ("-m", "small", "--threads", "1", "-s", "train.insight=false", "--img-size", 16)
+    for limit, alone in (("30s", " alone"), ("45s", "")):
+        decoded.clear()
+        answer = cli("train", photos, *small, "--time", limit, "-o", "out")
+        said = rf"^--time: decoding 36 images{alone} takes about (35|40) s here, and the least training, 25 epochs at "
+        assert answer.code == 2 and re.search(said + r"16 px \(100 steps\), about \d+ s; give --time", answer.line)
+        assert 4 <= len(decoded) <= 9 and not Path("out").exists()
 
 
 @pytest.mark.slow

@@ -57,7 +57,7 @@ def pixels_of(data):
 def test_progress_ends_at_the_total(cache, photos):
     counter = Counter()
     open_data(str(photos), ALL, short_side=32, progress=counter)
-    assert counter.calls == [("decoding photos train", done, 80) for done in (32, 64, 80)]
+    assert counter.calls == [("decoding photos train", done, 80) for done in (4, 8, 16, 32, 64, 80)]
 
 
 def test_second_start_decodes_nothing_and_is_equal(cache, photos):

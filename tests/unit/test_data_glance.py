@@ -45,6 +45,19 @@ def test_it_counts_what_will_be_trained_on(photos: Path, options: dict[str, obje
     opened = open_data(str(photos), config, short_side=16)
     found = glance(str(photos), config, data_dir=None)
     assert (found.train, found.classes) == (len(opened.train), len(opened.classes))
+    assert {"train": found.train, "val": found.val, "test": found.test} == opened.splits
+    assert found.images == (51 if config.min_per_class else 54)
+
+
+@pytest.mark.parametrize("options", [{}, {"val": 0}, {"test": "none"}], ids=str)
+def test_it_counts_parts_that_the_data_have_themselves(photos: Path, options: dict[str, object]) -> None:
+    for part in ("train", "val", "test"):
+        shutil.copytree(photos, photos.parent / "parted" / part)
+    config = DataConfig.model_validate(options)
+    found = glance(str(photos.parent / "parted"), config, data_dir=None)
+    opened = open_data(str(photos.parent / "parted"), config, short_side=16)
+    assert {"train": found.train, "val": found.val, "test": found.test} == opened.splits
+    assert found.images == (108 if config.test == "none" else 162)
 
 
 def test_the_side_is_the_median_of_the_short_ones(photos: Path) -> None:

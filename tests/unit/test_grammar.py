@@ -11,9 +11,9 @@ import typer
 from typer.main import get_command
 
 from seedwise.cli.app import app
-from seedwise.cli.options import SHORT_FORMS, overrides, seconds_of
+from seedwise.cli.options import SHORT_FORMS, overrides
 from seedwise.cli.usage import plain_usage
-from seedwise.durations import in_words, seconds
+from seedwise.durations import in_words, seconds, seconds_of
 from seedwise.errors import UserError
 
 PAGE = Path(__file__).parents[2] / "docs" / "commands.md"

@@ -52,7 +52,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("SEEDWISE_DATA", raising=False)
     for folder in ("photos/cat", "photos/dog", "photos/good", "runs/first", "recipes", "Other Things"):
         Path(folder).mkdir(parents=True)
-    for file in ("recipes/mine.yaml", "recipes/study.yaml", "photos/labels.csv"):
+    for file in ("recipes/mine.yaml", "recipes/study.yaml", "photos/labels.csv", "runs/first/record.json"):
         Path(file).write_text("")
     return tmp_path
 

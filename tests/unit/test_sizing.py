@@ -53,7 +53,7 @@ def test_early_stages_are_frozen_where_photos_are_few_and_weights_are_published(
 
 def test_a_recipe_is_filled_where_it_says_auto_and_only_there() -> None:
     seen = Glance(86, 2, 400)
-    numbers = rule(*vars(seen).values())
+    numbers = rule(seen.train, seen.classes, seen.short_side)
     whole = sizing.filled(recipes.read("photos"), seen).train
     assert (whole.epochs, whole.batch_size, whole.image_size) == tuple(vars(numbers).values())
     own = sizing.filled(recipes.read("photos", ["train.epochs=7", "train.image_size=48"]), seen).train
@@ -136,6 +136,13 @@ def test_too_little_time_says_what_fits() -> None:
         within(lambda: 3.0, 20, 11, (128, 64, 96), price, lambda: 100.0)  # type: ignore[arg-type]
     with pytest.raises(UserError, match=r"take about 15 s here; give --time 1m for 4 runs"):
         within(lambda: 3.0, 20, 11, (128, 64, 96), price, trials=4)  # type: ignore[arg-type]
+
+
+def test_a_refusal_measures_the_largest_and_the_smallest_size_alone() -> None:
+    asked, price = at(COSTS)
+    with pytest.raises(UserError, match="too little"):
+        within(lambda: 3.0, 20, 11, (160, 64, 96, 128, 192, 224), price)  # type: ignore[arg-type]
+    assert set(asked) == {160, 64}
 
 
 def test_what_was_chosen_is_said_in_a_line() -> None:

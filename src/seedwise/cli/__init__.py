@@ -29,6 +29,8 @@ _ADVICE = {
 
 def main() -> None:
     """Run the command line; a mistake of the user's is one line and exit code 2, a stop is 130."""
+    global BEGAN  # noqa: PLW0603 -- one process may run several commands, as the tests do
+    BEGAN = time.monotonic()
     prepare_process()
     _show_any_name()
     try:

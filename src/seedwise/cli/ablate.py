@@ -25,11 +25,12 @@ from seedwise.cli.options import (
     default_recipe,
     demand_one_network,
     overrides,
-    seconds_of,
     short_forms,
 )
 
 if TYPE_CHECKING:
+    from seedwise.recipe import Recipe
+    from seedwise.rehearsal import Rehearsal
     from seedwise.study.arms import Arms
     from seedwise.study.cluster import Cluster
 
@@ -99,6 +100,7 @@ def ablate(
     The same command again completes what is missing, and starts nothing when nothing is. More seeds and more arms can
     be added; the margin and the arms stay what they were before the first trial.
     """
+    from seedwise.durations import seconds_of
     from seedwise.errors import UserError
 
     cluster = _cluster(on, address, cpus_per_trial, gpus_per_trial, own_disks, elsewhere)
@@ -108,10 +110,10 @@ def ablate(
     asked = _asked(data, recipe, toggle, seeds, margin, overrides(flags, settings))
     demand_one_network(asked.arms.base, flags)
     begin_with(asked.data, asked.arms.base.data, data_dir)
-    if dry_run:
-        _dry_run(asked, data_dir, jobs, as_json)
-        return 0
     folder = out or asked.folder
+    if dry_run:
+        _dry_run(asked, folder, data_dir, jobs, as_json)
+        return 0
     conduct = {"data_dir": data_dir, "jobs": jobs, "budget_seconds": seconds, "elsewhere": elsewhere}
     return _run(asked, folder, conduct | {"command": given(context, folder), "cluster": cluster}, as_json)
 
@@ -169,33 +171,67 @@ def _run(asked: _Asked, folder: Path, conduct: dict[str, Any], as_json: bool) ->
     return print_done(folder, done, as_json)
 
 
-def _dry_run(asked: _Asked, data_dir: Path | None, jobs: int, as_json: bool) -> None:
+def _dry_run(asked: _Asked, folder: Path, data_dir: Path | None, jobs: int, as_json: bool) -> None:
+    """Print what is left to do, and measure it unless that is nothing."""
     import json
 
+    from seedwise.cli.show import announce_trial
     from seedwise.config import diff
-    from seedwise.durations import in_words
     from seedwise.rehearsal import rehearse
-    from seedwise.study.run import divided
+    from seedwise.study.plan import BASE
+    from seedwise.study.progress import finished_trials
+    from seedwise.study.run import Conduct, divided, planned
+    from seedwise.watch import Watch
 
-    arms, seeds = asked.arms, asked.seeds
-    resolved, dataset, cost = rehearse(divided(arms.base, jobs), asked.data, data_dir=data_dir)
-    changes = {arm: diff(arms.base, recipe) for arm, recipe in arms.recipes.items()}
-    trials = (len(changes) + 1) * len(seeds)
-    total = cost.run_seconds * trials / jobs
+    margin = None if asked.points is None else asked.points / 100
+    conduct = Conduct(Watch(), announce_trial, data_dir, jobs)
+    study = planned(asked.arms, asked.data, asked.seeds, folder, margin, conduct)
+    base = asked.arms.base if study is None else study.recipe(BASE)
+    arms = asked.arms.recipes if study is None else {it: study.recipe(it) for it in study.arms if it != BASE}
+    changes = {arm: diff(base, recipe) for arm, recipe in arms.items()}
+    seeds = list(asked.seeds if study is None else study.seeds)
+    done = 0 if study is None else finished_trials(study)
+    left = (len(changes) + 1) * len(seeds) - done
+    found = rehearse(divided(base, jobs), asked.data, data_dir=data_dir) if left else None
     if as_json:
-        facts = {"splits": dataset.splits, "seeds": list(seeds), "trials": trials, "jobs": jobs}
-        times = {"memory_gb": cost.memory_gb, "seconds_per_run": cost.run_seconds, "seconds": total}
-        print(json.dumps({"base": resolved.model_dump(mode="json"), "arms": changes, **facts, **times}, indent=2))
+        facts: dict[str, Any] = {"seeds": seeds, "trials": left, "done": done, "jobs": jobs, "seconds": 0.0}
+        if found is not None:
+            each = found.cost.run_seconds
+            facts |= {"splits": found.dataset.splits, "memory_gb": found.cost.memory_gb}
+            facts |= {"seconds_per_run": each, "seconds": each * left / jobs}
+        recipe = base if found is None else found.recipe
+        print(json.dumps({"base": recipe.model_dump(mode="json"), "arms": changes, **facts}, indent=2))
         return
-    width = max(map(len, changes))
-    print(f"{'base':<{width}}  {resolved.name} ({resolved.model.name}, {resolved.train.image_size} px)")
+    _print_dry_run(base, changes, found, folder, (len(seeds), left, done, jobs))
+
+
+def _print_dry_run(
+    base: "Recipe",
+    changes: dict[str, list[str]],
+    found: "Rehearsal | None",
+    folder: Path,
+    counts: tuple[int, int, int, int],
+) -> None:
+    """`counts`: seeds, trials that are left, trials that are done, jobs."""
+    from seedwise.durations import in_words
+
+    seeds, left, done, jobs = counts
+    recipe, width = base if found is None else found.recipe, max(map(len, [*changes, "base"]))
+    print(f"{'base':<{width}}  {recipe.name} ({recipe.model.name}, {recipe.train.image_size} px)")
     for arm, lines in changes.items():
         print("\n".join(f"{arm if not i else '':<{width}}  {line}" for i, line in enumerate(lines)))
-    print("\n".join(dataset.lines()))
-    print(f"trials: {trials} ({len(changes) + 1} arms, {len(seeds)} seeds), {jobs} at a time")
-    print(f"memory: {cost.memory_gb:.1f} GB each at the peak of a step (measured, of the base)")
-    each = in_words(cost.run_seconds)
-    print(f"time:   {each} a trial, {in_words(total)} in all (from measured steps of the base)")
+    of = f"{len(changes) + 1} arms, {seeds} seeds"
+    if done:
+        print(f"done:   {done} of {left + done} trials ({of}), in {folder}")
+        of = "left"
+    if found is None:
+        print("trials: none left; the same command without --dry-run shows the results")
+        return
+    print("\n".join(found.dataset.lines()))
+    print(f"trials: {left} ({of}), {jobs} at a time")
+    print(f"memory: {found.cost.memory_gb:.1f} GB each at the peak of a step (measured, of the base)")
+    each = found.cost.run_seconds
+    print(f"time:   {in_words(each)} a trial, {in_words(each * left / jobs)} in all (from measured steps of the base)")
 
 
 def _cluster(

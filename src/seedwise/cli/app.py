@@ -70,7 +70,7 @@ def run() -> int:
     quicken(command)
     plain_usage(command)
     try:
-        code = command(standalone_mode=False)
+        code = command(standalone_mode=False, prog_name="seedwise")
     except typer.Abort:
         return Interrupted.exit_code
     except _UsageError as error:
@@ -79,6 +79,8 @@ def run() -> int:
         ):  # `seedwise` alone: it is no mistake to explain
             print(error.ctx.get_help(), file=sys.stderr)
             return UserError.exit_code
+        from seedwise.cli.unknown import advised
+
         path = error.ctx.command_path if error.ctx else "seedwise"
-        raise UserError(f"{error.format_message().rstrip('.')}; see `{path} --help`") from None
+        raise UserError(f"{advised(command, error)}; see `{path} --help`") from None
     return code or 0

@@ -1,5 +1,6 @@
 """`seedwise audit`."""
 
+import shlex
 import sys
 from functools import partial
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from seedwise.cli.options import NO_FLAGS, Data, DataDir, Json, Lang, Overrides, begin_in, begin_with, read_recipe
+from seedwise.cli.options import NO_FLAGS, Data, DataDir, Json, Lang, Overrides, begin_with, begin_with_run, read_recipe
 
 if TYPE_CHECKING:
     from seedwise.audit.check import Audit
@@ -96,7 +97,7 @@ def _audited(
     settings: list[str] | None,
 ) -> "Audit":
     if run is not None:
-        begin_in(run, "a run's")
+        begin_with_run(run, "a run's", lambda it: shlex.join(["seedwise", "audit", data, "--run", it]))
     recipe = read_recipe(data, None, NO_FLAGS, settings)
     if run is None:
         begin_with(data, recipe.data, data_dir)

@@ -75,7 +75,8 @@ def ensemble(
 def print_ensemble(folder: Path, record: "EnsembleRecord", as_json: bool) -> None:
     """Members and their votes, then what the vote gains over them, what it costs, and where the files are."""
     from seedwise.cli.report import leave_report
-    from seedwise.cli.show import print_places
+    from seedwise.cli.show import print_places, say_cut
+    from seedwise.record import read_record
 
     report = leave_report(folder)
     if as_json:
@@ -95,6 +96,8 @@ def print_ensemble(folder: Path, record: "EnsembleRecord", as_json: bool) -> Non
             _print_held(name, held, record)
     same = "" if record.relative_time is None else f", {record.relative_time:g} times one member's time"
     print(f"cost: {record.networks} networks, {record.parameters / 1e6:.2f} M trained parameters{same}")
+    for timed in {str(it): it for it in (read_record(folder / each.folder).timed for each in record.members)}.values():
+        say_cut(timed)
     print_places(folder, report)
 
 

@@ -75,16 +75,12 @@ def errors(
 
 
 def _find(folder: Path) -> "Stored":
-    """The run or the ensemble; of a study, which runs to name."""
-    from seedwise.errors import UserError
-    from seedwise.record import STUDY
-    from seedwise.stored import finished_below, read_stored
+    """The run or the ensemble; of a study, which runs to name: they differ in their errors."""
+    from seedwise.nearest import demand_run
+    from seedwise.stored import read_stored
 
-    if not (folder / STUDY).is_file():
-        return read_stored(folder)
-    finished = finished_below(folder)[0]
-    runs = "its only run" if len(finished) == 1 else f"one of its {len(finished)} runs, which differ in their errors"
-    raise UserError(f"{folder}: is a study; name {runs}: seedwise errors {shlex.quote(str(finished[0].folder))}")
+    demand_run(folder, "a run's or an ensemble's", lambda run: shlex.join(["seedwise", "errors", run]))
+    return read_stored(folder)
 
 
 def has_test(stored: "Stored") -> bool:

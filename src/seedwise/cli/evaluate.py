@@ -1,12 +1,14 @@
 """`seedwise evaluate`."""
 
+import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from seedwise.cli.options import DataDir, Json, Split, begin_in
+from seedwise.cli.options import DataDir, Json, Split, begin_with_run
 
 if TYPE_CHECKING:
     from seedwise.evaluations import Evaluation, TtaGain
@@ -54,7 +56,7 @@ def evaluate(
     for option, value, known in choices:
         _demand_known(option, value, known)
     _demand_writable(out)
-    begin_in(folder, "a run's or an ensemble's")
+    begin_with_run(folder, "a run's or an ensemble's", _command, [data] if data else [])
     from seedwise.cli.watch import phases
     from seedwise.ensemble.model import load
     from seedwise.evaluation import evaluate as score_again
@@ -92,6 +94,10 @@ def _demand_writable(out: Path | None) -> None:
         raise UserError(f"{out}: is a folder; give a JSON file to write")
     if out is not None and not out.parent.is_dir():
         raise UserError(f"{out.parent}: no such folder; create it first")
+
+
+def _command(run: str, data: Sequence[str] = ()) -> str:
+    return shlex.join(["seedwise", "evaluate", run, *(("--data", data[0]) if data else ())])
 
 
 def _say(lines: list[str]) -> None:

@@ -7,7 +7,7 @@ import functools
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -223,6 +223,14 @@ def begin_in(folder: Path, whose: str) -> None:
     say_first(f"reading {folder}")
 
 
+def begin_with_run(folder: Path, whose: str, command: Callable[..., str], others: Sequence[str] = ()) -> None:
+    """As `begin_in`, of a folder that must be one run's or ensemble's; see `seedwise.nearest.demand_run`."""
+    from seedwise.nearest import demand_run
+
+    demand_run(folder, whose, command, others)
+    say_first(f"reading {folder}")
+
+
 def say_first(words: str) -> None:
     """A first line on the terminal, where there is one: what comes of it is there only when tensors are imported."""
     if sys.stderr is not None and sys.stderr.isatty() and machine.rank() == 0:
@@ -254,16 +262,3 @@ def demand_one_network(recipe: "Recipe", flags: Mapping[str, Any]) -> None:
             f"--weights {weights}: is for named models, and the model is model.factory={factory}; "
             "give --weights none, or a file or folder"
         )
-
-
-def seconds_of(option: str, text: str | None) -> float | None:
-    """The seconds of a duration that was given to an option; None where none was."""
-    from seedwise.durations import seconds
-    from seedwise.errors import UserError
-
-    if text is None:
-        return None
-    try:
-        return seconds(text)
-    except ValueError as error:
-        raise UserError(f"{option} {text}: {error}") from None

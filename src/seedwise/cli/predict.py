@@ -1,5 +1,6 @@
 """`seedwise predict`."""
 
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from seedwise.cli.options import Top, begin_in
+from seedwise.cli.options import Top, begin_with_run
 
 if TYPE_CHECKING:
     from seedwise.prediction import Predicted
@@ -47,7 +48,7 @@ def predict(
 
     if out is not None and not explain:
         raise UserError(f"-o {out}: is the folder for the pictures of --explain; add it, or drop -o")
-    begin_in(folder, "a run's or an ensemble's")
+    begin_with_run(folder, "a run's or an ensemble's", lambda run, of=images: _command(run, of), images)
     from seedwise.ensemble.model import load
     from seedwise.prediction import Note, Unreadable, predict_files
     from seedwise.runs import Run
@@ -73,6 +74,10 @@ def predict(
             print(show(run.classes, found, top, picture), flush=True)
     if problems:
         raise typer.Exit(2)
+
+
+def _command(run: str, images: list[str]) -> str:
+    return shlex.join(["seedwise", "predict", run, *images])
 
 
 def _paths(given: list[str]) -> Iterator[str]:

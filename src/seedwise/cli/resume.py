@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from seedwise.cli.options import Budget, DataDir, Jobs, Json, begin_in, seconds_of
+from seedwise.cli.options import Budget, DataDir, Jobs, Json, begin_in
 
 
 def resume(
@@ -31,6 +31,7 @@ def resume(
 
         seedwise resume runs/cifar100-reference-ablation -j 2 --budget 90min
     """
+    from seedwise.durations import seconds_of
     from seedwise.errors import UserError
     from seedwise.record import BAGGING, STUDY
 

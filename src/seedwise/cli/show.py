@@ -13,13 +13,12 @@ from seedwise.config import dump
 from seedwise.convergence import sentence
 from seedwise.durations import in_words
 from seedwise.recipe import Recipe
-from seedwise.record import RunRecord, Scores, demand_final
+from seedwise.record import RunRecord, Scores, Timed, demand_final
 from seedwise.stats import summarize
 from seedwise.study.plan import BASE, StudyRecord
 
 if TYPE_CHECKING:
-    from seedwise.cost import Cost
-    from seedwise.data.dataset import Dataset
+    from seedwise.rehearsal import Rehearsal
 
 SPLITS = ("train", "val", "test")
 INERT = 3
@@ -50,6 +49,7 @@ def print_run(folder: Path, record: RunRecord, as_json: bool) -> int:
     best = final.test or final.val or final.train
     name = "test" if final.test else "val" if final.val else "train"
     print(f"{name} top-1 {best.top1:.4f} (one seed; --seeds 5 for a spread)")
+    say_cut(record.timed)
     if record.convergence is not None and (said := sentence(record.convergence, record.epochs)):
         print(said)
     print_errors(folder)
@@ -103,9 +103,16 @@ def print_study(folder: Path, study: StudyRecord, as_json: bool) -> int:
         finished += 1
     if splits:
         print(f"{split} top-1 {summarize(splits[split]['top1']['values'])}")
+    say_cut(study.timed)
     say_unconverged(study)
     print_places(folder, report)
     return say_inert(runs)
+
+
+def say_cut(timed: Timed | None) -> None:
+    """What `--time` took from the numbers that the rule would take."""
+    if timed is not None and timed.cut:
+        print(timed.cut)
 
 
 def say_unconverged(study: StudyRecord) -> None:
@@ -118,21 +125,37 @@ def say_unconverged(study: StudyRecord) -> None:
         print(f"not converged: {of}: few optimizer steps, or validation still rising; give more epochs")
 
 
+def print_nothing_left(recipe: Recipe, done: Sequence[int], folder: str, as_json: bool) -> None:
+    """A dry run of what is trained already."""
+    if as_json:
+        print(json.dumps({"recipe": recipe.model_dump(mode="json"), "seeds": [], "done": list(done)}, indent=2))
+        return
+    print(dump(recipe), end="")
+    print(f"# seeds:  none left, done in {folder}: {', '.join(map(str, done))}")
+    print("#         (the same command without --dry-run shows the results)")
+
+
 def print_plan(
-    recipe: Recipe, dataset: "Dataset", cost: "Cost", seeds: Sequence[int], start_seconds: float, as_json: bool
+    found: "Rehearsal", seeds: Sequence[int], done: Sequence[int], start_seconds: float, as_json: bool
 ) -> None:
-    """A dry run: the resolved recipe, then what it would take."""
+    """A dry run: the resolved recipe, then what it would take; `done`: seeds that need nothing more."""
+    recipe, dataset, cost = found.recipe, found.dataset, found.cost
     total = start_seconds + cost.run_seconds * len(seeds)
     if as_json:
         facts = {"steps": cost.steps, "seconds_per_run": cost.run_seconds, "memory_gb": cost.memory_gb}
         facts |= {"start_seconds": start_seconds, "seconds": total}
         content = {"recipe": recipe.model_dump(mode="json"), "splits": dataset.splits, "seeds": list(seeds), **facts}
+        content["done"] = list(done)
+        content["timed"] = found.timed and found.timed.model_dump()
         print(json.dumps(content, indent=2))
         return
     print(dump(recipe), end="")
     for line in dataset.lines():
         print(f"# {line}")
-    print(f"# seeds:  {', '.join(map(str, seeds))}")
+    also = f" (done: {', '.join(map(str, done))})" if done else ""
+    print(f"# seeds:  {', '.join(map(str, seeds))}{also}")
+    if found.timed is not None and found.timed.cut:
+        print(f"# {found.timed.cut}")
     print(f"# steps:  {cost.steps} a run")
     print(f"# memory: {cost.memory_gb:.1f} GB at the peak of a step (measured)")
     runs = "1 run" if len(seeds) == 1 else f"{len(seeds)} runs"

@@ -13,8 +13,11 @@ if TYPE_CHECKING:
     from seedwise.study.run import Done
 
 
-def print_done(folder: Path, done: "Done", as_json: bool) -> int:
-    """A study after its trials: the verdicts; what failed is raised behind them. The exit code."""
+def print_done(folder: Path, done: "Done", as_json: bool, go_on: str | None = None) -> int:
+    """A study after its trials: the verdicts; what failed is raised behind them. The exit code.
+
+    `go_on`: what completes it, if that isn't `seedwise resume`.
+    """
     from seedwise.cli.report import leave_report
     from seedwise.cli.show import print_places, say_inert, say_unconverged
 
@@ -26,7 +29,9 @@ def print_done(folder: Path, done: "Done", as_json: bool) -> int:
         say_unconverged(done.study)
         if done.report.left:
             n, seeds = complete_seeds(done.study), len(done.study.seeds)
-            print(f"stopped by the budget after {n} of {seeds} seeds; go on with: seedwise resume {folder}")
+            print(
+                f"stopped by the budget after {n} of {seeds} seeds; go on with: {go_on or f'seedwise resume {folder}'}"
+            )
         print_places(folder, report)
     done.demand_complete()
     return say_inert([trial.inert for trial in done.study.trials if trial.status == "finished"])

@@ -9,6 +9,7 @@ import typer
 from seedwise.cli.given import given
 from seedwise.cli.options import (
     NO_FLAGS,
+    Budget,
     Data,
     DataDir,
     Flags,
@@ -45,6 +46,7 @@ def sweep(
     flags: Flags = NO_FLAGS,
     settings: Settings = None,
     seeds: Seeds = "3",
+    budget: Budget = None,
     jobs: Jobs = 1,
     data_dir: DataDir = None,
     out: Annotated[
@@ -60,13 +62,15 @@ def sweep(
 
         seedwise sweep cifar100 -r lite -s optim.lr=1e-4,4e-4,1e-3 -s train.batch_size=32,64,128 --seeds 3
 
-    The same command again completes what is missing, and starts nothing when nothing is.
+    The same command again completes what is missing, and starts nothing when nothing is. The winner is known when all
+    seeds are there.
     """
+    from seedwise.durations import seconds_of
     from seedwise.study.grid import grid
     from seedwise.study.plan import parse_seeds
 
     swept = grid(default_recipe(data) if recipe is None else recipe, overrides(flags, settings))
-    base = swept.arms.base
+    base, seconds = swept.arms.base, seconds_of("--budget", budget)
     demand_one_network(base, flags)
     begin_with(data, base.data, data_dir)
     numbers = parse_seeds(seeds or "3", base.seed)
@@ -80,12 +84,12 @@ def sweep(
     from seedwise.study.sweep import sweep as run_sweep
 
     with watching(folder) as watch:
-        conduct = Conduct(watch, announce_trial, data_dir, jobs, command=given(context, folder))
+        conduct = Conduct(watch, announce_trial, data_dir, jobs, seconds, command=given(context, folder))
         found = run_sweep(swept, data, numbers, folder, conduct)
     if isinstance(found, Swept):
         _print(folder, found, as_json)
         return 0
-    return print_done(folder, found, as_json)
+    return print_done(folder, found, as_json, "the same command with more time, or without --budget")
 
 
 def _print(folder: Path, found: "Swept", as_json: bool) -> None:

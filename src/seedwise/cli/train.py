@@ -26,7 +26,6 @@ from seedwise.cli.options import (
     Time,
     begin_with,
     read_recipe,
-    seconds_of,
     short_forms,
 )
 
@@ -70,14 +69,12 @@ def train(
     bring back. Exit code 3, and the last line says it: all is trained and saved, but a technique that was on did
     nothing.
     """
+    from seedwise.durations import seconds_of
     from seedwise.errors import UserError
 
-    seconds = seconds_of("--time", time)
-    if seconds == 0:
+    if seconds_of("--time", time) == 0:
         raise UserError(f"--time {time}: give more than nothing, such as 10min")
-    asked = _Asked(
-        context, data, seed, seeds, bagging, bagging_models, bagging_augment, data_dir, out, as_json, seconds
-    )
+    asked = _Asked(context, data, seed, seeds, bagging, bagging_models, bagging_augment, data_dir, out, as_json, time)
     chosen = read_recipe(data, recipe, flags, settings)
     begin_with(data, chosen.data, data_dir)
     return asked.show(chosen) if dry_run else asked.train(chosen)
@@ -97,8 +94,15 @@ class _Asked:
     data_dir: Path | None
     out: Path | None
     as_json: bool
-    seconds: float | None
-    """What all of it may take; None: as long as it takes."""
+    time: str | None
+    """What all of it may take, as it was given; None: as long as it takes."""
+
+    @property
+    def seconds(self) -> float | None:
+        """The same in seconds."""
+        from seedwise.durations import seconds_of
+
+        return seconds_of("--time", self.time)
 
     def train(self, recipe: "Recipe") -> int:
         """Do it; the exit code."""
@@ -112,19 +116,32 @@ class _Asked:
         import time
 
         from seedwise.cli import BEGAN
-        from seedwise.cli.show import print_plan
+        from seedwise.cli.settled import finished_seeds, stored_recipe
+        from seedwise.cli.show import print_nothing_left, print_plan
+        from seedwise.folders import demand_free
+        from seedwise.plan import demand_same
         from seedwise.rehearsal import rehearse
         from seedwise.study.plan import parse_seeds
+        from seedwise.watch import Watch
 
         members = self._members(recipe)
         seeds = self.seeds if self.bagging is None else f"{self.bagging}"
         master = recipe.seed if self.seed is None else self.seed
         numbers = parse_seeds(seeds, master) if seeds else (master,)
-        started = time.monotonic() - BEGAN
-        resolved, dataset, cost = rehearse(
-            [*members, recipe][0], self.data, data_dir=self.data_dir, seconds=self.seconds, trials=len(numbers)
-        )
-        print_plan(resolved, dataset, cost, numbers, started, self.as_json)
+        asked, seconds = [*members, recipe][0], self.seconds
+        if self.out is not None and self.bagging is None:
+            demand_free(self.out, study=self.seeds is not None)
+        if self.out is not None and (stored := stored_recipe(self.out)) is not None:
+            demand_same(asked, stored, str(self.out))
+            asked, seconds = stored, None  # its numbers were chosen when it began
+        done = [seed for seed in numbers if self.out is not None and seed in finished_seeds(self.out)]
+        if len(done) == len(numbers):
+            print_nothing_left(asked, done, str(self.out), self.as_json)
+            return 0
+        started, left = time.monotonic() - BEGAN, [seed for seed in numbers if seed not in done]
+        watch = Watch(began=BEGAN)
+        found = rehearse(asked, self.data, data_dir=self.data_dir, watch=watch, seconds=seconds, trials=len(left))
+        print_plan(found, left, done, started, self.as_json)
         return 0
 
     def _members(self, recipe: "Recipe") -> list["Recipe"]:
@@ -174,7 +191,7 @@ class _Asked:
                 out=folder,
                 data_dir=self.data_dir,
                 watch=watch,
-                seconds=self.seconds,
+                time=self.time,
             )
         return print_run(run.folder, run.record, self.as_json) if machine.rank() == 0 else 0
 

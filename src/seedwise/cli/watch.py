@@ -13,8 +13,9 @@ from typing import Any
 
 from rich.console import Console
 
-from seedwise import machine
+from seedwise import cli, machine
 from seedwise.cli.live import Live, Pace, describe, left_in_words, reached
+from seedwise.cli.settled import saying_nothing_trained
 from seedwise.engine.protocols import Silent
 from seedwise.errors import Interrupted, UserError
 from seedwise.files import discard
@@ -27,7 +28,8 @@ PLAIN_SECONDS = 10.0
 
 @contextmanager
 def watching(folder: Path) -> Iterator[Watch]:
-    """A Watch that shows progress on stderr and stops at Ctrl-C or SIGTERM; how to go on is said with the stop."""
+    """A Watch that shows progress on stderr and stops at Ctrl-C or SIGTERM; how to go on is said with the stop, and
+    that nothing was left to do."""
     stop = threading.Event()
 
     def ask(number: int, frame: FrameType | None) -> None:
@@ -40,8 +42,8 @@ def watching(folder: Path) -> Iterator[Watch]:
     console = Console(stderr=True, highlight=False)
     observer = _Quiet() if machine.rank() else Live(console) if console.is_terminal else _Plain()
     try:
-        with observer:
-            yield Watch(observer, stop.is_set)
+        with saying_nothing_trained(folder), observer:
+            yield Watch(observer, stop.is_set, cli.BEGAN)
     except (Interrupted, KeyboardInterrupt) as error:
         words = str(error) or "stopped at once, back to the last checkpoint"
         raise Interrupted(f"{words}; go on with: {_command(folder)}") from None

@@ -18,15 +18,20 @@ from seedwise.data.source import Contents, Progress, RawImage, Source
 from seedwise.data.splits import share_of
 from seedwise.files import write_json
 
+PARTS = ("train", "val", "test")
+
 
 @dataclass(frozen=True)
 class Glance:
     """Data as far as it decides defaults. `train`: images to train on; `short_side`: median of the training part's own
-    short sides, in pixels."""
+    short sides, in pixels; `val`, `test`: images that are held out; `images`: all that are decoded."""
 
     train: int
     classes: int
     short_side: int
+    val: int = 0
+    test: int = 0
+    images: int = 0
 
 
 def glance(name: str, config: DataConfig, *, data_dir: Path | None, progress: Progress | None = None) -> Glance:
@@ -35,17 +40,22 @@ def glance(name: str, config: DataConfig, *, data_dir: Path | None, progress: Pr
     if isinstance(source, DownloadSource):
         source.fetch(report)
     contents = read_contents(source, config)
-    return Glance(_train_count(contents, config), len(contents.classes), _short_side(source, contents, config, report))
+    counts, images = _counts(contents, config), sum(len(part.labels) for part in contents.parts.values())
+    side = _short_side(source, contents, config, report)
+    return Glance(counts["train"], len(contents.classes), side, counts["val"], counts["test"], images)
 
 
-def _train_count(contents: Contents, config: DataConfig) -> int:
-    """Images that are left to train on when test, validation and a limit have been taken off (`open_data` does it)."""
-    left = len(contents.parts["train"].labels)
+def _counts(contents: Contents, config: DataConfig) -> dict[str, int]:
+    """Images to train on when test, validation and a limit have been taken off (`open_data` does it), and these two."""
+    counts = {part: len(contents.parts[part].labels) if part in contents.parts else 0 for part in PARTS}
     spare = len(contents.classes)  # each class keeps one
     for part, share in (("test", config.test), ("val", config.val)):
-        if part not in contents.parts and share != "none":
-            left -= min(share_of(share, left), max(0, left - spare))
-    return left if config.limit is None else min(left, config.limit)
+        if share == "none" or (part == "val" and not share):
+            counts[part] = 0
+        elif part not in contents.parts:
+            counts[part] = min(share_of(share, counts["train"]), max(0, counts["train"] - spare))
+            counts["train"] -= counts[part]
+    return counts if config.limit is None else counts | {"train": min(counts["train"], config.limit)}
 
 
 def _short_side(source: Source, contents: Contents, config: DataConfig, report: Progress) -> int:

@@ -16,7 +16,7 @@ from seedwise.errors import UserError
 from seedwise.files import LOCK, discard, sole_writer
 from seedwise.folders import ELSEWHERE, demand_free, demand_same_data
 from seedwise.recipe import Recipe
-from seedwise.record import BAGGING, RECORD, Part, Seed, damaged, read_record, read_sealed, write_sealed
+from seedwise.record import BAGGING, RECORD, Part, Seed, Timed, damaged, read_record, read_sealed, write_sealed
 from seedwise.rehearsal import fitted
 from seedwise.rng import draw_seeds
 from seedwise.stored import is_ensemble, read_stored
@@ -38,6 +38,8 @@ class BaggingRecord(Part):
     seed: Seed
     """The members' seeds are drawn from it."""
     count: int = Field(ge=2)
+    timed: Timed | None = None
+    """The time that all members were given; null without one."""
     recipes: list[dict[str, Any]] = Field(min_length=1)
     """Resolved; the members take them in turns."""
 
@@ -94,15 +96,16 @@ def train_bagging(
             raise UserError(f"{folder}: holds {what}; {ELSEWHERE}")
     source = find_source(data, data_dir, recipes[0].data)
     if (folder / BAGGING).exists():
-        resolved = [read_bagging(folder).recipe(member) for member in range(len(recipes))]
+        resolved, timed = [read_bagging(folder).recipe(member) for member in range(len(recipes))], None
     else:
-        base = fitted(recipes[0], data, data_dir=data_dir, watch=watch, seconds=seconds, trials=count)
+        base, timed = fitted(recipes[0], data, data_dir=data_dir, watch=watch, seconds=seconds, trials=count)
         resolved = [plan.adopt(recipe, base) for recipe in recipes]
     wanted = BaggingRecord(
         data=data if data in KNOWN_NAMES else str(source.path),
         data_dir=str(source.path) if data in KNOWN_NAMES and source.path is not None else None,
         seed=seed,
         count=count,
+        timed=timed,
         recipes=[plain(recipe) for recipe in resolved],
     )
     with sole_writer(folder):
@@ -115,7 +118,8 @@ def train_bagging(
                 known, finished = record.data, record.status == "finished"
                 where = (folder, known.source, known.fingerprint)
                 demand_same_data(*where, resolved[0], data, data_dir, report, finished=finished)
-            wanted = wanted.model_copy(update={"count": max(count, before.count), "recipes": before.recipes})
+            kept = {"recipes": before.recipes, "timed": before.timed}
+            wanted = wanted.model_copy(update=kept | {"count": max(count, before.count)})
         write_sealed(folder / BAGGING, wanted)
         try:
             _train_members(folder, wanted, data_dir, watch, on_member, elsewhere=False)
@@ -174,7 +178,8 @@ def _train_members(
     for member, seed in enumerate(draw_seeds(bagging.seed, bagging.count)):
         target = _member_folder(folder, member)
         on_member(target.name, seed, member + 1, bagging.count)
-        run(target, bagging.recipe(member), bagging.data, seed, data_dir, watch, elsewhere=elsewhere)
+        place = (target, bagging.recipe(member), bagging.data, seed, data_dir)
+        run(*place, watch, elsewhere=elsewhere, timed=bagging.timed)
 
 
 def _vote(folder: Path, bagging: BaggingRecord) -> EnsembleRecord:

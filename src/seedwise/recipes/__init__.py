@@ -45,6 +45,14 @@ def read(name: str, overrides: Sequence[str] = ()) -> "Recipe":
     return recipe if "name" in recipe.model_fields_set else recipe.model_copy(update={"name": path.stem})
 
 
+def changed(recipe: "Recipe", overrides: Sequence[str]) -> "Recipe":
+    """A recipe that was made in Python with overrides, as `read` takes them."""
+    from seedwise.config import dump, load
+    from seedwise.recipe import Recipe
+
+    return load(Recipe, dump(recipe), recipe.name, overrides) if overrides else recipe
+
+
 def text(name: str) -> str:
     """The YAML of the recipe of this name or path."""
     from seedwise.files import read_text

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from seedwise.convergence import longer
+from seedwise.durations import short
 from seedwise.predictions import Predictions
 from seedwise.record import RECIPE
 from seedwise.report.charts import bars, curves
@@ -38,6 +39,7 @@ def run_context(run: RunFiles, words: Words) -> Context:
         "curves": curves(record.epochs, words),
         "scores": _scores(run, words),
         "gap": _gap(run),
+        "cut": _cut(run, words),
         "unconverged": _unconverged(run, words),
         "techniques": techniques(record, words),
         "grid": _grid(run.pictures, words),
@@ -88,6 +90,19 @@ def _gap(run: RunFiles) -> Context | None:
     unsettled = lag is not None and lag > UNSETTLED
     kind = "negative" if top1 < 0 else "noise" if top1 <= noise else "unsettled" if unsettled else "words"
     return {"split": split, "top1": top1, "kind": kind, "noise": noise, "lag": lag}
+
+
+def _cut(run: RunFiles, words: Words) -> str | None:
+    """What `--time` took from the rule's numbers; None where it took nothing."""
+    timed = run.record.timed
+    if timed is None or not timed.cut:
+        return None
+    parts = []
+    if timed.epochs < timed.rule_epochs:
+        parts.append(words("cut.epochs", epochs=timed.epochs, rule=timed.rule_epochs))
+    if timed.image_size < timed.rule_image_size:
+        parts.append(words("cut.size", size=timed.image_size, rule=timed.rule_image_size))
+    return f"{words('cut.lead', time=short(timed.seconds))} {', '.join(parts)}."
 
 
 def _unconverged(run: RunFiles, words: Words) -> list[str]:

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field, ValidationError
 from seedwise.errors import UserError
 from seedwise.nearest import demand_folder
 from seedwise.recipe import Recipe
-from seedwise.record import STUDY, Part, Seed, damaged, read_sealed, write_sealed
+from seedwise.record import STUDY, Part, Seed, Timed, damaged, read_sealed, write_sealed
 
 BASE = "base"
 SCHEMA_VERSION = 1
@@ -103,6 +103,8 @@ class StudyRecord(Part):
     """`seedwise.numerics.NUMERICS_VERSION` of its trials."""
     fingerprints: dict[Arm, str] = {}
     """Of the data that each arm trains on, once it was opened."""
+    timed: Timed | None = None
+    """The time that all its trials were given; null without one."""
     jobs: int = 1
     """Trials at a time, as last asked for; no result depends on it."""
     commands: list[Command] = []

@@ -20,7 +20,7 @@ from seedwise.files import LOCK, discard, sole_writer
 from seedwise.folders import ELSEWHERE, demand_free, demand_same_data
 from seedwise.numerics import NUMERICS_VERSION
 from seedwise.recipe import Recipe
-from seedwise.record import RECORD, STUDY, RunRecord, read_record
+from seedwise.record import RECORD, STUDY, RunRecord, Timed, read_record
 from seedwise.rehearsal import fitted
 from seedwise.study.arms import MARGIN, Arms
 from seedwise.study.cluster import DEFAULT_CPUS, Cluster, OnRay
@@ -60,8 +60,8 @@ class Conduct:
     time_seconds: float | None = None
     """What all trials of a new study may take, one after the other: their epochs are chosen to fit."""
 
-    def fitted(self, recipe: Recipe, data: str, trials: int) -> Recipe:
-        """The resolved base of a new study of so many trials."""
+    def fitted(self, recipe: Recipe, data: str, trials: int) -> tuple[Recipe, Timed | None]:
+        """The resolved base of a new study of so many trials, as `rehearsal.fitted` gives it."""
         return fitted(
             self.divided(recipe),
             data,
@@ -159,21 +159,10 @@ def _study(arms: Arms, data: str, seeds: Sequence[int], folder: Path, margin: fl
         "data_dir": str(source.path) if data in KNOWN_NAMES and source.path is not None else None,
     }
     trials = len(seeds) * (len(arms.recipes) + 1)
-    base = None if (folder / STUDY).exists() else conduct.fitted(arms.base, data, trials)
+    base, timed = (None, None) if (folder / STUDY).exists() else conduct.fitted(arms.base, data, trials)
     with sole_writer(folder):
         if base is None:
-            before = read_study(folder)
-            _demand_same(folder, before, arms, margin)
-            records = _records(folder, before)
-            for record in records[:1]:  # all of them have the same
-                known, progress, recipe = record.data, stoppable(conduct.watch), before.recipe(BASE)
-                finished = all(each.status == "finished" for each in records)
-                where = (folder, known.source, known.fingerprint)
-                demand_same_data(*where, recipe, data, conduct.data_dir, progress, finished=finished)
-            added = {arm: plain(plan.adopt(recipe, before.recipe(BASE))) for arm, recipe in arms.recipes.items()}
-            study = extend(before, seeds, added, arms.patches).model_copy(update=place)
-            if conduct.command is not None and (study.additions != before.additions or not before.commands):
-                study = study.model_copy(update={"commands": [*before.commands, conduct.command]})
+            study = _extended(arms, data, seeds, folder, margin, conduct).model_copy(update=place)
         else:
             study = StudyRecord(
                 **place,
@@ -183,6 +172,7 @@ def _study(arms: Arms, data: str, seeds: Sequence[int], folder: Path, margin: fl
                 patches={arm: dict(patch) for arm, patch in arms.patches.items()},
                 margin=(MARGIN if margin is None else margin) if arms.recipes else None,
                 commands=[] if conduct.command is None else [conduct.command],
+                timed=timed,
             )
         try:
             return _complete(folder, study, conduct, data)
@@ -193,6 +183,35 @@ def _study(arms: Arms, data: str, seeds: Sequence[int], folder: Path, margin: fl
                 discard(folder / trial_folder(BASE, 0).parent.parent)
                 discard(folder, STUDY, LOCK)
             raise
+
+
+def _extended(
+    arms: Arms, data: str, seeds: Sequence[int], folder: Path, margin: float | None, conduct: Conduct
+) -> StudyRecord:
+    """The study in a folder with the arms and seeds that are asked for; a UserError where it can't have them."""
+    before = read_study(folder)
+    _demand_same(folder, before, arms, margin)
+    records = _records(folder, before)
+    for record in records[:1]:  # all of them have the same
+        known, progress, recipe = record.data, stoppable(conduct.watch), before.recipe(BASE)
+        finished = all(each.status == "finished" for each in records)
+        where = (folder, known.source, known.fingerprint)
+        demand_same_data(*where, recipe, data, conduct.data_dir, progress, finished=finished)
+    added = {arm: plain(plan.adopt(recipe, before.recipe(BASE))) for arm, recipe in arms.recipes.items()}
+    study = extend(before, seeds, added, arms.patches)
+    if conduct.command is None or (study.additions == before.additions and before.commands):
+        return study
+    return study.model_copy(update={"commands": [*before.commands, conduct.command]})
+
+
+def planned(
+    arms: Arms, data: str, seeds: Sequence[int], folder: Path, margin: float | None, conduct: Conduct
+) -> StudyRecord | None:
+    """What `ablate` would complete in this folder, its trials as they are now, nothing written; None: a new study."""
+    demand_free(folder, study=True)
+    if not (folder / STUDY).exists():
+        return None
+    return Ledger(folder).refresh(_extended(arms, data, seeds, folder, margin, conduct))
 
 
 def _demand_same(folder: Path, before: StudyRecord, arms: Arms, margin: float | None) -> None:
@@ -261,7 +280,7 @@ def _tasks(folder: Path, study: StudyRecord, data: str, conduct: Conduct) -> dic
         if trial.status == "finished":
             checkpoint.clear(path)  # a kill right after the record was written leaves it
         else:
-            task = Task(trial.arm, trial.seed, path, recipe, data, conduct.data_dir, conduct.elsewhere)
+            task = Task(trial.arm, trial.seed, path, recipe, data, conduct.data_dir, conduct.elsewhere, study.timed)
             tasks.setdefault(trial.seed, []).append(task)
     return tasks
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seedwise.recipe import Recipe
+from seedwise.record import Timed
 from seedwise.training import run
 from seedwise.watch import Watch
 
@@ -23,6 +24,8 @@ class Task:
     data_dir: Path | None
     elsewhere: bool = False
     """As in `seedwise.training.resume`."""
+    timed: Timed | None = None
+    """As in `seedwise.training.run`."""
 
     def __str__(self) -> str:
         return f"{self.arm}, seed {self.seed}"
@@ -33,4 +36,5 @@ RunTrial = Callable[[Task, Watch], object]
 
 def run_trial(task: Task, watch: Watch) -> None:
     """Train or complete the trial's run."""
-    run(task.folder, task.recipe, task.data, task.seed, task.data_dir, watch, elsewhere=task.elsewhere)
+    place = (task.folder, task.recipe, task.data, task.seed, task.data_dir)
+    run(*place, watch, elsewhere=task.elsewhere, timed=task.timed)

@@ -1,0 +1,39 @@
+"""Noise in place of photos, as many and as large: what a step costs on it is known before a photo is decoded."""
+
+import numpy as np
+
+from seedwise.data.dataset import Dataset, Subset
+from seedwise.data.glance import Glance
+from seedwise.data.storage import RaggedImages
+
+HELD = 64
+"""Different images; more are these again."""
+ASPECT = 4 / 3
+
+
+def stand_in(seen: Glance, short_side: int) -> Dataset:
+    """A data set with the numbers of this one, of noise at the size at which its images would be stored."""
+    short = max(1, min(short_side, seen.short_side))
+    sizes = np.array([(short, round(ASPECT * short)), (round(ASPECT * short), short)], np.int64)
+    pixels = np.random.default_rng(0).integers(0, 256, HELD * int(sizes[0].prod()) * 3, np.uint8)
+
+    def part(count: int) -> Subset | None:
+        if not count:
+            return None
+        rows = np.arange(count)
+        images = RaggedImages(pixels, rows % HELD * int(sizes[0].prod()) * 3, sizes[rows % 2])
+        return Subset(rows, rows % seen.classes, count, images)
+
+    train = part(seen.train)
+    assert train is not None
+    return Dataset(
+        name="noise",
+        path=None,
+        fingerprint="",
+        classes=tuple(map(str, range(seen.classes))),
+        superclasses=None,
+        superclass_of=None,
+        train=train,
+        val=part(seen.val),
+        test=part(seen.test),
+    )
