@@ -27,8 +27,9 @@ from seedwise.ensemble.votes import combine, log_probabilities
 from seedwise.errors import UserError
 from seedwise.evaluations import ClassScore, Evaluation, TtaGain
 from seedwise.models.acceleration import accelerate
-from seedwise.predictions import hits
+from seedwise.predictions import hits, read_originals
 from seedwise.recipe import Recipe
+from seedwise.record import PREDICTIONS, check_files
 from seedwise.runs import Run
 from seedwise.stats import mcnemar
 from seedwise.stats.proportion import wilson
@@ -79,6 +80,7 @@ def evaluate(
     subset = replace(images.subset, targets=targets)
     if not images.own:
         on_data(images.dataset.lines())
+    known = _trained_on(run, subset)
     predictions = _answers(run, subset, f"scoring {images.split}", weights, progress, views)
     scores = score(predictions)
     agrees, largest = (None, None) if tta else _compare(run, images, weights, predictions)
@@ -101,6 +103,10 @@ def evaluate(
         agrees=agrees,
         largest_difference=largest,
         gain=gain,
+        trained=None if known is None else int(known.sum()),
+        new_top1=float(hits(predictions)[~known].mean())
+        if known is not None and known.any() and not known.all()
+        else None,
         missing=missing,
         classes=_by_class(run.classes, predictions),
     )
@@ -234,6 +240,14 @@ def logits_of(
         if tta is not None:
             return predict_tta(model, subset, augment, tta, size=size, placement=placement, on_progress=on_progress)
         return predict(model, subset, augment, size=size, placement=placement, on_progress=on_progress)
+
+
+def _trained_on(run: Run | Ensemble, subset: Subset) -> NDArray[np.bool_] | None:
+    """bool[m]: which of the images the run, or a member, was trained on; None where that isn't known."""
+    if (run.folder / PREDICTIONS).exists():
+        check_files(run.folder, run.record, PREDICTIONS)
+    trained, own = read_originals(run.folder, "train"), subset.originals
+    return None if trained is None or own is None else np.isin(own, trained)
 
 
 def _answers(

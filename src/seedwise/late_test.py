@@ -43,6 +43,8 @@ def score_test(folder: Path, *, data_dir: Path | None = None, progress: Progress
                 if split not in models
             }
             files = {split: stored[f"{split}_files"] for split in kept if f"{split}_files" in stored}
+            ending = "_originals"
+            originals = {it.removesuffix(ending): stored[it] for it in stored.files if it.endswith(ending)}
         compute, size = run.recipe.compute, run.recipe.train.image_size
         placement = Placement.of(compute)
         augment = Augmenter(
@@ -61,7 +63,8 @@ def score_test(folder: Path, *, data_dir: Path | None = None, progress: Progress
         digest = record.files.pop(PREDICTIONS, None)
         if digest is not None:  # until the new file's stands there
             write_record(folder, record)
-        write_predictions(folder / PREDICTIONS, kept, files | {"test": dataset.test.files})
+        new = {"test": dataset.test.originals}
+        write_predictions(folder / PREDICTIONS, kept, files | {"test": dataset.test.files}, originals | new)
         final.test = score(kept["test"])
         if record.ema is not None:
             record.ema.test = score(kept["test_ema"])

@@ -31,6 +31,9 @@ class Predictions:
 Files = NDArray[np.str_]
 """str[m]: what each image of a split is called (see Subset.files)."""
 
+Originals = NDArray[np.uint64]
+"""uint64[m]: the first 8 bytes of the sha256 of each image as it was before it was resized (see data.originals)."""
+
 
 def answers(predictions: Predictions) -> NDArray[np.int64]:
     """int64[m]: each image's most probable class; among equals another one than the target, as in `hits`."""
@@ -69,14 +72,19 @@ def _finite(loss: float) -> float:
 
 
 def write_predictions(
-    path: Path, scored: Mapping[str, Predictions], files: Mapping[str, Files | None] | None = None
+    path: Path,
+    scored: Mapping[str, Predictions],
+    files: Mapping[str, Files | None] | None = None,
+    originals: Mapping[str, Originals | None] | None = None,
 ) -> None:
     """Write `<split>_ids`, `<split>_targets`, `<split>_logits` and, where known, `<split>_files` of each split into an
-    .npz file, atomically."""
-    arrays = {f"{split}_{key}": value for split, it in scored.items() for key, value in asdict(it).items()}
-    write_arrays(
-        path, arrays | {f"{split}_files": names for split, names in (files or {}).items() if names is not None}
-    )
+    .npz file, atomically; and `<split>_originals` of these and of train."""
+    arrays: dict[str, NDArray[Any]] = {
+        f"{split}_{key}": value for split, it in scored.items() for key, value in asdict(it).items()
+    }
+    for kind, known in (("files", files), ("originals", originals)):
+        arrays |= {f"{split}_{kind}": it for split, it in (known or {}).items() if it is not None}
+    write_arrays(path, arrays)
 
 
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -106,6 +114,20 @@ def read_files(folder: Path, split: str) -> Files | None:
         if names.dtype.kind != "U" or names.shape != (count,):
             raise ValueError(f"{names.dtype}{list(names.shape)} for {count} images")
         return names
+
+
+def read_originals(folder: Path, split: str) -> Originals | None:
+    """What tells the images of a split, or of train, from all others; None where a run of an older version did not keep
+    it, or the file was dropped. The caller has seen to its checksum."""
+    if not (folder / PREDICTIONS).exists():
+        return None
+    with _stored(folder) as stored:
+        if f"{split}_originals" not in stored:
+            return None
+        found: Originals = stored[f"{split}_originals"]
+        if found.dtype != np.uint64 or found.ndim != 1:
+            raise ValueError(f"{found.dtype}{list(found.shape)}")
+        return found
 
 
 @contextmanager

@@ -49,6 +49,11 @@ def outcome_of(
         | ({} if averaged is None else {"ema": {"distance": averaged.distance}}),
         weights=setup.model.state_dict(),
         files={name: it.files for name, it in subsets.items() if it is not None and name != "train"},
+        originals={
+            name: it.originals
+            for name, it in (("train", dataset.train), ("val", dataset.val), ("test", test))
+            if it is not None
+        },
         averaged=averaged,
         tta={},
         warm_start_seconds=state.warm_start.get("seconds"),

@@ -75,7 +75,7 @@ def ensemble(
 def print_ensemble(folder: Path, record: "EnsembleRecord", as_json: bool) -> None:
     """Members and their votes, then what the vote gains over them, what it costs, and where the files are."""
     from seedwise.cli.report import leave_report
-    from seedwise.cli.show import print_places
+    from seedwise.cli.show import print_places, say_leaks
 
     report = leave_report(folder)
     if as_json:
@@ -93,6 +93,7 @@ def print_ensemble(folder: Path, record: "EnsembleRecord", as_json: bool) -> Non
     for name, held in (("val", record.val), ("test", record.test)):
         if held is not None and (name == "test" or record.test is None):
             _print_held(name, held, record)
+    say_leaks(folder)
     same = "" if record.relative_time is None else f", {record.relative_time:g} times one member's time"
     print(f"cost: {record.networks} networks, {record.parameters / 1e6:.2f} M trained parameters{same}")
     print_places(folder, report)

@@ -1,5 +1,6 @@
 """What is printed at the end: a run, a study, a plan."""
 
+import contextlib
 import json
 import sys
 from collections import Counter
@@ -52,6 +53,7 @@ def print_run(folder: Path, record: RunRecord, as_json: bool) -> int:
     print(f"{name} top-1 {best.top1:.4f} (one seed; --seeds 5 for a spread)")
     if record.convergence is not None and (said := sentence(record.convergence, record.epochs)):
         print(said)
+    say_leaks(folder)
     print_errors(folder)
     print(
         f"seed {record.seed}, {in_words(record.seconds['total'])}, {record.images_per_second:.0f} images/s in training"
@@ -65,6 +67,21 @@ def print_places(folder: Path, report: Path | None) -> None:
     if report is not None:
         print(f"report: {report}")
     print(f"files: {folder}")
+
+
+def say_leaks(folder: Path) -> None:
+    """That test images of a run or an ensemble are known to be among those trained on."""
+    from seedwise.errors import UserError
+    from seedwise.report.read import leaks_of
+
+    leak = None
+    with contextlib.suppress(UserError):  # of a damaged audit, which the report has told
+        leak = leaks_of(folder)
+    if leak is not None:
+        print(
+            f"leak: {leak.images} of {leak.of} test images are among those trained on or selected by: "
+            "the test scores are too high by what they gain from that"
+        )
 
 
 def say_inert(runs: Sequence[Sequence[str]]) -> int:
@@ -103,6 +120,8 @@ def print_study(folder: Path, study: StudyRecord, as_json: bool) -> int:
         finished += 1
     if splits:
         print(f"{split} top-1 {summarize(splits[split]['top1']['values'])}")
+    if (first := next((trial for trial in study.trials if trial.status == "finished"), None)) is not None:
+        say_leaks(folder / first.folder)
     say_unconverged(study)
     print_places(folder, report)
     return say_inert(runs)

@@ -45,7 +45,14 @@ def open_data(
     stored = open_cached(source, config, short_side, progress=progress, least_classes=least_classes)
     require_classes(stored.classes, source.path or source.name, least_classes)  # whoever decoded them may want fewer
     parts = {
-        part: Subset(np.arange(len(kept.labels)), kept.labels, len(kept.labels), kept.images, names=kept.names)
+        part: Subset(
+            np.arange(len(kept.labels)),
+            kept.labels,
+            len(kept.labels),
+            kept.images,
+            names=kept.names,
+            prints=kept.originals,
+        )
         for part, kept in stored.parts.items()
     }
     train, val, test = _divided(parts, config, stored.classes)

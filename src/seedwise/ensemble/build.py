@@ -15,7 +15,17 @@ from seedwise.ensemble.votes import Floats, answers, combine, fit_weights, log_p
 from seedwise.ensemble_record import EnsembleRecord, Gain, Held, Member, OutOfBag, Selection, Vote, write_ensemble
 from seedwise.errors import UserError
 from seedwise.files import LOCK, sha256_of, sole_writer
-from seedwise.predictions import Files, Predictions, hits, read_files, read_predictions, score, write_predictions
+from seedwise.predictions import (
+    Files,
+    Originals,
+    Predictions,
+    hits,
+    read_files,
+    read_originals,
+    read_predictions,
+    score,
+    write_predictions,
+)
 from seedwise.record import PREDICTIONS, RECORD, STUDY, WEIGHTS, RunRecord, Scores, demand_final
 from seedwise.stats import mcnemar, paired
 from seedwise.stored import Stored, demand_same_images, is_ensemble, read_ensemble
@@ -97,7 +107,8 @@ def _write(
     rows = [_member(member, folder, int(n), float(share)) for member, n, share in zip(members, picks, shares)]
     voting = [row for row in rows if row.weight > 0]
     alike = len({(row.architecture, row.image_size) for row in voting}) == 1
-    write_predictions(folder / PREDICTIONS, combined, {split: _files_of(members, split) for split in combined})
+    files = {split: _files_of(members, split) for split in combined}
+    write_predictions(folder / PREDICTIONS, combined, files, _originals_of(members))
     record = EnsembleRecord(
         vote=vote,
         select=select,
@@ -157,6 +168,16 @@ def _held(together: Predictions, apart: Sequence[Predictions], log_p: Floats, be
 def _files_of(members: Sequence[Stored], split: str) -> Files | None:
     """What the images are called, by the first member that has kept it."""
     return next((it for member in members if (it := read_files(member.folder, split)) is not None), None)
+
+
+def _originals_of(members: Sequence[Stored]) -> dict[str, Originals | None]:
+    """What tells their images from others, of train those of all members; nothing unless all have kept it."""
+    trained = [read_originals(member.folder, "train") for member in members]
+    known = [it for it in trained if it is not None]
+    if len(known) < len(members):
+        return {}
+    held_out = {split: read_originals(members[0].folder, split) for split in ("val", "test")}
+    return {"train": np.unique(np.concatenate(known))} | held_out
 
 
 def _files(member: Stored) -> dict[str, str]:

@@ -15,7 +15,7 @@ from seedwise.config import load
 from seedwise.ensemble_record import EnsembleRecord
 from seedwise.errors import UserError
 from seedwise.evaluations import later_test_reads
-from seedwise.predictions import Files, Predictions, answers, read_files
+from seedwise.predictions import Files, Predictions, answers, read_files, read_originals
 from seedwise.recipe import Recipe
 from seedwise.record import (
     DAMAGED,
@@ -28,6 +28,7 @@ from seedwise.record import (
     check_files,
     read_record,
 )
+from seedwise.stored import read_stored
 
 Arrays = Mapping[str, NDArray[Any]]
 LARGEST = 2**31
@@ -67,7 +68,7 @@ class RunFiles:
     pictures: Arrays
     """The content of insight.npz; empty without one."""
     leaks: Leak | None
-    """Test images that an audit of this data found among the images to train on."""
+    """Test images that are among the images to train on, as far as is known."""
     later_test_reads: int
     """How often `seedwise evaluate` scored the test images since."""
 
@@ -100,19 +101,42 @@ def demand_classes(path: Path, data: DataRecord) -> None:
         raise damage(path, "data.superclass_of doesn't fit the classes")
 
 
+def leaks_of(folder: Path) -> Leak | None:
+    """What is known of the test images of a finished run or an ensemble; None where its answers were dropped."""
+    record = read_stored(folder).record
+    return read_leaks(folder, record.data, read_held(folder, record, ("test",)))
+
+
 def read_leaks(folder: Path, data: DataRecord, held: Mapping[str, Held]) -> Leak | None:
-    """What the last audit of this data says of these test images, wherever it drew its own."""
-    if (found := _audit_of(folder, data)) is None or "test" not in held:
+    """Test images that are among those trained on or selected by: equal in every pixel, by the prints that the folder
+    keeps, or one picture by what the last audit of this data says of them, wherever it drew its own."""
+    if "test" not in held:
         return None
+    rows = _equal(folder, held["test"]) | _audited(folder, data, held["test"])
+    return Leak(images=len(rows), of=len(held["test"].ids), rows=sorted(rows)) if rows else None
+
+
+def _equal(folder: Path, test: Held) -> set[int]:
+    """The rows of test images whose originals are also in train or val."""
+    train, val, own = (read_originals(folder, split) for split in ("train", "val", "test"))
+    if train is None or own is None or own.shape != test.ids.shape:
+        return set()
+    known = train if val is None else np.concatenate([train, val])
+    return set(test.ids[np.isin(own, known)].tolist())
+
+
+def _audited(folder: Path, data: DataRecord, held: Held) -> set[int]:
+    """The rows of those that the last audit of this data found again."""
+    if (found := _audit_of(folder, data)) is None:
+        return set()
     drawn = "test" in data.parts and not data.parts["test"].given
-    part, test = "train" if drawn else "test", set(held["test"].ids.tolist())
+    part, test = "train" if drawn else "test", set(held.ids.tolist())
 
     def is_test(image: Image) -> bool:
         return image.part == part and image.row in test
 
     pairs = [(pair.first, pair.second) for pair in found.pairs if pair.is_same and UNUSED not in pair.splits]
-    rows = {one.row for pair in pairs for one, other in (pair, pair[::-1]) if is_test(one) and not is_test(other)}
-    return Leak(images=len(rows), of=len(test), rows=sorted(rows)) if rows else None
+    return {one.row for pair in pairs for one, other in (pair, pair[::-1]) if is_test(one) and not is_test(other)}
 
 
 def _audit_of(folder: Path, data: DataRecord) -> Findings | None:

@@ -85,6 +85,8 @@ def _gap(run: RunFiles) -> Context | None:
     noise = gap_noise(final.train.top1, splits.get("train", 0), held.top1, splits.get(split, 0))
     lag = run.record.convergence.lag if run.record.convergence is not None else None
     unsettled = lag is not None and lag > UNSETTLED
+    if run.leaks is not None and split == "test":
+        return {"split": split, "top1": top1, "kind": "leaked", "noise": noise, "lag": lag}
     kind = "negative" if top1 < 0 else "noise" if top1 <= noise else "unsettled" if unsettled else "words"
     return {"split": split, "top1": top1, "kind": kind, "noise": noise, "lag": lag}
 
