@@ -23,7 +23,8 @@ from seedwise.record import BAGGING, INSIGHT, PREDICTIONS, RECORD, SEAL, STUDY, 
 from seedwise.report import LANGUAGES, render, write_report
 from seedwise.report.words import Words
 from seedwise.stored import read_ensemble
-from seedwise.study.plan import read_study
+from seedwise.study.ledger import Ledger
+from seedwise.study.plan import StudyRecord, read_study, write_study
 
 SKILLS = {"base": 3.0, "better": 6.0, "worse": 1.5, "same": 3.0, "near": 3.1}
 
@@ -110,6 +111,37 @@ def test_a_study_shows_the_numbers_of_its_record(study: Path) -> None:
     assert means == {arm: f"{100 * record.summary[arm]['test']['top1']['mean']:.2f}" for arm in SKILLS}
     assert "data-inert" in page and len(cells(page, "all-runs")) == 20
     assert "<td>20</td>" in page  # reads of test
+
+
+def test_an_interval_says_what_makes_it_wide(study: Path, tmp_path: Path) -> None:
+    assert "with an interval of 95% for all 4 arms together." in render(study)
+    record = make_study(tmp_path / "one", {"base": 3.0, "other": 3.5}, seeds=2)
+    assert "with an interval of 95%." in render(tmp_path / "one")
+    _look(tmp_path / "one", record)
+    page = render(tmp_path / "one")
+    assert "with an interval of 97.5%: at each look" in page and "They are of 97.5%, as those of the arms." in page
+    assert "number of arms" not in page
+
+
+def _look(folder: Path, study: StudyRecord) -> None:
+    """As the end of all trials notes it."""
+    ledger = Ledger(folder)
+    write_study(folder, ledger.look(ledger.refresh(study)))
+
+
+def test_no_interval_is_shown_or_drawn_outside_what_is_possible(tmp_path: Path) -> None:
+    made = make_study(tmp_path / "study", {"base": 4.0, "other": 4.4}, seeds=2)
+    top1 = made.summary["base"]["test"]["top1"]
+    assert top1["mean"] + 12.7 * top1["sd"] / 2**0.5 > 1 and top1["ci95"][1] == 1
+    _look(tmp_path / "study", made)
+    page = render(tmp_path / "study")
+    for low, high in re.findall(
+        r"\[([−+]?[\d.]+), ([−+]?[\d.]+)\]", re.sub("<style>.*?</style>", "", page, flags=re.S)
+    ):
+        ends = [float(end.replace("−", "-")) for end in (low, high)]
+        assert -100 <= ends[0] <= ends[1] <= 100
+    ticks = re.findall(r'class="tick middle"[^>]*>([−+]?[\d.]+)<', page.split('id="seeds"')[1].split("</svg>")[0])
+    assert ticks and max(map(float, ticks)) <= 100
 
 
 def test_the_verdict_comes_before_everything_else(study: Path) -> None:

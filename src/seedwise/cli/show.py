@@ -15,7 +15,7 @@ from seedwise.convergence import sentence
 from seedwise.durations import in_words
 from seedwise.recipe import Recipe
 from seedwise.record import RunRecord, Scores, demand_final
-from seedwise.stats import summarize
+from seedwise.stats import SHARE, summarize
 from seedwise.study.plan import BASE, StudyRecord
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def print_study(folder: Path, study: StudyRecord, as_json: bool) -> int:
         print(f"{trial.seed:>12}" + "".join(f"{'-' if top is None else f'{top:.4f}':>9}" for top in tops))
         finished += 1
     if splits:
-        print(f"{split} top-1 {summarize(splits[split]['top1']['values'])}")
+        print(f"{split} top-1 {summarize(splits[split]['top1']['values'], SHARE)}")
     if (first := next((trial for trial in study.trials if trial.status == "finished"), None)) is not None:
         say_leaks(folder / first.folder)
     say_unconverged(study)

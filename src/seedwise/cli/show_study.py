@@ -88,9 +88,10 @@ def _footnote(study: StudyLike, found: dict[str, Any]) -> str:
     words = "verdicts" if looked(study) else "so far, not yet verdicts"
     family = f"{len(study.arms) - 1} arms together" if len(study.arms) > 2 else "one arm"
     look = len(study.looks) + (0 if looked(study) else 1)
+    level = f"the sentences' of {100 * (1 - found['alpha']):.6g}%, this look's level"
     return (
         f"({words}: look {look}, {family}, p below {found['alpha']:g}; margin {100 * (study.margin or 0):g} points; "
-        f"the table's intervals are each arm's alone, the sentences' hold for all at once)"
+        f"the table's intervals are each arm's alone, {level}{', for all arms at once' * (len(study.arms) > 2)})"
     )
 
 

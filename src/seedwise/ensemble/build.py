@@ -27,7 +27,7 @@ from seedwise.predictions import (
     write_predictions,
 )
 from seedwise.record import PREDICTIONS, RECORD, STUDY, WEIGHTS, RunRecord, Scores, demand_final
-from seedwise.stats import mcnemar, paired
+from seedwise.stats import mcnemar, over_images
 from seedwise.stored import Stored, demand_same_images, is_ensemble, read_ensemble
 
 ELSEWHERE = "choose another folder with -o"
@@ -149,7 +149,7 @@ def _held(together: Predictions, apart: Sequence[Predictions], log_p: Floats, be
     right, rights = hits(together), np.stack([hits(it) for it in apart])
     scores = [score(it) for it in apart]
     mean = {name: float(np.mean([getattr(it, name) for it in scores])) for name in Scores.model_fields}
-    over_mean = paired(right, rights.mean(axis=0))
+    over_mean = over_images(right, rights.mean(axis=0))
     over_best = None if best is None else mcnemar(right, rights[best])
     differing, error = disagreement(answers(log_p)), 1 - mean["top1"]
     return Held(

@@ -18,7 +18,7 @@ from seedwise.report.ensemble_charts import MEMBERS_SHOWN, gains, growth, member
 from seedwise.report.read_ensemble import EnsembleFiles, read_ensemble_files
 from seedwise.report.shared import calibrated, difference_said, provenance
 from seedwise.report.words import Words
-from seedwise.stats import decide, paired
+from seedwise.stats import decide, over_images
 from seedwise.stats.convergence import gap_noise
 
 Context = dict[str, Any]
@@ -228,7 +228,7 @@ def by_group(
     """Differences on the images of each class, images random as in the record's gain, Holm-corrected as one family."""
     places = [(name, np.flatnonzero(groups == index)) for index, name in enumerate(names)]
     kept = [(name, place) for name, place in places if len(place) > 1]
-    differences = [paired(right[place], mean[place]) for _, place in kept]
+    differences = [over_images(right[place], mean[place]) for _, place in kept]
     rows: list[Context] = []
     for (name, place), found, decision in zip(kept, differences, decide(differences)):
         better = "better" if found.mean > 0 else "worse"
