@@ -100,13 +100,15 @@ def _say(lines: list[str]) -> None:
 
 def _print(found: "Evaluation") -> None:
     from seedwise.data.source import visible
+    from seedwise.record import tells_top5
 
     scores, (low, high) = found.scores, found.top1_interval
     weights = "" if found.weights == "raw" else ", average of the weights"
     views = "" if found.tta is None else f", test-time augmentation: {found.tta}"
     print(f"{found.data}: {found.split}, {found.images} images{weights}{views}")
     print(f"top-1 {scores.top1:.4f}   95% interval over images [{low:.4f}, {high:.4f}]")
-    print(f"top-5 {scores.top5:.4f}   loss {scores.loss:.4f}")
+    top5 = f"top-5 {scores.top5:.4f}   " if tells_top5(len(found.classes) + len(found.missing)) else ""
+    print(f"{top5}loss {scores.loss:.4f}")
     if found.trained:
         _print_trained(found, found.trained)
     if found.gain is not None:

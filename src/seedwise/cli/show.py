@@ -14,7 +14,7 @@ from seedwise.config import dump
 from seedwise.convergence import sentence
 from seedwise.durations import in_words
 from seedwise.recipe import Recipe
-from seedwise.record import RunRecord, Scores, demand_final
+from seedwise.record import RunRecord, Scores, demand_final, tells_top5
 from seedwise.stats import SHARE, summarize
 from seedwise.study.plan import BASE, StudyRecord
 
@@ -39,15 +39,16 @@ def print_run(folder: Path, record: RunRecord, as_json: bool) -> int:
     if as_json:
         print(record.model_dump_json(indent=2))
         return say_inert([record.inert])
-    print(f"{'':<8}{'top-1':>8}{'top-5':>8}{'loss':>8}")
+    top5 = tells_top5(len(record.data.classes))
+    print(f"{'':<8}{'top-1':>8}{'top-5' if top5 else '':>{8 * top5}}{'loss':>8}")
     for name in SPLITS:
         scores: Scores | None = getattr(final, name)
         if scores is not None:
-            _print_scores(name, scores)
+            _print_scores(name, scores, top5)
     for title, part in (("EMA", record.ema), ("TTA", record.tta)):
         for name in ("val", "test") if part is not None else ():
             if (beside := getattr(part, name)) is not None:
-                _print_scores(f"{name} {title}", beside)
+                _print_scores(f"{name} {title}", beside, top5)
     best = final.test or final.val or final.train
     name = "test" if final.test else "val" if final.val else "train"
     print(f"{name} top-1 {best.top1:.4f} (one seed; --seeds 5 for a spread)")
@@ -96,8 +97,8 @@ def say_inert(runs: Sequence[Sequence[str]]) -> int:
     return INERT
 
 
-def _print_scores(name: str, scores: Scores) -> None:
-    print(f"{name:<8}{scores.top1:>8.4f}{scores.top5:>8.4f}{scores.loss:>8.3f}")
+def _print_scores(name: str, scores: Scores, top5: bool) -> None:
+    print(f"{name:<8}{scores.top1:>8.4f}{f'{scores.top5:>8.4f}' if top5 else ''}{scores.loss:>8.3f}")
 
 
 def print_study(folder: Path, study: StudyRecord, as_json: bool) -> int:

@@ -12,7 +12,7 @@ from seedwise.ensemble.metrics import by_size, calibration_error, disagreements
 from seedwise.ensemble.votes import Floats, answers, combine, log_probabilities
 from seedwise.ensemble_record import EnsembleRecord, Gain, Held, Vote
 from seedwise.predictions import Predictions, hits, score
-from seedwise.record import Scores
+from seedwise.record import Scores, tells_top5
 from seedwise.report import read
 from seedwise.report.ensemble_charts import MEMBERS_SHOWN, gains, growth, members
 from seedwise.report.read_ensemble import EnsembleFiles, read_ensemble_files
@@ -47,6 +47,7 @@ def ensemble_context(folder: Path, words: Words) -> Context:
         "gains": _gains(held, words),
         "gains_chart": gains(record, names, words),
         "scores": _scores(files, log_p, words),
+        "top5": tells_top5(len(record.data.classes)),
         "members": _members(record, names),
         "members_chart": members(record, names, files.split, words),
         "gap": _gap(record),

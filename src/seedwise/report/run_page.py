@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from seedwise.convergence import longer
-from seedwise.record import RECIPE
+from seedwise.record import RECIPE, tells_top5
 from seedwise.report.charts import bars, curves
 from seedwise.report.read import Arrays, Held, RunFiles
 from seedwise.report.shared import calibrated, provenance, techniques
@@ -36,6 +36,7 @@ def run_context(run: RunFiles, words: Words) -> Context:
         "record": record,
         "curves": curves(record.epochs, words),
         "scores": _scores(run, words),
+        "top5": tells_top5(len(record.data.classes)),
         "gap": _gap(run),
         "unconverged": _unconverged(run, words),
         "techniques": techniques(record, words),
