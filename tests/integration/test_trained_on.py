@@ -41,6 +41,9 @@ def test_scores_on_images_that_were_trained_on_say_so(cli: Cli, photos: Path) ->
     answer = cli("train", photos, *options, "-o", "run")
     assert answer.code == 0 and f"leak: {COPIES} of 16 test images" in answer.out
 
+    answer = cli("train", photos, *options, "-o", "run", "--json")
+    assert json.loads(answer.out)["status"] == "finished" and f"leak: {COPIES} of 16 test images" in answer.err
+
     page = Path("run/report.html").read_text()
     assert f"Leak: {COPIES} of 16 test images" in page
     assert "That says nothing of overfitting" in page and "no sign of overfitting" not in page

@@ -80,6 +80,7 @@ def print_ensemble(folder: Path, record: "EnsembleRecord", as_json: bool) -> Non
     report = leave_report(folder)
     if as_json:
         print(record.model_dump_json(indent=2))
+        say_leaks(folder, as_json=True)
         return
     width = max(6, *(len(member.folder) for member in record.members))
     print(f"{'member':<{width}}{'seed':>12}{'weight':>8}{'val':>9}{'test':>9}{'train - test':>14}   top-1")

@@ -38,6 +38,7 @@ def print_run(folder: Path, record: RunRecord, as_json: bool) -> int:
     report = leave_report(folder)
     if as_json:
         print(record.model_dump_json(indent=2))
+        say_leaks(folder, as_json=True)
         return say_inert([record.inert])
     top5 = tells_top5(len(record.data.classes))
     print(f"{'':<8}{'top-1':>8}{'top-5' if top5 else '':>{8 * top5}}{'loss':>8}")
@@ -70,8 +71,8 @@ def print_places(folder: Path, report: Path | None) -> None:
     print(f"files: {folder}")
 
 
-def say_leaks(folder: Path) -> None:
-    """That test images of a run or an ensemble are known to be among those trained on."""
+def say_leaks(folder: Path, *, as_json: bool = False) -> None:
+    """That test images of a run or an ensemble are known to be among those trained on; on stderr beside JSON."""
     from seedwise.errors import UserError
     from seedwise.report.read import leaks_of
 
@@ -81,7 +82,8 @@ def say_leaks(folder: Path) -> None:
     if leak is not None:
         print(
             f"leak: {leak.images} of {leak.of} test images are among those trained on or selected by: "
-            "the test scores are too high by what they gain from that"
+            "the test scores are too high by what they gain from that",
+            file=sys.stderr if as_json else sys.stdout,
         )
 
 
@@ -105,8 +107,11 @@ def print_study(folder: Path, study: StudyRecord, as_json: bool) -> int:
     """Every seed of a study, then mean, spread and interval, and where the files are; the exit code."""
     report = leave_report(folder)
     runs = [trial.inert for trial in study.trials if trial.status == "finished"]
+    first = next((folder / trial.folder for trial in study.trials if trial.status == "finished"), None)
     if as_json:
         print(study.model_dump_json(indent=2))
+        if first is not None:
+            say_leaks(first, as_json=True)
         return say_inert(runs)
     splits = study.summary.get(BASE, {})
     split = "test" if "test" in splits else "val" if "val" in splits else "train"
@@ -121,8 +126,8 @@ def print_study(folder: Path, study: StudyRecord, as_json: bool) -> int:
         finished += 1
     if splits:
         print(f"{split} top-1 {summarize(splits[split]['top1']['values'], SHARE)}")
-    if (first := next((trial for trial in study.trials if trial.status == "finished"), None)) is not None:
-        say_leaks(folder / first.folder)
+    if first is not None:
+        say_leaks(first)
     say_unconverged(study)
     print_places(folder, report)
     return say_inert(runs)

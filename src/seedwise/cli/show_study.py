@@ -16,13 +16,15 @@ if TYPE_CHECKING:
 def print_done(folder: Path, done: "Done", as_json: bool) -> int:
     """A study after its trials: the verdicts; what failed is raised behind them. The exit code."""
     from seedwise.cli.report import leave_report
-    from seedwise.cli.show import print_places, say_inert, say_unconverged
+    from seedwise.cli.show import print_places, say_inert, say_leaks, say_unconverged
 
     report = leave_report(folder)
     if as_json:
         print(done.study.model_dump_json(indent=2))
     else:
         print_arms(done.study)
+        if (first := next((trial for trial in done.study.trials if trial.status == "finished"), None)) is not None:
+            say_leaks(folder / first.folder)
         say_unconverged(done.study)
         if done.report.left:
             n, seeds = complete_seeds(done.study), len(done.study.seeds)
