@@ -15,7 +15,7 @@ from seedwise.nearest import demand_folder
 from seedwise.predictions import Predictions
 from seedwise.recipe import Recipe
 from seedwise.record import RECIPE, RECORD, STUDY, DataRecord, RunRecord, check_files
-from seedwise.stats import Comparison, Ratio, compare_arms, compare_classes, ratio, summarize
+from seedwise.stats import SHARE, Comparison, Ratio, compare_arms, compare_classes, ratio, summarize
 from seedwise.stored import Stored, demand_same_images, finished_below, read_stored
 from seedwise.study.advice import advise, caveat, general, impatient, too_short
 from seedwise.study.arms import MARGIN
@@ -90,7 +90,7 @@ class Compared:
 
     def _arm(self, arm: Arm) -> dict[str, Any]:
         values = self.top1(arm.name)
-        summary = summarize(list(values.values()))
+        summary = summarize(list(values.values()), SHARE)
         return {
             "folders": [str(member.folder) for member in arm.members.values()],
             "kind": next(iter(arm.members.values())).record.kind,
@@ -123,7 +123,7 @@ def compare(
     base = arms[0].name
     correct = {arm: {seed: it.correct() for seed, it in of_arm.items()} for arm, of_arm in answers.items()}
     top1 = {arm: {seed: float(right.mean()) for seed, right in of_arm.items()} for arm, of_arm in correct.items()}
-    found = compare_arms(top1, base, margin=margin, look=look, correct=correct, size=family)
+    found = compare_arms(top1, base, margin=margin, look=look, correct=correct, size=family, bounds=SHARE)
     compared = Compared(
         split=split,
         margin=margin,

@@ -15,8 +15,9 @@ from seedwise.config import load
 from seedwise.data.config import DataConfig
 from seedwise.data.dataset import Dataset, Subset
 from seedwise.data.find import find_source
+from seedwise.data.labels import as_in_train
 from seedwise.data.open import open_data
-from seedwise.data.selection import unscored
+from seedwise.data.selection import NOTHING_JOINED, unscored
 from seedwise.data.source import Progress
 from seedwise.data.unused import unused
 from seedwise.engine.evaluate import Predictions, predict, score
@@ -27,6 +28,7 @@ from seedwise.ensemble.votes import combine, log_probabilities
 from seedwise.errors import UserError
 from seedwise.evaluations import ClassScore, Evaluation, TtaGain
 from seedwise.models.acceleration import accelerate
+from seedwise.predictions import read_originals
 from seedwise.recipe import Recipe
 from seedwise.runs import Run
 from seedwise.stats import mcnemar
@@ -37,7 +39,7 @@ Kind = Literal["raw", "ema"]
 Split = Literal["val", "test", "all"]
 READING = (
     *("class_level", "image_column", "label_column", "split_column", "image_folder", "image_suffix"),
-    *("min_per_class", "pixel_range", "test", "download"),
+    *("join_spellings", "min_per_class", "pixel_range", "test", "download"),
 )
 """Options of the data that say how other data are read."""
 
@@ -74,10 +76,11 @@ def evaluate(
     views = None if tta is None else TtaConfig.named(tta)
     voters = run.members if isinstance(run, Ensemble) else [run]
     images = find_images(voters[0], data, data_dir, split, progress, views, settings)
-    targets, missing = match_classes(run.classes, images)
+    targets, missing = match_classes(run.classes, images, join=_joins(voters[0], settings))
     subset = replace(images.subset, targets=targets)
     if not images.own:
         on_data(images.dataset.lines())
+    known = _trained_on(run, subset)
     predictions = _answers(run, subset, f"scoring {images.split}", weights, progress, views)
     scores = score(predictions)
     agrees, largest = (None, None) if tta else _compare(run, images, weights, predictions)
@@ -100,6 +103,10 @@ def evaluate(
         agrees=agrees,
         largest_difference=largest,
         gain=gain,
+        trained=None if known is None else int(known.sum()),
+        new_top1=float(predictions.correct()[~known].mean())
+        if known is not None and known.any() and not known.all()
+        else None,
         missing=missing,
         classes=_by_class(run.classes, predictions),
     )
@@ -162,6 +169,10 @@ def read_options(settings: Sequence[str]) -> dict[str, Any]:
     return asked
 
 
+def _joins(run: Run, settings: Sequence[str]) -> bool:
+    return bool(read_options(settings).get("join_spellings", run.recipe.data.join_spellings))
+
+
 def _other_config(run: Run, data: str, data_dir: Path | None, asked: dict[str, Any]) -> DataConfig:
     """How other data are read: as the run's own, where that says something about them, and as asked for."""
     record, config = run.record.data, run.recipe.data
@@ -176,7 +187,7 @@ def _other_config(run: Run, data: str, data_dir: Path | None, asked: dict[str, A
 def _of_other(
     read: Callable[[DataConfig], Dataset], dataset: Dataset, data: str, split: Split | None, config: DataConfig
 ) -> Images:
-    spurious = unscored(dataset, config)  # it speaks of classes that are trained on
+    spurious = [*unscored(dataset, config), NOTHING_JOINED]  # these speak of what is trained on
     doubts = tuple(doubt for doubt in dataset.survey.doubts if doubt not in spurious)
     dataset = replace(dataset, survey=replace(dataset.survey, doubts=doubts))
     if split == "val":  # a part of its own is passed over at val=0; nothing is ever held out of other data
@@ -191,9 +202,12 @@ def _of_other(
     return Images(dataset, dataset.train, "all", own=False)
 
 
-def match_classes(classes: list[str], images: Images) -> tuple[NDArray[np.int64], list[str]]:
-    """The images' targets as the run numbers its classes, by name; and the run's classes that have no image."""
+def match_classes(classes: list[str], images: Images, *, join: bool = False) -> tuple[NDArray[np.int64], list[str]]:
+    """The images' targets as the run numbers its classes, by name, in any spelling where they are to be joined; and the
+    run's classes that have no image."""
     number = {name: index for index, name in enumerate(classes)}
+    if join:
+        number |= {name: number[to] for name, to in as_in_train(classes, images.dataset.classes).items()}
     present = np.unique(images.subset.targets)
     unknown = [images.dataset.classes[index] for index in present if images.dataset.classes[index] not in number]
     if unknown:
@@ -233,6 +247,12 @@ def logits_of(
         if tta is not None:
             return predict_tta(model, subset, augment, tta, size=size, placement=placement, on_progress=on_progress)
         return predict(model, subset, augment, size=size, placement=placement, on_progress=on_progress)
+
+
+def _trained_on(run: Run | Ensemble, subset: Subset) -> NDArray[np.bool_] | None:
+    """bool[m]: which of the images the run, or a member, was trained on; None where that isn't known."""
+    trained, own = read_originals(run.folder, run.record).get("train"), subset.originals
+    return None if trained is None or own is None else np.isin(own, trained)
 
 
 def _answers(

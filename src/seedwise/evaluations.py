@@ -62,6 +62,11 @@ class Evaluation(Part):
     """The largest absolute difference to the stored logits."""
     gain: TtaGain | None = None
     """Against the same network on the same images without test-time augmentation; null where there is none."""
+    trained: int | None = None
+    """Images that are equal in every pixel to one that the run, or a member of the ensemble, was trained on: of these
+    the score is no estimate for new images. Null where the run did not keep what it was trained on."""
+    new_top1: Share | None = None
+    """Top-1 of all others; null where every image or none of them is one of those."""
     missing: list[str]
     """The run's classes that the data has no images of."""
     classes: list[ClassScore] = []

@@ -22,7 +22,7 @@ from seedwise.files import sha256_of, write_json, write_text
 from seedwise.inert import inert
 from seedwise.models.build import BuiltModel
 from seedwise.models.checkpoint import EMA_FILE
-from seedwise.predictions import Predictions, score, write_arrays, write_predictions
+from seedwise.predictions import Originals, Predictions, score, write_arrays, write_predictions
 from seedwise.progressive import PlannedStage, stage_rows
 from seedwise.recipe import Recipe
 from seedwise.record import (
@@ -74,6 +74,8 @@ class Outcome:
     effects: dict[str, dict[str, float]]
     """Measured, by technique."""
     weights: dict[str, Tensor]
+    originals: Mapping[str, Originals | None]
+    """By split, train too, what tells its images from all others."""
     averaged: Averaged | None
     tta: Mapping[str, Predictions]
     """By split, with test-time augmentation; empty without it."""
@@ -163,7 +165,7 @@ class Journal:
         also = {f"{name}_ema": it for name, it in averaged.scored.items()} if averaged is not None else {}
         also |= {f"{name}_tta": it for name, it in outcome.tta.items()}
         kept = {name: it for name, it in outcome.scored.items() if name != "train"}
-        write_predictions(folder / PREDICTIONS, {**kept, **also})
+        write_predictions(folder / PREDICTIONS, {**kept, **also}, outcome.originals)
         if outcome.insight:
             write_arrays(folder / INSIGHT, outcome.insight)
         write_json(folder / MODEL_CONFIG, outcome.model_config)

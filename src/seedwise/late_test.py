@@ -12,7 +12,7 @@ from seedwise.engine.placement import Placement, computing_threads
 from seedwise.errors import UserError
 from seedwise.files import sha256_of, sole_writer
 from seedwise.models.acceleration import accelerate
-from seedwise.predictions import read_predictions, write_predictions
+from seedwise.predictions import read_originals, read_predictions, write_predictions
 from seedwise.record import PREDICTIONS, RunRecord, demand_final, write_record
 from seedwise.runs import Run
 
@@ -51,10 +51,11 @@ def score_test(folder: Path, *, data_dir: Path | None = None, progress: Progress
             with computing_threads(int(compute.threads)):
                 kept[name] = predict(model, dataset.test, augment, size=size, placement=placement)
         kept["test"] = replace(kept["test"], files=dataset.test.files)
+        originals = read_originals(folder, record) | {"test": dataset.test.originals}
         digest = record.files.pop(PREDICTIONS, None)
         if digest is not None:  # until the new file's stands there
             write_record(folder, record)
-        write_predictions(folder / PREDICTIONS, kept)
+        write_predictions(folder / PREDICTIONS, kept, originals)
         final.test = score(kept["test"])
         if record.ema is not None:
             record.ema.test = score(kept["test_ema"])

@@ -18,6 +18,9 @@ from seedwise.record import DAMAGED, PREDICTIONS, DataRecord, Scores, WithFiles,
 Files = NDArray[np.str_]
 """str[m]: what each image of a split is called (see Subset.files)."""
 
+Originals = NDArray[np.uint64]
+"""uint64[m]: the first 8 bytes of the sha256 of each image as it was before it was resized (see data.originals)."""
+
 PARTS = ("ids", "targets", "logits")
 LARGEST = 2**31
 """Bytes of a file's arrays, at most: a damaged header must not ask for all memory."""
@@ -71,14 +74,18 @@ def _finite(loss: float) -> float:
     return loss
 
 
-def write_predictions(path: Path, scored: Mapping[str, Predictions]) -> None:
+def write_predictions(
+    path: Path, scored: Mapping[str, Predictions], originals: Mapping[str, Originals | None] | None = None
+) -> None:
     """Write `<split>_ids`, `<split>_targets` and `<split>_logits` of each split into an .npz file, atomically.
 
-    `<split>_files`, where known, stands there once for a split and what was made of it (`val`, `val_ema`, `val_tta`).
+    `<split>_files`, where known, stands there once for a split and what was made of it (`val`, `val_ema`, `val_tta`);
+    so does `<split>_originals`, of train too.
     """
     arrays = {f"{split}_{part}": getattr(it, part) for split, it in scored.items() for part in PARTS}
     names = {_files_of(split): it.files for split, it in scored.items() if it.files is not None}
-    write_arrays(path, arrays | names)
+    prints = {f"{split}_originals": it for split, it in (originals or {}).items() if it is not None}
+    write_arrays(path, arrays | names | prints)
 
 
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -122,6 +129,20 @@ def read_predictions(folder: Path, record: WithPredictions, *splits: str) -> dic
         found[split] = Predictions(**parts, files=arrays.get(_files_of(split)))
         _demand_fit(path, split, found[split], classes)
     return found
+
+
+def read_originals(folder: Path, record: WithPredictions) -> dict[str, Originals]:
+    """By split, train too, what tells its images from all others; nothing where an older version did not keep it, or
+    the file was dropped. A UserError when it is damaged."""
+    path = folder / PREDICTIONS
+    if not path.exists():
+        return {}
+    check_files(folder, record, PREDICTIONS)
+    found = read_arrays(path, *(f"{split}_originals" for split in ("train", "val", "test")))
+    for name, prints in found.items():
+        if prints.dtype != np.uint64 or prints.ndim != 1:
+            raise damage(path, f"{name}: {prints.dtype}{list(prints.shape)}")
+    return {name.removesuffix("_originals"): prints for name, prints in found.items()}
 
 
 def _files_of(split: str) -> str:

@@ -46,6 +46,11 @@ class Scores(Part):
     """Mean cross-entropy against the hard targets, without smoothing or class weights, in nats."""
 
 
+def tells_top5(classes: int) -> bool:
+    """Whether top-5 can be anything but 100%: with five classes or fewer it is shown nowhere."""
+    return classes > 5
+
+
 class StagePart(Part):
     """What one stage of progressive learning had of an epoch."""
 

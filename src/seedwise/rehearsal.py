@@ -19,7 +19,7 @@ from seedwise.engine.placement import computing_threads
 from seedwise.engine.setup import Setup
 from seedwise.errors import UserError
 from seedwise.models.build import build_model
-from seedwise.models.config import NATIVE_KERNELS
+from seedwise.models.rule import NATIVE_KERNELS
 from seedwise.recipe import Recipe, is_auto
 from seedwise.record import Timed
 from seedwise.watch import Watch, stoppable

@@ -48,6 +48,11 @@ def outcome_of(
         effects=_effects(recipe, setup, state, dataset, scored["train"])
         | ({} if averaged is None else {"ema": {"distance": averaged.distance}}),
         weights=setup.model.state_dict(),
+        originals={
+            name: it.originals
+            for name, it in (("train", dataset.train), ("val", dataset.val), ("test", test))
+            if it is not None
+        },
         averaged=averaged,
         tta={},
         warm_start_seconds=state.warm_start.get("seconds"),

@@ -79,6 +79,21 @@ def test_a_table_that_goes_on_says_so_until_one_has_seen_its_end(wide: Path, ope
     page.wait_for_function("!document.querySelector('.scroll:has(> #comparisons)').classList.contains('cut')")
 
 
+@pytest.mark.parametrize("width", [PHONE, 390])
+def test_confused_pairs_are_whole_on_a_phone(pages: dict[str, Path], open_page: Any, width: int) -> None:
+    page = open_page(pages["run-en"], width).page
+    rows = page.locator("#pairs tbody tr")
+    assert rows.count() > 1 and page.locator("#pairs img").count() > 1
+    for row in rows.all():
+        words, text = row.bounding_box(), row.inner_text()
+        assert "Predicted" in row.locator("td").first.evaluate("e => getComputedStyle(e, '::before').content")
+        for part in [*row.locator("th, td").all(), *row.locator("img").all()]:
+            box = part.bounding_box()
+            assert box is not None and box["x"] >= 0 and box["x"] + box["width"] <= width
+        pictures = row.locator(".thumbs").bounding_box()
+        assert words["height"] - pictures["height"] < 110, text  # three lines of words, and no hole beside them
+
+
 def test_nothing_is_drawn_through_names_and_numbers(wide: Path, pages: dict[str, Path], open_page: Any) -> None:
     through = """() => {
       const found = [];

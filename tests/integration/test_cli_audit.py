@@ -196,6 +196,15 @@ def test_a_damaged_image_is_named_and_keeps_the_rest_from_nothing(cli: Cli, leak
     Path("audit.html").unlink()
     answer = cli("audit", leaky, "--labels")
     assert answer.code == 2 and str(damaged) in answer.err and not Path("audit.html").exists()
+    assert "skip_damaged=true" in answer.line
+    other = leaky / "test" / "two" / "35.png"
+    other.write_bytes(b"")
+    assert "(and 1 more, " in cli("audit", leaky, "--labels").err
+    found = json.loads(cli("audit", leaky, "--labels", "-s", "data.skip_damaged=true", "--json").out)
+    assert found["labels"]["images"] == sum(found["splits"].values()) == 78
+    assert len(found["parts"]["train"]["damaged"]) == len(found["parts"]["test"]["damaged"]) == 1
+    for suspect in found["labels"]["suspects"]:
+        assert Path(suspect["image"]["where"]).parent.name == found["classes"][suspect["image"]["label"]]
 
 
 @pytest.mark.parametrize(

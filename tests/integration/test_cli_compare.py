@@ -78,7 +78,7 @@ def test_pairs_by_seed_agree_with_scipy(cli: Cli, tmp_path: Path, n: int) -> Non
         assert each["kind"] == "paired" and each["n"] == n
         assert each["mean"] == pytest.approx(differences.mean(), abs=1e-12)
         assert each["p_t"] == pytest.approx(test.pvalue, abs=1e-9)
-        assert each["ci95"] == pytest.approx(list(test.confidence_interval(0.95)), abs=1e-9)
+        assert each["ci95"] == pytest.approx(np.clip(test.confidence_interval(0.95), -1, 1), abs=1e-9)
         assert each["p_signflip"] == pytest.approx(brute_flips(differences), abs=1e-9)
         assert each["signflip_floor"] == 2 / 2**n
         lower = stats.ttest_1samp(differences, -0.02, alternative="greater").pvalue
@@ -88,7 +88,7 @@ def test_pairs_by_seed_agree_with_scipy(cli: Cli, tmp_path: Path, n: int) -> Non
         arm_found = found["arms"][name]
         assert arm_found["mean"] == pytest.approx(top1[name].mean()) and arm_found["n"] == n
         interval = stats.t.interval(0.95, n - 1, top1[name].mean(), stats.sem(top1[name]))
-        assert arm_found["ci95"] == pytest.approx(list(interval), abs=1e-9)
+        assert arm_found["ci95"] == pytest.approx(np.clip(interval, 0, 1), abs=1e-9)
     corrected = [found["comparisons"][name]["test"]["p_holm"] for name in ("b", "c")]
     assert corrected == pytest.approx(holm(ps), abs=1e-9)
 
@@ -171,7 +171,8 @@ def test_a_study_is_compared_as_the_family_that_was_planned_and_runs_that_are_go
     answer = cli("compare", "study")
     assert answer.err == "left out, gone: study/runs/b/seed-3\n"
     assert answer.out.endswith(
-        "corrected for 2 comparisons (Holm); a difference is real where p is below 0.025; the margin is ±0.5\n"
+        "corrected for 2 comparisons (Holm); a difference is real where p is below 0.025, the level of this look "
+        "(intervals of 97.5%); the margin is ±0.5\n"
     )
     shutil.rmtree("study/runs/c")
     found = compared(cli, "study")

@@ -67,6 +67,15 @@ def test_other_data_match_by_class_name(finished: Path, digits_folder: Path, cli
     assert later_test_reads(finished) == 0
 
 
+def test_classes_match_in_any_spelling_when_asked(finished: Path, digits_folder: Path, cli: Cli) -> None:
+    plain = json.loads(cli("evaluate", finished, "--data", digits_folder, "--json").out)
+    (digits_folder / "3").rename(digits_folder / "03")
+    assert "1 of its 3 classes are not the run's ('03')" in cli("evaluate", finished, "--data", digits_folder).err
+    answer = cli("evaluate", finished, "--data", digits_folder, "-s", "data.join_spellings=true", "--json")
+    found = json.loads(answer.out)
+    assert found["scores"] == plain["scores"] and found["missing"] == plain["missing"] and "joins" not in answer.err
+
+
 def test_one_class_is_enough_to_score_and_not_to_train(finished: Path, digits_folder: Path, cli: Cli) -> None:
     for name in ("1", "3"):
         shutil.rmtree(digits_folder / name)

@@ -9,8 +9,11 @@ import pytest
 from command_line import LEAN, Cli, call
 from made_runs import answers_for, make_run
 
+from seedwise.cli.show import print_run
+from seedwise.ensemble.build import build
 from seedwise.record import INSIGHT, Timed, read_record, write_record
 from seedwise.report import render
+from seedwise.stored import read_stored
 
 
 @pytest.fixture(scope="module")
@@ -107,3 +110,17 @@ def test_a_run_that_was_cut_by_its_time_says_so(tmp_path: Path, language: str, w
     whole = cut.model_copy(update={"epochs": 9, "image_size": 128})
     write_record(run, record.model_copy(update={"timed": whole}))
     assert "data-cut" not in render(run, language)
+
+
+@pytest.mark.parametrize(("count", "is_told"), [(2, False), (5, False), (6, True)])
+def test_top5_is_told_only_where_it_can_be_less_than_all(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], count: int, is_told: bool
+) -> None:
+    targets, names = np.arange(12) % count, [f"class {number}" for number in range(count)]
+    right = {split: answers_for(targets, np.arange(12) < 8, count) for split in ("val", "test")}
+    folders = [make_run(tmp_path / name, targets, right, seed=seed, classes=names) for seed, name in enumerate("ab")]
+    print_run(folders[0], read_record(folders[0]), as_json=False)
+    assert ("top-5" in capsys.readouterr().out) == is_told
+    build([read_stored(folder) for folder in folders], tmp_path / "both")
+    for folder in (folders[0], tmp_path / "both"):
+        assert ("top-5" in render(folder)) == is_told

@@ -127,6 +127,8 @@ DAMAGE = {
     "index flipped": lambda d: flip(d / "train.index"),
     "names flipped": lambda d: flip(d / "train.names"),
     "names empty": lambda d: (d / "train.names").write_bytes(b""),
+    "originals flipped": lambda d: flip(d / "train.originals"),
+    "originals gone": lambda d: (d / "train.originals").unlink(),
     "names gone": lambda d: (d / "train.names").unlink(),
     "meta cut": lambda d: cut(d / "meta.json"),
     "meta empty": lambda d: (d / "meta.json").write_bytes(b""),

@@ -30,6 +30,7 @@ def test_every_field_is_described_in_the_schema():
         "class_level",
         "min_per_class",
         "pixel_range",
+        "join_spellings",
         "skip_damaged",
         "fold",
     }

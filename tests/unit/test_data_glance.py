@@ -21,6 +21,7 @@ OPTIONS = (
     {"limit": 1000},
     {"val": 0.01},
     {"min_per_class": 20},
+    {"join_spellings": True},
 )
 
 

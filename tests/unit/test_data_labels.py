@@ -11,7 +11,7 @@ from PIL import Image
 
 from seedwise.data import DataConfig, open_data
 from seedwise.data.find import find_source
-from seedwise.data.labels import label_doubts
+from seedwise.data.labels import JOINS, label_doubts
 from seedwise.errors import UserError
 
 
@@ -162,12 +162,12 @@ def test_a_column_of_names_beside_numbers(tmp_path, kind, column):
 
 
 @pytest.mark.parametrize(("classes", "doubt"), [
-    (["1", "1.0", "2"], "classes that are the same number: '1' = '1.0'"),
-    (["01", "1", "2"], "classes that are the same number: '01' = '1'"),
+    (["1", "1.0", "2"], "classes that are the same number: '1' = '1.0'" + JOINS),
+    (["01", "1", "2"], "classes that are the same number: '01' = '1'" + JOINS),
     (["0.5", "1.0", "1.25"], "classes that are numbers with fractions, as measured values are: '0.5', '1.25'"),
-    (["Cat", "cat", "dog"], "classes that differ only in case, blanks or _: 'Cat' ~ 'cat'"),
-    (["red fox", "red_fox", "x"], "classes that differ only in case, blanks or _: 'red fox' ~ 'red_fox'"),
-    (["cat", "cat\u200b", "x"], "classes that differ only in case, blanks or _: 'cat' ~ 'cat\\u200b'"),
+    (["Cat", "cat", "dog"], "classes that differ only in case, blanks or _: 'Cat' ~ 'cat'" + JOINS),
+    (["red fox", "red_fox", "x"], "classes that differ only in case, blanks or _: 'red fox' ~ 'red_fox'" + JOINS),
+    (["cat", "cat\u200b", "x"], "classes that differ only in case, blanks or _: 'cat' ~ 'cat\\u200b'" + JOINS),
     (["cat", "nan"], "classes that may stand for a missing label: 'nan' (3 images)"),
     (["None", "cat"], "classes that may stand for a missing label: 'None' (2 images)"),
     (["cat", "dog", "?"][::-1], "classes that may stand for a missing label: '?' (2 images)"),

@@ -206,7 +206,14 @@ def test_columns_may_be_named(tmp_path):
     other = open_data(str(tmp_path / "d.parquet"), config.model_copy(update={"label_column": "x"}), short_side=64)
     assert other.fingerprint != data.fingerprint
     for options, message in (
-        ({}, "which column holds an image cannot be told from their names: a, b, x, y; name it: -s data.image_column="),
+        (
+            {},
+            "an image, and which a label, cannot be told .*: a, b, x, y; name them: -s data.image_column=NAME -s d",
+        ),
+        (
+            {"label_column": "x"},
+            "which column holds an image cannot be told from their names: a, b, x, y; name it: -s d",
+        ),
         ({"image_column": "a"}, "which column holds a label cannot be told"),
         ({"label_column": "z"}, "data.label_column=z: no such column; there are a, b, x, y"),
         ({"image_column": "a", "label_column": "b"}, "column 'b' holds binary: it must be of integers or strings"),

@@ -50,7 +50,9 @@ def test_ids_without_folder_and_suffix(tmp_path):
     images(tmp_path, ["pics/train/00a.jpg", "pics/train/00b.jpg"])
     path = csv(tmp_path, ["00a", "00b"], "image_id,label")
     message = refusal(path)
-    assert message.startswith(f"{path}:2: {tmp_path}/00a: cannot be read (No such file or directory): ")
+    assert message.startswith(
+        f"{path}:2: {tmp_path}/00a: cannot be read (No such file or directory), nor can any other of 2 "
+    )
     assert message.endswith("it is found with -s data.image_folder=pics/train -s data.image_suffix=.jpg")
     expected = [str(tmp_path / f"pics/train/00{it}.jpg") for it in "ab"]
     for folder in ("pics/train", "pics/train/", str(tmp_path / "pics/train")):
@@ -61,6 +63,35 @@ def test_ids_without_folder_and_suffix(tmp_path):
     assert (
         files(csv(tmp_path, ["00a.jpg", "00b.jpg"]), image_folder="pics/train", image_suffix=".jpg")[0] == expected[0]
     )
+
+
+def test_all_that_are_missing_are_named_at_once(tmp_path):
+    images(tmp_path, [f"{row}.png" for row in range(9)])
+    path = csv(tmp_path, [f"{row}.png" for row in range(23)])
+    with pytest.raises(UserError) as caught:
+        files(path)
+    *named, last = caught.value.lines
+    assert named == [
+        f"{path}:{row}: {tmp_path}/{row - 2}.png: cannot be read (No such file or directory)" for row in range(11, 21)
+    ]
+    assert last.startswith("14 of 23 images cannot be read, of which 10 are named; the first: mend or remove it, or ")
+
+
+def test_all_that_has_to_be_said_is_asked_for_at_once(tmp_path):
+    images(tmp_path, ["pics/00a.jpg", "pics/00b.jpg"])
+    path = csv(tmp_path, ["00a", "00b"], "asset,sign")
+    lead = "-s data.image_folder=pics -s data.image_suffix=.jpg"
+    assert refusal(path).endswith(
+        f"cannot be told from their names: asset, sign; name it: -s data.image_column=asset {lead}"
+    )
+    path.write_text("asset,sign,also\n00a,x,7\n00b,y,8\n")
+    said = "which column holds an image, and which a label, cannot be told from their names: asset, sign, also"
+    assert f"{said}; name them: -s data.image_column=asset -s data.label_column=NAME {lead}" in refusal(path)
+    assert refusal(path, image_column="asset").endswith(f"name it: -s data.label_column=NAME {lead}")
+    options = {"image_column": "asset", "label_column": "sign", "image_folder": "pics", "image_suffix": ".jpg"}
+    assert files(path, **options) == [str(tmp_path / f"pics/00{it}.jpg") for it in "ab"]
+    path.write_text("asset,sign,also\nzz,x,7\nyy,y,8\n")
+    assert refusal(path).endswith("name them: -s data.image_column=NAME -s data.label_column=NAME")
 
 
 @pytest.mark.parametrize(("name", "looked", "advice"), [

@@ -57,3 +57,10 @@ def test_a_shortened_name_is_told_in_full_when_pointed_at() -> None:
     plot = Plot(Axis.over([0, 1]), Axis.over([0, 1]))
     plot.text(0, 0, "<b>" * 20, "name", 60)
     assert f"<title>{'&lt;b&gt;' * 20}</title>&lt;b&gt;" in plot.svg("a chart") and "…" in plot.svg("a chart")
+
+
+def test_an_axis_of_shares_ends_at_a_hundred_percent() -> None:
+    for values in ([0.5, 1.0], [1.0, 1.0], [0.0, 1.0], [0.95, 0.999]):
+        axis = Axis.over(values, limits=(0, 1))
+        assert 0 <= axis.low <= min(values) and max(values) <= axis.high <= 1
+        assert min(axis.ticks) >= 0 and max(axis.ticks) <= 1 and axis.low < axis.high

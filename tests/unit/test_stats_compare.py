@@ -165,3 +165,11 @@ def test_refusals() -> None:
 def test_importing_the_package_does_not_import_scipy() -> None:
     script = "import sys, seedwise.stats; sys.exit(bool({'scipy', 'torch', 'pandas'} & set(sys.modules)))"
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_differences_of_shares_are_at_most_one() -> None:
+    outcomes = {"base": {0: 0.2, 1: 0.9}, "arm": {0: 0.9, 1: 0.5}, "other": {2: 0.3, 3: 0.8}}
+    for bounds, most in (((0.0, 1.0), 1.0), ((0.0, 2.0), 2.0), ((-math.inf, math.inf), math.inf)):
+        for found in compare_arms(outcomes, "base", margin=0.005, bounds=bounds).values():
+            for low, high in (found.ci95 or (0, 0), found.ci95_simultaneous or (0, 0)):
+                assert -most <= low < found.mean < high <= most and high >= min(most, 2)

@@ -52,15 +52,15 @@ def test_where_bonferroni_suffices_the_interval_is_bonferronis() -> None:
 
 
 def test_where_holm_finds_more_the_interval_is_cut_at_zero() -> None:
-    strong = ImageDifference(10, 100, 5.0, 1.0, 0.0, 9.0)
-    weak = ImageDifference(10, 100, -2.4, 1.0, 0.0, 9.0)  # p = 0.040: below 0.05, not below 0.025
+    strong = ImageDifference(10, 100, 0.5, 0.1, 0.0, 9.0, 0.1)
+    weak = ImageDifference(10, 100, -0.24, 0.1, 0.0, 9.0, 0.1)  # p = 0.040: below 0.05, not below 0.025
     assert 0.025 < weak.p_decision < 0.05
     first, second = decide([strong, weak])
     assert first.significant and second.significant
     assert second.interval is not None and first.interval is not None
     low, high = second.interval
-    assert low < -4 and high == -5e-324
-    alone, _ = decide([weak, ImageDifference(10, 100, 0.0, 1.0, 0.0, 9.0)])
+    assert low < -0.4 and high == -5e-324
+    alone, _ = decide([weak, ImageDifference(10, 100, 0.0, 0.1, 0.0, 9.0, 0.1)])
     assert not alone.significant and alone.interval is not None and alone.interval[1] > 0
 
 

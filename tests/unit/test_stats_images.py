@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from seedwise.stats import image_difference, paired
+from seedwise.stats import image_difference, over_images, paired
 
 
 def slow_mean_squares(matrix: np.ndarray) -> tuple[float, float, float]:
@@ -76,12 +76,36 @@ def test_p_and_interval_agree(n: int, technique: float) -> None:
 def test_limits() -> None:
     assert image_difference(np.zeros((1, 9))) is None
     assert image_difference(np.zeros((9, 1))) is None
-    nothing = image_difference(np.zeros((3, 9)))
-    assert nothing is not None and (nothing.p_decision, nothing.interval()) == (1.0, (0.0, 0.0))
-    everything = image_difference(np.ones((3, 9)))
-    assert everything is not None and (everything.p_decision, everything.interval()) == (0.25, (1.0, 1.0))
+    nothing, everything = image_difference(np.zeros((3, 9))), image_difference(np.ones((3, 9)))
+    assert nothing is not None and nothing.p_decision == 1.0
+    assert everything is not None and everything.p_decision == 0.25
     with pytest.raises(ValueError, match="a row a seed"):
         image_difference(np.zeros(9))
+
+
+@pytest.mark.parametrize("images", [2, 9, 400])
+@pytest.mark.parametrize("level", [0.9, 0.95, 0.999])
+def test_equal_images_leave_as_much_room_as_no_success_in_so_many(images: int, level: float) -> None:
+    """Two images that no network classifies otherwise don't show that other images aren't either."""
+    others = stats.binomtest(0, images, alternative="less").proportion_ci(level, method="exact").high
+    for value, low, high in ((0, -others, others), (1, 1 - 2 * others, 1), (-1, -1, -1 + 2 * others)):
+        found = image_difference(np.full((3, images), value))
+        assert found is not None and found.interval(level) == pytest.approx((low, high))
+        alone = over_images(np.full(images, (1 + value) / 2), np.full(images, (1 - value) / 2))
+        assert alone.interval(level) == pytest.approx((low, high))
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 9])
+@pytest.mark.parametrize("images", [2, 3, 7])
+def test_no_interval_is_outside_what_is_possible(n: int, images: int) -> None:
+    for seed in range(200):
+        matrix = np.random.default_rng([n, images, seed]).integers(-1, 2, (n, images))
+        found = image_difference(matrix)
+        assert found is not None
+        low, high = found.interval(0.999)
+        assert -1 <= low <= found.mean <= high <= 1 and low < high
+        alone = over_images(matrix[0], np.zeros(images)).interval(0.999)
+        assert alone is not None and -1 <= alone[0] < alone[1] <= 1
 
 
 @pytest.mark.parametrize("n", [2, 3, 6, 7, 10, 14, 30])
@@ -93,3 +117,5 @@ def test_as_many_images_more_on_every_seed_are_no_certainty(n: int, images: int)
     found = image_difference(matrix)
     assert found is not None and found.mean == pytest.approx(1 / images)
     assert (found.se, found.p_decision) == (0.0, 2 / 2**n)
+    each = matrix.mean(axis=0)
+    assert found.interval() == pytest.approx(stats.t.interval(0.95, images - 1, each.mean(), stats.sem(each)))

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from seedwise.stats import summarize
+from seedwise.stats import SHARE, summarize
 
 
 @pytest.mark.filterwarnings("ignore:Precision loss:RuntimeWarning")  # scipy on nearly equal values
@@ -43,6 +43,12 @@ def test_one_value_has_no_spread() -> None:
 def test_constants(value: float) -> None:
     summary = summarize([value] * 4)
     assert (summary.mean, summary.sd, summary.ci95) == (value, 0.0, (value, value))
+
+
+def test_a_share_is_never_above_one() -> None:
+    low, high = summarize([0.97, 1.0], SHARE).ci95 or (0, 0)
+    assert (low, high) == (pytest.approx(0.985 - 12.7062 * 0.015, abs=1e-5), 1.0)
+    assert (summarize([0.0, 0.03], SHARE).ci95 or (1, 1))[0] == 0.0
 
 
 def test_two_values_have_a_wide_interval() -> None:

@@ -26,6 +26,7 @@ from seedwise.audit.pairs import Found, Likeness, find_pairs
 from seedwise.data.audit.labels import out_of_fold, suspects
 from seedwise.data.audit.scan import Scanned, look_again, scan, shrunk
 from seedwise.data.config import DataConfig
+from seedwise.data.damage import OPTION
 from seedwise.data.dataset import Dataset
 from seedwise.data.find import find_source
 from seedwise.data.open import open_data
@@ -137,10 +138,12 @@ def _dataset(
     progress: Progress,
 ) -> Dataset | None:
     """The data as a run would see them; None when damaged images keep it from that."""
-    if any(part.damaged for part in parts.values()):
+    damaged = [line for part in parts.values() for line in part.damaged]
+    if damaged and not config.skip_damaged:
         if run is not None or labels:
-            first = next(line for part in parts.values() for line in part.damaged)
-            raise UserError(f"{first}; --run and --labels need every image: replace or remove what is damaged")
+            option = "--run needs every image" if run is not None else f"--labels needs every image, or {OPTION}"
+            more = f" (and {len(damaged) - 1} more, which the audit without it names)" if len(damaged) > 1 else ""
+            raise UserError(f"{damaged[0]}{more}; {option}")
         return None
     side = STORED_SIDE if run is None else plan.stored_sides(run.recipe)["short_side"]
     dataset = open_data(data, config, data_dir=data_dir, short_side=side, progress=progress)

@@ -54,14 +54,14 @@ def compare(
 
 def _print(found: "Compared") -> None:
     from seedwise.cli.show_study import place_lines, verdict_lines
-    from seedwise.stats import Scale, summarize
+    from seedwise.stats import SHARE, Scale, summarize
 
     width = max(8, *(len(arm.name) for arm in found.arms))
     images = len(next(iter(found.correct[found.base].values())))
     print(f"top-1 on {images} {found.split} images, differences from {found.base} in points")
     print(f"{'':<{width}}  {'n':>3}  {'mean ± SD':<15}  {'difference':<24}  {'p (Holm)':<8}  {'sign flip':<14}  time")
     for arm in found.arms:
-        summary = summarize(list(found.top1(arm.name).values()))
+        summary = summarize(list(found.top1(arm.name).values()), SHARE)
         spread = f"{summary.mean:.4f}" if summary.sd is None else f"{summary.mean:.4f} ± {summary.sd:.4f}"
         row = f"{arm.name:<{width}}  {summary.n:>3}  {spread:<15}"
         each = found.comparisons.get(arm.name)
@@ -83,11 +83,12 @@ def _print(found: "Compared") -> None:
         for what, rows in found.classes.get(name, {}).items():
             _print_classes(what, rows)
     alpha, margin = next(iter(found.comparisons.values())).alpha, f"the margin is ±{100 * found.margin:g}"
+    look = f", the level of this look (intervals of {100 * (1 - alpha):.6g}%)" if alpha < 0.05 else ""
     if found.family > 1:
         said = f"p and intervals are corrected for {found.family} comparisons (Holm)"
-        print(f"{said}; a difference is real where p is below {alpha:g}; {margin}")
+        print(f"{said}; a difference is real where p is below {alpha:g}{look}; {margin}")
     else:
-        print(f"a difference is real where p is below {alpha:g}; {margin}")
+        print(f"a difference is real where p is below {alpha:g}{look}; {margin}")
 
 
 def _differences(lines: Sequence[str]) -> list[str]:

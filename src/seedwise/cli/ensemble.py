@@ -75,12 +75,13 @@ def ensemble(
 def print_ensemble(folder: Path, record: "EnsembleRecord", as_json: bool) -> None:
     """Members and their votes, then what the vote gains over them, what it costs, and where the files are."""
     from seedwise.cli.report import leave_report
-    from seedwise.cli.show import print_places, say_cut
+    from seedwise.cli.show import print_places, say_cut, say_leaks
     from seedwise.record import read_record
 
     report = leave_report(folder)
     if as_json:
         print(record.model_dump_json(indent=2))
+        say_leaks(folder, as_json=True)
         return
     width = max(6, *(len(member.folder) for member in record.members))
     print(f"{'member':<{width}}{'seed':>12}{'weight':>8}{'val':>9}{'test':>9}{'train - test':>14}   top-1")
@@ -94,6 +95,7 @@ def print_ensemble(folder: Path, record: "EnsembleRecord", as_json: bool) -> Non
     for name, held in (("val", record.val), ("test", record.test)):
         if held is not None and (name == "test" or record.test is None):
             _print_held(name, held, record)
+    say_leaks(folder)
     same = "" if record.relative_time is None else f", {record.relative_time:g} times one member's time"
     print(f"cost: {record.networks} networks, {record.parameters / 1e6:.2f} M trained parameters{same}")
     for timed in {str(it): it for it in (read_record(folder / each.folder).timed for each in record.members)}.values():

@@ -106,13 +106,17 @@ def _say(lines: list[str]) -> None:
 
 def _print(found: "Evaluation") -> None:
     from seedwise.data.source import visible
+    from seedwise.record import tells_top5
 
     scores, (low, high) = found.scores, found.top1_interval
     weights = "" if found.weights == "raw" else ", average of the weights"
     views = "" if found.tta is None else f", test-time augmentation: {found.tta}"
     print(f"{found.data}: {found.split}, {found.images} images{weights}{views}")
     print(f"top-1 {scores.top1:.4f}   95% interval over images [{low:.4f}, {high:.4f}]")
-    print(f"top-5 {scores.top5:.4f}   loss {scores.loss:.4f}")
+    top5 = f"top-5 {scores.top5:.4f}   " if tells_top5(len(found.classes) + len(found.missing)) else ""
+    print(f"{top5}loss {scores.loss:.4f}")
+    if found.trained:
+        _print_trained(found, found.trained)
     if found.gain is not None:
         _print_gain(found.gain, found.images)
     worst = ", ".join(f"{visible(each.name)} {each.top1:.3f} ({each.images})" for each in found.classes[:WORST])
@@ -124,6 +128,18 @@ def _print(found: "Evaluation") -> None:
         print("agrees with the stored scores, bit for bit")
     elif found.agrees is not None:
         print(f"differs from the stored logits, by {found.largest_difference:.2g} at most")
+
+
+def _print_trained(found: "Evaluation", count: int) -> None:
+    """That the score is partly, or wholly, of images that were trained on."""
+    these = f"all {found.images} images are" if count == found.images else f"{count} of {found.images} images "
+    these += ("is" if count == 1 else "are") * (count < found.images)
+    print(
+        f"trained on: {these} among those this was trained on, equal in every pixel: "
+        "the score is no estimate for new images"
+    )
+    if found.new_top1 is not None:
+        print(f"top-1 {found.new_top1:.4f} on the other {found.images - count}")
 
 
 def _print_gain(gain: "TtaGain", images: int) -> None:

@@ -1,5 +1,6 @@
 """What is printed at the end: a run, a study, a plan."""
 
+import contextlib
 import json
 import sys
 from collections import Counter
@@ -13,8 +14,8 @@ from seedwise.config import dump
 from seedwise.convergence import sentence
 from seedwise.durations import in_words
 from seedwise.recipe import Recipe
-from seedwise.record import RunRecord, Scores, Timed, demand_final
-from seedwise.stats import summarize
+from seedwise.record import RunRecord, Scores, Timed, demand_final, tells_top5
+from seedwise.stats import SHARE, summarize
 from seedwise.study.plan import BASE, StudyRecord
 
 if TYPE_CHECKING:
@@ -36,22 +37,25 @@ def print_run(folder: Path, record: RunRecord, as_json: bool) -> int:
     report = leave_report(folder)
     if as_json:
         print(record.model_dump_json(indent=2))
+        say_leaks(folder, as_json=True)
         return say_inert([record.inert])
-    print(f"{'':<8}{'top-1':>8}{'top-5':>8}{'loss':>8}")
+    top5 = tells_top5(len(record.data.classes))
+    print(f"{'':<8}{'top-1':>8}{'top-5' if top5 else '':>{8 * top5}}{'loss':>8}")
     for name in SPLITS:
         scores: Scores | None = getattr(final, name)
         if scores is not None:
-            _print_scores(name, scores)
+            _print_scores(name, scores, top5)
     for title, part in (("EMA", record.ema), ("TTA", record.tta)):
         for name in ("val", "test") if part is not None else ():
             if (beside := getattr(part, name)) is not None:
-                _print_scores(f"{name} {title}", beside)
+                _print_scores(f"{name} {title}", beside, top5)
     best = final.test or final.val or final.train
     name = "test" if final.test else "val" if final.val else "train"
     print(f"{name} top-1 {best.top1:.4f} (one seed; --seeds 5 for a spread)")
     say_cut(record.timed)
     if record.convergence is not None and (said := sentence(record.convergence, record.epochs)):
         print(said)
+    say_leaks(folder)
     print_errors(folder)
     print(
         f"seed {record.seed}, {in_words(record.seconds['total'])}, {record.images_per_second:.0f} images/s in training"
@@ -67,6 +71,22 @@ def print_places(folder: Path, report: Path | None) -> None:
     print(f"files: {folder}")
 
 
+def say_leaks(folder: Path, *, as_json: bool = False) -> None:
+    """That test images of a run or an ensemble are known to be among those trained on; on stderr beside JSON."""
+    from seedwise.errors import UserError
+    from seedwise.report.read import leaks_of
+
+    leak = None
+    with contextlib.suppress(UserError):  # of a damaged audit, which the report has told
+        leak = leaks_of(folder)
+    if leak is not None:
+        print(
+            f"leak: {leak.images} of {leak.of} test images are among those trained on or selected by: "
+            "the test scores are too high by what they gain from that",
+            file=sys.stderr if as_json else sys.stdout,
+        )
+
+
 def say_inert(runs: Sequence[Sequence[str]]) -> int:
     """Name on stderr, behind everything else, the techniques that did nothing in one of the runs; the exit code."""
     counts = Counter(name for names in runs for name in names)
@@ -79,16 +99,19 @@ def say_inert(runs: Sequence[Sequence[str]]) -> int:
     return INERT
 
 
-def _print_scores(name: str, scores: Scores) -> None:
-    print(f"{name:<8}{scores.top1:>8.4f}{scores.top5:>8.4f}{scores.loss:>8.3f}")
+def _print_scores(name: str, scores: Scores, top5: bool) -> None:
+    print(f"{name:<8}{scores.top1:>8.4f}{f'{scores.top5:>8.4f}' if top5 else ''}{scores.loss:>8.3f}")
 
 
 def print_study(folder: Path, study: StudyRecord, as_json: bool) -> int:
     """Every seed of a study, then mean, spread and interval, and where the files are; the exit code."""
     report = leave_report(folder)
     runs = [trial.inert for trial in study.trials if trial.status == "finished"]
+    first = next((folder / trial.folder for trial in study.trials if trial.status == "finished"), None)
     if as_json:
         print(study.model_dump_json(indent=2))
+        if first is not None:
+            say_leaks(first, as_json=True)
         return say_inert(runs)
     splits = study.summary.get(BASE, {})
     split = "test" if "test" in splits else "val" if "val" in splits else "train"
@@ -102,7 +125,9 @@ def print_study(folder: Path, study: StudyRecord, as_json: bool) -> int:
         print(f"{trial.seed:>12}" + "".join(f"{'-' if top is None else f'{top:.4f}':>9}" for top in tops))
         finished += 1
     if splits:
-        print(f"{split} top-1 {summarize(splits[split]['top1']['values'])}")
+        print(f"{split} top-1 {summarize(splits[split]['top1']['values'], SHARE)}")
+    if first is not None:
+        say_leaks(first)
     say_cut(study.timed)
     say_unconverged(study)
     print_places(folder, report)

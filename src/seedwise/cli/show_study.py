@@ -19,13 +19,15 @@ def print_done(folder: Path, done: "Done", as_json: bool, go_on: str | None = No
     `go_on`: what completes it, if that isn't `seedwise resume`.
     """
     from seedwise.cli.report import leave_report
-    from seedwise.cli.show import print_places, say_inert, say_unconverged
+    from seedwise.cli.show import print_places, say_inert, say_leaks, say_unconverged
 
     report = leave_report(folder)
     if as_json:
         print(done.study.model_dump_json(indent=2))
     else:
         print_arms(done.study)
+        if (first := next((trial for trial in done.study.trials if trial.status == "finished"), None)) is not None:
+            say_leaks(folder / first.folder)
         say_unconverged(done.study)
         if done.report.left:
             n, seeds = complete_seeds(done.study), len(done.study.seeds)
@@ -93,9 +95,10 @@ def _footnote(study: StudyLike, found: dict[str, Any]) -> str:
     words = "verdicts" if looked(study) else "so far, not yet verdicts"
     family = f"{len(study.arms) - 1} arms together" if len(study.arms) > 2 else "one arm"
     look = len(study.looks) + (0 if looked(study) else 1)
+    level = f"the sentences' of {100 * (1 - found['alpha']):.6g}%, this look's level"
     return (
         f"({words}: look {look}, {family}, p below {found['alpha']:g}; margin {100 * (study.margin or 0):g} points; "
-        f"the table's intervals are each arm's alone, the sentences' hold for all at once)"
+        f"the table's intervals are each arm's alone, {level}{', for all arms at once' * (len(study.arms) > 2)})"
     )
 
 

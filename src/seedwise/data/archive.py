@@ -72,7 +72,8 @@ class ArchiveSource:
         duplicate = len(names) - len(set(names))
         if duplicate:
             raise UserError(f"{printable(str(self.path))}: {duplicate} names are there twice: pack it again")
-        return contents(layout.understand(tree, self.path, self.config), self.path, self._images, order=names)
+        laid = layout.understand(tree, self.path, self.config)
+        return contents(laid, self.path, self._images, order=names, join=self.config.join_spellings)
 
     def _images(self, files: list[str]) -> Iterator[RawImage]:
         wanted = set(files)

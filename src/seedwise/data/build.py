@@ -1,14 +1,15 @@
 """Decoding a source into files: in parallel threads, in bounded memory, in an order that is not the source's.
 
 A folder gets, for each part, `<part>.pixels` (h * w * 3 bytes an image, one after the other as they came),
-`<part>.index` (int64[n, 5]: label, height, width, the image's number in the pixel file, and the CRC-32 of its pixels)
-and `<part>.names` (what each image is called in the source, a line each).
+`<part>.index` (int64[n, 5]: label, height, width, the image's number in the pixel file, and the CRC-32 of its pixels),
+`<part>.names` (what each image is called in the source, a line each) and `<part>.originals` (uint64[n], the first 8
+bytes of the sha256 of each decoded original).
 
-The rows of index and names stand in the *canonical order*: by class, then by the sha256 of the decoded original. It
-depends on what the images show and on nothing else, so a folder, a Parquet file, a CSV and an archive of the same
-images give the same rows, the same splits and the same weights, whatever the files are called and in which order they
-come; nor does it change with the size that images are stored at. Only equal images of one class are tied, and these may
-be exchanged freely.
+The rows of index, names and originals stand in the *canonical order*: by class, then by the sha256 of the decoded
+original. It depends on what the images show and on nothing else, so a folder, a Parquet file, a CSV and an archive of
+the same images give the same rows, the same splits and the same weights, whatever the files are called and in which
+order they come; nor does it change with the size that images are stored at. Only equal images of one class are tied,
+and these may be exchanged freely.
 """
 
 import hashlib
@@ -28,7 +29,7 @@ from seedwise.data.deep import NoRange, Oddity, Range
 from seedwise.data.doubts import DARK, Light, Originals, doubts
 from seedwise.data.images import MAX_ASPECT, DamagedImage, decode, read, resize_short_side
 from seedwise.data.naming import image_name
-from seedwise.data.originals import canonical, originals
+from seedwise.data.originals import canonical, originals, prints
 from seedwise.data.parallel import in_order
 from seedwise.data.pixel_range import guess
 from seedwise.data.selection import read_contents
@@ -259,4 +260,5 @@ def _write_index(file: Path, part: str, labels: Int64Array, written: _Written) -
     seen = np.column_stack([labels, written.sizes])[order]
     _write_durably(file, [np.column_stack([seen, order, written.crcs[order]]).tobytes()])
     _write_durably(file.with_suffix(".names"), ["\n".join(written.names[row] for row in order.tolist()).encode()])
+    _write_durably(file.with_suffix(".originals"), [prints(written.identities)[order].tobytes()])
     return f"{part} {len(labels)}\0".encode() + seen.tobytes() + written.contents[order].tobytes()

@@ -26,13 +26,14 @@ from seedwise import machine
 from seedwise.data.build import INDEX_COLUMNS, Built, build
 from seedwise.data.config import DataConfig
 from seedwise.data.deep import Range
+from seedwise.data.originals import Prints
 from seedwise.data.source import Int64Array, PassedOver, Progress, Source, Survey, raw_bytes
 from seedwise.data.storage import Images, Names, map_images
 from seedwise.errors import UserError
 from seedwise.files import CACHE_VARIABLE, cache_root
 from seedwise.stowed import LOCK, note_use
 
-FORMAT = 7
+FORMAT = 8
 """Raise when what the files hold changes."""
 POLL_SECONDS = 0.2
 """Between looks at a lock that another process holds; a stop is noticed as soon."""
@@ -42,11 +43,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class StoredPart:
-    """Labels int64[n], images and their names of one part."""
+    """Labels int64[n], images, their names and the prints of their originals, of one part."""
 
     labels: Int64Array
     images: Images
     names: Names
+    originals: Prints
 
 
 @dataclass(frozen=True)
@@ -233,6 +235,7 @@ def _write_meta(folder: Path, built: Built) -> None:
         "survey": asdict(contents.survey),
         "index_sha256": {part: _sha256((folder / f"{part}.index").read_bytes()) for part in contents.parts},
         "names_sha256": {part: Names(folder / f"{part}.names").sha256 for part in contents.parts},
+        "originals_sha256": {part: _sha256((folder / f"{part}.originals").read_bytes()) for part in contents.parts},
     }
     with (folder / "meta.json").open("w", encoding="utf-8") as file:
         json.dump({"sha256": _sha256(json.dumps(body).encode()), "body": body}, file)
@@ -247,8 +250,11 @@ def load(folder: Path) -> Stored:
         body = meta["body"]
         if _sha256(json.dumps(body).encode()) != meta["sha256"]:
             raise Damaged("meta.json has changed")
-        of_names = body["names_sha256"]
-        parts = {part: _load_part(folder, part, it, of_names[part]) for part, it in body["index_sha256"].items()}
+        digests = {kind: body[f"{kind}_sha256"] for kind in ("index", "names", "originals")}
+        parts = {
+            part: _load_part(folder, part, {kind: it[part] for kind, it in digests.items()})
+            for part in digests["index"]
+        }
         survey = _survey(body["survey"])
         pixel_range = body["pixel_range"]
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -273,18 +279,20 @@ def _survey(body: dict[str, Any]) -> Survey:
     return Survey(tuple(passed_over), tuple(body["doubts"]))
 
 
-def _load_part(folder: Path, part: str, of_index: str, of_names: str) -> StoredPart:
+def _load_part(folder: Path, part: str, written: dict[str, str]) -> StoredPart:
     raw, names = (folder / f"{part}.index").read_bytes(), Names(folder / f"{part}.names")
-    for name, digest, written in (("index", _sha256(raw), of_index), ("names", names.sha256, of_names)):
-        if digest != written:
-            raise Damaged(f"{part}.{name} has changed")
+    prints = (folder / f"{part}.originals").read_bytes()
+    found = {"index": _sha256(raw), "names": names.sha256, "originals": _sha256(prints)}
+    if changed := [name for name, digest in found.items() if digest != written[name]]:
+        raise Damaged(f"{part}.{changed[0]} has changed")
     index = np.frombuffer(raw, np.int64).reshape(-1, INDEX_COLUMNS)
     labels, sizes, slots, crcs = index[:, 0].copy(), index[:, 1:3].copy(), index[:, 3].copy(), index[:, 4].copy()
     pixels = folder / f"{part}.pixels"
     expected = int(sizes.prod(axis=1).sum()) * 3
-    if (found := pixels.stat().st_size) != expected:
-        raise Damaged(f"{pixels.name} has {found} bytes instead of {expected}")
-    return StoredPart(labels, map_images(pixels, sizes, slots, crcs), names)
+    if (size := pixels.stat().st_size) != expected:
+        raise Damaged(f"{pixels.name} has {size} bytes instead of {expected}")
+    originals = np.frombuffer(prints, np.uint64)
+    return StoredPart(labels, map_images(pixels, sizes, slots, crcs), names, originals)
 
 
 def _sha256(data: bytes) -> str:

@@ -2,13 +2,13 @@
 
 import unicodedata
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from seedwise.data.config import DataConfig
-from seedwise.data.labels import label_doubts
+from seedwise.data.labels import as_in_train, label_doubts, other_spelling
 from seedwise.data.naming import listed
 from seedwise.data.source import (
     Contents,
@@ -124,11 +124,14 @@ class ClassFolders:
             ] = None
 
 
-def contents(laid: Laid, root: Path, read: Reader, order: list[str] | None = None) -> Contents:
+def contents(laid: Laid, root: Path, read: Reader, order: list[str] | None = None, *, join: bool = False) -> Contents:
     """Classes from the training part, and the images of every part, read by `read`.
 
-    `order`: all images as they should be read when that matters.
+    `order`: all images as they should be read when that matters. `join`: a folder of another part that is spelled
+    otherwise there is the same class.
     """
+    if join:
+        laid = replace(laid, parts={name: _as_in_train(laid.parts["train"], part) for name, part in laid.parts.items()})
     _check(laid, root)
     classes = tuple(class_order(laid.parts["train"]))
     index = {name: number for number, name in enumerate(classes)}
@@ -137,12 +140,19 @@ def contents(laid: Laid, root: Path, read: Reader, order: list[str] | None = Non
         label_of = {file: index[name] for name, files in files_of.items() for file in files}
         files = list(label_of) if order is None else [file for file in order if file in label_of]
         made[part] = _part(files, np.array([label_of[file] for file in files], np.int64), read)
-    doubts = label_doubts(classes, np.bincount(made["train"].labels, minlength=len(classes)).tolist())
+    doubts = label_doubts(classes, np.bincount(made["train"].labels, minlength=len(classes)).tolist(), join=join)
     return Contents(classes, made, survey=laid.survey + Survey(doubts=doubts))
 
 
 def _part(files: list[str], labels: Int64Array, read: Reader) -> Part:
     return Part(labels, lambda: read(files))
+
+
+def _as_in_train(train: Classes, part: Classes) -> Classes:
+    to, found = as_in_train(train, part), Classes()
+    for name, files in part.items():
+        found.setdefault(to.get(name, name), []).extend(files)
+    return found
 
 
 def _check(laid: Laid, root: Path) -> None:
@@ -156,4 +166,5 @@ def _check(laid: Laid, root: Path) -> None:
             if part == "train" and not files:
                 raise UserError(f"{place}: this class has no images: add some or remove the folder")
             if name not in known and files:
-                raise UserError(f"{place}: class '{printable(name)}' is not in train/: add it there or remove it here")
+                mend = f"{other_spelling(known, name)}add it there or remove it here"
+                raise UserError(f"{place}: class '{printable(name)}' is not in train/: {mend}")

@@ -1,6 +1,7 @@
 """Which columns of a table count: from what they are called, in any case and spelling, or from an option."""
 
 import re
+import shlex
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -102,13 +103,15 @@ class Columns:
 @dataclass(frozen=True)
 class Header:
     """What a file says about its columns: all of them, and which could hold images or labels; `stated` are class labels
-    by the file's own metadata. `only_parts`: whether all values of a column are names of parts."""
+    by the file's own metadata. `only_parts`: whether all values of a column are names of parts. `lead`: given the
+    column of images, or None where it isn't known, that which leads to image files, and the options by which."""
 
     names: Sequence[str]
     images: Sequence[str]
     labels: Sequence[str]
     stated: Sequence[str] = ()
     only_parts: Callable[[str], bool] = lambda _name: False
+    lead: Callable[[str | None], tuple[str, str] | None] = lambda _image: None
 
     def choose(self, config: DataConfig, file: Path) -> Columns:
         """The named columns, or those that are certain from name and type."""
@@ -122,20 +125,28 @@ class Header:
         coarse = next((name for name in self.names if key(name) == COARSE and name != asked["label_column"]), None)
         image = asked["image_column"] or self._image({asked["label_column"], split})
         label = asked["label_column"] or self._label({image, coarse, split})
-        for option, kind, found in (("image_column", "an image", image), ("label_column", "a label", label)):
-            if found is None:
-                listed = ", ".join(self.names)
-                raise UserError(
-                    f"{file}: which column holds {kind} cannot be told from their names: {listed}; "
-                    f"name it: -s data.{option}=NAME"
-                )
-        assert image is not None and label is not None
+        if image is None or label is None:
+            raise self._unclear(file, image, label, {coarse, split})
         if asked["label_column"]:
             return Columns(image, label, coarse, split=split)
         taken = {image, label, coarse, split}
         others = self._others(label, taken)
         spelled = [name for name in self.labels if key(name) in NAMES and name not in (*taken, *others)]
         return Columns(image, label, coarse, others, tuple(it for it in spelled if not self.only_parts(it)), split)
+
+    def _unclear(self, file: Path, image: str | None, label: str | None, taken: set[str | None]) -> UserError:
+        """Every option that is needed, in one message: the columns, and what leads from the one to its images."""
+        lead = self.lead(image)
+        if image is None and lead is not None:
+            label = label or self._label({lead[0], *taken})
+        kinds = ["an image"] * (image is None) + ["a label"] * (label is None)
+        options = [f"-s data.image_column={shlex.quote(lead[0]) if lead else 'NAME'}"] * (image is None)
+        options += ["-s data.label_column=NAME"] * (label is None) + ([lead[1]] if lead and lead[1] else [])
+        both = len(kinds) > 1
+        return UserError(
+            f"{file}: which column holds {', and which '.join(kinds)}{',' * both} cannot be told from their names: "
+            f"{', '.join(self.names)}; name {'them' if both else 'it'}: {' '.join(options)}"
+        )
 
     def _image(self, taken: set[str | None]) -> str | None:
         free = [name for name in self.images if name not in taken and key(name) not in (*LABELS, COARSE)]

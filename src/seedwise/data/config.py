@@ -114,6 +114,11 @@ class DataConfig(Section):
     """Leave out classes with fewer images than this in the training part, before any split; they are named. null keeps
     all: of a class with one image it is trained on and never scored."""
 
+    join_spellings: bool = False
+    """Take classes whose names differ only in case, blanks, - or _ (`Red Deer` and `red_deer`), or are one number (1
+    and 01), for one class, called as most of its training images are; which were joined is said. false keeps them
+    apart, and doubts them."""
+
     skip_damaged: bool = False
     """Leave out images that can't be read; how many and which is said, and stands in record.json. false refuses data
     that hold any, and names them."""
@@ -139,5 +144,6 @@ class DataConfig(Section):
         names = ("image_column", "label_column", "split_column", "image_folder", "image_suffix", "class_level")
         values = {name: getattr(self, name) for name in (*names, "min_per_class")}
         values["test"] = self.test if self.test == "none" else None
-        values["skip_damaged"] = True if self.skip_damaged else None
+        for name in ("join_spellings", "skip_damaged"):
+            values[name] = getattr(self, name) or None
         return [f"data.{name}={value!r}" for name, value in values.items() if value is not None]

@@ -15,7 +15,7 @@ from seedwise.data.config import DataConfig
 from seedwise.data.csvtext import read_lines
 from seedwise.data.formats import named_as_image
 from seedwise.data.labels import clean_name, whole_floats
-from seedwise.data.places import Places
+from seedwise.data.places import Places, stamps
 from seedwise.data.source import PART_OF, Contents, Int64Array, RawImage, Survey, Tally, file_stamp
 from seedwise.data.table import Rows, lacking, options_stamp, other_parts
 from seedwise.data.tree import is_hidden, list_folder
@@ -94,6 +94,16 @@ class _Sheet:
                 raise UserError(f"{self.file}:{number}: nothing in column '{name}': fill it or remove the line")
         return values
 
+    def lead(self, names: Sequence[str]) -> tuple[str, str] | None:
+        """Which of these columns leads to images, and by which options, judged by three of its values."""
+        found = []
+        for name in names:
+            values = self.column(name)
+            options = {self.places.lead(values[at]) for at in (0, len(values) // 2, -1) if values[at]}
+            if len(options) == 1 and (lead := options.pop()) is not None:
+                found.append((name, lead))
+        return found[0] if len(found) == 1 else None
+
 
 @dataclass(frozen=True)
 class CsvSource:
@@ -148,7 +158,10 @@ class CsvSource:
         def only_parts(name: str) -> bool:
             return all(word(value) in PART_OF for value in sheet.column(name))
 
-        return Header(used, images or used, used, only_parts=only_parts).choose(self.config, sheet.file)
+        def lead(image: str | None) -> tuple[str, str] | None:
+            return sheet.lead([image] if image else images or used)
+
+        return Header(used, images or used, used, only_parts=only_parts, lead=lead).choose(self.config, sheet.file)
 
     def _demand_header(self, file: Path, names: list[str], lines: list[tuple[int, list[str]]], places: Places) -> None:
         """Raise when the first line looks like an image's: taken as a header it would be lost."""
@@ -172,13 +185,12 @@ class CsvSource:
 
     def stamp(self) -> list[str]:
         """The tables and every image that they name, with size and time, and the options that choose columns."""
-        stamps = [file_stamp(file) for file in self._files]
-        for sheet in self._sheets:
-            stamps += [
-                sheet.places.stamp(name, f"{sheet.file}:{number}")
-                for name, (number, _) in zip(sheet.images(self._columns.image), sheet.lines, strict=True)
-            ]
-        return [*stamps, *options_stamp(self.config)]
+        images = stamps(
+            (sheet.places, name, f"{sheet.file}:{number}")
+            for sheet in self._sheets
+            for name, (number, _) in zip(sheet.images(self._columns.image), sheet.lines, strict=True)
+        )
+        return [*map(file_stamp, self._files), *images, *options_stamp(self.config)]
 
     def read(self) -> Contents:
         """Classes and labels, checked."""

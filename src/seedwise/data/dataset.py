@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seedwise.data.describe import data_lines
+from seedwise.data.originals import Prints
 from seedwise.data.source import Int64Array, Survey, UInt8Array
 from seedwise.data.storage import Images, Names
 
@@ -21,7 +22,7 @@ class Subset:
     `targets`: int64[m], class indices. `rows_in_part`: rows of the whole part, the height of a table of random draws
     that is indexed by id. `copies`: in a sample with replacement, the most copies of an image in it; copy c of image
     i then has the id i + c * rows_in_part, and so draws of its own. `names`: what the images of the stored part are
-    called in the source.
+    called in the source. `prints`: of the originals of the stored part.
     """
 
     ids: Int64Array
@@ -30,6 +31,7 @@ class Subset:
     images: Images
     copies: int = 1
     names: Names | None = None
+    prints: Prints | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -46,6 +48,11 @@ class Subset:
     def files(self) -> npt.NDArray[np.str_] | None:
         """str[m]: each image's file, relative to the data's folder, or its row in a table; None where none is known."""
         return None if self.names is None else self.names.take(self.ids % self.rows_in_part)
+
+    @property
+    def originals(self) -> Prints | None:
+        """uint64[m]: the print of each image's original; None where none is known."""
+        return None if self.prints is None else self.prints[self.ids % self.rows_in_part]
 
     @property
     def draw_rows(self) -> int:

@@ -45,4 +45,4 @@ class FolderSource:
         def images(files: list[str]) -> Iterator[RawImage]:
             return (RawImage(f"{self.path}/{file}", self.path / file) for file in files)
 
-        return contents(self._laid, self.path, images)
+        return contents(self._laid, self.path, images, join=self.config.join_spellings)

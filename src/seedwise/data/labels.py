@@ -17,6 +17,8 @@ from seedwise.errors import UserError
 MISSING = ("nan", "none", "null", "nil", "na", "n/a", "#n/a", "<na>", "nat", "undefined", "?")
 """What programs write where there is no label, in lower case."""
 
+JOINS = "; -s data.join_spellings=true joins them"
+
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d{1,3})?", re.ASCII)
 _WHOLE = re.compile(r"[+-]?\d{1,18}", re.ASCII)
 _WHOLE_FLOAT = re.compile(r"([+-]?\d{1,18})\.0*", re.ASCII)
@@ -30,21 +32,23 @@ def clean_name(name: str) -> str:
     return unicodedata.normalize("NFC", name.strip())
 
 
-def label_doubts(classes: Sequence[str], counts: Sequence[int] | None = None) -> tuple[str, ...]:
+def label_doubts(classes: Sequence[str], counts: Sequence[int] | None = None, *, join: bool = False) -> tuple[str, ...]:
     """One line for each kind of fault that names of classes show, whatever they come from.
 
-    `counts`: images to train on of each class, if known.
+    `counts`: images to train on of each class, if known. `join`: spellings of one name will be joined.
     """
     images = None if counts is None else dict(zip(classes, counts, strict=True))
-    same_number, alike = _groups(classes)
+    same_number, alike = ([], []) if join else _groups(classes)
     doubts = []
     if same_number:
-        doubts.append(f"classes that are the same number: {some(' = '.join(map(repr, it)) for it in same_number)}")
+        doubts.append(
+            f"classes that are the same number: {some(' = '.join(map(repr, it)) for it in same_number)}{JOINS}"
+        )
     if fractions := [name for name in classes if _FRACTION.fullmatch(name)]:
         doubts.append(f"classes that are numbers with fractions, as measured values are: {some(map(repr, fractions))}")
     if alike:
         doubts.append(
-            f"classes that differ only in case, blanks or _: {some(' ~ '.join(map(repr, it)) for it in alike)}"
+            f"classes that differ only in case, blanks or _: {some(' ~ '.join(map(repr, it)) for it in alike)}{JOINS}"
         )
     if missing := [name for name in classes if name.casefold() in MISSING]:
         doubts.append(f"classes that may stand for a missing label: {some(_counted(missing, images))}")
@@ -70,12 +74,31 @@ def _groups(classes: Sequence[str]) -> tuple[list[list[str]], list[list[str]]]:
     """Names that are one number, and names that are one word."""
     same: dict[Hashable, list[str]] = {}
     for name in classes:
-        same.setdefault(Decimal(name) if _NUMBER.fullmatch(name) else _word(name), []).append(name)
+        same.setdefault(meaning(name), []).append(name)
     groups = [(key, names) for key, names in same.items() if len(names) > 1]
     return (
         [names for key, names in groups if isinstance(key, Decimal)],
         [names for key, names in groups if not isinstance(key, Decimal)],
     )
+
+
+def meaning(name: str) -> Hashable:
+    """What all spellings of a class have in common: the number that it is, or its word."""
+    return Decimal(name) if _NUMBER.fullmatch(name) else _word(name)
+
+
+def as_in_train(known: Iterable[str], others: Iterable[str]) -> dict[str, str]:
+    """For names that are not among the known ones, as train spells classes, the known one that means the same."""
+    ours = class_order(known)
+    spelled = {meaning(name): name for name in reversed(ours)}
+    found = {name: spelled.get(meaning(name)) for name in set(others).difference(ours)}
+    return {name: to for name, to in found.items() if to is not None}
+
+
+def other_spelling(known: Iterable[str], name: str) -> str:
+    """The beginning of advice on a name that train doesn't have, where it has it in another spelling."""
+    to = as_in_train(known, [name]).get(name)
+    return "" if to is None else f"take it for {to!r} with -s data.join_spellings=true, "
 
 
 def _word(name: str) -> str:
@@ -145,13 +168,20 @@ class Labels:
         column: str,
         names: Sequence[str] | Mapping[Any, str] | None,
         where: Path,
+        *,
+        join: bool = False,
     ) -> "Labels":
         """Indices of the values' classes.
 
         `names`: a list that whole numbers index, or the name of each whole number, in whose order the classes then
-        are. Without them the classes are the different values of the training part.
+        are. Without them the classes are the different values of the training part. `join`: text of other parts that
+        is spelled otherwise there is the same class.
         """
         known = set(values["train"])
+        if join and not names:
+            every = {str(value) for of in values.values() for value in of if value not in known}
+            to = as_in_train({str(it) for it in known}, every) if all(isinstance(it, str) for it in known) else {}
+            values = {part: [to.get(value, value) for value in of] for part, of in values.items()}
         stated = (
             names if names and not isinstance(names, Mapping) and all(isinstance(it, int) for it in known) else None
         )
@@ -171,7 +201,8 @@ class Labels:
                     raise UserError(f"{where}: {part} has {column}={value!r}, none of {len(index)} classes: mend it")
                 if value not in known:
                     name = classes[index[value]] if value in index else value
-                    raise UserError(f"{where}: class '{name}' is in {part} but not in train: add it or remove it there")
+                    mend = f"{other_spelling(classes, str(name))}add it or remove it there"
+                    raise UserError(f"{where}: class '{name}' is in {part} but not in train: {mend}")
         return cls(classes, {p: np.array([index[value] for value in v], np.int64) for p, v in values.items()})
 
 

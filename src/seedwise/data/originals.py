@@ -4,8 +4,18 @@ import hashlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from seedwise.data.source import Int64Array, UInt8Array, raw_bytes
+
+Prints = npt.NDArray[np.uint64]
+"""uint64[n]: the first 8 bytes of the sha256 of each decoded original, by which one image is known again: of a million
+images against a million, two that differ have one print once in 18 million times."""
+
+
+def prints(identities: UInt8Array) -> Prints:
+    """Of the sha256 uint8[n, 32] of decoded originals."""
+    return np.ascontiguousarray(identities).view(">u8")[:, 0].astype(np.uint64)
 
 
 def canonical(labels: Int64Array, identities: UInt8Array) -> Int64Array:

@@ -12,6 +12,7 @@ import numpy as np
 from seedwise.data.columns import COARSE, IMAGES, LABELS, Columns, Header, key, says_parts
 from seedwise.data.config import DataConfig
 from seedwise.data.parquetfile import ParquetFile
+from seedwise.data.places import stamps
 from seedwise.data.shards import Files, find_files
 from seedwise.data.source import Contents, Int64Array, RawImage, Survey, file_stamp
 from seedwise.data.table import Rows, lacking, options_stamp
@@ -57,10 +58,10 @@ class ParquetSource:
 
     def stamp(self) -> list[str]:
         """Every Parquet file, and every image that lies outside of them, with its size and time."""
-        stamps = [file_stamp(file.file) for file in self._files]
-        stamps += [*options_stamp(self.config), f"beside {self._found.beside!r}"]
-        stamps += self._found.card.stamp()
-        return stamps + [stamp for file in self._files for stamp in file.stamps(self._columns.image)]
+        files = [file_stamp(file.file) for file in self._files]
+        read = [*options_stamp(self.config), f"beside {self._found.beside!r}", *self._found.card.stamp()]
+        images = (image for file in self._files for image in file.beside(self._columns.image))
+        return [*files, *read, *stamps(images)]
 
     def read(self) -> Contents:
         """Class names from the metadata or the training labels, and labels of every part."""

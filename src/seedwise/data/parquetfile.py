@@ -12,7 +12,7 @@ from typing import Any
 from seedwise.data.columns import tells_parts, word
 from seedwise.data.config import DataConfig
 from seedwise.data.labels import clean_name
-from seedwise.data.places import Places
+from seedwise.data.places import Places, stamps
 from seedwise.data.source import PART_OF, Int64Array, RawImage
 from seedwise.errors import UserError
 
@@ -202,11 +202,11 @@ class ParquetFile:
                             yield first + row, value["path"], are_none or nulls == rows
                 first += rows
 
-    def stamps(self, column: str) -> Iterator[str]:
-        """Of the images outside of the file."""
+    def beside(self, column: str) -> Iterator[tuple[Places, str, str]]:
+        """Images outside of the file, as `places.stamps` takes them."""
         for row, name, is_needed in self.outside(column):
             if is_needed or os.path.isfile(self.places.path(name)):  # noqa: PTH113
-                yield self.places.stamp(name, f"{self.file}: row {row}")
+                yield self.places, name, f"{self.file}: row {row}"
 
     def images(self, column: str, wanted: Int64Array) -> Iterator[RawImage]:
         """Images of these rows one by one; only a few rows are in memory at a time."""
@@ -230,7 +230,7 @@ class ParquetFile:
             raise UserError(f"{where}: no bytes in column '{column}', nor a file: remove or fill the row")
         path = self.places.path(name)
         if not os.path.isfile(path):  # noqa: PTH113
-            self.places.stamp(name, f"{where}: no bytes in column '{column}'")  # says what would lead to it
+            stamps([(self.places, name, f"{where}: no bytes in column '{column}'")])  # says what would lead to it
         return RawImage(f"{where}: {name}", Path(path))
 
 

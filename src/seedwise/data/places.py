@@ -4,7 +4,7 @@ import os
 import re
 import shlex
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,9 +13,12 @@ from seedwise.data.config import DataConfig
 from seedwise.data.formats import named_as_image
 from seedwise.data.source import file_stamp, printable
 from seedwise.data.tree import is_hidden
-from seedwise.errors import UserError
+from seedwise.errors import Mistakes, UserError
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+_FOUND = "it is found with "
+NAMED = 10
+"""Images that are not there of which each has a line."""
 MOST_FOLDERS = 200
 """Folders that are searched, at most, for an image that is not where it should be."""
 
@@ -50,22 +53,20 @@ class Places:
             return next((other for other in others if os.path.exists(other)), path)  # noqa: PTH110
         return path
 
-    def stamp(self, name: str, where: str) -> str:
-        """The file's stamp; an error says where its name stands and what would lead to it."""
-        path = self.path(name)
-        try:
-            return file_stamp(path)
-        except UserError as error:
-            if _ADDRESS.match(name):
-                raise UserError(
-                    f"{where}: {name}: images at addresses are not fetched: download them first, and write their paths"
-                ) from error
-            if os.path.exists(path) or "\0" in path:  # noqa: PTH110
-                raise UserError(f"{where}: {error}") from error
-            said = re.sub(r": mend or remove it$", "", str(error))
-            raise UserError(f"{where}: {said}: {self._advice(name)}") from error
+    def lead(self, name: str) -> str | None:
+        """The options that lead to the file of a name, none where it is there without; None where nothing does."""
+        if os.path.isfile(self.path(name)):  # noqa: PTH113
+            return ""
+        advice = self.advice(name)
+        return advice.removeprefix(_FOUND) if advice.startswith(_FOUND) else None
 
-    def _advice(self, name: str) -> str:
+    def advice(self, name: str) -> str:
+        """What to do about a name that leads to no file."""
+        path = self.path(name)
+        if _ADDRESS.match(name):
+            return "images at addresses are not fetched: download them first, and write their paths"
+        if os.path.exists(path) or "\0" in path:  # noqa: PTH110
+            return "mend or remove it"
         slashed = re.sub(r"^[A-Za-z]:", "", name.replace("\\", "/"))
         below, last = os.path.split(slashed.lstrip("/"))
         is_relative = slashed == name and not slashed.startswith("/")
@@ -75,7 +76,7 @@ class Places:
                     options = [] if folder == str(self.table.parent) else [("image_folder", self._relative(folder))]
                     options += [("image_suffix", found[len(last) :])] if found != last else []
                     said = " ".join(f"-s data.{option}={shlex.quote(value)}" for option, value in options)
-                    return f"it is found with {said}" if said else "leave data.image_folder and data.image_suffix out"
+                    return f"{_FOUND}{said}" if said else "leave data.image_folder and data.image_suffix out"
                 there = printable(self._relative(os.path.join(folder, below if is_relative else "", found)))  # noqa: PTH118
                 return f"there is {there}: write paths relative to {self.table.parent}"
         return "mend or remove it, or name the folder of the images with -s data.image_folder=FOLDER"
@@ -97,6 +98,29 @@ class Places:
                 except OSError:
                     continue
             level = below
+
+
+def stamps(named: Iterable[tuple[Places, str, str]]) -> list[str]:
+    """The stamp of the file of each name, of which each says where it stands; an error names all that are not there,
+    and what would lead to the first."""
+    found, lost = [], []
+    for places, name, where in named:
+        try:
+            found.append(file_stamp(places.path(name)))
+        except UserError as error:
+            reason = printable(name) if _ADDRESS.match(name) else re.sub(r": mend or remove it$", "", str(error))
+            lost.append((places, name, f"{where}: {reason}"))
+    if not lost:
+        return found
+    places, name, first = lost[0]
+    advice, count = places.advice(name), len(found) + len(lost)
+    if len(lost) == 1:
+        raise UserError(f"{first}: {advice}")
+    if not found:
+        raise UserError(f"{first}, nor can any other of {count} images: {advice}")
+    more = f", of which {NAMED} are named" if len(lost) > NAMED else ""
+    lines = [said for _, _, said in lost[:NAMED]]
+    raise Mistakes([*lines, f"{len(lost)} of {count} images cannot be read{more}; the first: {advice}"])
 
 
 def _alike(folder: str, name: str) -> list[str]:

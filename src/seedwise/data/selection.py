@@ -1,6 +1,6 @@
 """What of a source's contents is used: classes with images enough, and what is doubtful about the rest."""
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +8,7 @@ import numpy as np
 from seedwise.data.config import DataConfig
 from seedwise.data.dataset import Dataset
 from seedwise.data.describe import counted
-from seedwise.data.labels import some
+from seedwise.data.labels import meaning, some
 from seedwise.data.source import (
     Contents,
     Int64Array,
@@ -23,13 +23,17 @@ from seedwise.data.source import (
 from seedwise.errors import UserError
 
 TEST_LEFT_OUT = "the test part, by data.test=none"
+NOTHING_JOINED = "data.join_spellings joins nothing: no two classes are spellings of one"
 SURELY_IDS = 20
 """Classes from which on one image each is taken for a mistake: a column of numbers or names that tell images apart."""
 
 
 def read_contents(source: Source, config: DataConfig, least_classes: int = 2) -> Contents:
-    """The source's contents without the classes that `data.min_per_class` drops; checked once more as a whole."""
+    """The source's contents with the classes that `data.join_spellings` joins, and without those that
+    `data.min_per_class` drops; checked once more as a whole."""
     contents = source.read()
+    if config.join_spellings:
+        contents = _joined(contents)
     require_classes(contents.classes, source.path or source.name, least_classes)
     if config.test == "none" and "test" in contents.parts:
         left = Tally()
@@ -69,6 +73,29 @@ def unscored(dataset: Dataset, config: DataConfig) -> list[str]:
             "small classes out"
         )
     return found
+
+
+def _joined(contents: Contents) -> Contents:
+    """Spellings of one class become that class, called as most of its training images are."""
+    names = contents.classes
+    counts = np.bincount(contents.parts["train"].labels, minlength=len(names))
+    groups: dict[Hashable, list[int]] = {}
+    for number, name in enumerate(names):
+        groups.setdefault(meaning(name), []).append(number)
+    first = {number: max(group, key=lambda it: (counts[it], -it)) for group in groups.values() for number in group}
+    kept = sorted(set(first.values()))
+    new_number = np.array([kept.index(first[number]) for number in range(len(names))], np.int64)
+    joined = [" + ".join(repr(names[it]) for it in group) for group in groups.values() if len(group) > 1]
+    doubt = f"classes joined by data.join_spellings: {some(joined)}"
+    if not joined:
+        doubt = NOTHING_JOINED
+    return replace(
+        contents,
+        classes=tuple(names[number] for number in kept),
+        parts={name: Part(new_number[part.labels], part.images) for name, part in contents.parts.items()},
+        superclass_of=None if contents.superclass_of is None else contents.superclass_of[kept],
+        survey=contents.survey + Survey(doubts=(doubt,)),
+    )
 
 
 def _without_small(contents: Contents, least: int, source: Source, least_classes: int) -> Contents:

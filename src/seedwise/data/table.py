@@ -107,7 +107,8 @@ class Rows:
         names, doubts = self._names(np.concatenate(list(rows.values())))
         by_part = _by_part(self.labels, rows)
         self._demand_no_ids(by_part["train"])
-        labels = Labels.of(by_part, self.columns.label, names, self.where)
+        join = self.config.join_spellings
+        labels = Labels.of(by_part, self.columns.label, names, self.where, join=join)
         counts = np.bincount(labels.indices["train"], minlength=len(labels.classes))
         if self.are_floats:
             doubts.append(f"column '{self.columns.label}' has numbers with a point (1.0), read as whole numbers")
@@ -115,7 +116,7 @@ class Rows:
             doubts.append(
                 f"{len(counts)} classes for {counts.sum()} images: is column '{self.columns.label}' the labels?"
             )
-        doubts += [*label_doubts(labels.classes, counts.tolist()), *self._file_doubts(assigned.parts)]
+        doubts += [*label_doubts(labels.classes, counts.tolist(), join=join), *self._file_doubts(assigned.parts)]
         survey = Survey(tally.passed_over(), (*assigned.doubts, *doubts))
         parts = {part: _part(labels.indices[part], chosen, read) for part, chosen in rows.items()}
         if self.coarse is None:

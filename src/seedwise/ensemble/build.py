@@ -15,9 +15,17 @@ from seedwise.ensemble.votes import Floats, answers, combine, fit_weights, log_p
 from seedwise.ensemble_record import EnsembleRecord, Gain, Held, Member, OutOfBag, Selection, Vote, write_ensemble
 from seedwise.errors import UserError
 from seedwise.files import LOCK, sha256_of, sole_writer
-from seedwise.predictions import Files, Predictions, read_predictions, score, write_predictions
+from seedwise.predictions import (
+    Files,
+    Originals,
+    Predictions,
+    read_originals,
+    read_predictions,
+    score,
+    write_predictions,
+)
 from seedwise.record import PREDICTIONS, RECORD, STUDY, WEIGHTS, RunRecord, Scores, demand_final
-from seedwise.stats import mcnemar, paired
+from seedwise.stats import mcnemar, over_images
 from seedwise.stats.calibration import calibration
 from seedwise.stored import Stored, demand_same_images, is_ensemble, read_ensemble
 
@@ -100,7 +108,7 @@ def _write(
     rows = [_member(member, folder, int(n), float(share)) for member, n, share in zip(members, picks, shares)]
     voting = [row for row in rows if row.weight > 0]
     alike = len({(row.architecture, row.image_size) for row in voting}) == 1
-    write_predictions(folder / PREDICTIONS, combined)
+    write_predictions(folder / PREDICTIONS, combined, _originals_of(members))
     record = EnsembleRecord(
         vote=vote,
         select=select,
@@ -141,7 +149,7 @@ def _held(together: Predictions, apart: Sequence[Predictions], log_p: Floats, be
     right, rights = together.correct(), np.stack([it.correct() for it in apart])
     scores = [score(it) for it in apart]
     mean = {name: float(np.mean([getattr(it, name) for it in scores])) for name in Scores.model_fields}
-    over_mean = paired(right, rights.mean(axis=0))
+    over_mean = over_images(right, rights.mean(axis=0))
     over_best = None if best is None else mcnemar(right, rights[best])
     differing, error = disagreement(answers(log_p)), 1 - mean["top1"]
     return Held(
@@ -162,6 +170,14 @@ def _held(together: Predictions, apart: Sequence[Predictions], log_p: Floats, be
 def _names(given: Sequence[Predictions]) -> Files | None:
     """What the images are called, by the first member that has kept it."""
     return next((it.files for it in given if it.files is not None), None)
+
+
+def _originals_of(members: Sequence[Stored]) -> dict[str, Originals]:
+    """What tells their images from others, of train those of all members; nothing unless all have kept it."""
+    known = [read_originals(member.folder, member.record) for member in members]
+    if not all("train" in it for it in known):
+        return {}
+    return known[0] | {"train": np.unique(np.concatenate([it["train"] for it in known]))}
 
 
 def _files(member: Stored) -> dict[str, str]:

@@ -8,6 +8,7 @@ from markupsafe import Markup
 from seedwise.record import EpochRow
 from seedwise.report.svg import Axis, Plot, Point
 from seedwise.report.words import Words
+from seedwise.stats import SHARE
 from seedwise.stats.calibration import Calibration
 
 FEW = 10
@@ -22,7 +23,8 @@ def lines(series: Series, x_label: str, y_label: str, title: str, *, percent: bo
     points = [point for line in series.values() for point in line]
     if not points:
         return None
-    plot = Plot(Axis.over([x for x, _ in points], whole=True), Axis.over([y for _, y in points]))
+    across, up = [x for x, _ in points], [y for _, y in points]
+    plot = Plot(Axis.over(across, whole=True), Axis.over(up, limits=SHARE) if percent else Axis.over(up))
     plot.axes(x_label, "", y_percent=percent)
     for style, line in series.items():
         plot.line(line, style)

@@ -8,6 +8,7 @@ from seedwise.ensemble_record import EnsembleRecord, Gain, Held
 from seedwise.report.study_charts import Row, below_names, rows_chart
 from seedwise.report.svg import Axis, Plot
 from seedwise.report.words import Words
+from seedwise.stats import SHARE
 
 ROW = 32
 """Height of a member's row: its name above, its dots below."""
@@ -47,7 +48,7 @@ def members(record: EnsembleRecord, names: Sequence[str], split: str, words: Wor
     for _, member in shown:
         values += [it.top1 for it in (member.final.train, member.final.val, member.final.test) if it is not None]
     height = ROW * len(shown) + 44
-    plot = Plot(Axis.over(values), Axis(0, len(shown), ()), height=height, left=10)
+    plot = Plot(Axis.over(values, limits=SHARE), Axis(0, len(shown), ()), height=height, left=10)
     strips = below_names(len(shown))
     plot.x_axis(words("ensemble.top1_axis"), percent=True, lines=strips)
     for low, high in strips:
@@ -77,7 +78,7 @@ def growth(found: Mapping[str, Mapping[int, Sequence[float]]], words: Words) -> 
         return None
     values = [value for by_size in found.values() for tried in by_size.values() for value in tried]
     sizes = [size for by_size in found.values() for size in by_size]
-    plot = Plot(Axis.over(sizes, whole=True), Axis.over(values), height=240)
+    plot = Plot(Axis.over(sizes, whole=True), Axis.over(values, limits=SHARE), height=240)
     plot.axes(words("ensemble.voters"), "", y_percent=True)
     for split, by_size in found.items():
         style = "one" if split == "test" else "two"

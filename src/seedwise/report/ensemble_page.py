@@ -12,12 +12,12 @@ from seedwise.ensemble.metrics import by_size, disagreements
 from seedwise.ensemble.votes import Floats, answers, combine, log_probabilities
 from seedwise.ensemble_record import EnsembleRecord, Gain, Held, Vote
 from seedwise.predictions import Predictions, score
-from seedwise.record import Scores
+from seedwise.record import Scores, tells_top5
 from seedwise.report.ensemble_charts import MEMBERS_SHOWN, gains, growth, members
 from seedwise.report.read_ensemble import EnsembleFiles, read_ensemble_files
 from seedwise.report.shared import calibrated, difference_said, provenance
 from seedwise.report.words import Words
-from seedwise.stats import decide, paired
+from seedwise.stats import decide, over_images
 from seedwise.stats.calibration import calibration
 from seedwise.stats.convergence import gap_noise
 
@@ -47,6 +47,7 @@ def ensemble_context(folder: Path, words: Words) -> Context:
         "gains": _gains(held, words),
         "gains_chart": gains(record, names, words),
         "scores": _scores(files, log_p, words),
+        "top5": tells_top5(len(record.data.classes)),
         "members": _members(record, names),
         "members_chart": members(record, names, files.split, words),
         "gap": _gap(record),
@@ -228,7 +229,7 @@ def by_group(
     """Differences on the images of each class, images random as in the record's gain, Holm-corrected as one family."""
     places = [(name, np.flatnonzero(groups == index)) for index, name in enumerate(names)]
     kept = [(name, place) for name, place in places if len(place) > 1]
-    differences = [paired(right[place], mean[place]) for _, place in kept]
+    differences = [over_images(right[place], mean[place]) for _, place in kept]
     rows: list[Context] = []
     for (name, place), found, decision in zip(kept, differences, decide(differences)):
         better = "better" if found.mean > 0 else "worse"

@@ -12,7 +12,7 @@ from seedwise.audit.findings import AUDIT, UNUSED, Findings, Image, Leak, find_a
 from seedwise.config import load
 from seedwise.ensemble_record import EnsembleRecord
 from seedwise.evaluations import later_test_reads
-from seedwise.predictions import Predictions, damage, read_arrays, read_predictions
+from seedwise.predictions import Originals, Predictions, damage, read_arrays, read_originals, read_predictions
 from seedwise.recipe import Recipe
 from seedwise.record import (
     INSIGHT,
@@ -24,6 +24,7 @@ from seedwise.record import (
     check_files,
     read_record,
 )
+from seedwise.stored import read_stored
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -39,7 +40,7 @@ class RunFiles:
     pictures: Arrays
     """The content of insight.npz; empty without one."""
     leaks: Leak | None
-    """Test images that an audit of this data found among the images to train on."""
+    """Test images that are among the images to train on, as far as is known."""
     later_test_reads: int
     """How often `seedwise evaluate` scored the test images since."""
 
@@ -56,7 +57,7 @@ def read_run(folder: Path) -> RunFiles:
     check_files(folder, record, RECIPE)
     held = read_held(folder, record)
     recipe, seen = load(Recipe, folder / RECIPE), _pictures(folder, record, held)
-    return RunFiles(record, recipe, held, seen, read_leaks(folder, record.data, held), later_test_reads(folder))
+    return RunFiles(record, recipe, held, seen, read_leaks(folder, record, held), later_test_reads(folder))
 
 
 def demand_classes(path: Path, data: DataRecord) -> None:
@@ -72,19 +73,42 @@ def demand_classes(path: Path, data: DataRecord) -> None:
         raise damage(path, "data.superclass_of doesn't fit the classes")
 
 
-def read_leaks(folder: Path, data: DataRecord, held: Mapping[str, Predictions]) -> Leak | None:
-    """What the last audit of this data says of these test images, wherever it drew its own."""
-    if (found := _audit_of(folder, data)) is None or "test" not in held:
+def leaks_of(folder: Path) -> Leak | None:
+    """What is known of the test images of a finished run or an ensemble; None where its answers were dropped."""
+    record = read_stored(folder).record
+    return read_leaks(folder, record, read_held(folder, record, ("test",)))
+
+
+def read_leaks(folder: Path, record: RunRecord | EnsembleRecord, held: Mapping[str, Predictions]) -> Leak | None:
+    """Test images that are among those trained on or selected by: equal in every pixel, by the prints that the folder
+    keeps, or one picture by what the last audit of this data says of them, wherever it drew its own."""
+    if "test" not in held:
         return None
+    rows = _equal(held["test"], read_originals(folder, record)) | _audited(folder, record.data, held["test"])
+    return Leak(images=len(rows), of=len(held["test"].ids), rows=sorted(rows)) if rows else None
+
+
+def _equal(test: Predictions, originals: Mapping[str, Originals]) -> set[int]:
+    """The rows of test images whose originals are also in train or val."""
+    own = originals.get("test")
+    if "train" not in originals or own is None or own.shape != test.ids.shape:
+        return set()
+    known = np.concatenate([originals[split] for split in ("train", "val") if split in originals])
+    return set(test.ids[np.isin(own, known)].tolist())
+
+
+def _audited(folder: Path, data: DataRecord, held: Predictions) -> set[int]:
+    """The rows of those that the last audit of this data found again."""
+    if (found := _audit_of(folder, data)) is None:
+        return set()
     drawn = "test" in data.parts and not data.parts["test"].given
-    part, test = "train" if drawn else "test", set(held["test"].ids.tolist())
+    part, test = "train" if drawn else "test", set(held.ids.tolist())
 
     def is_test(image: Image) -> bool:
         return image.part == part and image.row in test
 
     pairs = [(pair.first, pair.second) for pair in found.pairs if pair.is_same and UNUSED not in pair.splits]
-    rows = {one.row for pair in pairs for one, other in (pair, pair[::-1]) if is_test(one) and not is_test(other)}
-    return Leak(images=len(rows), of=len(test), rows=sorted(rows)) if rows else None
+    return {one.row for pair in pairs for one, other in (pair, pair[::-1]) if is_test(one) and not is_test(other)}
 
 
 def _audit_of(folder: Path, data: DataRecord) -> Findings | None:

@@ -61,7 +61,7 @@ def read_ensemble_files(folder: Path) -> EnsembleFiles:
         [run for run, _, _ in there],
         answers,
         [member.folder for member, each in zip(record.members, found) if each is None],
-        read_leaks(folder, record.data, held),
+        read_leaks(folder, record, held),
         record.test_evaluations + later_test_reads(folder) + sum(reads for _, _, reads in there),
         (folder / BAGGING).exists(),
     )

@@ -9,7 +9,7 @@ import numpy as np
 from seedwise.convergence import longer
 from seedwise.durations import short
 from seedwise.predictions import Predictions
-from seedwise.record import RECIPE
+from seedwise.record import RECIPE, tells_top5
 from seedwise.report.charts import bars, curves
 from seedwise.report.read import Arrays, RunFiles
 from seedwise.report.shared import calibrated, provenance, techniques
@@ -38,6 +38,7 @@ def run_context(run: RunFiles, words: Words) -> Context:
         "record": record,
         "curves": curves(record.epochs, words),
         "scores": _scores(run, words),
+        "top5": tells_top5(len(record.data.classes)),
         "gap": _gap(run),
         "cut": _cut(run, words),
         "unconverged": _unconverged(run, words),
@@ -88,6 +89,8 @@ def _gap(run: RunFiles) -> Context | None:
     noise = gap_noise(final.train.top1, splits.get("train", 0), held.top1, splits.get(split, 0))
     lag = run.record.convergence.lag if run.record.convergence is not None else None
     unsettled = lag is not None and lag > UNSETTLED
+    if run.leaks is not None and split == "test":
+        return {"split": split, "top1": top1, "kind": "leaked", "noise": noise, "lag": lag}
     kind = "negative" if top1 < 0 else "noise" if top1 <= noise else "unsettled" if unsettled else "words"
     return {"split": split, "top1": top1, "kind": kind, "noise": noise, "lag": lag}
 

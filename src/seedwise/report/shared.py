@@ -138,14 +138,19 @@ def _data(data: DataRecord, words: Words) -> list[tuple[str, str]]:
     ] or [f"{name} {count}" for name, count in data.splits.items()]
     rows.append((words("from.parts"), ", ".join(parts)))
     rows += [(words("from.passed_over"), f"{said}: {names}") for said, names in passed_over(data.passed_over, words)]
-    return [*rows, *((words("from.doubt"), doubt) for doubt in data.doubts)]
+    return [*rows, *((words("from.doubt"), words.known(doubt)) for doubt in data.doubts)]
 
 
 def passed_over(found: Sequence[PassedOverRecord], words: Words) -> list[tuple[str, str]]:
     """What lies with the data and is not used: how many of what and why, and the first names."""
     return [
         (
-            words("from.passed_over_row", count=f"{it.count:,}", kind=words(f"kind.{it.kind}"), reason=it.reason),
+            words(
+                "from.passed_over_row",
+                count=f"{it.count:,}",
+                kind=words(f"kind.{it.kind}"),
+                reason=words.known(it.reason),
+            ),
             ", ".join(it.examples[:EXAMPLES]) + (", …" if min(EXAMPLES, len(it.examples)) < it.count else ""),
         )
         for it in found

@@ -9,6 +9,7 @@ from seedwise.record import RunRecord
 from seedwise.report.read_study import Arm, Interval, StudyFiles
 from seedwise.report.svg import LETTER, Axis, Plot, Point
 from seedwise.report.words import Words
+from seedwise.stats import DIFFERENCE, SHARE
 
 ROW = 46
 """Height of an arm's row: its name above, its dots below."""
@@ -41,7 +42,9 @@ def rows_chart(
     if signed:
         numbers += [0.0, *((-margin, margin) if margin else ())]
     height = ROW * len(rows) + 44
-    plot = Plot(Axis.over(numbers), Axis(0, len(rows), ()), height=height, left=10)
+    plot = Plot(
+        Axis.over(numbers, limits=DIFFERENCE if signed else SHARE), Axis(0, len(rows), ()), height=height, left=10
+    )
     bottom = float(len(rows))
     strips = below_names(len(rows))
     if margin and signed:
@@ -114,7 +117,7 @@ def learning(study: StudyFiles, words: Words) -> list[dict[str, object]]:
     charts: list[dict[str, object]] = []
     shown = [name for name in ranges if name != study.base] or list(ranges)
     for name in shown:
-        plot = Plot(Axis.over(epochs, whole=True), Axis.over(values))
+        plot = Plot(Axis.over(epochs, whole=True), Axis.over(values, limits=SHARE))
         plot.axes(words("curves.epoch"), "", y_percent=True)
         both = [(study.base, "gray"), (name, "one")] if name != study.base else [(name, "one")]
         for arm, style in both:
@@ -148,7 +151,7 @@ def cost(study: StudyFiles, words: Words) -> Markup | None:
     every = [point for timed in points.values() for point in timed]
     times = [x for x, _ in every]
     across = Axis.over([*times, 0.0] if min(times) < max(times) / 2 else times)
-    plot = Plot(across, Axis.over([y for _, y in every]), height=260)
+    plot = Plot(across, Axis.over([y for _, y in every], limits=SHARE), height=260)
     plot.axes(words("cost.axis"), "", y_percent=True)
     means = {name: _mean(timed) for name, timed in points.items()}
     for name, timed in points.items():

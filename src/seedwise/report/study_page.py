@@ -44,6 +44,8 @@ def study_context(folder: Path, words: Words) -> Context:
         "margin": margin,
         "provisional": bool(getattr(record, "provisional", False)),
         "verdicts": [_verdict(name, found, margin, words) for name, found in compared.items()],
+        "width": _width(compared, len(study.arms) - 1, words),
+        "level": _level(compared),
         "place": next((place(found.holds.base, words) for found in compared.values() if found.holds), ""),
         "base_summary": study.arms[study.base].summary.get(study.split),
         "forest": forest(study, words, margin),
@@ -82,6 +84,19 @@ def _verdict(arm: str, found: Compared, margin: float | None, words: Words) -> C
         "own": beside(found, words),
         "advice": advice_rows(found, words),
     }
+
+
+def _level(compared: dict[str, Compared]) -> str | None:
+    """What the look's intervals are held to, in percent, where that is more than 95."""
+    alpha = next((found.alpha for found in compared.values()), 0.05)
+    return f"{100 * (1 - alpha):.6g}" if alpha < 0.05 else None
+
+
+def _width(compared: dict[str, Compared], arms: int, words: Words) -> str:
+    """What the intervals of the verdicts allow for: the number of arms, and looking more than once."""
+    level = _level(compared)
+    kind = ("both" if arms > 1 else "look") if level else ("arms" if arms > 1 else "alone")
+    return words(f"verdict.width_{kind}", level=level, n=arms)
 
 
 def _what_would_decide(found: Compared, words: Words) -> str:

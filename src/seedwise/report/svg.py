@@ -28,8 +28,16 @@ class Axis:
     ticks: tuple[float, ...]
 
     @classmethod
-    def over(cls, values: Sequence[float], *, count: int = 6, whole: bool = False, pad: float = 0.04) -> "Axis":
-        """Around these values; `whole` for counts, whose ticks are whole numbers."""
+    def over(
+        cls,
+        values: Sequence[float],
+        *,
+        count: int = 6,
+        whole: bool = False,
+        pad: float = 0.04,
+        limits: Point = (-math.inf, math.inf),
+    ) -> "Axis":
+        """Around these values; `whole` for counts, whose ticks are whole numbers. `limits`: it goes no further."""
         kept = [_near(value) for value in values] or [0.0]
         low, high = min(kept), max(kept)
         if high - low <= 1e-12 * max(1.0, abs(high)):
@@ -37,7 +45,7 @@ class Axis:
             low, high = low - spread, high + spread
         margin = pad * (high - low)
         step = _step((high - low) / max(count - 1, 1), whole)
-        low, high = low - margin, high + margin
+        low, high = max(low - margin, limits[0]), min(high + margin, limits[1])
         first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
         return cls(low, high, tuple(index * step for index in range(first, last + 1)))
 

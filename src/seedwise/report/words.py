@@ -29,10 +29,21 @@ class Words:
         return text.format(**values) if values else text
 
     def known(self, text: str) -> str:
-        """Words of a record in the reader's language: `known.<words>` with # for numbers, or as they are."""
-        numbers = re.findall(r"\d+", text)
-        found = self.table.get("known." + re.sub(r"\d+", "#", text))
-        return text if found is None else found.format(*numbers)
+        """Words of a record in the reader's language: `known.<words>`, where # is a number and * anything, or as they
+        are. They are English, so that its table has none."""
+        for pattern, said in self._known:
+            if match := pattern.fullmatch(text):
+                return said.format(*(re.sub(r" and (\d+) more\b", r" (+\1)", part) for part in match.groups()))
+        return text
+
+    @cached_property
+    def _known(self) -> list[tuple[re.Pattern[str], str]]:
+        """Of several that fit, the one that says most of the text itself."""
+        known = {key.removeprefix("known."): said for key, said in self.table.items() if key.startswith("known.")}
+        fixed = sorted(known, key=lambda key: (len(key.replace("*", "").replace("#", "")), key), reverse=True)
+        parts = {"\\#": r"(\d[\d,]*)", "\\*": "(.*?)"}
+        shape = {key: re.sub(r"\\[#*]", lambda it: parts[it[0]], re.escape(key)) for key in fixed}
+        return [(re.compile(shape[key], re.DOTALL), known[key]) for key in fixed]
 
     @cached_property
     def table(self) -> dict[str, str]:

@@ -9,14 +9,17 @@ from seedwise.stats.family import Decision, decide, holm
 from seedwise.stats.images import ImageDifference, image_difference
 from seedwise.stats.looks import spent
 from seedwise.stats.mcnemar import McNemar, mcnemar
-from seedwise.stats.paired import paired, sign_flip
+from seedwise.stats.paired import over_images, paired, sign_flip
 from seedwise.stats.power import seeds_to_decide, worth_deciding
 from seedwise.stats.ratio import Ratio, ratio
+from seedwise.stats.student import DIFFERENCE, SHARE
 from seedwise.stats.summary import Summary, summarize
 from seedwise.stats.verdict import Scale, Verdict, judge, sentence
 from seedwise.stats.welch import welch
 
 __all__ = [
+    "DIFFERENCE",
+    "SHARE",
     "ClassDifference",
     "Comparison",
     "Decision",
@@ -35,6 +38,7 @@ __all__ = [
     "image_difference",
     "judge",
     "mcnemar",
+    "over_images",
     "paired",
     "ratio",
     "seeds_to_decide",

@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from seedwise.stats.compare import difference_matrix
-from seedwise.stats.family import Interval, decide
+from seedwise.stats.family import decide
 from seedwise.stats.images import image_difference
 from seedwise.stats.paired import paired
+from seedwise.stats.student import Interval
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """A family of arms against their base: every number of `study.json`'s comparisons, and the verdicts."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,12 +10,13 @@ from numpy.typing import ArrayLike
 from seedwise.stats.bootstrap import bootstrap
 from seedwise.stats.difference import Difference, Kind
 from seedwise.stats.equivalence import tost
-from seedwise.stats.family import Decision, Interval, decide, holm
+from seedwise.stats.family import Decision, decide, holm
 from seedwise.stats.images import ImageDifference, image_difference
 from seedwise.stats.looks import spent
 from seedwise.stats.mcnemar import McNemar, mcnemar
 from seedwise.stats.paired import EXACT_UP_TO, paired, sign_flip
 from seedwise.stats.power import seeds_to_decide
+from seedwise.stats.student import ANYWHERE, Interval
 from seedwise.stats.verdict import Scale, Verdict, judge, sentence
 from seedwise.stats.welch import welch
 
@@ -38,7 +39,7 @@ class Comparison:
     mean: float
     sd: float | None
     ci95: Interval | None
-    """t-interval of this comparison alone."""
+    """t-interval of this comparison alone; None where all seeds show the same difference, and so no noise."""
     p_t: float | None
     p_holm: float | None
     """Corrected for the family; to be compared with `alpha`."""
@@ -85,6 +86,7 @@ def compare_arms(
     better: int = 1,
     scale: Scale | None = None,
     size: int | None = None,
+    bounds: Interval = ANYWHERE,
 ) -> dict[str, Comparison]:
     """Every arm but `base` compared with it, as one family, in the order of `outcomes`.
 
@@ -93,6 +95,7 @@ def compare_arms(
     all of alpha. correct: gives ci95_images and McNemar's test where both sides have it; only where the outcome is
     top-1. better: -1 for a loss. scale: how the sentences print it (fractions as points, by default). size: of the
     family, if arms are still to come; arms without outcomes are left out of the answer but belong to the family.
+    bounds: outside of them no outcome can be, and no interval of a difference reaches beyond what they leave to it.
     """
     if not outcomes.get(base):
         raise ValueError(f"the base {base!r} has no outcomes")
@@ -100,7 +103,10 @@ def compare_arms(
     count = max(size or 0, len(outcomes) - 1)
     level = spent(look, alpha)
     pairs = {arm: _matched(outcomes[arm], outcomes[base]) for arm in arms}
-    differences = [_difference(outcomes[arm], outcomes[base], pairs[arm]) for arm in arms]
+    widest = bounds[1] - bounds[0]
+    differences = [
+        replace(_difference(outcomes[arm], outcomes[base], pairs[arm]), bounds=(-widest, widest)) for arm in arms
+    ]
     decisions = decide(differences, level, count) if arms else []
     equivalences = [tost(difference, margin) for difference in differences]
     equivalences_holm = holm([*equivalences, *[None] * (count - len(arms))])
@@ -136,7 +142,7 @@ def _matched(arm: Mapping[int, float], base: Mapping[int, float]) -> list[int]:
 def _difference(arm: Mapping[int, float], base: Mapping[int, float], seeds: Sequence[int]) -> Difference:
     if seeds:
         found = paired([arm[seed] for seed in seeds], [base[seed] for seed in seeds])
-        return found if len(seeds) > 1 else Difference("single", 1, found.mean, *[None] * 5)
+        return found if len(seeds) > 1 else replace(found, kind="single")
     return welch(list(arm.values()), list(base.values()))
 
 
@@ -175,7 +181,7 @@ def _seeds_part(
         "n": difference.n,
         "mean": difference.mean,
         "sd": difference.sd,
-        "ci95": difference.interval(),
+        "ci95": None if difference.constant else difference.interval(),
         "p_t": difference.p_t,
         "p_holm": decision.p_holm,
         "alpha": level,

@@ -7,15 +7,16 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from seedwise.stats.student import t_both, t_interval, t_upper
+from seedwise.stats.student import ANYWHERE, Interval, of_equal, t_both, t_interval, t_upper
 
-Kind = Literal["paired", "welch", "single"]
+Kind = Literal["paired", "welch", "single", "images"]
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Arm minus base. With one value a side (`single`) there is no spread, and all but the mean is None."""
+    """Arm minus base. With one value a side (`single`) there is no spread, and all but the mean is None; of
+    `images`, the pairs are images, right or wrong."""
 
     kind: Kind
     n: int
@@ -34,6 +35,8 @@ class Difference:
     """The least p that an exact test of these seeds can reach."""
     p_exact: float | None = None
     """Exact p where the spread is zero: the floor for a constant difference, 1 for none."""
+    bounds: Interval = ANYWHERE
+    """Outside of them no difference can be."""
 
     @property
     def constant(self) -> bool:
@@ -59,12 +62,12 @@ class Difference:
         return self.p_exact if self.constant else self.p_t
 
     def interval(self, level: float = 0.95) -> tuple[float, float] | None:
-        """t-interval of the mean; the mean twice without spread, None with one value a side."""
+        """t-interval of the mean; None with one value a side. Without spread the mean twice; of images, `of_equal`."""
         if self.se is None or self.df is None:
             return None
         if self.se == 0:
-            return self.mean, self.mean
-        return t_interval(self.mean, self.se, self.df, level)
+            return of_equal(self.mean, self.n, level) if self.kind == "images" else (self.mean, self.mean)
+        return t_interval(self.mean, self.se, self.df, level, self.bounds)
 
     def p_beyond(self, bound: float) -> float | None:
         """One-sided p of "the difference is at or beyond the bound", seen from 0 (a bound > 0: at it or above).

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-Interval = tuple[float, float]
+from seedwise.stats.student import Interval
 
 
 class Estimate(Protocol):

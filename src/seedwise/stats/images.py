@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from seedwise.stats.paired import signflip_floor
-from seedwise.stats.student import t_both, t_interval, t_quantile
+from seedwise.stats.student import DIFFERENCE, of_equal, t_both, t_interval, t_quantile, within
 
 FEW_SEEDS = 5
 """Below it the interval adds the squared half-widths of the two parts instead of using Satterthwaite's df."""
@@ -26,6 +26,8 @@ class ImageDifference:
     """What the images add to it, in squares."""
     df: float
     """Satterthwaite's degrees of freedom."""
+    se_each: float
+    """Standard error of the mean if the images were all there is to be sampled: SD/√N of their means over seeds."""
 
     @property
     def se(self) -> float:
@@ -33,13 +35,19 @@ class ImageDifference:
         return math.hypot(self.se_seeds, self.se_images)
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """Interval of the mean; from 5 seeds Satterthwaite's, below the wider one that `image_difference` describes."""
+        """Interval of the mean; from 5 seeds Satterthwaite's, below the wider one that `image_difference` describes.
+
+        Without any spread that one: the images are judged as if by one network, since a spread of zero on a few of
+        them is no certainty. Nothing of it is outside [-1, 1].
+        """
+        if self.se == 0 and self.se_each == 0:
+            return of_equal(self.mean, self.images, level)
         if self.se == 0:
-            return self.mean, self.mean
+            return t_interval(self.mean, self.se_each, self.images - 1, level, DIFFERENCE)
         if self.seeds >= FEW_SEEDS:
-            return t_interval(self.mean, self.se, self.df, level)
+            return t_interval(self.mean, self.se, self.df, level, DIFFERENCE)
         half = self._half(0.5 - level / 2)
-        return self.mean - half, self.mean + half
+        return within((self.mean - half, self.mean + half), DIFFERENCE)
 
     @property
     def p_decision(self) -> float:
@@ -91,4 +99,6 @@ def image_difference(correct: ArrayLike) -> ImageDifference | None:
     if extra:
         df = max(df, (a + extra) ** 2 / (a**2 / (n - 1) + b**2 / (count - 1) + e**2 / ((n - 1) * (count - 1))))
     mean = total / matrix.size
-    return ImageDifference(n, count, mean, math.sqrt(a / matrix.size), math.sqrt(extra / matrix.size), df)
+    return ImageDifference(
+        n, count, mean, math.sqrt(a / matrix.size), math.sqrt(extra / matrix.size), df, math.sqrt(b / matrix.size)
+    )

@@ -1,12 +1,13 @@
 """Two arms with the same seeds: their difference seed by seed, by Student's t and by exact sign flips."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from seedwise.stats.difference import Difference, Floats, numbers, rounding
-from seedwise.stats.student import normal_both
+from seedwise.stats.student import DIFFERENCE, normal_both
 
 EXACT_UP_TO = 36
 """Pairs up to which all 2ⁿ sign flips are counted; beyond, p_signflip is the normal approximation of their sum."""
@@ -35,6 +36,11 @@ def paired(arm: ArrayLike, base: ArrayLike) -> Difference:
         mean = 0.0 if abs(mean) <= noise else mean
         return Difference("paired", n, mean, 0.0, 0.0, n - 1, None, floor, floor if mean else 1.0)
     return Difference("paired", n, mean, sd, sd / math.sqrt(n), n - 1, mean / sd, floor)
+
+
+def over_images(arm: ArrayLike, base: ArrayLike) -> Difference:
+    """As `paired`, where each pair is an image and each side the share of networks that have it right."""
+    return replace(paired(arm, base), kind="images", bounds=DIFFERENCE)
 
 
 def signflip_floor(n: int) -> float:

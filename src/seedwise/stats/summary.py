@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from seedwise.stats.student import t_interval
+from seedwise.stats.student import ANYWHERE, Interval, t_interval
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class Summary:
         return f"{self.mean:.4f} ± {self.sd:.4f} (n={self.n}), 95% CI [{low:.4f}, {high:.4f}]"
 
 
-def summarize(values: Sequence[float]) -> Summary:
-    """Mean, standard deviation and t-interval of at least one value."""
+def summarize(values: Sequence[float], bounds: Interval = ANYWHERE) -> Summary:
+    """Mean, standard deviation and t-interval of at least one value. `bounds`: outside of them no outcome can be."""
     if len(values) == 0:
         raise ValueError("no values to summarize")
     numbers = np.asarray(values, dtype=np.float64)
@@ -36,4 +36,4 @@ def summarize(values: Sequence[float]) -> Summary:
     if n == 1:
         return Summary(1, mean, None, None)
     sd = float(numbers.std(ddof=1))
-    return Summary(n, mean, sd, t_interval(mean, sd / math.sqrt(n), n - 1))
+    return Summary(n, mean, sd, t_interval(mean, sd / math.sqrt(n), n - 1, bounds=bounds))

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from seedwise.stats.family import Interval
 from seedwise.stats.power import worth_deciding
+from seedwise.stats.student import Interval
 
 Verdict = Literal["helps", "hurts", "real but too small to matter", "no difference that matters", "undecided"]
 

@@ -1,6 +1,7 @@
 """What a study's runs have come to: trials, summaries and comparisons, each finished run read once. No torch here."""
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +23,7 @@ from seedwise.record import (
     demand_final,
     read_record,
 )
-from seedwise.stats import compare_arms, spent, summarize
+from seedwise.stats import SHARE, compare_arms, spent, summarize
 from seedwise.study.advice import advise, caveat, impatient, too_short
 from seedwise.study.plan import BASE, Look, StudyRecord, Trial, trial_hash
 from seedwise.study.progress import complete_seeds, finished, finished_trials, looked, trial_folder
@@ -157,7 +158,9 @@ class Ledger:
             }
             if not tops[BASE]:
                 continue
-            for arm, each in compare_arms(tops, BASE, margin=study.margin, look=look, correct=hits).items():
+            for arm, each in compare_arms(
+                tops, BASE, margin=study.margin, look=look, correct=hits, bounds=SHARE
+            ).items():
                 settings = [[run.setting for run in runs[side].values()] for side in (BASE, arm)]
                 found.setdefault(arm, {})[split] = self._in_place(study, arm, each.to_json(), settings)
         return found
@@ -205,12 +208,12 @@ def _summarize(finals: Sequence[Final]) -> dict[str, dict[str, dict[str, Any]]]:
     for split in ("train", "val", "test"):
         scores = [getattr(final, split) for final in finals]
         if all(score is not None for score in scores):
-            splits[split] = {name: _with_values([getattr(s, name) for s in scores]) for name in SCORES}
+            splits[split] = {name: _with_values(name, [getattr(s, name) for s in scores]) for name in SCORES}
     return splits
 
 
-def _with_values(values: list[float]) -> dict[str, Any]:
-    summary = summarize(values)
+def _with_values(name: str, values: list[float]) -> dict[str, Any]:
+    summary = summarize(values, (0.0, math.inf) if name == "loss" else SHARE)
     return {
         "n": summary.n,
         "mean": summary.mean,

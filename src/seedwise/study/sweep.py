@@ -9,7 +9,7 @@ from seedwise.errors import UserError
 from seedwise.files import sole_writer
 from seedwise.late_test import score_test
 from seedwise.record import RECORD, Final, demand_final, read_record
-from seedwise.stats import Summary, summarize
+from seedwise.stats import SHARE, Summary, summarize
 from seedwise.study.grid import Grid
 from seedwise.study.ledger import Ledger
 from seedwise.study.plan import StudyRecord, read_study, write_study
@@ -62,7 +62,7 @@ def sweep(swept: Grid, data: str, seeds: Sequence[int], folder: Path, conduct: C
         study = Ledger(folder).refresh(read_study(folder))
         write_study(folder, study)
     tests = [final.test.top1 for final in finals if final.test is not None]
-    return Swept(study, ranking, summarize(tests) if tests else None)
+    return Swept(study, ranking, summarize(tests, SHARE) if tests else None)
 
 
 def ranked(folder: Path, study: StudyRecord, settings: dict[str, dict[str, Any]]) -> list[Place]:
@@ -77,6 +77,6 @@ def ranked(folder: Path, study: StudyRecord, settings: dict[str, dict[str, Any]]
         scores = [final.val for final in finals if final.val is not None]
         if not scores:
             raise UserError(f"{folder}: the runs of {arm} have no validation images; set data.val above 0")
-        val = summarize([score.top1 for score in scores])
+        val = summarize([score.top1 for score in scores], SHARE)
         places.append(Place(arm, setting, study.seeds, val, summarize([score.loss for score in scores]).mean))
     return sorted(places, key=lambda place: (-place.val.mean, place.loss))
