@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from seedwise.data.cache import open_cached, silent
+from seedwise.data.cache import StoredPart, open_cached, silent
 from seedwise.data.config import DataConfig
 from seedwise.data.damage import REASON as DAMAGED
 from seedwise.data.dataset import Dataset, Subset
@@ -44,17 +44,7 @@ def open_data(
         source.fetch(progress or silent)
     stored = open_cached(source, config, short_side, progress=progress, least_classes=least_classes)
     require_classes(stored.classes, source.path or source.name, least_classes)  # whoever decoded them may want fewer
-    parts = {
-        part: Subset(
-            np.arange(len(kept.labels)),
-            kept.labels,
-            len(kept.labels),
-            kept.images,
-            names=kept.names,
-            prints=kept.originals,
-        )
-        for part, kept in stored.parts.items()
-    }
+    parts = {part: _whole(kept) for part, kept in stored.parts.items()}
     train, val, test = _divided(parts, config, stored.classes)
     if train_short_side not in (None, short_side):
         larger = open_cached(source, config, train_short_side, progress=progress, least_classes=least_classes)
@@ -83,6 +73,12 @@ def open_data(
     )
     also = Survey(doubts=(*unused_options(source, config), *unscored(dataset, config)))
     return replace(dataset, survey=dataset.survey + remarks(config.pixel_range, stored.pixel_range) + also)
+
+
+def _whole(kept: StoredPart) -> Subset:
+    """All images of a stored part."""
+    count = len(kept.labels)
+    return Subset(np.arange(count), kept.labels, count, kept.images, names=kept.names, prints=kept.originals)
 
 
 def _divided(
