@@ -60,13 +60,16 @@ def test_the_recipe_of_a_run_has_no_automatic_choice_left(finished: Path) -> Non
     assert seedwise.load(finished).recipe.compute.threads == 1
 
 
-KEPT = ("ids", "targets", "logits", "files")
+KEPT = ("ids", "targets", "logits", "files", "originals")
 
 
 def test_stored_logits_give_the_recorded_scores(finished: Path) -> None:
     final, splits = record_of(finished)["final"], record_of(finished)["data"]["splits"]
     with np.load(finished / "predictions.npz", allow_pickle=False) as stored:
-        assert set(stored) == {f"{split}_{what}" for split in ("val", "test") for what in KEPT}
+        arrays = {f"{split}_{what}" for split in ("val", "test") for what in KEPT}
+        assert set(stored) == arrays | {"train_originals"}
+        for split, count in splits.items():
+            assert stored[f"{split}_originals"].dtype == np.uint64 and stored[f"{split}_originals"].shape == (count,)
         for split in ("val", "test"):
             assert stored[f"{split}_files"].dtype.kind == "U" and len(set(stored[f"{split}_files"])) == splits[split]
             ids, targets, logits = (stored[f"{split}_{what}"] for what in ("ids", "targets", "logits"))
@@ -226,7 +229,7 @@ def test_without_validation_or_test_their_scores_are_null(cli: Cli) -> None:
     assert record["final"]["val"] is None and record["final"]["test"] is None and record["test_evaluations"] == 0
     assert record["epochs"][0]["val"] is None and record["epochs_to_95"] is None and record["selected_epoch"] == 1
     with np.load("out/predictions.npz") as stored:
-        assert list(stored) == []
+        assert list(stored) == ["train_originals"]
 
 
 def test_data_is_found_through_the_variable(cli: Cli, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
