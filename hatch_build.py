@@ -1,6 +1,6 @@
 """Compiles the kernels when a wheel is built or seedwise is installed; without a compiler they are left out.
 
-For this machine's class of processors (`src/seedwise/compiling.py` names them), or for those that
+For this machine's class of processors (`src/seedwise/kernels/build.py` names them), or for those that
 SEEDWISE_BUILD_TARGETS names (`avx512 avx2 generic`; `none`: for no class): a wheel for other machines has all three.
 """
 
@@ -31,7 +31,7 @@ class KernelHook(BuildHookInterface):  # type: ignore[misc]
             )
         built = self._prebuilt(compiling, [name for name in compiling.TARGETS if name in wanted])
         for path in built if version != "editable" else ():
-            build_data["force_include"][str(path)] = f"seedwise/{compiling.PREBUILT}/{path.name}"
+            build_data["force_include"][str(path)] = f"seedwise/kernels/{compiling.PREBUILT}/{path.name}"
             build_data["pure_python"] = False
             build_data["tag"] = f"py3-none-{sysconfig.get_platform().replace('-', '_').replace('.', '_')}"
 
@@ -63,7 +63,7 @@ class KernelHook(BuildHookInterface):  # type: ignore[misc]
 
 def _compiling(root: Path) -> Any:
     """A part of a package whose other parts need what isn't installed yet."""
-    spec = importlib.util.spec_from_file_location("seedwise_compiling", root / "src/seedwise/compiling.py")
+    spec = importlib.util.spec_from_file_location("seedwise_compiling", root / "src/seedwise/kernels/build.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module

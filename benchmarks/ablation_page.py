@@ -16,12 +16,12 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
-from seedwise import machine
-from seedwise.ensemble_record import EnsembleRecord, Gain, Held
-from seedwise.record import RunRecord, demand_final, read_record
-from seedwise.stored import read_ensemble
-from seedwise.study.plan import BASE, StudyRecord, read_study
+from seedwise.base import machine
+from seedwise.records.ensemble import EnsembleRecord, Gain, Held
+from seedwise.records.finished import read_ensemble
+from seedwise.records.run import RunRecord, demand_final, read_record
 from seedwise.study.progress import trial_folder
+from seedwise.study.record import BASE, StudyRecord, read_study
 
 OUT = Path(__file__).parent.parent / "docs" / "results" / "reference-ablation.md"
 THEIRS = {

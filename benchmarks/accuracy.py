@@ -21,8 +21,8 @@ MARGIN = 0.01
 
 def train(options: argparse.Namespace, arm: str, seed: int) -> dict[str, float]:
     """Test top-1 and seconds of one run, trained now or found."""
-    from seedwise import recipes
-    from seedwise.training import train as train_run
+    from seedwise.recipe import library
+    from seedwise.run.train import train as train_run
 
     settings = {
         "data.limit": options.images,
@@ -31,7 +31,7 @@ def train(options: argparse.Namespace, arm: str, seed: int) -> dict[str, float]:
         "compute.kernels": arm,
         "compute.precision": "fp32",
     }
-    recipe = recipes.read("lite", [f"{key}={value}" for key, value in settings.items()])
+    recipe = library.read("lite", [f"{key}={value}" for key, value in settings.items()])
     folder = options.runs / arm / f"seed-{seed}"
     record = train_run(recipe, "cifar100", seed=seed, out=folder, data_dir=options.data_dir).record
     assert record.final is not None and record.final.test is not None
@@ -40,7 +40,7 @@ def train(options: argparse.Namespace, arm: str, seed: int) -> dict[str, float]:
 
 def main() -> None:
     """Train, pair, print."""
-    from seedwise.machine import prepare_process
+    from seedwise.base.machine import prepare_process
 
     prepare_process()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -54,7 +54,7 @@ def main() -> None:
     options = parser.parse_args()
     from scipy import stats
 
-    from seedwise import machine
+    from seedwise.base import machine
 
     pairs: list[dict[str, Any]] = []
     for seed in range(options.seeds):

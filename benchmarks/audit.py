@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from seedwise.audit.pairs import Found, find_pairs
-from seedwise.data.audit.scan import Scanned, look_again, scan
+from seedwise.audits.pairs import Found, find_pairs
+from seedwise.audits.scan import Scanned, look_again, scan
 from seedwise.data.config import DataConfig
 from seedwise.data.find import find_source
 from seedwise.data.images import decode

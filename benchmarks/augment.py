@@ -1,6 +1,6 @@
 """What each augmentation costs an image, against torchvision's own v2 transform on the same images.
 
-    python benchmarks/augment.py [--rounds 7] [--images 2000] [-o src/seedwise/technique_costs.json]
+    python benchmarks/augment.py [--rounds 7] [--images 2000] [-o src/seedwise/recipe/technique_costs.json]
 
 Images as of CIFAR (32 px, smooth with noise), one thread. seedwise augments whole batches with a draw per image;
 torchvision's transforms draw once a batch, so a draw per image means a call per image. Each side is a process of its
@@ -40,9 +40,9 @@ def pictures(count: int) -> tuple[Tensor, Tensor]:
 
 def seedwise_works(count: int) -> dict[str, Callable[[], Any]]:
     """For each technique seconds of all images in batches, its draws included."""
-    from seedwise import rng
     from seedwise.augment.table import TECHNIQUES, Technique
-    from seedwise.batch import Batch
+    from seedwise.base import rng
+    from seedwise.base.batch import Batch
 
     images, targets = pictures(count)
     context = {"size": SIDE, "interpolation": "bilinear", "mean": (0.5, 0.5, 0.5)}
@@ -132,7 +132,8 @@ def compare(rounds: int, count: int) -> dict[str, Any]:
 
 def main() -> None:
     """Parse, compare, write."""
-    from seedwise import machine, techniques
+    from seedwise.base import machine
+    from seedwise.recipe import techniques
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)

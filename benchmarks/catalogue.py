@@ -2,8 +2,8 @@
 
     python benchmarks/catalogue.py [-o docs/techniques.md]
 
-The cards are the docstrings of src/seedwise; costs are those that augment.py measured (technique_costs.json), and the
-table of runs is techniques.py's (benchmarks/techniques.json).
+The cards are the docstrings of src/seedwise; costs are those that augment.py measured
+(recipe/technique_costs.json), and the table of runs is that of benchmarks/techniques.py (benchmarks/techniques.json).
 """
 
 import argparse
@@ -27,7 +27,7 @@ of that was below one in a million, stands under `inert`: the run is saved, and 
 
 def contents() -> str:
     """All techniques in a table."""
-    from seedwise.techniques import TECHNIQUES, card
+    from seedwise.recipe.techniques import TECHNIQUES, card
 
     rows = [
         [f"[{t.name}](#{t.name})", f"`-s {t.path}={t.on}`", card(t).summary.replace("|", "\\|")] for t in TECHNIQUES
@@ -37,7 +37,7 @@ def contents() -> str:
 
 def cards() -> str:
     """Every card in full."""
-    from seedwise.techniques import TECHNIQUES, card
+    from seedwise.recipe.techniques import TECHNIQUES, card
 
     parts = []
     for technique in TECHNIQUES:
@@ -71,7 +71,7 @@ def cost_table(costs: dict[str, Any]) -> str:
     """Microseconds an image, and how many times as long torchvision takes."""
     if not costs:
         return ""
-    from seedwise import machine
+    from seedwise.base import machine
 
     rows = [
         [name, f"{row['us']:.1f}", f"{row['torchvision_us']:.1f}" if "torchvision_us" in row else "",
@@ -93,7 +93,7 @@ def run_table(runs: dict[str, Any]) -> str:
     """Each technique alone on CIFAR-100."""
     if not runs:
         return ""
-    from seedwise import machine
+    from seedwise.base import machine
 
     rows = [
         [
@@ -117,7 +117,7 @@ def run_table(runs: dict[str, Any]) -> str:
 
 def page() -> str:
     """The whole page."""
-    from seedwise.techniques import costs
+    from seedwise.recipe.techniques import costs
 
     measured = costs()
     runs = json.loads(RUNS.read_text(encoding="utf-8")) if RUNS.exists() else {}

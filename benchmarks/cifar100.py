@@ -28,7 +28,7 @@ def works(data_dir: Path) -> dict[str, Work]:
     """`open`: seconds from nothing but imported modules to data that can be read; one per sampling: of an epoch."""
     import os
 
-    from seedwise.machine import prepare_process
+    from seedwise.base.machine import prepare_process
 
     prepare_process()
     import torch
@@ -50,9 +50,9 @@ def works(data_dir: Path) -> dict[str, Work]:
         import numpy as np
 
         from samples import seedwise_batch
-        from seedwise import recipes
+        from seedwise.recipe import library
 
-        recipe = recipes.read("reference", [f"train.image_size={SIZE}", *overrides])
+        recipe = library.read("reference", [f"train.image_size={SIZE}", *overrides])
         train, options = opened().train, argparse.Namespace(size=SIZE)
         batch = seedwise_batch(recipe, train, options)
         began = time.perf_counter()

@@ -53,8 +53,8 @@ def section(title: str, inputs: str, options: dict[str, object], said: str) -> s
 
 def said_of(make: Callable[[Path], Any], case: Any) -> str:
     """The first lines of a run on it, or the refusal."""
+    from seedwise.base.errors import UserError
     from seedwise.data import DataConfig, open_data
-    from seedwise.errors import UserError
 
     with tempfile.TemporaryDirectory() as place:
         os.environ["SEEDWISE_CACHE"] = f"{place}/cache"

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from statistics import median, quantiles
 
-from seedwise import machine
+from seedwise.base import machine
 
 machine.prepare_process()
 
@@ -22,8 +22,11 @@ import torch  # noqa: E402
 from timm.layers.conv2d_same import Conv2dSame  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
-from seedwise.models.depthwise import available, depthwise_conv2d, implementations, kernels  # noqa: E402
-from seedwise.models.depthwise.kernels import Geometry  # noqa: E402
+from seedwise.kernels.layers.depthwise import available  # noqa: E402
+from seedwise.kernels.layers.depthwise_composed import depthwise_conv2d  # noqa: E402
+from seedwise.kernels.ops import depthwise as depthwise_ops  # noqa: E402
+from seedwise.kernels.ops import depthwise_candidates  # noqa: E402
+from seedwise.kernels.ops.depthwise import Geometry  # noqa: E402
 
 Wants = tuple[bool, bool]
 Runs = dict[str, Callable[[], object]]
@@ -40,7 +43,7 @@ def layers_of(name: str, size: int) -> dict[tuple[Geometry, int, int, int], int]
         _, c, h, w = inputs[0].shape
         kernel, stride = conv.kernel_size[0], conv.stride[0]
         if isinstance(conv, Conv2dSame):
-            geometry = kernels.same(kernel, stride, h, w)
+            geometry = depthwise_ops.same(kernel, stride, h, w)
         else:
             top, left = (int(side) for side in conv.padding)
             geometry = Geometry(kernel, stride, top, left, top, left)
@@ -60,7 +63,7 @@ def autograd(
 ) -> Callable[[], object]:
     """The backward of a convolution function, and of the padding before it."""
     x, weight = x.detach().requires_grad_(wants[0]), weight.detach().requires_grad_(wants[1])
-    padded, padding = implementations.padded(x, geometry)
+    padded, padding = depthwise_candidates.padded(x, geometry)
     out = conv(padded, weight, (geometry.stride,) * 2, padding)
     inputs = [tensor for tensor in (x, weight) if tensor.requires_grad]
     return lambda: torch.autograd.grad(out, inputs, grad, retain_graph=True)
@@ -74,17 +77,17 @@ def stock_conv(x: Tensor, weight: Tensor, stride: tuple[int, int], padding: tupl
 def runs_of(what: str, x: Tensor, grad: Tensor, weight: Tensor, geometry: Geometry) -> Runs:
     """What is compared in one row of the table."""
     if what == "forward":
-        runs: Runs = {"pytorch": lambda: implementations.onednn_forward(x, weight, geometry)}
-        return runs | ({"native": lambda: kernels.forward(x, weight, geometry)} if available() else {})
+        runs: Runs = {"pytorch": lambda: depthwise_candidates.onednn_forward(x, weight, geometry)}
+        return runs | ({"native": lambda: depthwise_ops.forward(x, weight, geometry)} if available() else {})
     wants = WANTS[what]
-    names = ("fused",) if what == "both" else implementations.candidates(x, geometry, wants)
+    names = ("fused",) if what == "both" else depthwise_candidates.candidates(x, geometry, wants)
     runs = {
         "pytorch": autograd(x, grad, weight, geometry, wants, stock_conv),
         "torch": autograd(x, grad, weight, geometry, wants, depthwise_conv2d),
     }
     for name in names:
         if available() or not ("native" in name or name == "fused"):
-            runs[name] = lambda name=name: implementations.compute(  # type: ignore[misc]
+            runs[name] = lambda name=name: depthwise_candidates.compute(  # type: ignore[misc]
                 name, x, grad, weight, geometry, wants
             )
     return runs
@@ -125,7 +128,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    print(machine.describe(machine.facts()), "| kernels:", kernels.library_name(), "|", options)
+    print(machine.describe(machine.facts()), "| kernels:", depthwise_ops.library_name(), "|", options)
     rows = ("forward", "images", "weight", "both")
     together = ("pytorch", "torch", "native")
     totals: dict[str, dict[str, list[float]]] = {what: {} for what in rows}

@@ -8,7 +8,7 @@
 `measure`: every choice of a training step and of an evaluation of `NETWORKS`, all candidates in turns, the shortest
 time of each; FILE gets a JSON line a case. Times are the processor's, in which neighbors don't count. Another target
 than this machine's also holds PyTorch's libraries to its instructions. `write`: what the files hold goes into
-benchmarks/dispatch.csv, and that becomes src/seedwise/models/rule.csv. `check`: how much longer than the fastest the
+benchmarks/dispatch.csv, and that becomes src/seedwise/kernels/rule.csv. `check`: how much longer than the fastest the
 rule's choices took when they were measured. `compare`: steps and evaluations by the rule and by the stopwatch in one
 process, by turns; ratios are taken turn by turn.
 """
@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import nn
 
-    from seedwise.models.choices import Candidates, Case
-    from seedwise.models.rule import Place, Row
+    from seedwise.kernels.dispatch import Candidates, Case
+    from seedwise.kernels.rule import Place, Row
 
 Seconds = Mapping[str, float]
 RAW = Path(__file__).with_name("dispatch.csv")
@@ -67,7 +67,7 @@ HOPELESS = 3.0
 
 def timed(candidates: "Candidates", images: int) -> dict[str, float]:
     """The shortest seconds of each candidate, in turns; of those far behind, estimated from a part of the images."""
-    from seedwise.models.choices import shortest
+    from seedwise.kernels.dispatch import shortest
 
     part = max(1, images // 8)
     for run in candidates.values():
@@ -94,25 +94,25 @@ def surroundings(target: str) -> dict[str, str]:
 def measure(options: argparse.Namespace) -> None:
     """Append a line a case to the file."""
     os.environ |= surroundings(options.target)
-    from seedwise import machine
+    from seedwise.base import machine
 
     machine.prepare_process()
     import torch
 
-    from seedwise.models import acceleration, choices
+    from seedwise.kernels import dispatch, swap
 
-    class Noted(choices.Tuned):
+    class Noted(dispatch.Tuned):
         def measured(self, case: "Case", candidates: "Candidates", images: int) -> Mapping[str, float]:
             seconds = timed(candidates, images)
             line = {"target": options.target, "key": case.key, "place": case.place, "seconds": seconds, "of": network}
             with options.out.open("a") as file:
                 file.write(json.dumps(line) + "\n")
-            self.counts[choices.fastest(seconds)] = self.counts.get(choices.fastest(seconds), 0) + 1
+            self.counts[dispatch.fastest(seconds)] = self.counts.get(dispatch.fastest(seconds), 0) + 1
             return seconds
 
         counts: dict[str, int] = {}
 
-    vars(acceleration)["Tuned"] = Noted
+    vars(swap)["Tuned"] = Noted
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     done = options.out.read_text() if options.out.exists() else ""
@@ -137,10 +137,10 @@ def works(
     """A training step without its optimizer, and an evaluation, of a network on noise; and what chose for them."""
     import torch
 
-    from seedwise.models.acceleration import accelerate, chosen
+    from seedwise.kernels.evaluation import fast_copy
+    from seedwise.kernels.swap import accelerate, chosen
     from seedwise.models.build import build_model
     from seedwise.models.config import ModelConfig
-    from seedwise.models.fast_copy import fast_copy
 
     name, size, batch, precision = network
     config = ModelConfig(name=name, weights="none", dropout=0.0)
@@ -168,7 +168,7 @@ def works(
 
 def write(options: argparse.Namespace) -> None:
     """The measurements become the table; what was measured before and is not in the files stays."""
-    from seedwise.models import rule
+    from seedwise.kernels import rule
 
     known = {(target, place): seconds for target, place, seconds in read(RAW)} if RAW.exists() else {}
     for path in options.files:
@@ -187,7 +187,7 @@ def write(options: argparse.Namespace) -> None:
 
 def read(path: Path) -> Iterator[tuple[str, "Place", Seconds]]:
     """What was measured: target, shape, seconds of each candidate."""
-    from seedwise.models import rule
+    from seedwise.kernels import rule
 
     with path.open(newline="", encoding="utf-8") as file:
         for target, operation, dtype, *numbers, taken in list(csv.reader(file))[1:]:
@@ -197,7 +197,7 @@ def read(path: Path) -> Iterator[tuple[str, "Place", Seconds]]:
 
 def save(known: Mapping[tuple[str, "Place"], Seconds]) -> None:
     """Write what `read` reads."""
-    from seedwise.models import rule
+    from seedwise.kernels import rule
 
     with RAW.open("w", newline="", encoding="utf-8") as file:
         out = csv.writer(file, lineterminator="\n")
@@ -226,7 +226,7 @@ def grouped(known: Mapping[tuple[str, "Place"], Seconds]) -> list[tuple[str, dic
 
 def condensed(target: str, points: dict["Place", Seconds]) -> list["Row"]:
     """The rows of a group: classes, but for those whose shapes another row serves as well."""
-    from seedwise.models import rule
+    from seedwise.kernels import rule
 
     classes: dict[Place, list[Seconds]] = {}
     for place, seconds in points.items():
@@ -249,7 +249,7 @@ def condensed(target: str, points: dict["Place", Seconds]) -> list["Row"]:
 
 def order(operation: str, found: list[Seconds]) -> tuple[str, ...]:
     """Names, the fastest first; of those that are close, in the order of the rule's `OPERATIONS`."""
-    from seedwise.models.rule import OPERATIONS
+    from seedwise.kernels.rule import OPERATIONS
 
     costs = {
         name: mean(each[name] / min(each.values()) for each in found if name in each)
@@ -263,7 +263,7 @@ def order(operation: str, found: list[Seconds]) -> tuple[str, ...]:
 
 def check(_options: argparse.Namespace) -> None:
     """Print how much longer than the fastest the rule's choices take, by target and operation."""
-    from seedwise.models import rule
+    from seedwise.kernels import rule
 
     totals: dict[tuple[str, str], list[float]] = {}
     for target, place, seconds in read(RAW):
@@ -280,18 +280,18 @@ def check(_options: argparse.Namespace) -> None:
 def compare(options: argparse.Namespace) -> None:
     """Steps and evaluations by the rule and by the stopwatch, in turns in this process."""
     os.environ |= surroundings(options.target)
-    from seedwise import machine
+    from seedwise.base import machine
 
     machine.prepare_process()
     import torch
 
-    from seedwise.models import acceleration, choices
+    from seedwise.kernels import dispatch, swap
 
-    class Stopwatch(choices.Tuned):
+    class Stopwatch(dispatch.Tuned):
         def measured(self, case: "Case", candidates: "Candidates", images: int) -> Mapping[str, float]:
             return timed(candidates, images)
 
-    vars(acceleration)["Tuned"] = Stopwatch
+    vars(swap)["Tuned"] = Stopwatch
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     network = options.model, options.size, options.batch, "fp32"

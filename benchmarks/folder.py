@@ -77,7 +77,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         make(Path(place, "images"), options)
         starts = {name: start(Path(place, "images"), Path(place, "cache")) for name in ("first", "second")}
-    from seedwise import machine
+    from seedwise.base import machine
 
     load = os.getloadavg()[0]
     result: dict[str, Any] = {"images": options.images, "side": options.side, "classes": options.classes, "load": load}

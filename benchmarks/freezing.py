@@ -33,7 +33,7 @@ def compare(options: argparse.Namespace, threads: int) -> None:
 
 def main() -> None:
     """Parse, compare, print."""
-    from seedwise import machine
+    from seedwise.base import machine
 
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--model", default="efficientnet_lite0")

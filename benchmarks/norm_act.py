@@ -101,7 +101,7 @@ def measure(layer: Layer, options: argparse.Namespace) -> None:
     """Fill the layer's seconds; the first turn warms up."""
     import torch
 
-    from seedwise.models.norm_act import use_fused_norm_act
+    from seedwise.kernels.layers.batch_norm import use_fused_norm_act
 
     sides = {"stock": copy.deepcopy(layer.norm), "fused": copy.deepcopy(layer.norm)}
     if use_fused_norm_act(sides["fused"]) != 1:
@@ -123,7 +123,8 @@ def peak(options: argparse.Namespace) -> None:
     import torch
     from torch.nn.functional import cross_entropy
 
-    from seedwise.models.norm_act import available, use_fused_norm_act
+    from seedwise.kernels.layers.batch_norm import use_fused_norm_act
+    from seedwise.kernels.ops.batch_norm import available
 
     if not available():
         raise SystemExit("the kernels can't be compiled")
@@ -165,7 +166,7 @@ def report(options: argparse.Namespace) -> None:
 
 def main() -> None:
     """Parse, measure, print."""
-    from seedwise import machine
+    from seedwise.base import machine
 
     machine.prepare_process()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

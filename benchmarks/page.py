@@ -71,7 +71,7 @@ def side_name(side: str) -> str:
 
 def introduction(result: dict[str, Any]) -> str:
     """The machine, the command that measures exactly the parts that are here, and how busy it was."""
-    from seedwise import machine
+    from seedwise.base import machine
 
     parts: Parts = result["parts"]
     flags = {"compiled": "--compiled", "cifar100": "--cifar100 DIR", "script": "--timm-src DIR"}

@@ -25,12 +25,12 @@ def train(
     sets: Path, name: str, recipe: str, settings: list[str], seed: int, *, test: bool, where: Path
 ) -> dict[str, Any]:
     """A run of seedwise: its scores, and the numbers that it was made of."""
-    from seedwise import recipes
-    from seedwise.training import train as train_run
+    from seedwise.recipe import library
+    from seedwise.run.train import train as train_run
 
     words = ["train.insight=false", "compute.threads=1", *settings, f"train.score_test={str(test).lower()}"]
     began = time.process_time()
-    run = train_run(recipes.read(recipe, words), sets / name, seed=seed, out=where)
+    run = train_run(library.read(recipe, words), sets / name, seed=seed, out=where)
     seconds = time.process_time() - began
     final, size = run.record.final, run.recipe.train
     assert final is not None and final.val is not None

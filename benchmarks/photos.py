@@ -16,8 +16,9 @@ from statistics import mean, stdev
 from typing import Any
 
 from photo_sets import SETS
-from seedwise import machine, sizing
-from seedwise.convergence import FEW_STEPS, LEARNED
+from seedwise.base import machine
+from seedwise.run import sizing
+from seedwise.run.convergence import FEW_STEPS, LEARNED
 
 RECORDS = Path(__file__).with_name("photos.json")
 OUT = Path(__file__).parent.parent / "docs" / "photos.md"

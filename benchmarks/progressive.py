@@ -13,7 +13,7 @@ from turns import ratios, spread
 
 def main() -> None:
     """Parse, train in turns, print."""
-    from seedwise import machine
+    from seedwise.base import machine
 
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--data-dir", required=True)

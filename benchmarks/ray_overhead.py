@@ -2,8 +2,8 @@
 
     python benchmarks/ray_overhead.py --trials 1000
 
-1. So many trials that do nothing go through the real runner (`seedwise.study.cluster.OnRay`) and the real loop over a
-   study's trials on a Ray that is started here: seconds per trial, the start of the workers not counted.
+1. So many trials that do nothing go through the real runner (`seedwise.study.ray_runner.OnRay`) and the real loop over
+   a study's trials on a Ray that is started here: seconds per trial, the start of the workers not counted.
 2. What the driver does for each real trial is timed: it receives the files of a run that was really trained
    (checked, written, synced), as it does where there is no shared file system.
 3. An event simulation of 10,000 trials on 100 nodes, one or eight on each, with these two constants. The driver serves
@@ -22,20 +22,21 @@ import tempfile
 import time
 from pathlib import Path
 
-from seedwise import plan, recipes
-from seedwise.config_options import plain
+from seedwise.base.numerics import NUMERICS_VERSION
+from seedwise.config.options import plain
 from seedwise.data.open import open_data
-from seedwise.numerics import NUMERICS_VERSION
-from seedwise.study.cluster import Cluster, OnRay
-from seedwise.study.ledger import Ledger
-from seedwise.study.node import receive
-from seedwise.study.plan import BASE, StudyRecord
+from seedwise.engine.control import Watch
+from seedwise.recipe import library
+from seedwise.run import resolve
+from seedwise.run.train import train
+from seedwise.study.execute import WRITING
 from seedwise.study.progress import trial_folder
-from seedwise.study.run import WRITING
+from seedwise.study.ray_runner import Cluster, OnRay
+from seedwise.study.record import BASE, StudyRecord
+from seedwise.study.remote_trial import receive
+from seedwise.study.results import Ledger
 from seedwise.study.schedule import Budget, run_all
 from seedwise.study.trial import Task
-from seedwise.training import train
-from seedwise.watch import Watch
 
 MEAN_SECONDS = (10, 30, 60, 300, 3600)
 SPREAD = 0.2
@@ -48,11 +49,11 @@ def nothing(task: Task, watch: Watch) -> None:
 
 def small_study(trials: int) -> StudyRecord:
     settings = ["model.name=small", "train.epochs=1", "train.image_size=16", "data.limit=60", "compute.threads=1"]
-    recipe = plan.resolve(recipes.read("demo", [*settings, "compute.kernels=stock"]))
+    recipe = resolve.resolve(library.read("demo", [*settings, "compute.kernels=stock"]))
     study = StudyRecord(
         data="digits", data_dir=None, master_seed=0, seeds=list(range(trials)), arms={BASE: plain(recipe)}
     )
-    fingerprint = open_data("digits", recipe.data, **plan.stored_sides(recipe)).fingerprint
+    fingerprint = open_data("digits", recipe.data, **resolve.stored_sides(recipe)).fingerprint
     return study.model_copy(update={"fingerprints": {BASE: fingerprint}, "numerics_version": NUMERICS_VERSION})
 
 

@@ -27,18 +27,18 @@ Batches = Callable[[Any], None]
 
 def works(options: argparse.Namespace) -> dict[str, Work]:
     """What a worker can be asked for: `batch`, which answers with its seconds."""
-    from seedwise.machine import prepare_process
+    from seedwise.base.machine import prepare_process
 
     prepare_process()
     import numpy as np
     import torch
 
-    from seedwise import recipes
     from seedwise.data.open import open_data
+    from seedwise.recipe import library
     from sides import seconds
 
     torch.set_num_threads(1)
-    recipe = recipes.read("reference", [f"train.image_size={options.size}"])
+    recipe = library.read("reference", [f"train.image_size={options.size}"])
     train = open_data("digits", recipe.data, short_side=options.size).train
     positions = np.arange(options.batch)
     make = seedwise_batch if options.worker == "seedwise" else torchvision_batch

@@ -24,7 +24,7 @@ SIDES = ("seedwise", *TIMM, *COMPILED)
 def works(options: argparse.Namespace) -> dict[str, Work]:
     """What a worker of the side `options.worker` can be asked for."""
     if options.worker == "seedwise":
-        from seedwise.machine import prepare_process
+        from seedwise.base.machine import prepare_process
 
         prepare_process()
     import torch
@@ -75,12 +75,14 @@ def seedwise_works(options: argparse.Namespace) -> dict[str, Work]:
     import numpy as np
     import torch
 
-    from seedwise import plan, recipes, training
     from seedwise.data.open import open_data
     from seedwise.engine.evaluate import predict
     from seedwise.engine.loop import make_batch
     from seedwise.engine.step import training_step
     from seedwise.models.build import build_model
+    from seedwise.recipe import library
+    from seedwise.run import resolve
+    from seedwise.run import train as training
 
     settings = {
         "model.name": options.model,
@@ -90,8 +92,8 @@ def seedwise_works(options: argparse.Namespace) -> dict[str, Work]:
         "compute.threads": options.threads,
         **dict(text.split("=", 1) for text in options.set),
     }
-    recipe = plan.resolve(recipes.read("lite", [f"{key}={value}" for key, value in settings.items()]))
-    dataset = open_data("digits", recipe.data, **plan.stored_sides(recipe))
+    recipe = resolve.resolve(library.read("lite", [f"{key}={value}" for key, value in settings.items()]))
+    dataset = open_data("digits", recipe.data, **resolve.stored_sides(recipe))
     built = build_model(recipe.model, num_classes=CLASSES, seed=0)
     setup = training.prepare(Path(), recipe, 0, dataset, built, num_classes=CLASSES)
     positions = np.arange(options.batch)

@@ -75,7 +75,7 @@ def show(result: dict[str, Any]) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """Options of one comparison."""
-    from seedwise import machine
+    from seedwise.base import machine
 
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--model", default="efficientnet_lite0")
@@ -95,7 +95,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> None:
     """Parse, compare, print."""
-    from seedwise import machine
+    from seedwise.base import machine
 
     options = parser().parse_args()
     if options.worker:

@@ -160,7 +160,7 @@ def begun(path: Path, surroundings: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     """Measure what is missing, write JSON."""
-    from seedwise import files, machine
+    from seedwise.base import files, machine
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a little of everything, into a temporary file")

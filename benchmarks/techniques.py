@@ -54,7 +54,7 @@ def darken(images: Tensor, draws: Tensor) -> Tensor:
 
 def arms(only: list[str]) -> dict[str, tuple[str, ...]]:
     """What each arm sets besides the base, the base first."""
-    from seedwise.techniques import TECHNIQUES, find
+    from seedwise.recipe.techniques import TECHNIQUES, find
 
     names = [find(name).name for name in only] or [technique.name for technique in TECHNIQUES]
     return {"base": (), **{name: WITH.get(name, (f"{find(name).path}={find(name).on}",)) for name in names}} | (
@@ -64,11 +64,11 @@ def arms(only: list[str]) -> dict[str, tuple[str, ...]]:
 
 def train(options: argparse.Namespace, arm: str, settings: tuple[str, ...]) -> dict[str, Any]:
     """Final losses and top-1, and what the record says, of one run, trained now or found."""
-    from seedwise import recipes
-    from seedwise.training import train as train_run
+    from seedwise.recipe import library
+    from seedwise.run.train import train as train_run
 
     size = {"data.limit": options.images, "train.epochs": options.epochs, "train.image_size": options.size}
-    recipe = recipes.read("lite", [*PLAIN, *(f"{key}={value}" for key, value in size.items()), *settings])
+    recipe = library.read("lite", [*PLAIN, *(f"{key}={value}" for key, value in size.items()), *settings])
     folder = options.runs / arm
     record = train_run(recipe, "cifar100", seed=options.seed, out=folder, data_dir=options.data_dir).record
     final, block = record.final, record.techniques.get(arm.partition(",")[0], {})
@@ -86,7 +86,7 @@ def train(options: argparse.Namespace, arm: str, settings: tuple[str, ...]) -> d
 
 def main() -> None:
     """Train, compare, print."""
-    from seedwise.machine import prepare_process
+    from seedwise.base.machine import prepare_process
 
     prepare_process()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -99,7 +99,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("-o", "--out", type=Path, default=Path(__file__).with_name("techniques.json"))
     options = parser.parse_args()
-    from seedwise import machine
+    from seedwise.base import machine
 
     rows: dict[str, Any] = {}
     for arm, settings in arms(options.only).items():

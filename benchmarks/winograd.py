@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable
 from statistics import median, quantiles
 
-from seedwise import machine
+from seedwise.base import machine
+from seedwise.kernels import dispatch
 
 machine.prepare_process()
 
@@ -21,9 +22,9 @@ import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
-from seedwise.models import depthwise  # noqa: E402
-from seedwise.models.dense import onednn_images_gradient, onednn_weight_gradient  # noqa: E402
-from seedwise.models.winograd import kernels, use_winograd  # noqa: E402
+from seedwise.kernels.layers.conv3x3 import use_winograd  # noqa: E402
+from seedwise.kernels.layers.dense import onednn_images_gradient, onednn_weight_gradient  # noqa: E402
+from seedwise.kernels.ops import conv3x3 as conv3x3_ops  # noqa: E402
 
 Pair = tuple[Callable[[], Tensor], Callable[[], Tensor]]
 
@@ -31,7 +32,7 @@ Pair = tuple[Callable[[], Tensor], Callable[[], Tensor]]
 def layers_of(name: str, size: int) -> dict[tuple[int, int, int, int], int]:
     """(in, out, height, width) of each layer that could train by the kernels, and how often it occurs."""
     model, found = timm.create_model(name).eval(), dict[tuple[int, int, int, int], int]()
-    use_winograd(model, depthwise.Choices())
+    use_winograd(model, dispatch.Choices())
 
     def note(conv: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         assert isinstance(conv, nn.Conv2d)
@@ -39,7 +40,7 @@ def layers_of(name: str, size: int) -> dict[tuple[int, int, int, int], int]:
         found[key] = found.get(key, 0) + 1
 
     for module in model.modules():
-        if isinstance(getattr(module, "choices", None), depthwise.Choices):
+        if isinstance(getattr(module, "choices", None), dispatch.Choices):
             module.register_forward_pre_hook(note)
     with torch.inference_mode():
         model(torch.zeros(1, 3, size, size))
@@ -49,14 +50,14 @@ def layers_of(name: str, size: int) -> dict[tuple[int, int, int, int], int]:
 def pairs(images: Tensor, weight: Tensor, grad: Tensor) -> dict[str, Pair]:
     """oneDNN and Winograd for the result and each gradient."""
     return {
-        "forward": (lambda: F.conv2d(images, weight, None, 1, 1), lambda: kernels.forward(images, weight)),
+        "forward": (lambda: F.conv2d(images, weight, None, 1, 1), lambda: conv3x3_ops.forward(images, weight)),
         "images": (
             lambda: onednn_images_gradient(images, grad, weight),
-            lambda: kernels.images_gradient(grad, weight),
+            lambda: conv3x3_ops.images_gradient(grad, weight),
         ),
         "weight": (
             lambda: onednn_weight_gradient(images, grad, weight),
-            lambda: kernels.weight_gradient(images, grad, weight),
+            lambda: conv3x3_ops.weight_gradient(images, grad, weight),
         ),
     }
 
@@ -108,7 +109,7 @@ def main() -> None:
     options = made.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    print(machine.describe(machine.facts()), "| kernels:", kernels.library_name(), "|", options)
+    print(machine.describe(machine.facts()), "| kernels:", conv3x3_ops.library_name(), "|", options)
     layers = layers_of(options.model, options.size)
     totals = [measure(layer, count, options.batch, options.rounds) for layer, count in layers.items()]
     print("all layers: oneDNN {:.0f} ms, Winograd {:.0f} ms".format(*map(sum, zip(*totals, strict=True))))

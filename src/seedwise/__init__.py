@@ -12,26 +12,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from seedwise.ensemble.model import Ensemble, load
-    from seedwise.recipe import Recipe
-    from seedwise.runs import Run
-    from seedwise.training import train
+    from seedwise.ensembles.model import Ensemble, load
+    from seedwise.recipe.schema import Recipe
+    from seedwise.run.run import Run
+    from seedwise.run.train import train
 
 __all__ = ["Ensemble", "Recipe", "Run", "load", "train"]
 
 _HOMES = {
-    "Ensemble": "seedwise.ensemble.model",
-    "Recipe": "seedwise.recipe",
-    "Run": "seedwise.runs",
-    "load": "seedwise.ensemble.model",
-    "train": "seedwise.training",
+    "Ensemble": "seedwise.ensembles.model",
+    "Recipe": "seedwise.recipe.schema",
+    "Run": "seedwise.run.run",
+    "load": "seedwise.ensembles.model",
+    "train": "seedwise.run.train",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'seedwise' has no attribute {name!r}")
-    from seedwise.machine import prepare_process
+    from seedwise.base.machine import prepare_process
 
     prepare_process()
     value = getattr(import_module(_HOMES[name]), name)

@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from seedwise import recipes
-from seedwise.config import dump
-from seedwise.config_options import plain
-from seedwise.ensemble.build import build
-from seedwise.ensemble_record import EnsembleRecord
-from seedwise.files import sha256_of, write_text
-from seedwise.recipe import Recipe
-from seedwise.record import (
+from seedwise.base.files import sha256_of, write_text
+from seedwise.config.options import plain
+from seedwise.config.section import dump
+from seedwise.ensembles.build import build
+from seedwise.recipe import library
+from seedwise.recipe.schema import Recipe
+from seedwise.records.ensemble import EnsembleRecord
+from seedwise.records.finished import read_stored
+from seedwise.records.run import (
     INSIGHT,
     PREDICTIONS,
     RECIPE,
@@ -28,14 +29,13 @@ from seedwise.record import (
     write_record,
 )
 from seedwise.stats import compare_arms
-from seedwise.stored import read_stored
-from seedwise.study.ledger import Ledger
-from seedwise.study.plan import StudyRecord, write_study
 from seedwise.study.progress import trial_folder
+from seedwise.study.record import StudyRecord, write_study
+from seedwise.study.results import Ledger
 
 CLASSES = [f"class {index}" for index in range(12)]
 SUPERCLASSES = ["animals", "plants", "things"]
-RECIPE_OF = {"base": recipes.read("demo", ["augment.horizontal_flip=default"])}
+RECIPE_OF = {"base": library.read("demo", ["augment.horizontal_flip=default"])}
 
 
 def predictions(seed: int, skill: float, classes: int, images: int = 240) -> dict[str, Any]:

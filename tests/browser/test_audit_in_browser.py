@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from test_report_in_browser import CONTRAST, PHONE, column
 
-from seedwise.audit.findings import (
+from seedwise.audits.findings import (
     ClassFindings,
     Estimate,
     Findings,
@@ -21,9 +21,9 @@ from seedwise.audit.findings import (
     RunFindings,
     Suspect,
 )
-from seedwise.audit.judged import read_judged
-from seedwise.report import LANGUAGES
-from seedwise.report.audit_page import write_audit
+from seedwise.audits.judged import read_judged
+from seedwise.reports import LANGUAGES
+from seedwise.reports.audit_page import write_audit
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
 CLASSES = ["apple", "an animal with a long name in words", HOSTILE, "길이가 긴 클래스 이름"]

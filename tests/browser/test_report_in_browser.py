@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from drawn_runs import make_ensemble, make_run, make_study
 
-from seedwise.report import LANGUAGES, write_report
+from seedwise.reports import LANGUAGES, write_report
 from seedwise.study.progress import trial_folder
 
 PHONE = 360

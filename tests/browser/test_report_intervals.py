@@ -5,9 +5,9 @@ from pathlib import Path
 
 from drawn_runs import make_study
 
-from seedwise.report import render
-from seedwise.study.ledger import Ledger
-from seedwise.study.plan import StudyRecord, write_study
+from seedwise.reports import render
+from seedwise.study.record import StudyRecord, write_study
+from seedwise.study.results import Ledger
 
 
 def _look(folder: Path, study: StudyRecord) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from drawn_runs import make_run
 
-from seedwise.record import PassedOverRecord, read_record, write_record
-from seedwise.report import LANGUAGES, render
-from seedwise.report.words import Words
+from seedwise.records.run import PassedOverRecord, read_record, write_record
+from seedwise.reports import LANGUAGES, render
+from seedwise.reports.words import Words
 
 
 def test_both_languages_say_the_same_things() -> None:

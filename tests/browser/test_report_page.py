@@ -17,8 +17,9 @@ from drawn_runs import make_ensemble, make_run, make_study
 from scipy import stats
 from sklearn.metrics import f1_score, recall_score
 
-from seedwise.errors import UserError
-from seedwise.record import (
+from seedwise.base.errors import UserError
+from seedwise.records.finished import read_ensemble
+from seedwise.records.run import (
     BAGGING,
     INSIGHT,
     PREDICTIONS,
@@ -29,9 +30,8 @@ from seedwise.record import (
     read_record,
     write_record,
 )
-from seedwise.report import render, write_report
-from seedwise.stored import read_ensemble
-from seedwise.study.plan import read_study
+from seedwise.reports import render, write_report
+from seedwise.study.record import read_study
 
 SKILLS = {"base": 3.0, "better": 6.0, "worse": 1.5, "same": 3.0, "near": 3.1}
 
@@ -70,7 +70,7 @@ def cells(page: str, table: str) -> list[list[str]]:
 RENDER = """
 import sys
 from pathlib import Path
-from seedwise.report import write_report
+from seedwise.reports import write_report
 for name in sys.argv[1:]:
     write_report(Path(name))
 assert not {"torch", "timm"} & sys.modules.keys()

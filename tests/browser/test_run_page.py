@@ -9,10 +9,10 @@ import pytest
 from drawn_runs import make_run
 from test_report_page import cells
 
-from seedwise.files import sha256_of
-from seedwise.record import PREDICTIONS, read_record, write_record
-from seedwise.report import render
-from seedwise.report.words import Words
+from seedwise.base.files import sha256_of
+from seedwise.records.run import PREDICTIONS, read_record, write_record
+from seedwise.reports import render
+from seedwise.reports.words import Words
 from seedwise.stats.confusion import confusion
 
 

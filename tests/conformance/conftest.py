@@ -3,14 +3,14 @@
 import pytest
 from instruction_sets import SETS
 
-from seedwise import native
+from seedwise.kernels import launch
 
 
 @pytest.fixture(params=SETS)
 def target(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """The name of a row, for which kernels are compiled; skipped where the processor can't run them."""
-    reason = native.why_not(request.param)
+    reason = launch.why_not(request.param)
     if reason is not None:
         pytest.skip(f"{request.param} is not tested here: {reason}")
-    monkeypatch.setenv(native.TARGET_VARIABLE, request.param)
+    monkeypatch.setenv(launch.TARGET_VARIABLE, request.param)
     return request.param

@@ -2,20 +2,20 @@
 
 import pytest
 
-from seedwise import compiling
+from seedwise.kernels import build
 
-SETS = tuple(compiling.TARGETS)
+SETS = tuple(build.TARGETS)
 """All classes of processors that kernels are compiled for; tests skip, and say so, what this processor can't run."""
 
 TESTED = {
-    "augment/pixels.cpp": "test_augment_pixels",
-    "models/depthwise/block.cpp": "test_frozen_block",
-    "models/depthwise/depthwise.cpp": "test_depthwise_native",
-    "models/depthwise/widened.cpp": "test_inverted_residual",
-    "models/norm_act/norm_act.cpp": "test_norm_act",
-    "models/pointwise/split.cpp": "test_pointwise",
-    "models/squeeze/squeeze.cpp": "test_squeeze",
-    "models/winograd/winograd.cpp": "test_winograd",
+    "kernels/csrc/pixels.cpp": "test_augment_pixels",
+    "kernels/csrc/block.cpp": "test_frozen_block",
+    "kernels/csrc/depthwise.cpp": "test_depthwise_native",
+    "kernels/csrc/expand.cpp": "test_inverted_residual",
+    "kernels/csrc/batch_norm.cpp": "test_norm_act",
+    "kernels/csrc/pointwise.cpp": "test_pointwise",
+    "kernels/csrc/squeeze_excite.cpp": "test_squeeze",
+    "kernels/csrc/conv3x3.cpp": "test_winograd",
 }
 """Each kernel file, and where tests of it are marked `each_target`: against float64 or torch, and of its bits."""
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from seedwise.models.choices import Case, Choices, Trial
+from seedwise.kernels.dispatch import Case, Choices, Trial
 
 
 class Only(Choices):

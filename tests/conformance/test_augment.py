@@ -23,8 +23,8 @@ from seedwise.augment.config import (
 )
 from seedwise.augment.mixing import beta_quantile
 from seedwise.augment.resize import as_matrices, resize, resize_boxes
-from seedwise.batch import Batch
-from seedwise.errors import UserError
+from seedwise.base.batch import Batch
+from seedwise.base.errors import UserError
 
 MODES = {"reflect": "reflect", "zero": "constant", "edge": "edge"}
 sizes = pytest.mark.parametrize("shape", SHAPES)

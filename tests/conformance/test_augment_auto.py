@@ -10,7 +10,7 @@ from torchvision.transforms import InterpolationMode
 from seedwise.augment import operations, rand_augment, trivial_augment_wide
 from seedwise.augment.config import RandAugmentConfig, TrivialAugmentWideConfig
 from seedwise.augment.operations import CODES, NAMES
-from seedwise.batch import Batch
+from seedwise.base.batch import Batch
 
 SPACES = {"RandAugment": rand_augment.SPACE, "TrivialAugmentWide": trivial_augment_wide.SPACE}
 SIGNED = NAMES[1:10]

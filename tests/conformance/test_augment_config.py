@@ -11,8 +11,8 @@ from augment_samples import ON
 
 from seedwise.augment.config import AugmentConfig
 from seedwise.augment.table import TECHNIQUES
-from seedwise.config import dump, load
-from seedwise.errors import UserError
+from seedwise.base.errors import UserError
+from seedwise.config.section import dump, load
 
 techniques = pytest.mark.parametrize("technique", TECHNIQUES, ids=lambda t: t.name)
 

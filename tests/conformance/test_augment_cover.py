@@ -11,8 +11,8 @@ from scipy.stats import chisquare
 
 from seedwise.augment import blur, grayscale, random_erasing
 from seedwise.augment.config import BlurConfig, GrayscaleConfig, RandomErasingConfig
-from seedwise.batch import Batch
-from seedwise.errors import UserError
+from seedwise.base.batch import Batch
+from seedwise.base.errors import UserError
 
 MEAN = (0.485, 0.456, 0.406)
 sizes = pytest.mark.parametrize("shape", SHAPES)

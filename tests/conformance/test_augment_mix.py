@@ -13,7 +13,7 @@ from torch import Tensor
 
 from seedwise.augment import cutmix, mixup
 from seedwise.augment.config import CutMixConfig, MixUpConfig
-from seedwise.batch import Batch
+from seedwise.base.batch import Batch
 
 BOTH = {"mixup": {"alpha": 1.0}, "cutmix": {"prob": 1.0}}
 
@@ -217,6 +217,6 @@ def test_cutmix_draws_do_not_change_beside_mixup() -> None:
 
 
 def augmenter_table(name: str) -> np.ndarray:
-    from seedwise import rng
+    from seedwise.base import rng
 
     return rng.generator(0, "augment", name, 0).random((64, 4), dtype=np.float32)

@@ -11,7 +11,6 @@ from augment_samples import FILTERS, ON, assert_agree, augmenter, one_hot, photo
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 
-from seedwise import rng
 from seedwise.augment import (
     blur,
     cutmix,
@@ -34,6 +33,7 @@ from seedwise.augment.config import (
     TrivialAugmentWideConfig,
 )
 from seedwise.augment.pipeline import Augmenter
+from seedwise.base import rng
 
 names = pytest.mark.parametrize("name", ON)
 PER_IMAGE = [name for name in ON if name not in ("mixup", "cutmix")]

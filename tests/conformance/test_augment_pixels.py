@@ -7,7 +7,7 @@ import torch
 from instruction_sets import each_target
 from torch import Tensor
 
-from seedwise.augment import pixels
+from seedwise.kernels.ops import pixels
 
 pytestmark = pytest.mark.skipif(pixels.library() is None, reason="no C++ compiler")
 LAYOUTS = (torch.contiguous_format, torch.channels_last)

@@ -12,7 +12,7 @@ from timm.layers import DropPath
 from timm.models._efficientnet_blocks import ConvBnAct, EdgeResidual, InvertedResidual, SqueezeExcite
 from torch import Tensor, nn
 
-from seedwise.models import acceleration
+from seedwise.kernels import swap
 
 SMOOTH: dict[str, Any] = {"act_layer": nn.SiLU}
 BLOCKS: dict[str, Callable[[], nn.Module]] = {
@@ -60,13 +60,13 @@ def pair(name: str, seed: int | None = None) -> tuple[Layers, Layers]:
             nn.init.normal_(module.weight, 1)
             nn.init.normal_(module.bias)
     theirs, plain = copy.deepcopy(ours), type(ours.block)
-    acceleration.accelerate(ours, "native", {})
+    swap.accelerate(ours, "native", {})
     step(copy.deepcopy(ours))  # chooses
-    choices = acceleration.chosen(ours)
+    choices = swap.chosen(ours)
     if seed is not None:
         choices, ours = drawn(choices, seed), copy.deepcopy(theirs)
-        acceleration.accelerate(ours, "native", choices)
-    acceleration.accelerate(theirs, "native", choices)
+        swap.accelerate(ours, "native", choices)
+    swap.accelerate(theirs, "native", choices)
     assert type(theirs.block) is not plain
     theirs.block.__class__ = plain
     return ours, theirs
@@ -114,7 +114,7 @@ def test_kernels_that_wait_and_pytorchs_own_operators_keep_their_order(name: str
     ours, theirs = pair(name, seed)
     assert same(step(ours), step(theirs))
     assert "_ChainBackward" in nodes(ours(images()))
-    assert acceleration.chosen(ours) == acceleration.chosen(theirs)
+    assert swap.chosen(ours) == swap.chosen(theirs)
 
 
 @pytest.mark.parametrize("name", BLOCKS)
@@ -122,10 +122,10 @@ def test_a_step_that_times_implementations_has_the_bits_of_a_later_one(name: str
     torch.manual_seed(1)
     first = Layers(BLOCKS[name]()).to(memory_format=torch.channels_last).train()
     later = copy.deepcopy(first)
-    acceleration.accelerate(first, "tuned", {})
+    swap.accelerate(first, "tuned", {})
     found = step(first)
-    acceleration.accelerate(later, "tuned", acceleration.chosen(first))
-    assert acceleration.chosen(first) and same(found, step(later))
+    swap.accelerate(later, "tuned", swap.chosen(first))
+    assert swap.chosen(first) and same(found, step(later))
 
 
 def test_two_backwards_through_one_graph_give_the_same() -> None:
@@ -192,11 +192,11 @@ def test_a_network_trains_as_one_by_layers(monkeypatch: pytest.MonkeyPatch) -> N
     torch.manual_seed(0)
     ours = timm.create_model("efficientnetv2_rw_t", num_classes=5).to(memory_format=torch.channels_last).train()
     theirs = copy.deepcopy(ours)
-    acceleration.accelerate(ours, "native", {})
+    swap.accelerate(ours, "native", {})
     x = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(1)).to(memory_format=torch.channels_last)
     copy.deepcopy(ours)(x).sum().backward()
-    monkeypatch.setattr(acceleration, "use_chains", lambda _model: 0)
-    acceleration.accelerate(theirs, "native", acceleration.chosen(ours))
+    monkeypatch.setattr(swap, "use_chains", lambda _model: 0)
+    swap.accelerate(theirs, "native", swap.chosen(ours))
     for model in (ours, theirs):
         model(x).logsumexp(1).sum().backward()
     assert "_ChainBackward" in nodes(ours(x))

@@ -9,13 +9,12 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from seedwise import compiling, native
-from seedwise.models import acceleration, rule
-from seedwise.models.choices import Candidates, Case, Choices, Trial, Tuned, fastest, seconds_of
-from seedwise.models.depthwise import available
-from seedwise.models.fast_copy import fast_copy
+from seedwise.kernels import build, launch, rule, swap
+from seedwise.kernels.dispatch import Candidates, Case, Choices, Trial, Tuned, fastest, seconds_of
+from seedwise.kernels.evaluation import fast_copy
+from seedwise.kernels.layers.depthwise import available
+from seedwise.kernels.rule import OPERATIONS, Place
 from seedwise.models.freezing import freeze
-from seedwise.models.rule import OPERATIONS, Place
 
 needs_compiler = pytest.mark.skipif(not available(), reason="no C++ compiler: there are no native kernels")
 MEASURED = Path(__file__).parents[2] / "benchmarks/dispatch.csv"
@@ -37,12 +36,12 @@ class Noted(Choices):
 
 
 def train_and_score(model: nn.Module, choices: Choices, images: Tensor, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(acceleration, "Choices", lambda _known: choices)
-    acceleration.accelerate(model, "native", {})
+    patch.setattr(swap, "Choices", lambda _known: choices)
+    swap.accelerate(model, "native", {})
     patch.undo()
     model.train()(images).sum().backward()
     with torch.inference_mode():
-        patch.setattr("seedwise.models.fast_copy.choices_of", lambda _model: choices)
+        patch.setattr("seedwise.kernels.evaluation.choices_of", lambda _model: choices)
         fast_copy(model.eval(), images)(images)
         patch.undo()
 
@@ -64,7 +63,7 @@ def test_every_operation_that_asks_has_a_rule_and_every_rule_an_operation(monkey
         choices.pick(CASE._replace(operation="a new kernel"), ("native",), lambda: ({}, 1))
 
 
-@pytest.mark.parametrize("target", compiling.TARGETS)
+@pytest.mark.parametrize("target", build.TARGETS)
 def test_every_class_of_processors_has_rows_of_every_operation(target: str) -> None:
     rows = [row for row in rule.read() if row.target == target]
     assert {row.place.operation for row in rows} == OPERATIONS.keys()
@@ -85,7 +84,7 @@ def measured() -> dict[str, dict[Place, dict[str, float]]]:
     return found
 
 
-@pytest.mark.parametrize("target", compiling.TARGETS)
+@pytest.mark.parametrize("target", build.TARGETS)
 def test_the_rule_is_within_five_percent_of_the_fastest_where_that_was_measured(target: str) -> None:
     ours: dict[str, float] = {}
     best: dict[str, float] = {}
@@ -128,7 +127,7 @@ def test_the_networks_that_are_trained_most_are_near_what_was_measured(name: str
                 place = conv._replace(images=images)
                 same = [rule.distance(one, place) for one in known if one.operation == place.operation]
                 assert min(same) <= (False, False, False, 0, 3 + abs(images.bit_length() - 6)), (size, place)
-                assert rule.choose(native.target(), place, OPERATIONS[place.operation]) in OPERATIONS[place.operation]
+                assert rule.choose(launch.target(), place, OPERATIONS[place.operation]) in OPERATIONS[place.operation]
 
 
 def test_a_shape_gets_the_nearest_row_of_its_type_stride_and_kernel() -> None:
@@ -155,7 +154,7 @@ def test_a_choice_depends_on_nothing_but_the_case(monkeypatch: pytest.MonkeyPatc
 
     case = CASE._replace(threads=2)
     found = Choices().pick(case, ("onednn", "split"), trial)  # type: ignore[arg-type]
-    monkeypatch.setattr("seedwise.models.choices.time.perf_counter", trial)
+    monkeypatch.setattr("seedwise.kernels.dispatch.time.perf_counter", trial)
     assert Choices().pick(case._replace(threads=7, images=97), ("split", "onednn"), trial) == found  # type: ignore[arg-type]
 
 
@@ -210,5 +209,5 @@ def test_a_neighbor_that_slows_some_runs_down_does_not_decide(disturbed: int) ->
         clock[0] += 3.0 if disturbed < len(runs) <= disturbed + 2 else 1.0
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("seedwise.models.choices.time.perf_counter", lambda: clock[0])
+        patch.setattr("seedwise.kernels.dispatch.time.perf_counter", lambda: clock[0])
         assert fastest(seconds_of({"slow": slow, "fast": fast}, 1)) == "fast"

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 
-from seedwise.models.depthwise import depthwise_conv2d, use_fast_backward
-from seedwise.models.depthwise.taps import weight_gradient_by_taps
+from seedwise.kernels.layers.depthwise_composed import depthwise_conv2d, use_fast_backward
+from seedwise.kernels.ops.taps import weight_gradient_by_taps
 
 CHANNELS = 6
 SIZES = [(9, 7), (8, 8), (4, 5), (2, 2), (3, 1), (1, 1)]

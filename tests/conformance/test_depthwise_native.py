@@ -19,14 +19,15 @@ from instruction_sets import each_target
 from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 
-from seedwise import compiling
-from seedwise.models import rule
-from seedwise.models.choices import Choices
-from seedwise.models.depthwise import available, implementations, kernels, use_fast_depthwise
-from seedwise.models.depthwise.kernels import Geometry
+from seedwise.kernels import build, rule
+from seedwise.kernels.dispatch import Choices
+from seedwise.kernels.layers.depthwise import available, use_fast_depthwise
+from seedwise.kernels.ops import depthwise as depthwise_ops
+from seedwise.kernels.ops import depthwise_candidates
+from seedwise.kernels.ops.depthwise import Geometry
 
 SIZES = [(9, 7), (8, 8), (4, 5), (2, 2), (3, 1), (1, 1), (17, 33)]
-needs_compiler = pytest.mark.skipif(compiling.compiler() is None, reason="no C++ compiler")
+needs_compiler = pytest.mark.skipif(build.compiler() is None, reason="no C++ compiler")
 
 
 @contextmanager
@@ -41,7 +42,7 @@ def threads(count: int) -> Iterator[None]:
 
 def geometry_of(kernel: int, stride: int, same: bool, size: tuple[int, int]) -> Geometry:
     p = kernel // 2
-    return kernels.same(kernel, stride, *size) if same else Geometry(kernel, stride, p, p, p, p)
+    return depthwise_ops.same(kernel, stride, *size) if same else Geometry(kernel, stride, p, p, p, p)
 
 
 def draw(shape: tuple[int, ...], seed: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -78,8 +79,8 @@ def test_kernels_against_float64(kernel: int, stride: int, same: bool, dtype: to
         geometry = geometry_of(kernel, stride, same, size)
         x, weight = draw((n, c, *size), 0, dtype), draw((c, 1, kernel, kernel), 1, dtype)
         out, grad, *truth = truth_of(x, weight, geometry)
-        agree(kernels.forward(x, weight, geometry), out, tolerance)
-        got = kernels.backward(x, grad, weight, geometry, (True, True))
+        agree(depthwise_ops.forward(x, weight, geometry), out, tolerance)
+        got = depthwise_ops.backward(x, grad, weight, geometry, (True, True))
         for mine, expected in zip(got, truth, strict=True):
             agree(mine, expected, tolerance)
 
@@ -97,9 +98,9 @@ def test_the_same_bits_for_any_number_of_threads(kernel: int, stride: int, dtype
         results = []
         for count in (1, 2, 2, 3):
             with threads(count):
-                out = kernels.forward(x, weight, geometry)
-                results.append((out, *kernels.backward(x, grad, weight, geometry, (True, True))))
-        image_grad, _ = kernels.backward(x, grad, weight, geometry, (True, False))
+                out = depthwise_ops.forward(x, weight, geometry)
+                results.append((out, *depthwise_ops.backward(x, grad, weight, geometry, (True, True))))
+        image_grad, _ = depthwise_ops.backward(x, grad, weight, geometry, (True, False))
         assert image_grad is not None and results[0][1] is not None
         assert torch.equal(image_grad, results[0][1])
         for result in results[1:]:
@@ -116,14 +117,14 @@ def test_an_image_has_the_same_bits_alone(kernel: int, stride: int) -> None:
         x, weight = draw((5, c, *size), 0), draw((c, 1, kernel, kernel), 1)
         grad = draw((5, c, *geometry.out_size(*size)), 2)
         out, (of_images, _) = (
-            kernels.forward(x, weight, geometry),
-            kernels.backward(x, grad, weight, geometry, (True, False)),
+            depthwise_ops.forward(x, weight, geometry),
+            depthwise_ops.backward(x, grad, weight, geometry, (True, False)),
         )
         assert of_images is not None
         for i in (0, 3):
-            one, _ = kernels.backward(x[i : i + 1], grad[i : i + 1], weight, geometry, (True, False))
+            one, _ = depthwise_ops.backward(x[i : i + 1], grad[i : i + 1], weight, geometry, (True, False))
             assert one is not None and torch.equal(one[0], of_images[i])
-            assert torch.equal(kernels.forward(x[i : i + 1], weight, geometry)[0], out[i])
+            assert torch.equal(depthwise_ops.forward(x[i : i + 1], weight, geometry)[0], out[i])
 
 
 @each_target
@@ -134,14 +135,14 @@ def test_results_written_past_the_cache(stride: int) -> None:
     geometry = geometry_of(3, stride, True, (64, 64))
     x, weight = draw((17 * stride * stride, 64, 64, 64), 0), draw((64, 1, 3, 3), 1)
     grad = draw((len(x), 64, 64 // stride, 64 // stride), 2)
-    out = kernels.forward(x, weight, geometry)
-    image_grad, _ = kernels.backward(x, grad, weight, geometry, (True, False))
+    out = depthwise_ops.forward(x, weight, geometry)
+    image_grad, _ = depthwise_ops.backward(x, grad, weight, geometry, (True, False))
     assert image_grad is not None and out.numel() > 4_000_000
     for i in (0, 5, len(x) - 1):
-        one, _ = kernels.backward(x[i : i + 1], grad[i : i + 1], weight, geometry, (True, False))
+        one, _ = depthwise_ops.backward(x[i : i + 1], grad[i : i + 1], weight, geometry, (True, False))
         assert one is not None
         assert torch.equal(one[0], image_grad[i])
-        assert torch.equal(kernels.forward(x[i : i + 1], weight, geometry)[0], out[i])
+        assert torch.equal(depthwise_ops.forward(x[i : i + 1], weight, geometry)[0], out[i])
 
 
 @needs_compiler
@@ -152,15 +153,15 @@ def test_bias_and_activation_have_the_bits_of_passes_of_their_own(kernel: int, l
         geometry = geometry_of(kernel, stride, True, size)
         x, weight, bias = draw((n, c, *size), 0), draw((c, 1, kernel, kernel), 1), 4 * draw((c, 1, 1, 1), 2).flatten()
         x[0, 0, 0, 0] = torch.nan
-        found = kernels.forward(x, weight, geometry, kernels.Finish(bias, *limits))
-        plain = kernels.forward(x, weight, geometry) + bias[:, None, None]
+        found = depthwise_ops.forward(x, weight, geometry, depthwise_ops.Finish(bias, *limits))
+        plain = depthwise_ops.forward(x, weight, geometry) + bias[:, None, None]
         torch.testing.assert_close(found, plain.clamp(*limits), rtol=0, atol=0, equal_nan=True)
         assert found[0, 0].isnan().any()
     x, weight = draw((2, 40, 8, 8), 0, torch.bfloat16), draw((40, 1, 3, 3), 1, torch.bfloat16)
     bias, geometry = draw((40, 1, 1, 1), 2).flatten(), geometry_of(3, 1, True, (8, 8))
     out, _, *_ = truth_of(x, weight, geometry)
     agree(
-        kernels.forward(x, weight, geometry, kernels.Finish(bias, *limits)),
+        depthwise_ops.forward(x, weight, geometry, depthwise_ops.Finish(bias, *limits)),
         (out + bias.double()[:, None, None]).clamp(*limits),
         2**-8,
     )
@@ -172,7 +173,7 @@ def test_bf16_keeps_nan_and_infinity() -> None:
     x, weight = torch.zeros(1, 32, 3, 3, dtype=torch.bfloat16), torch.ones(32, 1, 3, 3, dtype=torch.bfloat16)
     x = x.contiguous(memory_format=torch.channels_last)
     x[0, 0], x[0, 1], x[0, 2] = torch.nan, torch.inf, 3e38
-    out = kernels.forward(x, weight, Geometry(3, 1, 1, 1, 1, 1))
+    out = depthwise_ops.forward(x, weight, Geometry(3, 1, 1, 1, 1, 1))
     assert out[0, 0].isnan().all() and (out[0, 1:3] == torch.inf).all() and (out[0, 3:] == 0).all()
 
 
@@ -184,10 +185,10 @@ def test_every_named_implementation(size: tuple[int, int], same: bool, dtype: to
     geometry = geometry_of(5, 2, same, size)
     x, weight = draw((3, 6, *size), 0, dtype), draw((6, 1, 5, 5), 1, dtype)
     _, grad, *truth = truth_of(x, weight, geometry)
-    names = implementations.candidates(x, geometry)
+    names = depthwise_candidates.candidates(x, geometry)
     assert len(names) == 5 and "fused" in names
     for name in names:
-        got = implementations.compute(name, x, grad, weight, geometry, (True, True))
+        got = depthwise_candidates.compute(name, x, grad, weight, geometry, (True, True))
         for mine, expected in zip(got, truth, strict=True):
             assert mine is not None and mine.dtype == dtype
             agree(mine, expected, 1e-5 if dtype == torch.float32 else 2**-7)
@@ -224,7 +225,7 @@ def test_a_recorded_choice_is_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert again.as_dict() == recorded
 
     other = {key: "onednn" if key.startswith("forward") else "onednn+onednn" for key in recorded}
-    monkeypatch.setattr(kernels, "backward", lambda *_: pytest.fail("the record says onednn"))
+    monkeypatch.setattr(depthwise_ops, "backward", lambda *_: pytest.fail("the record says onednn"))
     stock = step(swapped(layer(), Choices(other)), x)
     assert all(torch.equal(a, b) for a, b in zip(step(layer(), x), stock, strict=True))
 
@@ -241,10 +242,10 @@ def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     x = draw((4, 32, 8, 8), 0)
     plain, asked = layer(), layer()
     use_fast_depthwise(plain, native=False, choices=Choices())
-    monkeypatch.setattr(compiling, "compiler_version", lambda: None)
-    monkeypatch.setattr(compiling, "PREBUILT", "nothing was installed")
+    monkeypatch.setattr(build, "compiler_version", lambda: None)
+    monkeypatch.setattr(build, "PREBUILT", "nothing was installed")
     monkeypatch.setenv("SEEDWISE_CACHE", str(tmp_path))
-    kernels.library.cache_clear()
+    depthwise_ops.library.cache_clear()
     try:
         assert not available()
         choices = Choices()
@@ -253,7 +254,7 @@ def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
         assert all(torch.equal(a, b) for a, b in zip(step(plain, x), step(asked, x), strict=True))
         assert not choices.as_dict()
     finally:
-        kernels.library.cache_clear()
+        depthwise_ops.library.cache_clear()
 
 
 @needs_compiler

@@ -9,7 +9,7 @@ import torch
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
-from seedwise.errors import UserError
+from seedwise.base.errors import UserError
 from seedwise.models.small import SmallNet
 from seedwise.optim.config import EmaConfig
 from seedwise.optim.ema import Ema, relative_distance

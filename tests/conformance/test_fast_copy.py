@@ -10,10 +10,10 @@ import torch
 from timm.layers.norm_act import BatchNormAct2d
 from torch import Tensor, nn
 
-from seedwise.models.acceleration import accelerate, chosen
-from seedwise.models.choices import Case, Choices, Trial
-from seedwise.models.depthwise import available
-from seedwise.models.fast_copy import FusedConv, OnePassBlock, OnePassSqueeze, choices_of, fast_copy
+from seedwise.kernels.dispatch import Case, Choices, Trial
+from seedwise.kernels.evaluation import FusedConv, OnePassBlock, OnePassSqueeze, choices_of, fast_copy
+from seedwise.kernels.layers.depthwise import available
+from seedwise.kernels.swap import accelerate, chosen
 from seedwise.models.freezing import freeze
 
 pytestmark = pytest.mark.skipif(not available(), reason="no C++ compiler: there are no native kernels")

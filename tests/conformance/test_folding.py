@@ -5,7 +5,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from seedwise.models.folding import folded
+from seedwise.kernels.folding import folded
 from seedwise.models.small import SmallNet
 
 

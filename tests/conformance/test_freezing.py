@@ -9,13 +9,13 @@ import torch
 from instruction_sets import each_target
 from torch import Tensor, nn
 
-from seedwise.errors import UserError
-from seedwise.models.acceleration import accelerate, chosen
-from seedwise.models.choices import Choices
-from seedwise.models.depthwise import available
-from seedwise.models.folding import folded
+from seedwise.base.errors import UserError
+from seedwise.kernels.blocks.frozen import use_fast_prefix
+from seedwise.kernels.dispatch import Choices
+from seedwise.kernels.folding import folded
+from seedwise.kernels.layers.depthwise import available
+from seedwise.kernels.swap import accelerate, chosen
 from seedwise.models.freezing import freeze, freeze_effects, stages
-from seedwise.models.frozen_prefix import use_fast_prefix
 from seedwise.models.small import SmallNet
 
 NAMES = ("tf_efficientnet_lite0", "resnet18", "tf_efficientnetv2_s", "convnext_atto", "mobilenetv3_small_050")

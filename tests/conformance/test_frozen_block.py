@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from instruction_sets import each_target
 from torch import Tensor
 
-from seedwise.models.depthwise import available, kernels
-from seedwise.models.depthwise.kernels import Geometry, Layer
+from seedwise.kernels.layers.depthwise import available
+from seedwise.kernels.ops import depthwise as depthwise_ops
+from seedwise.kernels.ops.depthwise import Geometry, Layer
 
 pytestmark = pytest.mark.skipif(not available(), reason="no C++ compiler: there are no native kernels")
 LIMITS = ((0.0, 6.0), (0.0, math.inf), (-math.inf, math.inf), (-0.5, 0.5))
@@ -40,7 +41,7 @@ def test_agrees_with_float64(case: int) -> None:
     kernel, stride, is_wide = draw.choice([3, 5, 7]), draw.choice([1, 2]), draw.random() < 0.8
     height, width, n = draw.randint(1, 40), draw.randint(1, 40), draw.choice([1, 2, 5])
     if draw.random() < 0.5:
-        geometry = kernels.same(kernel, stride, height, width)
+        geometry = depthwise_ops.same(kernel, stride, height, width)
     else:
         geometry = Geometry(kernel, stride, *[kernel // 2] * 4)
     channels, out = draw.choice([1, 3, 16, 24, 33]), draw.choice([1, 7, 16, 24, 40, 72])
@@ -55,7 +56,7 @@ def test_agrees_with_float64(case: int) -> None:
     ]
     images = torch.randn((n, channels, height, width), generator=generator).to(memory_format=torch.channels_last)
     torch.set_num_threads(draw.choice([1, 2]))
-    got = kernels.frozen_block(images, layers, geometry, shortcut=shortcut)
+    got = depthwise_ops.frozen_block(images, layers, geometry, shortcut=shortcut)
     torch.testing.assert_close(got.double(), slow(images, layers, geometry, shortcut), rtol=1e-4, atol=1e-5)
 
 
@@ -65,7 +66,7 @@ def test_not_a_number_stays_one() -> None:
     layers = [layer(generator, shape, (0.0, 6.0)) for shape in ((96, 16, 1, 1), (96, 1, 3, 3), (24, 96, 1, 1))]
     images = torch.zeros(1, 16, 8, 8).to(memory_format=torch.channels_last)
     images[0, 3, 0, 0] = math.nan
-    got = kernels.frozen_block(images, layers, kernels.same(3, 1, 8, 8), shortcut=False)
+    got = depthwise_ops.frozen_block(images, layers, depthwise_ops.same(3, 1, 8, 8), shortcut=False)
     assert got[0, :, :2, :2].isnan().all() and not got[0, :, 2:, 2:].isnan().any()
 
 
@@ -84,7 +85,7 @@ def test_small_maps_of_many_images_give_the_bits_of_each_alone(size: int, paddin
     found = []
     for threads in (1, 2):
         torch.set_num_threads(threads)
-        found.append(kernels.frozen_block(images, layers, geometry, shortcut=False))
-    alone = [kernels.frozen_block(images[i : i + 1], layers, geometry, shortcut=False) for i in range(23)]
+        found.append(depthwise_ops.frozen_block(images, layers, geometry, shortcut=False))
+    alone = [depthwise_ops.frozen_block(images[i : i + 1], layers, geometry, shortcut=False) for i in range(23)]
     assert torch.equal(*found) and torch.equal(found[0], torch.cat(alone))
     torch.testing.assert_close(found[0].double(), slow(images, layers, geometry, False), rtol=1e-4, atol=1e-5)

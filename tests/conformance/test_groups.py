@@ -8,7 +8,7 @@ import torch
 from timm.optim import param_groups_layer_decay, param_groups_weight_decay
 from torch import nn
 
-from seedwise.errors import UserError
+from seedwise.base.errors import UserError
 from seedwise.models.small import SmallNet
 from seedwise.models.weights import classifier_names
 from seedwise.optim.config import SGD, AdamW, OptimConfig

@@ -15,14 +15,15 @@ from timm.layers.norm_act import BatchNormAct2d
 from timm.models._efficientnet_blocks import InvertedResidual
 from torch import Tensor, nn
 
-from seedwise.models import acceleration, inverted_residual
-from seedwise.models.choices import Choices
-from seedwise.models.depthwise import kernels
-from seedwise.models.depthwise.kernels import Geometry
-from seedwise.models.inverted_residual import JointInvertedResidual, Middle
-from seedwise.models.norm_act import NormStep
+from seedwise.kernels import swap
+from seedwise.kernels.blocks import inverted_residual
+from seedwise.kernels.blocks.inverted_residual import JointInvertedResidual, Middle
+from seedwise.kernels.dispatch import Choices
+from seedwise.kernels.ops import depthwise as depthwise_ops
+from seedwise.kernels.ops.batch_norm import NormStep
+from seedwise.kernels.ops.depthwise import Geometry
 
-pytestmark = pytest.mark.skipif(not acceleration.available(), reason="no C++ compiler: there are no native kernels")
+pytestmark = pytest.mark.skipif(not swap.available(), reason="no C++ compiler: there are no native kernels")
 ACTS = [(0, (-float("inf"), float("inf"))), (1, (0.0, float("inf"))), (2, (0.0, 6.0))]
 NAMES = ("result", "x", "norm weight", "norm bias", "behind weight", "behind bias", "kernel", "widen")
 
@@ -40,7 +41,7 @@ def draw_middle(seed: int) -> tuple[Middle, Tensor, Tensor]:
     kernel, stride, c = draw.choice([3, 5, 7]), draw.choice([1, 2]), draw.choice([3, 16, 32, 33, 48, 145])
     n, height, width = draw.choice([2, 3, 9]), draw.randint(1, 40), draw.randint(1, 40)
     if draw.random() < 0.5:
-        geometry = kernels.same(kernel, stride, height, width)
+        geometry = depthwise_ops.same(kernel, stride, height, width)
     else:
         geometry = Geometry(kernel, stride, *[kernel // 2] * 4)
     (before, first), (behind, second) = draw.choice(ACTS), draw.choice(ACTS)
@@ -140,8 +141,8 @@ def block(act: type[nn.Module] = nn.ReLU6, stride: int = 1, **more: object) -> I
 
 def swapped(stock: InvertedResidual, name: str, monkeypatch: pytest.MonkeyPatch) -> tuple[nn.Module, Only]:
     choices, twin = Only(name, of="middle"), nn.Sequential(copy.deepcopy(stock))
-    monkeypatch.setattr(acceleration, "Choices", lambda given: choices)
-    acceleration.accelerate(twin, "native", {})
+    monkeypatch.setattr(swap, "Choices", lambda given: choices)
+    swap.accelerate(twin, "native", {})
     return twin[0], choices
 
 
@@ -236,7 +237,7 @@ def test_pretrained_networks_have_such_blocks() -> None:
     counts = {"efficientnet_lite0": 15, "mobilenetv2_100": 16, "tf_efficientnetv2_s": 0}
     for name, count in counts.items():
         model = timm.create_model(name, num_classes=10)
-        acceleration.accelerate(model, "native", {})
+        swap.accelerate(model, "native", {})
         assert sum(isinstance(module, JointInvertedResidual) for module in model.modules()) == count
     assert isinstance(model.blocks[0][0].bn1, BatchNormAct2d)
     assert inverted_residual.use_joint_middles(model, Choices()) == 0
@@ -251,7 +252,7 @@ def widened(c: int = 96, inputs: int = 16, side: int = 12) -> tuple[Middle, Tens
 
     kernel = torch.randn(c, 1, 3, 3, generator=generator)
     widen = torch.randn(c, inputs, 1, 1, generator=generator) / inputs**0.5
-    middle = Middle(norm(), kernel, norm(), kernels.same(3, 2, side, side), ((0.0, 6.0), (0.0, 6.0)), widen)
+    middle = Middle(norm(), kernel, norm(), depthwise_ops.same(3, 2, side, side), ((0.0, 6.0), (0.0, 6.0)), widen)
     images = torch.randn(4, inputs, side, side, generator=generator)
     return middle, images.contiguous(memory_format=torch.channels_last)
 

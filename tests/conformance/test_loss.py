@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from seedwise.errors import UserError
+from seedwise.base.errors import UserError
 from seedwise.optim.config import LossConfig
 from seedwise.optim.loss import build_loss
 

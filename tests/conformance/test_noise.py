@@ -10,7 +10,7 @@ from torchvision.ops import stochastic_depth
 
 from seedwise.models.build import build_model
 from seedwise.models.config import ModelConfig
-from seedwise.models.noise import CountedDropPath, count_noise
+from seedwise.models.dropout_meter import CountedDropPath, count_noise
 
 SHAPES = [(1, 3, 5, 7), (64, 2, 3, 3), (33, 10)]
 

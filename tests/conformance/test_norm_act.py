@@ -12,7 +12,10 @@ from instruction_sets import each_target
 from timm.layers.norm_act import BatchNormAct2d
 from torch import Tensor, nn
 
-from seedwise.models.norm_act import available, kernels, modules, use_fused_norm_act
+from seedwise.kernels.layers import batch_norm
+from seedwise.kernels.layers.batch_norm import use_fused_norm_act
+from seedwise.kernels.ops import batch_norm as batch_norm_ops
+from seedwise.kernels.ops.batch_norm import available
 
 needs_compiler = pytest.mark.skipif(not available(), reason="no C++ compiler")
 ACTS = [nn.Identity, nn.ReLU, nn.ReLU6, nn.SiLU, nn.Hardswish]
@@ -198,11 +201,11 @@ def test_an_image_has_the_same_bits_alone(act: type[nn.Module]) -> None:
         x, norm = batch((5, 27, 3, 7), dtype), layer(27, act)
         saved, number = (
             torch.stack([norm.running_mean, norm.running_var, norm.weight, norm.bias]),
-            kernels.ACTIVATIONS[act],
+            batch_norm_ops.ACTIVATIONS[act],
         )
-        whole = kernels.apply(x, saved.detach(), number)
+        whole = batch_norm_ops.apply(x, saved.detach(), number)
         for i in range(5):
-            assert torch.equal(kernels.apply(x[i : i + 1], saved.detach(), number)[0], whole[i])
+            assert torch.equal(batch_norm_ops.apply(x[i : i + 1], saved.detach(), number)[0], whole[i])
 
 
 @needs_compiler
@@ -255,7 +258,7 @@ def test_an_activation_alone_is_in_place(shape: tuple[int, ...], act: type[nn.Mo
     """The last shape is written past the cache."""
     x = batch(shape) * 5
     expected, address = act()(x.double()), x.data_ptr()
-    found = kernels.activate(x, act())
+    found = batch_norm_ops.activate(x, act())
     assert found is x and x.data_ptr() == address
     torch.testing.assert_close(x.double(), expected, rtol=1e-6, atol=1e-6)
 
@@ -274,8 +277,8 @@ def test_nan_spreads_as_in_stock(act: type[nn.Module]) -> None:
 
 def spy(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     calls: list[int] = []
-    before = kernels.forward
-    monkeypatch.setattr(kernels, "forward", lambda *arguments: (calls.append(1), before(*arguments))[1])
+    before = batch_norm_ops.forward
+    monkeypatch.setattr(batch_norm_ops, "forward", lambda *arguments: (calls.append(1), before(*arguments))[1])
     return calls
 
 
@@ -371,7 +374,7 @@ def test_swapping_copying_and_pickling() -> None:
     names = list(model.state_dict())
     assert [use_fused_norm_act(model), use_fused_norm_act(model)] == [2, 0]
     assert list(model.state_dict()) == names
-    assert [type(m) for m in model] == [modules.FusedBatchNormAct2d, modules.FusedBatchNorm2d]
+    assert [type(m) for m in model] == [batch_norm.FusedBatchNormAct2d, batch_norm.FusedBatchNorm2d]
     x = batch((4, 8, 5, 5))
     twins = copy.deepcopy(model), pickle.loads(pickle.dumps(model))
     expected = model(x)
@@ -382,7 +385,7 @@ def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     model = nn.Sequential(layer(8, nn.SiLU), nn.BatchNorm2d(8))
     swapped = copy.deepcopy(model)
     use_fused_norm_act(swapped)
-    monkeypatch.setattr(kernels, "library", lambda: None)
+    monkeypatch.setattr(batch_norm_ops, "library", lambda: None)
     assert not available()
     assert use_fused_norm_act(model) == 0
     x = batch((4, 8, 5, 5))

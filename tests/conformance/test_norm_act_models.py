@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from test_norm_act import batch, error, needs_compiler
 
-from seedwise.models.norm_act import use_fused_norm_act
+from seedwise.kernels.layers.batch_norm import use_fused_norm_act
 
 
 @needs_compiler

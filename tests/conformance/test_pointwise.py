@@ -8,8 +8,8 @@ from instruction_sets import each_target
 from one_choice import Only
 from torch import Tensor, nn
 
-from seedwise.models import pointwise
-from seedwise.models.pointwise import kernels, use_matrix_products
+from seedwise.kernels.layers.pointwise import use_matrix_products
+from seedwise.kernels.ops import pointwise as pointwise_ops
 
 SHAPES = [(3, 8, 16, 5, 7), (4, 33, 1, 1, 1), (1, 16, 24, 4, 4), (2, 1, 8, 3, 3), (5, 40, 96, 2, 2)]
 
@@ -37,7 +37,7 @@ def step(model: nn.Module, images: Tensor) -> list[Tensor]:
 @pytest.mark.parametrize("threads", [1, 2])
 def test_gradients_are_those_of_float64(name: str, bias: bool, shape: tuple[int, ...], threads: int) -> None:
     n, inputs, outputs, h, w = shape
-    if name == "split" and (bias or not pointwise.available()):
+    if name == "split" and (bias or not pointwise_ops.available()):
         pytest.skip("split products have no bias, and need torch's MKL")
     model = net(inputs, outputs, bias)
     exact = copy.deepcopy(model).double()
@@ -83,18 +83,18 @@ def test_frozen_weights_get_no_gradient() -> None:
 
 
 @each_target
-@pytest.mark.skipif(not pointwise.available(), reason="needs a compiler and torch's MKL")
+@pytest.mark.skipif(not pointwise_ops.available(), reason="needs a compiler and torch's MKL")
 def test_split_products_of_a_weight_with_other_strides() -> None:
     images, grad = (torch.randn(3, c, 4, 4).contiguous(memory_format=torch.channels_last) for c in (8, 16))
     turned = torch.randn(8, 16, 1, 1).transpose(0, 1)
-    for function, given in ((kernels.forward, (images,)), (kernels.images_gradient, (images, grad))):
+    for function, given in ((pointwise_ops.forward, (images,)), (pointwise_ops.images_gradient, (images, grad))):
         assert torch.equal(function(*given, turned), function(*given, turned.contiguous()))
-    of_weight = kernels.weight_gradient(images, grad, turned)
-    assert torch.equal(of_weight, kernels.weight_gradient(images, grad, turned.contiguous()))
+    of_weight = pointwise_ops.weight_gradient(images, grad, turned)
+    assert torch.equal(of_weight, pointwise_ops.weight_gradient(images, grad, turned.contiguous()))
 
 
 @each_target
-@pytest.mark.skipif(not pointwise.available(), reason="split products need torch's MKL and a compiler")
+@pytest.mark.skipif(not pointwise_ops.available(), reason="split products need torch's MKL and a compiler")
 @pytest.mark.parametrize("silu", [False, True])
 @pytest.mark.parametrize("shape", [*SHAPES, (300, 24, 1001, 2, 2), (3, 8, 16, 40, 40)])
 @pytest.mark.parametrize("threads", [1, 2])
@@ -107,7 +107,7 @@ def test_a_bias_and_silu_come_with_split_products(shape: tuple[int, ...], silu: 
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        found = kernels.forward(images, weight, bias, silu)
+        found = pointwise_ops.forward(images, weight, bias, silu)
     finally:
         torch.set_num_threads(before)
     truth = nn.functional.conv2d(images.double(), weight.double(), bias.double())

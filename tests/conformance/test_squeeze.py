@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from instruction_sets import each_target
 from torch import Tensor
 
-from seedwise.models import acceleration, squeeze
-from seedwise.models.squeeze import kernels
+from seedwise.kernels import swap
+from seedwise.kernels.ops import squeeze_excite as squeeze_excite_ops
 
 SHAPES = [
     *((3, 24, 7, 5, 6), (2, 8, 1, 1, 2), (1, 1, 3, 3, 1), (5, 70, 4, 4, 17), (33, 48, 2, 2, 16)),
@@ -32,9 +32,9 @@ def ours(maps: Tensor, grad: Tensor, parameters: Sequence[Tensor], threads: int)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        result, kept = squeeze.forward(maps, parameters)
-        found = [result, *squeeze.backward(grad, maps, parameters, kept, True)]
-        assert squeeze.backward(grad, maps, parameters, kept, False)[0] is None
+        result, kept = squeeze_excite_ops.forward(maps, parameters)
+        found = [result, *squeeze_excite_ops.backward(grad, maps, parameters, kept, True)]
+        assert squeeze_excite_ops.backward(grad, maps, parameters, kept, False)[0] is None
     finally:
         torch.set_num_threads(before)
     assert all(tensor is not None for tensor in found)
@@ -80,9 +80,9 @@ def test_parameters_may_lie_anywhere() -> None:
 def test_a_nan_stays_in_its_image() -> None:
     maps, _, parameters = given((3, 24, 4, 4, 6))
     maps[1, 5, 2, 2] = float("nan")
-    result, _ = squeeze.forward(maps, parameters)
+    result, _ = squeeze_excite_ops.forward(maps, parameters)
     assert result[1].isnan().all() and not result[[0, 2]].isnan().any()
 
 
 def test_the_kernels_text_is_part_of_what_bits_depend_on() -> None:
-    assert str(kernels.library_name()) in str(acceleration.version())
+    assert str(squeeze_excite_ops.library_name()) in str(swap.version())

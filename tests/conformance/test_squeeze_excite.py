@@ -8,7 +8,7 @@ import torch
 from timm.models._efficientnet_blocks import SqueezeExcite
 from torch import Tensor, nn
 
-from seedwise.models.squeeze_excite import use_fused_squeeze_excite
+from seedwise.kernels.layers.squeeze_excite import use_fused_squeeze_excite
 
 
 def twins(channels: int, act: type[nn.Module] = nn.SiLU) -> tuple[nn.Module, nn.Module]:

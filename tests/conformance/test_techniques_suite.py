@@ -18,18 +18,19 @@ from test_augment_config import AGREES
 from test_augment_off import NEUTRAL
 from torch import Tensor
 
-from seedwise import plan, recipes, scoring, training
 from seedwise.augment import grid
 from seedwise.augment.config import AugmentConfig
-from seedwise.config import dump, load
+from seedwise.config.section import dump, load
 from seedwise.data.open import open_data
+from seedwise.engine.control import Watch
 from seedwise.engine.loop import fit
 from seedwise.engine.protocols import Silent
-from seedwise.inert import inert
 from seedwise.models.build import build_model
-from seedwise.recipe import Recipe
-from seedwise.techniques import TECHNIQUES
-from seedwise.watch import Watch
+from seedwise.recipe import library
+from seedwise.recipe.inert import inert
+from seedwise.recipe.schema import Recipe
+from seedwise.recipe.techniques import TECHNIQUES
+from seedwise.run import resolve, score, train
 
 BASE = ("model.name=small", "model.dropout=0.0", "train.image_size=16", "train.batch_size=8", "data.limit=80",
         "augment.random_crop=null", "data.val=20", "data.test=20", "compute.threads=1", "train.epochs=5",
@@ -85,14 +86,14 @@ class Trained:
 @cache
 def trained(settings: Sequence[str], folder: Path) -> Trained:
     """A run on digits through the composition root and the loop; nothing is scored."""
-    recipe = plan.resolve(recipes.read("demo", [*BASE, *settings]))
-    dataset = open_data("digits", recipe.data, **plan.stored_sides(recipe))
+    recipe = resolve.resolve(library.read("demo", [*BASE, *settings]))
+    dataset = open_data("digits", recipe.data, **resolve.stored_sides(recipe))
     built = build_model(recipe.model, num_classes=10, seed=0)
-    setup = training.prepare(folder, recipe, 0, dataset, built)
+    setup = train.prepare(folder, recipe, 0, dataset, built)
     state = fit(setup, observer=Silent())
-    outcome = scoring.outcome_of(recipe, setup, state, dataset, built, 0.0, Watch())
+    outcome = score.outcome_of(recipe, setup, state, dataset, built, 0.0, Watch())
     if recipe.tta is not None:
-        outcome = scoring.with_tta(outcome, recipe.tta, setup, dataset, 0.0, Watch())
+        outcome = score.with_tta(outcome, recipe.tta, setup, dataset, 0.0, Watch())
     weights = torch.cat([p.detach().flatten() for p in setup.model.parameters()])
     assert torch.isfinite(weights).all()
     return Trained(weights, outcome.effects, recipe)
@@ -133,7 +134,7 @@ def test_every_technique_that_changes_pixels_has_a_picture(technique) -> None:
 @cases
 def test_round_trip_through_yaml(name: str) -> None:
     for settings in (CASES[name].on, CASES[name].neutral):
-        recipe = plan.resolve(recipes.read("demo", [*BASE, *CASES[name].beside, *settings]))
+        recipe = resolve.resolve(library.read("demo", [*BASE, *CASES[name].beside, *settings]))
         assert load(Recipe, dump(recipe)) == recipe
 
 
@@ -175,27 +176,27 @@ DEAD = {
 
 @cases
 def test_on_without_effect_is_inert(name: str) -> None:
-    recipe = plan.resolve(recipes.read("demo", [*BASE, *CASES[name].beside, *CASES[name].on]))
+    recipe = resolve.resolve(library.read("demo", [*BASE, *CASES[name].beside, *CASES[name].on]))
     assert inert(recipe, {name: DEAD[name]}) == [name]
 
 
 def test_what_was_asked_to_do_nothing_is_not_inert() -> None:
-    recipe = plan.resolve(recipes.read("demo", [*BASE, f"loss.class_weights={ONES}", "optim.weight_decay=0.0"]))
+    recipe = resolve.resolve(library.read("demo", [*BASE, f"loss.class_weights={ONES}", "optim.weight_decay=0.0"]))
     nothing = {"class_weights": {"images": 9, "share": 0.0, "min_weight": 1.0, "max_weight": 1.0}}
     assert inert(recipe, nothing | {"decay_norms_and_biases": DEAD["decay_norms_and_biases"]}) == []
-    balanced = plan.resolve(recipes.read("demo", [*BASE, "loss.class_weights=balanced"]))
+    balanced = resolve.resolve(library.read("demo", [*BASE, "loss.class_weights=balanced"]))
     assert inert(balanced, nothing) == ["class_weights"]
 
 
 def test_stages_that_raise_strengths_alone_are_not_inert() -> None:
     stages = "progressive=[{mixup_alpha: 0.1}, {mixup_alpha: 0.4}]"
-    recipe = plan.resolve(recipes.read("demo", [*BASE, stages]))
+    recipe = resolve.resolve(library.read("demo", [*BASE, stages]))
     assert inert(recipe, {"progressive": DEAD["progressive"]}) == []
 
 
 def test_the_chance_of_nothing_decides() -> None:
     """0.9 ** 131 = 1.01e-6, in 131 branches met."""
-    recipe = plan.resolve(recipes.read("demo", [*BASE, "model.drop_path=0.2"]))
+    recipe = resolve.resolve(library.read("demo", [*BASE, "model.drop_path=0.2"]))
     block = {"share": 0.0, "rate": 0.1, "blocks": 1}
     assert inert(recipe, {"drop_path": {**block, "images": 131}}) == []
     assert inert(recipe, {"drop_path": {**block, "images": 132}}) == ["drop_path"]

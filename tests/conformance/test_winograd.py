@@ -11,10 +11,11 @@ from one_choice import Only
 from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 
-from seedwise.models import acceleration, winograd
-from seedwise.models.winograd import kernels
+from seedwise.kernels import swap
+from seedwise.kernels.layers import conv3x3
+from seedwise.kernels.ops import conv3x3 as conv3x3_ops
 
-pytestmark = pytest.mark.skipif(not winograd.available(), reason="no C++ compiler here")
+pytestmark = pytest.mark.skipif(not conv3x3_ops.available(), reason="no C++ compiler here")
 
 SHAPES = [
     *((1, 3, 5, 1, 1), (2, 5, 3, 4, 4), (1, 33, 24, 7, 9), (3, 24, 33, 5, 2), (5, 16, 17, 13, 16), (2, 1, 1, 3, 40)),
@@ -47,9 +48,9 @@ def tensors(shape: tuple[int, ...], seed: int = 0) -> tuple[Tensor, Tensor, Tens
 def ours(images: Tensor, weight: Tensor, grad: Tensor) -> list[Tensor]:
     """The result, and the gradients of images and weight."""
     return [
-        kernels.forward(images, weight),
-        kernels.images_gradient(grad, weight),
-        kernels.weight_gradient(images, grad, weight),
+        conv3x3_ops.forward(images, weight),
+        conv3x3_ops.images_gradient(grad, weight),
+        conv3x3_ops.weight_gradient(images, grad, weight),
     ]
 
 
@@ -72,7 +73,7 @@ def test_results_are_those_of_float64(shape: tuple[int, ...], layout: torch.memo
     weight = weight.contiguous(memory_format=layout)
     for found, truth in zip(ours(images, weight, grad), exact(images, weight, grad), strict=True):
         assert found.shape == truth.shape and error(found, truth) <= TOLERANCE
-    assert kernels.weight_gradient(images, grad, weight).stride() == weight.stride()
+    assert conv3x3_ops.weight_gradient(images, grad, weight).stride() == weight.stride()
 
 
 @each_target
@@ -84,7 +85,7 @@ def test_a_bias_and_silu_come_in_the_same_pass(shape: tuple[int, ...], silu: boo
     images, weight, _ = tensors(shape)
     bias = torch.randn(shape[2], generator=torch.Generator().manual_seed(1))
     truth = nn.functional.conv2d(images.double(), weight.double(), bias.double(), padding=1)
-    found = kernels.forward(images, weight, bias, silu)
+    found = conv3x3_ops.forward(images, weight, bias, silu)
     assert error(found, nn.functional.silu(truth) if silu else truth) <= TOLERANCE
 
 
@@ -117,10 +118,10 @@ def test_an_image_has_the_same_bits_alone_and_in_a_batch_too_large_for_the_cache
     finish: tuple[Tensor | None, bool],
 ) -> None:
     images, weight, _ = tensors((50, 16, 48, 30, 30))
-    batch = kernels.forward(images, weight, *finish)
+    batch = conv3x3_ops.forward(images, weight, *finish)
     for i in (0, 17, 49):
-        assert torch.equal(batch[i : i + 1], kernels.forward(images[i : i + 1], weight, *finish))
-    batch = kernels.forward(images, weight)
+        assert torch.equal(batch[i : i + 1], conv3x3_ops.forward(images[i : i + 1], weight, *finish))
+    batch = conv3x3_ops.forward(images, weight)
     part = images[:3]
     assert error(batch[:3], nn.functional.conv2d(part.double(), weight.double(), padding=1)) <= TOLERANCE
 
@@ -128,14 +129,14 @@ def test_an_image_has_the_same_bits_alone_and_in_a_batch_too_large_for_the_cache
 @each_target
 def test_what_is_not_finite_stays_in_its_image() -> None:
     images, weight, grad = tensors((3, 16, 16, 9, 9))
-    clean = kernels.forward(images, weight)
+    clean = conv3x3_ops.forward(images, weight)
     images[1, 3, 4, 4] = float("nan")
     images[2, 3, 8, 8] = float("inf")
-    result = kernels.forward(images, weight)
+    result = conv3x3_ops.forward(images, weight)
     assert torch.equal(result[0], clean[0])
     assert result[1, :, 3:6, 3:6].isnan().all() and not result[2, :, 7:, 7:].isfinite().any()
     assert torch.equal(result[2, :, :4, :4], clean[2, :, :4, :4])
-    kernels.weight_gradient(images, grad, weight)
+    conv3x3_ops.weight_gradient(images, grad, weight)
 
 
 def net(*convs: nn.Module) -> nn.Sequential:
@@ -154,7 +155,7 @@ def test_a_network_trains_with_the_gradients_of_float64(name: str) -> None:
         nn.Conv2d(32, 16, 3, padding="same", bias=False),
     )
     truth, choices = copy.deepcopy(model).double(), Only(name)
-    assert winograd.use_winograd(model, choices) == 3
+    assert conv3x3.use_winograd(model, choices) == 3
     images = torch.randn(4, 16, 9, 6).contiguous(memory_format=torch.channels_last)
     found = []
     for it, given in ((model, images), (truth, images.double())):
@@ -175,7 +176,7 @@ def test_a_network_trains_with_the_gradients_of_float64(name: str) -> None:
 def test_what_is_no_plain_training_step_stays_a_convolution() -> None:
     conv = nn.Conv2d(16, 24, 3, padding=1, bias=False)
     model, stock, choices = net(conv), net(copy.deepcopy(conv)), Only("winograd")
-    winograd.use_winograd(model, choices)
+    conv3x3.use_winograd(model, choices)
     images = torch.randn(2, 16, 8, 8).contiguous(memory_format=torch.channels_last)
     with torch.no_grad():
         assert torch.equal(model(images), stock(images))
@@ -189,7 +190,7 @@ def test_what_is_no_plain_training_step_stays_a_convolution() -> None:
         *({"padding_mode": "reflect"}, {"in_channels": 8}),
     ):
         plain = {"in_channels": 16, "out_channels": 16, "kernel_size": 3, "padding": 1, "bias": False}
-        assert winograd.use_winograd(nn.Conv2d(**{**plain, **options}), choices) == 0
+        assert conv3x3.use_winograd(nn.Conv2d(**{**plain, **options}), choices) == 0
 
 
 def test_a_step_of_a_network_is_about_as_exact_as_stock() -> None:
@@ -201,7 +202,7 @@ def test_a_step_of_a_network_is_about_as_exact_as_stock() -> None:
     def gradients(dtype: torch.dtype, name: str) -> Tensor:
         model = copy.deepcopy(network).to(dtype)
         choices = Only(name)
-        assert winograd.use_winograd(model, choices) >= 3
+        assert conv3x3.use_winograd(model, choices) >= 3
         nn.functional.cross_entropy(model(images.to(dtype)), targets).backward()
         assert bool(choices.asked) == (dtype == torch.float32)
         return torch.cat([p.grad.double().flatten() for p in model.parameters() if p.grad is not None])
@@ -219,12 +220,15 @@ def test_without_memory_there_is_a_memory_error(monkeypatch: pytest.MonkeyPatch)
 
         winograd_weight_gradient = winograd_forward
 
-    monkeypatch.setattr(kernels, "library", Full)
+    monkeypatch.setattr(conv3x3_ops, "library", Full)
     images, weight, grad = tensors(SHAPES[0])
-    for call in (lambda: kernels.forward(images, weight), lambda: kernels.weight_gradient(images, grad, weight)):
+    for call in (
+        lambda: conv3x3_ops.forward(images, weight),
+        lambda: conv3x3_ops.weight_gradient(images, grad, weight),
+    ):
         with pytest.raises(MemoryError, match="3x3"):
             call()
 
 
 def test_the_bits_of_a_run_are_named_by_the_kernels() -> None:
-    assert str(kernels.library_name()) in str(acceleration.version())
+    assert str(conv3x3_ops.library_name()) in str(swap.version())

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from seedwise.files import LOCK, sha256_of
+from seedwise.base.files import LOCK, sha256_of
 
 Arguments = Sequence[Any]
 

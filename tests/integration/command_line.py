@@ -72,7 +72,8 @@ def process(*arguments: Any) -> Answer:
 
 KILLED = """
 import os, signal
-from seedwise.cli import main, watch
+from seedwise.cli import main
+from seedwise.cli import progress as watch
 
 step_to_die = {step}
 

@@ -12,7 +12,7 @@ import pytest
 from command_line import LEAN, TINY, Answer, Cli, call
 from PIL import Image
 
-from seedwise.files import cache_root
+from seedwise.base.files import cache_root
 
 
 @pytest.fixture(scope="session")
@@ -48,7 +48,7 @@ def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
 @pytest.fixture
 def signal_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, signal.Signals], None]:
     """Send this process a real signal at an optimizer step of the next run; needs train.checkpoint_every=1."""
-    from seedwise.cli import watch
+    from seedwise.cli import progress
 
     def arrange(at: int, number: signal.Signals) -> None:
         pending = [at]
@@ -58,7 +58,7 @@ def signal_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, signal.Signals]
                 pending.clear()
                 os.kill(os.getpid(), number)
 
-        monkeypatch.setattr(watch._Plain, "on_step", on_step)
+        monkeypatch.setattr(progress._Plain, "on_step", on_step)
 
     return arrange
 
@@ -91,7 +91,7 @@ def whole_once(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def halfway_once(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same run, stopped in its second epoch; not to be touched."""
-    from seedwise.cli import watch
+    from seedwise.cli import progress
 
     def on_step(self: object, epoch: int, step: int, *rest: float) -> None:
         if step == 4:  # the next step asks
@@ -100,7 +100,7 @@ def halfway_once(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("halfway") / "run"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SEEDWISE_CACHE", str(cache))
-        patch.setattr(watch._Plain, "on_step", on_step)
+        patch.setattr(progress._Plain, "on_step", on_step)
         assert call("train", *LEAN, "-o", folder) == 130
     return folder
 

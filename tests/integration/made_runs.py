@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from seedwise.config import dump
-from seedwise.config_options import plain
-from seedwise.files import sha256_of, write_bytes, write_text
-from seedwise.predictions import Predictions, score, write_predictions
-from seedwise.recipe import Recipe
-from seedwise.record import (
+from seedwise.base.files import sha256_of, write_bytes, write_text
+from seedwise.config.options import plain
+from seedwise.config.section import dump
+from seedwise.recipe.schema import Recipe
+from seedwise.records.predictions import Predictions, score, write_predictions
+from seedwise.records.run import (
     PREDICTIONS,
     RECIPE,
     WEIGHTS,
@@ -24,8 +24,8 @@ from seedwise.record import (
     Status,
     write_record,
 )
-from seedwise.study.plan import StudyRecord, Trial, write_study
 from seedwise.study.progress import trial_folder
+from seedwise.study.record import StudyRecord, Trial, write_study
 
 CLASSES = ["bear", "cod", "rose", "trout"]
 SUPERCLASSES, SUPERCLASS_OF = ["fish", "mammal", "plant"], [1, 0, 2, 0]

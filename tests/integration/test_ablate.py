@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from command_line import Cli, command, process
 
-from seedwise.files import sha256_of
+from seedwise.base.files import sha256_of
 from seedwise.stats import compare_arms
-from seedwise.study.plan import read_study
 from seedwise.study.progress import finished, looked
+from seedwise.study.record import read_study
 
 TINY = (
     *("-s", "model.name=small", "-s", "train.image_size=16", "-s", "train.batch_size=32", "-s", "train.epochs=1"),
@@ -172,13 +172,13 @@ def test_ten_random_kills_of_driver_and_workers() -> None:
 @pytest.mark.slow
 @pytest.mark.alone
 def test_a_trial_costs_little_beside_itself(tmp_path: Path) -> None:
-    from seedwise import recipes
-    from seedwise.study.local import Processes
+    from seedwise.recipe import library
+    from seedwise.run.train import Watch
+    from seedwise.study.local_runner import Processes
     from seedwise.study.schedule import Budget, run_all
     from seedwise.study.trial import Task
-    from seedwise.training import Watch
 
-    recipe = recipes.read("demo")
+    recipe = library.read("demo")
     tasks = {seed: [Task("base", seed, tmp_path / str(seed), recipe, "digits", None)] for seed in range(200)}
     runner = Processes(Watch(), 2, 1, 200, run=operator.is_)
     run_all({0: tasks.pop(0)}, runner, Budget(None), on_start=id, on_end=id)  # the first import of torch apart

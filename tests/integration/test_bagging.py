@@ -13,9 +13,9 @@ from command_line import Cli, call, killed_at
 from scipy import special
 
 import seedwise
-from seedwise.ensemble.model import Ensemble
-from seedwise.files import sha256_of
-from seedwise.rng import draw_seeds
+from seedwise.base.files import sha256_of
+from seedwise.base.rng import draw_seeds
+from seedwise.ensembles.model import Ensemble
 
 LEAN = (
     *("digits", "-m", "small", "--epochs", "2", "--img-size", "16", "-b", "20", "--threads", "1"),

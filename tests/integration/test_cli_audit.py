@@ -16,11 +16,11 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from sklearn.datasets import load_digits
 
-from seedwise.data.audit.scan import scan
+from seedwise.audits.scan import scan
+from seedwise.base.files import cache_root
 from seedwise.data.config import DataConfig
 from seedwise.data.find import find_source
-from seedwise.files import cache_root
-from seedwise.record import PREDICTIONS
+from seedwise.records.run import PREDICTIONS
 
 TRAINING = ("-m", "small", "--epochs", "1", "--img-size", "16", "-b", "10", "--threads", "1", "--seed", "3")
 COPIED = 6
@@ -230,7 +230,7 @@ def test_a_run_on_other_data_is_refused(cli: Cli, leaky: Path, whole_once: Path)
 
 
 def test_an_interrupt_leaves_nothing_half_written(cli: Cli, leaky: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from seedwise.audit import check
+    from seedwise.audits import check
 
     def interrupted(*_: Any) -> None:
         os.kill(os.getpid(), signal.SIGINT)

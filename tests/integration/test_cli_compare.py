@@ -15,7 +15,7 @@ from made_runs import CLASSES, SUPERCLASS_OF, answers_for, make_run, make_study
 from numpy.typing import NDArray
 from scipy import stats
 
-from seedwise.recipe import Recipe
+from seedwise.recipe.schema import Recipe
 from seedwise.stats import compare_classes
 
 IMAGES = 400

@@ -15,7 +15,10 @@ import pytest
 import torch
 from command_line import Cli, command
 
-from seedwise import checkup, compiling, machine, native, plan
+from seedwise.base import machine
+from seedwise.doctor import findings
+from seedwise.kernels import build, launch
+from seedwise.run import resolve
 
 GIB = 2**30
 VARIABLES = (
@@ -49,10 +52,10 @@ def healthy(tmp_path: Path, monkeypatch: Patch) -> Path:
     monkeypatch.setattr(machine, "_meminfo", lambda name: 20 * GIB)
     monkeypatch.setattr(machine, "memory_bytes", lambda: 32 * GIB)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=100 * GIB))
-    monkeypatch.setattr(checkup, "_has_nvidia", lambda: True)
-    monkeypatch.setattr(compiling, "compiler", lambda: "/usr/bin/g++")
-    monkeypatch.setattr(compiling, "compiler_version", lambda: "g++ 12")
-    monkeypatch.setattr(compiling, "PREBUILT", "nothing was installed")
+    monkeypatch.setattr(findings, "_has_nvidia", lambda: True)
+    monkeypatch.setattr(build, "compiler", lambda: "/usr/bin/g++")
+    monkeypatch.setattr(build, "compiler_version", lambda: "g++ 12")
+    monkeypatch.setattr(build, "PREBUILT", "nothing was installed")
     return home
 
 
@@ -63,7 +66,7 @@ def no_gpu(patch: Patch, amx: bool = True) -> None:
     patch.setattr(torch.cuda, "device_count", lambda: 0)
     patch.setattr(torch.backends.mps, "is_available", lambda: False)
     patch.setattr(machine, "has_amx", lambda: amx)
-    patch.setattr(checkup, "_has_nvidia", lambda: False)
+    patch.setattr(findings, "_has_nvidia", lambda: False)
 
 
 def advice(cli: Cli, *arguments: Any) -> list[str]:
@@ -116,7 +119,7 @@ def broken_torch(patch: Patch) -> None:
     def fail(recipe: Any) -> None:
         raise OSError("libtorch.so: cannot open shared object file. Reinstall")
 
-    patch.setattr(plan, "resolve", fail)
+    patch.setattr(resolve, "resolve", fail)
 
 
 CAUSES: dict[str, tuple[Callable[[Patch], Any], str]] = {
@@ -148,7 +151,7 @@ CAUSES: dict[str, tuple[Callable[[Patch], Any], str]] = {
     "cache": (cache_in_a_file, "a file/cache can't be written: no images can be kept"),
     "data": (lambda patch: patch.setenv("SEEDWISE_DATA", "~/nowhere"), "/home/nowhere: no such folder, though"),
     "download": (half_a_download, "cifar100: only 2 of 169 MB have been downloaded; -s data.download=true continues"),
-    "weights": (lambda patch: patch.setattr(checkup, "_pip_weights", list), "no weights for the `lite` recipe: pip"),
+    "weights": (lambda patch: patch.setattr(findings, "_pip_weights", list), "no weights for the `lite` recipe: pip"),
     "offline": (lambda patch: patch.setenv("HF_HUB_OFFLINE", "1"), "HF_HUB_OFFLINE is set and the hub's cache"),
 }
 
@@ -163,14 +166,14 @@ def test_each_cause_gets_its_line_and_no_other(cli: Cli, monkeypatch: Patch, nam
 
 ON_CPU: dict[str, tuple[Callable[[Patch], Any], str]] = {
     "CUDA build": (
-        lambda patch: (patch.setattr(torch.version, "cuda", "13.0"), patch.setattr(checkup, "_cuda_libraries", int)),
+        lambda patch: (patch.setattr(torch.version, "cuda", "13.0"), patch.setattr(findings, "_cuda_libraries", int)),
         "torch is built for CUDA and there is no GPU",
     ),
-    "CPU build": (lambda patch: patch.setattr(checkup, "_has_nvidia", lambda: True), "but torch is built for CPUs"),
+    "CPU build": (lambda patch: patch.setattr(findings, "_has_nvidia", lambda: True), "but torch is built for CPUs"),
     "hidden": (
         lambda patch: (
             patch.setattr(torch.version, "cuda", "13.0"),
-            patch.setattr(checkup, "_has_nvidia", lambda: True),
+            patch.setattr(findings, "_has_nvidia", lambda: True),
             patch.setenv("CUDA_VISIBLE_DEVICES", ""),
         ),
         "CUDA_VISIBLE_DEVICES='' hides it",
@@ -178,14 +181,14 @@ ON_CPU: dict[str, tuple[Callable[[Patch], Any], str]] = {
     "driver": (
         lambda patch: (
             patch.setattr(torch.version, "cuda", "13.0"),
-            patch.setattr(checkup, "_has_nvidia", lambda: True),
+            patch.setattr(findings, "_has_nvidia", lambda: True),
         ),
         "torch can't use it: its driver is too old for CUDA 13.0",
     ),
     "no compiler": (
         lambda patch: (
-            patch.setattr(compiling, "compiler", lambda: None),
-            patch.setattr(compiling, "compiler_version", lambda: None),
+            patch.setattr(build, "compiler", lambda: None),
+            patch.setattr(build, "compiler_version", lambda: None),
         ),
         "no C++ compiler: the fast kernels",
     ),
@@ -194,7 +197,7 @@ ON_CPU: dict[str, tuple[Callable[[Patch], Any], str]] = {
         "SEEDWISE_TARGET=avx3: there is no such target; leave it out, or take one of native",
     ),
     "broken compiler": (
-        lambda patch: patch.setattr(compiling, "compiler_version", lambda: None),
+        lambda patch: patch.setattr(build, "compiler_version", lambda: None),
         "the C++ compiler /usr/bin/g++ does not run",
     ),
 }
@@ -224,7 +227,7 @@ def test_a_compiler_does_not_matter_on_a_gpu(cli: Cli, monkeypatch: Patch) -> No
 def test_a_compiler_does_not_matter_where_the_kernels_are(cli: Cli, monkeypatch: Patch) -> None:
     no_gpu(monkeypatch)
     ON_CPU["no compiler"][0](monkeypatch)
-    monkeypatch.setattr(native, "lacking", list)
+    monkeypatch.setattr(launch, "lacking", list)
     (line,) = advice(cli)
     assert line.startswith("no GPU")
 
@@ -236,7 +239,7 @@ def test_a_driver_tool_without_a_gpu_is_no_gpu(monkeypatch: Patch, tmp_path: Pat
     for script, answer in (("echo 'GPU 0: Fast'", True), ("echo 'No devices were found'", False), ("exit 9", False)):
         tool.write_text(f"#!/bin/sh\n{script}\n")
         tool.chmod(0o755)
-        assert checkup._has_nvidia() is (answer or any(Path("/proc/driver/nvidia/gpus").glob("*")))
+        assert findings._has_nvidia() is (answer or any(Path("/proc/driver/nvidia/gpus").glob("*")))
 
 
 def test_data_downloads_and_weights_are_found(cli: Cli, monkeypatch: Patch, healthy: Path) -> None:
@@ -284,7 +287,7 @@ def test_the_hubs_cache_is_where_its_client_has_it(monkeypatch: Patch, given: di
         monkeypatch.setenv(name, value)
     script = "from huggingface_hub import constants; print(constants.HF_HUB_CACHE)"
     theirs = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.strip()
-    assert str(checkup.hub_cache()) == theirs
+    assert str(findings.hub_cache()) == theirs
 
 
 def fail(*arguments: Any, **how: Any) -> Any:
@@ -294,9 +297,9 @@ def fail(*arguments: Any, **how: Any) -> Any:
 def test_what_cannot_be_found_out_is_unknown(cli: Cli, monkeypatch: Patch) -> None:
     for owner, name in (
         *((machine, "facts"), (machine, "memory_bytes"), (machine, "available_memory_bytes"), (machine, "versions")),
-        *((machine, "cores"), (machine, "quota"), (plan, "resolve"), (compiling, "compiler"), (shutil, "disk_usage")),
-        *((os, "getloadavg"), (os, "nice"), (os, "access"), (checkup, "_find"), (checkup, "_has_nvidia")),
-        *((checkup, "_pip_weights"), (checkup, "_hub_weights"), (checkup, "_downloads"), (checkup, "hub_cache")),
+        *((machine, "cores"), (machine, "quota"), (resolve, "resolve"), (build, "compiler"), (shutil, "disk_usage")),
+        *((os, "getloadavg"), (os, "nice"), (os, "access"), (findings, "_find"), (findings, "_has_nvidia")),
+        *((findings, "_pip_weights"), (findings, "_hub_weights"), (findings, "_downloads"), (findings, "hub_cache")),
     ):
         monkeypatch.setattr(owner, name, fail)
     (line,) = advice(cli)

@@ -12,8 +12,9 @@ from made_runs import make_run
 from scipy import special, stats
 
 import seedwise
-from seedwise.ensemble.model import Ensemble
-from seedwise.files import sha256_of
+from seedwise.base.errors import UserError
+from seedwise.base.files import sha256_of
+from seedwise.ensembles.model import Ensemble
 
 IMAGES = 300
 LABELS = np.arange(IMAGES) % 4
@@ -212,14 +213,14 @@ def test_a_member_that_is_gone_or_another_is_named_when_it_is_needed(
     member = study / "runs/base/seed-2"
     shutil.copy(member / "model.safetensors", "kept")
     (member / "model.safetensors").write_bytes(b"nothing")
-    with pytest.raises(seedwise.errors.UserError, match=r"seed-2/model\.safetensors: damaged"):
+    with pytest.raises(UserError, match=r"seed-2/model\.safetensors: damaged"):
         seedwise.load("all").predict(image)
     shutil.rmtree(member)
-    with pytest.raises(seedwise.errors.UserError, match="seed-2: this member of all is gone"):
+    with pytest.raises(UserError, match="seed-2: this member of all is gone"):
         seedwise.load("all").predict(image)
     assert len(seedwise.load("all").logits("test")[0]) > 0  # what was stored doesn't need it
     shutil.copytree(study / "runs/base/seed-1", member)
-    with pytest.raises(seedwise.errors.UserError, match="seed-2: is another run than the one"):
+    with pytest.raises(UserError, match="seed-2: is another run than the one"):
         seedwise.load("all").predict(image)
 
 

@@ -10,13 +10,13 @@ import pytest
 from command_line import Cli
 from made_runs import CLASSES, answers_for, make_run, make_study
 
+from seedwise.base.files import sha256_of
 from seedwise.cli.errors import print_errors
-from seedwise.ensemble.build import build
-from seedwise.ensemble.model import Ensemble
-from seedwise.files import sha256_of
-from seedwise.predictions import Predictions, write_arrays
-from seedwise.record import read_record, write_record
-from seedwise.stored import read_stored
+from seedwise.ensembles.build import build
+from seedwise.ensembles.model import Ensemble
+from seedwise.records.finished import read_stored
+from seedwise.records.predictions import Predictions, write_arrays
+from seedwise.records.run import read_record, write_record
 
 TARGETS = np.arange(40) % 4
 WRONG = [3, 17, 21, 38]

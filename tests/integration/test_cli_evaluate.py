@@ -13,10 +13,10 @@ from PIL import Image
 from scipy.stats import binomtest
 
 import seedwise
-from seedwise import evaluation
-from seedwise.evaluations import EVALUATIONS, later_test_reads, read_evaluations
-from seedwise.explanation import SIDE
-from seedwise.predictions import Predictions
+from seedwise.inference import evaluate
+from seedwise.inference.explain import SIDE
+from seedwise.records.evaluations import EVALUATIONS, later_test_reads, read_evaluations
+from seedwise.records.predictions import Predictions
 
 
 @pytest.fixture
@@ -164,7 +164,7 @@ def test_paths_come_from_stdin(finished: Path, cli: Cli, tmp_path: Path, monkeyp
 
 
 def test_mirrored_views_are_scored_beside_and_leave_the_stored_scores(finished: Path, cli: Cli) -> None:
-    from seedwise.runs import load
+    from seedwise.run.run import load
 
     plain = json.loads(cli("evaluate", finished, "--json").out)
     mirrored = json.loads(cli("evaluate", finished, "--tta", "flip", "--json").out)
@@ -180,14 +180,14 @@ def test_tta_says_how_many_images_it_won_and_lost(
     """A network of a second answers nearly the same for every image, so views of it that differ are made up."""
 
     def three_right_one_wrong(model: Any, subset: Any, augment: Any, tta: Any, **more: Any) -> Predictions:
-        plain = evaluation.predict(model, subset, augment, **more)
+        plain = evaluate.predict(model, subset, augment, **more)
         moved, rows = plain.logits.copy(), np.arange(len(plain.ids))
         right = plain.correct()
         for change, changed in ((100, rows[~right][:3]), (-100, rows[right][:1])):
             moved[changed, plain.targets[changed]] += change
         return Predictions(plain.ids, plain.targets, moved)
 
-    monkeypatch.setattr(evaluation, "predict_tta", three_right_one_wrong)
+    monkeypatch.setattr(evaluate, "predict_tta", three_right_one_wrong)
     own, plain = json.loads(cli("evaluate", finished, "--tta", "flip", "--json").out), seedwise.load(finished).record
     assert own["gain"]["without"] == plain.final.test.top1  # type: ignore[union-attr]
     assert (own["gain"]["won"], own["gain"]["lost"], own["gain"]["p"]) == (3, 1, binomtest(3, 4).pvalue)

@@ -9,11 +9,11 @@ import pytest
 from command_line import LEAN, Cli, call
 from made_runs import answers_for, make_run
 
-from seedwise.cli.show import print_run
-from seedwise.ensemble.build import build
-from seedwise.record import INSIGHT, Timed, read_record, write_record
-from seedwise.report import render
-from seedwise.stored import read_stored
+from seedwise.cli.print_run import print_run
+from seedwise.ensembles.build import build
+from seedwise.records.finished import read_stored
+from seedwise.records.run import INSIGHT, Timed, read_record, write_record
+from seedwise.reports import render
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from command_line import TINY, Cli, command, killed_at, process
 
-from seedwise.files import sha256_of, sole_writer
-from seedwise.record import read_record, write_record
+from seedwise.base.files import sha256_of, sole_writer
+from seedwise.records.run import read_record, write_record
 
 STEPS = (*TINY, "--epochs", 2, "-s", "train.checkpoint_every=1", "--seed", 3)
 """Eight steps, each with a checkpoint."""
@@ -134,14 +134,14 @@ def test_a_stop_in_a_study_and_kill_9_in_the_next_run(cli: Cli, signal_at: Signa
 def test_a_stop_outside_the_steps(
     cli: Cli, uninterrupted: str, phase: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from seedwise.cli import watch
+    from seedwise.cli import progress
 
     def on_phase(self: object, name: str, done: int, total: int) -> None:
         if phase in name or (phase == "decoding" and "digits" in name):
             os.kill(os.getpid(), signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr(watch._Plain, "on_phase", on_phase)
+        patch.setattr(progress._Plain, "on_phase", on_phase)
         if phase == "decoding":
             patch.setenv("SEEDWISE_CACHE", str(tmp_path / "an empty cache"))
         stopped = cli("train", "digits", *STEPS, "-o", "run")
@@ -157,7 +157,7 @@ def test_a_stop_outside_the_steps(
 
 
 def test_a_second_ctrl_c_stops_at_once(cli: Cli, uninterrupted: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from seedwise.cli import watch
+    from seedwise.cli import progress
 
     def on_step(self: object, epoch: int, step: int, *rest: float) -> None:
         if step == 5:
@@ -165,7 +165,7 @@ def test_a_second_ctrl_c_stops_at_once(cli: Cli, uninterrupted: str, monkeypatch
             os.kill(os.getpid(), signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr(watch._Plain, "on_step", on_step)
+        patch.setattr(progress._Plain, "on_step", on_step)
         stopped = cli("train", "digits", *STEPS, "-o", "run")
     assert stopped.code == 130 and "stopped at once, back to the last checkpoint; go on with" in stopped.err
     assert cli("resume", "run").code == 0
@@ -197,7 +197,7 @@ def test_a_damaged_file_of_a_stopped_run_is_named(
 @pytest.mark.parametrize("name", ["record.json", "recipe.yaml", "predictions.npz", "model.safetensors", "config.json"])
 def test_a_damaged_file_of_a_finished_run_is_named(finished: Path, name: str, kind: str) -> None:
     import seedwise
-    from seedwise.errors import UserError
+    from seedwise.base.errors import UserError
 
     damage(finished / name, kind)
     with pytest.raises(UserError, match=name) as caught:

@@ -11,14 +11,14 @@ from command_line import TINY, Cli
 from made_runs import answers_for, make_study
 from scipy import stats
 
-from seedwise import recipes
-from seedwise.files import sha256_of
-from seedwise.sealed import SEAL, seal
-from seedwise.study.plan import parse_seeds
+from seedwise.base.files import sha256_of
+from seedwise.recipe import library
+from seedwise.records.checksum import SEAL, seal
+from seedwise.study.record import parse_seeds
 
 FAST = (*TINY, "-s", "data.limit=60")
 
-DEMO_LR = recipes.read("demo").optim.lr
+DEMO_LR = library.read("demo").optim.lr
 
 
 def study_of(folder: Path | str) -> dict[str, Any]:
@@ -108,17 +108,17 @@ def test_a_seed_alone_is_the_same_run_as_in_a_study(cli: Cli) -> None:
 
 
 def test_a_run_that_diverges_does_not_cost_the_others(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    from seedwise import training
-    from seedwise.errors import UserError
+    from seedwise.base.errors import UserError
+    from seedwise.run import train
 
-    fit = training.fit
+    fit = train.fit
 
     def diverging(setup: Any, **rest: Any) -> Any:
         if setup.seed == 5:
             raise UserError("the loss is not finite")
         return fit(setup, **rest)
 
-    monkeypatch.setattr(training, "fit", diverging)
+    monkeypatch.setattr(train, "fit", diverging)
     answer = cli("train", "digits", *FAST, "--seeds", "5,6", "-o", "study")
     assert (
         answer.code == 2 and answer.err.splitlines()[-1] == "1 of 2 runs failed: base, seed 5: the loss is not finite"

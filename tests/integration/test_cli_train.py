@@ -15,11 +15,10 @@ from scipy.stats import binomtest
 from sklearn.datasets import load_digits
 
 import seedwise
-import seedwise.training
-from seedwise.config import dump
-from seedwise.errors import UserError
-from seedwise.files import sha256_of
-from seedwise.recipe import Recipe
+from seedwise.base.errors import UserError
+from seedwise.base.files import sha256_of
+from seedwise.config.section import dump
+from seedwise.recipe.schema import Recipe
 
 FILES = {
     *("recipe.yaml", "record.json", "metrics.jsonl", "predictions.npz", "model.safetensors", "config.json"),
@@ -264,11 +263,11 @@ def test_from_python() -> None:
     assert again.predict(list(batch)) == pytest.approx(probabilities)
     assert again.predict([]).shape == (0, 10)
     Path("empty").mkdir()
-    with pytest.raises(seedwise.training.UserError, match=r"^runs: is no run, but holds some; name its only run"):
+    with pytest.raises(UserError, match=r"^runs: is no run, but holds some; name its only run"):
         seedwise.load("runs")
-    with pytest.raises(seedwise.training.UserError, match="not a run folder"):
+    with pytest.raises(UserError, match="not a run folder"):
         seedwise.load("empty")
-    with pytest.raises(seedwise.training.UserError, match=r"missing\.png"):
+    with pytest.raises(UserError, match=r"missing\.png"):
         again.predict(["missing.png"])
     with pytest.raises(AttributeError, match="no attribute 'trian'"):
         seedwise.trian  # noqa: B018

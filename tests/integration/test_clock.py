@@ -11,8 +11,8 @@ import pytest
 from bad_input import clock_runs_backwards, from_the_future
 from command_line import LEAN, TINY, Cli
 
+from seedwise.base.files import sha256_of
 from seedwise.data import DataConfig, open_data
-from seedwise.files import sha256_of
 
 
 def record_of(run: Path) -> dict[str, Any]:

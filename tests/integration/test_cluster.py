@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from command_line import command, process
 
-from seedwise.files import sha256_of
-from seedwise.record import read_record
-from seedwise.study.plan import read_study
+from seedwise.base.files import sha256_of
+from seedwise.records.run import read_record
+from seedwise.study.record import read_study
 
 pytestmark = [pytest.mark.slow, pytest.mark.alone]
 ray_utils = pytest.importorskip("ray.cluster_utils")

@@ -12,8 +12,8 @@ import pytest
 from command_line import call
 from PIL import Image
 
-from seedwise.files import sha256_of
-from seedwise.record import read_record
+from seedwise.base.files import sha256_of
+from seedwise.records.run import read_record
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from command_line import LEAN, Cli
 from numpy.typing import NDArray
 
 import seedwise
+from seedwise.base.errors import UserError
+from seedwise.base.files import sha256_of
 from seedwise.engine import checkpoint
-from seedwise.errors import UserError
-from seedwise.files import sha256_of
 
 FINISHED = ("record.json", "recipe.yaml", "metrics.jsonl", "predictions.npz", "model.safetensors", "config.json")
 STOPPED = ("record.json", "recipe.yaml", "checkpoint.json", "checkpoint-*.safetensors")

@@ -9,13 +9,13 @@ import pytest
 from command_line import Cli
 from PIL import Image
 
+from seedwise.base.errors import UserError
 from seedwise.data import DataConfig, open_data
-from seedwise.errors import UserError
-from seedwise.evaluation import find_images
-from seedwise.inputs import pixels
-from seedwise.prediction import Unreadable, predict_files
-from seedwise.recipe import Recipe
-from seedwise.runs import load
+from seedwise.inference.evaluate import find_images
+from seedwise.inference.predict import Unreadable, predict_files
+from seedwise.recipe.schema import Recipe
+from seedwise.run.inputs import pixels
+from seedwise.run.run import load
 
 SMALL = ("-m", "small", "--epochs", "1", "--img-size", "16", "-b", "8", "--threads", "1", "-s", "data.val=4")
 

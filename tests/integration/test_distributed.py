@@ -13,10 +13,10 @@ import pytest
 import torch
 from torch import nn
 
-from seedwise.batch import Batch
+from seedwise.base.batch import Batch
+from seedwise.engine.distributed import World, joined
 from seedwise.engine.placement import Placement
 from seedwise.engine.step import training_step
-from seedwise.engine.world import World, joined
 
 TINY = [
     "digits",

@@ -18,17 +18,17 @@ from test_loop import prepare as raw_prepare
 from torch import Tensor
 
 import seedwise
+from seedwise.base.errors import Interrupted, UserError
+from seedwise.base.files import sha256_of
 from seedwise.engine import checkpoint, loop
 from seedwise.engine.loop import fit
 from seedwise.engine.protocols import Silent
 from seedwise.engine.setup import Setup, State
-from seedwise.errors import Interrupted, UserError
-from seedwise.files import sha256_of
 from seedwise.optim.config import SGD, EmaConfig, OptimConfig
 from seedwise.optim.ema import Ema
 from seedwise.optim.groups import parameter_groups
 from seedwise.optim.optimizers import build_optimizer
-from seedwise.record import EpochRow
+from seedwise.records.run import EpochRow
 
 __all__ = ["no_fsync"]  # the fixture
 

@@ -9,14 +9,15 @@ import pytest
 from command_line import LEAN, Cli
 
 import seedwise
-from seedwise import recipes, training
+from seedwise.base.errors import UserError
+from seedwise.base.files import sole_writer
+from seedwise.engine.control import Watch
 from seedwise.engine.protocols import Silent
-from seedwise.errors import UserError
-from seedwise.files import sole_writer
-from seedwise.record import EpochRow, read_record, write_record
-from seedwise.watch import Watch
+from seedwise.recipe import library
+from seedwise.records.run import EpochRow, read_record, write_record
+from seedwise.run import train
 
-RECIPE = recipes.read(
+RECIPE = library.read(
     "demo",
     [
         *("model.name=small", "train.epochs=2", "train.image_size=16", "train.batch_size=20", "compute.threads=1"),
@@ -67,7 +68,7 @@ def test_a_stop_when_all_is_written_takes_nothing_back(tmp_path: Path, monkeypat
     def stop(folder: Path) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("seedwise.journal.checkpoint.clear", stop)
+    monkeypatch.setattr("seedwise.run.writer.checkpoint.clear", stop)
     with pytest.raises(KeyboardInterrupt):
         seedwise.train(RECIPE, "digits", out=tmp_path / "run")
     assert read_record(tmp_path / "run").status == "finished"
@@ -77,7 +78,7 @@ def test_what_never_began_leaves_no_trace(tmp_path: Path, monkeypatch: pytest.Mo
     def fail(*args: Any, **options: Any) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(training, "build_model", fail)
+    monkeypatch.setattr(train, "build_model", fail)
     with pytest.raises(RuntimeError, match="a bug"):
         seedwise.train(RECIPE, "digits", out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -119,7 +120,7 @@ def test_a_bug_says_what_becomes_of_the_run(cli: Cli, monkeypatch: pytest.Monkey
     def fail(*args: Any, **options: Any) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("seedwise.training.outcome_of", fail)
+    monkeypatch.setattr("seedwise.run.train.outcome_of", fail)
     with pytest.raises(RuntimeError) as raised:
         cli("train", *LEAN, "-o", "run")
     assert raised.value.__notes__ == ["run: this should not happen, please report it; go on with: seedwise resume run"]

@@ -9,12 +9,12 @@ import torch
 from command_line import LEAN, Cli, killed_at
 from safetensors.torch import load_file
 
-from seedwise.config import load
-from seedwise.files import sha256_of
+from seedwise.base.files import sha256_of
+from seedwise.config.section import load
 from seedwise.models.build import build_model
 from seedwise.models.config import ModelConfig
-from seedwise.recipe import Recipe
-from seedwise.record import read_record
+from seedwise.recipe.schema import Recipe
+from seedwise.records.run import read_record
 
 FROZEN = ("-s", "model.freeze=2")
 WARM = ("-s", "warm_start={epochs: 4}")
@@ -88,7 +88,7 @@ def test_killed_and_resumed_they_end_with_the_same_bits(step: int, cli: Cli) -> 
 
 @pytest.mark.parametrize("phase", ["features", "classifier"])
 def test_stopped_in_the_warm_start_it_begins_again(phase: str, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    from seedwise.cli import watch
+    from seedwise.cli import progress
 
     assert cli("train", *LEAN, *WARM, "-o", "whole").code == 0
 
@@ -97,7 +97,7 @@ def test_stopped_in_the_warm_start_it_begins_again(phase: str, cli: Cli, monkeyp
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(watch._Plain, "on_phase", stop)
+        patch.setattr(progress._Plain, "on_phase", stop)
         assert cli("train", *LEAN, *WARM, "-o", "stopped").code == 130
     assert not list(Path("stopped").glob("checkpoint*"))
     assert cli("resume", "stopped").code == 0

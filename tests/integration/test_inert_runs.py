@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from command_line import LEAN, Cli
 
-from seedwise.record import read_record
+from seedwise.records.run import read_record
 
 GRAY = ("-s", "augment.grayscale.prob=0.9")
 """The digits are gray."""

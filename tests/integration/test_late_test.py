@@ -9,7 +9,7 @@ import pytest
 from command_line import LEAN, Cli
 
 import seedwise
-from seedwise.late_test import score_test
+from seedwise.run.deferred_scoring import score_test
 
 UNREAD = (*LEAN, "-s", "optim.ema={}", "-s", "train.score_test=false")
 
@@ -36,7 +36,7 @@ def test_unread_test_images_are_read_once_later_with_the_bits_of_the_training(
 
 
 def test_a_kill_before_the_record_is_written_loses_nothing(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    from seedwise import late_test
+    from seedwise.run import deferred_scoring
 
     assert cli("train", *UNREAD, "-o", "unread").code == 0
     shutil.copytree("unread", "whole")
@@ -49,7 +49,7 @@ def test_a_kill_before_the_record_is_written_loses_nothing(cli: Cli, monkeypatch
             def die(*given: object) -> None:
                 raise KeyboardInterrupt
 
-            patch.setattr(late_test, dies_at, die)
+            patch.setattr(deferred_scoring, dies_at, die)
             score_test(Path("unread"))
         seedwise.load("unread").logits("val")
         assert score_test(Path("unread")).final == score_test(Path("whole")).final

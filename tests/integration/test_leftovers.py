@@ -14,8 +14,8 @@ from bad_input import Place
 from bad_input import photos as photos_in
 from command_line import LEAN, TINY, Cli, command
 
-from seedwise.errors import UserError
-from seedwise.record import read_record, write_record
+from seedwise.base.errors import UserError
+from seedwise.records.run import read_record, write_record
 
 MISTAKE = ("train", "digits", "-s", "data.limit=3")
 
@@ -32,7 +32,7 @@ def test_a_typo_takes_the_folders_it_made_along_and_no_others(cli: Cli, more: li
 def test_the_same_command_goes_on_after_a_disk_that_was_full_when_the_run_began(
     cli: Cli, monkeypatch: pytest.MonkeyPatch, file: str
 ) -> None:
-    from seedwise import files
+    from seedwise.base import files
 
     def full(path: Path) -> None:
         if f".{file}." in path.name:
@@ -96,8 +96,8 @@ def test_a_run_that_failed_after_it_was_scored_is_not_summed_up(cli: Cli) -> Non
     assert expected is not None and expected.test is not None
     record.status = "failed"
     write_record(run, record)
-    from seedwise.study.ledger import Ledger
-    from seedwise.study.plan import read_study
+    from seedwise.study.record import read_study
+    from seedwise.study.results import Ledger
 
     study = Ledger(Path("study")).refresh(read_study(Path("study")))
     assert [trial.status for trial in study.trials] == ["failed", "finished"]
@@ -110,7 +110,7 @@ def test_a_run_that_failed_after_it_was_scored_is_not_summed_up(cli: Cli) -> Non
 def test_the_comparison_with_the_data_of_before_can_be_stopped(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from seedwise.cli import watch
+    from seedwise.cli import progress
 
     data = photos_in(Place(tmp_path, monkeypatch, ExitStack(), tmp_path, tmp_path))
     options = (*TINY, "-s", "data.limit=null", "-r", "demo", "--seed", 0, "-o", "run")
@@ -122,7 +122,7 @@ def test_the_comparison_with_the_data_of_before_can_be_stopped(
         os.kill(os.getpid(), signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr(watch._Plain, "on_phase", on_phase)
+        patch.setattr(progress._Plain, "on_phase", on_phase)
         patch.setenv("SEEDWISE_CACHE", str(tmp_path / "an empty cache"))
         stopped = cli("train", moved, *options)
     assert stopped.code == 130 and "stopped during decoding elsewhere" in stopped.err

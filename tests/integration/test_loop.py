@@ -12,19 +12,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from seedwise import rng
-from seedwise.batch import Batch
+from seedwise.base import rng
+from seedwise.base.batch import Batch
+from seedwise.base.errors import Interrupted, UserError
 from seedwise.engine import checkpoint, loop
 from seedwise.engine.loop import fit
 from seedwise.engine.placement import Placement
 from seedwise.engine.protocols import Silent
 from seedwise.engine.setup import Setup, State
-from seedwise.errors import Interrupted, UserError
 from seedwise.optim.config import SGD, AdamW, Cosine, LossConfig, OptimConfig
 from seedwise.optim.loss import build_loss
 from seedwise.optim.optimizers import build_optimizer
-from seedwise.recipe import TrainConfig
-from seedwise.record import EpochRow
+from seedwise.recipe.schema import TrainConfig
+from seedwise.records.run import EpochRow
 
 CPU = Placement(torch.device("cpu"), bf16=False, channels_last=True)
 CLASSES = 3
@@ -286,7 +286,7 @@ def test_a_finished_run_is_not_trained_again(tmp_path: Path) -> None:
 def scripted(tops: Sequence[float], monkeypatch: pytest.MonkeyPatch) -> None:
     """Validation that finds these top-1 in this order."""
     from seedwise.engine import loop
-    from seedwise.record import Scores
+    from seedwise.records.run import Scores
 
     remaining = iter(tops)
     monkeypatch.setattr(loop, "score", lambda predictions: Scores(top1=next(remaining), top5=1, loss=1))

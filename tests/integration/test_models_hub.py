@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
-from seedwise.errors import UserError
+from seedwise.base.errors import UserError
 from seedwise.models.build import BuiltModel, build_model
 from seedwise.models.config import ModelConfig
 from seedwise.models.hub import PATIENCE_SECONDS

@@ -13,11 +13,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from seedwise import plan, recipes, training
 from seedwise.data.open import open_data
 from seedwise.engine.loop import make_batch
 from seedwise.engine.step import training_step
 from seedwise.models.build import build_model
+from seedwise.recipe import library
+from seedwise.run import resolve, train
 
 ASKING = ("item", "cpu", "numpy", "tolist", "__bool__", "__float__", "__int__", "__array__")
 EVERYTHING = ("random_crop", "horizontal_flip", "vertical_flip", "rotation", "color_jitter", "rand_augment",
@@ -48,10 +49,10 @@ def test_no_step_waits_for_the_device(asked: Counter[tuple[str, str]]) -> None:
     settings = ["train.image_size=32", "model.weights=none", "train.batch_size=16", "compute.threads=1"]
     settings += ["model.drop_path=0.2", "model.dropout=0.2", "augment.mix_off_epochs=1"]
     settings += [f"augment.{name}=default" for name in EVERYTHING]
-    recipe = plan.resolve(recipes.read("lite", settings))
-    dataset = open_data("digits", recipe.data, **plan.stored_sides(recipe))
+    recipe = resolve.resolve(library.read("lite", settings))
+    dataset = open_data("digits", recipe.data, **resolve.stored_sides(recipe))
     built = build_model(recipe.model, num_classes=10, seed=0)
-    setup = training.prepare(Path(), recipe, 0, dataset, built)
+    setup = train.prepare(Path(), recipe, 0, dataset, built)
     for first in (0, BATCH):  # the first step also compiles and probes kernels
         asked.clear()
         batch = make_batch(setup, np.arange(first, first + BATCH), 0)

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from seedwise import recipes
-from seedwise.numerics import NUMERICS_VERSION
-from seedwise.training import train
+from seedwise.base.numerics import NUMERICS_VERSION
+from seedwise.recipe import library
+from seedwise.run.train import train
 
 TINY = (
     *("model.name=small", "model.weights=none", "train.image_size=16", "train.batch_size=32", "train.epochs=2"),
@@ -31,9 +31,9 @@ are the same to all these digits."""
 
 @pytest.mark.parametrize(("name", "settings"), [("plain", ()), ("rich", RICH)])
 def test_the_losses_are_those_of_this_numerics_version(name: str, settings: tuple[str, ...], tmp_path: Path) -> None:
-    run = train(recipes.read("demo", [*TINY, *settings]), "digits", seed=5, out=tmp_path / "run")
+    run = train(library.read("demo", [*TINY, *settings]), "digits", seed=5, out=tmp_path / "run")
     losses = [loss for row in run.record.epochs if row.val for loss in (row.train_loss, row.val.loss)]
     assert losses == pytest.approx(KNOWN[NUMERICS_VERSION][name], abs=1e-4), (
         "the same recipe, data and seed give other results than before: if that is meant, raise "
-        "seedwise.numerics.NUMERICS_VERSION and write the new losses down here"
+        "seedwise.base.numerics.NUMERICS_VERSION and write the new losses down here"
     )

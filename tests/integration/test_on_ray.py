@@ -12,17 +12,18 @@ import pytest
 from command_line import Cli
 from PIL import Image
 
-from seedwise import plan, recipes
+from seedwise.base.errors import UserError
+from seedwise.base.files import sha256_of
 from seedwise.data.find import find_source
 from seedwise.data.open import open_data
-from seedwise.errors import UserError
-from seedwise.files import sha256_of
-from seedwise.folders import decisive
-from seedwise.record import read_record
-from seedwise.study import cluster
-from seedwise.study.node import Order, receive, work
-from seedwise.study.parcel import Parcel, pack, unpack
-from seedwise.training import train
+from seedwise.recipe import library
+from seedwise.records.run import read_record
+from seedwise.run import resolve
+from seedwise.run.folder import decisive
+from seedwise.run.train import train
+from seedwise.study import ray_runner
+from seedwise.study.data_archive import Parcel, pack, unpack
+from seedwise.study.remote_trial import Order, receive, work
 
 STUDY = ("ablate", "digits", "--base", "demo", "--toggle", "cutmix")
 
@@ -31,7 +32,7 @@ STUDY = ("ablate", "digits", "--base", "demo", "--toggle", "cutmix")
 def test_without_the_extra_the_line_says_which_install_brings_it(
     cli: Cli, monkeypatch: pytest.MonkeyPatch, spec: ModuleSpec | None
 ) -> None:
-    monkeypatch.setattr(cluster, "find_spec", lambda name: spec)
+    monkeypatch.setattr(ray_runner, "find_spec", lambda name: spec)
     answer = cli(*STUDY, "--on", "ray")
     assert answer.code == 2
     assert answer.line == '--on ray: Ray is not installed here; pip install "seedwise[ray]" brings it'
@@ -78,12 +79,12 @@ def images(tmp_path: Path) -> Path:
 def _recipe() -> Any:
     settings = ["model.name=small", "train.epochs=1", "train.image_size=16", "train.batch_size=20"]
     settings += ["data.limit=60", "data.val=0", "compute.threads=1", "compute.kernels=stock"]
-    return plan.resolve(recipes.read("demo", settings))
+    return resolve.resolve(library.read("demo", settings))
 
 
 def _order(tmp_path: Path, data: str, **changes: Any) -> Order:
     recipe = _recipe()
-    opened = open_data(data, recipe.data, **plan.stored_sides(recipe))
+    opened = open_data(data, recipe.data, **resolve.stored_sides(recipe))
     order = Order(
         arm="base",
         seed=1,
@@ -188,7 +189,7 @@ def test_a_node_whose_disk_is_full_says_so(images: Path, tmp_path: Path, monkeyp
 
 
 def test_chunks_arrive_as_they_were_sent(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("seedwise.study.parcel.CHUNK_BYTES", 1000)
+    monkeypatch.setattr("seedwise.study.data_archive.CHUNK_BYTES", 1000)
     data, chunks = pack(str(images), find_source(str(images), None))
     content = list(chunks)
     assert len(content) > 10

@@ -13,20 +13,20 @@ from command_line import Cli
 from made_runs import CLASSES, make_run, make_study
 from numpy.typing import NDArray
 
-from seedwise import insight
-from seedwise.answers import read_answers
-from seedwise.audit.check import _accuracy
-from seedwise.audit.findings import Leak
-from seedwise.comparison import compare
-from seedwise.ensemble.build import build
-from seedwise.evaluation import _by_class
-from seedwise.report.read import read_run
-from seedwise.report.run_page import run_context
-from seedwise.report.words import Words
-from seedwise.runs import Run
-from seedwise.stored import read_stored
-from seedwise.study.ledger import Ledger
-from seedwise.study.plan import read_study
+from seedwise.audits.check import _accuracy
+from seedwise.audits.findings import Leak
+from seedwise.ensembles.build import build
+from seedwise.inference.evaluate import _by_class
+from seedwise.records.finished import read_stored
+from seedwise.reports.read import read_run
+from seedwise.reports.run_page import run_context
+from seedwise.reports.words import Words
+from seedwise.run import report_images
+from seedwise.run.answers import read_answers
+from seedwise.run.run import Run
+from seedwise.study.compare import compare
+from seedwise.study.record import read_study
+from seedwise.study.results import Ledger
 
 GENERATOR = np.random.default_rng(5)
 COUNT = 200
@@ -73,7 +73,7 @@ def test_every_reader_of_a_run_agrees(tmp_path: Path, cli: Cli, logits: NDArray[
     assert page["wrong"] == COUNT - sum(right)
     assert page["calibration"]["before"].accuracy[page["calibration"]["before"].count > 0].max() <= max(right)
     shown: Any = SimpleNamespace(pixels=lambda rows: [np.zeros((2, 2, 3), np.uint8)] * len(rows))
-    pictures = insight._errors_and_pairs(shown, run.predictions())
+    pictures = report_images._errors_and_pairs(shown, run.predictions())
     assert not any(right[row] for row in pictures["errors_rows"])
 
 

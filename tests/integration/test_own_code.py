@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from command_line import Cli
 
-from seedwise.record import read_record, write_record
+from seedwise.records.run import read_record, write_record
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "own-code.md"
 NAMES = ("my_nets", "my_data", "my_aug")

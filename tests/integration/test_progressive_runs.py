@@ -11,13 +11,13 @@ from command_line import LEAN, Cli, killed_at
 from torch import Tensor
 
 from seedwise.augment.pipeline import Augmenter
-from seedwise.config import load
+from seedwise.base.errors import UserError
+from seedwise.base.files import sha256_of
+from seedwise.config.section import load
 from seedwise.engine.stages import Dropout
-from seedwise.errors import UserError
-from seedwise.files import sha256_of
 from seedwise.models.small import SmallNet
-from seedwise.recipe import Recipe
-from seedwise.record import read_record
+from seedwise.recipe.schema import Recipe
+from seedwise.records.run import read_record
 
 STAGES = (
     "progressive=[{until: 0.34, image_size: 8, mixup_alpha: 0, dropout: 0.1}, "

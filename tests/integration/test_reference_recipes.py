@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from seedwise import plan, recipes
 from seedwise.data.dataset import Dataset, Subset
 from seedwise.data.storage import UniformImages
 from seedwise.engine.loop import epoch_steps, make_batch
 from seedwise.engine.setup import Setup
 from seedwise.engine.step import training_step
 from seedwise.models.build import build_model
-from seedwise.training import prepare
+from seedwise.recipe import library
+from seedwise.run import resolve
+from seedwise.run.train import prepare
 
 CLASSES = 100
 IMAGES = 4
@@ -37,9 +38,9 @@ def noise() -> Dataset:
 
 
 def setup_of(recipe: str, model: str, folder: Path) -> Setup:
-    read = recipes.read(recipe, ["model.weights=none", "train.image_size=32", f"train.batch_size={IMAGES}"])
+    read = library.read(recipe, ["model.weights=none", "train.image_size=32", f"train.batch_size={IMAGES}"])
     assert read.model.name == model
-    resolved = plan.resolve(read)
+    resolved = resolve.resolve(read)
     built = build_model(resolved.model, num_classes=CLASSES, seed=0)
     return prepare(folder, resolved, 0, noise(), built)
 

@@ -9,11 +9,11 @@ import pytest
 from command_line import Cli
 from made_runs import answers_for, make_run, make_study
 
-from seedwise.errors import UserError
-from seedwise.recipe import Recipe
-from seedwise.study.ledger import Ledger
-from seedwise.study.plan import StudyRecord, extend, read_study, trial_hash, write_study
+from seedwise.base.errors import UserError
+from seedwise.recipe.schema import Recipe
 from seedwise.study.progress import looked, trial_folder
+from seedwise.study.record import StudyRecord, extend, read_study, trial_hash, write_study
+from seedwise.study.results import Ledger
 
 IMAGES = 400
 LABELS = np.arange(IMAGES) % 4

@@ -9,17 +9,17 @@ import pytest
 import torch
 
 import seedwise
-from seedwise import recipes
-from seedwise.cli.watch import watching
+from seedwise.base.errors import Interrupted
+from seedwise.base.files import sha256_of
+from seedwise.cli.progress import watching
+from seedwise.engine.control import Watch
 from seedwise.engine.placement import computing_threads
 from seedwise.engine.protocols import Silent
-from seedwise.errors import Interrupted
-from seedwise.evaluation import evaluate
-from seedwise.files import sha256_of
-from seedwise.runs import Run
-from seedwise.watch import Watch
+from seedwise.inference.evaluate import evaluate
+from seedwise.recipe import library
+from seedwise.run.run import Run
 
-RECIPE = recipes.read(
+RECIPE = library.read(
     "demo",
     [
         *("model.name=small", "train.epochs=3", "train.image_size=16", "train.batch_size=20", "compute.threads=1"),

@@ -11,9 +11,9 @@ from command_line import Cli, process
 from test_cli_train import record_of
 
 import seedwise
-from seedwise.cost import Cost
-from seedwise.deadline import Deadline
-from seedwise.sizing import SPENT, WRITES
+from seedwise.run.cost import Cost
+from seedwise.run.deadline import Deadline
+from seedwise.run.sizing import SPENT, WRITES
 
 
 def test_a_time_is_planned_for_and_numbers_that_contradict_it_are_refused(
@@ -22,10 +22,10 @@ def test_a_time_is_planned_for_and_numbers_that_contradict_it_are_refused(
     small = ("-m", "small", "--threads", "1", "-s", "train.insight=false", "--img-size", 16)
     # 40 epochs, and a second for the rest
     found = Cost(steps=4, seconds=40.5, epoch_seconds=1.0, besides_seconds=0.5, memory_gb=0.1)
-    monkeypatch.setattr("seedwise.rehearsal._cost", lambda *given: found)
+    monkeypatch.setattr("seedwise.run.rehearsal._cost", lambda *given: found)
     began: list[float] = []
     monkeypatch.setattr(
-        "seedwise.rehearsal.Deadline", lambda *a, since: began.append(since) or Deadline(*a, since=since)
+        "seedwise.run.rehearsal.Deadline", lambda *a, since: began.append(since) or Deadline(*a, since=since)
     )
     asked = time.monotonic()
     answer = cli("train", photos, *small, "--time", "60s", "-o", "out")
@@ -53,7 +53,7 @@ def test_several_runs_say_what_the_time_cut_and_that_nothing_is_left(
     cli: Cli, photos: Path, monkeypatch: pytest.MonkeyPatch, option: str, first: str
 ) -> None:
     found = Cost(steps=4, seconds=40.5, epoch_seconds=1.0, besides_seconds=0.5, memory_gb=0.1)
-    monkeypatch.setattr("seedwise.rehearsal._cost", lambda *given: found)
+    monkeypatch.setattr("seedwise.run.rehearsal._cost", lambda *given: found)
     words = ("train", photos, "-m", "small", "--threads", "1", "-s", "train.insight=false", "--img-size", 16)
     words += ("--time", "140s", "-o", "out", option)
     dry = cli(*words, 2, "--dry-run")
@@ -88,7 +88,7 @@ def test_what_takes_too_long_to_decode_is_refused_with_its_first_images(
     monkeypatch.setattr(build, "read", slow)
     monkeypatch.setattr("seedwise.data.cache.machine.cores", lambda: 1)
     found = Cost(steps=4, seconds=4, epoch_seconds=0.1, besides_seconds=0.5, memory_gb=0.1)
-    monkeypatch.setattr("seedwise.rehearsal._cost", lambda *given: found)
+    monkeypatch.setattr("seedwise.run.rehearsal._cost", lambda *given: found)
     small = ("-m", "small", "--threads", "1", "-s", "train.insight=false", "--img-size", 16)
     for limit, alone in (("30s", " alone"), ("45s", "")):
         decoded.clear()

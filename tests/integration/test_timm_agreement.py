@@ -12,9 +12,9 @@ from PIL import Image
 from timm.data import create_transform, resolve_data_config
 
 import seedwise
-from seedwise import plan, training
 from seedwise.data.open import open_data
 from seedwise.models.build import build_model
+from seedwise.run import resolve, train
 
 CLASSES = ("ash", "beech", "cedar", "date", "elm")
 TESTED = 40
@@ -84,9 +84,9 @@ def test_timm_predicts_the_stored_logits(model: str, pictures: Path, tmp_path: P
 def evaluated(run: Any, pictures: Path) -> torch.Tensor:
     """The run's test images as it scored them, in its order."""
     recipe = run.recipe
-    data = open_data(str(pictures), recipe.data, **plan.stored_sides(recipe))
+    data = open_data(str(pictures), recipe.data, **resolve.stored_sides(recipe))
     built = build_model(recipe.model, num_classes=len(CLASSES), seed=0)
-    setup = training.prepare(Path(), recipe, 0, data, built, num_classes=len(CLASSES))
+    setup = train.prepare(Path(), recipe, 0, data, built, num_classes=len(CLASSES))
     pixels, sizes = data.test.gather(np.arange(len(data.test.ids)))
     valid = None if sizes is None else torch.from_numpy(sizes)
     return setup.augment.evaluate(torch.from_numpy(pixels), valid, size=recipe.train.image_size)

@@ -10,12 +10,12 @@ from command_line import Cli
 from made_runs import answers_for, make_run
 from PIL import Image
 
-from seedwise.ensemble.build import build
-from seedwise.files import sha256_of
-from seedwise.predictions import read_originals, write_arrays
-from seedwise.record import PREDICTIONS, read_record, write_record
-from seedwise.report.read import leaks_of
-from seedwise.stored import read_stored
+from seedwise.base.files import sha256_of
+from seedwise.ensembles.build import build
+from seedwise.records.finished import read_stored
+from seedwise.records.predictions import read_originals, write_arrays
+from seedwise.records.run import PREDICTIONS, read_record, write_record
+from seedwise.reports.read import leaks_of
 
 COPIES = 4
 

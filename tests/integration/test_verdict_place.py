@@ -10,21 +10,21 @@ import pytest
 from command_line import Cli
 from made_runs import answers_for, make_run
 
-from seedwise import recipes
-from seedwise.config_options import plain
-from seedwise.errors import UserError
-from seedwise.recipe import Recipe
-from seedwise.record import read_record
-from seedwise.report import render
-from seedwise.study.ledger import Ledger
-from seedwise.study.plan import StudyRecord, read_study, write_study
+from seedwise.base.errors import UserError
+from seedwise.config.options import plain
+from seedwise.recipe import library
+from seedwise.recipe.schema import Recipe
+from seedwise.records.run import read_record
+from seedwise.reports import render
 from seedwise.study.progress import trial_folder
+from seedwise.study.record import StudyRecord, read_study, write_study
+from seedwise.study.results import Ledger
 from seedwise.study.setting import Setting, setting, together
 
 IMAGES = 400
 LABELS = np.arange(IMAGES) % 4
-BASE = recipes.read("lite", ["augment.cutmix=null", "train.epochs=3"])
-CUTMIX = recipes.read("lite", ["augment.cutmix=default", "train.epochs=3"])
+BASE = library.read("lite", ["augment.cutmix=null", "train.epochs=3"])
+CUTMIX = library.read("lite", ["augment.cutmix=default", "train.epochs=3"])
 RISING, LEVEL = (0.3, 0.5, 0.7), (0.5, 0.7, 0.7)
 COMMAND = "seedwise ablate photos --toggle cutmix --seeds 4 -s train.epochs=3 -o study"
 FOLDER = Path("study")
@@ -170,7 +170,7 @@ def test_an_ensemble_is_compared_without_a_curve_and_without_advice_on_seeds(cli
 
 
 def test_the_command_is_kept_without_what_is_this_machines_own(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    from seedwise.study import run as study_run
+    from seedwise.study import execute as study_run
 
     kept = []
 

@@ -10,8 +10,8 @@ import pytest
 from command_line import Cli, call
 from made_runs import answers_for, make_run, make_study
 
-from seedwise.errors import UserError
-from seedwise.record import read_record
+from seedwise.base.errors import UserError
+from seedwise.records.run import read_record
 
 TARGETS = np.arange(8) % 4
 LOGITS = {"test": answers_for(TARGETS, np.ones(8))}
@@ -24,7 +24,12 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_run(tmp_path / "half", TARGETS, LOGITS, status="interrupted")
     (tmp_path / "photos").mkdir()
     (tmp_path / "photo.jpg").write_bytes(b"a photo")
-    for heavy in ("seedwise.ensemble.model", "seedwise.prediction", "seedwise.evaluation", "seedwise.audit.check"):
+    for heavy in (
+        "seedwise.ensembles.model",
+        "seedwise.inference.predict",
+        "seedwise.inference.evaluate",
+        "seedwise.audits.check",
+    ):
         monkeypatch.setitem(sys.modules, heavy, None)  # whoever imports it fails
 
 

@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import Field
 
-from seedwise import yaml12
-from seedwise.config import Section, dump, load
-from seedwise.errors import UserError
+from seedwise.base.errors import UserError
+from seedwise.config import yaml12
+from seedwise.config.section import Section, dump, load
 
 
 class Inner(Section):

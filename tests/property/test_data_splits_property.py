@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seedwise import rng
+from seedwise.base import rng
 from seedwise.data.dataset import Subset
 from seedwise.data.splits import allocate, hold_out, limit_train, stratified_order, stratified_sample
 

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from seedwise import recipes
-from seedwise.config_options import plain
-from seedwise.errors import UserError
-from seedwise.record import (
+from seedwise.base.errors import UserError
+from seedwise.config.options import plain
+from seedwise.recipe import library
+from seedwise.records.run import (
     RECORD,
     SEAL,
     STUDY,
@@ -28,7 +28,7 @@ from seedwise.record import (
     read_record,
     write_record,
 )
-from seedwise.study.plan import StudyRecord, Trial, read_study, write_study
+from seedwise.study.record import StudyRecord, Trial, read_study, write_study
 
 SCORES = Scores(top1=0.5, top5=0.9, loss=1.25)
 ROW = EpochRow(
@@ -70,7 +70,7 @@ STUDIED = StudyRecord(
     data_dir=None,
     master_seed=0,
     seeds=[3, 4],
-    arms={"base": plain(recipes.read("demo"))},
+    arms={"base": plain(library.read("demo"))},
     trials=[Trial(arm="base", seed=3, folder="runs/base/seed-3", status="finished")],
     summary={"base": {"test": {"top1": SUMMARY}}},
 )

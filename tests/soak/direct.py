@@ -16,7 +16,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
-from seedwise.errors import UserError
+from seedwise.base.errors import UserError
 
 Answer = tuple[int, Any]
 CONTENT = bytes(range(256)) * 400
@@ -96,10 +96,10 @@ def damaged_hub_file() -> None:
 @one_line
 def kernel() -> None:
     """A library compiled into the cache."""
-    from seedwise import native
+    from seedwise.kernels import launch
 
     os.environ["SEEDWISE_CACHE"] = str(Path("cache of its own").resolve())  # the other is shared
-    library = native.library(Path("source/it.cpp").resolve())
+    library = launch.library(Path("source/it.cpp").resolve())
     if library is None or library.answer() != 42:
         raise UserError("the kernel was not compiled; try again")
 
@@ -107,7 +107,7 @@ def kernel() -> None:
 @one_line
 def received() -> None:
     """A run's files as a node sends them."""
-    from seedwise.study.node import receive
+    from seedwise.study.remote_trial import receive
 
     source = Path("run")
     names = ["record.json", *json.loads((source / "record.json").read_text())["files"]]
@@ -117,13 +117,13 @@ def received() -> None:
 @one_line
 def on_a_node() -> None:
     """A trial on a machine that doesn't see the study's folder, on data that was sent to it."""
-    from seedwise.config_options import plain
+    from seedwise.config.options import plain
     from seedwise.data.find import find_source
-    from seedwise.folders import decisive
-    from seedwise.record import read_record
-    from seedwise.runs import Run
-    from seedwise.study.node import Order, receive, work
-    from seedwise.study.parcel import Parcel, pack
+    from seedwise.records.run import read_record
+    from seedwise.run.folder import decisive
+    from seedwise.run.run import Run
+    from seedwise.study.data_archive import Parcel, pack
+    from seedwise.study.remote_trial import Order, receive, work
 
     recipe = Run(Path("of photos")).recipe
     fingerprint = read_record(Path("of photos")).data.fingerprint

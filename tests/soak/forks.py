@@ -1,7 +1,7 @@
 """Processes that run `seedwise …`, forked from one that has imported everything: a start takes milliseconds.
 
-Forking is what seedwise itself does for several trials at a time (seedwise.study.local): the process that is forked
-from has one thread and has computed nothing, so the bits are those of a process of its own.
+Forking is what seedwise itself does for several trials at a time (seedwise.study.local_runner): the process that is
+forked from has one thread and has computed nothing, so the bits are those of a process of its own.
 """
 
 import contextlib
@@ -143,15 +143,31 @@ class Forks:
 
 def serve() -> None:
     """The process that is forked from."""
-    from seedwise.machine import prepare_process
+    from seedwise.base.machine import prepare_process
 
     prepare_process()
     for name in (
-        *("seedwise.study.warm", "seedwise.study.sweep", "seedwise.ensemble.bagging", "seedwise.cli.app", "hooks"),
-        *("seedwise.cli.watch", "seedwise.cli.show", "seedwise.cli.show_study", "seedwise.report", "seedwise.insight"),
-        *("seedwise.report.page", "seedwise.report.run_page", "seedwise.report.study_page", "seedwise.evaluation"),
-        *("seedwise.report.ensemble_page", "seedwise.prediction", "seedwise.comparison", "seedwise.audit.check"),
-        *("scipy.stats", "jinja2", "pyarrow.parquet", "PIL.Image", "command_line", "seedwise.report.audit_page"),
+        *("seedwise.study.preload", "seedwise.study.sweep", "seedwise.ensembles.bagging", "seedwise.cli.app", "hooks"),
+        *(
+            "seedwise.cli.progress",
+            "seedwise.cli.print_run",
+            "seedwise.cli.print_study",
+            "seedwise.reports",
+            "seedwise.run.report_images",
+        ),
+        *(
+            "seedwise.reports.page",
+            "seedwise.reports.run_page",
+            "seedwise.reports.study_page",
+            "seedwise.inference.evaluate",
+        ),
+        *(
+            "seedwise.reports.ensemble_page",
+            "seedwise.inference.predict",
+            "seedwise.study.compare",
+            "seedwise.audits.check",
+        ),
+        *("scipy.stats", "jinja2", "pyarrow.parquet", "PIL.Image", "command_line", "seedwise.reports.audit_page"),
     ):
         importlib.import_module(name)
     for line in sys.stdin:

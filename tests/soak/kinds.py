@@ -21,9 +21,9 @@ import numpy as np
 from mutate import HUGE, NAMES, changed, damaged, written
 from PIL import Image
 
-from seedwise.errors import UserError
-from seedwise.files import sha256_of
-from seedwise.sealed import SEAL, seal
+from seedwise.base.errors import UserError
+from seedwise.base.files import sha256_of
+from seedwise.records.checksum import SEAL, seal
 
 MEMORY_BYTES = 2 << 30
 """Beyond what the process has mapped before it reads anything."""
@@ -74,11 +74,11 @@ def _one_of(*commands: tuple[Any, ...]) -> Read:
 
 
 def _recipe(draws: Random) -> None:
-    from seedwise import recipes
-    from seedwise.config import dump
-    from seedwise.config_options import plain
+    from seedwise.config.options import plain
+    from seedwise.config.section import dump
+    from seedwise.recipe import library
 
-    recipe = recipes.read(draws.choice(("demo", "lite", "reference", "strong")))
+    recipe = library.read(draws.choice(("demo", "lite", "reference", "strong")))
     if draws.random() < 0.5:
         Path("r.yaml").write_bytes(damaged(dump(recipe).encode(), draws))
     else:

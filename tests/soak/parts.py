@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from forks import Forks
 
-from seedwise.files import cache_root
+from seedwise.base.files import cache_root
 
 _SETTINGS = (
     *("model.name=small", "train.epochs=2", "train.image_size=16", "train.batch_size=20", "compute.threads=1"),

@@ -24,7 +24,7 @@ def forgets_checkpoints() -> None:
 
 def shouts() -> None:
     """What a disk refuses ends in a traceback."""
-    from seedwise import files
+    from seedwise.base import files
 
     def unprepared(path: Path, error: OSError) -> Exception:
         return RuntimeError(f"{path}: {error}")
@@ -34,7 +34,7 @@ def shouts() -> None:
 
 def keeps_quiet() -> None:
     """What can't be brought to the disk is taken for written."""
-    from seedwise import files
+    from seedwise.base import files
 
     files._sync = lambda path: None
     Path.replace = lambda self, target: Path(target)  # type: ignore[method-assign]
@@ -42,9 +42,9 @@ def keeps_quiet() -> None:
 
 def trusts_everybody() -> None:
     """Whatever stands in a record is believed."""
-    from seedwise import record
+    from seedwise.records import run
 
-    record.read_json = lambda path, advice: json.loads(path.read_text())
+    run.read_json = lambda path, advice: json.loads(path.read_text())
 
 
 def never_locks() -> None:

@@ -55,7 +55,7 @@ def _row(cells: Sequence[str]) -> str:
 
 def page(outcomes: Mapping[str, Outcome], arguments: Sequence[str], before: str = "") -> str:
     """The whole page: these parts, each with its command and machine, and from `before` the parts that did not run."""
-    from seedwise import machine
+    from seedwise.base import machine
 
     given = [each for each in arguments if each != "--write"]
     options = f' SOAK="{shlex.join(given)}"' if given else ""

@@ -31,10 +31,10 @@ NO_FILE = {
         "config.py write",
         "augment/cutmix.py alone",
         "engine/step.py alone",
-        "insight.py save",
-        "files.py _made.discard",
+        "run/report_images.py save",
+        "base/files.py _made.discard",
     ),
-    *("report/audit_page.py save", "study/run.py write"),
+    *("reports/audit_page.py save", "study/execute.py write"),
 }
 """Those of seedwise that bear such a name and write no file: they make text, draw, compute or fill memory."""
 

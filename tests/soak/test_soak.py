@@ -55,9 +55,11 @@ def test_kills(planted: Any, monkeypatch: pytest.MonkeyPatch, plant: str) -> Non
 
     whole = kills.whole(planted, "a run") if not plant else kills.Whole({}, 1, 0)
     planted.lanes[0].plant = plant
-    renames = next(site for site in sites() if (site.file, site.name) == ("files.py", "replace"))
+    renames = next(site for site in sites() if (site.file, site.name) == ("base/files.py", "replace"))
     known = calls(planted)
-    records = [n for n, key in enumerate(known, 1) if f" files.py:{renames.first} " in key and " record.py:" in key]
+    records = [
+        n for n, key in enumerate(known, 1) if f" base/files.py:{renames.first} " in key and " records/run.py:" in key
+    ]
     number = records[len(records) // 2]
     monkeypatch.setattr(kills, "moment", lambda *_: ({"death": "half", "number": number}, None, f"at write {number}"))
     monkeypatch.setattr(kills, "whole", lambda *_: whole)

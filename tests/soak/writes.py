@@ -23,11 +23,11 @@ ADVICE = re.compile(r"free|clear |choose|give|set |check|delete|resume|try again
 TEMPORARY = re.compile(r"(^|/)\.[^/]+\.tmp$")
 UNREACHED: Mapping[tuple[str, str], str] = {
     ("data/cache.py", "dump"): "its bytes leave with the flush in the next line",
-    ("ensemble/bagging.py", "discard"): "the member that didn't begin has taken the folders above it along",
-    ("study/run.py", "discard"): "likewise, the trial",
-    ("study/cluster.py", "write_text"): "Ray's: the token is a file like any other",
-    ("study/cluster.py", "unlink"): "Ray's",
-    ("study/cluster.py", "receive"): "Ray's: `a run from a node` calls it",
+    ("ensembles/bagging.py", "discard"): "the member that didn't begin has taken the folders above it along",
+    ("study/execute.py", "discard"): "likewise, the trial",
+    ("study/ray_runner.py", "write_text"): "Ray's: the token is a file like any other",
+    ("study/ray_runner.py", "unlink"): "Ray's",
+    ("study/ray_runner.py", "receive"): "Ray's: `a run from a node` calls it",
 }
 """Lines that write and are not reached here, and why."""
 FRAMES = 6

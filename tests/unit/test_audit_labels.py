@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from seedwise.data.audit.labels import out_of_fold, suspects
+from seedwise.audits.labels import out_of_fold, suspects
 
 
 def slow_joint(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -9,10 +9,10 @@ import pytest
 from PIL import Image, ImageDraw
 from scipy.ndimage import gaussian_filter
 
-from seedwise.audit.near import SIDE, candidates
-from seedwise.audit.pairs import Found, find_pairs
-from seedwise.audit.same import place, rest
-from seedwise.data.audit.scan import Scanned, exact_duplicates, thumbnail
+from seedwise.audits.near import SIDE, candidates
+from seedwise.audits.pairs import Found, find_pairs
+from seedwise.audits.same import place, rest
+from seedwise.audits.scan import Scanned, exact_duplicates, thumbnail
 
 
 def pictures(count: int, seed: int) -> np.ndarray:

@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-import seedwise
-from seedwise import compiling
+from seedwise.kernels import build as compiling
 
 needs_compiler = pytest.mark.skipif(compiling.compiler_version() is None, reason="no C++ compiler here")
 ROOT = Path(__file__).parents[2]
@@ -26,9 +25,9 @@ def said() -> list[str]:
 @pytest.fixture
 def build(tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch) -> Build:
     """Run the hook over a project of two small kernels, as hatchling does; what it was told of the wheel."""
-    place = tmp_path / "src/seedwise/kernels"
+    place = tmp_path / "src/seedwise/kernels/csrc"
     place.mkdir(parents=True)
-    shutil.copy(Path(seedwise.__file__).with_name("compiling.py"), tmp_path / "src/seedwise")
+    shutil.copy(compiling.__file__, place.parent)
     for name in ("one", "two"):
         (place / f"{name}.cpp").write_text(f'extern "C" int {name}() {{ return 1; }}\n')
     interface = ModuleType("hatchling.builders.hooks.plugin.interface")
@@ -59,12 +58,12 @@ def test_an_install_compiles_what_the_package_loads(build: Build, tmp_path: Path
     assert said == [] and data["pure_python"] is False and data["tag"].startswith("py3-none-")
     assert len(data["force_include"]) == 4
     for name in ("one", "two"):
-        source = tmp_path / f"src/seedwise/kernels/{name}.cpp"
+        source = tmp_path / f"src/seedwise/kernels/csrc/{name}.cpp"
         library = compiling.name_of(source, "generic", str(compiling.compiler_version()))
-        built = tmp_path / "src/seedwise" / compiling.PREBUILT / library
+        built = tmp_path / "src/seedwise/kernels" / compiling.PREBUILT / library
         assert compiling.is_sound(built)
         for path in (built, compiling.seal(built)):
-            assert data["force_include"][str(path)] == f"seedwise/{compiling.PREBUILT}/{path.name}"
+            assert data["force_include"][str(path)] == f"seedwise/kernels/{compiling.PREBUILT}/{path.name}"
     before = built.stat().st_mtime_ns
     assert build() == data and built.stat().st_mtime_ns == before
 
@@ -72,7 +71,7 @@ def test_an_install_compiles_what_the_package_loads(build: Build, tmp_path: Path
 @needs_compiler
 def test_an_editable_install_finds_them_beside_its_source(build: Build, tmp_path: Path) -> None:
     assert build("editable") == {"force_include": {}, "pure_python": True}
-    assert len(list((tmp_path / "src/seedwise" / compiling.PREBUILT).glob("*-generic-*.so"))) == 2
+    assert len(list((tmp_path / "src/seedwise/kernels" / compiling.PREBUILT).glob("*-generic-*.so"))) == 2
 
 
 @needs_compiler
@@ -97,8 +96,7 @@ def test_without_a_compiler_there_is_a_plain_wheel_and_a_line(build: Build, said
 
 @needs_compiler
 def test_what_cannot_be_compiled_is_left_out(build: Build, said: list[str], tmp_path: Path) -> None:
-    (tmp_path / "src/seedwise/kernels/bad").mkdir()
-    (tmp_path / "src/seedwise/kernels/bad/bad.cpp").write_text("no C++\n")
+    (tmp_path / "src/seedwise/kernels/csrc/bad.cpp").write_text("no C++\n")
     assert len(build()["force_include"]) == 4
     (line,) = said
     assert line.startswith("bad.cpp can't be compiled for generic (")

@@ -11,9 +11,9 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 from test_yaml12 import SCALARS
 
-from seedwise import yaml12
-from seedwise.config import Section, diff, dump, json_schema, load, paths
-from seedwise.errors import UserError
+from seedwise.base.errors import UserError
+from seedwise.config import yaml12
+from seedwise.config.section import Section, diff, dump, json_schema, load, paths
 
 
 class Fill(Enum):
@@ -381,5 +381,5 @@ def test_sections_are_strict_from_python_too(values: dict[str, Any]) -> None:
 
 
 def test_loading_needs_no_torch() -> None:
-    code = "import sys, seedwise.config; sys.exit('torch' in sys.modules)"
+    code = "import sys, seedwise.config.section; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from seedwise.convergence import convergence_of, longer, sentence
-from seedwise.record import EpochRow, Final, Scores
-from seedwise.scoring import statistics_lag
+from seedwise.records.run import EpochRow, Final, Scores
+from seedwise.run.convergence import convergence_of, longer, sentence
+from seedwise.run.score import statistics_lag
 from seedwise.stats.convergence import end_rise, gap_noise
 
 

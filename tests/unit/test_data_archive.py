@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from seedwise.base.errors import UserError
 from seedwise.data import DataConfig, archive, open_data
-from seedwise.errors import UserError
 
 ALL = DataConfig(val=0, test=0)
 

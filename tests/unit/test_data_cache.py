@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from seedwise.base.errors import UserError
 from seedwise.data import DataConfig, open_data
 from seedwise.data.cache import open_cached
 from seedwise.data.find import find_source
-from seedwise.errors import UserError
 
 ALL = DataConfig(val=0, test=0)
 

@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 from torchvision.io import decode_png
 
+from seedwise.base.errors import UserError
 from seedwise.data.deep import NoRange, Oddity
 from seedwise.data.images import decode, pixels_of, read, scaled, unscaled
 from seedwise.data.source import RawImage
-from seedwise.errors import UserError
 
 RANDOM = np.random.default_rng(0)
 DEEP = RANDOM.integers(0, 4096, (9, 13, 4), np.uint16)

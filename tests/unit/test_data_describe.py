@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from seedwise.base.errors import UserError
 from seedwise.data import DataConfig, open_data
 from seedwise.data.describe import data_lines, passed_over_lines
 from seedwise.data.source import PassedOver, Survey
-from seedwise.errors import UserError
 
 NAMES = ["aloe", *(f"plant {number}" for number in range(35)), "zinnia"]
 

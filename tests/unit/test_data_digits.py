@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from seedwise.base.errors import UserError
 from seedwise.data import DataConfig, open_data
-from seedwise.errors import UserError
 
 
 @pytest.fixture(autouse=True)

@@ -11,10 +11,10 @@ import time
 
 import pytest
 
+from seedwise.base.errors import Interrupted, UserError
 from seedwise.data import DataConfig, cifar, open_data, published
 from seedwise.data.download import Patience, Wanted, fetch
 from seedwise.data.find import find_source
-from seedwise.errors import Interrupted, UserError
 
 CONTENT = os.urandom(400_000)
 MD5 = hashlib.md5(CONTENT).hexdigest()

@@ -4,9 +4,9 @@ import pytest
 import yaml
 from test_data_shards import folder, read
 
+from seedwise.base.errors import UserError
 from seedwise.data import DataConfig
 from seedwise.data.find import find_source
-from seedwise.errors import UserError
 
 TWO = [{"split": "train", "path": "data/foo.parquet"}, {"split": "test", "path": "data/bar.parquet"}]
 FILES = ["data/foo.parquet", "data/bar.parquet"]

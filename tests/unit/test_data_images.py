@@ -11,10 +11,10 @@ from PIL import Image
 from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms import CenterCrop, InterpolationMode, Resize
 
+from seedwise.base.errors import UserError
 from seedwise.data import images
 from seedwise.data.images import decode, pixels_of, resize_short_side
 from seedwise.data.source import RawImage
-from seedwise.errors import UserError
 
 RANDOM = np.random.default_rng(0)
 RGB = RANDOM.integers(0, 256, (12, 20, 3), np.uint8)

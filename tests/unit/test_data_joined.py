@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from seedwise.base.errors import UserError
 from seedwise.data.config import DataConfig
 from seedwise.data.dataset import Dataset
 from seedwise.data.open import open_data
-from seedwise.errors import UserError
 
 IMAGES = {"train": {"Cat": 3, "cat": 5, "red fox": 4, "Red_Fox": 4}, "test": {"CAT": 2, "cat": 1, "red-fox": 2}}
 """By part, how many of each folder."""

@@ -9,10 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from seedwise.base.errors import UserError
 from seedwise.data import DataConfig, open_data
 from seedwise.data.find import find_source
 from seedwise.data.labels import JOINS, label_doubts
-from seedwise.errors import UserError
 
 
 @pytest.fixture(autouse=True)

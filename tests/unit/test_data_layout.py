@@ -11,10 +11,10 @@ import pytest
 from layouts import REFUSED, UNDERSTOOD
 from PIL import Image
 
+from seedwise.base.errors import UserError
 from seedwise.data import DataConfig, open_data
 from seedwise.data.archive import ArchiveSource
 from seedwise.data.folder import FolderSource
-from seedwise.errors import UserError
 
 
 @pytest.fixture(autouse=True)

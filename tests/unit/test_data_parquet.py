@@ -7,8 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from seedwise.base.errors import UserError
 from seedwise.data import DataConfig, open_data
-from seedwise.errors import UserError
 
 NAMES = ["ant", "bee", "cat", "dog"]
 COARSE_NAMES = ["insect", "mammal"]

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from seedwise.audits.scan import scan
+from seedwise.base.errors import UserError
 from seedwise.data import DataConfig, open_data
-from seedwise.data.audit.scan import scan
 from seedwise.data.find import find_source
-from seedwise.errors import UserError
 
 
 @pytest.fixture(autouse=True)

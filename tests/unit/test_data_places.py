@@ -5,9 +5,9 @@ import unicodedata
 import pytest
 from PIL import Image
 
+from seedwise.base.errors import UserError
 from seedwise.data import DataConfig
 from seedwise.data.find import find_source
-from seedwise.errors import UserError
 
 
 def images(folder, names):

@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from seedwise.base.errors import UserError
 from seedwise.data import DataConfig, cifar, open_data
 from seedwise.data.unpickle import Refused, read_pickle
-from seedwise.errors import UserError
 
 NAMES = ["apple", "bear", "cup", "dog"]
 ABOVE = ["animal", "thing"]

@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from seedwise.base.errors import UserError
 from seedwise.data import DataConfig, open_data
 from seedwise.data.find import find_source
-from seedwise.errors import UserError
 
 
 @pytest.fixture(autouse=True)

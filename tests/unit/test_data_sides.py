@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seedwise import plan, recipes
 from seedwise.data.config import DataConfig
 from seedwise.data.open import open_data
+from seedwise.recipe import library
+from seedwise.run import resolve
 
 
 @pytest.fixture
@@ -40,9 +41,9 @@ def test_only_the_training_images_are_larger(photos):
 
 
 def test_boxes_are_cut_out_of_larger_photos():
-    assert plan.stored_sides(recipes.read("lite", ["train.image_size=64"])) == {
+    assert resolve.stored_sides(library.read("lite", ["train.image_size=64"])) == {
         "short_side": 64,
         "train_short_side": 64,
     }
-    boxes = recipes.read("lite", ["train.image_size=64", "augment.random_crop=null", "augment.random_resized_crop={}"])
-    assert plan.stored_sides(boxes) == {"short_side": 64, "train_short_side": 74}
+    boxes = library.read("lite", ["train.image_size=64", "augment.random_crop=null", "augment.random_resized_crop={}"])
+    assert resolve.stored_sides(boxes) == {"short_side": 64, "train_short_side": 74}

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from seedwise import rng
+from seedwise.base import rng
+from seedwise.base.errors import UserError
 from seedwise.data.dataset import Subset
 from seedwise.data.splits import allocate, hold_out, limit_train, stratified_order, stratified_sample, train_probe
-from seedwise.errors import UserError
 
 
 def subset(counts, seed=0):

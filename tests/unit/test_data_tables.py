@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 from tables import REFUSED, UNDERSTOOD
 
+from seedwise.base.errors import UserError
 from seedwise.data import DataConfig
 from seedwise.data.find import find_source
-from seedwise.errors import UserError
 
 
 def png(seed):

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from seedwise.base.errors import UserError
 from seedwise.data import DataConfig, open_data
-from seedwise.errors import UserError
 
 
 @pytest.fixture(autouse=True)
@@ -90,7 +90,7 @@ def test_fewer_than_two_classes_left(kind, least, tmp_path, monkeypatch):
 
 
 def test_an_audit_says_it_of_damaged_data_too(tmp_path, monkeypatch):
-    from seedwise.audit.check import audit
+    from seedwise.audits.check import audit
 
     root = make("folder", tmp_path, monkeypatch)
     config = DataConfig(label_column="x", val=0, test=0)

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from seedwise.base.errors import UserError
 from seedwise.data.parallel import in_order
 from seedwise.data.source import RawImage
-from seedwise.deadline import Deadline, Least
-from seedwise.errors import UserError
-from seedwise.sizing import MARGIN, SPENT
+from seedwise.run.deadline import Deadline, Least
+from seedwise.run.sizing import MARGIN, SPENT
 
 LEAST = Least("4 epochs at 96 px (128 steps)", 30.0)
 
@@ -124,13 +124,15 @@ def test_whatever_else_comes_first_is_bounded_too(clock: Clock, label: str) -> N
 def test_kernels_that_are_not_compiled_yet_are_said_before_they_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from seedwise import native, plan, recipes
-    from seedwise.rehearsal import rehearse
+    from seedwise.kernels import launch
+    from seedwise.recipe import library
+    from seedwise.run import resolve
+    from seedwise.run.rehearsal import rehearse
 
     monkeypatch.setenv("SEEDWISE_CACHE", str(tmp_path))
-    monkeypatch.setattr(native, "seconds_to_prepare", lambda: 300.0)
-    monkeypatch.setattr(plan, "resolve", lambda recipe: 1 / 0)  # which compiles them
-    recipe = recipes.read("photos", ["model.name=small"])
+    monkeypatch.setattr(launch, "seconds_to_prepare", lambda: 300.0)
+    monkeypatch.setattr(resolve, "resolve", lambda recipe: 1 / 0)  # which compiles them
+    recipe = library.read("photos", ["model.name=small"])
     with pytest.raises(UserError, match=r"^--time: compiling the kernels, once, alone takes about 5 min"):
         rehearse(recipe, "digits", data_dir=None, seconds=120)
 
@@ -168,7 +170,7 @@ def test_noise_stands_in_for_photos_as_many_and_as_large() -> None:
 
 
 def test_slow_steps_are_not_measured_over_and_over() -> None:
-    from seedwise import cost
+    from seedwise.run import cost
 
     calls = []
     cost._time(lambda: calls.append(time.sleep(0.02)), 0.01)

@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from seedwise.base.errors import UserError
 from seedwise.engine import checkpoint
-from seedwise.errors import UserError
 from seedwise.optim.config import SGD, AdamW, OptimConfig
 from seedwise.optim.optimizers import build_optimizer
 

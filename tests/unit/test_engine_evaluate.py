@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, log_loss, top_k_accuracy_score
 from torch import Tensor, nn
 
+from seedwise.base.errors import UserError
 from seedwise.engine.evaluate import EVALUATION_BATCH, Predictions, predict, score
 from seedwise.engine.placement import Placement
-from seedwise.errors import UserError
 
 
 def predictions(logits: NDArray[Any], targets: NDArray[Any]) -> Predictions:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from seedwise.engine.loop import epoch_steps, split_evenly
 from seedwise.engine.setup import Setup
 from seedwise.optim.config import OptimConfig
-from seedwise.recipe import TrainConfig
+from seedwise.recipe.schema import TrainConfig
 
 
 def setup(images: int, batch_size: int, accumulate: int = 1, seed: int = 0, epochs: int = 3) -> Setup:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seedwise.batch import Batch
+from seedwise.base.batch import Batch
 from seedwise.engine.placement import Placement
 from seedwise.engine.step import training_step
 from seedwise.optim.config import LossConfig

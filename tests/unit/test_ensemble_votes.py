@@ -11,9 +11,9 @@ from scipy import optimize, special
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.ensemble import VotingClassifier
 
-from seedwise.ensemble.metrics import by_size, disagreement
-from seedwise.ensemble.selection import ROUNDS, select_greedy
-from seedwise.ensemble.votes import answers, combine, fit_weights, log_probabilities
+from seedwise.ensembles.metrics import by_size, disagreement
+from seedwise.ensembles.selection import ROUNDS, select_greedy
+from seedwise.ensembles.votes import answers, combine, fit_weights, log_probabilities
 
 Floats = NDArray[np.float64]
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seedwise import explanation
-from seedwise.explanation import BARS, GAP, MARGIN, MOST, SIDE, draw
+from seedwise.inference import explain
+from seedwise.inference.explain import BARS, GAP, MARGIN, MOST, SIDE, draw
 
 TOP = MARGIN + 36
 BARS_LEFT = MARGIN + 2 * (SIDE + GAP)
@@ -73,15 +73,15 @@ def test_long_names_stay_in_their_room():
 
 
 def test_letters_that_no_font_here_has_become_the_number_of_the_class(monkeypatch):
-    monkeypatch.setattr(explanation, "FONTS", ())
-    explanation._others.cache_clear()
-    explanation._font.cache_clear()
+    monkeypatch.setattr(explain, "FONTS", ())
+    explain._others.cache_clear()
+    explain._font.cache_clear()
     written = []
-    monkeypatch.setattr(explanation.ImageDraw.ImageDraw, "text", lambda self, at, text, **more: written.append(text))
+    monkeypatch.setattr(explain.ImageDraw.ImageDraw, "text", lambda self, at, text, **more: written.append(text))
     drawn(np.zeros((20, 20, 3), np.uint8), bars=[("고양이", 7, 0.5), ("dog", 2, 0.5)], title="사진.jpg")
     assert "class 7" in written and "dog" in written and "yellow: speaks for class 7" in written
-    explanation._others.cache_clear()
-    explanation._font.cache_clear()
+    explain._others.cache_clear()
+    explain._font.cache_clear()
 
 
 def test_it_is_a_picture(tmp_path):

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from seedwise.errors import UserError
-from seedwise.files import write_text
-from seedwise.journal import log, logging_to
+from seedwise.base.errors import UserError
+from seedwise.base.files import write_text
+from seedwise.run.writer import log, logging_to
 
 
 def test_a_temporary_file_that_cannot_be_removed_does_not_hide_why_nothing_was_written(

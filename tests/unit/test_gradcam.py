@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seedwise.base.errors import UserError
 from seedwise.engine.gradcam import gradcam, overlay
-from seedwise.errors import UserError
 from seedwise.models.small import SmallNet
 
 

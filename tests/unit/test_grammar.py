@@ -10,11 +10,11 @@ import pytest
 import typer
 from typer.main import get_command
 
+from seedwise.base.durations import in_words, seconds, seconds_of
+from seedwise.base.errors import UserError
 from seedwise.cli.app import app
 from seedwise.cli.options import SHORT_FORMS, overrides
 from seedwise.cli.usage import plain_usage
-from seedwise.durations import in_words, seconds, seconds_of
-from seedwise.errors import UserError
 
 PAGE = Path(__file__).parents[2] / "docs" / "commands.md"
 ITS_OWN = {"-o", "-s", "--elsewhere", "--data"}
@@ -87,7 +87,7 @@ def test_whoever_trains_takes_every_short_form_and_settings_win() -> None:
 @pytest.mark.parametrize("verb", ["train", "ablate", "sweep", "lr-find"])
 def test_short_forms_reach_the_recipe(verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each verb's own call of `recipes.read` sees them before what `-s` says."""
-    from seedwise import recipes
+    from seedwise.recipe import library
 
     seen: list[str] = []
 
@@ -95,7 +95,7 @@ def test_short_forms_reach_the_recipe(verb: str, monkeypatch: pytest.MonkeyPatch
         seen.extend(words)
         raise UserError("seen")
 
-    monkeypatch.setattr(recipes, "read", read)
+    monkeypatch.setattr(library, "read", read)
     more = {"ablate": ["--toggle", "cutmix"], "sweep": ["-s", "optim.lr=1,2"]}.get(verb, [])
     with pytest.raises(UserError, match="seen"):
         get_command(app)([verb, "digits", "-b", "8", "-s", "train.accumulate=2", *more], standalone_mode=False)

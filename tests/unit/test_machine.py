@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from seedwise import machine, plan
-from seedwise.recipe import ComputeConfig, Recipe
+from seedwise.base import machine
+from seedwise.recipe.schema import ComputeConfig, Recipe
+from seedwise.run import resolve
 
 GB = 2**30
 
@@ -50,8 +51,8 @@ def test_automatic_threads(groups, monkeypatch, given, processes, threads) -> No
     monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
     if given is not None:
         monkeypatch.setenv("OMP_NUM_THREADS", given)
-    assert plan.resolve(Recipe()).compute.threads == threads
-    assert plan.resolve(Recipe(compute=ComputeConfig(threads=5))).compute.threads == 5
+    assert resolve.resolve(Recipe()).compute.threads == threads
+    assert resolve.resolve(Recipe(compute=ComputeConfig(threads=5))).compute.threads == 5
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from seedwise.errors import UserError
+from seedwise.base.errors import UserError
 from seedwise.models.build import BuiltModel, build_model
 from seedwise.models.config import ModelConfig
 

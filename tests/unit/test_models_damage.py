@@ -10,12 +10,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from seedwise.errors import UserError
-from seedwise.files import sha256_of
+from seedwise.base.errors import UserError
+from seedwise.base.files import sha256_of
 from seedwise.models.build import BuiltModel, build_model, load_model
 from seedwise.models.config import ModelConfig
 from seedwise.models.export_config import timm_config
-from seedwise.record import DataRecord, ModelRecord, RunRecord, write_record
+from seedwise.records.run import DataRecord, ModelRecord, RunRecord, write_record
 
 CLASSES = ("bird", "cat", "dog")
 NAME = "timm:test_resnet"

@@ -13,7 +13,7 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import save_file
 
-from seedwise.errors import UserError
+from seedwise.base.errors import UserError
 from seedwise.models.build import BuiltModel, build_model, load_model
 from seedwise.models.config import ModelConfig, resolve_weights
 from seedwise.models.export_config import timm_config

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from seedwise.errors import UserError
+from seedwise.base.errors import UserError
 from seedwise.models.build import BuiltModel, build_model, load_model
 from seedwise.models.config import ModelConfig
 from seedwise.models.export_config import timm_config

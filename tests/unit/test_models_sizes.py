@@ -8,13 +8,13 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from seedwise import plan
-from seedwise.errors import UserError
-from seedwise.files import write_json
+from seedwise.base.errors import UserError
+from seedwise.base.files import write_json
 from seedwise.models.build import BuiltModel, build_model, load_model
 from seedwise.models.config import ModelConfig
 from seedwise.models.export_config import timm_config
-from seedwise.recipe import Recipe
+from seedwise.recipe.schema import Recipe
+from seedwise.run import resolve
 
 VIT = "vit_tiny_patch16_224"
 
@@ -123,8 +123,8 @@ def test_weights_that_timm_cannot_resample(tmp_path: Path) -> None:
 
 def test_a_recipe_names_each_size_once_with_the_option_that_asks_for_it() -> None:
     given = {"train": {"image_size": 64}, "progressive": ({"image_size": 32}, {"image_size": 64}), "tta": {}}
-    assert plan.image_sizes(plan.resolve(Recipe.model_validate(given))) == {
+    assert resolve.image_sizes(resolve.resolve(Recipe.model_validate(given))) == {
         "train.image_size": 64,
         "progressive.0.image_size": 32,
     }
-    assert plan.image_sizes(Recipe.model_validate({"tta": {"image_size": 72}}))["tta.image_size"] == 72
+    assert resolve.image_sizes(Recipe.model_validate({"tta": {"image_size": 72}}))["tta.image_size"] == 72

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from seedwise import compiling, native
+from seedwise.kernels import build, launch
 
-pytestmark = pytest.mark.skipif(compiling.compiler_version() is None, reason="no C++ compiler here")
+pytestmark = pytest.mark.skipif(build.compiler_version() is None, reason="no C++ compiler here")
 TEXT = 'extern "C" int answer() {{ return {0}; }}\n'
 
 
@@ -25,7 +25,7 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def compiled(source: Path) -> ctypes.CDLL | None:
     """As a new process finds it."""
-    return native.library(source)
+    return launch.library(source)
 
 
 def kept(tmp_path: Path) -> list[Path]:
@@ -51,24 +51,24 @@ def test_each_target_has_a_library_of_its_own(source: Path, tmp_path: Path, monk
     )
     asked: list[str] = []
 
-    @native.OnceATarget
+    @launch.OnceATarget
     def loaded() -> ctypes.CDLL | None:
-        asked.append(native.target())
+        asked.append(launch.target())
         return compiled(source)
 
-    names = [name for name in ("generic", "avx2") if native.why_not(name) is None]
+    names = [name for name in ("generic", "avx2") if launch.why_not(name) is None]
     for name in (*names, *names):
-        monkeypatch.setenv(native.TARGET_VARIABLE, name)
+        monkeypatch.setenv(launch.TARGET_VARIABLE, name)
         assert loaded().answer() == {"generic": 4, "avx2": 8}[name]
     assert asked == names and len(kept(tmp_path)) == len(names)
 
 
-@pytest.mark.parametrize("name", compiling.TARGETS)
+@pytest.mark.parametrize("name", build.TARGETS)
 def test_the_compiler_fuses_nothing_by_itself(name: str, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where it may, it chooses anew for each tile, and bits depend on which one a result falls into."""
-    if (reason := native.why_not(name)) is not None:
+    if (reason := launch.why_not(name)) is not None:
         pytest.skip(reason)
-    monkeypatch.setenv(native.TARGET_VARIABLE, name)
+    monkeypatch.setenv(launch.TARGET_VARIABLE, name)
     source.write_text('extern "C" float off(float a, float b, float c) { return a * b + c; }\n')
     off = compiled(source).off
     off.restype, off.argtypes = ctypes.c_float, [ctypes.c_float] * 3
@@ -78,12 +78,13 @@ def test_the_compiler_fuses_nothing_by_itself(name: str, source: Path, monkeypat
 def test_processes_that_need_a_library_at_once_compile_it_once(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    noted, real = tmp_path / "noted", compiling.compiler()
+    noted, real = tmp_path / "noted", build.compiler()
     slow = tmp_path / "c++"
     slow.write_text(f'#!/bin/sh\ncase "$1" in --version) ;; *) echo >>{noted}; sleep 1;; esac\nexec {real} "$@"\n')
     slow.chmod(0o755)
     script = (
-        "import sys, pathlib; from seedwise import native; print(native.library(pathlib.Path(sys.argv[1])).answer())"
+        "import sys, pathlib; from seedwise.kernels.launch import library; "
+        "print(library(pathlib.Path(sys.argv[1])).answer())"
     )
     environment = {**os.environ, "CXX": str(slow)}
     started = [
@@ -121,24 +122,24 @@ def test_what_cannot_be_compiled_is_done_without(source: Path, caplog: pytest.Lo
 @pytest.mark.parametrize("compiler", ["/nowhere/c++", "false"])
 def test_without_a_compiler_there_is_no_library(compiler: str, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", compiler)
-    for asked in (compiling.compiler, compiling.compiler_version):
+    for asked in (build.compiler, build.compiler_version):
         asked.cache_clear()
     try:
         assert compiled(source) is None
     finally:
         monkeypatch.delenv("CXX")
-        for asked in (compiling.compiler, compiling.compiler_version):
+        for asked in (build.compiler, build.compiler_version):
             asked.cache_clear()
     assert os.environ.get("CXX") is None and compiled(source).answer() == 42
 
 
 def install(source: Path, monkeypatch: pytest.MonkeyPatch, version: str = "g++ (elsewhere) 9.9") -> Path:
     """As `hatch_build.py` leaves a library in the package, by another compiler than this machine's."""
-    monkeypatch.setattr(compiling, "PACKAGE", source.parents[1])
-    built = source.parents[1] / compiling.PREBUILT / compiling.name_of(source, native.target(), version)
+    monkeypatch.setattr(build, "CSRC", source.parent)
+    built = source.parents[1] / build.PREBUILT / build.name_of(source, launch.target(), version)
     built.parent.mkdir(exist_ok=True)
-    compiling.compile_to(built, source, native.target())
-    compiling.seal(built).write_text(f"{compiling.sha256_of(built)}\n{version}\n")
+    build.compile_to(built, source, launch.target())
+    build.seal(built).write_text(f"{build.sha256_of(built)}\n{version}\n")
     return built
 
 
@@ -148,10 +149,10 @@ def test_an_installed_library_needs_neither_cache_nor_compiler(
 ) -> None:
     built = install(source, monkeypatch)
     if not has_compiler:
-        monkeypatch.setattr(compiling, "compiler_version", lambda: None)
+        monkeypatch.setattr(build, "compiler_version", lambda: None)
     found = compiled(source)
     assert found is not None and found.answer() == 42
-    assert (native.name_of(found), native.builder_of(found)) == (built.stem, "g++ (elsewhere) 9.9")
+    assert (launch.name_of(found), launch.builder_of(found)) == (built.stem, "g++ (elsewhere) 9.9")
     assert kept(tmp_path) == []
 
 
@@ -166,28 +167,28 @@ def test_an_installed_library_that_does_not_fit_is_never_loaded(
     elif fault == "damaged":
         built.write_bytes(built.read_bytes()[:-1])
     elif fault == "unsealed":
-        compiling.seal(built).unlink()
+        build.seal(built).unlink()
     elif fault == "no library":  # sealed, but for another C library than this system's, say
         built.write_bytes(b"no library")
-        compiling.seal(built).write_text(f"{compiling.sha256_of(built)}\nanother\n")
+        build.seal(built).write_text(f"{build.sha256_of(built)}\nanother\n")
     else:
-        monkeypatch.setenv("CXX", str(compiling.compiler()))
+        monkeypatch.setenv("CXX", str(build.compiler()))
     found = compiled(source)
     assert found is not None and found.answer() == expected
-    assert native.name_of(found) == kept(tmp_path)[0].stem and native.builder_of(found) == compiling.compiler_version()
+    assert launch.name_of(found) == kept(tmp_path)[0].stem and launch.builder_of(found) == build.compiler_version()
 
 
 def test_a_name_tells_text_flags_platform_target_and_compiler(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def names() -> set[str]:
-        return {compiling.name_of(source, *each) for each in (("avx2", "a"), ("avx2", "b"), ("generic", "a"))}
+        return {build.name_of(source, *each) for each in (("avx2", "a"), ("avx2", "b"), ("generic", "a"))}
 
     found = names()
     assert len(found) == 3
     for change in (
         lambda: source.write_text("int x;"),
-        lambda: monkeypatch.setattr(compiling, "FLAGS", ("-O0",)),
-        lambda: monkeypatch.setattr(compiling.sysconfig, "get_platform", lambda: "linux-riscv64"),
-        lambda: monkeypatch.setattr(compiling.platform, "libc_ver", lambda: ("", "")),
+        lambda: monkeypatch.setattr(build, "FLAGS", ("-O0",)),
+        lambda: monkeypatch.setattr(build.sysconfig, "get_platform", lambda: "linux-riscv64"),
+        lambda: monkeypatch.setattr(build.platform, "libc_ver", lambda: ("", "")),
     ):
         change()
         assert not found & names()
@@ -198,12 +199,12 @@ def test_what_is_missing_is_compiled_side_by_side_and_said_once(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     (source.parent / "other.cpp").write_text(TEXT.format(1))
-    monkeypatch.setattr(compiling, "PACKAGE", source.parents[1])
-    monkeypatch.setattr(native, "cores", lambda: 2)
+    monkeypatch.setattr(build, "CSRC", source.parent)
+    monkeypatch.setattr(launch, "cores", lambda: 2)
     monkeypatch.setattr(os, "getloadavg", lambda: (6.0, 0.0, 0.0))
     with caplog.at_level(logging.WARNING, "seedwise"):
-        native.prepare()
+        launch.prepare()
         assert len(kept(tmp_path)) == 2
-        native.prepare()
+        launch.prepare()
     assert [record.getMessage() for record in caplog.records] == ["compiling 2 kernels once, about 4 s …"]
-    assert all(compiled(file) for file in compiling.sources()) and len(kept(tmp_path)) == 2
+    assert all(compiled(file) for file in build.sources()) and len(kept(tmp_path)) == 2

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from seedwise import native
-from seedwise.models.choices import Case, Tuned
+from seedwise.kernels import launch
+from seedwise.kernels.dispatch import Case, Tuned
 
 
 class Memory:
@@ -29,46 +29,46 @@ def note(made: list[int]) -> Callable[[int], int]:
 
 def test_alone_a_call_is_made_and_checked_at_once(made: list[int]) -> None:
     answers: list[int] = []
-    native.call(note(made), answers.append, None, 3)
+    launch.call(note(made), answers.append, None, 3)
     assert made == answers == [3]
 
 
 def test_within_they_wait_until_the_end_or_until_settled(made: list[int]) -> None:
     kernel, answers = note(made), list[int]()
-    with native.together():
-        native.call(kernel, answers.append, None, 1)
-        native.call(kernel, native.cannot_fail, None, 2)
+    with launch.together():
+        launch.call(kernel, answers.append, None, 1)
+        launch.call(kernel, launch.cannot_fail, None, 2)
         assert made == []
-        native.settle()
+        launch.settle()
         assert made == [1, 2]
-        native.call(kernel, answers.append, None, 3)
+        launch.call(kernel, answers.append, None, 3)
         assert made == [1, 2]
     assert made == [1, 2, 3] and answers == [1, 3]
-    native.call(kernel, native.cannot_fail, None, 4)
+    launch.call(kernel, launch.cannot_fail, None, 4)
     assert made == [1, 2, 3, 4]
 
 
 def test_what_is_timed_waits_for_none_and_lets_none_wait(made: list[int]) -> None:
     kernel = note(made)
-    with native.together():
-        native.call(kernel, native.cannot_fail, None, 1)
-        with native.at_once():
+    with launch.together():
+        launch.call(kernel, launch.cannot_fail, None, 1)
+        with launch.at_once():
             assert made == [1]
-            native.call(kernel, native.cannot_fail, None, 2)
+            launch.call(kernel, launch.cannot_fail, None, 2)
             assert made == [1, 2]
-        native.call(kernel, native.cannot_fail, None, 3)
+        launch.call(kernel, launch.cannot_fail, None, 3)
         assert made == [1, 2]
-        with native.together():
+        with launch.together():
             assert made == [1, 2, 3]
-            native.call(kernel, native.cannot_fail, None, 4)
+            launch.call(kernel, launch.cannot_fail, None, 4)
         assert made == [1, 2, 3, 4]
 
 
 def test_memory_is_held_until_the_call(made: list[int]) -> None:
     memory = Memory()
     seen = weakref.ref(memory)
-    with native.together():
-        native.call(lambda: made.append(seen() is not None), native.cannot_fail, (memory,))
+    with launch.together():
+        launch.call(lambda: made.append(seen() is not None), launch.cannot_fail, (memory,))
         del memory
     assert made == [True] and seen() is None
 
@@ -78,21 +78,21 @@ def test_a_failure_drops_what_waits(made: list[int]) -> None:
         raise MemoryError(code)
 
     kernel = note(made)
-    with pytest.raises(KeyboardInterrupt), native.together():
-        native.call(kernel, native.cannot_fail, None, 1)
+    with pytest.raises(KeyboardInterrupt), launch.together():
+        launch.call(kernel, launch.cannot_fail, None, 1)
         raise KeyboardInterrupt
-    with pytest.raises(MemoryError, match="2"), native.together():
-        native.call(kernel, fail, None, 2)
-        native.call(kernel, native.cannot_fail, None, 3)
-    native.call(kernel, native.cannot_fail, None, 4)
+    with pytest.raises(MemoryError, match="2"), launch.together():
+        launch.call(kernel, fail, None, 2)
+        launch.call(kernel, launch.cannot_fail, None, 3)
+    launch.call(kernel, launch.cannot_fail, None, 4)
     assert made == [2, 4]
 
 
 def test_each_thread_waits_for_itself(made: list[int]) -> None:
     kernel = note(made)
-    with native.together():
-        native.call(kernel, native.cannot_fail, None, 1)
-        other = threading.Thread(target=lambda: native.call(kernel, native.cannot_fail, None, 2))
+    with launch.together():
+        launch.call(kernel, launch.cannot_fail, None, 1)
+        other = threading.Thread(target=lambda: launch.call(kernel, launch.cannot_fail, None, 2))
         other.start()
         other.join()
         assert made == [2]
@@ -101,10 +101,10 @@ def test_each_thread_waits_for_itself(made: list[int]) -> None:
 
 def test_a_trial_among_waiting_calls_times_what_is_really_done(made: list[int]) -> None:
     def fast(_images: int) -> None:
-        native.call(note(made), native.cannot_fail, None, 2)
+        launch.call(note(made), launch.cannot_fail, None, 2)
         assert made[:2] == [1, 2]
 
     case = Case("pointwise forward", "pointwise forward", 8, 8, 4, 4, 2, 1)
-    with native.together():
-        native.call(note(made), native.cannot_fail, None, 1)
+    with launch.together():
+        launch.call(note(made), launch.cannot_fail, None, 1)
         assert Tuned().pick(case, ("fast",), lambda: ({"fast": fast}, 1)) == "fast"

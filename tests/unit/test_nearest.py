@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from seedwise.errors import UserError
-from seedwise.nearest import demand_folder, nearest
+from seedwise.base.errors import UserError
+from seedwise.base.nearest import demand_folder, nearest
 
 VERBS = [
     ["train", "phtos"],

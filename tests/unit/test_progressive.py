@@ -4,11 +4,12 @@ from typing import Any
 
 import pytest
 
-from seedwise import plan, recipes
-from seedwise.config import dump, load
-from seedwise.errors import UserError
-from seedwise.progressive import PlannedStage, planned, preset, resolve, scaled
-from seedwise.recipe import Recipe
+from seedwise.base.errors import UserError
+from seedwise.config.section import dump, load
+from seedwise.recipe import library
+from seedwise.recipe.progressive import PlannedStage, planned, preset, resolve, scaled
+from seedwise.recipe.schema import Recipe
+from seedwise.run import resolve as plan
 
 PAPER = [
     ("efficientnetv2_s", 300, [128, 185, 243, 300], (5, 15), (None, None), (0.1, 0.3)),
@@ -53,26 +54,26 @@ def test_rescaled_sizes_are_multiples_of_eight() -> None:
 
 
 def test_a_preset_is_written_out_and_switches_on_what_it_raises() -> None:
-    recipe = recipes.read("lite", ["model.name=efficientnetv2_l", "progressive=automl", "model.dropout=0.0"])
+    recipe = library.read("lite", ["model.name=efficientnetv2_l", "progressive=automl", "model.dropout=0.0"])
     resolved = resolve(recipe)
     assert resolved.augment.rand_augment and resolved.augment.mixup and resolved.augment.cutmix
     assert (resolved.augment.mixup.prob, resolved.augment.cutmix.prob) == (1.0, 1.0)
     assert load(Recipe, dump(resolved)) == resolved
     assert resolve(resolved) == resolved
     plan.demand_same(recipe, plan.adopt(recipe, resolved), "folder")
-    kept = resolve(recipes.read("strong", ["progressive=paper"]))
-    assert kept.augment.cutmix == recipes.read("strong").augment.cutmix and kept.augment.mixup is None
-    off = resolve(recipes.read("lite", ["progressive=paper", "model.dropout=0.0"]))
+    kept = resolve(library.read("strong", ["progressive=paper"]))
+    assert kept.augment.cutmix == library.read("strong").augment.cutmix and kept.augment.mixup is None
+    off = resolve(library.read("lite", ["progressive=paper", "model.dropout=0.0"]))
     assert off.model.dropout == 0.3
 
 
 def test_none_is_the_default_and_changes_nothing() -> None:
-    assert recipes.read("lite", ["progressive=none"]) == recipes.read("lite") == resolve(recipes.read("lite"))
+    assert library.read("lite", ["progressive=none"]) == library.read("lite") == resolve(library.read("lite"))
 
 
 def test_a_list_of_ones_own() -> None:
     stages = "[{until: 0.2, size: 0.5, dropout: 0.1}, {until: 0.6, mixup_alpha: 0.1}, {image_size: 90}]"
-    recipe = recipes.read("lite", ["train.image_size=96", "augment.mixup={}", f"progressive={stages}"])
+    recipe = library.read("lite", ["train.image_size=96", "augment.mixup={}", f"progressive={stages}"])
     resolved = resolve(recipe)
     assert isinstance(resolved.progressive, tuple)
     assert planned(resolved.progressive, 10) == (
@@ -81,7 +82,7 @@ def test_a_list_of_ones_own() -> None:
         PlannedStage(3, 6, 90, {}, 0.2),
     )
     assert [stage.number for stage in planned(resolved.progressive, 2)] == [2, 3]
-    thirds = resolve(recipes.read("lite", ["progressive=[{size: 0.5}, {}, {}]"])).progressive
+    thirds = resolve(library.read("lite", ["progressive=[{size: 0.5}, {}, {}]"])).progressive
     assert [stage.first_step for stage in planned(thirds, 9)] == [0, 3, 6]  # type: ignore[arg-type]
 
 
@@ -103,7 +104,7 @@ def test_a_list_of_ones_own() -> None:
 )
 def test_mistakes_are_one_line_with_their_place(text: str, line: str) -> None:
     with pytest.raises(UserError) as caught:
-        recipes.read("lite", ["train.image_size=96", f"progressive={text}"])
+        library.read("lite", ["train.image_size=96", f"progressive={text}"])
     assert str(caught.value) == f"-s progressive={text}: {line}"
     with pytest.raises(UserError, match=r"^r\.yaml:\d+:\d+: .*progressive") as caught:
         load(Recipe, f"train: {{image_size: 96}}\nprogressive: {text}\n", "r.yaml")
@@ -112,10 +113,10 @@ def test_mistakes_are_one_line_with_their_place(text: str, line: str) -> None:
 
 def test_a_misspelt_preset() -> None:
     with pytest.raises(UserError, match="did you mean 'paper'"):
-        recipes.read("lite", ["progressive=papr"])
+        library.read("lite", ["progressive=papr"])
 
 
 def test_a_magnitude_beyond_the_scale() -> None:
-    narrow = recipes.read("lite", ["augment.rand_augment={num_magnitude_bins: 12}", "progressive=paper"])
+    narrow = library.read("lite", ["augment.rand_augment={num_magnitude_bins: 12}", "progressive=paper"])
     with pytest.raises(UserError, match=r"^progressive\.2\.rand_augment_magnitude: must be at most 11,"):
         resolve(narrow)

@@ -7,7 +7,7 @@ import typer
 from typer.main import get_command
 
 from seedwise.cli.app import app
-from seedwise.cli.quick import quicken
+from seedwise.cli.fast_parse import quicken
 
 LINES = [
     ["train", "digits"],

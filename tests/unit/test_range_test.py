@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from seedwise.range_test import SMOOTHING, conclude, smooth
+from seedwise.run.lr_finder import SMOOTHING, conclude, smooth
 
 
 def test_the_average_is_the_weighted_mean_of_the_losses_so_far() -> None:

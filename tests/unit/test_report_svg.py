@@ -2,7 +2,7 @@
 
 import pytest
 
-from seedwise.report.svg import MOST_POINTS, Axis, Plot, number, shortened, thinned
+from seedwise.reports.svg import MOST_POINTS, Axis, Plot, number, shortened, thinned
 
 
 @pytest.mark.parametrize("values", [[0.0, 1.0], [-3e-7, 4e-7], [0.5], [0.0], [12, 13], [1e-9, 1e9], []])

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seedwise.rng import draw_seeds, generator, stream_seed
+from seedwise.base.rng import draw_seeds, generator, stream_seed
 
 seeds = st.integers(0, 2**63 - 1)
 GOLDEN = (

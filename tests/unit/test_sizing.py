@@ -2,10 +2,11 @@
 
 import pytest
 
-from seedwise import plan, recipes, sizing
+from seedwise.base.errors import UserError
 from seedwise.data.glance import Glance
-from seedwise.errors import UserError
-from seedwise.sizing import Price, rule, within
+from seedwise.recipe import library
+from seedwise.run import resolve, sizing
+from seedwise.run.sizing import Price, rule, within
 
 
 @pytest.mark.parametrize("images", [2, 3, 10, 86, 120, 400, 2000, 10_000, 45_000, 1_000_000])
@@ -38,57 +39,57 @@ def test_the_rule(images: int, classes: int, side: int, expected: tuple[int, int
 
 def test_early_stages_are_frozen_where_photos_are_few_and_weights_are_published() -> None:
     def frozen(images: int, *settings: str) -> int:
-        recipe = sizing.filled(recipes.read("photos", settings), Glance(images, 2, 400))
-        return plan.resolve(recipe).model.freeze
+        recipe = sizing.filled(library.read("photos", settings), Glance(images, 2, 400))
+        return resolve.resolve(recipe).model.freeze
 
     assert frozen(86) == frozen(sizing.FEW - 1) == sizing.FROZEN_OF_FEW
     assert frozen(sizing.FEW) == frozen(sizing.MANY - 1) == sizing.FROZEN and frozen(sizing.MANY) == 0
     for settings in (("model.name=small",), ("model.weights=none",), ("model.name=timm:resnet18",)):
         assert frozen(86, *settings) == 0
     assert frozen(86, "model.freeze=2") == 2
-    base = plan.resolve(sizing.filled(recipes.read("photos"), Glance(86, 2, 400)))
-    assert plan.adopt(recipes.read("photos", ["model.name=small"]), base).model.freeze == 0
-    assert plan.adopt(recipes.read("photos"), base).model.freeze == sizing.FROZEN_OF_FEW
+    base = resolve.resolve(sizing.filled(library.read("photos"), Glance(86, 2, 400)))
+    assert resolve.adopt(library.read("photos", ["model.name=small"]), base).model.freeze == 0
+    assert resolve.adopt(library.read("photos"), base).model.freeze == sizing.FROZEN_OF_FEW
 
 
 def test_a_recipe_is_filled_where_it_says_auto_and_only_there() -> None:
     seen = Glance(86, 2, 400)
     numbers = rule(seen.train, seen.classes, seen.short_side)
-    whole = sizing.filled(recipes.read("photos"), seen).train
+    whole = sizing.filled(library.read("photos"), seen).train
     assert (whole.epochs, whole.batch_size, whole.image_size) == tuple(vars(numbers).values())
-    own = sizing.filled(recipes.read("photos", ["train.epochs=7", "train.image_size=48"]), seen).train
+    own = sizing.filled(library.read("photos", ["train.epochs=7", "train.image_size=48"]), seen).train
     assert (own.epochs, own.batch_size, own.image_size) == (7, numbers.batch_size, 48)
 
 
 def test_epochs_follow_from_the_batch_that_is_given() -> None:
     seen = Glance(2000, 10, 400)
-    small, large = (sizing.filled(recipes.read("photos", [f"train.batch_size={b}"]), seen).train for b in (8, 128))
+    small, large = (sizing.filled(library.read("photos", [f"train.batch_size={b}"]), seen).train for b in (8, 128))
     assert small.epochs < large.epochs  # as many steps, not as many epochs
 
 
 def test_what_contradicts_only_once_the_numbers_are_known_is_a_line() -> None:
-    recipe = recipes.read("photos", ["augment.mix_off_epochs=500"])
+    recipe = library.read("photos", ["augment.mix_off_epochs=500"])
     with pytest.raises(UserError, match=r"augment\.mix_off_epochs: must be below train\.epochs \(\d+\), is 500"):
         sizing.filled(recipe, Glance(86, 2, 400))
     with pytest.raises(UserError, match=r"mix_off_epochs"):
-        recipes.read("lite", ["augment.mix_off_epochs=500"])
+        library.read("lite", ["augment.mix_off_epochs=500"])
 
 
 def test_the_arms_of_a_study_share_the_numbers_of_their_base() -> None:
-    base = plan.resolve(sizing.filled(recipes.read("photos"), Glance(86, 2, 400)))
-    arm = plan.adopt(recipes.read("photos", ["augment.cutmix={}", "data.limit=40"]), base)
+    base = resolve.resolve(sizing.filled(library.read("photos"), Glance(86, 2, 400)))
+    arm = resolve.adopt(library.read("photos", ["augment.cutmix={}", "data.limit=40"]), base)
     assert arm.train == base.train and arm.augment.cutmix is not None
-    longer = plan.adopt(recipes.read("photos", ["train.epochs=99"]), base)
+    longer = resolve.adopt(library.read("photos", ["train.epochs=99"]), base)
     assert longer.train == base.train.model_copy(update={"epochs": 99})
     with pytest.raises(UserError, match="mix_off_epochs"):
-        plan.adopt(recipes.read("photos", ["augment.mix_off_epochs=500"]), base)
+        resolve.adopt(library.read("photos", ["augment.mix_off_epochs=500"]), base)
 
 
 def test_a_resolved_recipe_is_the_unresolved_one_again() -> None:
-    stored = plan.resolve(sizing.filled(recipes.read("photos"), Glance(86, 2, 400)))
-    plan.demand_same(recipes.read("photos"), stored, "a folder")
+    stored = resolve.resolve(sizing.filled(library.read("photos"), Glance(86, 2, 400)))
+    resolve.demand_same(library.read("photos"), stored, "a folder")
     with pytest.raises(UserError, match=r"train\.epochs"):
-        plan.demand_same(recipes.read("photos", ["train.epochs=99"]), stored, "a folder")
+        resolve.demand_same(library.read("photos", ["train.epochs=99"]), stored, "a folder")
 
 
 def at(costs: dict[int, float]) -> "tuple[list[int], object]":
@@ -146,7 +147,7 @@ def test_a_refusal_measures_the_largest_and_the_smallest_size_alone() -> None:
 
 
 def test_what_was_chosen_is_said_in_a_line() -> None:
-    recipe = sizing.filled(recipes.read("photos", ["train.epochs=40", "train.batch_size=8"]), Glance(86, 2, 400))
+    recipe = sizing.filled(library.read("photos", ["train.epochs=40", "train.batch_size=8"]), Glance(86, 2, 400))
     said = sizing.sentence(recipe, 86, 440, 178.0)
     assert said == f"86 photos: 40 epochs of batch 8, 440 steps at {recipe.train.image_size} px, about 3 min"
     assert [sizing.about(s) for s in (3, 42, 56, 4000)] == ["5 s", "40 s", "1 min", "1 h 7 min"]

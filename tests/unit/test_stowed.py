@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from seedwise.base.cache_contents import clear, named, stowed
 from seedwise.data import DataConfig, open_data
 from seedwise.data.cache import alone
-from seedwise.stowed import clear, named, stowed
 
 ALL = DataConfig(val=0, test=0)
 

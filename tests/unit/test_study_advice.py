@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from seedwise import recipes
-from seedwise.config_options import plain
-from seedwise.rng import draw_seeds
+from seedwise.base.rng import draw_seeds
+from seedwise.config.options import plain
+from seedwise.recipe import library
 from seedwise.study.advice import advise, caveat, general, impatient, joined, longer, seeds_wanted, too_short
-from seedwise.study.plan import StudyRecord, Trial, parse_seeds
+from seedwise.study.record import StudyRecord, Trial, parse_seeds
 from seedwise.study.setting import Setting, together
 
 BASE = Setting("small", 32, 100, epochs=3, steps=36, converged="no", reason="few steps", why="36 steps are few")
@@ -23,7 +23,7 @@ def undecided(more: int | None = 26, **changed: Any) -> dict[str, Any]:
 
 
 def study(seeds: list[int], finished: int | None = None, **changed: Any) -> StudyRecord:
-    arms = {arm: plain(recipes.read("lite", list(patch))) for arm, patch in (("base", ()), ("cutmix", ["seed=0"]))}
+    arms = {arm: plain(library.read("lite", list(patch))) for arm, patch in (("base", ()), ("cutmix", ["seed=0"]))}
     done = seeds[:finished]
     trials = [
         Trial(arm=arm, seed=seed, folder="x", status="finished" if seed in done else "planned")
@@ -52,7 +52,7 @@ def option(command: str | None, name: str) -> list[str]:
 def test_a_technique_that_needs_epochs_is_named_where_it_shows_no_gain(
     override: str, verdict: str, names: list[str]
 ) -> None:
-    base, arm = recipes.read("lite", ["augment.cutmix=null"]), recipes.read("lite", ["augment.cutmix=null", override])
+    base, arm = library.read("lite", ["augment.cutmix=null"]), library.read("lite", ["augment.cutmix=null", override])
     assert too_short(impatient(base, arm), verdict, BASE) == names
     mirrored = {"helps": "hurts", "hurts": "helps"}.get(verdict, verdict)
     assert too_short(impatient(arm, base), mirrored, BASE) == names  # without it the arm is better: the same thing

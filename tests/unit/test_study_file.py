@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from seedwise.config import diff
-from seedwise.errors import UserError
+from seedwise.base.errors import UserError
+from seedwise.config.section import diff
 from seedwise.study.arms import read_study_file
 
 REPOSITORY = Path(__file__).parents[2]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from seedwise.errors import UserError
+from seedwise.base.errors import UserError
 from seedwise.study import schedule
 from seedwise.study.schedule import Budget, Ended, Report, run_all
 

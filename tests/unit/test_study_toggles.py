@@ -2,13 +2,14 @@
 
 import pytest
 
-from seedwise import plan, recipes
 from seedwise.augment.config import AugmentConfig
-from seedwise.config import diff
-from seedwise.errors import UserError
+from seedwise.base.errors import UserError
+from seedwise.config.section import diff
+from seedwise.recipe import library
+from seedwise.recipe.techniques import TECHNIQUES
+from seedwise.run import resolve
 from seedwise.study.arms import toggled
 from seedwise.study.toggles import ALIASES, TOGGLES, find
-from seedwise.techniques import TECHNIQUES
 
 
 def test_every_optional_augmentation_and_every_technique_has_a_toggle() -> None:
@@ -19,7 +20,7 @@ def test_every_optional_augmentation_and_every_technique_has_a_toggle() -> None:
 
 @pytest.mark.parametrize("name", TOGGLES)
 def test_a_toggle_changes_the_base_and_toggling_twice_gives_it_back(name: str) -> None:
-    base = recipes.read("lite")
+    base = library.read("lite")
     arms = toggled("lite", (), [name])
     [(arm, changed)] = arms.recipes.items()
     differences = diff(base, changed)
@@ -77,5 +78,5 @@ def test_what_cant_be_toggled_is_said_in_a_line(names: list[str], said: str) -> 
 
 def test_arms_take_the_bases_automatic_choices() -> None:
     arms = toggled("demo", ["compute.kernels=composed"], ["rotation"])
-    base = plan.resolve(arms.base)
-    assert plan.adopt(arms.recipes["rotation"], base).compute == base.compute
+    base = resolve.resolve(arms.base)
+    assert resolve.adopt(arms.recipes["rotation"], base).compute == base.compute

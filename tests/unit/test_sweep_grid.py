@@ -2,7 +2,7 @@
 
 import pytest
 
-from seedwise.errors import UserError
+from seedwise.base.errors import UserError
 from seedwise.study.grid import grid
 
 

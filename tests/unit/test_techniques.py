@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from seedwise import recipes
 from seedwise.augment.config import AugmentConfig
+from seedwise.base.errors import UserError
 from seedwise.cli.techniques import text
-from seedwise.config import diff
-from seedwise.errors import UserError
-from seedwise.recipe import Recipe
-from seedwise.techniques import TECHNIQUES, card, find, is_on, switched, toggle
+from seedwise.config.section import diff
+from seedwise.recipe import library
+from seedwise.recipe.schema import Recipe
+from seedwise.recipe.techniques import TECHNIQUES, card, find, is_on, switched, toggle
 
 each = pytest.mark.parametrize("technique", TECHNIQUES, ids=lambda t: t.name)
 REFERENCE = {"random_crop", "horizontal_flip", "rotation", "cutmix", "color_jitter", "drop_path", "progressive"}
@@ -58,7 +58,7 @@ def test_a_docstring_without_a_part_is_found(monkeypatch: pytest.MonkeyPatch) ->
 
 @each
 def test_toggle_switches_it_and_nothing_else(technique) -> None:
-    base = recipes.read("lite", ["train.epochs=4"])
+    base = library.read("lite", ["train.epochs=4"])
     for start in (base, toggle(base, technique.name)):
         other = toggle(start, technique.name)
         assert is_on(start, technique.name) != is_on(other, technique.name)
@@ -71,7 +71,7 @@ def test_toggle_switches_it_and_nothing_else(technique) -> None:
 
 
 def test_what_is_on_keeps_its_options() -> None:
-    mild = recipes.read("lite", ["augment.cutmix.prob=0.25"])
+    mild = library.read("lite", ["augment.cutmix.prob=0.25"])
     assert switched(mild, "cutmix", True) == mild
     assert is_on(mild, "augment.cutmix")
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from seedwise import yaml12
+from seedwise.config import yaml12
 
 # The examples of the YAML 1.2.2 specification (10.2.1, 10.3.2) and what 1.1 readers take differently.
 SCALARS: list[tuple[str, Any]] = [

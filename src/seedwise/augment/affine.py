@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from seedwise.augment.pixels import places
+from seedwise.kernels.ops.pixels import places
 
 
 def warp(images: Tensor, matrices: Tensor, interpolation: str) -> Tensor:

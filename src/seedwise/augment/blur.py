@@ -7,8 +7,8 @@ from torch.nn.functional import pad
 from seedwise.augment.config import BlurConfig
 from seedwise.augment.groups import change_some
 from seedwise.augment.measure import Measured, changed
-from seedwise.batch import Batch
-from seedwise.errors import UserError
+from seedwise.base.batch import Batch
+from seedwise.base.errors import UserError
 
 COLUMNS = 2
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from seedwise.augment.config import ColorJitterConfig
 from seedwise.augment.groups import Change, change
 from seedwise.augment.measure import Measured, changed
-from seedwise.batch import Batch
+from seedwise.base.batch import Batch
 
 OPERATIONS = ("brightness", "contrast", "saturation", "hue")
 COLUMNS = 2 * len(OPERATIONS)

@@ -5,9 +5,9 @@ from torch import Tensor
 
 from seedwise.augment.config import CustomConfig
 from seedwise.augment.measure import Measured
-from seedwise.batch import Batch
-from seedwise.errors import UserError
-from seedwise.own_code import fails, find
+from seedwise.base.batch import Batch
+from seedwise.base.errors import UserError
+from seedwise.base.user_code import fails, find
 
 OPTION = "augment.custom"
 COLUMNS = 8

@@ -9,7 +9,7 @@ from seedwise.augment.boxes import as_images, as_lines, show_in_boxes
 from seedwise.augment.config import CutMixConfig
 from seedwise.augment.measure import Measured
 from seedwise.augment.mixing import Mixing, beta_quantile, partners_in_ring
-from seedwise.batch import Batch
+from seedwise.base.batch import Batch
 
 COLUMNS = 5
 

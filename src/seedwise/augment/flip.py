@@ -5,8 +5,8 @@ from torch import Tensor
 
 from seedwise.augment.config import HorizontalFlipConfig, VerticalFlipConfig
 from seedwise.augment.measure import Measured
-from seedwise.augment.pixels import look_up
-from seedwise.batch import Batch
+from seedwise.base.batch import Batch
+from seedwise.kernels.ops.pixels import look_up
 
 COLUMNS = 1
 

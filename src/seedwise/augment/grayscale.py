@@ -6,7 +6,7 @@ from seedwise.augment.color_jitter import luma
 from seedwise.augment.config import GrayscaleConfig
 from seedwise.augment.groups import change_some
 from seedwise.augment.measure import Measured
-from seedwise.batch import Batch
+from seedwise.base.batch import Batch
 
 COLUMNS = 1
 

@@ -13,8 +13,8 @@ from torch import Tensor
 from seedwise.augment.config import AugmentConfig
 from seedwise.augment.pipeline import Augmenter
 from seedwise.augment.table import TECHNIQUES
-from seedwise.config import Section
-from seedwise.files import atomic_path, drawn_here
+from seedwise.base.files import atomic_path, drawn_here
+from seedwise.config.section import Section
 
 TILE = 112
 """Smallest side of a picture in the grid; smaller images are enlarged by a whole factor, so pixels stay square."""

@@ -17,7 +17,7 @@ from seedwise.augment.config import (
     RotationConfig,
     TrivialAugmentWideConfig,
 )
-from seedwise.config import Section
+from seedwise.config.section import Section
 
 CHANCE = 1e-6
 """A technique that changed nothing is inert if the chance of that was smaller."""

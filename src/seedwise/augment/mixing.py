@@ -6,7 +6,7 @@ import torch
 from scipy.special import betaincinv
 from torch import Tensor
 
-from seedwise.batch import Batch
+from seedwise.base.batch import Batch
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from seedwise.augment.config import MixUpConfig
 from seedwise.augment.groups import change_some
 from seedwise.augment.measure import Measured
 from seedwise.augment.mixing import Mixing, beta_quantile, partners_in_ring
-from seedwise.batch import Batch
+from seedwise.base.batch import Batch
 
 COLUMNS = 4
 UNIT = 2.0**-15

@@ -8,16 +8,16 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from seedwise import rng
 from seedwise.augment.config import AugmentConfig
 from seedwise.augment.measure import Effects
 from seedwise.augment.mixing import Mixing
 from seedwise.augment.mixup import turns
-from seedwise.augment.pixels import normalize
 from seedwise.augment.resize import resize
 from seedwise.augment.table import TECHNIQUES, Stage, Technique
-from seedwise.batch import Batch
-from seedwise.config import Section
+from seedwise.base import rng
+from seedwise.base.batch import Batch
+from seedwise.config.section import Section
+from seedwise.kernels.ops.pixels import normalize
 
 STRENGTHS = {f"{t.name}.{t.strength}": t.name for t in TECHNIQUES if t.strength is not None}
 """What a stage of progressive learning may set for a call of `Augmenter.train`, and whose it is."""

@@ -6,7 +6,7 @@ from torch import Tensor
 from seedwise.augment.config import RandAugmentConfig
 from seedwise.augment.measure import Measured, changed
 from seedwise.augment.operations import NAMES, Space, magnitudes, shares, transform, values
-from seedwise.batch import Batch
+from seedwise.base.batch import Batch
 
 COLUMNS = 16
 """For each of at most 8 operations which one it is, and its direction: more operations leave the first ones alone."""

@@ -5,9 +5,9 @@ from torch import Tensor
 
 from seedwise.augment.config import RandomCropConfig
 from seedwise.augment.measure import Measured
-from seedwise.augment.pixels import look_up
-from seedwise.batch import Batch
-from seedwise.errors import UserError
+from seedwise.base.batch import Batch
+from seedwise.base.errors import UserError
+from seedwise.kernels.ops.pixels import look_up
 
 COLUMNS = 2
 

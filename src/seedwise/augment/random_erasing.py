@@ -10,7 +10,7 @@ from seedwise.augment.boxes import as_images, as_lines, show_in_boxes
 from seedwise.augment.config import RandomErasingConfig
 from seedwise.augment.groups import change_some
 from seedwise.augment.measure import Measured
-from seedwise.batch import Batch
+from seedwise.base.batch import Batch
 
 TRIALS = 10
 """Boxes drawn until one fits, as in torchvision."""

@@ -8,7 +8,7 @@ from torch import Tensor
 from seedwise.augment.config import RandomResizedCropConfig
 from seedwise.augment.measure import Measured
 from seedwise.augment.resize import resize_boxes
-from seedwise.batch import Batch
+from seedwise.base.batch import Batch
 
 TRIALS = 10
 """Boxes drawn until one fits, as in torchvision."""

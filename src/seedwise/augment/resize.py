@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from seedwise.augment.pixels import look_up
+from seedwise.kernels.ops.pixels import look_up
 
 WEIGHT_UNIT = 2.0**-15
 """Filter weights are rounded to multiples of this. A product of such a weight and a uint8 pixel, and any sum of them

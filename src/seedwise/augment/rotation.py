@@ -5,7 +5,7 @@ from torch import Tensor
 from seedwise.augment.affine import rotations, warp
 from seedwise.augment.config import RotationConfig
 from seedwise.augment.measure import Measured, changed
-from seedwise.batch import Batch
+from seedwise.base.batch import Batch
 
 COLUMNS = 1
 

@@ -21,8 +21,8 @@ from seedwise.augment import (
 )
 from seedwise.augment import config as c
 from seedwise.augment.measure import Measured
-from seedwise.batch import Batch
-from seedwise.config import Section
+from seedwise.base.batch import Batch
+from seedwise.config.section import Section
 
 Stage = Literal["frame", "native", "final", "mix"]
 

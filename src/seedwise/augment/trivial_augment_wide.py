@@ -5,7 +5,7 @@ from torch import Tensor
 from seedwise.augment.config import TrivialAugmentWideConfig
 from seedwise.augment.measure import Measured, changed
 from seedwise.augment.operations import NAMES, Space, magnitudes, shares, transform, values
-from seedwise.batch import Batch
+from seedwise.base.batch import Batch
 
 COLUMNS = 3
 SPACE = Space(shear=0.99, translate=(0, 32.0), degrees=135.0, factor=0.99, bits=6)

@@ -29,10 +29,10 @@ from seedwise.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from seedwise.recipe import Recipe
-    from seedwise.rehearsal import Rehearsal
+    from seedwise.recipe.schema import Recipe
+    from seedwise.run.rehearsal import Rehearsal
     from seedwise.study.arms import Arms
-    from seedwise.study.cluster import Cluster
+    from seedwise.study.ray_runner import Cluster
 
 Toggle = Annotated[
     str | None,
@@ -100,8 +100,8 @@ def ablate(
     The same command again completes what is missing, and starts nothing when nothing is. More seeds and more arms can
     be added; the margin and the arms stay what they were before the first trial.
     """
-    from seedwise.durations import seconds_of
-    from seedwise.errors import UserError
+    from seedwise.base.durations import seconds_of
+    from seedwise.base.errors import UserError
 
     cluster = _cluster(on, address, cpus_per_trial, gpus_per_trial, own_disks, elsewhere)
     if cluster is not None and (jobs != 1 or dry_run):
@@ -138,9 +138,9 @@ class _Asked:
 def _asked(
     data: str, base: str | None, toggle: str | None, seeds: str | None, margin: float | None, settings: Sequence[str]
 ) -> _Asked:
-    from seedwise.errors import UserError
+    from seedwise.base.errors import UserError
     from seedwise.study.arms import read_study_file, toggled
-    from seedwise.study.plan import parse_seeds
+    from seedwise.study.record import parse_seeds
 
     if margin is not None and not 0 < margin < 100:
         raise UserError(f"--margin {margin:g}: must be points between 0 and 100, such as 0.5")
@@ -159,10 +159,10 @@ def _asked(
 
 
 def _run(asked: _Asked, folder: Path, conduct: dict[str, Any], as_json: bool) -> int:
-    from seedwise.cli.show import announce_trial
-    from seedwise.cli.show_study import print_done
-    from seedwise.cli.watch import watching
-    from seedwise.study.run import Conduct, ablate
+    from seedwise.cli.print_run import announce_trial
+    from seedwise.cli.print_study import print_done
+    from seedwise.cli.progress import watching
+    from seedwise.study.execute import Conduct, ablate
 
     margin = None if asked.points is None else asked.points / 100
     with watching(folder) as watch:
@@ -175,13 +175,13 @@ def _dry_run(asked: _Asked, folder: Path, data_dir: Path | None, jobs: int, as_j
     """Print what is left to do, and measure it unless that is nothing."""
     import json
 
-    from seedwise.cli.show import announce_trial
-    from seedwise.config import diff
-    from seedwise.rehearsal import rehearse
-    from seedwise.study.plan import BASE
+    from seedwise.cli.print_run import announce_trial
+    from seedwise.config.section import diff
+    from seedwise.engine.control import Watch
+    from seedwise.run.rehearsal import rehearse
+    from seedwise.study.execute import Conduct, divided, planned
     from seedwise.study.progress import finished_trials
-    from seedwise.study.run import Conduct, divided, planned
-    from seedwise.watch import Watch
+    from seedwise.study.record import BASE
 
     margin = None if asked.points is None else asked.points / 100
     conduct = Conduct(Watch(), announce_trial, data_dir, jobs)
@@ -213,7 +213,7 @@ def _print_dry_run(
     counts: tuple[int, int, int, int],
 ) -> None:
     """`counts`: seeds, trials that are left, trials that are done, jobs."""
-    from seedwise.durations import in_words
+    from seedwise.base.durations import in_words
 
     seeds, left, done, jobs = counts
     recipe, width = base if found is None else found.recipe, max(map(len, [*changes, "base"]))
@@ -237,12 +237,12 @@ def _print_dry_run(
 def _cluster(
     on: str, address: str | None, cpus: int | None, gpus: float | None, own_disks: bool, elsewhere: bool
 ) -> "Cluster | None":
-    from seedwise.errors import UserError
+    from seedwise.base.errors import UserError
 
     if on not in ("local", "ray"):
         raise UserError(f"--on {on}: give local or ray")
     if on == "ray":
-        from seedwise.study.cluster import Cluster
+        from seedwise.study.ray_runner import Cluster
 
         cluster = Cluster(address or "auto", cpus, gpus or 0.0, not own_disks)
         cluster.check()

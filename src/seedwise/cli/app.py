@@ -6,6 +6,7 @@ from typing import Any
 import typer
 from typer.main import get_command
 
+from seedwise.base.errors import Interrupted, UserError
 from seedwise.cli import (
     ablate,
     audit,
@@ -26,9 +27,8 @@ from seedwise.cli import (
     techniques,
     train,
 )
-from seedwise.cli.quick import quicken
+from seedwise.cli.fast_parse import quicken
 from seedwise.cli.usage import plain_usage
-from seedwise.errors import Interrupted, UserError
 
 app = typer.Typer(
     name="seedwise",

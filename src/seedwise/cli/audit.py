@@ -11,9 +11,9 @@ import typer
 from seedwise.cli.options import NO_FLAGS, Data, DataDir, Json, Lang, Overrides, begin_with, begin_with_run, read_recipe
 
 if TYPE_CHECKING:
-    from seedwise.audit.check import Audit
-    from seedwise.audit.findings import Findings
-    from seedwise.audit.judged import Judgements
+    from seedwise.audits.check import Audit
+    from seedwise.audits.findings import Findings
+    from seedwise.audits.judged import Judgements
 
 NAMED = 5
 FOLDS = 5
@@ -66,15 +66,15 @@ def audit(
 
         seedwise audit labels.csv -s data.split_column=none
     """
-    from seedwise.errors import UserError
+    from seedwise.base.errors import UserError
 
     _demand_place(out, lang)
     if run is not None and settings:
         raise UserError("-s and --run: give one of them; a run's data are read with the run's own options")
     found = _audited(data, labels, run, confirm, data_dir, settings)
-    from seedwise.audit.findings import AUDIT, keep
-    from seedwise.record import write_sealed
-    from seedwise.report.audit_page import write_audit
+    from seedwise.audits.findings import AUDIT, keep
+    from seedwise.records.run import write_sealed
+    from seedwise.reports.audit_page import write_audit
 
     keep(found.findings)
     if run is not None:
@@ -101,10 +101,10 @@ def _audited(
     recipe = read_recipe(data, None, NO_FLAGS, settings)
     if run is None:
         begin_with(data, recipe.data, data_dir)
-    from seedwise.audit.check import audit as check
-    from seedwise.audit.judged import read_judged
-    from seedwise.cli.watch import phases
-    from seedwise.runs import load
+    from seedwise.audits.check import audit as check
+    from seedwise.audits.judged import read_judged
+    from seedwise.cli.progress import phases
+    from seedwise.run.run import load
 
     given = {} if confirm is None else read_judged(confirm)
     loaded = None if run is None else load(run)
@@ -126,8 +126,8 @@ def _audited(
 
 def _demand_place(out: Path, lang: str) -> None:
     """Raise unless there is such a language, and page and findings can be written there: before anything takes long."""
-    from seedwise.errors import UserError
-    from seedwise.report.words import Words
+    from seedwise.base.errors import UserError
+    from seedwise.reports.words import Words
 
     Words(lang)
     if out.is_dir():
@@ -140,8 +140,8 @@ def _demand_place(out: Path, lang: str) -> None:
 
 def _judge(given: "Judgements", file: Path | None, data: str, images: set[str]) -> "Judgements":
     """What was said of pairs, now and before; what is said now is kept."""
-    from seedwise.audit.judged import keep_judged, kept
-    from seedwise.errors import UserError
+    from seedwise.audits.judged import keep_judged, kept
+    from seedwise.base.errors import UserError
 
     if not given:
         return kept()

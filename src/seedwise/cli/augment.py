@@ -35,8 +35,8 @@ def augment(
 
         seedwise augment digits -s augment.cutmix=default -o grid.png
     """
-    from seedwise.errors import UserError
-    from seedwise.folders import demand_outside
+    from seedwise.base.errors import UserError
+    from seedwise.run.folder import demand_outside
 
     chosen = read_recipe(data, recipe, flags, settings)
     seed = chosen.seed if seed is None else seed
@@ -49,14 +49,15 @@ def augment(
     import numpy as np
     import torch
 
-    from seedwise import plan, rng, sizing
     from seedwise.augment.grid import draw_grid
+    from seedwise.base import rng
     from seedwise.data.glance import glance
     from seedwise.data.open import open_data
+    from seedwise.run import resolve, sizing
 
     if sizing.has_auto(chosen):
         chosen = sizing.filled(chosen, glance(data, chosen.data, data_dir=data_dir))
-    dataset = open_data(data, chosen.data, data_dir=data_dir, **plan.stored_sides(chosen))
+    dataset = open_data(data, chosen.data, data_dir=data_dir, **resolve.stored_sides(chosen))
     count = min(8, len(dataset.train))
     order = rng.generator(seed, "grid").permutation(len(dataset.train))
     positions = np.sort(order[:count]).astype(np.int64)

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from seedwise.base.errors import UserError
 from seedwise.cli.options import Json
-from seedwise.errors import UserError
 
 if TYPE_CHECKING:
-    from seedwise.stowed import Stowed
+    from seedwise.base.cache_contents import Stowed
 
 app = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
 
@@ -31,8 +31,8 @@ def ls(as_json: Json = False) -> None:
 
     Example: `seedwise cache ls`
     """
-    from seedwise.files import cache_root
-    from seedwise.stowed import stowed
+    from seedwise.base.cache_contents import stowed
+    from seedwise.base.files import cache_root
 
     found = stowed()
     if as_json:
@@ -70,8 +70,8 @@ def clear(
 
         seedwise cache clear --data --yes
     """
-    from seedwise.stowed import clear as remove
-    from seedwise.stowed import named, stowed
+    from seedwise.base.cache_contents import clear as remove
+    from seedwise.base.cache_contents import named, stowed
 
     if (given := [bool(names), data, everything].count(True)) != 1:
         raise UserError(f"cache clear: give {'one of ' if given else ''}NAME, --data or --all")

@@ -9,8 +9,8 @@ import typer
 from seedwise.cli.options import Json, Margin, Split
 
 if TYPE_CHECKING:
-    from seedwise.comparison import Compared
     from seedwise.stats import Ratio
+    from seedwise.study.compare import Compared
 
 SHOWN = 20
 """Options in which recipes differ, at most; `--json` has all."""
@@ -39,8 +39,8 @@ def compare(
     import json
     import sys
 
-    from seedwise import comparison
-    from seedwise.errors import UserError
+    from seedwise.base.errors import UserError
+    from seedwise.study import compare as comparison
 
     if split not in ("test", "val"):
         raise UserError(f"--split {split}: give test or val")
@@ -53,7 +53,7 @@ def compare(
 
 
 def _print(found: "Compared") -> None:
-    from seedwise.cli.show_study import place_lines, verdict_lines
+    from seedwise.cli.print_study import place_lines, verdict_lines
     from seedwise.stats import SHARE, Scale, summarize
 
     width = max(8, *(len(arm.name) for arm in found.arms))

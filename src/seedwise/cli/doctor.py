@@ -18,8 +18,8 @@ def doctor(
     Example: `seedwise doctor --data-dir DIR`
     """
     say_first("looking at this machine")
-    from seedwise.checkup import examine
-    from seedwise.checkup_advice import advise
+    from seedwise.doctor.advice import advise
+    from seedwise.doctor.findings import examine
 
     findings = examine(data_dir)
     advice = advise(findings)

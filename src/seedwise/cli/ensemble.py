@@ -8,7 +8,7 @@ import typer
 from seedwise.cli.options import Json
 
 if TYPE_CHECKING:
-    from seedwise.ensemble_record import EnsembleRecord, Gain, Held
+    from seedwise.records.ensemble import EnsembleRecord, Gain, Held
 
 VOTES, SELECTIONS = ("soft", "hard", "weighted"), ("all", "greedy")
 
@@ -44,13 +44,13 @@ def ensemble(
     import time
     from typing import cast
 
-    from seedwise.ensemble.build import build
-    from seedwise.ensemble_record import Selection, Vote
-    from seedwise.errors import UserError
-    from seedwise.files import discard, make_new_folder
-    from seedwise.nearest import demand_folder
-    from seedwise.record import RECORD
-    from seedwise.stored import finished_below
+    from seedwise.base.errors import UserError
+    from seedwise.base.files import discard, make_new_folder
+    from seedwise.base.nearest import demand_folder
+    from seedwise.ensembles.build import build
+    from seedwise.records.ensemble import Selection, Vote
+    from seedwise.records.finished import finished_below
+    from seedwise.records.run import RECORD
 
     for option, given, known in (("vote", vote, VOTES), ("voters", voters, SELECTIONS)):
         if given not in known:
@@ -74,9 +74,9 @@ def ensemble(
 
 def print_ensemble(folder: Path, record: "EnsembleRecord", as_json: bool) -> None:
     """Members and their votes, then what the vote gains over them, what it costs, and where the files are."""
+    from seedwise.cli.print_run import print_places, say_cut, say_leaks
     from seedwise.cli.report import leave_report
-    from seedwise.cli.show import print_places, say_cut, say_leaks
-    from seedwise.record import read_record
+    from seedwise.records.run import read_record
 
     report = leave_report(folder)
     if as_json:

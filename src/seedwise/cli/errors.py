@@ -12,8 +12,8 @@ import typer
 from seedwise.cli.options import Json, Split
 
 if TYPE_CHECKING:
-    from seedwise.answers import Answers
-    from seedwise.stored import Stored
+    from seedwise.records.finished import Stored
+    from seedwise.run.answers import Answers
 
 SHOWN, PAIRS = 20, 3
 """Errors that a terminal gets by default, and confused pairs at the end of a training."""
@@ -44,8 +44,8 @@ def errors(
 
         seedwise errors runs/photos --split val --limit 5
     """
-    from seedwise.answers import read_answers
-    from seedwise.errors import UserError
+    from seedwise.base.errors import UserError
+    from seedwise.run.answers import read_answers
 
     if split not in (None, "val", "test"):
         raise UserError(f"--split: there is no {split!r}; give val or test")
@@ -76,8 +76,8 @@ def errors(
 
 def _find(folder: Path) -> "Stored":
     """The run or the ensemble; of a study, which runs to name: they differ in their errors."""
-    from seedwise.nearest import demand_run
-    from seedwise.stored import read_stored
+    from seedwise.base.nearest import demand_run
+    from seedwise.records.finished import read_stored
 
     demand_run(folder, "a run's or an ensemble's", lambda run: shlex.join(["seedwise", "errors", run]))
     return read_stored(folder)
@@ -85,7 +85,7 @@ def _find(folder: Path) -> "Stored":
 
 def has_test(stored: "Stored") -> bool:
     """Whether its test images were scored."""
-    from seedwise.record import RunRecord
+    from seedwise.records.run import RunRecord
 
     record = stored.record
     return bool(record.final and record.final.test) if isinstance(record, RunRecord) else record.test is not None
@@ -130,11 +130,11 @@ def _width(text: str) -> int:
 
 def print_errors(folder: Path) -> None:
     """The end of a single run: how many images are right, what is confused most, and how sure all that is."""
-    from seedwise.answers import read_answers
     from seedwise.data.source import visible
-    from seedwise.record import PREDICTIONS
+    from seedwise.records.finished import read_stored
+    from seedwise.records.run import PREDICTIONS
+    from seedwise.run.answers import read_answers
     from seedwise.stats.proportion import wilson
-    from seedwise.stored import read_stored
 
     stored = read_stored(folder)
     split = "test" if has_test(stored) else "val"

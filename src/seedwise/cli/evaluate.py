@@ -11,7 +11,7 @@ import typer
 from seedwise.cli.options import DataDir, Json, Split, begin_with_run
 
 if TYPE_CHECKING:
-    from seedwise.evaluations import Evaluation, TtaGain
+    from seedwise.records.evaluations import Evaluation, TtaGain
 
 WORST = 5
 NAMED = 10
@@ -50,18 +50,18 @@ def evaluate(
 
         seedwise evaluate runs/lite --data ./photos --json
     """
-    from seedwise.tta_config import SHORTHANDS
+    from seedwise.recipe.tta_config import SHORTHANDS
 
     choices = (("--split", split, ("val", "test")), ("--tta", tta, SHORTHANDS))
     for option, value, known in choices:
         _demand_known(option, value, known)
     _demand_writable(out)
     begin_with_run(folder, "a run's or an ensemble's", _command, [data] if data else [])
-    from seedwise.cli.watch import phases
-    from seedwise.ensemble.model import load
-    from seedwise.evaluation import evaluate as score_again
-    from seedwise.evaluations import append_evaluation
-    from seedwise.files import write_text
+    from seedwise.base.files import write_text
+    from seedwise.cli.progress import phases
+    from seedwise.ensembles.model import load
+    from seedwise.inference.evaluate import evaluate as score_again
+    from seedwise.records.evaluations import append_evaluation
 
     options: dict[str, Any] = {
         "split": split,
@@ -80,7 +80,7 @@ def evaluate(
 
 
 def _demand_known(option: str, value: str | None, known: tuple[str, ...]) -> None:
-    from seedwise.errors import UserError
+    from seedwise.base.errors import UserError
 
     if value is not None and value not in known:
         raise UserError(f"{option}: there is no {value!r}; give {' or '.join(known)}")
@@ -88,7 +88,7 @@ def _demand_known(option: str, value: str | None, known: tuple[str, ...]) -> Non
 
 def _demand_writable(out: Path | None) -> None:
     """Said before the work rather than after it."""
-    from seedwise.errors import UserError
+    from seedwise.base.errors import UserError
 
     if out is not None and out.is_dir():
         raise UserError(f"{out}: is a folder; give a JSON file to write")
@@ -106,7 +106,7 @@ def _say(lines: list[str]) -> None:
 
 def _print(found: "Evaluation") -> None:
     from seedwise.data.source import visible
-    from seedwise.record import tells_top5
+    from seedwise.records.run import tells_top5
 
     scores, (low, high) = found.scores, found.top1_interval
     weights = "" if found.weights == "raw" else ", average of the weights"

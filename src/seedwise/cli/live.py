@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import Progress, ProgressColumn, Task, TaskID
 from rich.text import Text
 
-from seedwise.record import EpochRow
+from seedwise.records.run import EpochRow
 
 BAR, LONGEST_NAME = 16, 34
 """Characters of the bar, and of a phase's name."""

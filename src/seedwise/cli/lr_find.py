@@ -20,7 +20,7 @@ from seedwise.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from seedwise.range_test import RangeTest
+    from seedwise.run.lr_finder import RangeTest
 
 
 @short_forms("model", "weights", "batch_size", "img_size", "device", "precision", "threads")
@@ -46,9 +46,9 @@ def lr_find(
     import json
     from dataclasses import asdict
 
-    from seedwise import machine
-    from seedwise.errors import UserError
-    from seedwise.folders import demand_outside
+    from seedwise.base import machine
+    from seedwise.base.errors import UserError
+    from seedwise.run.folder import demand_outside
 
     chosen = read_recipe(data, recipe, flags, settings)
     if out is not None and not out.parent.is_dir():
@@ -59,8 +59,8 @@ def lr_find(
     if out is not None:
         demand_outside(out, data, chosen, data_dir)
 
-    from seedwise.cli.watch import watching
-    from seedwise.range_test import draw, range_test
+    from seedwise.cli.progress import watching
+    from seedwise.run.lr_finder import draw, range_test
 
     with watching(Path("lr-find")) as watch:
         found = range_test(chosen, data, seed=seed, data_dir=data_dir, steps=steps, low=low, high=high, watch=watch)

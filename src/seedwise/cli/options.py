@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from seedwise import machine
+from seedwise.base import machine
 
 if TYPE_CHECKING:
     from seedwise.data.config import DataConfig
-    from seedwise.recipe import Recipe
+    from seedwise.recipe.schema import Recipe
 
 Verb = TypeVar("Verb", bound=Callable[..., Any])
 
 
 def _complete_override(incomplete: str) -> list[tuple[str, str]]:
-    from seedwise.config import paths
-    from seedwise.recipe import Recipe
+    from seedwise.config.section import paths
+    from seedwise.recipe.schema import Recipe
 
     return [
         (f"{option.path}=", option.description.split("\n")[0])
@@ -34,9 +34,9 @@ def _complete_override(incomplete: str) -> list[tuple[str, str]]:
 
 
 def _complete_recipe(incomplete: str) -> list[tuple[str, str]]:
-    from seedwise import recipes
+    from seedwise.recipe import library
 
-    return [(name, recipes.summary(name)) for name in recipes.names() if name.startswith(incomplete)]
+    return [(name, library.summary(name)) for name in library.names() if name.startswith(incomplete)]
 
 
 DEFAULTS = "demo for digits, lite for cifar, else photos"
@@ -200,9 +200,9 @@ def default_recipe(data: str) -> str:
 
 def read_recipe(data: str, recipe: str | None, flags: Mapping[str, Any], settings: Iterable[str] | None) -> "Recipe":
     """The recipe of -r, or the data's own, with the short forms and the `-s` options."""
-    from seedwise import recipes
+    from seedwise.recipe import library
 
-    chosen = recipes.read(default_recipe(data) if recipe is None else recipe, overrides(flags, settings))
+    chosen = library.read(default_recipe(data) if recipe is None else recipe, overrides(flags, settings))
     demand_one_network(chosen, flags)
     return chosen
 
@@ -217,15 +217,15 @@ def begin_with(data: str, config: "DataConfig", data_dir: Path | None) -> None:
 
 def begin_in(folder: Path, whose: str) -> None:
     """Refuse the folder of a run or of several that isn't there, and say on a terminal that it is read."""
-    from seedwise.nearest import demand_folder
+    from seedwise.base.nearest import demand_folder
 
     demand_folder(folder, whose)
     say_first(f"reading {folder}")
 
 
 def begin_with_run(folder: Path, whose: str, command: Callable[..., str], others: Sequence[str] = ()) -> None:
-    """As `begin_in`, of a folder that must be one run's or ensemble's; see `seedwise.nearest.demand_run`."""
-    from seedwise.nearest import demand_run
+    """As `begin_in`, of a folder that must be one run's or ensemble's; see `seedwise.base.nearest.demand_run`."""
+    from seedwise.base.nearest import demand_run
 
     demand_run(folder, whose, command, others)
     say_first(f"reading {folder}")
@@ -239,7 +239,7 @@ def say_first(words: str) -> None:
 
 def overrides(flags: Mapping[str, Any], given: Iterable[str] | None) -> list[str]:
     """Short forms as overrides, the explicit `-s` ones behind them, so that these win."""
-    from seedwise.yaml12 import write_inline
+    from seedwise.config.yaml12 import write_inline
 
     values = {SHORT_FORMS[name][0]: _number(value) for name, value in flags.items() if value is not None}
     return [f"{path}={write_inline(value)}" for path, value in values.items()] + list(given or ())
@@ -252,7 +252,7 @@ def _number(value: Any) -> Any:
 
 def demand_one_network(recipe: "Recipe", flags: Mapping[str, Any]) -> None:
     """Refuse a named model, or weights published for one, beside the user's own network, which would replace it."""
-    from seedwise.errors import UserError
+    from seedwise.base.errors import UserError
 
     factory, model, weights = recipe.model.factory, flags.get("model"), flags.get("weights")
     if factory is not None and model not in (None, recipe.model.name):

@@ -11,7 +11,7 @@ import typer
 from seedwise.cli.options import Top, begin_with_run
 
 if TYPE_CHECKING:
-    from seedwise.prediction import Predicted
+    from seedwise.inference.predict import Predicted
 
 
 def predict(
@@ -44,21 +44,21 @@ def predict(
 
         seedwise predict runs/lite photo.jpg --explain -o explained
     """
-    from seedwise.errors import UserError
+    from seedwise.base.errors import UserError
 
     if out is not None and not explain:
         raise UserError(f"-o {out}: is the folder for the pictures of --explain; add it, or drop -o")
     begin_with_run(folder, "a run's or an ensemble's", lambda run, of=images: _command(run, of), images)
-    from seedwise.ensemble.model import load
-    from seedwise.prediction import Note, Unreadable, predict_files
-    from seedwise.runs import Run
+    from seedwise.ensembles.model import load
+    from seedwise.inference.predict import Note, Unreadable, predict_files
+    from seedwise.run.run import Run
 
     run = load(folder)
     if explain and not isinstance(run, Run):
         raise UserError(f"{folder}: an ensemble has no single network to explain; name one of its members")
     explainer = None
     if explain and isinstance(run, Run):
-        from seedwise.explanation import Explainer
+        from seedwise.inference.explain import Explainer
 
         explainer = Explainer(run, out or Path("explained"), top)
     problems = 0

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from seedwise import recipes
+from seedwise.base.errors import Mistakes, UserError
 from seedwise.cli.options import Json
-from seedwise.errors import Mistakes, UserError
+from seedwise.recipe import library
 
 app = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
 
@@ -32,14 +32,14 @@ def ls(as_json: Json = False) -> None:
         import json
 
         listed = [
-            {"name": name, "summary": recipes.summary(name), "path": f"{recipes.find(name)}"}
-            for name in recipes.names()
+            {"name": name, "summary": library.summary(name), "path": f"{library.find(name)}"}
+            for name in library.names()
         ]
         print(json.dumps(listed, indent=2, ensure_ascii=False))
         return
-    width = max(map(len, recipes.names()))
-    for name in recipes.names():
-        print(f"{name:<{width}}  {recipes.summary(name)}")
+    width = max(map(len, library.names()))
+    for name in library.names():
+        print(f"{name:<{width}}  {library.summary(name)}")
 
 
 @app.command()
@@ -48,7 +48,7 @@ def show(name: Name) -> None:
 
     Example: `seedwise recipes show lite`
     """
-    sys.stdout.write(recipes.text(name))
+    sys.stdout.write(library.text(name))
 
 
 @app.command()
@@ -60,9 +60,9 @@ def cp(
 
     Example: `seedwise recipes cp lite mine.yaml`
     """
-    from seedwise.files import write_text
+    from seedwise.base.files import write_text
 
-    source, content = recipes.find(name), recipes.text(name)
+    source, content = library.find(name), library.text(name)
     path = target or Path(source.name)
     path = path / source.name if path.is_dir() else path
     if path.exists():
@@ -82,7 +82,7 @@ def validate(names: Annotated[list[str], typer.Argument(metavar="RECIPE...", hel
     mistakes: list[str] = []
     for name in names:
         try:
-            recipes.read(name)
+            library.read(name)
             print(f"{name}: valid")
         except UserError as error:
             mistakes += error.lines
@@ -98,7 +98,7 @@ def schema() -> None:
     """
     import json
 
-    from seedwise.config import json_schema
-    from seedwise.recipe import Recipe
+    from seedwise.config.section import json_schema
+    from seedwise.recipe.schema import Recipe
 
     print(json.dumps(json_schema(Recipe), indent=2, ensure_ascii=False))

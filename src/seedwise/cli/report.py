@@ -26,15 +26,15 @@ def report(
 
         seedwise report runs/bagged
     """
-    from seedwise.report import write_report
+    from seedwise.reports import write_report
 
     print(write_report(folder, out, lang))
 
 
 def leave_report(folder: Path) -> Path | None:
     """The report of a folder that has just been completed. What keeps it from being made must not fail the run."""
-    from seedwise.errors import UserError
-    from seedwise.report import write_report
+    from seedwise.base.errors import UserError
+    from seedwise.reports import write_report
 
     try:
         return write_report(folder)

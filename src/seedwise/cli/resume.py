@@ -31,20 +31,20 @@ def resume(
 
         seedwise resume runs/cifar100-reference-ablation -j 2 --budget 90min
     """
-    from seedwise.durations import seconds_of
-    from seedwise.errors import UserError
-    from seedwise.record import BAGGING, STUDY
+    from seedwise.base.durations import seconds_of
+    from seedwise.base.errors import UserError
+    from seedwise.records.run import BAGGING, STUDY
 
     begin_in(folder, "a run's or a study's")
     seconds = seconds_of("--budget", budget)
     if seconds is not None and not (folder / STUDY).exists():
         raise UserError(f"--budget {budget}: is for studies, and {folder} is none; drop it")
-    from seedwise.cli.show import announce_trial, print_study
-    from seedwise.cli.watch import watching
+    from seedwise.cli.print_run import announce_trial, print_study
+    from seedwise.cli.progress import watching
 
     if (folder / STUDY).exists():
-        from seedwise.cli.show_study import print_done
-        from seedwise.study.run import Conduct, resume_study
+        from seedwise.cli.print_study import print_done
+        from seedwise.study.execute import Conduct, resume_study
 
         with watching(folder) as watch:
             conduct = Conduct(watch, announce_trial, data_dir, jobs, budget_seconds=seconds, elsewhere=elsewhere)
@@ -55,7 +55,7 @@ def resume(
         return print_study(folder, done.study, as_json)
     if (folder / BAGGING).exists():
         from seedwise.cli.ensemble import print_ensemble
-        from seedwise.ensemble.bagging import resume_bagging
+        from seedwise.ensembles.bagging import resume_bagging
 
         with watching(folder) as watch:
             voted = resume_bagging(
@@ -67,12 +67,12 @@ def resume(
 
 
 def _resume_run(folder: Path, data_dir: Path | None, elsewhere: bool, as_json: bool) -> int:
-    from seedwise import machine
-    from seedwise.cli.show import print_run
-    from seedwise.cli.watch import watching
-    from seedwise.files import is_held
-    from seedwise.record import RECORD, read_record
-    from seedwise.training import resume as resume_run
+    from seedwise.base import machine
+    from seedwise.base.files import is_held
+    from seedwise.cli.print_run import print_run
+    from seedwise.cli.progress import watching
+    from seedwise.records.run import RECORD, read_record
+    from seedwise.run.train import resume as resume_run
 
     broken_off = (folder / RECORD).exists() and read_record(folder).status == "running" and not is_held(folder)
     with watching(folder) as watch:

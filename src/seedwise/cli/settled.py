@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seedwise import machine
-from seedwise.record import BAGGING, RECIPE, RECORD, STUDY
-from seedwise.sealed import trusted
-from seedwise.study.plan import BASE, read_study
+from seedwise.base import machine
+from seedwise.records.checksum import trusted
+from seedwise.records.run import BAGGING, RECIPE, RECORD, STUDY
+from seedwise.study.record import BASE, read_study
 
 if TYPE_CHECKING:
-    from seedwise.recipe import Recipe
+    from seedwise.recipe.schema import Recipe
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ def finished_seeds(folder: Path) -> set[int]:
 
 def stored_recipe(folder: Path) -> "Recipe | None":
     """The resolved recipe that a folder's runs, or its first member, have; None before it began."""
-    from seedwise.config import load
-    from seedwise.recipe import Recipe
+    from seedwise.config.section import load
+    from seedwise.recipe.schema import Recipe
 
     if (folder / STUDY).is_file():
         return read_study(folder).recipe(BASE)

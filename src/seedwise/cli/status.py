@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from seedwise.base.errors import UserError, first_sentence
+from seedwise.base.files import is_held
 from seedwise.cli.options import Json
-from seedwise.errors import UserError, first_sentence
-from seedwise.files import is_held
-from seedwise.sealed import LOG, RECORD
+from seedwise.records.checksum import LOG, RECORD
 
 if TYPE_CHECKING:
     from seedwise.study.progress import StudyLike
@@ -42,9 +42,9 @@ def status(
 
 def _demand_sound(folder: Path) -> None:
     """Raise a UserError for a record that the careful readers refuse."""
-    from seedwise.record import RECORD, read_record
-    from seedwise.study.plan import read_study
+    from seedwise.records.run import RECORD, read_record
     from seedwise.study.progress import trial_folder
+    from seedwise.study.record import read_study
 
     for trial in read_study(folder).trials:
         run = folder / trial_folder(trial.arm, trial.seed)
@@ -53,7 +53,7 @@ def _demand_sound(folder: Path) -> None:
 
 
 def _show(folder: Path, as_json: bool) -> None:
-    from seedwise.cli.show_study import duration, print_arms, print_trials
+    from seedwise.cli.print_study import duration, print_arms, print_trials
     from seedwise.study.progress import as_study, finished_trials, run_content, study_content, trial_folder
 
     if (folder / RECORD).exists() and (run := run_content(folder)) is not None:

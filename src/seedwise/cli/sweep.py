@@ -65,9 +65,9 @@ def sweep(
     The same command again completes what is missing, and starts nothing when nothing is. The winner is known when all
     seeds are there.
     """
-    from seedwise.durations import seconds_of
+    from seedwise.base.durations import seconds_of
     from seedwise.study.grid import grid
-    from seedwise.study.plan import parse_seeds
+    from seedwise.study.record import parse_seeds
 
     swept = grid(default_recipe(data) if recipe is None else recipe, overrides(flags, settings))
     base, seconds = swept.arms.base, seconds_of("--budget", budget)
@@ -76,10 +76,10 @@ def sweep(
     numbers = parse_seeds(seeds or "3", base.seed)
     name = re.sub(r"[^\w.-]+", "_", f"{Path(data).resolve().name}-{base.name}")
     folder = out or Path("runs") / f"{name}-sweep"
-    from seedwise.cli.show import announce_trial
-    from seedwise.cli.show_study import print_done
-    from seedwise.cli.watch import watching
-    from seedwise.study.run import Conduct
+    from seedwise.cli.print_run import announce_trial
+    from seedwise.cli.print_study import print_done
+    from seedwise.cli.progress import watching
+    from seedwise.study.execute import Conduct
     from seedwise.study.sweep import Swept
     from seedwise.study.sweep import sweep as run_sweep
 
@@ -96,7 +96,7 @@ def _print(folder: Path, found: "Swept", as_json: bool) -> None:
     import json
     from dataclasses import asdict
 
-    from seedwise.yaml12 import write_inline
+    from seedwise.config.yaml12 import write_inline
 
     best = found.ranking[0]
     if as_json:

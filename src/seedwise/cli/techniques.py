@@ -8,7 +8,7 @@ import typer
 from seedwise.cli.options import Json
 
 if TYPE_CHECKING:
-    from seedwise.techniques import Technique
+    from seedwise.recipe.techniques import Technique
 
 app = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
 
@@ -16,7 +16,7 @@ WIDTH = 100
 
 
 def _complete(incomplete: str) -> list[str]:
-    from seedwise.techniques import TECHNIQUES
+    from seedwise.recipe.techniques import TECHNIQUES
 
     return [technique.name for technique in TECHNIQUES if technique.name.startswith(incomplete)]
 
@@ -34,7 +34,7 @@ def ls(as_json: Json = False) -> None:
 
     Example: `seedwise techniques ls`
     """
-    from seedwise.techniques import TECHNIQUES, card
+    from seedwise.recipe.techniques import TECHNIQUES, card
 
     if as_json:
         _print_json([_content(technique) for technique in TECHNIQUES])
@@ -55,7 +55,7 @@ def show(
 
     Example: `seedwise techniques show cutmix`
     """
-    from seedwise.techniques import find
+    from seedwise.recipe.techniques import find
 
     technique = find(name)
     if as_json:
@@ -68,7 +68,7 @@ def text(technique: "Technique") -> str:
     """The card for a terminal."""
     import textwrap
 
-    from seedwise.techniques import card
+    from seedwise.recipe.techniques import card
 
     of = card(technique)
     rows = {"What": of.what, "Helps": of.helps, "Hurts": of.hurts, "Source": of.source, "Cost": _cost(technique)}
@@ -91,7 +91,7 @@ def _switch(technique: "Technique") -> str:
 
 
 def _cost(technique: "Technique") -> str:
-    from seedwise.techniques import costs
+    from seedwise.recipe.techniques import costs
 
     measured = costs()
     if technique.name not in measured.get("techniques", {}):
@@ -104,7 +104,7 @@ def _cost(technique: "Technique") -> str:
 def _content(technique: "Technique") -> dict[str, Any]:
     from dataclasses import asdict
 
-    from seedwise.techniques import card, costs
+    from seedwise.recipe.techniques import card, costs
 
     cost = costs().get("techniques", {}).get(technique.name)
     return asdict(technique) | asdict(card(technique)) | {"cost": cost}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from seedwise import machine
+from seedwise.base import machine
 from seedwise.cli.given import given
 from seedwise.cli.options import (
     NO_FLAGS,
@@ -30,7 +30,7 @@ from seedwise.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from seedwise.recipe import Recipe
+    from seedwise.recipe.schema import Recipe
 
 
 @short_forms()
@@ -69,8 +69,8 @@ def train(
     bring back. Exit code 3, and the last line says it: all is trained and saved, but a technique that was on did
     nothing.
     """
-    from seedwise.durations import seconds_of
-    from seedwise.errors import UserError
+    from seedwise.base.durations import seconds_of
+    from seedwise.base.errors import UserError
 
     if seconds_of("--time", time) == 0:
         raise UserError(f"--time {time}: give more than nothing, such as 10min")
@@ -100,7 +100,7 @@ class _Asked:
     @property
     def seconds(self) -> float | None:
         """The same in seconds."""
-        from seedwise.durations import seconds_of
+        from seedwise.base.durations import seconds_of
 
         return seconds_of("--time", self.time)
 
@@ -116,13 +116,13 @@ class _Asked:
         import time
 
         from seedwise.cli import BEGAN
+        from seedwise.cli.print_run import print_nothing_left, print_plan
         from seedwise.cli.settled import finished_seeds, stored_recipe
-        from seedwise.cli.show import print_nothing_left, print_plan
-        from seedwise.folders import demand_free
-        from seedwise.plan import demand_same
-        from seedwise.rehearsal import rehearse
-        from seedwise.study.plan import parse_seeds
-        from seedwise.watch import Watch
+        from seedwise.engine.control import Watch
+        from seedwise.run.folder import demand_free
+        from seedwise.run.rehearsal import rehearse
+        from seedwise.run.resolve import demand_same
+        from seedwise.study.record import parse_seeds
 
         members = self._members(recipe)
         seeds = self.seeds if self.bagging is None else f"{self.bagging}"
@@ -146,7 +146,7 @@ class _Asked:
 
     def _members(self, recipe: "Recipe") -> list["Recipe"]:
         """The recipes of a bagging's members, none of another training; a UserError where options contradict."""
-        from seedwise.errors import UserError
+        from seedwise.base.errors import UserError
 
         if self.seeds is not None and self.seed is not None:
             raise UserError("--seed and --seeds: give one of them; --seeds takes a list such as 3,7,11 too")
@@ -159,8 +159,8 @@ class _Asked:
             raise UserError(
                 "--bagging and --seeds: give one of them; --seed is the seed that the members' are drawn from"
             )
-        from seedwise import recipes
-        from seedwise.ensemble.bagging import members_recipes
+        from seedwise.ensembles.bagging import members_recipes
+        from seedwise.recipe import library
 
         given = (self.bagging_models, self.bagging_augment)
         names, others = ([part.strip() for part in (text or "").split(",") if part.strip()] for text in given)
@@ -170,17 +170,17 @@ class _Asked:
                     f"--bagging-{option}: names {len(values)} for {self.bagging} members, so that some are never used; "
                     f"give --bagging {len(values)} or more"
                 )
-        return members_recipes(recipe, names, [recipes.read(other) for other in others])
+        return members_recipes(recipe, names, [library.read(other) for other in others])
 
     def _folder(self, recipe: "Recipe") -> Path:
-        from seedwise.folders import default_folder
+        from seedwise.run.folder import default_folder
 
         return self.out or default_folder(self.data, recipe, self.data_dir)
 
     def _train_one(self, recipe: "Recipe") -> int:
-        from seedwise.cli.show import print_run
-        from seedwise.cli.watch import watching
-        from seedwise.training import train as train_run
+        from seedwise.cli.print_run import print_run
+        from seedwise.cli.progress import watching
+        from seedwise.run.train import train as train_run
 
         folder = self._folder(recipe)
         with watching(folder) as watch:
@@ -196,10 +196,10 @@ class _Asked:
         return print_run(run.folder, run.record, self.as_json) if machine.rank() == 0 else 0
 
     def _train_study(self, recipe: "Recipe") -> int:
-        from seedwise.cli.show import announce_trial, print_study
-        from seedwise.cli.watch import watching
-        from seedwise.study.plan import parse_seeds
-        from seedwise.study.run import train_seeds
+        from seedwise.cli.print_run import announce_trial, print_study
+        from seedwise.cli.progress import watching
+        from seedwise.study.execute import train_seeds
+        from seedwise.study.record import parse_seeds
 
         numbers, folder = parse_seeds(self.seeds or "", recipe.seed), self._folder(recipe)
         with watching(folder) as watch:
@@ -218,9 +218,9 @@ class _Asked:
 
     def _train_bagging(self, members: list["Recipe"]) -> int:
         from seedwise.cli.ensemble import print_ensemble
-        from seedwise.cli.show import announce_trial
-        from seedwise.cli.watch import watching
-        from seedwise.ensemble.bagging import train_bagging
+        from seedwise.cli.print_run import announce_trial
+        from seedwise.cli.progress import watching
+        from seedwise.ensembles.bagging import train_bagging
 
         folder, seed = self._folder(members[0]), members[0].seed if self.seed is None else self.seed
         with watching(folder) as watch:

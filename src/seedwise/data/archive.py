@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
+from seedwise.base.errors import UserError
 from seedwise.data import layout
 from seedwise.data.classfolders import contents
 from seedwise.data.config import DataConfig
 from seedwise.data.formats import HEAD
 from seedwise.data.source import Contents, RawImage, file_stamp, printable
 from seedwise.data.tree import tree_of_names
-from seedwise.errors import UserError
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 MAX_MEMBERS = 5_000_000

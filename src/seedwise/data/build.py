@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from seedwise.base.errors import UserError
 from seedwise.data.config import DataConfig
 from seedwise.data.damage import Damage, refuse, sound, without
 from seedwise.data.deep import NoRange, Oddity, Range
@@ -34,7 +35,6 @@ from seedwise.data.parallel import in_order
 from seedwise.data.pixel_range import guess
 from seedwise.data.selection import read_contents
 from seedwise.data.source import Contents, Int64Array, Progress, RawImage, Source, Survey, UInt8Array, raw_bytes
-from seedwise.errors import UserError
 
 INDEX_COLUMNS = 5
 

@@ -22,16 +22,16 @@ from typing import IO, Any
 
 import numpy as np
 
-from seedwise import machine
+from seedwise.base import machine
+from seedwise.base.cache_contents import LOCK, note_use
+from seedwise.base.errors import UserError
+from seedwise.base.files import CACHE_VARIABLE, cache_root
 from seedwise.data.build import INDEX_COLUMNS, Built, build
 from seedwise.data.config import DataConfig
 from seedwise.data.deep import Range
 from seedwise.data.originals import Prints
 from seedwise.data.source import Int64Array, PassedOver, Progress, Source, Survey, raw_bytes
 from seedwise.data.storage import Images, Names, map_images
-from seedwise.errors import UserError
-from seedwise.files import CACHE_VARIABLE, cache_root
-from seedwise.stowed import LOCK, note_use
 
 FORMAT = 8
 """Raise when what the files hold changes."""

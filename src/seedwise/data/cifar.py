@@ -8,11 +8,11 @@ from typing import IO, Any
 
 import numpy as np
 
+from seedwise.base.errors import UserError
 from seedwise.data.archive import members
 from seedwise.data.labels import Labels, superclass_of
 from seedwise.data.source import Contents, Int64Array, Part, RawImage, UInt8Array, file_stamp
 from seedwise.data.unpickle import byte_array, integers, read_pickle, texts
-from seedwise.errors import UserError
 
 SIDE = 32
 

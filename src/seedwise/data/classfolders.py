@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from seedwise.base.errors import UserError
 from seedwise.data.config import DataConfig
 from seedwise.data.labels import as_in_train, label_doubts, other_spelling
 from seedwise.data.naming import listed
@@ -21,7 +22,6 @@ from seedwise.data.source import (
     printable,
 )
 from seedwise.data.tree import Node
-from seedwise.errors import UserError
 
 Classes = dict[str, list[str]]
 """The images of each class, by name; a class may have none."""

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from seedwise.base.errors import UserError
 from seedwise.data.config import DataConfig
 from seedwise.data.naming import MAYBE
 from seedwise.data.source import PART_OF
-from seedwise.errors import UserError
 
 LABELS = (
     *("finelabel", "label", "labels", "class", "target", "classid", "labelid", "targetid", "categoryid"),

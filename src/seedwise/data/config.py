@@ -4,8 +4,8 @@ from typing import Annotated, Any, Literal, TypedDict
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from seedwise.config import Section
-from seedwise.own_code import ImportPath
+from seedwise.base.user_code import ImportPath
+from seedwise.config.section import Section
 
 
 def _share(value: Any) -> Any:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+from seedwise.base.errors import UserError
 from seedwise.data.columns import IMAGES, LABELS, Columns, Header, key, word
 from seedwise.data.config import DataConfig
 from seedwise.data.csvtext import read_lines
@@ -19,7 +20,6 @@ from seedwise.data.places import Places, stamps
 from seedwise.data.source import PART_OF, Contents, Int64Array, RawImage, Survey, Tally, file_stamp
 from seedwise.data.table import Rows, lacking, options_stamp, other_parts
 from seedwise.data.tree import is_hidden, list_folder
-from seedwise.errors import UserError
 
 SUFFIXES = (".csv", ".tsv")
 METADATA, ONE_HOT = "metadata.csv", "_classes.csv"

@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from seedwise.base.errors import UserError
 from seedwise.data.describe import counted
-from seedwise.errors import UserError
 
 DELIMITERS = ",;\t|"
 

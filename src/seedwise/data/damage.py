@@ -6,10 +6,10 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
+from seedwise.base.errors import Mistakes, UserError
 from seedwise.data.images import DamagedImage
 from seedwise.data.labels import some
 from seedwise.data.source import Contents, Part, PassedOver, Source, Survey, printable
-from seedwise.errors import Mistakes, UserError
 
 NAMED = 10
 """Damaged images that are named, a line each."""

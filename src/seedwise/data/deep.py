@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from seedwise.base.errors import UserError
 from seedwise.data.source import UInt8Array
-from seedwise.errors import UserError
 
 if TYPE_CHECKING:
     from PIL import Image

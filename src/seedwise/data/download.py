@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from seedwise.base.errors import UserError
 from seedwise.data.source import Progress
-from seedwise.errors import UserError
 
 _Report = Callable[[int], None]
 BLOCK = 1 << 16

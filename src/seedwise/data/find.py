@@ -5,6 +5,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from seedwise.base.errors import UserError
+from seedwise.base.nearest import nearest
+from seedwise.base.user_code import find
 from seedwise.data import archive, csvfile
 from seedwise.data.archive import ArchiveSource
 from seedwise.data.cifar import PUBLISHED, find_published
@@ -12,14 +15,11 @@ from seedwise.data.config import DataConfig
 from seedwise.data.csvfile import CsvSource
 from seedwise.data.digits import DigitsSource
 from seedwise.data.folder import FolderSource
-from seedwise.data.own import OPTION, OwnSource
 from seedwise.data.parquet import ParquetSource
 from seedwise.data.published import DownloadSource, download_folder
 from seedwise.data.shards import config_folder, shard_folder
 from seedwise.data.source import Source, printable
-from seedwise.errors import UserError
-from seedwise.nearest import nearest
-from seedwise.own_code import find
+from seedwise.data.user_data import OPTION, OwnSource
 
 KNOWN_NAMES = ("digits", *PUBLISHED)
 DATA_VARIABLE = "SEEDWISE_DATA"

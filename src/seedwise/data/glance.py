@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from seedwise import machine
+from seedwise.base import machine
+from seedwise.base.files import write_json
 from seedwise.data.cache import cache_errors, key_of, place_of, silent
 from seedwise.data.config import DataConfig
 from seedwise.data.find import find_source
@@ -16,7 +17,6 @@ from seedwise.data.published import DownloadSource
 from seedwise.data.selection import read_contents
 from seedwise.data.source import Contents, Progress, RawImage, Source
 from seedwise.data.splits import share_of
-from seedwise.files import write_json
 
 PARTS = ("train", "val", "test")
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import yaml
 
+from seedwise.base.errors import UserError
 from seedwise.data.naming import exact_part
-from seedwise.errors import UserError
 
 README = "README.md"
 LONGEST = 1 << 20

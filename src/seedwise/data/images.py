@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from seedwise.base.errors import UserError
+from seedwise.base.files import SOFTWARE
 from seedwise.data.deep import WHOLE, NoRange, Numbers, Oddity, Range, is_deep, numbers, oddities, to_bytes
 from seedwise.data.formats import HEAD, IMAGE, LFS_ADVICE, LFS_POINTER, advice, readers, sniff
 from seedwise.data.source import RawImage, UInt8Array, printable
-from seedwise.errors import UserError
-from seedwise.files import SOFTWARE
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from seedwise.base.errors import UserError
 from seedwise.data.describe import counted
 from seedwise.data.source import EXAMPLES, Int64Array, class_order
-from seedwise.errors import UserError
 
 MISSING = ("nan", "none", "null", "nil", "na", "n/a", "#n/a", "<na>", "nat", "undefined", "?")
 """What programs write where there is no label, in lower case."""

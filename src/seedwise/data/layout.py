@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from seedwise.base.errors import UserError
 from seedwise.data.classfolders import Classes, ClassFolders, Laid
 from seedwise.data.config import DataConfig
 from seedwise.data.formats import advice
@@ -15,7 +16,6 @@ from seedwise.data.labels import some
 from seedwise.data.naming import MAYBE, exact_part, listed, named_part, parts_among, twice
 from seedwise.data.source import PARTS, Survey, printable
 from seedwise.data.tree import Node, Tree
-from seedwise.errors import UserError
 
 KNOWN_LAYOUTS = "known are <class>/, train/<class>/ with val/ and test/, and <class>/train/ with <class>/test/"
 FORCE_CLASSES = "; -s data.class_level=1 takes these folders as classes"

@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from seedwise.base.errors import UserError
 from seedwise.data.labels import some
-from seedwise.errors import UserError
 
 _TAIL = re.compile(
     r"([-_.]c\d{3})?([-.](snappy|gz|gzip|zstd|lz4|lz4raw|brotli|uncompressed))*$"

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from seedwise.base.errors import UserError
 from seedwise.data.columns import COARSE, IMAGES, LABELS, Columns, Header, key, says_parts
 from seedwise.data.config import DataConfig
 from seedwise.data.parquetfile import ParquetFile
@@ -16,7 +17,6 @@ from seedwise.data.places import stamps
 from seedwise.data.shards import Files, find_files
 from seedwise.data.source import Contents, Int64Array, RawImage, Survey, file_stamp
 from seedwise.data.table import Rows, lacking, options_stamp
-from seedwise.errors import UserError
 
 
 @dataclass(frozen=True)

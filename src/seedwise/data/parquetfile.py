@@ -9,12 +9,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from seedwise.base.errors import UserError
 from seedwise.data.columns import tells_parts, word
 from seedwise.data.config import DataConfig
 from seedwise.data.labels import clean_name
 from seedwise.data.places import Places, stamps
 from seedwise.data.source import PART_OF, Int64Array, RawImage
-from seedwise.errors import UserError
 
 ROWS_AT_A_TIME = 32
 PEEKED_ROWS = 100

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from seedwise.base.errors import UserError
 from seedwise.data.columns import FLAG, key, part_if_true, says_parts, tells_parts, word
 from seedwise.data.labels import some
 from seedwise.data.naming import MAYBE, listed, named_part
 from seedwise.data.source import PART_OF, PARTS
-from seedwise.errors import UserError
 
 _BIT = {part: 1 << number for number, part in enumerate(PARTS)}
 _ANY = sum(_BIT.values())

@@ -5,11 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from seedwise.base.errors import UserError
 from seedwise.data.deep import Range
 from seedwise.data.images import unscaled
 from seedwise.data.parallel import in_order
 from seedwise.data.source import Contents, Progress, RawImage, Survey, printable
-from seedwise.errors import UserError
 
 TOPS = (255, 4095, 65535)
 """What white may be besides 1: of 8, of 12 and of 16 bits."""

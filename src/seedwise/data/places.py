@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from seedwise.base.errors import Mistakes, UserError
 from seedwise.data.config import DataConfig
 from seedwise.data.formats import named_as_image
 from seedwise.data.source import file_stamp, printable
 from seedwise.data.tree import is_hidden
-from seedwise.errors import Mistakes, UserError
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _FOUND = "it is found with "

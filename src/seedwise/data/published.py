@@ -4,11 +4,11 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from seedwise.base.files import cache_root
 from seedwise.data.cache import alone, cache_errors
 from seedwise.data.cifar import PUBLISHED, CifarSource
 from seedwise.data.download import Patience, Wanted, fetch
 from seedwise.data.source import Contents, Progress
-from seedwise.files import cache_root
 
 MIRRORS_VARIABLE = "SEEDWISE_MIRRORS"
 """Addresses of folders, separated by spaces, that are asked for the archives in place of the usual ones."""

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from seedwise.base.errors import UserError
 from seedwise.data.config import DataConfig
 from seedwise.data.dataset import Dataset
 from seedwise.data.describe import counted
@@ -20,7 +21,6 @@ from seedwise.data.source import (
     printable,
     require_classes,
 )
-from seedwise.errors import UserError
 
 TEST_LEFT_OUT = "the test part, by data.test=none"
 NOTHING_JOINED = "data.join_spellings joins nothing: no two classes are spellings of one"

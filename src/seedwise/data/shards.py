@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise, takewhile
 from pathlib import Path
 
+from seedwise.base.errors import UserError
 from seedwise.data import numbered
 from seedwise.data.formats import named_as_image
 from seedwise.data.hubcard import Card, read_card
@@ -16,7 +17,6 @@ from seedwise.data.naming import exact_part
 from seedwise.data.source import PART_OF, Survey, Tally
 from seedwise.data.table import other_parts
 from seedwise.data.tree import is_hidden
-from seedwise.errors import UserError
 
 SUFFIX = ".parquet"
 

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from seedwise import rng
+from seedwise.base import rng
+from seedwise.base.errors import UserError
 from seedwise.data.dataset import Dataset, Subset
 from seedwise.data.source import Int64Array
-from seedwise.errors import UserError
 
 
 def allocate(counts: Int64Array, total: int, capacity: Int64Array) -> Int64Array:

@@ -11,8 +11,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from seedwise.base.errors import UserError
 from seedwise.data.source import Int64Array, UInt8Array
-from seedwise.errors import UserError
 
 
 class Images(Protocol):

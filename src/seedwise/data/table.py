@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from seedwise.base.errors import UserError
 from seedwise.data.columns import SPELLED, Columns, key
 from seedwise.data.config import DataConfig
 from seedwise.data.describe import counted
@@ -24,7 +25,6 @@ from seedwise.data.source import (
     Tally,
     printable,
 )
-from seedwise.errors import UserError
 
 FEWEST_IDS = 4
 """With fewer rows, a class of its own for each image says nothing about the column."""

@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from seedwise.base.errors import UserError
+from seedwise.base.files import LOCK, OUTPUT_MARK, cache_root
 from seedwise.data.formats import IMAGE, file_head, kind_of
 from seedwise.data.source import Tally, printable
-from seedwise.errors import UserError
-from seedwise.files import LOCK, OUTPUT_MARK, cache_root
-from seedwise.record import BAGGING, PREDICTIONS, RECIPE, RECORD, STUDY
+from seedwise.records.run import BAGGING, PREDICTIONS, RECIPE, RECORD, STUDY
 
 SYSTEM_FOLDERS = frozenset(
     (

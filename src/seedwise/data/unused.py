@@ -4,9 +4,9 @@ from seedwise.data.archive import ArchiveSource
 from seedwise.data.config import DataConfig
 from seedwise.data.csvfile import CsvSource
 from seedwise.data.folder import FolderSource
-from seedwise.data.own import OwnSource
 from seedwise.data.parquet import ParquetSource
 from seedwise.data.source import Source
+from seedwise.data.user_data import OwnSource
 
 OF_TABLES = ("image_column", "label_column", "split_column", "image_folder", "image_suffix")
 OF_FOLDERS = ("class_level",)

@@ -15,8 +15,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from seedwise.errors import UserError
-from seedwise.files import atomic_path, read_json, sha256_of, write_json
+from seedwise.base.errors import UserError
+from seedwise.base.files import atomic_path, read_json, sha256_of, write_json
 
 POINTER = "checkpoint.json"
 ADVICE = f"delete {POINTER} to train this run anew"

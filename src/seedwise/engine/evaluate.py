@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from seedwise.engine.distributed import ALONE, World
 from seedwise.engine.placement import Placement
 from seedwise.engine.protocols import Evaluated, Images
-from seedwise.engine.world import ALONE, World
-from seedwise.models.fast_copy import fast_copy
-from seedwise.predictions import Predictions, score
+from seedwise.kernels.evaluation import fast_copy
+from seedwise.records.predictions import Predictions, score
 
 __all__ = ["Predictions", "predict", "score"]
 

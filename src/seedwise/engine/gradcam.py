@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from seedwise.errors import UserError
+from seedwise.base.errors import UserError
 
 HEAT = ((0.0, (0.27, 0.0, 0.33)), (0.5, (0.13, 0.57, 0.55)), (1.0, (0.99, 0.91, 0.14)))
 """Colors of the overlay, dark where the network hardly looked: three points of viridis, with straight lines between."""

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 from torch import Tensor, nn
 
-from seedwise import rng
-from seedwise.batch import Batch
+from seedwise.base import rng
+from seedwise.base.batch import Batch
+from seedwise.base.errors import Interrupted, UserError, first_sentence
 from seedwise.engine import checkpoint
 from seedwise.engine.evaluate import predict, score
 from seedwise.engine.protocols import Observer
@@ -24,10 +25,9 @@ from seedwise.engine.setup import Setup, State
 from seedwise.engine.stages import note_batch
 from seedwise.engine.step import training_step
 from seedwise.engine.warm_start import WarmStart
-from seedwise.errors import Interrupted, UserError, first_sentence
 from seedwise.optim.optimizers import set_lr
-from seedwise.progressive import PlannedStage
-from seedwise.record import EpochRow, Scores, StagePart
+from seedwise.recipe.progressive import PlannedStage
+from seedwise.records.run import EpochRow, Scores, StagePart
 
 REPORT_EVERY, REPORT_SECONDS = 10, 0.5
 """Optimizer steps between two looks at the running loss, or, in a single process, seconds: each look waits for the

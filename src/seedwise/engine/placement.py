@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from seedwise import machine
-from seedwise.recipe import ComputeConfig
+from seedwise.base import machine
+from seedwise.recipe.schema import ComputeConfig
 
 POLL_SECONDS = 0.2
 """How often somebody who waits for a turn looks whether to go on waiting."""

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from seedwise.batch import Batch
-from seedwise.record import EpochRow
+from seedwise.base.batch import Batch
+from seedwise.records.run import EpochRow
 
 
 class Images(Protocol):

@@ -10,18 +10,18 @@ from typing import Any
 import torch
 from torch import nn
 
+from seedwise.engine.distributed import ALONE, World
 from seedwise.engine.placement import Placement
 from seedwise.engine.protocols import Augment, Average, Images, Meter
 from seedwise.engine.stages import Dropout
 from seedwise.engine.warm_start import WarmStart
-from seedwise.engine.world import ALONE, World
 from seedwise.optim.config import OptimConfig
 from seedwise.optim.loss import Loss
 from seedwise.optim.schedules import lr_at
-from seedwise.progressive import PlannedStage, planned
-from seedwise.progressive_config import Stage
-from seedwise.recipe import TrainConfig
-from seedwise.record import EpochRow
+from seedwise.recipe.progressive import PlannedStage, planned
+from seedwise.recipe.progressive_config import Stage
+from seedwise.recipe.schema import TrainConfig
+from seedwise.records.run import EpochRow
 
 
 @dataclass(frozen=True)

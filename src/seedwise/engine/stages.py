@@ -5,9 +5,9 @@ from typing import Any
 
 from torch import nn
 
-from seedwise.errors import UserError
-from seedwise.models.noise import dropout_places
-from seedwise.progressive import PlannedStage
+from seedwise.base.errors import UserError
+from seedwise.models.dropout_meter import dropout_places
+from seedwise.recipe.progressive import PlannedStage
 
 
 class Dropout:

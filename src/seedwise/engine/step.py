@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from seedwise.batch import Batch
+from seedwise.base.batch import Batch
+from seedwise.engine.distributed import ALONE, World
 from seedwise.engine.placement import Placement
-from seedwise.engine.world import ALONE, World
 from seedwise.optim.loss import Loss
 
 

@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from seedwise.engine.distributed import ALONE, World
 from seedwise.engine.evaluate import Predictions, predict
 from seedwise.engine.placement import Placement
 from seedwise.engine.protocols import Evaluated, Images
-from seedwise.engine.world import ALONE, World
-from seedwise.tta_config import TtaConfig, View
+from seedwise.recipe.tta_config import TtaConfig, View
 
 
 def predict_tta(

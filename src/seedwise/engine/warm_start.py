@@ -11,16 +11,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seedwise import rng
-from seedwise.batch import Batch
+from seedwise.base import rng
+from seedwise.base.batch import Batch
+from seedwise.base.errors import UserError
+from seedwise.engine.distributed import World
 from seedwise.engine.evaluate import Predictions, predict, score
 from seedwise.engine.placement import Placement
 from seedwise.engine.protocols import Evaluated, Images
 from seedwise.engine.step import training_step
-from seedwise.engine.world import World
-from seedwise.errors import UserError
 from seedwise.optim.loss import Loss
-from seedwise.warm_start_config import WarmStartConfig
+from seedwise.recipe.warm_start_config import WarmStartConfig
 
 TOLERANCE = 1e-2
 """How far logits by way of the features may be from the network's own, relative to the largest: rounding in bf16."""

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from seedwise import rng
-from seedwise.errors import UserError, first_sentence
-from seedwise.models import factory, sizes
+from seedwise.base import rng
+from seedwise.base.errors import UserError, first_sentence
+from seedwise.models import sizes, user_model
 from seedwise.models.checkpoint import CONFIG_FILE, read_checkpoint
 from seedwise.models.config import FACTORY_PREFIX, ModelConfig
 from seedwise.models.freezing import freeze
@@ -137,7 +137,7 @@ def _construct(
     if name.startswith(FACTORY_PREFIX):
         path, rates = name.removeprefix(FACTORY_PREFIX), {"dropout": dropout, "drop_path": drop_path}
         with _drawing_from(draws):
-            return factory.build(path, num_classes=num_classes, **rates, image_sizes=tuple(tried.values())), {}
+            return user_model.build(path, num_classes=num_classes, **rates, image_sizes=tuple(tried.values())), {}
     if name != SMALL_ARCHITECTURE:
         require_timm_model(name)
         require_tag(name)

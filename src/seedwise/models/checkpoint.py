@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from seedwise.errors import UserError, first_sentence
-from seedwise.files import read_json
-from seedwise.record import RECORD, check_files, read_record
+from seedwise.base.errors import UserError, first_sentence
+from seedwise.base.files import read_json
+from seedwise.records.run import RECORD, check_files, read_record
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"

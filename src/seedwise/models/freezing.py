@@ -12,9 +12,9 @@ from typing import Any, Self, cast
 import torch
 from torch import nn
 
-from seedwise.errors import UserError
-from seedwise.models.folded import AbsorbedNorm, FoldedConv
-from seedwise.models.folding import TRIED_IMAGES, conv_norm_pairs, fold, near
+from seedwise.base.errors import UserError
+from seedwise.kernels.folding import TRIED_IMAGES, conv_norm_pairs, fold, near
+from seedwise.kernels.layers.folded import AbsorbedNorm, FoldedConv
 
 
 def stages(model: nn.Module, head: Sequence[str]) -> list[list[str]]:

@@ -18,7 +18,7 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any
 
-from seedwise.errors import UserError, first_sentence
+from seedwise.base.errors import UserError, first_sentence
 from seedwise.models.checkpoint import file_sha256
 
 log = logging.getLogger("seedwise")

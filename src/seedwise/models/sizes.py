@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from seedwise.errors import UserError, first_sentence
+from seedwise.base.errors import UserError, first_sentence
 from seedwise.models.trial import black_images
 from seedwise.models.weights import Weights, bare_name, classifier_names, our_name
 

@@ -29,8 +29,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seedwise import rng
-from seedwise.errors import UserError, first_sentence
+from seedwise.base import rng
+from seedwise.base.errors import UserError, first_sentence
+from seedwise.base.user_code import find
+from seedwise.base.user_code import source as source_of
 from seedwise.models import hub
 from seedwise.models.checkpoint import CONFIG_FILE, Checkpoint, file_sha256, read_checkpoint
 from seedwise.models.config import (
@@ -43,10 +45,8 @@ from seedwise.models.config import (
     resolve_weights,
     timm_name,
 )
-from seedwise.models.factory import IMAGENET_MEAN, IMAGENET_STD, OPTION
 from seedwise.models.small import ARCHITECTURE as SMALL_ARCHITECTURE
-from seedwise.own_code import find
-from seedwise.own_code import source as source_of
+from seedwise.models.user_model import IMAGENET_MEAN, IMAGENET_STD, OPTION
 
 RGB = tuple[float, float, float]
 

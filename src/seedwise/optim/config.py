@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
 
-from seedwise.config import Section
+from seedwise.config.section import Section
 
 
 class AdamW(Section):

@@ -6,7 +6,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from seedwise.errors import UserError, first_sentence
+from seedwise.base.errors import UserError, first_sentence
 from seedwise.optim.config import EmaConfig
 
 

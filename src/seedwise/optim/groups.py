@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from seedwise.errors import UserError
+from seedwise.base.errors import UserError
 from seedwise.optim.config import OptimConfig
 
 Group = dict[str, Any]

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from seedwise.errors import UserError
+from seedwise.base.errors import UserError
 from seedwise.optim.config import LossConfig
 
 Loss = Callable[[Tensor, Tensor], Tensor]

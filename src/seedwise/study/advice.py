@@ -6,19 +6,19 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from seedwise.convergence import FEW_STEPS
-from seedwise.recipe import Recipe
-from seedwise.rng import draw_seeds
+from seedwise.base.rng import draw_seeds
+from seedwise.recipe.schema import Recipe
+from seedwise.recipe.techniques import TECHNIQUES
+from seedwise.run.convergence import FEW_STEPS
 from seedwise.stats import worth_deciding
-from seedwise.study.plan import StudyRecord
 from seedwise.study.progress import complete_seeds
+from seedwise.study.record import StudyRecord
 from seedwise.study.setting import Setting
 from seedwise.study.toggles import TOGGLES
-from seedwise.techniques import TECHNIQUES
 
 SHORT = 30
 """Epochs below which a schedule is short for what needs a long one. Those techniques come from trainings of 200 and
-more; `no` from `seedwise.convergence` makes any schedule short."""
+more; `no` from `seedwise.run.convergence` makes any schedule short."""
 LONGER, LEAST = 3, 10
 """The longer schedule that is proposed: so many times the epochs, and so many at least."""
 

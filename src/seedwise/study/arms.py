@@ -8,17 +8,17 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from seedwise import recipes
-from seedwise.config import Section, diff, load
-from seedwise.config_errors import field_at
-from seedwise.config_options import Type
-from seedwise.errors import Mistakes, UserError
-from seedwise.files import read_text
-from seedwise.recipe import Recipe
-from seedwise.study.plan import ARM_NAME, BASE
+from seedwise.base.errors import Mistakes, UserError
+from seedwise.base.files import read_text
+from seedwise.config.messages import field_at
+from seedwise.config.options import Type
+from seedwise.config.section import Section, diff, load
+from seedwise.config.yaml12 import Document, dotted, read, write_inline
+from seedwise.config.yaml12 import Path as Keys
+from seedwise.recipe import library as recipes
+from seedwise.recipe.schema import Recipe
+from seedwise.study.record import ARM_NAME, BASE
 from seedwise.study.toggles import find
-from seedwise.yaml12 import Document, dotted, read, write_inline
-from seedwise.yaml12 import Path as Keys
 
 MARGIN = 0.005
 """Half a point."""

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from seedwise import recipes
-from seedwise.errors import UserError
+from seedwise.base.errors import UserError
+from seedwise.config.yaml12 import read, write_inline
+from seedwise.recipe import library
 from seedwise.study.arms import Arms
-from seedwise.study.plan import BASE
-from seedwise.yaml12 import read, write_inline
+from seedwise.study.record import BASE
 
 UNREAD = "train.score_test=false"
 
@@ -49,7 +49,7 @@ def grid(recipe: str, given: Sequence[str]) -> Grid:
             raise UserError(f"sweep: {arm} is there twice; give each value once")
         settings[arm] = setting
         overrides = [f"{path}={write_inline(value)}" for path, value in setting.items()]
-        found[arm] = recipes.read(recipe, [*fixed, *overrides, UNREAD])
+        found[arm] = library.read(recipe, [*fixed, *overrides, UNREAD])
         same = next((other for other in found if other != arm and found[other] == found[arm]), None)
         if same is not None:
             raise UserError(f"sweep: {arm} is the same recipe as {settings[same]}; give each value once")

@@ -4,11 +4,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Protocol
 
-from seedwise.sealed import RECORD, STUDY, trusted
+from seedwise.records.checksum import RECORD, STUDY, trusted
 
 
 class StudyLike(Protocol):
-    """A `seedwise.study.plan.StudyRecord`, or study.json just as it is read: what of it is shown."""
+    """A `seedwise.study.record.StudyRecord`, or study.json just as it is read: what of it is shown."""
 
     seeds: list[int]
     arms: dict[str, dict[str, Any]]
@@ -54,7 +54,7 @@ def study_content(folder: Path) -> dict[str, Any]:
     """study.json as it is where its checksum vouches for it; else a UserError says what is wrong with it."""
     content = trusted(folder / STUDY, "study", 1)
     if content is None:
-        from seedwise.study.plan import read_study
+        from seedwise.study.record import read_study
 
         content = read_study(folder).model_dump(mode="json")
     return content
@@ -67,7 +67,7 @@ def run_content(folder: Path) -> dict[str, Any] | None:
         return None
     content = trusted(path, "run", 1)
     if content is None:
-        from seedwise.record import read_record
+        from seedwise.records.run import read_record
 
         content = read_record(folder).model_dump(mode="json")
     return content

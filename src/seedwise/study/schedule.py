@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from seedwise.errors import UserError
+from seedwise.base.errors import UserError
 
 if TYPE_CHECKING:
     from seedwise.study.trial import Task  # imports torch

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from seedwise.ensemble_record import EnsembleRecord
-    from seedwise.record import RunRecord
+    from seedwise.records.ensemble import EnsembleRecord
+    from seedwise.records.run import RunRecord
 
 
 WHY = {
@@ -37,7 +37,7 @@ class Setting:
     steps: int | None = None
     """Optimizer steps, likewise."""
     converged: str = "unknown"
-    """yes, no or unknown, from `seedwise.convergence`; of several runs no where half of them say no."""
+    """yes, no or unknown, from `seedwise.run.convergence`; of several runs no where half of them say no."""
     reason: str = "no curve"
     """Why: a key of `WHY`."""
     why: str = "there is no curve of validation"
@@ -92,7 +92,7 @@ def setting(record: "RunRecord | EnsembleRecord") -> Setting:
 
 def _converged(record: "RunRecord") -> tuple[str, str]:
     """Whether a run has, and why; records of older versions don't hold it, but all that it follows from."""
-    from seedwise.convergence import LEARNED, convergence_of
+    from seedwise.run.convergence import LEARNED, convergence_of
 
     if record.final is None or not record.epochs:
         return "unknown", "no curve"

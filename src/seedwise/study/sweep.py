@@ -5,17 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from seedwise.errors import UserError
-from seedwise.files import sole_writer
-from seedwise.late_test import score_test
-from seedwise.record import RECORD, Final, demand_final, read_record
+from seedwise.base.errors import UserError
+from seedwise.base.files import sole_writer
+from seedwise.engine.control import stoppable
+from seedwise.records.run import RECORD, Final, demand_final, read_record
+from seedwise.run.deferred_scoring import score_test
 from seedwise.stats import SHARE, Summary, summarize
+from seedwise.study.execute import Conduct, Done, ablate
 from seedwise.study.grid import Grid
-from seedwise.study.ledger import Ledger
-from seedwise.study.plan import StudyRecord, read_study, write_study
 from seedwise.study.progress import complete_seeds, trial_folder
-from seedwise.study.run import Conduct, Done, ablate
-from seedwise.watch import stoppable
+from seedwise.study.record import StudyRecord, read_study, write_study
+from seedwise.study.results import Ledger
 
 
 @dataclass(frozen=True)

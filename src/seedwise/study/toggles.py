@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
-from seedwise import techniques, yaml12
-from seedwise.config_options import plain
-from seedwise.errors import UserError
-from seedwise.recipe import Recipe
-from seedwise.techniques import TECHNIQUES, squeeze
+from seedwise.base.errors import UserError
+from seedwise.config import yaml12
+from seedwise.config.options import plain
+from seedwise.recipe import techniques
+from seedwise.recipe.schema import Recipe
+from seedwise.recipe.techniques import TECHNIQUES, squeeze
 
 
 @dataclass(frozen=True)

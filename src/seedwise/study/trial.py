@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from seedwise.recipe import Recipe
-from seedwise.record import Timed
-from seedwise.training import run
-from seedwise.watch import Watch
+from seedwise.engine.control import Watch
+from seedwise.recipe.schema import Recipe
+from seedwise.records.run import Timed
+from seedwise.run.train import run
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,9 @@ class Task:
     data: str
     data_dir: Path | None
     elsewhere: bool = False
-    """As in `seedwise.training.resume`."""
+    """As in `seedwise.run.train.resume`."""
     timed: Timed | None = None
-    """As in `seedwise.training.run`."""
+    """As in `seedwise.run.train.run`."""
 
     def __str__(self) -> str:
         return f"{self.arm}, seed {self.seed}"

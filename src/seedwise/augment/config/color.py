@@ -1,0 +1,101 @@
+"""Sections of the techniques that change colors and sharpness, and of the ready-made sets of operations."""
+
+from pydantic import Field, model_validator
+
+from seedwise.augment.config.types import Positive, Probability, Sampling, Strength
+from seedwise.config.section import Section
+
+
+class ColorJitterConfig(Section):
+    """Change brightness, contrast, saturation and hue by random factors, in an order drawn for each image.
+
+    Helps: light and cameras that differ between training and use. Hurts: classes told apart by their color (fish,
+    flowers, fruit), most of all through `hue`.
+    Source: Howard 2013 (arXiv 1312.5402); the arithmetic is torchvision's `ColorJitter`.
+    """
+
+    brightness: Strength = 0.2
+    """The factor is drawn from [max(0, 1 - brightness), 1 + brightness]; 0 leaves it alone."""
+    contrast: Strength = 0.2
+    """The factor is drawn from [max(0, 1 - contrast), 1 + contrast]; 0 leaves it alone."""
+    saturation: Strength = 0.2
+    """The factor is drawn from [max(0, 1 - saturation), 1 + saturation]; 0 leaves it alone."""
+    hue: float = Field(default=0.05, ge=0, le=0.5)
+    """The hue turns by a share of the color circle drawn from [-hue, hue], in [0, 0.5]; 0 leaves it alone."""
+
+
+class RandAugmentConfig(Section):
+    """Apply `num_ops` operations, drawn for each image from 14 geometric and color operations, all at one magnitude.
+
+    The operations: identity, shear_x, shear_y, translate_x, translate_y, rotate, brightness, color, contrast,
+    sharpness, posterize, solarize, auto_contrast, equalize. Directions (of turning, of brightening) are coins.
+    Helps: long schedules and models that overfit; its magnitude is the strength that progressive learning raises.
+    Hurts: short schedules; classes told apart by color or position; small images, which large shears distort.
+    Source: Cubuk et al. 2020 (arXiv 1909.13719); operations and ranges are those of torchvision's `RandAugment`.
+    """
+
+    num_ops: int = Field(default=2, ge=1, le=8)
+    """Operations an image, one after the other, in [1, 8]; the same one may come again."""
+    magnitude: float = Field(default=9.0, ge=0)
+    """Strength on the scale [0, num_magnitude_bins - 1]; between whole numbers it is interpolated. 9: torchvision's."""
+    num_magnitude_bins: int = Field(default=31, ge=2, le=1001)
+    """Length of that scale; the last step is the strongest (a rotation by 30 degrees, colors times 0.1 or 1.9)."""
+    interpolation: Sampling = "nearest"
+    """How pixels are read between pixels: `nearest` (torchvision's default; sharp, jagged) or `bilinear` (soft)."""
+
+    @model_validator(mode="after")
+    def _on_the_scale(self) -> "RandAugmentConfig":
+        if self.magnitude > self.num_magnitude_bins - 1:
+            raise ValueError(f"magnitude: must be at most num_magnitude_bins - 1, {self.num_magnitude_bins - 1}")
+        return self
+
+
+class TrivialAugmentWideConfig(Section):
+    """Apply one operation, drawn for each image, at a strength drawn evenly from a wide range: nothing to tune.
+
+    The operations are RandAugment's; at the far end images turn by 135 degrees, shear by 0.99 or move by 32 pixels.
+    Helps: as RandAugment does, without a magnitude to search for.
+    Hurts: short schedules; and 32 pixels, which are counted at the native size, push a 32 px image out of its frame.
+    Source: Müller and Hutter 2021 (arXiv 2103.10158); operations and ranges are torchvision's `TrivialAugmentWide`.
+    """
+
+    num_magnitude_bins: int = Field(default=31, ge=2, le=1001)
+    """Steps of strength that are drawn from; the first one changes (almost) nothing."""
+    interpolation: Sampling = "nearest"
+    """How pixels are read between pixels: `nearest` (torchvision's default; sharp, jagged) or `bilinear` (soft)."""
+
+
+class GrayscaleConfig(Section):
+    """Take the color out of some images.
+
+    Helps: where color misleads, or where cameras without color are met in use; part of contrastive pretraining.
+    Hurts: classes told apart by their color. Does nothing to images that are gray already.
+    Source: Chen et al. 2020 (arXiv 2002.05709); torchvision's `RandomGrayscale`.
+    """
+
+    prob: Probability = 0.1
+    """Share of images that become gray, in [0, 1]. Default: torchvision's."""
+
+
+class BlurConfig(Section):
+    """Blur some images with a Gaussian filter of random width.
+
+    Helps: where photos in use may be out of focus or enlarged from few pixels; part of contrastive pretraining.
+    Hurts: small images and classes told apart by texture; it acts at the native size, before the resize.
+    Source: Chen et al. 2020 (arXiv 2002.05709); the filter is torchvision's `GaussianBlur`.
+    """
+
+    kernel_size: int = Field(default=3, ge=3, le=99)
+    """Side of the filter in pixels of the native size, odd. SimCLR takes a tenth of the image's side."""
+    sigma: tuple[Positive, Positive] = (0.1, 2.0)
+    """Smallest and largest standard deviation of the filter, in pixels, drawn evenly. Default: torchvision's."""
+    prob: Probability = 0.5
+    """Share of images that are blurred, in [0, 1]. Default: SimCLR's."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> "BlurConfig":
+        if self.kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size: must be odd, not {self.kernel_size}")
+        if self.sigma[0] > self.sigma[1]:
+            raise ValueError(f"sigma: must be increasing, not {list(self.sigma)}")
+        return self

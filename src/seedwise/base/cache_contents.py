@@ -1,0 +1,161 @@
+"""What lies in the cache, and its removal. All of it can be made again; nothing in it is a result.
+
+Removing is safe while others work: whoever decodes or compiles holds a lock, and is passed over; whoever has images
+mapped or a kernel loaded keeps them until its end, as the system keeps the content of removed files so long.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from seedwise.base.errors import UserError
+from seedwise.base.files import cache_root
+
+SOURCE = "source.json"
+"""Beside the decoded images: what they were decoded from. Its time is that of their last use."""
+LOCK = "lock"
+_DATA = re.compile(r".+-[0-9a-f]{12}")
+_OF = {
+    "downloads": "archives that were fetched",
+    "kernels": "compiled for this machine",
+    "audits": "what audits found; reports of later runs repeat it",
+    "ray": "trials and data that a cluster's head sent here",
+}
+"""Folders of the cache besides data sets."""
+
+
+@dataclass(frozen=True)
+class Stowed:
+    """One data set, or one kind of other things."""
+
+    name: str
+    kind: str
+    """`data`, or the name of the folder."""
+    folder: Path
+    source: str
+    """The path or name that it was decoded from, or what it is."""
+    bytes: int
+    used: float
+    """When it was last used, in seconds since 1970."""
+
+
+def note_use(folder: Path, name: str, path: Path | None) -> None:
+    """Note beside decoded images what they are of, and that they were used now; a read-only cache keeps no notes."""
+    told = json.dumps({"name": name, "source": name if path is None else str(path)})
+    with contextlib.suppress(OSError):
+        file = folder / SOURCE
+        if not file.is_file() or file.read_text(encoding="utf-8") != told:
+            file.write_text(told, encoding="utf-8")
+        os.utime(file)
+
+
+def stowed() -> list[Stowed]:
+    """All that the cache holds, the largest first."""
+    root = cache_root()
+    if not root.is_dir():
+        return []
+    found = []
+    for folder in sorted(root.iterdir()):
+        if not folder.is_dir() or folder.is_symlink() or not (size := _bytes(folder)):
+            continue
+        if folder.name in _OF:
+            newest = max((it.stat().st_mtime for it in _files(folder)), default=0.0)
+            found.append(Stowed(folder.name, folder.name, folder, _OF[folder.name], size, newest))
+        elif _DATA.fullmatch(folder.name):
+            source, used = _source(folder)
+            found.append(Stowed(folder.name, "data", folder, source, size, used))
+    return sorted(found, key=lambda it: -it.bytes)
+
+
+def named(text: str) -> Stowed:
+    """What a name, the start of one, or the path of data means; a UserError where that is nothing, or several."""
+    every = stowed()
+    path = os.path.realpath(os.path.expanduser(text))  # noqa: PTH111 -- Path's raises for ~nobody
+    exact = [it for it in every if text == it.name or it.source in (text, path)]
+    close = exact or [it for it in every if it.kind == "data" and it.name.rpartition("-")[0] == text]
+    if len(close) == 1:
+        return close[0]
+    if close:
+        raise UserError(f"{text}: may be {' or '.join(it.name for it in close)}; give one of them")
+    raise UserError(f"{text}: not in the cache, {cache_root()}; `seedwise cache ls` lists what is")
+
+
+def clear(what: Stowed) -> int:
+    """Remove it; how many bytes that freed. A UserError where a process works in it right now."""
+    if what.kind != "data":
+        return sum(map(_unlink, list(_files(what.folder)))) + _prune(what.folder)
+    with _held(what.folder / LOCK) as is_ours:
+        if not is_ours:
+            raise UserError(f"{what.name}: a process decodes it right now; wait for it, or stop it")
+        for inner in what.folder.iterdir():
+            if inner.name != LOCK:
+                shutil.rmtree(inner, ignore_errors=True) if inner.is_dir() else inner.unlink(missing_ok=True)
+        freed = what.bytes - _bytes(what.folder)
+        (what.folder / LOCK).unlink(missing_ok=True)  # who waits for it looks whether it is still there
+    _prune(what.folder)
+    return freed
+
+
+def _source(folder: Path) -> tuple[str, float]:
+    """What images were decoded from, and when they were last used."""
+    try:
+        file = folder / SOURCE
+        return str(json.loads(file.read_text(encoding="utf-8"))["source"]), file.stat().st_mtime
+    except (OSError, ValueError, LookupError, TypeError):  # of an earlier version
+        return folder.name.rpartition("-")[0], folder.stat().st_mtime
+
+
+def _unlink(file: Path) -> int:
+    """Remove a file, unless it is a lock that is held or beside one, or still being written; the bytes."""
+    lock = file if file.suffix == ".lock" or file.name == LOCK else file.parent / LOCK
+    with _held(lock) as is_ours:
+        if not is_ours or file.name.startswith("."):
+            return 0
+        size = file.stat().st_size
+        file.unlink(missing_ok=True)
+        return size
+
+
+@contextlib.contextmanager
+def _held(lock: Path) -> Iterator[bool]:
+    """Hold a lock, if nobody does; where there is none, nobody can."""
+    try:
+        file = lock.open("r+")
+    except OSError:
+        yield True
+        return
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+
+
+def _bytes(folder: Path) -> int:
+    total = 0
+    for path in _files(folder):
+        with contextlib.suppress(OSError):  # gone meanwhile
+            total += path.stat().st_size
+    return total
+
+
+def _prune(folder: Path) -> int:
+    """Remove folders that are empty by now; no bytes."""
+    for inner in sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True):
+        with contextlib.suppress(OSError):
+            inner.rmdir()
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+    return 0

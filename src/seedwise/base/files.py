@@ -1,0 +1,250 @@
+"""Files that are whole or absent: atomic writes, checksums, and a lock that keeps a folder's writers alone."""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from seedwise.base.errors import UserError
+
+if TYPE_CHECKING:
+    from PIL.PngImagePlugin import PngInfo
+
+LOCK = ".lock"
+SOFTWARE = "seedwise"
+"""What the PNG files drawn here say of their `Software`, so that they are known where they lie among images."""
+OUTPUT_MARK = ".seedwise"
+"""A file that marks a folder of pictures as ours, so that it is never taken for data."""
+_LOOKS = 5
+"""How often a lock is tried."""
+_LEFTOVERS = (".*.tmp", ".tmp" + 6 * "[0-9A-Za-z]")
+"""What killed writers leave: our temporary files, and those that safetensors writes first and renames to ours."""
+_made: set[Path] = set()
+"""Absolute folders that this process made, which may go again when nothing came of what they were made for."""
+
+CACHE_VARIABLE = "SEEDWISE_CACHE"
+
+
+class Held(UserError):
+    """Another process holds a folder's lock."""
+
+
+def cache_root() -> Path:
+    """SEEDWISE_CACHE, or `~/.cache/seedwise`: decoded images, downloads, compiled kernels (see `stowed`)."""
+    return Path(os.environ.get(CACHE_VARIABLE) or "~/.cache/seedwise").expanduser()
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` to write to; on success it is synced and renamed over `path`.
+
+    After a kill at any moment `path` holds its old content or its new one, never a part.
+    """
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    except OSError as error:
+        raise _write_error(path, error) from error
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o666 & ~_umask())
+        _sync(temporary)
+        temporary.replace(path)
+        _sync(path.parent)
+    except OSError as error:
+        raise _write_error(path, error) from error
+    finally:
+        with contextlib.suppress(OSError):  # what keeps it from going must not hide what went wrong before
+            temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a whole file atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def drawn_here() -> "PngInfo":
+    """For `Image.save(..., pnginfo=)`: the mark of `SOFTWARE`."""
+    from PIL.PngImagePlugin import PngInfo
+
+    info = PngInfo()
+    info.add_text("Software", SOFTWARE)
+    return info
+
+
+def write_text(path: Path, content: str) -> None:
+    """Write a whole UTF-8 text file atomically."""
+    write_bytes(path, content.encode())
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write indented JSON atomically; NaN and infinity are refused, since JSON has no such numbers."""
+    write_text(path, json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def read_text(path: Path) -> str:
+    """A UTF-8 text file; anything wrong with it is a UserError that names the file and the place."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{path}: can't be read ({error.strerror or error})") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text at byte {error.start}") from error
+
+
+def read_json(path: Path, advice: str) -> Any:
+    """Parse a JSON file of ours; anything wrong with it is a UserError with the place and what to do about it."""
+    try:
+        content = json.loads(read_text(path))
+        json.dumps(content, allow_nan=False, ensure_ascii=False).encode()  # NaN, 1e999 and lone surrogates are refused
+        return content
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}:{error.lineno}:{error.colno}: damaged, not JSON ({error.msg}); {advice}") from error
+    except (RecursionError, ValueError) as error:
+        raise UserError(f"{path}: damaged, not JSON of ours; {advice}") from error
+    except UserError as error:
+        raise UserError(f"{error}; {advice}") from error
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's content, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def make_folder(path: Path) -> None:
+    """Create a folder and its parents; a UserError says why that can't be."""
+    if not make_new_folder(path) and not path.is_dir():
+        raise _write_error(path, FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)))
+
+
+def make_new_folder(path: Path) -> bool:
+    """Create a folder and its parents; False when something of that name is there, a UserError for all else."""
+    whole = _real(path)
+    missing = [folder for folder in (whole, *whole.parents) if not os.path.lexists(folder)]
+    try:
+        path.mkdir(parents=True)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise _write_error(path, error) from error
+    _made.update(missing)
+    return True
+
+
+@contextmanager
+def sole_writer(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock, or raise a UserError when another process holds it.
+
+    The operating system releases it when the holder dies, however it dies, so no stale lock is ever left. Temporary
+    files that a killed writer left are removed.
+    """
+    make_folder(folder)
+    try:
+        file = (folder / LOCK).open("a+")
+    except OSError as error:
+        raise _write_error(folder / LOCK, error) from error
+    with file:
+        _lock(file, folder)
+        for leftover in (found for pattern in _LEFTOVERS for found in folder.glob(pattern)):
+            leftover.unlink(missing_ok=True)
+        yield
+
+
+@contextmanager
+def one_at_a_time(lock: Path) -> Iterator[None]:
+    """Wait until no other process holds this lock file, then hold it; the system releases it when its holder dies.
+
+    A file system without locks lets all go on at once: for work that is only wasted when two do it.
+    """
+    with lock.open("a") as file:
+        with contextlib.suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _lock(file: IO[str], folder: Path) -> None:
+    for left in reversed(range(_LOOKS)):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except OSError as error:
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                raise _write_error(folder, error) from error
+            if not left:
+                raise Held(f"{folder}: another process is writing this folder; wait for it, or stop it") from error
+        time.sleep(0.02)  # it may be somebody who only looks (`is_held`)
+
+
+def is_held(folder: Path) -> bool:
+    """Whether some process writes this folder now; it isn't disturbed, and nothing is written."""
+    try:
+        with (folder / LOCK).open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        return error.errno in (errno.EWOULDBLOCK, errno.EACCES)
+    return False
+
+
+def discard(folder: Path, *names: str) -> None:
+    """Remove these files, and the folder and those above it as far as this process made them and they are empty.
+
+    The lock stays where other files do: it is what tells that they are ours, and that the same command may go on.
+    """
+    for name in sorted(names, key=lambda name: name == LOCK):
+        if name != LOCK or not _others(folder):
+            (folder / name).unlink(missing_ok=True)
+    whole = _real(folder)
+    with contextlib.suppress(OSError):  # not empty, or not there
+        for made in (whole, *whole.parents):
+            if made not in _made:  # the user's own, even if it is empty
+                return
+            made.rmdir()
+            _made.discard(made)
+
+
+def _others(folder: Path) -> bool:
+    return folder.is_dir() and any(path.name != LOCK for path in folder.iterdir())
+
+
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))  # Path's own resolve() raises where links lead in a circle
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _write_error(path: Path, error: OSError) -> UserError:
+    advice = {
+        errno.ENOSPC: "the disk is full; free some space, then resume or give the command again",
+        errno.EDQUOT: "the disk quota is used up; free some space, then resume or give the command again",
+        errno.EROFS: "the file system is read-only; choose another folder with -o",
+        errno.EACCES: "no permission to write there; choose another folder with -o",
+        errno.ENOTDIR: "a file stands where a folder is needed; choose another folder with -o",
+        errno.EEXIST: "a file stands where a folder is needed; choose another folder with -o",
+        errno.ENAMETOOLONG: "the name is too long; choose a shorter one with -o",
+    }.get(error.errno or 0, f"{error.strerror or error}; choose another folder with -o")
+    return UserError(f"{path}: can't be written: {advice}")

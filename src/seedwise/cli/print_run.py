@@ -1,0 +1,190 @@
+"""What is printed at the end: a run, a study, a plan."""
+
+import contextlib
+import json
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from seedwise.base.durations import in_words
+from seedwise.cli.errors import print_errors
+from seedwise.cli.report import leave_report
+from seedwise.config.section import dump
+from seedwise.recipe.schema import Recipe
+from seedwise.records.run import RunRecord, Scores, Timed, demand_final, tells_top5
+from seedwise.run.convergence import sentence
+from seedwise.stats import SHARE, summarize
+from seedwise.study.record import BASE, StudyRecord
+
+if TYPE_CHECKING:
+    from seedwise.run.rehearsal import Rehearsal
+
+SPLITS = ("train", "val", "test")
+INERT = 3
+"""Exit code: everything is trained and saved, but a technique that was on did nothing."""
+
+
+def announce_trial(arm: str, seed: int, number: int, count: int) -> None:
+    """Say on stderr which run of a study is next."""
+    print(f"[{number}/{count}] {arm}, seed {seed}", file=sys.stderr, flush=True)
+
+
+def print_run(folder: Path, record: RunRecord, as_json: bool) -> int:
+    """A finished run: its scores without a spread, which one run has not, and where its files are; the exit code."""
+    final = demand_final(folder, record)
+    report = leave_report(folder)
+    if as_json:
+        print(record.model_dump_json(indent=2))
+        say_leaks(folder, as_json=True)
+        return say_inert([record.inert])
+    top5 = tells_top5(len(record.data.classes))
+    print(f"{'':<8}{'top-1':>8}{'top-5' if top5 else '':>{8 * top5}}{'loss':>8}")
+    for name in SPLITS:
+        scores: Scores | None = getattr(final, name)
+        if scores is not None:
+            _print_scores(name, scores, top5)
+    for title, part in (("EMA", record.ema), ("TTA", record.tta)):
+        for name in ("val", "test") if part is not None else ():
+            if (beside := getattr(part, name)) is not None:
+                _print_scores(f"{name} {title}", beside, top5)
+    best = final.test or final.val or final.train
+    name = "test" if final.test else "val" if final.val else "train"
+    print(f"{name} top-1 {best.top1:.4f} (one seed; --seeds 5 for a spread)")
+    say_cut(record.timed)
+    if record.convergence is not None and (said := sentence(record.convergence, record.epochs)):
+        print(said)
+    say_leaks(folder)
+    print_errors(folder)
+    print(
+        f"seed {record.seed}, {in_words(record.seconds['total'])}, {record.images_per_second:.0f} images/s in training"
+    )
+    print_places(folder, report)
+    return say_inert([record.inert])
+
+
+def print_places(folder: Path, report: Path | None) -> None:
+    """Where the report and the files are."""
+    if report is not None:
+        print(f"report: {report}")
+    print(f"files: {folder}")
+
+
+def say_leaks(folder: Path, *, as_json: bool = False) -> None:
+    """That test images of a run or an ensemble are known to be among those trained on; on stderr beside JSON."""
+    from seedwise.base.errors import UserError
+    from seedwise.reports.read import leaks_of
+
+    leak = None
+    with contextlib.suppress(UserError):  # of a damaged audit, which the report has told
+        leak = leaks_of(folder)
+    if leak is not None:
+        print(
+            f"leak: {leak.images} of {leak.of} test images are among those trained on or selected by: "
+            "the test scores are too high by what they gain from that",
+            file=sys.stderr if as_json else sys.stdout,
+        )
+
+
+def say_inert(runs: Sequence[Sequence[str]]) -> int:
+    """Name on stderr, behind everything else, the techniques that did nothing in one of the runs; the exit code."""
+    counts = Counter(name for names in runs for name in names)
+    if not counts:
+        return 0
+    words = [name if len(runs) == 1 else f"{name} ({count} of {len(runs)} runs)" for name, count in counts.items()]
+    sys.stdout.flush()
+    them = "these" if len(counts) > 1 else "it"
+    print(f"inert: {', '.join(words)}: on, and did nothing; switch {them} off, or find out why", file=sys.stderr)
+    return INERT
+
+
+def _print_scores(name: str, scores: Scores, top5: bool) -> None:
+    print(f"{name:<8}{scores.top1:>8.4f}{f'{scores.top5:>8.4f}' if top5 else ''}{scores.loss:>8.3f}")
+
+
+def print_study(folder: Path, study: StudyRecord, as_json: bool) -> int:
+    """Every seed of a study, then mean, spread and interval, and where the files are; the exit code."""
+    report = leave_report(folder)
+    runs = [trial.inert for trial in study.trials if trial.status == "finished"]
+    first = next((folder / trial.folder for trial in study.trials if trial.status == "finished"), None)
+    if as_json:
+        print(study.model_dump_json(indent=2))
+        if first is not None:
+            say_leaks(first, as_json=True)
+        return say_inert(runs)
+    splits = study.summary.get(BASE, {})
+    split = "test" if "test" in splits else "val" if "val" in splits else "train"
+    print(f"{'seed':>12}{''.join(f'{name:>9}' for name in SPLITS)}   top-1")
+    finished = 0
+    for trial in study.trials:
+        if trial.status != "finished":
+            print(f"{trial.seed:>12}   {trial.status}")
+            continue
+        tops = [splits[name]["top1"]["values"][finished] if name in splits else None for name in SPLITS]
+        print(f"{trial.seed:>12}" + "".join(f"{'-' if top is None else f'{top:.4f}':>9}" for top in tops))
+        finished += 1
+    if splits:
+        print(f"{split} top-1 {summarize(splits[split]['top1']['values'], SHARE)}")
+    if first is not None:
+        say_leaks(first)
+    say_cut(study.timed)
+    say_unconverged(study)
+    print_places(folder, report)
+    return say_inert(runs)
+
+
+def say_cut(timed: Timed | None) -> None:
+    """What `--time` took from the numbers that the rule would take."""
+    if timed is not None and timed.cut:
+        print(timed.cut)
+
+
+def say_unconverged(study: StudyRecord) -> None:
+    """Name the finished runs of a study that were too short."""
+    finished = [trial for trial in study.trials if trial.status == "finished"]
+    short = [trial for trial in finished if trial.converged is False]
+    if short:
+        arms = ", ".join(dict.fromkeys(trial.arm for trial in short))
+        of = f"{len(short)} of {len(finished)} runs" + (f" ({arms})" if len(study.arms) > 1 else "")
+        print(f"not converged: {of}: few optimizer steps, or validation still rising; give more epochs")
+
+
+def print_nothing_left(recipe: Recipe, done: Sequence[int], folder: str, as_json: bool) -> None:
+    """A dry run of what is trained already."""
+    if as_json:
+        print(json.dumps({"recipe": recipe.model_dump(mode="json"), "seeds": [], "done": list(done)}, indent=2))
+        return
+    print(dump(recipe), end="")
+    print(f"# seeds:  none left, done in {folder}: {', '.join(map(str, done))}")
+    print("#         (the same command without --dry-run shows the results)")
+
+
+def print_plan(
+    found: "Rehearsal", seeds: Sequence[int], done: Sequence[int], start_seconds: float, as_json: bool
+) -> None:
+    """A dry run: the resolved recipe, then what it would take; `done`: seeds that need nothing more."""
+    recipe, dataset, cost = found.recipe, found.dataset, found.cost
+    total = start_seconds + cost.run_seconds * len(seeds)
+    if as_json:
+        facts = {"steps": cost.steps, "seconds_per_run": cost.run_seconds, "memory_gb": cost.memory_gb}
+        facts |= {"start_seconds": start_seconds, "seconds": total}
+        content = {"recipe": recipe.model_dump(mode="json"), "splits": dataset.splits, "seeds": list(seeds), **facts}
+        content["done"] = list(done)
+        content["timed"] = found.timed and found.timed.model_dump()
+        print(json.dumps(content, indent=2))
+        return
+    print(dump(recipe), end="")
+    for line in dataset.lines():
+        print(f"# {line}")
+    also = f" (done: {', '.join(map(str, done))})" if done else ""
+    print(f"# seeds:  {', '.join(map(str, seeds))}{also}")
+    if found.timed is not None and found.timed.cut:
+        print(f"# {found.timed.cut}")
+    print(f"# steps:  {cost.steps} a run")
+    print(f"# memory: {cost.memory_gb:.1f} GB at the peak of a step (measured)")
+    runs = "1 run" if len(seeds) == 1 else f"{len(seeds)} runs"
+    of = f"{in_words(cost.seconds)} in steps and evaluation, {in_words(cost.besides_seconds)} for pictures and files"
+    print(f"# time:   {in_words(total)}: {in_words(start_seconds)} to start, {runs} of {in_words(cost.run_seconds)}")
+    print(f"#         {of}")
+    print("#         (measured; data and kernels are ready now)")

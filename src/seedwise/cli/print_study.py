@@ -1,0 +1,118 @@
+"""How a study's arms are printed; without tensors or statistics, which study.json holds already."""
+
+import textwrap
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seedwise.study.progress import StudyLike, complete_seeds, looked
+from seedwise.study.setting import holds_said
+
+if TYPE_CHECKING:
+    from seedwise.study.execute import Done
+
+
+def print_done(folder: Path, done: "Done", as_json: bool, go_on: str | None = None) -> int:
+    """A study after its trials: the verdicts; what failed is raised behind them. The exit code.
+
+    `go_on`: what completes it, if that isn't `seedwise resume`.
+    """
+    from seedwise.cli.print_run import print_places, say_inert, say_leaks, say_unconverged
+    from seedwise.cli.report import leave_report
+
+    report = leave_report(folder)
+    if as_json:
+        print(done.study.model_dump_json(indent=2))
+    else:
+        print_arms(done.study)
+        if (first := next((trial for trial in done.study.trials if trial.status == "finished"), None)) is not None:
+            say_leaks(folder / first.folder)
+        say_unconverged(done.study)
+        if done.report.left:
+            n, seeds = complete_seeds(done.study), len(done.study.seeds)
+            print(
+                f"stopped by the budget after {n} of {seeds} seeds; go on with: {go_on or f'seedwise resume {folder}'}"
+            )
+        print_places(folder, report)
+    done.demand_complete()
+    return say_inert([trial.inert for trial in done.study.trials if trial.status == "finished"])
+
+
+def print_arms(study: StudyLike) -> None:
+    """Arm, n, mean ± SD, difference to the base with its interval, corrected p; then every verdict in words."""
+    split = study.primary.split
+    rows = [("arm", "n", f"{split} top-1", "difference, 95% interval", "p (Holm)")]
+    for arm in study.arms:
+        top1 = study.summary.get(arm, {}).get(split, {}).get("top1")
+        if top1 is None:
+            rows.append((arm, "0", "-", "", ""))
+            continue
+        spread = f" ± {top1['sd']:.4f}" if top1["sd"] is not None else ""
+        found = study.comparisons.get(arm, {}).get(split)
+        rows.append((arm, str(top1["n"]), f"{top1['mean']:.4f}{spread}", *_difference(found)))
+    widths = [max(len(row[i]) for row in rows) for i in range(5)]
+    for row in rows:
+        print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths)).rstrip())
+    found = {arm: of[split] for arm, of in study.comparisons.items() if split in of}
+    if not found:
+        return
+    first = next(iter(found.values()))
+    print("".join(f"\n{line}" for line in place_lines(first.get("holds"))))
+    width = max(map(len, found))
+    for arm, each in found.items():
+        lines = verdict_lines(each["sentence"], each.get("holds"), each.get("advice", ()))
+        print("\n".join(f"{arm if not i else '':<{width}}  {line}" for i, line in enumerate(lines)))
+    print(_footnote(study, first))
+
+
+def place_lines(holds: dict[str, Any] | None) -> list[str]:
+    """Where all verdicts of a study or a comparison hold; nothing where an older record doesn't say."""
+    return [] if holds is None else textwrap.wrap(f"holds for: {holds_said(holds)[0]}", 110)
+
+
+def verdict_lines(sentence: str, holds: dict[str, Any] | None, advice: Sequence[dict[str, Any]]) -> list[str]:
+    """A verdict, what is different about its arm, and what to do next: a command is a line of its own, to be copied."""
+    own = "" if holds is None else holds_said(holds)[1]
+    lines = textwrap.wrap(f"{sentence}{f' (this arm: {own})' if own else ''}", 100)
+    for each in advice:
+        lines.append(f"{each['said']}:" if each["command"] else each["said"])
+        lines += [f"  {each['command']}"] if each["command"] else []
+    return lines
+
+
+def _difference(found: dict[str, Any] | None) -> tuple[str, str]:
+    if found is None:
+        return "", ""
+    text = f"{100 * found['mean']:+.2f}"
+    if found["ci95"] is not None:
+        text += " [{:+.2f}, {:+.2f}]".format(*(100 * end for end in found["ci95"]))
+    p = found["p_holm"]
+    return text.replace("-", "−"), "" if p is None else f"{p:.3f}" if p >= 0.001 else "<0.001"
+
+
+def _footnote(study: StudyLike, found: dict[str, Any]) -> str:
+    words = "verdicts" if looked(study) else "so far, not yet verdicts"
+    family = f"{len(study.arms) - 1} arms together" if len(study.arms) > 2 else "one arm"
+    look = len(study.looks) + (0 if looked(study) else 1)
+    level = f"the sentences' of {100 * (1 - found['alpha']):.6g}%, this look's level"
+    return (
+        f"({words}: look {look}, {family}, p below {found['alpha']:g}; margin {100 * (study.margin or 0):g} points; "
+        f"the table's intervals are each arm's alone, {level}{', for all arms at once' * (len(study.arms) > 2)})"
+    )
+
+
+def duration(seconds: float) -> str:
+    """`1:02:03`."""
+    return str(timedelta(seconds=round(seconds)))
+
+
+def print_trials(study: StudyLike, progress: dict[str, str]) -> None:
+    """A line a seed: what each arm's trial has come to."""
+    width = max(12, *(len(arm) for arm in study.arms), *(len(words) for words in progress.values()))
+    first = max(4, *(len(str(seed)) for seed in study.seeds))
+    print(f"{'seed':>{first}}  {'  '.join(f'{arm:<{width}}' for arm in study.arms)}".rstrip())
+    for seed in study.seeds:
+        words = {trial.arm: progress[trial.folder] for trial in study.trials if trial.seed == seed}
+        cells = "  ".join(f"{words.get(arm, ''):<{width}}" for arm in study.arms)
+        print(f"{seed:>{first}}  {cells}".rstrip())

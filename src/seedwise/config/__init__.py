@@ -1,0 +1,1 @@
+"""From YAML to sections: reading, options, overrides, and messages for what is wrong. No torch."""

@@ -1,0 +1,1 @@
+"""What is wrong with the machine, and what to do about it."""

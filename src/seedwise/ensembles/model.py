@@ -1,0 +1,90 @@
+"""An ensemble as an object, with the surface of a run."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seedwise.base.errors import UserError
+from seedwise.ensembles.votes import combine
+from seedwise.records.ensemble import EnsembleRecord
+from seedwise.records.finished import Stored, is_ensemble, read_ensemble
+from seedwise.records.predictions import Predictions
+from seedwise.records.run import RECORD
+from seedwise.run.answers import read_answers
+from seedwise.run.inputs import batches
+from seedwise.run.run import PREDICT_BATCH, Run
+
+if TYPE_CHECKING:
+    from seedwise.run.inputs import Given
+
+
+class Ensemble:
+    """The folder of an ensemble. `record` is read at once and checked; the members when they are first needed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.record: EnsembleRecord = read_ensemble(folder)
+
+    @property
+    def classes(self) -> list[str]:
+        """Class names by class number."""
+        return self.record.data.classes
+
+    @cached_property
+    def members(self) -> list[Run]:
+        """The runs that vote, in the record's order; a UserError when one is gone or was trained anew."""
+        runs = []
+        for member in self.record.members:
+            if not member.weight:
+                continue
+            place = self.folder / member.folder
+            if not (place / RECORD).is_file():
+                raise UserError(
+                    f"{place}: this member of {self.folder} is gone; put it back, or make the ensemble anew without it"
+                )
+            run = Run(place)
+            if any(run.record.files.get(name) != digest for name, digest in member.files.items()):
+                raise UserError(f"{place}: is another run than the one that {self.folder} was made of; make it anew")
+            runs.append(run)
+        return runs
+
+    def logits(self, split: str = "test") -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+        """The stored (ids, targets, log probabilities of the vote) of `val` or `test`."""
+        stored = self.predictions(split)
+        return stored.ids, stored.targets, stored.logits
+
+    def predictions(self, split: str = "test") -> Predictions:
+        """The vote's stored answers on `val` or `test`, as of `Run.predictions`."""
+        return Stored(self.folder, self.record).predictions(split)
+
+    def table(self, split: str = "test") -> list[dict[str, Any]]:
+        """A row an image of `val` or `test`, as of `Run.table`."""
+        return read_answers(Stored(self.folder, self.record), split).table()
+
+    def predict(self, images: "Given") -> NDArray[np.float32]:
+        """Class probabilities float32[n, k] of images by the members' vote, as `Run.predict` gives them for one.
+
+        Each image is read once, and no more than a batch of them is held.
+        """
+        votes = [self._vote(batch) for batch in batches(images, PREDICT_BATCH, self.record.data.pixel_range)]
+        return np.concatenate([np.empty((0, len(self.classes)), np.float32), *votes])
+
+    def _vote(self, images: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        weights = [votes for votes in self.record.votes if votes]
+        each = [run.predict(images) for run in self.members]
+        with np.errstate(divide="ignore"):
+            log_p = np.log(np.stack(each).astype(np.float64))
+        return np.asarray(np.exp(combine(np.maximum(log_p, LEAST), weights, self.record.vote)), np.float32)
+
+
+LEAST = float(np.log(np.finfo(np.float32).tiny))
+"""Log of the least probability: a float32 that underflowed to 0 was not 0."""
+
+
+def load(folder: Path | str) -> Run | Ensemble:
+    """The run or the ensemble in this folder; a UserError when it is neither or is damaged."""
+    place = Path(folder)
+    return Ensemble(place) if is_ensemble(place) else Run(place)

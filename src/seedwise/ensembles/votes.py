@@ -1,0 +1,62 @@
+"""How members vote: from the logits of each to one probability a class."""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from seedwise.records.ensemble import Vote
+
+Floats = NDArray[np.float64]
+
+GAP = 1e-6
+"""How far, in nats, the weights' validation loss may be from the least possible."""
+MOST_STEPS = 20_000
+
+
+def log_probabilities(logits: ArrayLike) -> Floats:
+    """log softmax over the last axis, in double precision."""
+    values = np.asarray(logits, dtype=np.float64)
+    values = values - values.max(axis=-1, keepdims=True)
+    return np.asarray(values - np.log(np.exp(values).sum(axis=-1, keepdims=True)))
+
+
+def combine(members: Floats, weights: ArrayLike, vote: Vote) -> Floats:
+    """log p[n, k] of the vote, from members' log probabilities [m, n, k] and a weight ≥ 0 for each.
+
+    soft and weighted: the mean of the members' probabilities, by weight (Lakshminarayanan et al. 2017, 1612.01474).
+    hard: each member has `weight` votes, all for its most probable class, and the mean probability is one vote more,
+    split among the classes. It breaks ties and nothing else (it is below 1), and keeps every probability above 0, so
+    that a loss can be computed.
+    """
+    shares = np.asarray(weights, dtype=np.float64)
+    kept = shares > 0
+    members, shares = members[kept], shares[kept]
+    mean = np.logaddexp.reduce(members + np.log(shares / shares.sum())[:, None, None], axis=0)
+    if vote != "hard":
+        return np.asarray(mean)
+    votes = (shares[:, None, None] * (answers(members)[..., None] == np.arange(members.shape[2]))).sum(axis=0)
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.logaddexp(np.log(votes), mean) - np.log(shares.sum() + 1))
+
+
+def answers(members: Floats) -> NDArray[np.int64]:
+    """int64[m, n]: each member's most probable class, the first of equals."""
+    return np.asarray(members.argmax(axis=2))
+
+
+def fit_weights(members: Floats, targets: ArrayLike) -> Floats:
+    """The weights ≥ 0 with sum 1 whose mean probability has the least loss on these (validation) images.
+
+    Stacking of densities: Smyth & Wolpert 1999, Machine Learning 36, 59-83, by the EM algorithm for mixing weights. The
+    loss is convex in the weights, and max over members of mean(p_member/p_mixture) - 1 bounds how far it is from the
+    least (Lindsay 1983, Ann. Stat. 11, 86-94), so this stops when it is there.
+    """
+    rows = np.arange(members.shape[1])
+    likelihood = members[:, rows, np.asarray(targets)]
+    likelihood = np.exp(likelihood - likelihood.max(axis=0))  # a factor an image cancels out
+    weights = np.full(len(members), 1 / len(members))
+    for _ in range(MOST_STEPS):
+        gains = (likelihood / (weights @ likelihood)).mean(axis=1)
+        if gains.max() - 1 <= GAP:
+            break
+        weights = weights * gains
+    return np.asarray(weights / weights.sum())

@@ -1,0 +1,1 @@
+"""A finished run or ensemble on data and on files."""

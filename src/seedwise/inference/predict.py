@@ -1,0 +1,134 @@
+"""Files and folders of images through a run, in batches, so that memory does not grow with their number."""
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seedwise.base.errors import UserError
+from seedwise.data.deep import Oddity, Range, off_scale
+from seedwise.data.describe import passed_over_lines
+from seedwise.data.images import as_trained, opened, scale_of
+from seedwise.data.source import RawImage, UInt8Array, printable
+from seedwise.data.tree import Node, list_folder
+from seedwise.ensembles.model import Ensemble
+from seedwise.run.run import PREDICT_BATCH, Run
+
+BATCH_BYTES = 512 << 20
+"""A batch of decoded photos ends when it has grown to this."""
+
+_NUMBER = re.compile(r"(\d+)", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """An image, and what the run makes of it."""
+
+    path: str
+    pixels: UInt8Array
+    """uint8[h, w, 3], upright."""
+    probabilities: NDArray[np.float32]
+    """float32[k]."""
+
+    def top(self, count: int) -> NDArray[np.int64]:
+        """The numbers of its most probable classes, most probable first."""
+        return np.argsort(-self.probabilities, kind="stable")[:count]
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A path that gave no image, and why, in a line."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Note:
+    """A line about a folder, what was passed over there, or about an image that is doubtful and used all the same."""
+
+    line: str
+
+
+def find_images(paths: Iterable[str]) -> Iterator[str | Unreadable | Note]:
+    """Files as they are given, whatever they are called, and the images below folders, image 2 before image 10."""
+    for path in paths:
+        if os.path.isdir(path):  # noqa: PTH112 -- False for names too long or otherwise impossible, where Path's raises
+            yield from _below(path)
+        elif os.path.isfile(path):  # noqa: PTH113
+            yield path
+        else:
+            yield Unreadable(path, f"{printable(path)}: no such file or folder")
+
+
+def _below(folder: str) -> Iterator[str | Unreadable | Note]:
+    problems: list[Unreadable] = []
+
+    def note(error: OSError) -> None:
+        where = printable(str(error.filename))
+        problems.append(Unreadable(str(error.filename), f"{where}: cannot be listed ({error.strerror})"))
+
+    tree = list_folder(Path(folder), note)
+    for line in passed_over_lines(tree.tally.passed_over()):
+        yield Note(f"{printable(folder)}: {line}")
+    for image in _in_order(tree.root):
+        yield f"{folder.rstrip(os.sep)}{os.sep}{image}"
+    yield from problems
+    if not tree.root.has_images and not problems:
+        yield Unreadable(folder, f"{printable(folder)}: no images in this folder")
+
+
+def _in_order(node: Node) -> Iterator[str]:
+    yield from sorted(node.images, key=lambda image: natural(image.rpartition("/")[2]))
+    for name in sorted(node.folders, key=natural):
+        yield from _in_order(node.folders[name])
+
+
+def natural(name: str) -> list[tuple[int, str]]:
+    """A sorting key by which numbers in names count as numbers."""
+    return [(int(part), "") if part.isdecimal() else (-1, part.lower()) for part in _NUMBER.split(name)] + [(0, name)]
+
+
+def predict_files(run: Run | Ensemble, paths: Iterable[str]) -> Iterator[Predicted | Unreadable | Note]:
+    """Each image's class probabilities, in the order of `find_images`; what can't be read is passed on as such."""
+    batch: list[tuple[str, UInt8Array]] = []
+    size = 0
+    for path in find_images(paths):
+        image, notes = _read(path, run.record.data.pixel_range) if isinstance(path, str) else (path, [])
+        if not isinstance(image, np.ndarray):
+            yield from _predict(run, batch)
+            batch, size = [], 0
+            yield image
+            continue
+        assert isinstance(path, str)
+        yield from notes
+        batch.append((path, image))
+        size += image.nbytes
+        if len(batch) == PREDICT_BATCH or size >= BATCH_BYTES:
+            yield from _predict(run, batch)
+            batch, size = [], 0
+    yield from _predict(run, batch)
+
+
+def _read(path: str, pixel_range: Range | None) -> tuple[UInt8Array | Unreadable, list[Note]]:
+    try:
+        found, odd = opened(RawImage(path, Path(path)))
+        pixels, notes = as_trained(path, found, pixel_range), []
+        if Oddity.SEVERAL in odd and path.lower().endswith((".tif", ".tiff")):  # an animation shows its first, too
+            notes.append("holds several pictures; the first is used")
+        if found.dtype != np.uint8 and (scale := scale_of(found, pixel_range)) and (said := off_scale(found, scale)):
+            notes.append(said)
+        return pixels, [Note(f"{printable(path)}: {line}") for line in notes]
+    except UserError as error:
+        return Unreadable(path, str(error)), []
+
+
+def _predict(run: Run | Ensemble, batch: list[tuple[str, UInt8Array]]) -> Iterator[Predicted]:
+    if batch:
+        probabilities = run.predict([pixels for _, pixels in batch])
+        for (path, pixels), row in zip(batch, probabilities, strict=True):
+            yield Predicted(path, pixels, row)

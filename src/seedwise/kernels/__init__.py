@@ -1,0 +1,1 @@
+"""C++ kernels for CPUs: `csrc` -> `ops` -> `layers` -> `blocks` -> `swap` (training) and `evaluation`."""

@@ -1,0 +1,234 @@
+"""Blocks that train as one step of autograd instead of one for each layer. CPU, fp32, channels_last.
+
+A layer's own step costs some hundred microseconds of Python and of autograd, forward and backward, however small its
+maps are, and a network has hundreds of layers. Here a block's layers call their kernels one after the other, and all
+the Python comes first (see `native.together`): the same kernels in the same order, hence the same bits.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+from timm.models._efficientnet_blocks import ConvBnAct, EdgeResidual, InvertedResidual
+from torch import Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+from seedwise.kernels import launch
+from seedwise.kernels.dispatch import Choices
+from seedwise.kernels.layers import batch_norm, conv3x3, depthwise, pointwise
+from seedwise.kernels.layers.batch_norm import FusedBatchNormAct2d
+from seedwise.kernels.layers.conv3x3 import WinogradConv, WinogradConvSame
+from seedwise.kernels.layers.dense import is_watched, trains_plainly
+from seedwise.kernels.layers.pointwise import PointwiseConv
+from seedwise.kernels.layers.squeeze_excite import FusedSqueezeExcite
+from seedwise.kernels.ops import batch_norm as batch_norm_ops
+from seedwise.kernels.ops import depthwise_candidates
+from seedwise.kernels.ops import squeeze_excite as squeeze_excite_ops
+from seedwise.kernels.ops.depthwise import Geometry
+
+Kept = tuple[Tensor, ...]
+
+
+class Step(Protocol):
+    """What a layer does in a training step."""
+
+    parameters: tuple[Tensor, ...]
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Kept]:
+        """The result, and what `backward` needs."""
+
+    def backward(self, grad: Tensor, kept: Kept, spare: bool) -> tuple[Tensor | None, ...]:
+        """The gradients of x and of `parameters`, from the result's; `spare`: that may be overwritten."""
+
+
+class _Product:
+    def __init__(self, conv: PointwiseConv) -> None:
+        self.parameters: tuple[Tensor, ...] = (conv.weight,)
+        self.choices = conv.choices
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Kept]:
+        weight = self.parameters[0]
+        return pointwise.forward(x, weight, None, self.choices), (x, weight)
+
+    def backward(self, grad: Tensor, kept: Kept, spare: bool) -> tuple[Tensor | None, ...]:
+        x, weight = kept
+        return pointwise.backward(x, grad, weight, (True, True), self.choices)
+
+
+class _Dense:
+    def __init__(self, conv: WinogradConv | WinogradConvSame) -> None:
+        self.parameters: tuple[Tensor, ...] = (conv.weight,)
+        self.choices = conv.choices
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Kept]:
+        weight = self.parameters[0]
+        return conv3x3.forward(x, weight, self.choices), (x, weight)
+
+    def backward(self, grad: Tensor, kept: Kept, spare: bool) -> tuple[Tensor | None, ...]:
+        x, weight = kept
+        return conv3x3.backward(x, grad, weight, (True, True), self.choices)
+
+
+class _Depthwise:
+    def __init__(self, conv: nn.Conv2d, geometry: Geometry, choices: Choices) -> None:
+        self.parameters: tuple[Tensor, ...] = (conv.weight,)
+        self.geometry, self.choices = geometry, choices
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Kept]:
+        weight = self.parameters[0]
+        return depthwise_candidates.forward(x, weight, self.geometry, self.choices), (x, weight)
+
+    def backward(self, grad: Tensor, kept: Kept, spare: bool) -> tuple[Tensor | None, ...]:
+        x, weight = kept
+        return depthwise_candidates.backward(x, grad, weight, self.geometry, (True, True), self.choices)
+
+
+class _Norm:
+    def __init__(self, norm: FusedBatchNormAct2d) -> None:
+        self.parameters: tuple[Tensor, ...] = (norm.weight, norm.bias)
+        self.norm = norm
+
+    def forward(self, x: Tensor, plus: Tensor | None = None) -> tuple[Tensor, Kept]:
+        """`plus` is added to the result."""
+        step = batch_norm.step_of(self.norm)
+        self.act = step.act
+        y, saved = batch_norm_ops.forward(x, step, plus)
+        return y, (x, saved)
+
+    def backward(self, grad: Tensor, kept: Kept, spare: bool) -> tuple[Tensor | None, ...]:
+        x, saved = kept
+        if spare:
+            return batch_norm_ops.backward_in_place(grad, x, saved, self.act)
+        return batch_norm_ops.backward(grad, x, saved, self.act, True)
+
+
+class _Squeeze:
+    def __init__(self, layer: FusedSqueezeExcite) -> None:
+        self.parameters: tuple[Tensor, ...] = layer.parameters_in_order()
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Kept]:
+        result, kept = squeeze_excite_ops.forward(x, self.parameters)
+        return result, (x, kept, *self.parameters)
+
+    def backward(self, grad: Tensor, kept: Kept, spare: bool) -> tuple[Tensor | None, ...]:
+        x, state, *parameters = kept
+        return squeeze_excite_ops.backward(grad, x, parameters, state, True)
+
+
+class _Chain(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, steps: Sequence[Step], last: _Norm, has_skip: bool, *parameters: Tensor) -> Tensor:
+        y, made = x, list[Kept]()
+        with launch.together():
+            for step in steps:
+                y, kept = step.forward(y)
+                made.append(kept)
+            y, kept = last.forward(y, x if has_skip else None)
+            made.append(kept)
+        ctx.save_for_backward(*(tensor for kept in made for tensor in kept))
+        ctx.steps, ctx.counts, ctx.has_skip = (*steps, last), [len(kept) for kept in made], has_skip
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        of_result = grad = grads[0].contiguous(memory_format=torch.channels_last)
+        saved: list[Tensor] = list(ctx.saved_tensors)
+        found: list[Tensor | None] = []
+        with launch.together():
+            for step, count in zip(reversed(ctx.steps), reversed(ctx.counts), strict=True):
+                kept = tuple(saved[-count:])
+                del saved[-count:]
+                of_x, *of_parameters = step.backward(grad, kept, grad is not of_result)
+                assert of_x is not None
+                grad = of_x
+                found[:0] = of_parameters
+        return grad.add_(of_result) if ctx.has_skip else grad, None, None, None, *found
+
+
+def _train(block: Any, x: Tensor, layers: Sequence[Any]) -> Tensor | None:
+    """The block's result by its layers, all in one; None if one of them does something else now than its kernel."""
+    plain = len(x) > 1 and x.requires_grad and type(block.drop_path) is nn.Identity
+    if not plain or not trains_plainly(layers[0], x) or any(map(is_watched, (*layers, block.drop_path))):
+        return None
+    steps, size = [], x.shape
+    for layer in layers:
+        if type(layer) is nn.Identity:
+            continue
+        step, size = _step_of(layer, size)
+        if step is None:
+            return None
+        steps.append(step)
+    *before, last = steps
+    if not isinstance(last, _Norm):
+        return None
+    parameters = [parameter for step in steps for parameter in step.parameters]
+    if not all(one.requires_grad and one.dtype == torch.float32 and one.device.type == "cpu" for one in parameters):
+        return None
+    result: Tensor = _Chain.apply(x, before, last, block.has_skip, *parameters)
+    return result
+
+
+def _step_of(layer: Any, size: torch.Size) -> tuple[Step | None, torch.Size]:
+    """A layer's step for maps of a size, if its kernel may take it, and its result's size."""
+    n, _, h, w = size
+    if isinstance(layer, FusedBatchNormAct2d):
+        return (_Norm(layer) if layer.trains() else None), size
+    if isinstance(layer, PointwiseConv) and layer.bias is None:
+        return _Product(layer), torch.Size((n, layer.out_channels, h, w))
+    if isinstance(layer, WinogradConv | WinogradConvSame):
+        return _Dense(layer), torch.Size((n, layer.out_channels, h, w))
+    if isinstance(layer, FusedSqueezeExcite) and layer.is_native():
+        return _Squeeze(layer), size
+    if depthwise.is_native(layer) and layer.bias is None:
+        geometry = depthwise.step_geometry(layer, torch.empty(size, memory_format=torch.channels_last))
+        if geometry is not None:
+            return _Depthwise(layer, geometry, layer.choices), torch.Size((n, size[1], *geometry.out_size(h, w)))
+    return None, size
+
+
+class ChainedInverted(InvertedResidual):
+    """timm's block, in one where it trains by kernels."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float[n, c, h, w] -> float[n, out, oh, ow]."""
+        layers = self.conv_pw, self.bn1, self.conv_dw, self.bn2, self.aa, self.se, self.conv_pwl, self.bn3
+        result = _train(self, x, layers) if self.conv_s2d is None else None
+        return super().forward(x) if result is None else result  # type: ignore[no-untyped-call]
+
+
+class _ChainedEdge(EdgeResidual):
+    def forward(self, x: Tensor) -> Tensor:
+        """float[n, c, h, w] -> float[n, out, oh, ow]."""
+        result = _train(self, x, (self.conv_exp, self.bn1, self.aa, self.se, self.conv_pwl, self.bn2))
+        return super().forward(x) if result is None else result  # type: ignore[no-untyped-call]
+
+
+class _ChainedConv(ConvBnAct):
+    def forward(self, x: Tensor) -> Tensor:
+        """float[n, c, h, w] -> float[n, out, oh, ow]."""
+        result = _train(self, x, (self.conv, self.bn1, self.aa))
+        return super().forward(x) if result is None else result  # type: ignore[no-untyped-call]
+
+
+_CHAINED: dict[type[nn.Module], type[nn.Module]] = {
+    InvertedResidual: ChainedInverted,
+    EdgeResidual: _ChainedEdge,
+    ConvBnAct: _ChainedConv,
+}
+
+
+def use_chains(model: nn.Module) -> int:
+    """Let timm's blocks train as above, in place; returns how many may.
+
+    Parameters and their names stay, and so does evaluation. It comes after the swaps of their layers. Where a layer has
+    no kernel or frozen parameters, a hook looks on or paths are dropped, a block goes by its layers.
+    """
+    count = 0
+    for module in model.modules():
+        chained = _CHAINED.get(type(module))
+        if chained is not None:
+            module.__class__ = chained
+            count += 1
+    return count

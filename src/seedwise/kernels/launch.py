@@ -1,0 +1,227 @@
+"""C++ kernels, compiled when seedwise is installed, or at first use and kept in the cache.
+
+A kernel file is plain C++ with a C interface: raw pointers and sizes, no header of torch's. So a build takes seconds,
+and depends on neither torch's version nor Python's. Loops are parallel through OpenMP; the library finds the runtime
+that torch brought into the process, hence torch's own threads, which is why torch has to be imported first.
+
+Kernels are called by `call`. A kernel's data push the interpreter out of the processor's caches, so that the Python
+between two kernels takes longer than it would alone: within `together()` they wait until all are ready.
+"""
+
+import contextlib
+import ctypes
+import functools
+import logging
+import os
+import subprocess
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from seedwise.base.errors import UserError
+from seedwise.base.files import atomic_path, cache_root, one_at_a_time, write_text
+from seedwise.base.machine import cores
+from seedwise.kernels import build
+from seedwise.kernels.build import TARGETS, is_sound
+
+TARGET_VARIABLE = "SEEDWISE_TARGET"
+"""The environment variable that chooses a class: for tests, and to compute elsewhere what another machine does."""
+NATIVE = "native"
+"""What it may say for this processor's own."""
+
+_log = logging.getLogger("seedwise")
+Loaded = TypeVar("Loaded")
+
+
+class _Waiting(threading.local):
+    calls: list[tuple[Callable[..., Any], Callable[[Any], object], object, tuple[Any, ...]]] | None = None
+
+
+_waiting = _Waiting()
+
+
+def call(function: Callable[..., Any], check: Callable[[Any], object], held: object, *arguments: Any) -> None:
+    """`check(function(*arguments))`, now or, within `together()`, later; `held`: whose memory arguments point at."""
+    if _waiting.calls is None:
+        check(function(*arguments))
+    else:
+        _waiting.calls.append((function, check, held, arguments))
+
+
+def cannot_fail(_code: object) -> None:
+    """The check of a kernel that returns nothing."""
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Let this thread's calls wait until the end, or until `settle`: the same calls in the same order.
+
+    What kernels write may be passed on to other kernels, and read by nobody else before. An exception drops them.
+    """
+    settle()
+    before, _waiting.calls = _waiting.calls, []
+    try:
+        yield
+        settle()
+    finally:
+        _waiting.calls = before
+
+
+@contextmanager
+def at_once() -> Iterator[None]:
+    """Let no call wait: for what is timed."""
+    settle()
+    before, _waiting.calls = _waiting.calls, None
+    try:
+        yield
+    finally:
+        _waiting.calls = before
+
+
+def settle() -> None:
+    """Make the calls that wait. Whatever else computes with tensors that kernels write begins with this."""
+    if not _waiting.calls:
+        return
+    calls, _waiting.calls = _waiting.calls, []
+    for function, check, _, arguments in calls:
+        check(function(*arguments))
+
+
+def target() -> str:
+    """The class that kernels are compiled for: SEEDWISE_TARGET's, or this processor's. A UserError if it can't run."""
+    name = os.environ.get(TARGET_VARIABLE) or NATIVE
+    if (reason := why_not(name)) is not None:
+        known = ", ".join((NATIVE, *TARGETS))
+        raise UserError(f"{TARGET_VARIABLE}={name}: {reason}; leave it out, or take one of {known}")
+    return build.best_target() if name == NATIVE else name
+
+
+def why_not(name: str) -> str | None:
+    """Why no kernels for a target can run here; None when they can."""
+    if name not in (NATIVE, *TARGETS):
+        return "there is no such target"
+    lacking = build.missing(name)
+    return f"this processor has no {lacking[0]}" if lacking else None
+
+
+class OnceATarget(Generic[Loaded]):
+    """A function without arguments, called once for each target that it is asked for."""
+
+    def __init__(self, load: Callable[[], Loaded]) -> None:
+        functools.update_wrapper(self, load)
+        self._found = functools.cache(lambda _target: load())
+        self.cache_clear = self._found.cache_clear
+
+    def __call__(self) -> Loaded:
+        """What it returned for `target()`."""
+        return self._found(target())
+
+
+def library(source: Path) -> ctypes.CDLL | None:
+    """The compiled library of a C++ file: as it was installed, or from the cache, or built now.
+
+    None when there is no compiler, or it fails: the log then says how.
+    """
+    found = _ready(source)
+    if found is not None:
+        return found
+    if build.compiler_version() is None:
+        return None
+    try:
+        return _built(source, _kept(source))
+    except (OSError, UserError):  # a cache that can't be written: for this process alone, then
+        with tempfile.TemporaryDirectory() as place:
+            return _built(source, Path(place) / _kept(source).name)
+
+
+def lacking() -> list[Path]:
+    """Kernel files whose library is neither installed nor in the cache."""
+    return [source for source in build.sources() if not any(map(is_sound, _candidates(source)))]
+
+
+def prepare() -> None:
+    """Compile all kernels that are missing, on all cores, and say so: it takes a while, once."""
+    missing = lacking()
+    if len(missing) < 2 or build.compiler_version() is None:
+        return
+    _log.warning("compiling %d kernels once, about %.0f s …", len(missing), seconds_to_prepare())
+    with ThreadPoolExecutor(min(cores(), len(missing))) as pool:
+        list(pool.map(library, missing))
+
+
+def seconds_to_prepare() -> float:
+    """About what compiling the missing kernels would take here now; 0 where none are, or there is no compiler."""
+    missing = lacking()
+    if not missing or build.compiler_version() is None:
+        return 0.0
+    pool_size = min(cores(), len(missing))
+    seconds = [build.SECONDS.get(source.stem, 1) for source in missing]
+    share = min(1.0, cores() / (pool_size + os.getloadavg()[0]))  # of a core, for each of ours
+    return max(*seconds, sum(seconds) / pool_size) / share
+
+
+def name_of(found: ctypes.CDLL | None) -> str | None:
+    """Names a library's text, its compiler and its target; None without a library."""
+    return None if found is None else Path(found._name).stem
+
+
+def builder_of(found: ctypes.CDLL | None) -> str | None:
+    """What the compiler of a library calls itself; None without a library."""
+    if found is None:
+        return None
+    with contextlib.suppress(OSError, IndexError):
+        return build.seal(Path(found._name)).read_text().splitlines()[1]
+    return build.compiler_version()  # it was built for this process alone
+
+
+def _candidates(source: Path) -> list[Path]:
+    """Files that hold the library if they are whole, the installed one first.
+
+    Another compiler's are as good, unless CXX asks for one.
+    """
+    version = build.compiler_version() if os.environ.get("CXX") else None
+    pattern = build.name_of(source, target(), version or "*")
+    installed = sorted((build.PACKAGE / build.PREBUILT).glob(pattern))
+    if version is None and build.compiler_version() is not None:
+        return [*installed, _kept(source)]
+    return [*installed, *sorted(_cache().glob(pattern))]
+
+
+def _ready(source: Path) -> ctypes.CDLL | None:
+    for built in _candidates(source):
+        if is_sound(built):
+            with contextlib.suppress(OSError):  # made for another C library than this system's
+                return ctypes.CDLL(str(built))
+    return None
+
+
+def _cache() -> Path:
+    return cache_root() / "kernels"
+
+
+def _kept(source: Path) -> Path:
+    return _cache() / build.name_of(source, target(), str(build.compiler_version()))
+
+
+def _built(source: Path, built: Path) -> ctypes.CDLL | None:
+    try:
+        _build(source, built)
+        return ctypes.CDLL(str(built))
+    except subprocess.SubprocessError as error:
+        why = build.reason(error)
+    _log.warning("kernels of %s can't be compiled (%s): PyTorch's own are used, which are slower", source.name, why)
+    return None
+
+
+def _build(source: Path, built: Path) -> None:
+    built.parent.mkdir(parents=True, exist_ok=True)
+    with one_at_a_time(built.with_suffix(".lock")):  # whoever waited finds what the other one built
+        if is_sound(built):
+            return
+        with atomic_path(built) as temporary:
+            build.compile_to(temporary, source, target())
+        write_text(build.seal(built), build.seal_text(built))

@@ -1,0 +1,1 @@
+"""Layers that train by kernels, in place of PyTorch's and timm's."""

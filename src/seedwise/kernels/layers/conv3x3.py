@@ -1,0 +1,131 @@
+"""3x3 convolutions that train by Winograd's minimal filtering, where that beats oneDNN. CPU, fp32, channels_last.
+
+oneDNN computes a dense 3x3 convolution directly, at the rate of a matrix product, so only fewer multiplications can be
+faster. Which one computes what, `kernels/rule.py` says.
+"""
+
+from typing import Any
+
+import torch
+from timm.layers.conv2d_same import Conv2dSame
+from torch import Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+from seedwise.kernels.dispatch import Choices
+from seedwise.kernels.layers import dense
+from seedwise.kernels.layers.dense import Run, pick, trains_plainly
+from seedwise.kernels.ops import conv3x3 as conv3x3_ops
+
+MIN_CHANNELS = 16
+"""In and out. For 64 maps of 32x32, 8 to 8 channels take 1.2 ms where oneDNN takes 1.2 to 1.4; 16 to 16 take 2.5 where
+it takes 3.9 to 5.0 (AMD Zen 3, one thread)."""
+
+
+_FORWARDS: dict[str, Run] = {
+    "onednn": dense.onednn_forward,
+    "winograd": conv3x3_ops.forward,
+}
+_IMAGES_GRADIENTS: dict[str, Run] = {
+    "onednn": dense.onednn_images_gradient,
+    "winograd": lambda _images, grad, weight: conv3x3_ops.images_gradient(grad, weight),
+}
+_WEIGHT_GRADIENTS: dict[str, Run] = {
+    "onednn": dense.onednn_weight_gradient,
+    "winograd": conv3x3_ops.weight_gradient,
+}
+
+
+def forward(images: Tensor, weight: Tensor, choices: Choices) -> Tensor:
+    """A 3x3 convolution with a zero around each map, by what is chosen: float32[n, in, h, w] in channels_last."""
+    return pick("dense forward", images, weight, choices, _FORWARDS, images, weight)
+
+
+def backward(
+    images: Tensor, grad: Tensor, weight: Tensor, wants: tuple[bool, bool], choices: Choices
+) -> tuple[Tensor | None, Tensor | None]:
+    """Its wanted gradients of images and weight by what is chosen for each."""
+    of_images = of_weight = None
+    if wants[0]:
+        of_images = pick("dense images", images, weight, choices, _IMAGES_GRADIENTS, images, grad, weight)
+    if wants[1]:
+        of_weight = pick("dense weight", images, weight, choices, _WEIGHT_GRADIENTS, images, grad, weight)
+    return of_images, of_weight
+
+
+class _Winograd(Function):
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, weight: Tensor, choices: Choices) -> Tensor:
+        ctx.save_for_backward(images, weight)
+        ctx.choices = choices
+        return forward(images, weight, choices)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        images, weight = ctx.saved_tensors
+        grad = grads[0].contiguous(memory_format=torch.channels_last)
+        return *backward(images, grad, weight, ctx.needs_input_grad[:2], ctx.choices), None
+
+
+class WinogradConv(nn.Conv2d):
+    """A 3x3 convolution that trains as above."""
+
+    choices: Choices
+
+    def forward(self, input: Tensor) -> Tensor:
+        """float[n, in, h, w] -> float[n, out, h, w]."""
+        return _convolve(self, input) if trains_plainly(self, input) else super().forward(input)
+
+
+class WinogradConvSame(Conv2dSame):
+    """TensorFlow's SAME padding, which is one zero on each side at this kernel size and stride."""
+
+    choices: Choices
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float[n, in, h, w] -> float[n, out, h, w]."""
+        if trains_plainly(self, x):
+            return _convolve(self, x)
+        stock: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
+        return stock
+
+
+_FAST: dict[type[nn.Module], type[nn.Module]] = {nn.Conv2d: WinogradConv, Conv2dSame: WinogradConvSame}
+
+
+def use_winograd(model: nn.Module, choices: Choices) -> int:
+    """Let a model's dense 3x3 convolutions of stride 1 train by Winograd's minimal filtering where it is faster.
+
+    In place; returns how many. Parameters, their names and evaluation stay. Strided, grouped, dilated and unpadded
+    ones, those with a bias or few channels, and other layouts, types and devices than channels_last, fp32 and CPU, stay
+    as they are, and without a compiler all do.
+    """
+    if not conv3x3_ops.available():
+        return 0
+    count = 0
+    for module in model.modules():
+        fast = _FAST.get(type(module))
+        if fast is not None and module.bias is None and fits(module):
+            module.__class__ = fast
+            module.choices = choices
+            count += 1
+    return count
+
+
+def fits(conv: Any) -> bool:
+    """Whether Winograd's filtering, with a bias behind it, computes what a convolution does."""
+    padded = isinstance(conv, Conv2dSame) or conv.padding in ((1, 1), "same")
+    return bool(
+        padded
+        and tuple(conv.kernel_size) == (3, 3)
+        and tuple(conv.stride) == tuple(conv.dilation) == (1, 1)
+        and conv.groups == 1
+        and conv.padding_mode == "zeros"
+        and min(conv.in_channels, conv.out_channels) >= MIN_CHANNELS
+    )
+
+
+def _convolve(conv: Any, images: Tensor) -> Tensor:
+    result: Tensor = _Winograd.apply(images, conv.weight, conv.choices)
+    return result

@@ -1,0 +1,83 @@
+"""What 1x1 and 3x3 convolutions that train by other means than oneDNN have in common."""
+
+import functools
+from collections.abc import Callable, Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from seedwise.kernels import launch
+from seedwise.kernels.dispatch import Candidates, Case, Choices, whole
+
+Run = Callable[..., Tensor]
+
+
+def trains_plainly(conv: nn.Conv2d, images: Tensor) -> bool:
+    """Whether this is a plain training step; compilers, tracers and whatever has its own tensors see a convolution."""
+    return (
+        torch.is_grad_enabled()
+        and (images.requires_grad or conv.weight.requires_grad)
+        and type(images) is Tensor
+        and images.device.type == "cpu"
+        and images.dtype == conv.weight.dtype == torch.float32
+        and images.dim() == 4
+        and images.numel() > 0
+        and images.is_contiguous(memory_format=torch.channels_last)
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_compiling()
+        and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    )
+
+
+def is_watched(layer: nn.Module) -> bool:
+    """Whether a hook wants to see what goes into or comes out of a layer."""
+    hooks = (layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks, layer._backward_pre_hooks)
+    return any(hooks)
+
+
+def pick(
+    what: str,
+    images: Tensor,
+    weight: Tensor,
+    choices: Choices,
+    runs: Mapping[str, Run],
+    *given: Tensor,
+    operation: str | None = None,
+    stride: int = 1,
+) -> Tensor:
+    """What the chosen one of `runs` returns for `given`; `what`: the operation, unless that is given."""
+    n, inputs, h, w = images.shape
+    outputs, _, kernel, _ = weight.shape
+    threads = torch.get_num_threads()
+    case = Case(operation or what, what, inputs, outputs, h, w, n, threads, kernel, stride)
+
+    def trial() -> tuple[Candidates, int]:
+        return whole({name: functools.partial(run, *given) for name, run in runs.items()})
+
+    return runs[choices.pick(case, runs, trial)](*given)
+
+
+def onednn_forward(images: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """A convolution of stride 1 that keeps the map's size."""
+    launch.settle()
+    return F.conv2d(images, weight, bias, 1, (weight.shape[2] // 2, weight.shape[3] // 2))
+
+
+def onednn_images_gradient(images: Tensor, grad: Tensor, weight: Tensor) -> Tensor:
+    """Of a convolution of stride 1 that keeps the map's size."""
+    return _onednn_gradients(images, grad, weight, (True, False, False))[0]
+
+
+def onednn_weight_gradient(images: Tensor, grad: Tensor, weight: Tensor) -> Tensor:
+    """Of a convolution of stride 1 that keeps the map's size."""
+    return _onednn_gradients(images, grad, weight, (False, True, False))[1]
+
+
+def _onednn_gradients(images: Tensor, grad: Tensor, weight: Tensor, wanted: tuple[bool, ...]) -> tuple[Tensor, ...]:
+    launch.settle()
+    padding = (weight.shape[2] // 2, weight.shape[3] // 2)
+    found: tuple[Tensor, ...] = torch.ops.aten.convolution_backward(
+        grad, images, weight, None, (1, 1), padding, (1, 1), False, (0, 0), 1, wanted
+    )
+    return found

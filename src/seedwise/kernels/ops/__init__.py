@@ -1,0 +1,1 @@
+"""Functions of tensors that call a kernel, and the implementations to choose from."""

@@ -1,0 +1,102 @@
+"""What augmentation spends its time on: on a CPU by native kernels, elsewhere by torch.
+
+Those are copies of pixels by line numbers, their normalization, and the places that affine maps read from. Both give
+the same bits. Results are in channels_last, which the rest of augmentation and training works on, but for what torch
+looks up by lines of each image's own: that is as it comes.
+"""
+
+import ctypes
+from ctypes import c_int, c_int64, c_void_p
+
+import torch
+from torch import Tensor
+
+from seedwise.kernels import launch
+from seedwise.kernels.build import CSRC
+
+
+@launch.OnceATarget
+def library() -> ctypes.CDLL | None:
+    """The compiled kernels; None without a compiler."""
+    loaded = launch.library(CSRC / "pixels.cpp")
+    if loaded is not None:
+        loaded.pixels_look_up.argtypes = [*[c_void_p] * 7, c_int]
+        loaded.pixels_normalize.argtypes = [c_void_p, c_void_p, c_void_p, c_int64, c_int64, c_void_p, c_int]
+        loaded.pixels_places.argtypes = [*[c_void_p] * 3, *[c_int64] * 3, c_void_p, c_int]
+    return loaded
+
+
+def _kernels(for_them: Tensor) -> ctypes.CDLL | None:
+    return library() if for_them.device.type == "cpu" else None
+
+
+def look_up(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """`images[i, :, rows[i, y], columns[i, x]]`, uint8[n, c, height, width].
+
+    `images`: uint8[n, c, h, w]. `rows`: int64[n, height] from 0 to h - 1, `columns`: int64[n, width] from 0 to w - 1,
+    or [1, ...] for all images, on their device. The numbers are not checked.
+    """
+    kernels = _kernels(images)
+    if kernels is None:
+        return _look_up_by_torch(images, rows, columns)
+    n, c = images.shape[:2]
+    rows, columns = rows.contiguous(), columns.contiguous()
+    shape = (n, c, rows.shape[1], columns.shape[1])
+    found = torch.empty(shape, dtype=torch.uint8, memory_format=torch.channels_last)
+    steps = (0 if len(lines) == 1 else lines.shape[1] for lines in (rows, columns))
+    kernels.pixels_look_up(
+        *(images.data_ptr(), (c_int64 * 4)(*images.stride()), (c_int64 * 4)(*shape)),
+        *(rows.data_ptr(), columns.data_ptr(), (c_int64 * 2)(*steps), found.data_ptr(), torch.get_num_threads()),
+    )
+    return found
+
+
+def _look_up_by_torch(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    n, c, h, w = images.shape
+    height, width = rows.shape[1], columns.shape[1]
+    if len(rows) != 1 or len(columns) != 1:
+        places = rows[:, :, None] * w + columns[:, None, :]
+        found = images.reshape(n, c, h * w).gather(2, places.view(len(places), 1, -1).expand(n, c, -1))
+        return found.view(n, c, height, width)
+    pixels = images.permute(0, 2, 3, 1)
+    if height >= h and width >= w:  # rows are longer than pixels: what is repeated most is copied in the largest pieces
+        found = pixels.index_select(2, columns[0]).index_select(1, rows[0])
+    else:
+        places = (rows[0, :, None] * w + columns[0]).flatten()
+        found = pixels.reshape(n, h * w, c).index_select(1, places).view(n, height, width, c)
+    return found.permute(0, 3, 1, 2)
+
+
+def normalize(images: Tensor, offset: Tensor, scale: Tensor) -> Tensor:
+    """`(images - offset) * scale`, float32[n, c, h, w] in channels_last, from uint8[n, c, h, w] and float32[c]."""
+    n, c, h, w = images.shape
+    # One line of pixels is one contiguous vector, 4 times as fast as broadcasting over c = 3.
+    lines = images.permute(0, 2, 3, 1).reshape(n * h, w * c)
+    offset, scale = offset.repeat(w), scale.repeat(w)
+    kernels = _kernels(images)
+    if kernels is None:
+        normalized = lines.float().sub_(offset).mul_(scale)
+    else:
+        normalized = torch.empty(lines.shape)
+        kernels.pixels_normalize(
+            *(lines.data_ptr(), offset.data_ptr(), scale.data_ptr(), *lines.shape),
+            *(normalized.data_ptr(), torch.get_num_threads()),
+        )
+    return normalized.view(n, h, w, c).permute(0, 3, 1, 2)
+
+
+def places(along: Tensor, down: Tensor, shift: Tensor) -> Tensor:
+    """`along[i, x] + down[i, y] + shift[i]`, added in this order: float32[n, h, w, 2].
+
+    Those are float32[n, w, 2], float32[n, h, 2] and float32[n, 2].
+    """
+    kernels = _kernels(along)
+    if kernels is None:
+        return along[:, None] + down[:, :, None] + shift[:, None, None]
+    n, w, h = *along.shape[:2], down.shape[1]
+    along, down, shift, found = along.contiguous(), down.contiguous(), shift.contiguous(), torch.empty(n, h, w, 2)
+    kernels.pixels_places(
+        *(along.data_ptr(), down.data_ptr(), shift.data_ptr(), n, h, w),
+        *(found.data_ptr(), torch.get_num_threads()),
+    )
+    return found

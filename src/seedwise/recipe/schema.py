@@ -1,0 +1,176 @@
+"""The recipe: everything that decides a run's weights but the data and the seed, frozen and validated once."""
+
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+
+from pydantic import Field, model_validator
+
+from seedwise.augment.config import AugmentConfig, RandAugmentConfig
+from seedwise.config.section import Section
+from seedwise.data.config import DataConfig
+from seedwise.models.config import ModelConfig
+from seedwise.optim.config import LossConfig, OneCycle, OptimConfig
+from seedwise.recipe.progressive_config import Progressive, check_order
+from seedwise.recipe.tta_config import TtaConfig
+from seedwise.recipe.warm_start_config import WarmStartConfig
+
+Auto = Literal["auto"]
+
+if TYPE_CHECKING:
+    # `auto` is written out (`seedwise.run.sizing`) before anything counts with these, so to whoever reads them they are
+    # numbers; what may meet them earlier asks `is_auto`.
+    Epochs: TypeAlias = int
+    BatchSize: TypeAlias = int
+    ImageSize: TypeAlias = int
+else:
+    Epochs = Auto | Annotated[int, Field(ge=1, le=100_000)]
+    BatchSize = Auto | Annotated[int, Field(ge=1, le=1_000_000)]
+    ImageSize = Auto | Annotated[int, Field(ge=8, le=2048)]
+
+
+def is_auto(value: object) -> bool:
+    """Whether an option is still to be chosen."""
+    return value == "auto"
+
+
+class TrainConfig(Section):
+    """How long, how large, and which epoch's weights are kept."""
+
+    epochs: Epochs = 10
+    """Passes over the training images; auto: from their number and that of the classes (docs/photos.md), or what fits
+    into `--time`."""
+    batch_size: BatchSize = 128
+    """Images per forward pass; auto: from the number of training images. An epoch is cut into equal batches of at most
+    this size; none is dropped."""
+    accumulate: int = Field(1, ge=1)
+    """Batches whose gradients are averaged into one optimizer step."""
+    image_size: ImageSize = 64
+    """Height and width in pixels at which images enter the model, in training and evaluation; auto: from the
+    images' own size."""
+    select: Literal["last", "best"] = "last"
+    """Which weights are kept: the last epoch's, or those with the best validation top-1. Never by test."""
+    patience: int | None = Field(None, ge=1)
+    """Stop after this many epochs without a better validation top-1; null: train all epochs."""
+    score_test: bool = True
+    """Score the test images after the last epoch; false leaves them unread, as `seedwise sweep` does with all settings
+    but the one that is best on validation."""
+    checkpoint_every: int = Field(100, ge=1)
+    """Optimizer steps between checkpoints: what a kill can lose at most. Each epoch's end is one too."""
+    insight: bool = True
+    """Keep pictures for the report in insight.npz: errors, confused pairs, Grad-CAM, augmentation. Takes seconds, and
+    changes neither weights nor draws."""
+
+
+class ComputeConfig(Section):
+    """Where and how to compute. Each `auto` is decided once, before training, and written into the run's recipe."""
+
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
+    """`cpu`, `mps`, `cuda`, `cuda:N`; auto: CUDA, then MPS, then CPU."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """fp32, or bf16 autocast; auto: bf16 where the hardware multiplies it fast (AMX, CUDA), else fp32."""
+    threads: Auto | Annotated[int, Field(ge=1)] = "auto"
+    """CPU threads; auto: OMP_NUM_THREADS where it is set, else every core this process may use (its share of them under
+    torchrun, whose own OMP_NUM_THREADS=1 doesn't count). The weights' last bits depend on it."""
+    channels_last: Auto | bool = "auto"
+    """Memory layout of images and weights; auto: true on CPU and CUDA."""
+    kernels: Literal["auto", "stock", "composed", "native", "tuned"] = "auto"
+    """Layers on a CPU. `stock`: PyTorch's. `composed`: gradients of depthwise convolutions put together from PyTorch's
+    faster operations. `native`: C++ kernels for depthwise and dense 3x3 convolutions and for BatchNorm with its
+    activation, in training and in evaluation, where a rule says that they are faster; built when seedwise is installed,
+    or at first use. `tuned`: the same, but timed on this machine instead of by the rule: a few percent faster at best,
+    and two runs of one recipe and seed may give other weights. auto: native where the kernels are or a compiler is
+    found, else composed; stock off the CPU."""
+    compile: Auto | bool = "auto"
+    """torch.compile the model; auto: false."""
+
+
+class Recipe(Section):
+    """A complete recipe. Parts read their own section, never the whole."""
+
+    name: str = "custom"
+    """A short name, used in the default folder's name and in tables."""
+    seed: int = Field(0, ge=0, lt=2**63)
+    """The master seed that `--seeds N` draws the runs' seeds from; a single run's default seed."""
+    data: DataConfig = DataConfig()
+    """Splits and subsets."""
+    model: ModelConfig = ModelConfig()
+    """Architecture and initial weights."""
+    augment: AugmentConfig = AugmentConfig()
+    """One optional field a technique, applied in the order of the fields."""
+    optim: OptimConfig = OptimConfig()
+    """Optimizer and schedule."""
+    loss: LossConfig = LossConfig()
+    """Cross-entropy's options."""
+    train: TrainConfig = TrainConfig()
+    """Length, batch and image size, selection."""
+    progressive: Progressive = "none"
+    """Progressive learning, in stages that raise image size and strengths: `none`; `paper` or `automl`, the four stages
+    of EfficientNetV2 as published or as released, of the model's size (S's for any but M and L) and rescaled to
+    train.image_size; or a list of stages of your own. A technique is switched on if a stage's strength for it is above
+    0. Helps: speed, since early epochs are trained on small images; with strength raised beside the size, accuracy over
+    long schedules. Hurts: short schedules, which leave the final size too few steps. Source: Tan and Le 2021 (arXiv
+    2104.00298, Table 6); google/automl."""
+    warm_start: WarmStartConfig | None = None
+    """Trains the classifier alone before the first step; `{}` turns it on with its defaults."""
+    tta: TtaConfig | None = None
+    """Test-time augmentation, scored beside the plain scores; `{}`: each image and its mirror image."""
+    compute: ComputeConfig = ComputeConfig()
+    """Device, precision, threads."""
+
+    @model_validator(mode="after")
+    def _check_across_sections(self) -> "Recipe":
+        check(self)
+        return self
+
+
+def check(recipe: Recipe) -> None:
+    """Raise ValueError, with the place at the front, where sections contradict; what is `auto` fits everything."""
+    train, epochs = recipe.train, recipe.train.epochs
+    if recipe.data.val == 0 and train.select == "best":
+        raise ValueError("train.select: 'best' needs validation images; set data.val above 0 or select to last")
+    if recipe.data.val == 0 and train.patience is not None:
+        raise ValueError("train.patience: needs validation images; set data.val above 0 or patience to null")
+    schedule, mix_off = recipe.optim.schedule, recipe.augment.mix_off_epochs
+    if not is_auto(epochs) and mix_off >= epochs:
+        raise ValueError(f"augment.mix_off_epochs: must be below train.epochs ({epochs}), is {mix_off}")
+    if not is_auto(epochs) and not isinstance(schedule, OneCycle) and schedule.warmup_epochs >= epochs:
+        raise ValueError(
+            f"optim.schedule.warmup_epochs: must be below train.epochs ({epochs}), is {schedule.warmup_epochs}"
+        )
+    check_stages(recipe)
+
+
+STRENGTHS = {
+    "rand_augment.magnitude": "rand_augment_magnitude",
+    "mixup.alpha": "mixup_alpha",
+    "cutmix.alpha": "cutmix_alpha",
+}
+"""The augmentations' options that a stage sets, and its own names for them."""
+
+
+def check_stages(recipe: Recipe) -> None:
+    """Raise ValueError, with the place at the front, unless the recipe's list of stages is in order and fits it."""
+    if isinstance(recipe.progressive, str):
+        return
+    check_order(recipe.progressive)
+    final, on = recipe.train.image_size, recipe.augment.rand_augment
+    strongest = (on.num_magnitude_bins if on else RandAugmentConfig().num_magnitude_bins) - 1
+    for number, stage in enumerate(recipe.progressive):
+        place = f"progressive.{number}"
+        if stage.image_size is not None and not is_auto(final) and stage.image_size > final:
+            raise ValueError(
+                f"{place}.image_size: must be at most train.image_size ({final}), the final size, is {stage.image_size}"
+            )
+        if (stage.rand_augment_magnitude or 0) > strongest:
+            raise ValueError(
+                f"{place}.rand_augment_magnitude: must be at most {strongest}, the end of RandAugment's scale, "
+                f"is {stage.rand_augment_magnitude:g}"
+            )
+        for name, option in STRENGTHS.items():
+            technique = name.split(".")[0]
+            off = getattr(recipe.augment, technique) is None
+            if (
+                off
+                and getattr(stage, option) is None
+                and any(getattr(s, option) is not None for s in recipe.progressive)
+            ):
+                raise ValueError(f"{place}: has no {option}; give it to every stage, or set augment.{technique}")

@@ -1,0 +1,189 @@
+"""Every technique: its name, the option that switches it, and its card. The one table of them; no torch here."""
+
+import inspect
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from seedwise.base.errors import UserError
+from seedwise.config.options import Type
+from seedwise.config.section import Option, dump, load, paths
+from seedwise.recipe.schema import Recipe
+
+COSTS = Path(__file__).with_name("technique_costs.json")
+"""Microseconds an image, as benchmarks/augment.py measured them."""
+_PARTS = re.compile(r"\b(Helps|Hurts|Source):\s+")
+
+
+@dataclass(frozen=True)
+class Technique:
+    """A switch of the recipe that stands for a published idea."""
+
+    name: str
+    """As users, records (`techniques.<name>`) and docs/techniques.md write it."""
+    path: str
+    """The option that switches it, as `-s` takes it."""
+    on: str = "default"
+    """A value that switches it on, as `-s` takes it."""
+    off: str = "null"
+    """The value that switches it off."""
+    pixels: bool = False
+    """Whether it changes images, and so has a row in the picture that `seedwise augment` draws."""
+    needs_epochs: bool = False
+    """Whether its card says that short schedules hurt it: a bad verdict on it may be one on the schedule."""
+
+
+def _augmentation(name: str, on: str = "default", needs_epochs: bool = False) -> Technique:
+    return Technique(name, f"augment.{name}", on, pixels=True, needs_epochs=needs_epochs)
+
+
+TECHNIQUES: tuple[Technique, ...] = (
+    _augmentation("random_resized_crop", needs_epochs=True),
+    _augmentation("random_crop"),
+    _augmentation("horizontal_flip"),
+    _augmentation("vertical_flip"),
+    _augmentation("rotation"),
+    _augmentation("color_jitter"),
+    _augmentation("rand_augment", needs_epochs=True),
+    _augmentation("trivial_augment_wide", needs_epochs=True),
+    _augmentation("grayscale"),
+    _augmentation("blur"),
+    _augmentation("custom", on="my_pkg.aug:fn"),
+    _augmentation("random_erasing", needs_epochs=True),
+    _augmentation("mixup", needs_epochs=True),
+    _augmentation("cutmix", needs_epochs=True),
+    Technique("mix_off_epochs", "augment.mix_off_epochs", on="1", off="0"),
+    Technique("progressive", "progressive", on="paper", off="none", needs_epochs=True),
+    Technique("dropout", "model.dropout", on="0.2", off="0.0", needs_epochs=True),
+    Technique("drop_path", "model.drop_path", on="0.2", off="0.0", needs_epochs=True),
+    Technique("smoothing", "loss.smoothing", on="0.1", off="0.0"),
+    Technique("class_weights", "loss.class_weights", on="balanced"),
+    Technique("head_lr", "optim.head_lr", on="0.005"),
+    Technique("layer_decay", "optim.layer_decay", on="0.9", off="1.0", needs_epochs=True),
+    Technique("decay_norms_and_biases", "optim.decay_norms_and_biases", on="false", off="true"),
+    Technique("ema", "optim.ema"),
+    Technique("freeze", "model.freeze", on="4", off="0"),
+    Technique("warm_start", "warm_start"),
+    Technique("tta", "tta"),
+)
+
+ALIASES = {
+    "crop": "random_crop",
+    "flip": "horizontal_flip",
+    "hflip": "horizontal_flip",
+    "vflip": "vertical_flip",
+    "rotate": "rotation",
+    "jitter": "color_jitter",
+    "colour_jitter": "color_jitter",
+    "rrc": "random_resized_crop",
+    "trivial_augment": "trivial_augment_wide",
+    "greyscale": "grayscale",
+    "gray": "grayscale",
+    "gaussian_blur": "blur",
+    "erasing": "random_erasing",
+    "cutout": "random_erasing",
+    "stochastic_depth": "drop_path",
+    "moving_average": "ema",
+    "layer_wise_decay": "layer_decay",
+    "llrd": "layer_decay",
+    "label_smoothing": "smoothing",
+    "balanced": "class_weights",
+    "progressive_learning": "progressive",
+}
+"""As people call them."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """What one should know before switching a technique on: the docstring of its section or option, taken apart."""
+
+    what: str
+    helps: str
+    hurts: str
+    source: str
+    options: tuple[Option, ...]
+    """The switch and what is below it."""
+
+    @property
+    def summary(self) -> str:
+        """Its first sentence."""
+        return re.split(r"(?<=[^.])[.;] ", self.what, maxsplit=1)[0].rstrip(".")
+
+
+def squeeze(name: str) -> str:
+    """A name without what people spell differently: `Color-Jitter` and `color_jitter` are one."""
+    return "".join(letter for letter in name.lower() if letter.isalnum())
+
+
+def find(name: str) -> Technique:
+    """The technique of this name, however it is spelled, or whose option this is; a UserError names the nearest."""
+    from difflib import get_close_matches
+
+    named = {squeeze(alias): of for alias, of in ALIASES.items()} | {squeeze(t.name): t.name for t in TECHNIQUES}
+    for technique in TECHNIQUES:
+        if name == technique.path or named.get(squeeze(name)) == technique.name:
+            return technique
+    close = get_close_matches(squeeze(name), named, n=1)
+    hint = f"did you mean '{named[close[0]]}'?" if close else "see `seedwise techniques ls`"
+    raise UserError(f"unknown technique '{name}'; {hint}")
+
+
+def card(technique: Technique) -> Card:
+    """The card of a technique; a ValueError when its docstring lacks a part."""
+    options = tuple(o for o in paths(Recipe) if o.path == technique.path or o.path.startswith(f"{technique.path}."))
+    what, *parts = _PARTS.split(_docstring(technique.path))
+    found = dict(zip(parts[::2], map(str.strip, parts[1::2]), strict=True))
+    if list(found) != ["Helps", "Hurts", "Source"] or not what or not all(found.values()):
+        raise ValueError(f"{technique.path}: its docstring has {list(found)}; it needs Helps:, Hurts: and Source:")
+    return Card(what.strip(), found["Helps"], found["Hurts"], found["Source"], options)
+
+
+def is_on(recipe: Recipe, name: str) -> bool:
+    """Whether a recipe has a technique on: its switch is not at the value that means off."""
+    technique = find(name)
+    return bool(_value(recipe, technique.path) != _value(_with(recipe, technique, technique.off), technique.path))
+
+
+def switched(recipe: Recipe, name: str, on: bool) -> Recipe:
+    """The recipe with a technique on or off, and nothing else changed; it keeps the options it has if it is on."""
+    technique = find(name)
+    if on and is_on(recipe, name):
+        return recipe
+    return _with(recipe, technique, technique.on if on else technique.off)
+
+
+def toggle(recipe: Recipe, name: str) -> Recipe:
+    """The recipe with a technique off where it was on, and on with its defaults where it was off."""
+    return switched(recipe, name, not is_on(recipe, name))
+
+
+def costs() -> dict[str, Any]:
+    """What benchmarks/augment.py measured on its machine; empty without its file."""
+    content: dict[str, Any] = json.loads(COSTS.read_text(encoding="utf-8")) if COSTS.exists() else {}
+    return content
+
+
+def _with(recipe: Recipe, technique: Technique, value: str) -> Recipe:
+    return load(Recipe, dump(recipe), "recipe", [f"{technique.path}={value}"])
+
+
+def _value(recipe: Recipe, path: str) -> Any:
+    value: Any = recipe
+    for part in path.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def _docstring(path: str) -> str:
+    """The docstring of an optional section, or else the option's own, in one line."""
+    *sections, name = path.split(".")
+    owner: Any = Recipe
+    for section in sections:
+        owner = owner.model_fields[section].annotation
+    field = owner.model_fields[name]
+    below = Type.of(field).sections()
+    optional = len(below) == 1 and field.default is None
+    text = inspect.getdoc(below[0]) if optional else field.description
+    return " ".join((text or "").split())

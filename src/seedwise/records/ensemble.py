@@ -1,0 +1,116 @@
+"""record.json of a folder that holds an ensemble: its members, how they vote, and what that gains."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from seedwise.records.run import RECORD, SCHEMA_VERSION, DataRecord, Final, Part, Scores, Seed, write_sealed
+
+Vote = Literal["soft", "hard", "weighted"]
+Selection = Literal["all", "greedy"]
+
+
+class Member(Part):
+    """A run that votes. The numbers are copied from its record, so that the ensemble can be read without it."""
+
+    folder: str
+    """Relative to the ensemble's folder."""
+    recipe: str
+    seed: Seed
+    architecture: str
+    image_size: int | None
+    """Pixels a side in its last epoch."""
+    picks: int = Field(ge=0)
+    """How often the selection took it; 1 without a selection, 0 if it has no vote."""
+    weight: float = Field(ge=0, le=1)
+    """Its share of the vote; all of them sum to 1."""
+    parameters: int
+    train_seconds: float
+    final: Final
+    gap: float | None
+    """Top-1 on its own training images minus top-1 on test (on validation where there is no test)."""
+    files: dict[str, str]
+    """SHA-256 of its weights and its stored predictions. Not of its record, to which a later evaluation may add."""
+
+
+class Gain(Part):
+    """Top-1 of the ensemble minus another's on the same images, as a fraction."""
+
+    mean: float
+    ci95: tuple[float, float] | None
+    """With the images random, and these networks as they are."""
+    p: float | None
+
+
+class Held(Part):
+    """What the ensemble reached on held-out images, and what its members did."""
+
+    scores: Scores
+    ece: float
+    """Expected calibration error, 15 bins."""
+    mean_of_members: Scores
+    ece_of_members: float
+    """Mean of the members' own."""
+    best_member: Scores | None
+    """Of the member that is best by validation; null without validation images."""
+    gain_over_mean: Gain
+    gain_over_best: Gain | None
+    disagreement: float
+    """Share of images on which two members answer differently, averaged over all pairs."""
+    disagreement_ratio: float | None
+    """The same, as a share of the members' mean error: 0 for copies of one network (Fort et al. 2019, 1912.02757)."""
+
+
+class OutOfBag(Part):
+    """What the members say of training images that they were not trained on, voting as the ensemble does."""
+
+    top1: float
+    loss: float
+    images: int
+    """Training images that at least one member did not see."""
+    votes: float
+    """Members that voted on an image, on average: about 37% of them, so the ensemble itself is better than this."""
+
+
+class EnsembleRecord(Part):
+    """record.json of an ensemble's folder."""
+
+    schema_version: int = SCHEMA_VERSION
+    kind: Literal["ensemble"] = "ensemble"
+    status: Literal["finished"] = "finished"
+    vote: Vote
+    select: Selection
+    seed: Seed | None
+    """The master seed that the members' seeds were drawn from, if they were trained as one ensemble."""
+    members: list[Member]
+    best: int | None
+    """The place in `members` of the one that is best by validation; null without validation images."""
+    data: DataRecord
+    val: Held | None
+    test: Held | None
+    oob: OutOfBag | None
+    """Null unless members were trained on bootstrap samples."""
+    parameters: int
+    """Of all members that vote."""
+    networks: int
+    """Members that vote: how many networks each image goes through."""
+    relative_time: float | None
+    """Time to predict, in units of a single member's; null where members differ in architecture or image size."""
+    seconds: dict[str, float]
+    """Wall seconds that the voting members took to train, as in a run's record."""
+    test_evaluations: int
+    """How often the votes were scored on test. The members' own reads are in their records."""
+    versions: dict[str, str]
+    files: dict[str, str] = {}
+    """SHA-256 of the folder's other files."""
+
+    @property
+    def votes(self) -> list[float]:
+        """What each member's vote counts, as `combine` takes it: for a hard vote how many votes it has."""
+        return [member.picks if self.vote == "hard" else member.weight for member in self.members]
+
+
+def write_ensemble(folder: Path, record: EnsembleRecord) -> None:
+    """Write an ensemble's record.json atomically."""
+    write_sealed(folder / RECORD, record)

@@ -1,0 +1,112 @@
+"""Evaluations after training, a line each in evaluations.jsonl, so that every later look at test is counted."""
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError
+
+from seedwise.base.errors import UserError
+from seedwise.records.run import Part, Scores
+
+EVALUATIONS = "evaluations.jsonl"
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class ClassScore(Part):
+    """One class of the evaluated images."""
+
+    name: str
+    images: int
+    top1: Share
+    """Share of its images whose most probable class it is."""
+
+
+class TtaGain(Part):
+    """What test-time augmentation changed on the same images."""
+
+    without: Share
+    """Top-1 without it."""
+    won: int
+    """Images that are right with it alone."""
+    lost: int
+    """Images that are right without it alone."""
+    ci95: tuple[float, float]
+    """Of the difference in top-1, over images (see stats.mcnemar)."""
+    p: Share
+    """McNemar's exact test, two-sided."""
+
+
+class Evaluation(Part):
+    """What one evaluation found; also a line of evaluations.jsonl, there without `classes`."""
+
+    data: str
+    """Path or name of the data."""
+    fingerprint: str
+    """The data's, as in a run's record."""
+    own: bool
+    """Whether it is the data that the run was trained on."""
+    split: Literal["val", "test", "all"]
+    weights: Literal["raw", "ema"]
+    tta: str | None
+    """Test-time augmentation; null without."""
+    images: int
+    scores: Scores
+    top1_interval: tuple[Share, Share]
+    """95%, Wilson's, over images: what other images of the same kind would give. Seeds are another source of spread."""
+    agrees: bool | None
+    """Whether logits and scores are the ones stored by the training, bit for bit; null where none are stored."""
+    largest_difference: float | None
+    """The largest absolute difference to the stored logits."""
+    gain: TtaGain | None = None
+    """Against the same network on the same images without test-time augmentation; null where there is none."""
+    trained: int | None = None
+    """Images that are equal in every pixel to one that the run, or a member of the ensemble, was trained on: of these
+    the score is no estimate for new images. Null where the run did not keep what it was trained on."""
+    new_top1: Share | None = None
+    """Top-1 of all others; null where every image or none of them is one of those."""
+    missing: list[str]
+    """The run's classes that the data has no images of."""
+    classes: list[ClassScore] = []
+    """Those with images, worst first."""
+
+
+def append_evaluation(folder: Path, evaluation: Evaluation) -> None:
+    """Add a line to the run's evaluations.jsonl: a single write, so that two processes at once lose none."""
+    path = folder / EVALUATIONS
+    line = evaluation.model_dump_json(exclude={"classes"}) + "\n"
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+        try:
+            size = os.fstat(handle).st_size
+            torn = size > 0 and os.pread(handle, 1, size - 1) != b"\n"  # a machine that lost power while writing
+            os.write(handle, ("\n" if torn else "").encode() + line.encode())
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        raise UserError(f"{path}: can't be written ({error.strerror}); evaluations are counted there") from error
+
+
+def read_evaluations(folder: Path) -> list[Evaluation]:
+    """Evaluations made of a run since its training, oldest first; lines that are not whole are passed over."""
+    try:
+        lines = (folder / EVALUATIONS).read_bytes().splitlines()
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise UserError(f"{folder / EVALUATIONS}: can't be read ({error.strerror})") from error
+    found = []
+    for line in lines:
+        try:
+            found.append(Evaluation.model_validate(json.loads(line)))
+        except (ValidationError, ValueError, RecursionError):
+            continue
+    return found
+
+
+def later_test_reads(folder: Path) -> int:
+    """How often the run's own test images were scored since its training, beside record.test_evaluations."""
+    return sum(each.own and each.split == "test" for each in read_evaluations(folder))

@@ -1,0 +1,121 @@
+"""Finished runs and ensembles as they lie on disk: records and answers, for what works without tensors."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from seedwise.base.errors import UserError
+from seedwise.base.files import read_json
+from seedwise.base.nearest import demand_folder
+from seedwise.records.ensemble import EnsembleRecord
+from seedwise.records.predictions import Predictions, read_predictions
+from seedwise.records.run import BAGGING, DAMAGED, RECORD, DataRecord, RunRecord, demand_final, read_record, read_sealed
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A finished run or an ensemble."""
+
+    folder: Path
+    record: RunRecord | EnsembleRecord
+
+    @property
+    def data(self) -> DataRecord:
+        """What it was trained on."""
+        return self.record.data
+
+    def predictions(self, split: str) -> Predictions:
+        """Its stored answers on a split; a UserError when it has none."""
+        if (found := read_predictions(self.folder, self.record, split).get(split)) is not None:
+            return found
+        kept = ", ".join(read_predictions(self.folder, self.record, "val", "test", "oob"))
+        raise UserError(f"{self.folder}: keeps no answers on {split!r} images; it has {kept or 'none'}")
+
+
+def is_ensemble(folder: Path) -> bool:
+    """Whether the folder's record.json is an ensemble's."""
+    content = read_json(folder / RECORD, DAMAGED) if (folder / RECORD).is_file() else None
+    return isinstance(content, dict) and content.get("kind") == "ensemble"
+
+
+def read_stored(folder: Path) -> Stored:
+    """The finished run or the ensemble in this folder; a UserError when it is something else or not finished."""
+    if is_ensemble(folder):
+        return Stored(folder, read_ensemble(folder))
+    record = read_record(folder)
+    if record.status != "finished":
+        raise UserError(f"{folder}: not finished (status: {record.status}); `seedwise resume` it first")
+    demand_final(folder, record)
+    return Stored(folder, record)
+
+
+def read_ensemble(folder: Path) -> EnsembleRecord:
+    """Read an ensemble's record.json; a UserError says what is missing or damaged."""
+    if not (folder / RECORD).is_file():
+        demand_folder(folder, "an ensemble's")
+        raise UserError(f"{folder}: not an ensemble's folder (it has no {RECORD})")
+    return read_sealed(folder / RECORD, EnsembleRecord)
+
+
+def below(folder: Path) -> Iterator[Path]:
+    """The folders of runs and ensembles at or below a folder, sorted; nothing within another one is looked at."""
+    if (folder / RECORD).is_file():
+        yield folder
+        return
+    try:
+        inner = sorted(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink())
+    except OSError as error:
+        raise UserError(f"{folder}: can't be read ({error.strerror or error}); give the folder of a run") from error
+    for path in inner:
+        yield from below(path)
+
+
+def finished_below(folder: Path) -> tuple[list[Stored], list[Path]]:
+    """What is finished at or below a folder, and the runs there that are not; a UserError when nothing is there.
+
+    A run that is named itself must be finished.
+    """
+    if (folder / BAGGING).is_file() and not (folder / RECORD).is_file():
+        raise UserError(f"{folder}: an ensemble whose members are not all trained; `seedwise resume` it first")
+    found = list(below(folder))
+    if found == [folder]:
+        return [read_stored(folder)], []
+    if not found:
+        raise UserError(f"{folder}: holds no run; give the folder of a run, of a study, or one that holds runs")
+    unfinished = [it for it in found if not is_ensemble(it) and read_record(it).status != "finished"]
+    finished = [read_stored(it) for it in found if it not in unfinished]
+    if not finished:
+        raise UserError(f"{folder}: none of its {len(found)} runs is finished; `seedwise resume` them first")
+    return finished, unfinished
+
+
+def demand_same_images(one: Stored, other: Stored, split: str, ours: Predictions, theirs: Predictions) -> None:
+    """Raise a UserError unless both were scored on the same images of the same classes.
+
+    Stored pixels, and with them the fingerprint, depend on the size at which photos are kept; the same place will do.
+    """
+    a, b = one.data, other.data
+    pair = f"{other.folder} and {one.folder}"
+    if a.classes != b.classes:
+        raise UserError(f"{pair}: have other classes ({_first(b.classes, a.classes)}); take runs on the same data")
+    if a.fingerprint != b.fingerprint and (a.source, a.name) != (b.source, b.name):
+        raise UserError(f"{pair}: were trained on other data ({b.source}; {a.source}); take runs on the same data")
+    if not (np.array_equal(ours.ids, theirs.ids) and np.array_equal(ours.targets, theirs.targets)):
+        sizes = f"{len(theirs.ids)} and {len(ours.ids)} of them"
+        raise UserError(
+            f"{pair}: were scored on other {split} images ({sizes}); take runs with the same data.{split} "
+            "and data.split_seed"
+        )
+
+
+def _first(ours: Sequence[str], theirs: Sequence[str]) -> str:
+    """Where two lists of classes begin to differ; the same names in another order are other classes too."""
+    if sorted(ours) == sorted(theirs):
+        place = next(i for i, (one, other) in enumerate(zip(ours, theirs, strict=True)) if one != other)
+        return f"the same in another order: class {place} is {ours[place]}, and {theirs[place]}"
+    only = [
+        next((f"'{name}'" for name in a if name not in b), "none more") for a, b in ((ours, theirs), (theirs, ours))
+    ]
+    return f"{len(ours)} with {only[0]}; {len(theirs)} with {only[1]}"

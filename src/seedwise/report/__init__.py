@@ -1,6 +1,0 @@
-"""Reports: the folder of a run, a study or an ensemble becomes one HTML file, without torch."""
-
-from seedwise.report.page import REPORT, render, write_report
-from seedwise.report.words import LANGUAGES
-
-__all__ = ["LANGUAGES", "REPORT", "render", "write_report"]

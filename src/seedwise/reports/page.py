@@ -1,0 +1,80 @@
+"""A folder becomes one HTML file that needs nothing else."""
+
+import base64
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from seedwise.base.errors import UserError
+from seedwise.base.files import write_text
+from seedwise.base.nearest import demand_folder
+from seedwise.records.finished import is_ensemble
+from seedwise.records.run import BAGGING, RECORD, STUDY
+from seedwise.reports.read import read_run
+from seedwise.reports.run_page import run_context
+from seedwise.reports.shared import options
+from seedwise.reports.words import Words
+
+REPORT = "report.html"
+
+
+def write_report(folder: Path, out: Path | None = None, language: str = "en") -> Path:
+    """Write the report of a run, a study or an ensemble, by default as report.html in its folder; returns where it is.
+
+    The same records give the same bytes. A UserError says what is missing or damaged.
+    """
+    path = out or folder / REPORT
+    content = render(folder, language)
+    if not path.parent.is_dir():
+        raise UserError(f"{path.parent}: no such folder; create it first")
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; give an HTML file to write")
+    if not path.exists() or path.read_bytes() != content.encode():
+        write_text(path, content)
+    return path
+
+
+def render(folder: Path, language: str = "en") -> str:
+    """The report of a run, a study or an ensemble as HTML."""
+    words = Words(language)
+    demand_folder(folder, "a run's, a study's or an ensemble's")
+    if (folder / STUDY).exists():
+        from seedwise.reports.study_page import study_context
+
+        return render_page("study.html", words, study_context(folder, words))
+    if is_ensemble(folder):
+        from seedwise.reports.ensemble_page import ensemble_context
+
+        return render_page("ensemble.html", words, ensemble_context(folder, words))
+    if not (folder / RECORD).exists():
+        if (folder / BAGGING).exists():
+            raise UserError(f"{folder}: an ensemble whose members are not all trained; `seedwise resume` it first")
+        raise UserError(f"{folder}: neither a run, a study nor an ensemble (it has no {RECORD} and no {STUDY})")
+    run = read_run(folder)
+    context = run_context(run, words)
+    sections = {"techniques", "from"} | ({"curves"} if context["curves"] else set())
+    sections |= {"scores"} if context["scores"] else set()
+    sections |= {"confusion", "classes", "calibration", "errors"} if context["classes"] else set()
+    sections |= {"gradcam"} if context.get("gradcam") else set()
+    context |= {"sections": sections, "options": options(run.recipe), "split_name": context.get("split")}
+    return render_page("run.html", words, context)
+
+
+def render_page(name: str, words: Words, context: dict[str, Any]) -> str:
+    """One of the templates as a page that needs nothing else."""
+    environment = Environment(
+        loader=PackageLoader("seedwise.reports"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    style, script = (Markup(_source(environment, file)) for file in ("style.css", "script.js"))
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    page = environment.get_template(name)
+    text = page.render(t=words, style=style, script=script, script_hash=f"sha256-{digest}", **context)
+    return text.encode(errors="replace").decode() + "\n"  # paths in it need not be UTF-8
+
+
+def _source(environment: Environment, name: str) -> str:
+    assert environment.loader is not None
+    return environment.loader.get_source(environment, name)[0]

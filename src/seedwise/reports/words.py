@@ -1,0 +1,95 @@
+"""What a report says, in the reader's language, and how it prints numbers."""
+
+import re
+from functools import cached_property
+from importlib.resources import files
+from typing import Any
+
+from seedwise.base.errors import UserError
+from seedwise.config.yaml12 import read
+from seedwise.reports.svg import number, shortened
+from seedwise.stats import Scale
+
+LANGUAGES = ("en", "ko")
+NARROW = 24
+"""Letters of a name at the edge of a matrix."""
+
+
+class Words:
+    """The strings of `text/<language>.yaml`: `words("run.title", name="demo")`. A missing key is a KeyError."""
+
+    def __init__(self, language: str) -> None:
+        if language not in LANGUAGES:
+            raise UserError(f"--lang {language}: choose from {', '.join(LANGUAGES)}")
+        self.language = language
+
+    def __call__(self, key: str, **values: Any) -> str:
+        """The string with these values in it."""
+        text = self.table[key]
+        return text.format(**values) if values else text
+
+    def known(self, text: str) -> str:
+        """Words of a record in the reader's language: `known.<words>`, where # is a number and * anything, or as they
+        are. They are English, so that its table has none."""
+        for pattern, said in self._known:
+            if match := pattern.fullmatch(text):
+                return said.format(*(re.sub(r" and (\d+) more\b", r" (+\1)", part) for part in match.groups()))
+        return text
+
+    @cached_property
+    def _known(self) -> list[tuple[re.Pattern[str], str]]:
+        """Of several that fit, the one that says most of the text itself."""
+        known = {key.removeprefix("known."): said for key, said in self.table.items() if key.startswith("known.")}
+        fixed = sorted(known, key=lambda key: (len(key.replace("*", "").replace("#", "")), key), reverse=True)
+        parts = {"\\#": r"(\d[\d,]*)", "\\*": "(.*?)"}
+        shape = {key: re.sub(r"\\[#*]", lambda it: parts[it[0]], re.escape(key)) for key in fixed}
+        return [(re.compile(shape[key], re.DOTALL), known[key]) for key in fixed]
+
+    @cached_property
+    def table(self) -> dict[str, str]:
+        """Every string by its key."""
+        name = f"{self.language}.yaml"
+        source = files("seedwise.reports").joinpath("text", name).read_text(encoding="utf-8")
+        return {str(key): str(value) for key, value in read(source, name).value.items()}
+
+    def short(self, name: str) -> str:
+        """A name that has to stand in a narrow place."""
+        return shortened(name, NARROW)
+
+    def percent(self, share: float | None, decimals: int = 1) -> str:
+        """A fraction in percent, without the sign."""
+        return "–" if share is None else number(share * 100, decimals)
+
+    def signed(self, share: float) -> str:
+        """A difference of fractions in points, with its sign."""
+        return number(share * 100, 2, signed=True)
+
+    def interval(self, interval: tuple[float, float]) -> str:
+        """Of a difference, in points; an end that rounds to 0 reads `>0` or `<0` where 0 is left out."""
+        low, high = (Scale().end(value, 2, interval[0] > 0 or interval[1] < 0) for value in interval)
+        return f"[{low}, {high}]"
+
+    def fixed(self, value: float | None, decimals: int = 3) -> str:
+        """A number with so many decimals."""
+        if value is None:
+            return "–"
+        return number(value, decimals) if abs(value) < 1e9 else f"{value:.3g}"
+
+    def p(self, value: float | None) -> str:
+        """A p-value."""
+        return "–" if value is None else "< 0.0001" if value < 0.0001 else f"{value:.4f}"
+
+    def brief(self, value: float) -> str:
+        """A number with up to three digits, without needless zeros."""
+        return (f"{value:.3g}" if abs(value) < 1e5 else f"{value:.0f}" if value < 1e15 else f"{value:.3g}").replace(
+            "-", "−"
+        )
+
+    def duration(self, seconds: float) -> str:
+        """A wall time."""
+        if seconds < 60:
+            return self("time.seconds", s=f"{seconds:.1f}")
+        minutes, rest = divmod(round(min(seconds, 1e15)), 60)
+        if minutes < 60:
+            return self("time.minutes", m=minutes, s=rest)
+        return self("time.hours", h=minutes // 60, m=minutes % 60)

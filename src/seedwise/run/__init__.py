@@ -1,0 +1,1 @@
+"""One run: recipe, data and seed become a run folder."""

@@ -1,0 +1,82 @@
+"""Joins the parts of a resolved recipe into what the loop trains."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from seedwise.augment.pipeline import Augmenter
+from seedwise.data.dataset import Dataset
+from seedwise.engine.placement import Placement
+from seedwise.engine.setup import Setup
+from seedwise.engine.stages import dropout_of
+from seedwise.engine.warm_start import WarmStart
+from seedwise.kernels.swap import accelerate
+from seedwise.models.build import BuiltModel
+from seedwise.models.dropout_meter import count_noise
+from seedwise.models.weights import classifier_names
+from seedwise.optim.ema import Ema
+from seedwise.optim.groups import parameter_groups
+from seedwise.optim.loss import build_loss
+from seedwise.optim.optimizers import build_optimizer
+from seedwise.recipe.progressive import stages_of
+from seedwise.recipe.schema import Recipe
+
+
+def prepare(
+    folder: Path,
+    recipe: Recipe,
+    seed: int,
+    dataset: Dataset,
+    built: BuiltModel,
+    *,
+    num_classes: int | None = None,
+    known_kernels: Mapping[str, str] | None = None,
+) -> Setup:
+    """Join the parts of a resolved recipe into what the loop trains.
+
+    `num_classes` is the data's unless given; `known_kernels`: what a run's record says was chosen before.
+    """
+    num_classes = num_classes or len(dataset.classes)
+    placement = Placement.of(recipe.compute)
+    model = placement.module(built.module)
+    accelerate(model, recipe.compute.kernels, known_kernels or {})
+    rates = {"dropout": recipe.model.dropout, "drop_path": recipe.model.drop_path}
+    noise = count_noise(model, classifier_names(model), **rates)
+    ema = None if recipe.optim.ema is None else Ema(recipe.optim.ema, model)
+    if recipe.compute.compile is True:
+        model.compile()
+    setup = Setup(
+        model=model,
+        optimizer=build_optimizer(recipe.optim, parameter_groups(recipe.optim, model, classifier_names(model))),
+        loss=build_loss(recipe.loss, dataset.train.targets, num_classes, placement.device),
+        augment=Augmenter(
+            recipe.augment,
+            seed=seed,
+            rows=dataset.train.draw_rows,
+            epochs=recipe.train.epochs,
+            mean=built.mean,
+            std=built.std,
+            device=placement.device,
+        ),
+        train=dataset.train,
+        val=dataset.val,
+        num_classes=num_classes,
+        config=recipe.train,
+        optim=recipe.optim,
+        placement=placement,
+        seed=seed,
+        folder=folder,
+        ema=ema,
+        noise=noise,
+        warm_start=warm_start_of(recipe, model),
+        stages=stages_of(recipe),
+        data_lines=dataset.lines(),
+    )
+    return replace(setup, dropout=dropout_of(model, recipe.model.dropout, setup.plan))
+
+
+def warm_start_of(recipe: Recipe, model: torch.nn.Module) -> WarmStart | None:
+    """The recipe's warm start, on this model's classifier."""
+    return None if recipe.warm_start is None else WarmStart(recipe.warm_start, model, classifier_names(model))

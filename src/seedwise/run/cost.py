@@ -1,0 +1,126 @@
+"""What a run will cost, measured on this machine rather than guessed."""
+
+import math
+import resource
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from statistics import median
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from seedwise.data.dataset import Subset
+from seedwise.engine.evaluate import EVALUATION_BATCH, predict
+from seedwise.engine.loop import make_batch
+from seedwise.engine.protocols import Images
+from seedwise.engine.setup import Setup
+from seedwise.engine.step import training_step
+from seedwise.recipe.progressive import PlannedStage
+
+STEPS = 3
+"""Measured steps, after one that warms up."""
+FILES_SECONDS = 1.5
+"""What checkpoints, records and the report take at the end; not measured."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one run takes."""
+
+    steps: int
+    """Optimizer steps."""
+    seconds: float
+    """Expected wall seconds of steps and evaluation, once the data is decoded."""
+    epoch_seconds: float
+    """Of these, what each epoch takes."""
+    besides_seconds: float
+    """What comes on top, once a run: what its first step takes longer, its pictures, its files."""
+    memory_gb: float
+    """Peak memory of this process, or of the CUDA device, in a training step."""
+
+    @property
+    def run_seconds(self) -> float:
+        """All that a run takes once the program has started and the images are decoded."""
+        return self.seconds + self.besides_seconds
+
+
+def measure(setup: Setup, held_out: int = 0, patience: float = math.inf) -> Cost:
+    """Time a few training steps and one evaluation on images of the data; the setup's model is used up by it.
+
+    `held_out`: images that are scored once at the end, besides those for validation and the training images that are
+    looked at: test images, and all of them again for each view of test-time augmentation. `patience`: seconds after
+    which nothing is repeated, for slow steps need no averaging.
+    """
+    config, placement = setup.config, setup.placement
+    some = np.arange(math.ceil(len(setup.train.ids) / (setup.steps_per_epoch * config.accumulate)))
+
+    def step(size: int) -> None:
+        batches = [make_batch(setup, some, 0, PlannedStage(1, 0, size))] * config.accumulate
+        sums = training_step(setup.model, setup.loss, setup.optimizer, batches, placement=placement, clip_norm=None)
+        if setup.ema is not None:
+            setup.ema.update(setup.model, 1)
+        sums.tolist()  # waits for the device
+
+    shown = first_of(setup.train if setup.val is None else setup.val, EVALUATION_BATCH)
+
+    def evaluate() -> None:
+        predict(setup.model, shown, setup.augment, size=config.image_size, placement=placement)
+
+    setup.model.train()
+    spans = _steps_by_size(setup)
+    of_step = {size: _time(partial(step, size), patience) for size in spans}
+    weights = 1 if setup.ema is None else 2
+    once = weights * (_size(setup.val) + held_out) + min(5000, _size(setup.train))
+    once += 0 if setup.warm_start is None else _size(setup.train)
+    of_image = _time(evaluate, patience).each / len(shown.ids)
+    steps_seconds = sum(steps * of_step[size].each for size, steps in spans.items())
+    epoch_seconds = steps_seconds / config.epochs + weights * _size(setup.val) * of_image
+    seconds = once * of_image + config.epochs * epoch_seconds
+    extra = sum(max(0.0, it.first - it.each) for it in of_step.values())
+    return Cost(setup.total_steps, seconds, epoch_seconds, extra + FILES_SECONDS, _peak_gb(placement.device))
+
+
+def first_of(images: Images, count: int) -> Subset:
+    """The first images of a part."""
+    assert isinstance(images, Subset)
+    return images.take(np.arange(min(count, len(images))))
+
+
+def _steps_by_size(setup: Setup) -> dict[int, int]:
+    """How many optimizer steps the run makes at each image size."""
+    ends = [*(stage.first_step for stage in setup.plan[1:]), setup.total_steps]
+    steps: dict[int, int] = {}
+    for stage, end in zip(setup.plan, ends, strict=True):
+        steps[stage.image_size] = steps.get(stage.image_size, 0) + end - stage.first_step
+    return steps
+
+
+def _size(images: object) -> int:
+    return len(images.ids) if images is not None else 0  # type: ignore[attr-defined]
+
+
+class _Times(NamedTuple):
+    """Seconds of the first time, which warms up, and of each later one."""
+
+    first: float
+    each: float
+
+
+def _time(action: Callable[[], None], patience: float) -> _Times:
+    seconds: list[float] = []
+    while len(seconds) <= STEPS and sum(seconds) <= patience:
+        began = time.perf_counter()
+        action()
+        seconds.append(time.perf_counter() - began)
+    return _Times(seconds[0], median(seconds[1:] or seconds))
+
+
+def _peak_gb(device: torch.device) -> float:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30

@@ -1,0 +1,154 @@
+"""Which folder may be written: new ones, and those that hold the same run or study. Nothing else is ever touched."""
+
+import logging
+import re
+import time
+from pathlib import Path
+
+from seedwise.base import machine, user_code
+from seedwise.base.errors import UserError
+from seedwise.base.files import LOCK, make_new_folder
+from seedwise.config.section import load
+from seedwise.data.find import KNOWN_NAMES, find_source
+from seedwise.data.folder import FolderSource
+from seedwise.data.open import open_data
+from seedwise.data.source import Progress
+from seedwise.kernels.rule import NATIVE_KERNELS
+from seedwise.recipe.schema import Recipe
+from seedwise.records.finished import is_ensemble
+from seedwise.records.run import BAGGING, RECIPE, RECORD, STUDY, RunRecord
+from seedwise.run import resolve
+
+log = logging.getLogger("seedwise")
+
+ELSEWHERE = "choose another folder with -o"
+
+
+def default_folder(data: str, recipe: Recipe, data_dir: Path | None) -> Path:
+    """`runs/<data>-<recipe>-<time>`, made at once, so that two runs started in one second get two folders.
+
+    Data that can't be found is an error before anything is made.
+    """
+    if machine.processes() > 1:
+        raise UserError("torchrun: every process must know the run folder; give it with -o")
+    name = re.sub(r"[^\w.-]+", "_", f"{find_source(data, data_dir, recipe.data).name}-{recipe.name}")
+    stem = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    for number in range(1, 1000):
+        folder = Path("runs") / (stem if number == 1 else f"{stem}-{number}")
+        if make_new_folder(folder):
+            return folder
+    raise UserError(f"runs/{stem}: a thousand runs began in this second; choose a folder with -o")
+
+
+def demand_free(folder: Path, *, study: bool) -> None:
+    """Raise a UserError unless the folder is new, or empty, or holds what is to be completed."""
+    if (folder / BAGGING).exists() or is_ensemble(folder):
+        raise UserError(f"{folder}: holds an ensemble, not a {'study' if study else 'single run'}; {ELSEWHERE}")
+    if (folder / (RECORD if study else STUDY)).exists():
+        words = "a single run, not a study" if study else "a study, not a single run"
+        raise UserError(f"{folder}: holds {words}; {ELSEWHERE}")
+    if not folder.is_dir() or any((folder / name).exists() for name in (LOCK, RECORD, STUDY)):
+        return
+    other = next((path.name for path in folder.iterdir() if not path.name.startswith(".")), None)
+    if other is not None:
+        raise UserError(f"{folder}: holds other files ({other}); choose a new or an empty folder with -o")
+
+
+def demand_outside(picture: Path, data: str, recipe: Recipe, data_dir: Path | None) -> None:
+    """Raise a UserError where a picture would be written into the folder of images that it is about, and be one."""
+    source = find_source(data, data_dir, recipe.data)
+    if isinstance(source, FolderSource) and source.path in picture.resolve().parents:
+        raise UserError(f"{picture}: would lie among the images of {data}: give a path outside with -o")
+
+
+def read_recipe(folder: Path) -> Recipe | None:
+    """The resolved recipe of a run folder, or None when there is none yet."""
+    path = folder / RECIPE
+    return load(Recipe, path) if path.exists() else None
+
+
+def demand_same_data(
+    folder: Path,
+    source: str,
+    fingerprint: str,
+    recipe: Recipe,
+    data: str,
+    data_dir: Path | None,
+    progress: Progress,
+    *,
+    finished: bool,
+) -> None:
+    """Raise a UserError unless `data` is what the folder was made from: the same content, wherever it lies.
+
+    `finished`: nothing is left to train. What goes on training opens the data anyway, and looks then whether the same
+    place still holds the same.
+    """
+    found = find_source(data, data_dir, recipe.data)
+    same_place = (data if data in KNOWN_NAMES else str(found.path)) == source
+    if same_place and not finished:
+        return
+    now = open_data(data, recipe.data, data_dir=data_dir, progress=progress, **resolve.stored_sides(recipe))
+    if now.fingerprint != fingerprint:
+        if same_place:
+            raise UserError(f"{folder}: began with other data than {data} holds now; {ELSEWHERE}")
+        raise UserError(f"{folder}: holds a run on {source}, not on {data}; {ELSEWHERE}")
+
+
+def demand_same_machine(folder: Path, record: RunRecord, recipe: Recipe) -> None:
+    """Raise a UserError when the run's bits can't be kept here."""
+    for name, before, now in changed(record, recipe):
+        raise UserError(
+            f"{folder}: began with {name} {before}, here it is {now}, so the same bits can't be kept; "
+            "resume there, or go on with --elsewhere"
+        )
+
+
+def changed(record: RunRecord, recipe: Recipe) -> list[tuple[str, str, str]]:
+    """(what, then, now) of all that decides a run's bits and is not here as it was when the run last went on."""
+    then, here = decided(record), decisive(recipe)
+    return [(name, then.get(name, "None"), now) for name, now in here.items() if then.get(name, "None") != now]
+
+
+def decisive(recipe: Recipe) -> dict[str, str]:
+    """What decides a run's bits here, beside recipe, data and seed."""
+    here, versions = machine.facts(), machine.versions()
+    named = {"CPU capability": here["cpu_capability"], "number of processes": here["processes"]}
+    return {name: str(value) for name, value in (named | {"torch": versions["torch"]}).items()} | own_code_of(recipe)
+
+
+def decided(record: RunRecord) -> dict[str, str]:
+    """The same of a run when it last went on, with the versions of what decides nothing."""
+    named = {
+        "CPU capability": record.machine.get("cpu_capability"),
+        "number of processes": record.machine.get("processes"),
+    }
+    return {name: str(value) for name, value in named.items()} | record.versions
+
+
+def note_moves(record: RunRecord, known: RunRecord, recipe: Recipe) -> None:
+    """Add to `machine` of a run's new record, as `moved`, what changed on its way, after which epoch."""
+    before = known.machine.get("moved")
+    moved = list(before) if isinstance(before, list) else []
+    for name, then, now in changed(known, recipe):
+        moved.append(f"after epoch {len(known.epochs)}: {name} {then} -> {now}")
+        log.warning("goes on with other bits: %s %s -> %s", name, then, now)
+    if moved:
+        record.machine["moved"] = moved
+
+
+def own_code_of(recipe: Recipe) -> dict[str, str]:
+    """The file and hash of the user's own code that trains, by option and import path: versions, for the record.
+
+    Data is left out, whose fingerprint says more than the code that brings it. Native kernels are code of this
+    machine's own too: their bits depend on what compiled them.
+    """
+    custom = recipe.augment.custom
+    paths = {"model.factory": recipe.model.factory, "augment.custom": custom.function if custom else None}
+    found = {
+        f"{option} {path}": user_code.source(user_code.find(option, path)) for option, path in paths.items() if path
+    }
+    if recipe.compute.kernels not in NATIVE_KERNELS:
+        return found
+    from seedwise.kernels import swap  # imports torch, which a mistake on the command line need not wait for
+
+    return found | {"kernels": str(swap.version())}

@@ -1,0 +1,193 @@
+"""Learning-rate range test (Smith 2015, arXiv 1506.01186): train a little at rates that rise, and watch the loss.
+
+The rate of step t of n is low * (high / low)^(t / (n - 1)), and the steps are a run's own: its batches, augmentation,
+dropout, optimizer and loss. The loss of each step is smoothed by an exponential average without bias, and the test
+stops when that exceeds DIVERGED times its lowest value, or is no longer finite.
+
+The suggestion is a tenth of the rate at which the smoothed loss is lowest, as in fastai: at that rate itself it is
+about to rise. Where the loss falls most steeply is told beside it: between the two most nets train well.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from seedwise.base import machine
+from seedwise.base.errors import Interrupted, UserError
+from seedwise.base.files import SOFTWARE
+from seedwise.data.glance import glance
+from seedwise.data.open import open_data
+from seedwise.engine.control import Watch, announce, stoppable
+from seedwise.engine.loop import epoch_steps, my_batches, optimizer_step, warm_up
+from seedwise.engine.placement import computing_threads
+from seedwise.engine.setup import Setup
+from seedwise.models.build import build_model
+from seedwise.recipe.schema import Recipe
+from seedwise.run import resolve, sizing
+from seedwise.run.train import prepare
+
+SMOOTHING = 0.9
+"""Share of the average that stays in each step: it looks back over some ten."""
+DIVERGED = 4.0
+FEWEST = 10
+"""Steps before the test may find that the loss diverges, and that a suggestion rests on."""
+
+
+@dataclass(frozen=True)
+class RangeTest:
+    """The rates that were tried, up to where the loss diverged, and what follows from them."""
+
+    rates: list[float]
+    losses: list[float]
+    """Of each step, as it was optimized."""
+    smoothed: list[float]
+    lowest: float
+    """The rate with the lowest smoothed loss."""
+    steepest: float
+    """The rate at which the smoothed loss falls most, before the lowest."""
+    suggestion: float
+    """A tenth of `lowest`."""
+    diverged: bool
+    """Whether the loss rose out of bounds before the last rate."""
+
+    @property
+    def doubt(self) -> str | None:
+        """Why the suggestion is a guess: the lowest loss lies at an end of the rates, so it may lie beyond."""
+        if self.lowest == self.rates[0]:
+            return "the loss never fell below its first value; lower --min, or give more --steps"
+        if self.lowest == self.rates[-1] and not self.diverged:
+            return "the loss was still falling at the last rate; raise --max"
+        return None
+
+
+def range_test(
+    recipe: Recipe,
+    data: str,
+    *,
+    seed: int | None = None,
+    data_dir: Path | None = None,
+    steps: int = 100,
+    low: float = 1e-7,
+    high: float = 1.0,
+    watch: Watch | None = None,
+) -> RangeTest:
+    """Try `steps` rates between `low` and `high` on the recipe's model and data; writes nothing.
+
+    Images have the final size; progressive learning is left out, an average of weights too. The same seed gives the
+    same curve. A UserError when the bounds are no range, or the loss is not finite from the start.
+    """
+    if not 0 < low < high < math.inf:
+        raise UserError(f"--min and --max: must be rates above 0, the first below the second, are {low:g} and {high:g}")
+    if steps < FEWEST:
+        raise UserError(f"--steps: must be at least {FEWEST}, is {steps}")
+    watch = watch or Watch()
+    if sizing.has_auto(recipe):
+        seen = glance(data, recipe.data, data_dir=data_dir, progress=stoppable(watch))
+        recipe = sizing.filled(recipe, seen)
+    resolved = resolve.resolve(_never_ending(recipe, steps))
+    seed = resolved.seed if seed is None else seed
+    sides = resolve.stored_sides(resolved)
+    dataset = announce(watch, open_data(data, resolved.data, data_dir=data_dir, **sides, progress=stoppable(watch)))
+    with (
+        computing_threads(int(resolved.compute.threads), "a range test", stoppable(watch)),
+        torch.random.fork_rng(devices=[]),
+    ):
+        built = build_model(
+            resolved.model,
+            num_classes=len(dataset.classes),
+            seed=seed,
+            classes=dataset.classes,
+            image_sizes=resolve.image_sizes(resolved),
+        )
+        setup = prepare(Path(), resolved, seed, dataset, built)
+        if setup.warm_start is not None:
+            warm_up(setup, setup.warm_start, watch.observer, watch.should_stop)
+        rates = np.geomspace(low, high, steps).tolist()
+        return conclude(rates, _losses(setup, rates, watch))
+
+
+def conclude(rates: Sequence[float], losses: Sequence[float]) -> RangeTest:
+    """What the losses say, of the first so many rates: those until the loss diverged."""
+    smoothed = smooth(losses)
+    tried = list(rates[: len(losses)])
+    best = int(np.argmin(smoothed))
+    falls = np.gradient(smoothed[: best + 1], np.log(tried[: best + 1])) if best > 0 else np.zeros(1)
+    lowest = tried[best]
+    return RangeTest(
+        rates=tried,
+        losses=list(losses),
+        smoothed=smoothed,
+        lowest=lowest,
+        steepest=tried[int(np.argmin(falls))],
+        suggestion=lowest / 10,
+        diverged=len(losses) < len(rates),
+    )
+
+
+def smooth(losses: Sequence[float]) -> list[float]:
+    """The exponential average of the losses so far, after each; divided by the weights' sum, so without bias."""
+    average, smoothed = 0.0, []
+    for step, loss in enumerate(losses, 1):
+        average = SMOOTHING * average + (1 - SMOOTHING) * loss
+        smoothed.append(average / (1 - SMOOTHING**step))
+    return smoothed
+
+
+def _never_ending(recipe: Recipe, steps: int) -> Recipe:
+    """The recipe with as many epochs as any test may need, so that nothing ends or changes within it."""
+    train = recipe.train.model_copy(update={"epochs": recipe.train.epochs + steps})
+    optim = recipe.optim.model_copy(update={"ema": None})
+    return recipe.model_copy(update={"train": train, "optim": optim, "progressive": "none"})
+
+
+def _losses(setup: Setup, rates: Sequence[float], watch: Watch) -> list[float]:
+    """The loss of each step, until it diverges."""
+    losses: list[float] = []
+    setup.model.train()
+    for step, rate in enumerate(rates):
+        epoch, within = divmod(step, setup.steps_per_epoch)
+        positions = epoch_steps(setup, epoch)[within]
+        sums = optimizer_step(setup, my_batches(setup, positions, epoch), step, rate, total=len(positions))
+        loss = float(sums[0]) / len(positions)
+        if not math.isfinite(loss):
+            break
+        losses.append(loss)
+        watch.observer.on_phase("rates tried", step + 1, len(rates))
+        smoothed = smooth(losses)
+        if step >= FEWEST and smoothed[-1] > DIVERGED * min(smoothed):
+            break
+        if watch.should_stop() and machine.processes() == 1:
+            raise Interrupted(f"stopped at rate {step + 1} of {len(rates)}")
+    if len(losses) < FEWEST:
+        raise UserError(f"the loss is not finite after {len(losses)} steps; lower --min, or set optim.clip_norm")
+    return losses
+
+
+def draw(path: Path, found: RangeTest, title: str) -> None:
+    """The curve as PNG, SVG or PDF, by the file's name."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot(xscale="log", xlabel="learning rate", ylabel="training loss", title=title)
+    axes.plot(found.rates, found.losses, color="0.75", linewidth=1, label="each step")
+    axes.plot(found.rates, found.smoothed, color="tab:blue", linewidth=2, label="smoothed")
+    for rate, color, style, name in (
+        (found.suggestion, "tab:green", "-", "suggested"),
+        (found.steepest, "tab:orange", ":", "steepest"),
+        (found.lowest, "tab:red", "--", "lowest"),
+    ):
+        axes.axvline(rate, color=color, linestyle=style, label=f"{name} {rate:.1e}")
+    least, first = min(found.smoothed), found.smoothed[0]
+    height = max(first - least, 1e-3)
+    axes.set_ylim(least - 0.3 * height, first + height)
+    axes.legend()
+    try:
+        figure.savefig(path, dpi=120, metadata={"Software": SOFTWARE} if path.suffix == ".png" else None)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: can't be written ({error}); give a .png or .svg file with -o") from error

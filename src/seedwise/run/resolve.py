@@ -1,0 +1,145 @@
+"""Automatic choices, made once: from a recipe to a resolved recipe with no `auto` left."""
+
+import math
+
+from seedwise.base import machine
+from seedwise.base.errors import UserError
+from seedwise.config.section import diff
+from seedwise.data.config import StoredSides
+from seedwise.kernels.rule import NATIVE_KERNELS
+from seedwise.models.config import resolve_weights
+from seedwise.recipe import progressive
+from seedwise.recipe.schema import ComputeConfig, Recipe
+from seedwise.recipe.tta_config import TtaConfig
+from seedwise.run import sizing
+
+PHOTO_HEADROOM = 256 / 224
+"""Photos to train on are stored this much larger than the training size when boxes are cut out of them."""
+
+MAX_THREADS = 1024
+"""More than the cores at hand are fine, to get the bits of a larger machine; at millions the process would die."""
+
+
+def resolve(recipe: Recipe) -> Recipe:
+    """The recipe with every automatic choice written out, for this machine; `train`'s are (see `sizing`) by now."""
+    recipe = progressive.resolve(recipe)
+    model = recipe.model.model_copy(update={"weights": resolve_weights(recipe.model)})
+    return recipe.model_copy(update={"model": model, "compute": _resolve_compute(recipe.compute)})
+
+
+def adopt(recipe: Recipe, resolved: Recipe) -> Recipe:
+    """The recipe with its automatic choices taken from one that was resolved earlier, perhaps elsewhere."""
+    train = sizing.with_numbers(recipe.train, resolved.train)  # arms of a study are as long as their base
+    model = sizing.with_freeze(recipe.model, resolved.model.freeze)
+    recipe = progressive.resolve(sizing.checked(recipe.model_copy(update={"train": train, "model": model})))
+    compute = {
+        name: getattr(resolved.compute, name)
+        for name in ComputeConfig.model_fields
+        if getattr(recipe.compute, name) == "auto"
+    }
+    return recipe.model_copy(
+        update={
+            "data": recipe.data.model_copy(update={"download": resolved.data.download}),  # no part of what is trained
+            "model": recipe.model.model_copy(update={"weights": resolve_weights(recipe.model)}),
+            "compute": recipe.compute.model_copy(update=compute),
+        }
+    )
+
+
+def demand_same(recipe: Recipe, resolved: Recipe, place: str) -> None:
+    """Raise a UserError unless the recipe is the resolved one of a folder, automatic choices and name apart."""
+    differences = diff(resolved, adopt(recipe, resolved).model_copy(update={"name": resolved.name}))
+    if differences:
+        more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
+        raise UserError(f"{place}: holds another recipe: {differences[0]}{more}; choose another folder with -o")
+
+
+def stored_sides(recipe: Recipe) -> StoredSides:
+    """The short sides at which larger photos are stored for this recipe.
+
+    What is scored has the training size, so that it is resampled once, as torchvision's Resize would do it.
+    """
+    size = recipe.train.image_size
+    boxes = recipe.augment.random_resized_crop is not None
+    return {"short_side": size, "train_short_side": math.ceil(size * (PHOTO_HEADROOM if boxes else 1))}
+
+
+def image_sizes(recipe: Recipe) -> dict[str, int]:
+    """The sides in pixels of the images that a resolved recipe feeds its model, by the option that asks for them.
+
+    The final size comes first; stages and test-time augmentation follow as far as theirs are others.
+    """
+    sizes = {"train.image_size": recipe.train.image_size}
+    for number, stage in enumerate(progressive.stages_of(recipe)):
+        sizes[f"progressive.{number}.image_size"] = int(stage.image_size or 0)
+    if recipe.tta is not None:
+        sizes["tta.image_size"] = recipe.tta.size(recipe.train.image_size)
+    first = {side: option for option, side in reversed(sizes.items())}
+    return {option: side for option, side in sizes.items() if first[side] == option}
+
+
+def stored_sides_for_tta(recipe: Recipe, tta: TtaConfig) -> StoredSides:
+    """The short side at which larger photos are stored for test-time augmentation: that which it resizes them to."""
+    side = tta.resized_to(recipe.train.image_size)
+    return {"short_side": side, "train_short_side": side}
+
+
+def _resolve_compute(compute: ComputeConfig) -> ComputeConfig:
+    device = _device() if compute.device == "auto" else compute.device
+    kind = device.split(":")[0]
+    choices = {
+        "device": device,
+        "precision": _precision(kind),
+        "threads": machine.threads(),
+        "channels_last": kind != "mps",
+        "kernels": _kernels(kind) if compute.kernels == "auto" else compute.kernels,
+        "compile": False,
+    }
+    resolved = {name: value for name, value in choices.items() if getattr(compute, name) == "auto"}
+    return _check(compute.model_copy(update=resolved))
+
+
+def _device() -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _precision(kind: str) -> str:
+    import torch
+
+    if kind == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    return "bf16" if kind == "cpu" and machine.has_amx() else "fp32"
+
+
+def _kernels(kind: str) -> str:
+    if kind != "cpu":
+        return "stock"
+    from seedwise.kernels import swap
+
+    return "native" if swap.available() else "composed"
+
+
+def _check(compute: ComputeConfig) -> ComputeConfig:
+    import torch
+
+    kind, _, number = compute.device.partition(":")
+    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
+        found = torch.cuda.device_count()
+        raise UserError(f"compute.device: {compute.device} is not here ({found} CUDA devices found); use cpu or auto")
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise UserError("compute.device: mps is not here; use cpu or auto")
+    if int(compute.threads) > MAX_THREADS:
+        raise UserError(f"compute.threads: {compute.threads} is too many, this machine has {machine.cores()}; use auto")
+    if kind != "cpu" and compute.kernels != "stock":
+        raise UserError(f"compute.kernels: {compute.kernels} is for cpu, the device is {compute.device}; use stock")
+    if compute.kernels in NATIVE_KERNELS:
+        from seedwise.kernels import swap
+
+        if not swap.available():
+            needed = "needs a C++ compiler that works (g++ or clang++)"
+            raise UserError(f"compute.kernels: {compute.kernels} {needed}; use composed")
+    return compute

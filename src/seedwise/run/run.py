@@ -1,0 +1,149 @@
+"""A finished run as an object: its record, its recipe, its network."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from seedwise.augment.pipeline import Augmenter
+from seedwise.base.errors import UserError
+from seedwise.config.section import load as load_section
+from seedwise.data.images import resize_short_side
+from seedwise.engine.gradcam import gradcam, overlay
+from seedwise.engine.placement import Placement
+from seedwise.models.build import load_model
+from seedwise.models.checkpoint import EMA_FILE
+from seedwise.recipe.schema import Recipe
+from seedwise.records.finished import Stored
+from seedwise.records.predictions import Predictions
+from seedwise.records.run import MODEL_CONFIG, PREDICTIONS, RECIPE, WEIGHTS, RunRecord, check_files, read_record
+from seedwise.run.answers import read_answers
+from seedwise.run.inputs import batches, pixels
+
+if TYPE_CHECKING:
+    from seedwise.run.inputs import Given, One
+
+__all__ = ["MODEL_CONFIG", "PREDICTIONS", "RECIPE", "WEIGHTS", "Run", "load"]
+
+PREDICT_BATCH = 64
+
+
+class Run:
+    """A run folder. `record` and `recipe` are read at once and checked; the network when it is first needed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.record: RunRecord = read_record(folder)
+        check_files(folder, self.record, RECIPE)
+        self.recipe: Recipe = load_section(Recipe, folder / RECIPE)
+
+    @property
+    def classes(self) -> list[str]:
+        """Class names by class number."""
+        return self.record.data.classes
+
+    @cached_property
+    def model(self) -> torch.nn.Module:
+        """The trained network, in evaluation mode, on the CPU; its file's checksum is checked first."""
+        self._demand_finished()
+        check_files(self.folder, self.record, WEIGHTS, MODEL_CONFIG)
+        return load_model(self.folder).module
+
+    @cached_property
+    def ema_model(self) -> torch.nn.Module:
+        """As `model`, with the average of the weights; a UserError where the recipe's optim.ema is null."""
+        self._demand_finished()
+        if self.record.ema is None:
+            raise UserError(f"{self.folder}: has no average of its weights; train with -s 'optim.ema={{}}'")
+        check_files(self.folder, self.record, EMA_FILE, MODEL_CONFIG)
+        return load_model(self.folder / EMA_FILE).module
+
+    def _demand_finished(self) -> None:
+        if self.record.status != "finished":
+            raise UserError(f"{self.folder}: not finished (status: {self.record.status}); `seedwise resume` it first")
+
+    def logits(self, split: str = "test") -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+        """The stored (ids, targets, logits) of `val` or `test`; of the average as `val_ema` or `test_ema`."""
+        stored = self.predictions(split)
+        return stored.ids, stored.targets, stored.logits
+
+    def predictions(self, split: str = "test") -> Predictions:
+        """The stored answers on `val`, `test` or `oob`; of the average as `val_ema`, with several views as `val_tta`.
+
+        Their `correct()` is what top-1 counts, their `predicted` the classes, their `files` the images' names. Raises
+        UserError where there are none on these images, or the file is damaged.
+        """
+        return Stored(self.folder, self.record).predictions(split)
+
+    def table(self, split: str = "test") -> list[dict[str, Any]]:
+        """A row an image of `val` or `test` (`test_ema`, `test_tta`): file, label, predicted, probability, correct.
+
+        `file` is relative to the folder of the data, `record.data.source`; an image without one has its row of a table,
+        and one of a run that did not keep it None. `pandas.DataFrame(run.table())` makes a data frame of it.
+        """
+        return read_answers(Stored(self.folder, self.record), split).table()
+
+    def predict(self, images: "Given") -> NDArray[np.float32]:
+        """Class probabilities float32[n, k] of images, preprocessed as in this run's own evaluation; [1, k] of one.
+
+        `images`: one image, or any iterable of them, a generator too, of which no more than a batch is held at once. An
+        image is a path, a PIL image, an array uint8[h, w, 3] or gray uint8[h, w], or a torch tensor uint8[3, h, w], of
+        any size; arrays uint8[n, h, w, 3] and tensors uint8[n, 3, h, w] hold many. Floats are refused, since nothing
+        tells their scale. Raises UserError with the number of the image that can't be used.
+        """
+        augment, placement, model = self._network()
+        parts = [torch.empty(0, len(self.classes))]
+        with torch.inference_mode():
+            for batch in batches(images, PREDICT_BATCH, self.record.data.pixel_range):
+                inputs = [self._input(image, augment) for image in batch]
+                parts.append(model(placement.images(torch.cat(inputs))).softmax(dim=1))
+        probabilities: NDArray[np.float32] = torch.cat(parts).numpy()
+        return probabilities
+
+    def explain(self, image: "One", of: int | None = None) -> NDArray[np.uint8]:
+        """Where the network saw a class (by default the most probable one): uint8[size, size, 3], Grad-CAM.
+
+        The image is one as `predict` takes them; it is shown as the network is fed it.
+        """
+        fed, heat = self._seen(image, of)
+        mean, std = (np.asarray(it, np.float32) for it in (self.record.model.mean, self.record.model.std))
+        shown = (255 * (fed[0].permute(1, 2, 0).numpy() * std + mean)).round().clip(0, 255).astype(np.uint8)
+        return overlay(shown, heat)
+
+    def heat(self, image: "One", of: int | None = None) -> NDArray[np.float32]:
+        """The heat map alone: float32[size, size] in [0, 1] over the center square of the image."""
+        return self._seen(image, of)[1]
+
+    def _seen(self, image: "One", of: int | None) -> tuple[torch.Tensor, NDArray[np.float32]]:
+        """An image as the network is fed it, and where the network saw a class in it."""
+        augment, placement, model = self._network()
+        fed = self._input(pixels(image, self.record.data.pixel_range), augment)
+        return fed, gradcam(model, placement.images(fed), None if of is None else [of])[0]
+
+    def _network(self) -> tuple[Augmenter, Placement, torch.nn.Module]:
+        """What a prediction needs: preprocessing, and the network where it computes."""
+        augment = Augmenter(
+            self.recipe.augment,
+            seed=0,
+            rows=0,
+            mean=self.record.model.mean,
+            std=self.record.model.std,
+            device=torch.device("cpu"),
+        )
+        placement = Placement(torch.device("cpu"), bf16=False, channels_last=True)
+        return augment, placement, placement.module(self.model)
+
+    def _input(self, image: NDArray[np.uint8], augment: Augmenter) -> torch.Tensor:
+        size = self.recipe.train.image_size
+        if min(image.shape[:2]) > size:
+            image = resize_short_side(image, size)
+        tensor = torch.from_numpy(image.copy()).permute(2, 0, 1)[None]
+        return augment.evaluate(tensor, None, size=size)
+
+
+def load(folder: Path | str) -> Run:
+    """The run in this folder; a UserError when it isn't one or is damaged."""
+    return Run(Path(folder))

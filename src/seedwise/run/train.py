@@ -1,0 +1,258 @@
+"""The composition root: a recipe, data and a seed become a run folder."""
+
+import contextlib
+import logging
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from seedwise.base import machine
+from seedwise.base.durations import seconds_of
+from seedwise.base.errors import Interrupted, UserError
+from seedwise.base.files import LOCK, discard, sole_writer
+from seedwise.base.user_code import fails
+from seedwise.config.section import load as load_section
+from seedwise.data.dataset import Dataset
+from seedwise.data.open import open_data
+from seedwise.data.splits import bootstrap, leave_fold
+from seedwise.engine import checkpoint
+from seedwise.engine.control import Watch, stoppable
+from seedwise.engine.distributed import World, joined
+from seedwise.engine.loop import fit
+from seedwise.engine.placement import computing_threads
+from seedwise.kernels.swap import chosen
+from seedwise.models.build import build_model
+from seedwise.models.weights import classifier_names
+from seedwise.optim.groups import parameter_groups
+from seedwise.recipe import library
+from seedwise.recipe.schema import Recipe
+from seedwise.records.checksum import LOG
+from seedwise.records.run import RECORD, RunRecord, Timed, check_files, read_record
+from seedwise.run import resolve
+from seedwise.run.assemble import prepare as prepare
+from seedwise.run.assemble import warm_start_of
+from seedwise.run.folder import (
+    default_folder,
+    demand_free,
+    demand_same_data,
+    demand_same_machine,
+    note_moves,
+    own_code_of,
+    read_recipe,
+)
+from seedwise.run.rehearsal import fitted
+from seedwise.run.run import RECIPE, Run
+from seedwise.run.score import outcome_of, stored_for_tta, with_tta
+from seedwise.run.writer import Journal, logging_to, new_record
+
+log = logging.getLogger("seedwise")
+
+
+def train(
+    recipe: Recipe | str | Path,
+    data: str | Path,
+    *,
+    settings: Sequence[str] = (),
+    seed: int | None = None,
+    out: str | Path | None = None,
+    time: str | None = None,
+    data_dir: str | Path | None = None,
+    watch: Watch | None = None,
+) -> Run:
+    """Train one model and return its run; a folder that holds part of the same run is completed.
+
+        run = seedwise.train("photos", "./photos", settings=["train.epochs=5", "optim.lr=1e-3"], seed=1, out="runs/a")
+        print(run.record.final.test.top1)
+
+    `recipe`: a Recipe, or the name or path of one; `photos` fits any folder. `data`: `digits`, `cifar10`, `cifar100`,
+    or the path of a folder, table or archive of images. `settings`: any of the recipe's options, written as for `-s` on
+    the command line; the later ones win. `seed`: the run's, by default the recipe's own. `out`: the run folder, by
+    default `runs/<data>-<recipe>-<time>`. `time`: what a new run may take with all that it needs, as for `--time`:
+    "10min", "90s" or "1h"; epochs, which must be `auto`, and an image size that is, are chosen to fit. `data_dir`:
+    where local copies of named data lie. Raises UserError for what the caller can mend.
+
+    Several trainings in threads of one process take turns (`computing_threads`); what other threads draw from torch's
+    global generator during a step is theirs to avoid.
+    """
+    recipe = library.changed(recipe, settings) if isinstance(recipe, Recipe) else library.read(str(recipe), settings)
+    seconds = seconds_of("time", time)
+    data_dir = Path(data_dir) if data_dir is not None else None
+    watch = watch or Watch()
+    folder = Path(out) if out is not None else default_folder(str(data), recipe, data_dir)
+    demand_free(folder, study=False)
+    stored = read_recipe(folder)
+    if stored is not None:
+        resolve.demand_same(recipe, stored, str(folder))
+    resolved, timed = (
+        (stored, None) if stored else fitted(recipe, str(data), data_dir=data_dir, watch=watch, seconds=seconds)
+    )
+    seed = resolved.seed if seed is None else seed
+    if (folder / RECORD).exists():
+        record, progress = read_record(folder), stoppable(watch)
+        known, finished = record.data, record.status == "finished"
+        demand_same_data(
+            folder, known.source, known.fingerprint, resolved, str(data), data_dir, progress, finished=finished
+        )
+    return run(folder, resolved, str(data), seed, data_dir, watch, timed=timed)
+
+
+def resume(folder: Path, *, watch: Watch | None = None, data_dir: Path | None = None, elsewhere: bool = False) -> Run:
+    """Complete a run folder; a finished one is returned as it is, after a look at its files' checksums.
+
+    `elsewhere` allows another CPU capability or torch version than the run began with, and other bits with it.
+    """
+    record = read_record(folder)
+    check_files(folder, record, RECIPE)
+    recipe = load_section(Recipe, folder / RECIPE)
+    data_dir = data_dir or (Path(record.data.data_dir) if record.data.data_dir else None)
+    return run(folder, recipe, record.data.source, record.seed, data_dir, watch or Watch(), elsewhere=elsewhere)
+
+
+def run(
+    folder: Path,
+    recipe: Recipe,
+    data: str,
+    seed: int,
+    data_dir: Path | None,
+    watch: Watch,
+    *,
+    elsewhere: bool = False,
+    timed: Timed | None = None,
+) -> Run:
+    """Train or complete the run of a resolved recipe in a folder that nobody else may write meanwhile.
+
+    `timed`: the time that a new run's numbers were chosen for, as its record keeps it.
+
+    Under torchrun every process calls this; the first one holds the folder's lock and writes its files.
+    """
+    with joined() as world, contextlib.ExitStack() as held:
+        if world.is_first:
+            held.enter_context(sole_writer(folder))
+        world.wait()  # nobody looks before the folder is ours
+        known = read_record(folder) if (folder / RECORD).exists() else None
+        if known is not None:
+            if known.seed != seed:
+                raise UserError(
+                    f"{folder}: holds a run with seed {known.seed}, not {seed}; choose another folder with -o"
+                )
+            if known.status == "finished":
+                kept = (name for name in known.files if (folder / name).exists())  # one may drop what one can spare
+                check_files(folder, known, *kept)
+                if world.is_first:
+                    checkpoint.clear(folder)  # a kill right after the record was written leaves it
+                return Run(folder)
+            if not elsewhere:
+                demand_same_machine(folder, known, recipe)
+        world.wait()  # nobody writes before all have looked
+        try:
+            held.enter_context(computing_threads(int(recipe.compute.threads), str(folder), stoppable(watch)))
+            if world.is_first:
+                held.enter_context(logging_to(folder / LOG))
+                if known is not None and known.status == "running":
+                    log.info("had been broken off; going on from the last checkpoint")
+            timed = timed if known is None else known.timed
+            _train(folder, recipe, data, seed, data_dir, known, watch, world, timed)
+        except BaseException:
+            if world.is_first and not (folder / RECORD).exists():  # it never began: a typo leaves no trace
+                discard(folder, LOG, LOCK)
+            raise
+        world.wait()  # nobody reads before all is written
+        return Run(folder)
+
+
+def _train(
+    folder: Path,
+    recipe: Recipe,
+    data: str,
+    seed: int,
+    data_dir: Path | None,
+    known: RunRecord | None,
+    watch: Watch,
+    world: World,
+    timed: Timed | None,
+) -> None:
+    began = time.perf_counter()
+    dataset = _opened(recipe, data, seed, data_dir, watch)
+    data_seconds = time.perf_counter() - began
+    if known is not None and known.data.fingerprint != dataset.fingerprint:
+        raise UserError(f"{folder}: began with other data than {data} holds now; choose another folder with -o")
+    watch.observer.on_phase("preparing the network", 0, 1)
+    built = build_model(
+        recipe.model,
+        num_classes=len(dataset.classes),
+        seed=seed,
+        classes=dataset.classes,
+        image_sizes=resolve.image_sizes(recipe),
+    )
+    parameter_groups(
+        recipe.optim, built.module, classifier_names(built.module)
+    )  # these refuse before anything is written
+    warm_start_of(recipe, built.module)
+    record = new_record(recipe, seed, data, dataset, built)
+    record.versions, record.timed = record.versions | own_code_of(recipe), timed
+    if known is not None:
+        record.epochs, record.kernels, record.stages = known.epochs, known.kernels, known.stages
+        note_moves(record, known, recipe)
+    journal = Journal(folder, recipe, record, watch.observer, writes=world.is_first)
+    with journal.kept(), _explained(folder, recipe):
+        journal.begin()
+        with torch.random.fork_rng(enabled=recipe.compute.device == "cpu", devices=[]):
+            setup = replace(prepare(folder, recipe, seed, dataset, built, known_kernels=record.kernels), world=world)
+            journal.kernels = lambda: chosen(setup.model)
+            journal.plan = setup.plan if setup.stages else ()
+            state = fit(setup, observer=journal, should_stop=watch.should_stop)
+            outcome = outcome_of(recipe, setup, state, dataset, built, data_seconds, watch)
+            if recipe.tta is not None:
+                began = time.perf_counter()
+                held_out = stored_for_tta(recipe, recipe.tta, data, data_dir, dataset, watch)
+                outcome = with_tta(outcome, recipe.tta, setup, held_out, began, watch)
+            journal.finish(outcome)
+
+
+def _opened(recipe: Recipe, data: str, seed: int, data_dir: Path | None, watch: Watch) -> Dataset:
+    """The images that this run trains on and is held against."""
+    dataset = open_data(
+        data,
+        recipe.data,
+        data_dir=data_dir,
+        **resolve.stored_sides(recipe),
+        progress=stoppable(watch),
+    )
+    if dataset.val is None and (recipe.train.select == "best" or recipe.train.patience is not None):
+        raise UserError(
+            f"{data}: no image can be spared for validation, which train.select=best and train.patience need: "
+            "add images, or drop these options"
+        )
+    if recipe.data.bootstrap:
+        dataset = bootstrap(dataset, seed=seed)
+    return dataset if recipe.data.fold is None else leave_fold(dataset, recipe.data.fold)
+
+
+@contextlib.contextmanager
+def _explained(folder: Path, recipe: Recipe) -> Iterator[None]:
+    """What the user can mend in an exception from deep below becomes a line; train.log has the whole of it."""
+    try:
+        yield
+    except (UserError, Interrupted):
+        raise
+    except Exception as error:
+        if (shortage := machine.out_of_memory(error)) is not None:
+            log.exception("no memory left")
+            raise UserError(
+                f"{folder}: {shortage}; lower train.batch_size (train.accumulate makes up for it) or "
+                "train.image_size, and train into another folder"
+            ) from error
+        if recipe.model.factory is not None and _in_a_network(error):
+            log.exception("%s raised", recipe.model.factory)
+            raise fails("model.factory", recipe.model.factory, "in training its network raised", error) from error
+        raise
+
+
+def _in_a_network(error: BaseException) -> bool:
+    """Whether an exception arose within a module's forward or backward pass."""
+    files = (frame.filename for frame in traceback.extract_tb(error.__traceback__))
+    return any("/torch/nn/modules/" in file or "/torch/autograd/" in file for file in files)

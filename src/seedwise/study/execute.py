@@ -1,0 +1,340 @@
+"""Begins, extends and completes studies."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seedwise.base import machine
+from seedwise.base.errors import UserError
+from seedwise.base.files import LOCK, discard, sole_writer
+from seedwise.base.numerics import NUMERICS_VERSION
+from seedwise.config.options import plain
+from seedwise.config.section import diff
+from seedwise.data.dataset import Subset
+from seedwise.data.find import KNOWN_NAMES, find_source
+from seedwise.data.open import open_data
+from seedwise.engine import checkpoint
+from seedwise.engine.control import Watch, announce, stoppable
+from seedwise.recipe.schema import Recipe
+from seedwise.records.run import RECORD, STUDY, RunRecord, Timed, read_record
+from seedwise.run import resolve
+from seedwise.run.folder import ELSEWHERE, demand_free, demand_same_data
+from seedwise.run.rehearsal import fitted
+from seedwise.study.arms import MARGIN, Arms
+from seedwise.study.local_runner import InProcess, Processes
+from seedwise.study.progress import trial_folder
+from seedwise.study.ray_runner import DEFAULT_CPUS, Cluster, OnRay
+from seedwise.study.record import BASE, Primary, StudyRecord, extend, read_study, write_study
+from seedwise.study.results import Ledger
+from seedwise.study.schedule import Budget, Report, Runner, run_all
+from seedwise.study.trial import Task
+
+WRITING = 0.05
+"""Share of the time that writing study.json may take."""
+
+OnTrial = Callable[[str, int, int, int], None]
+"""(arm, seed, number from 1, count): a trial is about to begin."""
+
+
+@dataclass(frozen=True)
+class Conduct:
+    """How trials are run and watched; no result depends on it."""
+
+    watch: Watch
+    on_trial: OnTrial
+    data_dir: Path | None = None
+    jobs: int = 1
+    """Trials at a time."""
+    budget_seconds: float | None = None
+    """No seed is begun that would not fit; None: all are."""
+    elsewhere: bool = False
+    """As in `seedwise.run.train.resume`."""
+    cluster: Cluster | None = None
+    """Run them there instead of here."""
+    command: str | None = None
+    """The command that asked for it, as the study keeps it."""
+
+    time_seconds: float | None = None
+    """What all trials of a new study may take, one after the other: their epochs are chosen to fit."""
+
+    def fitted(self, recipe: Recipe, data: str, trials: int) -> tuple[Recipe, Timed | None]:
+        """The resolved base of a new study of so many trials, as `rehearsal.fitted` gives it."""
+        return fitted(
+            self.divided(recipe),
+            data,
+            data_dir=self.data_dir,
+            watch=self.watch,
+            seconds=self.time_seconds,
+            trials=trials,
+        )
+
+    def divided(self, recipe: Recipe) -> Recipe:
+        """The recipe with the threads that a trial gets, where it leaves their number open."""
+        if self.cluster is None or recipe.compute.threads != "auto":
+            return divided(recipe, self.jobs)
+        threads = self.cluster.cpus or DEFAULT_CPUS
+        return recipe.model_copy(update={"compute": recipe.compute.model_copy(update={"threads": threads})})
+
+
+@dataclass(frozen=True)
+class Done:
+    """A study after its trials were run as far as they could be."""
+
+    study: StudyRecord
+    report: Report
+
+    def demand_complete(self) -> None:
+        """Raise a UserError if trials failed."""
+        if failures := self.report.failures:
+            others = [failure.split(": ")[0] for failure in failures[1:]]
+            named = f" (and {'; '.join(others)})" if others else ""
+            raise UserError(f"{len(failures)} of {len(self.study.trials)} runs failed: {failures[0]}{named}")
+
+
+def train_seeds(
+    recipe: Recipe,
+    data: str,
+    seeds: Sequence[int],
+    folder: Path,
+    *,
+    data_dir: Path | None,
+    watch: Watch,
+    on_trial: OnTrial,
+    command: str | None = None,
+    seconds: float | None = None,
+) -> StudyRecord:
+    """Train a recipe with each seed; a folder that holds part of the same study is completed or extended.
+
+    `seconds`: what all seeds may take; epochs, and an image size that is `auto`, are chosen to fit.
+    """
+    conduct = Conduct(watch, on_trial, data_dir, command=command, time_seconds=seconds)
+    done = _study(Arms(recipe, {}, {}), data, seeds, folder, None, conduct)
+    done.demand_complete()
+    return done.study
+
+
+def ablate(
+    arms: Arms, data: str, seeds: Sequence[int], folder: Path, *, margin: float | None, conduct: Conduct
+) -> Done:
+    """Train the base and every arm with each seed, and compare them; a folder that holds the study is completed.
+
+    Seeds and arms may be added to a study, and the record shows it; its arms, margin and primary outcome stay as they
+    were before its first trial, and another margin or arm of the same name is refused. margin: as a fraction; None: the
+    study's own, or `MARGIN` for a new one.
+    """
+    return _study(arms, data, seeds, folder, margin, conduct)
+
+
+def resume_study(folder: Path, conduct: Conduct) -> Done:
+    """Train what is missing of a study."""
+    _demand_one_process()
+    with sole_writer(folder):
+        study = read_study(folder)
+        found_in = Path(study.data_dir) if study.data_dir else None
+        return _complete(folder, study, replace(conduct, data_dir=conduct.data_dir or found_in))
+
+
+def divided(recipe: Recipe, jobs: int) -> Recipe:
+    """The recipe with this machine's threads, where it leaves their number open, divided among so many trials."""
+    if recipe.compute.threads != "auto" or jobs == 1:
+        return recipe
+    share = max(1, machine.threads() // jobs)
+    return recipe.model_copy(update={"compute": recipe.compute.model_copy(update={"threads": share})})
+
+
+def _demand_one_process() -> None:
+    if machine.processes() > 1:
+        raise UserError("torchrun: trains one run at a time; give --seed and a folder of its own for each seed")
+
+
+def _study(arms: Arms, data: str, seeds: Sequence[int], folder: Path, margin: float | None, conduct: Conduct) -> Done:
+    _demand_one_process()
+    demand_free(folder, study=True)
+    source = find_source(data, conduct.data_dir, arms.base.data)
+    place = {
+        "data": data if data in KNOWN_NAMES else str(source.path),
+        "data_dir": str(source.path) if data in KNOWN_NAMES and source.path is not None else None,
+    }
+    trials = len(seeds) * (len(arms.recipes) + 1)
+    base, timed = (None, None) if (folder / STUDY).exists() else conduct.fitted(arms.base, data, trials)
+    with sole_writer(folder):
+        if base is None:
+            study = _extended(arms, data, seeds, folder, margin, conduct).model_copy(update=place)
+        else:
+            study = StudyRecord(
+                **place,
+                master_seed=arms.base.seed,
+                seeds=list(seeds),
+                arms={BASE: plain(base)}
+                | {arm: plain(resolve.adopt(each, base)) for arm, each in arms.recipes.items()},
+                patches={arm: dict(patch) for arm, patch in arms.patches.items()},
+                margin=(MARGIN if margin is None else margin) if arms.recipes else None,
+                commands=[] if conduct.command is None else [conduct.command],
+                timed=timed,
+            )
+        try:
+            return _complete(folder, study, conduct, data)
+        except UserError:
+            if not _records(folder, study):  # it never began: a typo leaves no trace
+                for arm in study.arms:
+                    discard(folder / trial_folder(arm, 0).parent)
+                discard(folder / trial_folder(BASE, 0).parent.parent)
+                discard(folder, STUDY, LOCK)
+            raise
+
+
+def _extended(
+    arms: Arms, data: str, seeds: Sequence[int], folder: Path, margin: float | None, conduct: Conduct
+) -> StudyRecord:
+    """The study in a folder with the arms and seeds that are asked for; a UserError where it can't have them."""
+    before = read_study(folder)
+    _demand_same(folder, before, arms, margin)
+    records = _records(folder, before)
+    for record in records[:1]:  # all of them have the same
+        known, progress, recipe = record.data, stoppable(conduct.watch), before.recipe(BASE)
+        finished = all(each.status == "finished" for each in records)
+        where = (folder, known.source, known.fingerprint)
+        demand_same_data(*where, recipe, data, conduct.data_dir, progress, finished=finished)
+    added = {arm: plain(resolve.adopt(recipe, before.recipe(BASE))) for arm, recipe in arms.recipes.items()}
+    study = extend(before, seeds, added, arms.patches)
+    if conduct.command is None or (study.additions == before.additions and before.commands):
+        return study
+    return study.model_copy(update={"commands": [*before.commands, conduct.command]})
+
+
+def planned(
+    arms: Arms, data: str, seeds: Sequence[int], folder: Path, margin: float | None, conduct: Conduct
+) -> StudyRecord | None:
+    """What `ablate` would complete in this folder, its trials as they are now, nothing written; None: a new study."""
+    demand_free(folder, study=True)
+    if not (folder / STUDY).exists():
+        return None
+    return Ledger(folder).refresh(_extended(arms, data, seeds, folder, margin, conduct))
+
+
+def _demand_same(folder: Path, before: StudyRecord, arms: Arms, margin: float | None) -> None:
+    """Raise a UserError where what is asked for differs from what a study has fixed before its first trial."""
+    base = before.recipe(BASE)
+    resolve.demand_same(arms.base, base, str(folder))
+    if arms.recipes and before.margin is None:
+        raise UserError(f"{folder}: began without arms and a margin, which come before the first trial; {ELSEWHERE}")
+    if margin is not None and margin != before.margin:
+        has = "none" if before.margin is None else f"{100 * before.margin:g} points"
+        raise UserError(f"{folder}: began with margin {has}, not {100 * margin:g}; keep it, or {ELSEWHERE}")
+    for arm in arms.recipes.keys() & before.arms.keys():
+        asked = resolve.adopt(arms.recipes[arm], base)
+        if differences := diff(before.recipe(arm), asked.model_copy(update={"name": base.name})):
+            raise UserError(f"{folder}: its arm {arm} is another one: {differences[0]}; rename the arm, or {ELSEWHERE}")
+
+
+def _records(folder: Path, study: StudyRecord) -> list[RunRecord]:
+    """The records of the runs that began."""
+    targets = [folder / trial_folder(arm, seed) for arm in study.arms for seed in study.seeds]
+    return [read_record(target) for target in targets if (target / RECORD).exists()]
+
+
+def _complete(folder: Path, study: StudyRecord, conduct: Conduct, data: str | None = None) -> Done:
+    """Run what is missing; study.json is written before the first trial and after every one, or, where that takes long
+    because there are thousands, as often as leaves it `WRITING` of the time."""
+    data = study.data if data is None else data
+    ledger, budget = Ledger(folder), Budget(conduct.budget_seconds)
+    study = ledger.refresh(study.model_copy(update={"jobs": conduct.jobs}))
+    if any(trial.status != "finished" for trial in study.trials) or not (folder / STUDY).exists():
+        study = ledger.refresh(_opened(folder, study, data, conduct))
+    write_study(folder, study)
+    budget.measured |= ledger.seconds()
+    tasks = _tasks(folder, study, data, conduct)
+    numbers = {(trial.arm, trial.seed): number for number, trial in enumerate(study.trials, 1)}
+
+    def on_start(task: Task) -> None:
+        conduct.on_trial(task.arm, task.seed, numbers[task.arm, task.seed], len(numbers))
+
+    due = 0.0
+
+    def write(task: Task | None = None) -> None:
+        nonlocal study, due
+        if task is None or (began := time.monotonic()) >= due:
+            study = ledger.refresh(study)
+            write_study(folder, study)
+            due = 0.0 if task is None else began + (time.monotonic() - began) / WRITING
+
+    begun = {trial.seed for trial in study.trials if trial.status != "planned"}
+    try:
+        runner = _runner(folder, tasks, study, conduct)
+        report = run_all(tasks, runner, budget, open_seeds=begun, on_start=on_start, on_end=write)
+    finally:
+        write()
+    study = ledger.look(study)
+    write_study(folder, study)
+    return Done(study, report)
+
+
+def _tasks(folder: Path, study: StudyRecord, data: str, conduct: Conduct) -> dict[int, list[Task]]:
+    """By seed, what isn't finished."""
+    recipes = {arm: study.recipe(arm) for arm in study.arms}
+    tasks: dict[int, list[Task]] = {}
+    for trial in study.trials:
+        path, recipe = folder / trial_folder(trial.arm, trial.seed), recipes[trial.arm]
+        if trial.status == "finished":
+            checkpoint.clear(path)  # a kill right after the record was written leaves it
+        else:
+            task = Task(trial.arm, trial.seed, path, recipe, data, conduct.data_dir, conduct.elsewhere, study.timed)
+            tasks.setdefault(trial.seed, []).append(task)
+    return tasks
+
+
+def _runner(folder: Path, tasks: Mapping[int, Sequence[Task]], study: StudyRecord, conduct: Conduct) -> Runner:
+    total = sum(map(len, tasks.values()))
+    if conduct.cluster is not None and total:
+        return OnRay(conduct.watch, conduct.cluster, study, folder, total)
+    slots = min(conduct.jobs, total)
+    if slots <= 1:
+        return InProcess(conduct.watch)
+    return Processes(conduct.watch, slots, int(study.recipe(BASE).compute.threads), total)
+
+
+def _opened(folder: Path, study: StudyRecord, data: str, conduct: Conduct) -> StudyRecord:
+    """Open the data as each arm does, so that it is decoded once and trials find it; note what it is."""
+    version = study.numerics_version
+    if version not in (None, NUMERICS_VERSION) and not conduct.elsewhere:
+        raise UserError(
+            f"{folder}: its trials are of numerics version {version}, this seedwise computes version "
+            f"{NUMERICS_VERSION}, so new ones would not be their pairs; go on there, or {ELSEWHERE}"
+        )
+    opened: dict[str, Any] = {}
+    by_arm, fingerprints = {}, {}
+    for arm in study.arms:
+        recipe = study.recipe(arm)
+        sides = resolve.stored_sides(recipe)
+        key = recipe.data.model_dump_json() + str(sides)
+        if key not in opened:
+            progress = stoppable(conduct.watch)
+            opened[key] = open_data(data, recipe.data, data_dir=conduct.data_dir, progress=progress, **sides)
+        by_arm[arm] = opened[key]
+        fingerprints[arm] = opened[key].fingerprint
+        if study.fingerprints.get(arm, fingerprints[arm]) != fingerprints[arm]:
+            raise UserError(f"{folder}: began with other data than {data} holds now; {ELSEWHERE}")
+    fixed = bool(study.fingerprints)
+    unread = not study.recipe(BASE).train.score_test
+    without_test = unread or any(each.test is None for each in opened.values())
+    primary = study.primary if fixed else Primary(split="val" if without_test else "test")
+    scored = {arm: getattr(each, primary.split) for arm, each in by_arm.items()}
+    for arm, images in scored.items():
+        if not _same_images(images, scored[BASE]):
+            raise UserError(
+                f"{arm}: is scored on other {primary.split} images than the base, so that they can't be compared; "
+                f"leave data.{primary.split} and data.split_seed as the base has them"
+            )
+    announce(conduct.watch, by_arm[BASE])
+    update = {"fingerprints": fingerprints, "numerics_version": NUMERICS_VERSION, "primary": primary}
+    return study.model_copy(update=update)
+
+
+def _same_images(one: Subset | None, other: Subset | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return np.array_equal(one.ids, other.ids) and np.array_equal(one.targets, other.targets)

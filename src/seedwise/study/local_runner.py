@@ -1,0 +1,245 @@
+"""Runners on this machine: trials one after the other in this process, or several at once in processes of their own."""
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing import forkserver
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from types import ModuleType
+
+from seedwise.base.errors import Interrupted, UserError, in_words
+from seedwise.engine.control import Watch
+from seedwise.engine.protocols import Silent
+from seedwise.records.run import RECORD, read_record
+from seedwise.study.schedule import Ended
+from seedwise.study.trial import RunTrial, Task, run_trial
+
+POLL_SECONDS = 0.2
+REPORT_SECONDS = 1.0
+GRACE_SECONDS = 60.0
+"""What a trial that is asked to stop gets until it is killed; a step may be long, its checkpoint large."""
+
+
+def _failed(task: Task, error: str) -> Ended:
+    path = task.folder
+    return Ended(task, error, began=(path / RECORD).exists() and read_record(path).status == "failed")
+
+
+@dataclass
+class InProcess:
+    """One trial at a time, here."""
+
+    watch: Watch
+    run: RunTrial = run_trial
+    slots: int = 1
+    _next: list[Task] = field(default_factory=list)
+
+    def start(self, task: Task) -> None:
+        """Remember it."""
+        self._next.append(task)
+
+    def wait(self) -> Ended:
+        """Run it."""
+        task = self._next.pop()
+        try:
+            self.run(task, self.watch)
+        except Interrupted:
+            raise
+        except Exception as error:
+            ended = _failed(task, in_words(error))
+            if not (ended.began or isinstance(error, UserError)):
+                raise
+            return ended
+        return Ended(task)
+
+    def close(self) -> None:
+        """Nothing runs between the calls."""
+
+
+@dataclass
+class _Running:
+    task: Task
+    process: BaseProcess
+    messages: Connection
+    progress: float = 0.0
+    result: tuple[str, str] | None = None
+    """(finished, failed or stopped; the error)."""
+
+
+@dataclass
+class Processes:
+    """A process a trial, forked from one that has imported everything and computed nothing.
+
+    Forking takes some milliseconds where starting Python with torch takes seconds, and every trial still begins in the
+    same fresh state, so that its bits are those of the same trial alone. The forked-from process has one thread and
+    has run no parallel region, which is what makes forking it safe.
+    """
+
+    watch: Watch
+    slots: int
+    threads: int
+    """CPU threads a trial."""
+    total: int
+    """Trials, for the display."""
+    run: RunTrial = run_trial
+    _running: list[_Running] = field(default_factory=list)
+    _ended: int = 0
+
+    def __post_init__(self) -> None:
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(["seedwise.study.preload"])
+        alone = {"OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": str(self.threads)}
+        with _environment({"OMP_NUM_THREADS": str(self.threads), **alone}):
+            forkserver.ensure_running()
+
+    def start(self, task: Task) -> None:
+        """Fork a process for it."""
+        ours, theirs = self._context.Pipe(duplex=False)
+        process = self._context.Process(target=_work, args=(theirs, task, self.run), name=str(task), daemon=False)
+        with _without_main():
+            process.start()
+        theirs.close()
+        self._running.append(_Running(task, process, ours))
+
+    def wait(self) -> Ended:
+        """Wait for one of them; shows meanwhile how far they are."""
+        while True:
+            if self.watch.should_stop():
+                self._stop()
+                raise Interrupted("stopped")
+            for each in self._heard():
+                self._running.remove(each)
+                self._ended += 1
+                each.process.join()
+                each.messages.close()
+                state, error = each.result or ("died", _death(each.process.exitcode))
+                if state == "finished":
+                    return Ended(each.task)
+                return _failed(each.task, error) if state == "failed" else Ended(each.task, error)
+            parts = (f"{each.task} {each.progress:.0%}" for each in self._running)
+            self.watch.observer.on_phase(f"training {', '.join(parts)}; trials", self._ended, self.total)
+
+    def close(self) -> None:
+        """Those that still run are stopped as by Ctrl-C, and killed when they don't."""
+        self._stop()
+
+    def _heard(self) -> Iterator[_Running]:
+        """Take in messages; yields those whose process has closed its end of the pipe."""
+        ready = wait([each.messages for each in self._running], POLL_SECONDS)
+        for each in list(self._running):
+            if each.messages in ready:
+                try:
+                    word, value = each.messages.recv()
+                except (EOFError, OSError):
+                    yield each
+                    continue
+                if word == "progress":
+                    each.progress = value
+                else:
+                    each.result = word, value
+
+    def _stop(self) -> None:
+        for each in self._running:
+            each.process.terminate()
+        deadline = time.monotonic() + GRACE_SECONDS
+        while self._running and time.monotonic() < deadline:
+            for each in self._heard():
+                self._running.remove(each)
+                each.process.join()
+        for each in self._running:
+            each.process.kill()
+            each.process.join()
+        self._running.clear()
+
+
+def _death(exit_code: int | None) -> str:
+    if exit_code is not None and exit_code < 0:
+        hint = "; the system may have run out of memory" if exit_code == -signal.SIGKILL else ""
+        return f"its process was ended by {signal.Signals(-exit_code).name}{hint}"
+    return f"its process ended with exit code {exit_code}"
+
+
+_swapping = threading.Lock()
+"""Studies in two threads would else put each other's stand-in back."""
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Children need nothing of the program's own file, which multiprocessing would run again in each of them."""
+    with _swapping:
+        before = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = before
+
+
+@contextmanager
+def _environment(variables: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name)
+            else:
+                os.environ[name] = value
+
+
+def _work(messages: Connection, task: Task, run: RunTrial) -> None:
+    """A trial's process."""
+    _die_with_parent()
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda number, frame: stop.set())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the parent passes it on
+    try:
+        run(task, Watch(Reporter(lambda done: messages.send(("progress", done))), stop.is_set))
+        result = ("finished", "")
+    except Interrupted as error:
+        result = ("stopped", str(error))
+    except Exception as error:
+        result = ("failed", in_words(error))
+    messages.send(result)
+
+
+def _die_with_parent() -> None:
+    """End this process as soon as the one that started it is gone, however it went: nobody may write on.
+
+    At once, as by kill -9, and not in an orderly way: who resumes the study finds its folders free, and a trial can
+    always go on from its last checkpoint.
+    """
+    parent, server = multiprocessing.parent_process(), os.getppid()
+
+    def watch() -> None:
+        while parent is not None and not wait([parent.sentinel], POLL_SECONDS) and os.getppid() == server:
+            pass
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+class Reporter(Silent):
+    """Sends a trial's progress, a share of its steps, to the process that shows it."""
+
+    def __init__(self, send: Callable[[float], None], seconds: float = REPORT_SECONDS) -> None:
+        self._send, self._seconds, self._steps, self._sent = send, seconds, 1, time.monotonic()
+
+    def on_start(self, epochs: int, steps_per_epoch: int, steps_done: int) -> None:
+        """Learn how many steps there are."""
+        self._steps = epochs * steps_per_epoch
+
+    def on_step(self, epoch: int, step: int, loss: float, top1: float, images_per_second: float) -> None:
+        """Send, unless that was lately."""
+        if time.monotonic() - self._sent >= self._seconds:
+            self._sent = time.monotonic()
+            self._send(step / self._steps)

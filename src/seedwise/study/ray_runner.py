@@ -1,0 +1,365 @@
+"""The runner on many machines: trials as Ray tasks. Only what runs here imports Ray; no torch here."""
+
+import logging
+import os
+import re
+import secrets
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seedwise.base import machine
+from seedwise.base.errors import Interrupted, UserError, first_sentence
+from seedwise.base.files import write_text
+from seedwise.data.find import find_source
+from seedwise.records.run import RECORD, read_record
+from seedwise.study.data_archive import Parcel, pack
+from seedwise.study.record import BASE, StudyRecord
+from seedwise.study.remote_trial import Order, Outcome, receive, work
+from seedwise.study.schedule import Ended
+
+if TYPE_CHECKING:
+    from seedwise.engine.control import Watch
+    from seedwise.study.trial import RunTrial, Task  # imports torch
+
+DEFAULT_CPUS = 2
+RETRIES = 4
+"""Times that Ray starts a trial anew when its worker or node has died."""
+POLL_SECONDS = 0.2
+LOOK_SECONDS = 5.0
+"""Between looks at which nodes there are."""
+GRACE_SECONDS = 60.0
+"""As in `seedwise.study.local_runner`."""
+REPORTS_PER_SECOND = 100
+"""Of all trials together, at most."""
+SHOWN = 4
+"""Trials whose progress is shown one by one."""
+CONNECT_SECONDS = 5.0
+EXTRA = 'pip install "seedwise[ray]"'
+
+log = logging.getLogger("seedwise")
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Which Ray cluster, and what a trial gets of it."""
+
+    address: str = "auto"
+    """HOST:PORT of its head; `auto`: the one that this machine belongs to, else one is started here."""
+    cpus: int | None = None
+    """That Ray reserves for a trial; None: the study's threads, for a new one `DEFAULT_CPUS`."""
+    gpus: float = 0.0
+    """As much of GPUs; fractions share one."""
+    shared: bool = True
+    """Nodes that see the study's folder train there; False: every node on its own disk."""
+
+    def check(self) -> None:
+        """Raise a UserError for what can be known before anything is opened."""
+        spec = find_spec("ray")
+        if spec is None or spec.origin is None:  # a folder that happens to have this name has no origin
+            raise UserError(f"--on ray: Ray is not installed here; {EXTRA} brings it")
+        if self.address.startswith("ray://"):
+            raise UserError(f"--address {self.address}: give HOST:PORT of the head, on a machine of the cluster")
+        if self.address != "auto" and not re.fullmatch(r"[^\s:/]+:\d{1,5}", self.address):
+            raise UserError(f"--address {self.address}: give auto, or HOST:PORT of the cluster's head, such as n1:6379")
+
+
+@dataclass
+class OnRay:
+    """Runs trials where Ray has room; a few more than fit are handed over, so that no node waits for this process.
+
+    What is written into the study's folder comes from one process a trial: the node's if it sees the folder, under the
+    run folder's lock, else this one, from what the node sends back.
+    """
+
+    watch: "Watch"
+    cluster: Cluster
+    study: StudyRecord
+    folder: Path
+    total: int
+    """Trials, for the display."""
+    run: "RunTrial | None" = None
+    """Instead of `run_trial`."""
+    slots: int = 0
+    _running: dict[Any, "Task"] = field(default_factory=dict)
+    _refused: dict[str, str] = field(default_factory=dict)
+    """Why, by node."""
+    _progress: dict[str, float] = field(default_factory=dict)
+    _ended: int = 0
+    _stopping: bool = False
+    _parcel: tuple[str, list[Any]] | None = None
+    _looked: float = -LOOK_SECONDS
+    _asked: Any = None
+
+    def __post_init__(self) -> None:
+        recipe = self.study.recipe(BASE)
+        self.cpus = self.cluster.cpus or int(recipe.compute.threads)
+        kind = recipe.compute.device.split(":")[0]
+        if (kind == "cuda") != (self.cluster.gpus > 0):
+            advice = "give --gpus-per-trial 1" if kind == "cuda" else "drop it, or start where there is a GPU"
+            raise UserError(f"--gpus-per-trial {self.cluster.gpus:g}: the study trains on {kind}; {advice}")
+        self.ray = _ray()
+        self._ours = _connect(self.ray, self.cluster.address)
+        self._token = (self.folder / f".ray-{secrets.token_hex(8)}.tmp", secrets.token_hex(16))
+        if self.cluster.shared:
+            write_text(*self._token)
+        self._keys = {(trial.arm, trial.seed): str(trial.hash) for trial in self.study.trials}
+        self._reference: dict[str, dict[str, str]] = {}
+        self._board = _board(self.ray)
+        try:
+            self._look()
+        except UserError:
+            self.close()
+            raise
+
+    def start(self, task: "Task") -> None:
+        """Hand it to Ray."""
+        threads = str(task.recipe.compute.threads)
+        variables = {
+            "OMP_NUM_THREADS": threads,
+            "MKL_NUM_THREADS": threads,
+            "OPENBLAS_NUM_THREADS": "1",
+            "OMP_WAIT_POLICY": "passive",
+        }
+        options = {
+            "num_cpus": self.cpus,
+            "num_gpus": self.cluster.gpus,
+            "max_retries": RETRIES,
+            "runtime_env": {"env_vars": variables},
+            "name": f"seedwise: {task}",
+        }
+        if self._refused:
+            from ray.util.scheduling_strategies import NodeLabelSchedulingStrategy, NotIn
+
+            options["scheduling_strategy"] = NodeLabelSchedulingStrategy(hard={"ray.io/node-id": NotIn(*self._refused)})
+        remote = self.ray.remote(_on_node).options(**options)
+        self._running[remote.remote(self._order(task), self._parcel, self._board, self.run)] = task
+
+    def wait(self) -> Ended:
+        """Wait for one of them; shows meanwhile how far they are."""
+        while True:
+            if self.watch.should_stop():
+                self._stop()
+                raise Interrupted("stopped")
+            self._look()
+            ready, _ = self.ray.wait(list(self._running), num_returns=1, timeout=POLL_SECONDS)
+            for ref in ready:
+                if (ended := self._end(ref)) is not None:
+                    self._ended += 1
+                    return ended
+            self._show()
+
+    def close(self) -> None:
+        """Those that still run are stopped as by Ctrl-C, and killed when they don't."""
+        self._stop()
+        self._token[0].unlink(missing_ok=True)
+        self.ray.kill(self._board)
+        if self._ours:
+            self.ray.shutdown()
+
+    def _order(self, task: "Task") -> Order:
+        return Order(
+            arm=task.arm,
+            seed=task.seed,
+            key=self._keys[task.arm, task.seed],
+            recipe=task.recipe.model_dump_json(),
+            data=self.study.data,
+            data_dir=self.study.data_dir,
+            fingerprint=self.study.fingerprints[task.arm],
+            decisive=self._decisive(task),
+            folder=str(task.folder.absolute()),
+            token=(str(self._token[0].absolute()), self._token[1]) if self.cluster.shared else None,
+            elsewhere=task.elsewhere,
+            report_seconds=max(1.0, self.slots / REPORTS_PER_SECOND),
+        )
+
+    def _decisive(self, task: "Task") -> dict[str, str]:
+        """What decides the bits of the study's trials: as its first one had it, else as it is here."""
+        if task.arm not in self._reference:
+            from seedwise.run.folder import decided, decisive
+
+            began = (self.folder / trial.folder for trial in self.study.trials if trial.status != "planned")
+            first = next((read_record(path) for path in began if (path / RECORD).exists()), None)
+            known = {} if first is None else decided(first)
+            self._reference[task.arm] = {name: known.get(name, now) for name, now in decisive(task.recipe).items()}
+        return self._reference[task.arm]
+
+    def _end(self, ref: Any) -> Ended | None:
+        """What a task came to; None when it was handed over again."""
+        task = self._running.pop(ref)
+        self._progress.pop(str(task), None)
+        try:
+            node, address, outcome = self.ray.get(ref)
+        except self.ray.exceptions.RayError as error:
+            return Ended(task, f"Ray: {first_sentence(getattr(error, 'cause', None) or error)}")
+        try:
+            if outcome.files is not None:
+                receive(task.folder, outcome.files)
+        except UserError as error:
+            return Ended(task, str(error))
+        if outcome.state in ("refused", "dataless") and not self._stopping:
+            if outcome.state == "refused":
+                self._refuse(node, address, outcome.error)
+            elif self._parcel is None:
+                self._parcel = self._send()
+            self.start(task)
+            return None
+        return Ended(task, None if outcome.state == "finished" else outcome.error or outcome.state, outcome.began)
+
+    def _refuse(self, node: str, address: str, why: str) -> None:
+        if node in self._refused:
+            return
+        self._refused[node] = f"{address}: {why}"
+        log.warning(
+            "node %s can't give the study's bits (%s) and is left out; --elsewhere takes and marks it", address, why
+        )
+        self._looked = -LOOK_SECONDS
+        self._look()
+
+    def _send(self) -> tuple[str, list[Any]]:
+        study = self.study
+        data_dir = Path(study.data_dir) if study.data_dir else None
+        data, chunks = pack(study.data, find_source(study.data, data_dir, study.recipe(BASE).data))
+        return data, [self.ray.put(chunk) for chunk in chunks]
+
+    def _look(self) -> None:
+        """How many trials fit on the nodes that are there now."""
+        if time.monotonic() - self._looked < LOOK_SECONDS:
+            return
+        self._looked = time.monotonic()
+        nodes = [node for node in self.ray.nodes() if node["Alive"]]
+        fit = sum(self._fitting(node["Resources"]) for node in nodes if node["NodeID"] not in self._refused)
+        if fit == 0 and len(self._refused) > 0:
+            raise UserError(f"no node can give the study's bits: {next(iter(self._refused.values()))}; see --elsewhere")
+        if fit == 0 and self.slots == 0:
+            largest = max((node["Resources"].get("CPU", 0) for node in nodes), default=0)
+            gpus = f" and {self.cluster.gpus:g} GPUs" if self.cluster.gpus else ""
+            raise UserError(
+                f"--on ray: no node has {self.cpus} CPUs{gpus} for a trial (the largest: {largest:g} CPUs); "
+                "give fewer with --cpus-per-trial"
+            )
+        self.slots = max(1, fit + -(-fit // 4))
+
+    def _fitting(self, resources: dict[str, float]) -> int:
+        fits = resources.get("CPU", 0) // self.cpus
+        if self.cluster.gpus:
+            fits = min(fits, resources.get("GPU", 0) // self.cluster.gpus)
+        return int(fits)
+
+    def _show(self) -> None:
+        if self._asked is None:
+            self._asked = self._board.drain.remote()
+        elif self.ray.wait([self._asked], timeout=0)[0]:
+            self._progress |= self.ray.get(self._asked)
+            self._asked = None
+        running = {name: self._progress.get(name, 0.0) for name in map(str, self._running.values())}
+        parts = [f"{name} {done:.0%}" for name, done in list(running.items())[:SHOWN]]
+        more = [f"{len(running) - SHOWN} more"] if len(running) > SHOWN else []
+        self.watch.observer.on_phase(f"on Ray {', '.join(parts + more)}; trials", self._ended, self.total)
+
+    def _stop(self) -> None:
+        self._stopping = True
+        for ref in self._running:
+            self.ray.cancel(ref)
+        deadline = time.monotonic() + GRACE_SECONDS
+        while self._running and time.monotonic() < deadline:
+            for ref in self.ray.wait(list(self._running), num_returns=1, timeout=POLL_SECONDS)[0]:
+                self._end(ref)  # one that has finished meanwhile is kept
+        for ref in self._running:
+            self.ray.cancel(ref, force=True)
+        self._running.clear()
+
+
+class _Board:
+    """Where trials say how far they are."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, float] = {}
+
+    def put(self, trial: str, done: float) -> None:
+        self._seen[trial] = done
+
+    def drain(self) -> dict[str, float]:
+        seen, self._seen = self._seen, {}
+        return seen
+
+
+def _on_node(
+    order: Order, sent: tuple[str, list[Any]] | None, board: Any, run: "RunTrial | None"
+) -> tuple[str, str, Outcome]:
+    """The task. The chunks stay where they are until they are asked for."""
+    ray = _ray()
+    name = f"{order.arm}, seed {order.seed}"
+    parcel = None if sent is None else Parcel(sent[0], len(sent[1]), lambda number: ray.get(sent[1][number]))
+    outcome = work(order, parcel, lambda done: board.put.remote(name, done), run)
+    return ray.get_runtime_context().get_node_id(), ray.util.get_node_ip_address(), outcome
+
+
+def _board(ray: Any) -> Any:
+    """On the driver's own node, which lives as long as the study runs."""
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return ray.remote(_Board).options(num_cpus=0, scheduling_strategy=here).remote()
+
+
+def _ray() -> Any:
+    """Ray, without its telemetry and its hook for uv."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    import ray
+
+    return ray
+
+
+def _connect(ray: Any, address: str) -> bool:
+    """Join the cluster, or start one here; False when this process has done so before."""
+    if ray.is_initialized():
+        return False
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "namespace": "seedwise"}
+    code = {"py_modules": [str(Path(__file__).parents[1])]}  # nodes compute with this seedwise, whatever they have
+    if address != "auto":
+        _demand_answer(address)
+    try:
+        with _signals_kept():
+            ray.init(address=address, runtime_env=code, **options)
+    except ConnectionError as error:
+        if address != "auto":
+            raise UserError(f"--address {address}: Ray can't be joined there ({first_sentence(error)})") from error
+        with _signals_kept():
+            ray.init(address="local", num_cpus=machine.cores(), include_dashboard=False, **options)
+    except (RuntimeError, ValueError) as error:
+        raise UserError(f"--address {address}: Ray can't be joined there ({first_sentence(error)})") from error
+    return True
+
+
+def _demand_answer(address: str) -> None:
+    """Ray itself would wait for minutes."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise UserError(
+            f"--address {address}: nobody answers there ({error}); start the head with `ray start --head`, "
+            "and give the address that it prints"
+        ) from error
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Ray takes SIGTERM for itself, which would then not leave checkpoints."""
+    numbers: Sequence[signal.Signals] = (signal.SIGINT, signal.SIGTERM)
+    alone = threading.current_thread() is threading.main_thread()  # no other may set signals
+    before = {number: signal.getsignal(number) for number in numbers if alone}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

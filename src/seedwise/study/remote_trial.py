@@ -1,0 +1,225 @@
+"""What a trial is on another machine: an order goes there, and the run's files, or why there are none, come back.
+
+No torch until the process is prepared for it, and no Ray: what is Ray's comes in as a callable.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from seedwise.base.errors import Interrupted, UserError, in_words
+from seedwise.base.files import LOCK, Held, cache_root, make_folder, sole_writer, write_bytes
+from seedwise.base.machine import prepare_process
+from seedwise.records.run import RECORD, RunRecord, read_record, write_record
+from seedwise.study.data_archive import Parcel, unpack
+
+if TYPE_CHECKING:
+    from seedwise.recipe.schema import Recipe
+    from seedwise.study.trial import RunTrial  # imports torch
+
+HELD_SECONDS = 120.0
+"""How long a trial waits for a folder that the process of its last attempt may still hold, on a node that is dying."""
+THREAD_LIMIT = "OMP_THREAD_LIMIT"
+
+
+@dataclass(frozen=True)
+class Order:
+    """All that decides a trial, and what a node compares itself with."""
+
+    arm: str
+    seed: int
+    key: str
+    """The trial's hash; where a node keeps it on its own disk."""
+    recipe: str
+    """Resolved, as JSON."""
+    data: str
+    data_dir: str | None
+    """As study.json has them."""
+    fingerprint: str
+    decisive: Mapping[str, str]
+    """`seedwise.run.folder.decisive` of the study's trials."""
+    folder: str
+    """The run folder, for nodes that see the study's."""
+    token: tuple[str, str] | None
+    """A file of the study's folder and what it holds, which shows who sees it; None: nobody is to write there."""
+    elsewhere: bool
+    """Run where other bits come out, and mark it."""
+    report_seconds: float
+
+
+State = Literal["finished", "failed", "stopped", "refused", "dataless"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of an order."""
+
+    state: State
+    error: str = ""
+    began: bool = True
+    """As in `seedwise.study.schedule.Ended`."""
+    files: dict[str, bytes] | None = None
+    """The run's; None where they stand in the study's folder."""
+
+
+def work(
+    order: Order, parcel: Parcel | None, report: Callable[[float], None], run: "RunTrial | None" = None
+) -> Outcome:
+    """Train or complete the trial here; SIGINT, which is how Ray cancels, makes it leave a checkpoint and stop."""
+    prepare_process()  # before torch
+    from seedwise.engine.control import Watch
+    from seedwise.recipe.schema import Recipe
+    from seedwise.study.local_runner import Reporter
+    from seedwise.study.trial import Task, run_trial
+
+    recipe = Recipe.model_validate_json(order.recipe)
+    folder, shared = _place(order)
+    try:
+        with _stopping() as stop:
+            watch = Watch(Reporter(report, order.report_seconds), stop.is_set)
+            differences = _differences(order, recipe)
+            if differences and not order.elsewhere:
+                return Outcome("refused", "; ".join(differences))
+            found = _find(order, recipe, parcel)
+            if found is None:
+                return Outcome("dataless")
+            task = Task(order.arm, order.seed, folder, recipe, *found, order.elsewhere)
+            _alone(lambda: (run or run_trial)(task, watch), stop)
+            _correct(order, folder, differences)
+            return Outcome("finished", files=None if shared else _take(folder))
+    except Interrupted as error:
+        return Outcome("stopped", str(error))
+    except Exception as error:
+        began = (folder / RECORD).exists() and read_record(folder).status == "failed"
+        if not (began or isinstance(error, UserError)):
+            raise
+        return Outcome("failed", in_words(error), began, None if shared or not began else _take(folder))
+
+
+def receive(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write a run's files into its folder, the record last; a run that is finished there is left as it is.
+
+    Raises a UserError when their checksums are not the record's.
+    """
+    with sole_writer(folder):
+        if (folder / RECORD).exists() and read_record(folder).status == "finished":
+            return
+        for name, checksum in (json.loads(files[RECORD])["files"] if RECORD in files else {}).items():
+            if hashlib.sha256(files.get(name, b"")).hexdigest() != checksum:
+                raise UserError(f"{folder / name}: did not arrive from the node as it was written there")
+        for name in sorted(files, key=lambda name: name == RECORD):
+            path = folder / name
+            if not path.resolve().is_relative_to(folder.resolve()):
+                raise UserError(f"{folder}: a node sent a file named {name}, which would lie outside it")
+            make_folder(path.parent)
+            write_bytes(path, files[name])
+
+
+def _place(order: Order) -> tuple[Path, bool]:
+    """Where the trial is trained, and whether that is the study's own folder."""
+    if order.token is not None:
+        path, content = order.token
+        try:
+            if Path(path).read_text() == content:
+                return Path(order.folder), True
+        except OSError:
+            pass
+    return cache_root() / "ray" / "trials" / order.key, False
+
+
+def _differences(order: Order, recipe: "Recipe") -> list[str]:
+    """Why this node gives other bits than the study's trials have."""
+    from seedwise.run.folder import decisive
+
+    threads, limit = int(recipe.compute.threads), os.environ.get(THREAD_LIMIT, "")
+    then = dict(order.decisive) | {"threads": str(threads)}
+    here = decisive(recipe) | {"threads": limit if limit.isdecimal() and int(limit) < threads else str(threads)}
+    return [f"{name} {then.get(name)} -> {now}" for name, now in here.items() if then.get(name) != now]
+
+
+@contextmanager
+def _stopping() -> Iterator[threading.Event]:
+    stop = threading.Event()
+    before = signal.signal(signal.SIGINT, lambda number, frame: stop.set())
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _alone(run: Callable[[], object], stop: threading.Event) -> None:
+    deadline = time.monotonic() + HELD_SECONDS
+    while True:
+        try:
+            run()
+            return
+        except Held:
+            if time.monotonic() > deadline:
+                raise
+            if stop.wait(1.0):
+                raise Interrupted("stopped before it began") from None
+
+
+def _find(order: Order, recipe: "Recipe", parcel: Parcel | None) -> tuple[str, Path | None] | None:
+    """The data by its own path where that leads to the study's data, else unpacked; None: it has to be sent."""
+    own = order.data, Path(order.data_dir) if order.data_dir else None
+    with suppress(UserError):  # it isn't here
+        if _fingerprint(*own, recipe) == order.fingerprint:
+            return own
+    if parcel is None:
+        return None
+    folder = unpack(parcel, cache_root() / "ray" / "data" / order.fingerprint[:16])
+    sent = parcel.inside(folder)
+    if _fingerprint(*sent, recipe) != order.fingerprint:
+        raise UserError(f"{order.data}: what arrived at the node is not the study's data; clear {folder} there")
+    return sent
+
+
+def _fingerprint(data: str, data_dir: Path | None, recipe: "Recipe") -> str:
+    from seedwise.data.open import open_data
+    from seedwise.run import resolve
+
+    local = recipe.data.model_copy(update={"download": False})
+    return open_data(data, local, data_dir=data_dir, **resolve.stored_sides(recipe)).fingerprint
+
+
+def _correct(order: Order, folder: Path, differences: list[str]) -> None:
+    """Let the record name the data as the study does, and say where the bits are others."""
+    if not (folder / RECORD).exists():
+        return
+    record = read_record(folder)
+    if record.status != "finished":
+        return
+    corrected = _corrected(record, order, differences)
+    if corrected != record:
+        with sole_writer(folder):
+            write_record(folder, corrected)
+
+
+def _corrected(record: RunRecord, order: Order, differences: list[str]) -> RunRecord:
+    data = record.data.model_copy(update={"source": order.data, "data_dir": order.data_dir})
+    before = record.machine.get("moved")
+    moved = list(before) if isinstance(before, list) else []
+    moved += [line for line in (f"before epoch 1: {each}" for each in differences) if line not in moved]
+    machine = record.machine | ({"moved": moved} if moved else {})
+    return record.model_copy(update={"data": data, "machine": machine})
+
+
+def _take(folder: Path) -> dict[str, bytes]:
+    """The run's files, which are removed from here."""
+    files = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and name != LOCK and not name.startswith("checkpoint") and not path.name.endswith(".tmp"):
+            files[name] = path.read_bytes()
+    shutil.rmtree(folder, ignore_errors=True)
+    return files

@@ -1,0 +1,215 @@
+"""What a study's runs have come to: trials, summaries and comparisons, each finished run read once. No torch here."""
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seedwise.base.errors import UserError
+from seedwise.config.section import diff, load
+from seedwise.recipe.schema import Recipe
+from seedwise.records.predictions import read_predictions
+from seedwise.records.run import RECIPE, RECORD, Final, RunRecord, check_files, demand_final, read_record
+from seedwise.stats import SHARE, compare_arms, spent, summarize
+from seedwise.study.advice import advise, caveat, impatient, too_short
+from seedwise.study.progress import complete_seeds, finished, finished_trials, looked, trial_folder
+from seedwise.study.record import BASE, Look, StudyRecord, Trial, trial_hash
+from seedwise.study.setting import Setting, holds, setting, together
+
+SCORES = ("top1", "top5", "loss")
+Split = Literal["val", "test"]
+COMPARED: tuple[Split, ...] = ("test", "val")
+
+
+@dataclass(frozen=True)
+class Hits:
+    """Which images of a split a run had right."""
+
+    images: str
+    """The same for runs that were scored on the same images in the same order."""
+    right: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A finished run."""
+
+    final: Final
+    seconds: float
+    inert: Sequence[str]
+    """Techniques that were on and did nothing."""
+    converged: bool | None
+    """Whether it was long enough; None in records of older versions."""
+    hits: Mapping[str, Hits]
+    """By split; empty where they were not needed."""
+    setting: Setting
+
+
+@dataclass
+class Ledger:
+    """Reads a study's runs; what has finished doesn't change, and is read once."""
+
+    folder: Path
+    scored: dict[tuple[str, int], Scored] = field(default_factory=dict)
+    _recipes: set[tuple[str, str]] = field(default_factory=set)
+    """(arm, checksum of a run's recipe) that were found to be the same recipe."""
+    _impatient: dict[str, dict[str, bool]] = field(default_factory=dict)
+    """By arm, what `impatient` found: its recipe doesn't change."""
+
+    def refresh(self, study: StudyRecord) -> StudyRecord:
+        """The study with trials, summary and comparisons as its run folders say."""
+        trials = []
+        # A finished trial keeps its hash: other numerics, taken with --elsewhere, are those of later trials.
+        hashes = {(trial.arm, trial.seed): trial.hash for trial in study.trials if trial.status == "finished"}
+        for seed in study.seeds:
+            for arm in study.arms:
+                status = self._status(study, arm, seed)
+                known = self.scored.get((arm, seed))
+                path = trial_folder(arm, seed).as_posix()
+                inert = [] if known is None else list(known.inert)
+                converged = None if known is None else known.converged
+                digest = (hashes.get((arm, seed)) if known is not None else None) or _hash(study, arm, seed)
+                found = {"status": status, "hash": digest, "inert": inert, "converged": converged}
+                trials.append(Trial(arm=arm, seed=seed, folder=path, **found))
+        summary = {}
+        for arm in study.arms:
+            finals = [self.scored[arm, seed].final for seed in study.seeds if (arm, seed) in self.scored]
+            if finals:
+                summary[arm] = _summarize(finals)
+        study = study.model_copy(update={"trials": trials, "summary": summary})
+        return study.model_copy(update={"comparisons": self._comparisons(study)})
+
+    def look(self, study: StudyRecord) -> StudyRecord:
+        """The study with a look noted, if its arms can be compared over more than was looked at before."""
+        n = complete_seeds(study)
+        if len(study.arms) < 2 or n < 2 or looked(study):
+            return study
+        number = len(study.looks) + 1
+        trials = finished_trials(study)
+        taken = Look(look=number, seeds=n, arms=len(study.arms), alpha=spent(number), trials=trials)
+        study = study.model_copy(update={"looks": [*study.looks, taken]})
+        return study.model_copy(update={"comparisons": self._comparisons(study)})
+
+    def seconds(self) -> dict[str, list[float]]:
+        """Wall seconds of the finished runs, by arm."""
+        found: dict[str, list[float]] = {}
+        for (arm, _), run in self.scored.items():
+            found.setdefault(arm, []).append(run.seconds)
+        return found
+
+    def _status(self, study: StudyRecord, arm: str, seed: int) -> str:
+        if (arm, seed) in self.scored:
+            return "finished"
+        path = self.folder / trial_folder(arm, seed)
+        if not (path / RECORD).exists():
+            return "planned"
+        record = read_record(path)
+        if record.status == "finished":
+            self._demand_same_trial(path, record, study, arm, seed)
+            hits = _hits(path, record) if len(study.arms) > 1 else {}
+            final, seconds = demand_final(path, record), record.seconds["total"]
+            converged = None if record.convergence is None else record.convergence.reached
+            self.scored[arm, seed] = Scored(final, seconds, record.inert, converged, hits, setting(record))
+        return record.status
+
+    def _demand_same_trial(self, path: Path, record: RunRecord, study: StudyRecord, arm: str, seed: int) -> None:
+        """Refuse a folder that was copied to the place of another trial: its verdict would be another's."""
+        known, digest = study.fingerprints.get(arm), record.files.get(RECIPE, "")
+        differs = None
+        if record.seed != seed or known not in (None, record.data.fingerprint):
+            differs = "its seed or data differ"
+        elif (path / RECIPE).is_file() and (arm, digest) not in self._recipes:
+            check_files(path, record, RECIPE)
+            recipe = study.recipe(arm)
+            own = load(Recipe, path / RECIPE).model_copy(update={"name": recipe.name})
+            differs = next(iter(diff(recipe, own)), None)
+            self._recipes.add((arm, digest))
+        if differs is not None:
+            raise UserError(f"{path}: is not this study's trial ({differs}); move it away, then resume")
+
+    def _comparisons(self, study: StudyRecord) -> dict[str, dict[str, dict[str, Any]]]:
+        found: dict[str, dict[str, dict[str, Any]]] = {}
+        if study.margin is None:
+            return found
+        look = len(study.looks) + (0 if looked(study) else 1)
+        for split in COMPARED:
+            runs: dict[str, dict[int, Scored]] = {arm: {} for arm in study.arms}
+            for arm in study.arms:
+                for seed in finished(study, arm):
+                    if getattr(self.scored[arm, seed].final, split) is not None:
+                        runs[arm][seed] = self.scored[arm, seed]
+            hits = _comparable(runs, split)
+            tops = {
+                arm: {seed: getattr(run.final, split).top1 for seed, run in of.items() if seed in hits[arm]}
+                for arm, of in runs.items()
+            }
+            if not tops[BASE]:
+                continue
+            for arm, each in compare_arms(
+                tops, BASE, margin=study.margin, look=look, correct=hits, bounds=SHARE
+            ).items():
+                settings = [[run.setting for run in runs[side].values()] for side in (BASE, arm)]
+                found.setdefault(arm, {})[split] = self._in_place(study, arm, each.to_json(), settings)
+        return found
+
+    def _in_place(
+        self, study: StudyRecord, arm: str, found: dict[str, Any], settings: Sequence[Sequence[Setting]]
+    ) -> dict[str, Any]:
+        """A comparison with where it holds, what may have been too short for it, and what to do next."""
+        if arm not in self._impatient:
+            self._impatient[arm] = impatient(study.recipe(BASE), study.recipe(arm))
+        base = together(settings[0])
+        names = too_short(self._impatient[arm], found["verdict"], base)
+        times = self.seconds()
+        means = [sum(of) / len(of) for of in times.values()]
+        each_seed = sum(means) / len(means) * len(study.arms) if means else None
+        return found | {
+            "sentence": found["sentence"] + caveat(names, base),
+            "holds": holds(*settings),
+            "advice": advise(study, found, names, base, each_seed),
+        }
+
+
+def _comparable(runs: Mapping[str, Mapping[int, Scored]], split: str) -> dict[str, dict[int, NDArray[np.bool_]]]:
+    """Hits by arm and seed, as far as they are on the images that the base was scored on."""
+    known = {arm: {seed: run.hits[split] for seed, run in of.items() if split in run.hits} for arm, of in runs.items()}
+    images = next((hits.images for hits in known[BASE].values()), None)
+    return {arm: {seed: h.right for seed, h in of.items() if h.images == images} for arm, of in known.items()}
+
+
+def _hits(path: Path, record: RunRecord) -> dict[str, Hits]:
+    return {
+        split: Hits(hashlib.sha256(it.ids.tobytes() + it.targets.tobytes()).hexdigest(), it.correct())
+        for split, it in read_predictions(path, record, *COMPARED).items()
+    }
+
+
+def _hash(study: StudyRecord, arm: str, seed: int) -> str | None:
+    if arm not in study.fingerprints or study.numerics_version is None:
+        return None
+    return trial_hash(study.arms[arm], study.fingerprints[arm], seed, study.numerics_version)
+
+
+def _summarize(finals: Sequence[Final]) -> dict[str, dict[str, dict[str, Any]]]:
+    splits: dict[str, dict[str, dict[str, Any]]] = {}
+    for split in ("train", "val", "test"):
+        scores = [getattr(final, split) for final in finals]
+        if all(score is not None for score in scores):
+            splits[split] = {name: _with_values(name, [getattr(s, name) for s in scores]) for name in SCORES}
+    return splits
+
+
+def _with_values(name: str, values: list[float]) -> dict[str, Any]:
+    summary = summarize(values, (0.0, math.inf) if name == "loss" else SHARE)
+    return {
+        "n": summary.n,
+        "mean": summary.mean,
+        "sd": summary.sd,
+        "ci95": None if summary.ci95 is None else list(summary.ci95),
+        "values": values,
+    }

@@ -1,7 +1,0 @@
-"""What the process that trials are forked from imports: all that takes seconds, and nothing that computes."""
-
-from seedwise.machine import prepare_process
-
-prepare_process()  # before torch
-
-import seedwise.study.local  # noqa: E402, F401
