@@ -21,11 +21,12 @@ test-slow: $(STAMP)                ## the tests that take minutes
 soak: $(STAMP)                     ## break it on purpose, for most of an hour; SOAK="--seed 7 --kills 100", or a part's name
 	$(BIN)/python tests/soak $(SOAK)
 
-check: $(STAMP)                    ## style, types, layers
+check: $(STAMP)                    ## style, types, layers, sizes
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python tests/house.py
 
 bench: $(STAMP)                    ## what is missing in benchmarks/results.json -> docs/performance.md; BENCH=--fresh: all
 	$(BIN)/python benchmarks/suite.py $(BENCH)

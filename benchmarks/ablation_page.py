@@ -17,7 +17,7 @@ from statistics import mean, median
 from typing import Any
 
 from seedwise.base import machine
-from seedwise.records.ensemble import EnsembleRecord, Gain, Held
+from seedwise.records.ensemble import EnsembleRecord, Gain, HeldOut
 from seedwise.records.finished import read_ensemble
 from seedwise.records.run import RunRecord, demand_final, read_record
 from seedwise.study.progress import trial_folder
@@ -147,7 +147,7 @@ def voters(records: dict[str, EnsembleRecord]) -> str:
     """The ensembles on test."""
     rows = []
     for name, record in records.items():
-        held: Held | None = record.test
+        held: HeldOut | None = record.test
         assert held is not None
         gap = mean(member.gap for member in record.members if member.gap is not None)
         rows.append(

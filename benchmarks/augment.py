@@ -40,7 +40,7 @@ def pictures(count: int) -> tuple[Tensor, Tensor]:
 
 def seedwise_works(count: int) -> dict[str, Callable[[], Any]]:
     """For each technique seconds of all images in batches, its draws included."""
-    from seedwise.augment.table import TECHNIQUES, Technique
+    from seedwise.augment.table import TECHNIQUES, Augmentation
     from seedwise.base import rng
     from seedwise.base.batch import Batch
 
@@ -48,7 +48,7 @@ def seedwise_works(count: int) -> dict[str, Callable[[], Any]]:
     context = {"size": SIDE, "interpolation": "bilinear", "mean": (0.5, 0.5, 0.5)}
     epoch = 0
 
-    def work(technique: Technique) -> Callable[[], list[float]]:
+    def work(technique: Augmentation) -> Callable[[], list[float]]:
         config = technique.config()
         given = {name: context[name] for name in technique.takes if name in context}
 

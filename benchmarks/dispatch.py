@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from seedwise.kernels.dispatch import Candidates, Case
-    from seedwise.kernels.rule import Place, Row
+    from seedwise.kernels.rule import RuleRow, ShapeKey
 
 Seconds = Mapping[str, float]
 RAW = Path(__file__).with_name("dispatch.csv")
@@ -137,7 +137,7 @@ def works(
     """A training step without its optimizer, and an evaluation, of a network on noise; and what chose for them."""
     import torch
 
-    from seedwise.kernels.evaluation import fast_copy
+    from seedwise.kernels.evaluation import evaluation_copy
     from seedwise.kernels.swap import accelerate, chosen
     from seedwise.models.build import build_model
     from seedwise.models.config import ModelConfig
@@ -160,7 +160,7 @@ def works(
     def evaluate() -> None:
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
             if not copies:
-                copies.append(fast_copy(model.eval(), images))
+                copies.append(evaluation_copy(model.eval(), images))
             copies[0](images)
 
     return step, evaluate, lambda: chosen(model)
@@ -174,42 +174,42 @@ def write(options: argparse.Namespace) -> None:
     for path in options.files:
         for line in map(json.loads, path.read_text().splitlines()):
             if "key" in line:
-                known[line["target"], rule.Place(*line["place"])] = line["seconds"]
+                known[line["target"], rule.ShapeKey(*line["place"])] = line["seconds"]
     save(known)
     rows = [row for group in grouped(known) for row in condensed(*group)]
     with rule.TABLE.open("w", newline="", encoding="utf-8") as file:
         out = csv.writer(file, lineterminator="\n")
-        out.writerow(("target", *rule.Place._fields, "names"))
+        out.writerow(("target", *rule.ShapeKey._fields, "names"))
         out.writerows((row.target, *row.place, " ".join(row.names)) for row in rows)
     print(f"{len(known)} shapes measured, {len(rows)} rows")
     check(options)
 
 
-def read(path: Path) -> Iterator[tuple[str, "Place", Seconds]]:
+def read(path: Path) -> Iterator[tuple[str, "ShapeKey", Seconds]]:
     """What was measured: target, shape, seconds of each candidate."""
     from seedwise.kernels import rule
 
     with path.open(newline="", encoding="utf-8") as file:
         for target, operation, dtype, *numbers, taken in list(csv.reader(file))[1:]:
             seconds = {name: float(us) / 1e6 for name, us in (text.split(":") for text in taken.split())}
-            yield target, rule.Place(operation, dtype, *map(int, numbers)), seconds
+            yield target, rule.ShapeKey(operation, dtype, *map(int, numbers)), seconds
 
 
-def save(known: Mapping[tuple[str, "Place"], Seconds]) -> None:
+def save(known: Mapping[tuple[str, "ShapeKey"], Seconds]) -> None:
     """Write what `read` reads."""
     from seedwise.kernels import rule
 
     with RAW.open("w", newline="", encoding="utf-8") as file:
         out = csv.writer(file, lineterminator="\n")
-        out.writerow(("target", *rule.Place._fields, "microseconds"))
+        out.writerow(("target", *rule.ShapeKey._fields, "microseconds"))
         for (target, place), seconds in sorted(known.items()):
             taken = " ".join(f"{name}:{float(f'{1e6 * took:.3g}'):.9g}" for name, took in sorted(seconds.items()))
             out.writerow((target, *place, taken))
 
 
-def grouped(known: Mapping[tuple[str, "Place"], Seconds]) -> list[tuple[str, dict["Place", Seconds]]]:
+def grouped(known: Mapping[tuple[str, "ShapeKey"], Seconds]) -> list[tuple[str, dict["ShapeKey", Seconds]]]:
     """By target, operation, type and threads; of depthwise gradients also each alone, as the pairs tell."""
-    groups: dict[tuple[Any, ...], dict[Place, Seconds]] = {}
+    groups: dict[tuple[Any, ...], dict[ShapeKey, Seconds]] = {}
     for (target, place), seconds in sorted(known.items()):
         groups.setdefault((target, *place[:3]), {})[place] = seconds
         if place.operation == "depthwise both":
@@ -224,14 +224,14 @@ def grouped(known: Mapping[tuple[str, "Place"], Seconds]) -> list[tuple[str, dic
     return [(target, points) for (target, *_), points in sorted(groups.items())]
 
 
-def condensed(target: str, points: dict["Place", Seconds]) -> list["Row"]:
+def condensed(target: str, points: dict["ShapeKey", Seconds]) -> list["RuleRow"]:
     """The rows of a group: classes, but for those whose shapes another row serves as well."""
     from seedwise.kernels import rule
 
-    classes: dict[Place, list[Seconds]] = {}
+    classes: dict[ShapeKey, list[Seconds]] = {}
     for place, seconds in points.items():
         classes.setdefault(place.of_class, []).append(seconds)
-    rows = [rule.Row(target, place, order(place.operation, found)) for place, found in classes.items()]
+    rows = [rule.RuleRow(target, place, order(place.operation, found)) for place, found in classes.items()]
     by_distance = {place: sorted(rows, key=lambda row: rule.distance(row.place, place)) for place in points}
     kept = set(rows)
 

@@ -25,7 +25,7 @@ from pathlib import Path
 from seedwise.base.numerics import NUMERICS_VERSION
 from seedwise.config.options import plain
 from seedwise.data.open import open_data
-from seedwise.engine.control import Watch
+from seedwise.engine.control import RunControl
 from seedwise.recipe import library
 from seedwise.run import resolve
 from seedwise.run.train import train
@@ -34,7 +34,7 @@ from seedwise.study.progress import trial_folder
 from seedwise.study.ray_runner import Cluster, OnRay
 from seedwise.study.record import BASE, StudyRecord
 from seedwise.study.remote_trial import receive
-from seedwise.study.results import Ledger
+from seedwise.study.results import Results
 from seedwise.study.schedule import Budget, run_all
 from seedwise.study.trial import Task
 
@@ -43,7 +43,7 @@ SPREAD = 0.2
 """Standard deviation of the logarithm of a trial's duration."""
 
 
-def nothing(task: Task, watch: Watch) -> None:
+def nothing(task: Task, watch: RunControl) -> None:
     """A trial that does nothing."""
 
 
@@ -53,7 +53,7 @@ def small_study(trials: int) -> StudyRecord:
     study = StudyRecord(
         data="digits", data_dir=None, master_seed=0, seeds=list(range(trials)), arms={BASE: plain(recipe)}
     )
-    fingerprint = open_data("digits", recipe.data, **resolve.stored_sides(recipe)).fingerprint
+    fingerprint = open_data("digits", recipe.data, **resolve.storage_resolution(recipe)).fingerprint
     return study.model_copy(update={"fingerprints": {BASE: fingerprint}, "numerics_version": NUMERICS_VERSION})
 
 
@@ -61,7 +61,7 @@ def run_trials(folder: Path, study: StudyRecord, address: str, seeds: range) -> 
     """Seconds for these trials, through the runner."""
     recipe = study.recipe(BASE)
     tasks = {seed: [Task(BASE, seed, folder / trial_folder(BASE, seed), recipe, "digits", None)] for seed in seeds}
-    runner = OnRay(Watch(), Cluster(address, cpus=1), study, folder, len(seeds), run=nothing)
+    runner = OnRay(RunControl(), Cluster(address, cpus=1), study, folder, len(seeds), run=nothing)
     runner.close = lambda: None  # type: ignore[method-assign]  # the workers stay warm for the next
     began = time.perf_counter()
     report = run_all(tasks, runner, Budget(None), on_start=lambda task: None, on_end=lambda task: None)
@@ -110,7 +110,7 @@ def main() -> None:
     if not services:
         with tempfile.TemporaryDirectory() as place:
             folder, warm_up = Path(place), 8
-            study = Ledger(folder).refresh(small_study(options.trials + warm_up))
+            study = Results(folder).refresh(small_study(options.trials + warm_up))
             run_trials(folder, study, options.address, range(options.trials, options.trials + warm_up))
             each = run_trials(folder, study, options.address, range(options.trials)) / options.trials
             receiving, size = measure_receiving(folder, study, 50)

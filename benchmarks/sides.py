@@ -93,7 +93,7 @@ def seedwise_works(options: argparse.Namespace) -> dict[str, Work]:
         **dict(text.split("=", 1) for text in options.set),
     }
     recipe = resolve.resolve(library.read("lite", [f"{key}={value}" for key, value in settings.items()]))
-    dataset = open_data("digits", recipe.data, **resolve.stored_sides(recipe))
+    dataset = open_data("digits", recipe.data, **resolve.storage_resolution(recipe))
     built = build_model(recipe.model, num_classes=CLASSES, seed=0)
     setup = training.prepare(Path(), recipe, 0, dataset, built, num_classes=CLASSES)
     positions = np.arange(options.batch)

@@ -15,7 +15,7 @@ from seedwise.ensembles.build import build
 from seedwise.recipe import library
 from seedwise.recipe.schema import Recipe
 from seedwise.records.ensemble import EnsembleRecord
-from seedwise.records.finished import read_stored
+from seedwise.records.finished import read_finished
 from seedwise.records.run import (
     INSIGHT,
     PREDICTIONS,
@@ -31,7 +31,7 @@ from seedwise.records.run import (
 from seedwise.stats import compare_arms
 from seedwise.study.progress import trial_folder
 from seedwise.study.record import StudyRecord, write_study
-from seedwise.study.results import Ledger
+from seedwise.study.results import Results
 
 CLASSES = [f"class {index}" for index in range(12)]
 SUPERCLASSES = ["animals", "plants", "things"]
@@ -171,7 +171,7 @@ def make_study(
         arms={arm: plain(recipe) for arm, recipe in arms.items()},
         margin=0.005 if compared else None,
     )
-    study = Ledger(folder).refresh(study)
+    study = Results(folder).refresh(study)
     outcomes = {arm: dict(zip(numbers, study.summary[arm]["test"]["top1"]["values"])) for arm in skills}
     if compared:
         found = compare_arms(outcomes, "base", margin=0.005)
@@ -188,4 +188,4 @@ def make_ensemble(
     places = [folder.parent / f"{folder.name} members" / f"seed-{seed}" for seed in range(1, len(skills) + 1)]
     for seed, (place, skill) in enumerate(zip(places, skills), 1):
         make_run(place, seed, skill, classes=classes)
-    return build([read_stored(place) for place in places], folder, **options)
+    return build([read_finished(place) for place in places], folder, **options)

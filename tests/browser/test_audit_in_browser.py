@@ -11,7 +11,7 @@ from test_report_in_browser import CONTRAST, PHONE, column
 
 from seedwise.audits.findings import (
     ClassFindings,
-    Estimate,
+    FalsePairs,
     Findings,
     Image,
     LabelFindings,
@@ -74,8 +74,8 @@ FOUND = Findings(
     counts={"equal": 1, "copy": 5, "alike": 6, "confirmed": 1, "rejected": 0},
     limit=0.8,
     estimates={
-        "copy": Estimate(pairs=5, two_labels=2, chance=0.5, false=4.0),
-        "alike": Estimate(pairs=6, two_labels=3, chance=0.5, false=6.0),
+        "copy": FalsePairs(pairs=5, two_labels=2, chance=0.5, false=4.0),
+        "alike": FalsePairs(pairs=6, two_labels=3, chance=0.5, false=6.0),
     },
     leaks={"test": Leak(images=3, of=6, rows=[10, 12, 13]), "val": Leak(images=0, of=4, rows=[])},
     run=RunFindings(folder=f"runs/{HOSTILE}", top1=0.9123, without=0.875, leaked=1.0),

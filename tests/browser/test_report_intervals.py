@@ -7,13 +7,13 @@ from drawn_runs import make_study
 
 from seedwise.reports import render
 from seedwise.study.record import StudyRecord, write_study
-from seedwise.study.results import Ledger
+from seedwise.study.results import Results
 
 
 def _look(folder: Path, study: StudyRecord) -> None:
     """As the end of all trials notes it."""
-    ledger = Ledger(folder)
-    write_study(folder, ledger.look(ledger.refresh(study)))
+    results = Results(folder)
+    write_study(folder, results.look(results.refresh(study)))
 
 
 def test_no_interval_is_shown_or_drawn_outside_what_is_possible(tmp_path: Path) -> None:

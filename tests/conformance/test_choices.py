@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from seedwise.kernels import build, launch, rule, swap
 from seedwise.kernels.dispatch import Candidates, Case, Choices, Trial, Tuned, fastest, seconds_of
-from seedwise.kernels.evaluation import fast_copy
+from seedwise.kernels.evaluation import evaluation_copy
 from seedwise.kernels.layers.depthwise import available
-from seedwise.kernels.rule import OPERATIONS, Place
+from seedwise.kernels.rule import OPERATIONS, ShapeKey
 from seedwise.models.freezing import freeze
 
 needs_compiler = pytest.mark.skipif(not available(), reason="no C++ compiler: there are no native kernels")
@@ -42,7 +42,7 @@ def train_and_score(model: nn.Module, choices: Choices, images: Tensor, patch: p
     model.train()(images).sum().backward()
     with torch.inference_mode():
         patch.setattr("seedwise.kernels.evaluation.choices_of", lambda _model: choices)
-        fast_copy(model.eval(), images)(images)
+        evaluation_copy(model.eval(), images)(images)
         patch.undo()
 
 
@@ -74,11 +74,11 @@ def test_every_class_of_processors_has_rows_of_every_operation(target: str) -> N
     assert len(set(rows)) == len(rows)
 
 
-def measured() -> dict[str, dict[Place, dict[str, float]]]:
-    found: dict[str, dict[Place, dict[str, float]]] = {}
+def measured() -> dict[str, dict[ShapeKey, dict[str, float]]]:
+    found: dict[str, dict[ShapeKey, dict[str, float]]] = {}
     with MEASURED.open(newline="") as file:
         for target, operation, dtype, *numbers, taken in list(csv.reader(file))[1:]:
-            place = Place(operation, dtype, *map(int, numbers))
+            place = ShapeKey(operation, dtype, *map(int, numbers))
             pairs = (text.split(":") for text in taken.split())
             found.setdefault(target, {})[place] = {name: float(took) for name, took in pairs}
     return found
@@ -94,9 +94,9 @@ def test_the_rule_is_within_five_percent_of_the_fastest_where_that_was_measured(
     assert all(ours[operation] <= 1.05 * best[operation] for operation in ours)
 
 
-def convolutions(name: str, size: int) -> set[Place]:
+def convolutions(name: str, size: int) -> set[ShapeKey]:
     """Each convolution of a network as the operation that computes it, with its images left open."""
-    found: set[Place] = set()
+    found: set[ShapeKey] = set()
     with torch.device("meta"):
         model = timm.create_model(name).eval()
 
@@ -106,7 +106,7 @@ def convolutions(name: str, size: int) -> set[Place]:
         channels, outputs = conv.in_channels, conv.out_channels
         kind = "depthwise" if conv.groups > 1 else "pointwise" if kernel == 1 else "dense"
         if kind != "dense" or (stride == 1 and channels >= 16):
-            found.add(Place(f"{kind} forward", "fp32", 1, kernel, stride, channels, outputs, h * w, 1))
+            found.add(ShapeKey(f"{kind} forward", "fp32", 1, kernel, stride, channels, outputs, h * w, 1))
 
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
@@ -132,14 +132,14 @@ def test_the_networks_that_are_trained_most_are_near_what_was_measured(name: str
 
 def test_a_shape_gets_the_nearest_row_of_its_type_stride_and_kernel() -> None:
     names = ("onednn", "split")
-    place = Place("pointwise forward", "fp32", 1, 1, 1, 64, 64, 256, 32)
+    place = ShapeKey("pointwise forward", "fp32", 1, 1, 1, 64, 64, 256, 32)
     near, far = place._replace(pixels=128), place._replace(pixels=1024)
-    rows = [rule.Row("avx2", other, names) for other in (far, near, place._replace(images=16))]
+    rows = [rule.RuleRow("avx2", other, names) for other in (far, near, place._replace(images=16))]
     assert rule.nearest(rows, place) == rows[1]  # as near as the last, and before it
     assert rule.nearest(rows, place._replace(pixels=700)) == rows[0]
-    convs = [Place("depthwise forward", "fp32", 1, k, s, 64, 64, 4**k, 32) for k, s in ((3, 1), (5, 1), (3, 2))]
+    convs = [ShapeKey("depthwise forward", "fp32", 1, k, s, 64, 64, 4**k, 32) for k, s in ((3, 1), (5, 1), (3, 2))]
     others = convs[0]._replace(dtype="bf16"), convs[0]._replace(threads=2)
-    rows = [rule.Row("avx2", each, names) for each in (*convs, *others)]
+    rows = [rule.RuleRow("avx2", each, names) for each in (*convs, *others)]
     wide = convs[0]._replace(pixels=1)
     assert rule.nearest(rows, wide._replace(kernel=7)) == rows[1]
     assert rule.nearest(rows, wide._replace(kernel=7, stride=2)) == rows[2]

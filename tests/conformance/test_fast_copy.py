@@ -11,7 +11,7 @@ from timm.layers.norm_act import BatchNormAct2d
 from torch import Tensor, nn
 
 from seedwise.kernels.dispatch import Case, Choices, Trial
-from seedwise.kernels.evaluation import FusedConv, OnePassBlock, OnePassSqueeze, choices_of, fast_copy
+from seedwise.kernels.evaluation import FusedConv, OnePassBlock, OnePassSqueeze, choices_of, evaluation_copy
 from seedwise.kernels.layers.depthwise import available
 from seedwise.kernels.swap import accelerate, chosen
 from seedwise.models.freezing import freeze
@@ -76,7 +76,7 @@ def test_logits_agree_with_float64_by_kernels_and_by_layers(
     model, pixels, choices = net(name, frozen=frozen), images(count, size), Always(which)
     use(model, choices)
     with torch.inference_mode():
-        fast = fast_copy(model, pixels)
+        fast = evaluation_copy(model, pixels)
         got = fast(pixels)
     expected = exact(model, pixels)
     torch.testing.assert_close(got.double(), expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
@@ -94,7 +94,7 @@ def test_smooth_activations_and_squeeze_and_excitation_by_every_kernel(
     model, pixels, choices = net(V2, frozen=frozen), images(count, size), Always(which)
     use(model, choices)
     with torch.inference_mode():
-        fast = fast_copy(model, pixels)
+        fast = evaluation_copy(model, pixels)
         choices.keys.clear()
         got = fast(pixels)
     expected = exact(model, pixels)
@@ -121,7 +121,7 @@ def test_watched_squeeze_and_excitation_keeps_its_layers_and_the_hook_is_called(
 def test_without_native_kernels_layers_stay_pytorchs(name: str, kernels: str) -> None:
     model, pixels = net(name, kernels), images(2, 32)
     with torch.inference_mode():
-        fast = fast_copy(model, pixels)
+        fast = evaluation_copy(model, pixels)
     assert not any(isinstance(module, FusedConv | OnePassBlock) for module in fast.modules())
 
 
@@ -142,24 +142,24 @@ def test_bits_do_not_depend_on_threads() -> None:
 
 def _native(model: nn.Module, pixels: Tensor) -> nn.Module:
     use(model, Always("native"))
-    return fast_copy(model, pixels)
+    return evaluation_copy(model, pixels)
 
 
 def test_choices_are_recorded_and_a_record_is_obeyed() -> None:
     model, pixels = net(LITE), images(3, 64)
     choices = choices_of(model)
     with torch.inference_mode():
-        fast_copy(model, pixels)
+        evaluation_copy(model, pixels)
         assert not chosen(model)  # comparing the copy with the network is no choice
-        first = fast_copy(model, pixels)(pixels)
+        first = evaluation_copy(model, pixels)(pixels)
         found = {key: value for key, value in chosen(model).items() if key.startswith("block")}
         assert len(found) > 10 and set(found.values()) <= {"native", "layers"}
-        assert torch.equal(fast_copy(model, pixels)(pixels), first)
+        assert torch.equal(evaluation_copy(model, pixels)(pixels), first)
     again = net(LITE)
     given = dict.fromkeys(found, "layers")
     use(again, Choices(given))
     with torch.inference_mode():
-        fast_copy(again, pixels)(pixels)
+        evaluation_copy(again, pixels)(pixels)
     assert choices is choices_of(model)
     assert {key: chosen(again)[key] for key in found} == given
 
@@ -205,7 +205,7 @@ def test_a_copy_whose_kernels_disagree_is_not_used(monkeypatch: pytest.MonkeyPat
     wrong = OnePassBlock.forward
     monkeypatch.setattr(OnePassBlock, "forward", lambda self, x: wrong(self, x) * 1.1)
     with torch.inference_mode():
-        fast = fast_copy(model, pixels)
+        fast = evaluation_copy(model, pixels)
         torch.testing.assert_close(fast(pixels), model(pixels), rtol=1e-4, atol=1e-4)
     assert fast is not model and not any(isinstance(module, OnePassBlock) for module in fast.modules())
 
@@ -245,6 +245,6 @@ def test_unusual_convolutions_cost_the_others_nothing(
     model.eval()
     pixels = images(3, 12)
     with torch.inference_mode():
-        fast = fast_copy(model, pixels)
+        fast = evaluation_copy(model, pixels)
         torch.testing.assert_close(fast(pixels).double(), exact(model, pixels), rtol=1e-5, atol=1e-5)
     assert sum(isinstance(module, FusedConv) for module in fast.modules()) >= 2

@@ -10,7 +10,7 @@ from instruction_sets import each_target
 from torch import Tensor, nn
 
 from seedwise.base.errors import UserError
-from seedwise.kernels.blocks.frozen import use_fast_prefix
+from seedwise.kernels.blocks.frozen import use_fast_frozen_stages
 from seedwise.kernels.dispatch import Choices
 from seedwise.kernels.folding import folded
 from seedwise.kernels.layers.depthwise import available
@@ -199,7 +199,7 @@ def test_bits_of_a_block_do_not_depend_on_threads() -> None:
         torch.set_num_threads(threads)
         model, head = net("tf_efficientnet_lite0")
         freeze(model, 4, head, 64)
-        use_fast_prefix(model, _Always("native"))
+        use_fast_frozen_stages(model, _Always("native"))
         model.train()
         outputs.append(model.blocks[:3](model.bn1(model.conv_stem(images(5, 64)))))  # type: ignore
     assert torch.equal(*outputs)

@@ -10,7 +10,7 @@ from torchvision.ops import stochastic_depth
 
 from seedwise.models.build import build_model
 from seedwise.models.config import ModelConfig
-from seedwise.models.dropout_meter import CountedDropPath, count_noise
+from seedwise.models.dropout_meter import CountedDropPath, meter_dropout
 
 SHAPES = [(1, 3, 5, 7), (64, 2, 3, 3), (33, 10)]
 
@@ -35,7 +35,7 @@ class Net(nn.Module):
 @pytest.mark.parametrize("threads", [1, 2])
 def test_it_is_timms_and_torchvisions_bit_by_bit(shape: tuple[int, ...], rate: float, threads: int) -> None:
     model = nn.ModuleDict({"drop_path": DropPath(rate)})
-    count_noise(model, (), dropout=0.0, drop_path=rate)
+    meter_dropout(model, (), dropout=0.0, drop_path=rate)
     ours = model["drop_path"]
     assert type(ours) is CountedDropPath
     x, before = torch.randn(shape), torch.get_num_threads()
@@ -61,7 +61,7 @@ def test_it_is_timms_and_torchvisions_bit_by_bit(shape: tuple[int, ...], rate: f
 def test_the_rate_of_block_i_of_n_is_rate_times_i_over_n(name: str, blocks: int) -> None:
     config = ModelConfig(name=name, weights="none", drop_path=0.3, dropout=0.2)
     model = build_model(config, num_classes=4, seed=0).module
-    meter = count_noise(model, ("classifier",), dropout=0.2, drop_path=0.3)
+    meter = meter_dropout(model, ("classifier",), dropout=0.2, drop_path=0.3)
     rates = {int(number): block.drop_prob for number, block in meter.blocks.items()}
     assert rates == {i: pytest.approx(0.3 * i / blocks) for i in range(1, blocks)}
     model.train()
@@ -81,13 +81,13 @@ def test_the_rate_of_block_i_of_n_is_rate_times_i_over_n(name: str, blocks: int)
 def test_without_drop_path_every_model_has_none() -> None:
     model = build_model(ModelConfig(name="efficientnet_lite0", weights="none"), num_classes=4, seed=0).module
     assert not [m for m in model.modules() if isinstance(m, DropPath)]
-    assert "drop_path" not in count_noise(model, ("classifier",), dropout=0.2, drop_path=0.0).effects()
+    assert "drop_path" not in meter_dropout(model, ("classifier",), dropout=0.2, drop_path=0.0).effects()
 
 
 def test_counting_changes_no_bit_and_no_state() -> None:
     plain = Net()
     counted = copy.deepcopy(plain)
-    meter = count_noise(counted, ("head",), dropout=0.3, drop_path=0.5)
+    meter = meter_dropout(counted, ("head",), dropout=0.3, drop_path=0.5)
     assert counted.state_dict().keys() == plain.state_dict().keys()
     results = []
     for net in (plain, counted, copy.deepcopy(counted)):
@@ -99,7 +99,7 @@ def test_counting_changes_no_bit_and_no_state() -> None:
 
 def test_counts_resume_exactly() -> None:
     whole, halves = Net(), [Net(), Net()]
-    meters = [count_noise(net, ("head",), dropout=0.3, drop_path=0.5) for net in (whole, *halves)]
+    meters = [meter_dropout(net, ("head",), dropout=0.3, drop_path=0.5) for net in (whole, *halves)]
     for step in range(4):
         for net in (whole, halves[step // 2]):
             torch.manual_seed(step)
@@ -111,4 +111,4 @@ def test_counts_resume_exactly() -> None:
 
 
 def test_a_dropout_that_is_nowhere_is_not_judged() -> None:
-    assert count_noise(nn.Linear(2, 2), (), dropout=0.2, drop_path=0.0).effects() == {}
+    assert meter_dropout(nn.Linear(2, 2), (), dropout=0.2, drop_path=0.0).effects() == {}

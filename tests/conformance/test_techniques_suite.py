@@ -22,7 +22,7 @@ from seedwise.augment import grid
 from seedwise.augment.config import AugmentConfig
 from seedwise.config.section import dump, load
 from seedwise.data.open import open_data
-from seedwise.engine.control import Watch
+from seedwise.engine.control import RunControl
 from seedwise.engine.loop import fit
 from seedwise.engine.protocols import Silent
 from seedwise.models.build import build_model
@@ -87,13 +87,13 @@ class Trained:
 def trained(settings: Sequence[str], folder: Path) -> Trained:
     """A run on digits through the composition root and the loop; nothing is scored."""
     recipe = resolve.resolve(library.read("demo", [*BASE, *settings]))
-    dataset = open_data("digits", recipe.data, **resolve.stored_sides(recipe))
+    dataset = open_data("digits", recipe.data, **resolve.storage_resolution(recipe))
     built = build_model(recipe.model, num_classes=10, seed=0)
     setup = train.prepare(folder, recipe, 0, dataset, built)
     state = fit(setup, observer=Silent())
-    outcome = score.outcome_of(recipe, setup, state, dataset, built, 0.0, Watch())
+    outcome = score.outcome_of(recipe, setup, state, dataset, built, 0.0, RunControl())
     if recipe.tta is not None:
-        outcome = score.with_tta(outcome, recipe.tta, setup, dataset, 0.0, Watch())
+        outcome = score.with_tta(outcome, recipe.tta, setup, dataset, 0.0, RunControl())
     weights = torch.cat([p.detach().flatten() for p in setup.model.parameters()])
     assert torch.isfinite(weights).all()
     return Trained(weights, outcome.effects, recipe)

@@ -14,7 +14,7 @@ from seedwise.base.files import sha256_of
 from seedwise.cli.errors import print_errors
 from seedwise.ensembles.build import build
 from seedwise.ensembles.model import Ensemble
-from seedwise.records.finished import read_stored
+from seedwise.records.finished import read_finished
 from seedwise.records.predictions import Predictions, write_arrays
 from seedwise.records.run import read_record, write_record
 
@@ -100,7 +100,7 @@ def test_an_ensemble_has_the_names_of_its_members(tmp_path: Path, cli: Cli) -> N
     logits = {"val": answers_for(TARGETS, np.ones(40)), "test": logits_of()}
     make_run(tmp_path / "old", TARGETS, logits, seed=1)
     make_run(tmp_path / "new", TARGETS, logits, seed=2, files=files)
-    build([read_stored(tmp_path / name) for name in ("old", "new")], tmp_path / "both")
+    build([read_finished(tmp_path / name) for name in ("old", "new")], tmp_path / "both")
     found = json.loads(cli("errors", "both", "--json").out)
     assert [it["file"] for it in found["errors"]] == [NAMES[number] for number in (17, 38, 21, 3)]
     rows = Ensemble(tmp_path / "both").table()

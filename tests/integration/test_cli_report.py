@@ -11,7 +11,7 @@ from made_runs import answers_for, make_run
 
 from seedwise.cli.print_run import print_run
 from seedwise.ensembles.build import build
-from seedwise.records.finished import read_stored
+from seedwise.records.finished import read_finished
 from seedwise.records.run import INSIGHT, Timed, read_record, write_record
 from seedwise.reports import render
 
@@ -121,6 +121,6 @@ def test_top5_is_told_only_where_it_can_be_less_than_all(
     folders = [make_run(tmp_path / name, targets, right, seed=seed, classes=names) for seed, name in enumerate("ab")]
     print_run(folders[0], read_record(folders[0]), as_json=False)
     assert ("top-5" in capsys.readouterr().out) == is_told
-    build([read_stored(folder) for folder in folders], tmp_path / "both")
+    build([read_finished(folder) for folder in folders], tmp_path / "both")
     for folder in (folders[0], tmp_path / "both"):
         assert ("top-5" in render(folder)) == is_told

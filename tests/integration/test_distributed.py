@@ -54,10 +54,10 @@ def gradients(world: World, parts: int) -> list[torch.Tensor]:
     model.eval()
     images = torch.randn(13, 3, 8, 8, dtype=torch.float64)
     targets = torch.rand(13, 5, dtype=torch.float64).softmax(1)
-    mine = world.share(np.arange(13))
+    mine = world.shard(np.arange(13))
     batches = [Batch(images[part], targets[part]) for part in np.array_split(mine, parts)]
     training_step(
-        world.shared(model),
+        world.ddp(model),
         nn.functional.cross_entropy,
         torch.optim.SGD(model.parameters(), lr=0.1),
         batches,

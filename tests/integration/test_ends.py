@@ -11,7 +11,7 @@ from command_line import LEAN, Cli
 import seedwise
 from seedwise.base.errors import UserError
 from seedwise.base.files import sole_writer
-from seedwise.engine.control import Watch
+from seedwise.engine.control import RunControl
 from seedwise.engine.protocols import Silent
 from seedwise.recipe import library
 from seedwise.records.run import EpochRow, read_record, write_record
@@ -57,7 +57,7 @@ def test_no_end_leaves_a_run_that_says_it_is_running(
 ) -> None:
     folder = tmp_path / "run"
     with pytest.raises((type(error), UserError)):
-        seedwise.train(RECIPE, "digits", out=folder, watch=Watch(Raising(error)))
+        seedwise.train(RECIPE, "digits", out=folder, watch=RunControl(Raising(error)))
     record = read_record(folder)
     assert (record.status, len(record.epochs)) == (status, 1)
     assert words in (folder / "train.log").read_text(encoding="utf-8")

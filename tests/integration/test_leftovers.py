@@ -97,14 +97,14 @@ def test_a_run_that_failed_after_it_was_scored_is_not_summed_up(cli: Cli) -> Non
     record.status = "failed"
     write_record(run, record)
     from seedwise.study.record import read_study
-    from seedwise.study.results import Ledger
+    from seedwise.study.results import Results
 
-    study = Ledger(Path("study")).refresh(read_study(Path("study")))
+    study = Results(Path("study")).refresh(read_study(Path("study")))
     assert [trial.status for trial in study.trials] == ["failed", "finished"]
     assert study.summary["base"]["test"]["top1"]["values"] == [expected.test.top1]
     write_record(run, record.model_copy(update={"status": "finished", "final": None}))
     with pytest.raises(UserError, match=r"seed-3/record\.json: damaged, of a finished run but without its scores"):
-        Ledger(Path("study")).refresh(study)
+        Results(Path("study")).refresh(study)
 
 
 def test_the_comparison_with_the_data_of_before_can_be_stopped(

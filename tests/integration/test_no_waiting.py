@@ -50,7 +50,7 @@ def test_no_step_waits_for_the_device(asked: Counter[tuple[str, str]]) -> None:
     settings += ["model.drop_path=0.2", "model.dropout=0.2", "augment.mix_off_epochs=1"]
     settings += [f"augment.{name}=default" for name in EVERYTHING]
     recipe = resolve.resolve(library.read("lite", settings))
-    dataset = open_data("digits", recipe.data, **resolve.stored_sides(recipe))
+    dataset = open_data("digits", recipe.data, **resolve.storage_resolution(recipe))
     built = build_model(recipe.model, num_classes=10, seed=0)
     setup = train.prepare(Path(), recipe, 0, dataset, built)
     for first in (0, BATCH):  # the first step also compiles and probes kernels

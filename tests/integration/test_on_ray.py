@@ -19,7 +19,7 @@ from seedwise.data.open import open_data
 from seedwise.recipe import library
 from seedwise.records.run import read_record
 from seedwise.run import resolve
-from seedwise.run.folder import decisive
+from seedwise.run.folder import environment
 from seedwise.run.train import train
 from seedwise.study import ray_runner
 from seedwise.study.data_archive import Parcel, pack, unpack
@@ -84,7 +84,7 @@ def _recipe() -> Any:
 
 def _order(tmp_path: Path, data: str, **changes: Any) -> Order:
     recipe = _recipe()
-    opened = open_data(data, recipe.data, **resolve.stored_sides(recipe))
+    opened = open_data(data, recipe.data, **resolve.storage_resolution(recipe))
     order = Order(
         arm="base",
         seed=1,
@@ -93,7 +93,7 @@ def _order(tmp_path: Path, data: str, **changes: Any) -> Order:
         data=data,
         data_dir=None,
         fingerprint=opened.fingerprint,
-        decisive=decisive(recipe),
+        environment=environment(recipe),
         folder=str(tmp_path / "study"),
         token=None,
         elsewhere=False,
@@ -134,7 +134,7 @@ def test_a_node_that_sees_the_study_folder_trains_there(tmp_path: Path) -> None:
 
 def test_a_node_with_other_bits_is_refused_or_marked(tmp_path: Path) -> None:
     order = _order(tmp_path, "digits")
-    order = replace(order, decisive=dict(order.decisive) | {"CPU capability": "another"})
+    order = replace(order, environment=dict(order.environment) | {"CPU capability": "another"})
     outcome = work(order, None, lambda done: None)
     assert outcome.state == "refused"
     assert "CPU capability another -> " in outcome.error

@@ -17,7 +17,7 @@ from seedwise.audits.check import _accuracy
 from seedwise.audits.findings import Leak
 from seedwise.ensembles.build import build
 from seedwise.inference.evaluate import _by_class
-from seedwise.records.finished import read_stored
+from seedwise.records.finished import read_finished
 from seedwise.reports.read import read_run
 from seedwise.reports.run_page import run_context
 from seedwise.reports.words import Words
@@ -26,7 +26,7 @@ from seedwise.run.answers import read_answers
 from seedwise.run.run import Run
 from seedwise.study.compare import compare
 from seedwise.study.record import read_study
-from seedwise.study.results import Ledger
+from seedwise.study.results import Results
 
 GENERATOR = np.random.default_rng(5)
 COUNT = 200
@@ -64,7 +64,7 @@ def test_every_reader_of_a_run_agrees(tmp_path: Path, cli: Cli, logits: NDArray[
     assert run.record.final.test.top1 == top1
     assert run.predictions().correct().tolist() == right
     assert [row["correct"] for row in run.table()] == right
-    assert read_answers(read_stored(folder), "test").right.tolist() == right
+    assert read_answers(read_finished(folder), "test").right.tolist() == right
     assert len(json.loads(cli("errors", folder, "--json").out)["errors"]) == COUNT - sum(right)
     assert sum(each.top1 * each.images for each in _by_class(CLASSES, run.predictions())) == pytest.approx(sum(right))
     leaks = {"test": Leak(images=1, of=COUNT, rows=[0])}
@@ -88,10 +88,10 @@ def test_studies_comparisons_and_ensembles_agree_with_the_runs(
     )
     found = compare([study])
     assert found.correct[found.base][0].tolist() == right and all(found.correct[found.arms[1].name][0])
-    ledger = Ledger(study)
-    ledger.refresh(read_study(study))
-    assert ledger.scored["base", 0].hits["test"].right.tolist() == right
-    members = [read_stored(path) for path in sorted(study.glob("**/seed-*")) if "clear" not in str(path)]
+    results = Results(study)
+    results.refresh(read_study(study))
+    assert results.scored["base", 0].hits["test"].right.tolist() == right
+    members = [read_finished(path) for path in sorted(study.glob("**/seed-*")) if "clear" not in str(path)]
     record = build(members, tmp_path / "ensemble")
     assert record.test is not None and record.test.scores.top1 == pytest.approx(sum(right) / COUNT)
     said = cli("report", study, "-o", tmp_path / "page.html")

@@ -13,7 +13,7 @@ from seedwise.base.errors import UserError
 from seedwise.recipe.schema import Recipe
 from seedwise.study.progress import looked, trial_folder
 from seedwise.study.record import StudyRecord, extend, read_study, trial_hash, write_study
-from seedwise.study.results import Ledger
+from seedwise.study.results import Results
 
 IMAGES = 400
 LABELS = np.arange(IMAGES) % 4
@@ -36,21 +36,21 @@ def finish(arm: str, seed: int, share: float, **options: Any) -> None:
 
 
 def test_more_seeds_are_another_look_from_the_first_trial_that_ends(cli: Cli) -> None:
-    ledger = Ledger(FOLDER)
-    study = ledger.look(ledger.refresh(study_of(6, base=0.7, worse=0.6, same=0.7)))
+    results = Results(FOLDER)
+    study = results.look(results.refresh(study_of(6, base=0.7, worse=0.6, same=0.7)))
     assert looked(study) and study.comparisons["worse"]["test"]["alpha"] == 0.025
     study = extend(study, [6])
     finish("base", 6, 0.7)
     finish("worse", 6, 0.6)
-    study = ledger.refresh(study)
+    study = results.refresh(study)
     found = study.comparisons["worse"]["test"]
     assert (found["n"], found["alpha"], looked(study)) == (7, 0.0125, False)
     write_study(FOLDER, study)
     assert "(so far, not yet verdicts: look 2, 2 arms together, p below 0.0125" in cli("status", FOLDER).out
     finish("same", 6, 0.7)
-    study = ledger.look(ledger.refresh(study))
+    study = results.look(results.refresh(study))
     assert looked(study) and [(look.seeds, look.trials) for look in study.looks] == [(6, 18), (7, 21)]
-    assert ledger.look(ledger.refresh(study)).looks == study.looks
+    assert results.look(results.refresh(study)).looks == study.looks
 
 
 def test_an_arm_that_always_fails_keeps_no_other_from_its_verdict() -> None:
@@ -58,8 +58,8 @@ def test_an_arm_that_always_fails_keeps_no_other_from_its_verdict() -> None:
     for seed in range(6):
         shutil.rmtree(FOLDER / trial_folder("large", seed))
         finish("large", seed, 0.7, status="failed")
-    ledger = Ledger(FOLDER)
-    study = ledger.look(ledger.refresh(study))
+    results = Results(FOLDER)
+    study = results.look(results.refresh(study))
     assert looked(study) and list(study.comparisons) == ["worse"]
     found = study.comparisons["worse"]["test"]
     assert found["verdict"] == "hurts" and found["p_holm"] == pytest.approx(2 * found["p_t"])  # the family stays two
@@ -71,10 +71,10 @@ def test_a_run_of_another_arm_in_a_trials_place_is_refused() -> None:
     shutil.rmtree(FOLDER / trial_folder("other", 1))
     finish("other", 1, 0.6, recipe=quick)
     with pytest.raises(UserError, match=r"other/seed-1: is not this study's trial \(optim\.lr: 0\.0004 -> 0\.5\)"):
-        Ledger(FOLDER).refresh(study)
+        Results(FOLDER).refresh(study)
     shutil.rmtree(FOLDER / trial_folder("other", 1))
     finish("other", 1, 0.6, recipe=Recipe().model_copy(update={"name": "mine"}))  # a name changes nothing
-    assert list(Ledger(FOLDER).refresh(study).comparisons) == ["other"]
+    assert list(Results(FOLDER).refresh(study).comparisons) == ["other"]
 
 
 def test_outcomes_on_other_images_are_no_pairs() -> None:
@@ -82,14 +82,14 @@ def test_outcomes_on_other_images_are_no_pairs() -> None:
     study = study.model_copy(update={"arms": study.arms | {"all": study.arms["base"]}})
     for seed in range(3):
         finish("all", seed, 0.7, ids={"val": np.arange(IMAGES) + 1000})
-    assert list(Ledger(FOLDER).refresh(study).comparisons["all"]) == ["test"]
+    assert list(Results(FOLDER).refresh(study).comparisons["all"]) == ["test"]
 
 
 def test_finished_trials_keep_the_hash_of_the_numerics_that_made_them() -> None:
     known = {"fingerprints": {"base": "f" * 64}, "numerics_version": 1}
-    study = Ledger(FOLDER).refresh(extend(study_of(2, base=0.7).model_copy(update=known), [2]))
+    study = Results(FOLDER).refresh(extend(study_of(2, base=0.7).model_copy(update=known), [2]))
     before = [trial.hash for trial in study.trials]
-    study = Ledger(FOLDER).refresh(study.model_copy(update={"numerics_version": 2}))
+    study = Results(FOLDER).refresh(study.model_copy(update={"numerics_version": 2}))
     after = [trial.hash for trial in study.trials]
     assert after[:2] == before[:2] and after[2] == trial_hash(study.arms["base"], "f" * 64, 2, 2) != before[2]
 

@@ -12,7 +12,7 @@ import seedwise
 from seedwise.base.errors import Interrupted
 from seedwise.base.files import sha256_of
 from seedwise.cli.progress import watching
-from seedwise.engine.control import Watch
+from seedwise.engine.control import RunControl
 from seedwise.engine.placement import computing_threads
 from seedwise.engine.protocols import Silent
 from seedwise.inference.evaluate import evaluate
@@ -101,7 +101,7 @@ def test_who_waits_can_give_up_and_nothing_is_left_of_it(tmp_path: Path) -> None
 
     def train() -> None:
         with pytest.raises(Interrupted):
-            watch = Watch(Looking(), should_stop=lambda: bool(seen))
+            watch = RunControl(Looking(), should_stop=lambda: bool(seen))
             seedwise.train(RECIPE, "digits", out=tmp_path / "given up", watch=watch)
 
     with computing_threads(1, "the first run"):
@@ -116,7 +116,7 @@ def test_the_same_thread_may_compute_within_a_computation(alone: Run, tmp_path: 
             assert evaluate(Run(alone.folder)).agrees
             seedwise.train(RECIPE, "digits", seed=9, out=tmp_path / "within")
 
-    run = seedwise.train(RECIPE, "digits", seed=1, out=tmp_path / "outer", watch=Watch(Evaluating()))
+    run = seedwise.train(RECIPE, "digits", seed=1, out=tmp_path / "outer", watch=RunControl(Evaluating()))
     assert weights(run) == weights(alone)
 
 

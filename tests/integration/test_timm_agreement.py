@@ -84,7 +84,7 @@ def test_timm_predicts_the_stored_logits(model: str, pictures: Path, tmp_path: P
 def evaluated(run: Any, pictures: Path) -> torch.Tensor:
     """The run's test images as it scored them, in its order."""
     recipe = run.recipe
-    data = open_data(str(pictures), recipe.data, **resolve.stored_sides(recipe))
+    data = open_data(str(pictures), recipe.data, **resolve.storage_resolution(recipe))
     built = build_model(recipe.model, num_classes=len(CLASSES), seed=0)
     setup = train.prepare(Path(), recipe, 0, data, built, num_classes=len(CLASSES))
     pixels, sizes = data.test.gather(np.arange(len(data.test.ids)))

@@ -12,7 +12,7 @@ from PIL import Image
 
 from seedwise.base.files import sha256_of
 from seedwise.ensembles.build import build
-from seedwise.records.finished import read_stored
+from seedwise.records.finished import read_finished
 from seedwise.records.predictions import read_originals, write_arrays
 from seedwise.records.run import PREDICTIONS, read_record, write_record
 from seedwise.reports.read import leaks_of
@@ -99,8 +99,8 @@ def test_an_ensemble_was_trained_on_what_any_of_its_members_was(tmp_path: Path) 
             arrays = {name: stored[name] for name in stored.files}
         prints = {"train": trained, "val": [5], "test": range(12)}
         _keep(run, arrays | {f"{name}_originals": np.array(list(it), np.uint64) for name, it in prints.items()})
-    build([read_stored(tmp_path / f"run{seed}") for seed in range(2)], tmp_path / "both")
-    trained = read_originals(tmp_path / "both", read_stored(tmp_path / "both").record).get("train")
+    build([read_finished(tmp_path / f"run{seed}") for seed in range(2)], tmp_path / "both")
+    trained = read_originals(tmp_path / "both", read_finished(tmp_path / "both").record).get("train")
     assert trained is not None and trained.tolist() == [1, 2, 3, 20]
     leak = leaks_of(tmp_path / "both")
     assert leak is not None and leak.rows == [1, 2, 3, 5]

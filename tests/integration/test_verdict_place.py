@@ -18,7 +18,7 @@ from seedwise.records.run import read_record
 from seedwise.reports import render
 from seedwise.study.progress import trial_folder
 from seedwise.study.record import StudyRecord, read_study, write_study
-from seedwise.study.results import Ledger
+from seedwise.study.results import Results
 from seedwise.study.setting import Setting, setting, together
 
 IMAGES = 400
@@ -43,8 +43,8 @@ def study(share: float, **options: Any) -> StudyRecord:
             run(FOLDER / trial_folder(arm, seed), recipe, right, seed, **{"curve": LEVEL, **options})
     arms = {"base": plain(BASE), "cutmix": plain(CUTMIX)}
     record = StudyRecord(data="photos", data_dir=None, master_seed=0, seeds=list(range(4)), arms=arms, margin=0.005)
-    ledger = Ledger(FOLDER)
-    record = ledger.look(ledger.refresh(record.model_copy(update={"commands": [COMMAND]})))
+    results = Results(FOLDER)
+    record = results.look(results.refresh(record.model_copy(update={"commands": [COMMAND]})))
     write_study(FOLDER, record)
     return record
 
@@ -117,7 +117,7 @@ def test_an_arm_that_was_trained_otherwise_says_so(cli: Cli) -> None:
     shutil.rmtree(FOLDER / "runs/cutmix")
     for seed in range(4):
         run(FOLDER / trial_folder("cutmix", seed), CUTMIX, 0.55, seed, curve=(0.3, 0.4, 0.5, 0.6))
-    write_study(FOLDER, Ledger(FOLDER).refresh(record))
+    write_study(FOLDER, Results(FOLDER).refresh(record))
     shown = " ".join(cli("status", FOLDER).out.split())
     assert "base perhaps converged: there are too few validation images" in shown
     assert "(this arm: 4 epochs, 400 steps, not converged: validation still rose at the end)" in shown

@@ -120,7 +120,7 @@ def on_a_node() -> None:
     from seedwise.config.options import plain
     from seedwise.data.find import find_source
     from seedwise.records.run import read_record
-    from seedwise.run.folder import decisive
+    from seedwise.run.folder import environment
     from seedwise.run.run import Run
     from seedwise.study.data_archive import Parcel, pack
     from seedwise.study.remote_trial import Order, receive, work
@@ -132,7 +132,7 @@ def on_a_node() -> None:
     sent = list(chunks)
     order = Order(
         arm="base", seed=3, key="k" * 16, recipe=json.dumps(plain(recipe)), data="/nowhere/photos", data_dir=None,
-        fingerprint=fingerprint, decisive=decisive(recipe), folder="nowhere", token=None, elsewhere=True,
+        fingerprint=fingerprint, environment=environment(recipe), folder="nowhere", token=None, elsewhere=True,
         report_seconds=1.0,
     )  # fmt: skip
     outcome = work(order, Parcel(data, len(sent), lambda number: sent[number]), lambda done: None)

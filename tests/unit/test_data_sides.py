@@ -41,9 +41,9 @@ def test_only_the_training_images_are_larger(photos):
 
 
 def test_boxes_are_cut_out_of_larger_photos():
-    assert resolve.stored_sides(library.read("lite", ["train.image_size=64"])) == {
+    assert resolve.storage_resolution(library.read("lite", ["train.image_size=64"])) == {
         "short_side": 64,
         "train_short_side": 64,
     }
     boxes = library.read("lite", ["train.image_size=64", "augment.random_crop=null", "augment.random_resized_crop={}"])
-    assert resolve.stored_sides(boxes) == {"short_side": 64, "train_short_side": 74}
+    assert resolve.storage_resolution(boxes) == {"short_side": 64, "train_short_side": 74}

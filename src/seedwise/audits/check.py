@@ -145,7 +145,7 @@ def _dataset(
             more = f" (and {len(damaged) - 1} more, which the audit without it names)" if len(damaged) > 1 else ""
             raise UserError(f"{damaged[0]}{more}; {option}")
         return None
-    side = STORED_SIDE if run is None else resolve.stored_sides(run.recipe)["short_side"]
+    side = STORED_SIDE if run is None else resolve.storage_resolution(run.recipe)["short_side"]
     dataset = open_data(data, config, data_dir=data_dir, short_side=side, progress=progress)
     if run is not None and dataset.fingerprint != run.record.data.fingerprint:
         raise UserError(f"{run.folder}: was trained on other data than {data}; leave --run out, or give its own data")

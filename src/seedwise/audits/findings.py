@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from seedwise.base.files import cache_root, make_folder, read_json
-from seedwise.records.run import DAMAGED, Part, PassedOverRecord, read_sealed, write_sealed
+from seedwise.records.run import DAMAGED, PassedOverRecord, RecordPart, read_checked, write_checked
 
 AUDIT = "audit.json"
 UNUSED = "unused"
@@ -14,7 +14,7 @@ UNUSED = "unused"
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class PartFindings(Part):
+class PartFindings(RecordPart):
     """A part as it lies on disk: train, and val and test where the data has them."""
 
     images: int
@@ -29,7 +29,7 @@ class PartFindings(Part):
     """Images by Pillow's mode."""
 
 
-class ClassFindings(Part):
+class ClassFindings(RecordPart):
     """A class in the splits that training would use."""
 
     name: str
@@ -37,7 +37,7 @@ class ClassFindings(Part):
     """By split."""
 
 
-class Image(Part):
+class Image(RecordPart):
     """An image: `split` and `row` number it as runs do (see predictions.npz); `where` is its file or table row."""
 
     split: str
@@ -49,7 +49,7 @@ class Image(Part):
     """Of its size and decoded pixels: by it a pair that was judged is known again."""
 
 
-class Pair(Part):
+class Pair(RecordPart):
     """Two images that are one picture, or look alike."""
 
     first: Image
@@ -86,7 +86,7 @@ class Pair(Part):
         return self.is_same and self.first.label != self.second.label
 
 
-class Estimate(Part):
+class FalsePairs(RecordPart):
     """How many pairs of a kind are false, by their labels: false ones often join two labels, true ones hardly ever."""
 
     pairs: int
@@ -99,7 +99,7 @@ class Estimate(Part):
     picture often has two."""
 
 
-class Leak(Part):
+class Leak(RecordPart):
     """Held-out images that are in the images to train on, too."""
 
     images: int
@@ -108,7 +108,7 @@ class Leak(Part):
     """Rows of those images in their part."""
 
 
-class RunFindings(Part):
+class RunFindings(RecordPart):
     """A run's top-1 on its test images, all of them and without those that leak."""
 
     folder: str
@@ -119,7 +119,7 @@ class RunFindings(Part):
     """On those that leak; null when none do."""
 
 
-class Suspect(Part):
+class Suspect(RecordPart):
     """An image whose label is in doubt."""
 
     image: Image
@@ -129,7 +129,7 @@ class Suspect(Part):
     """Probability of that class less that of the label, by a head that did not see the image."""
 
 
-class LabelFindings(Part):
+class LabelFindings(RecordPart):
     """Confident learning on predictions by networks that did not see the image."""
 
     by: str | None
@@ -145,7 +145,7 @@ class LabelFindings(Part):
     """(label, suggested, images): the largest off the diagonal of the confident joint."""
 
 
-class Findings(Part):
+class Findings(RecordPart):
     """audit.json."""
 
     schema_version: int = 2
@@ -172,7 +172,7 @@ class Findings(Part):
     `confirmed` or `rejected`."""
     limit: float
     """The `rest` up to which pairs are copies: 1, or less where the labels say that more would be false."""
-    estimates: dict[str, Estimate]
+    estimates: dict[str, FalsePairs]
     """By kind, `copy` and `alike`."""
     leaks: dict[str, Leak]
     """By held-out split: test against train and val, val against train; of pairs that are one picture alone."""
@@ -189,7 +189,7 @@ def keep(findings: Findings) -> Path:
     """Keep an audit where reports look for it."""
     path = stored_audit(findings.fingerprint)
     make_folder(path.parent)
-    write_sealed(path, findings)
+    write_checked(path, findings)
     return path
 
 
@@ -203,4 +203,4 @@ def read_audit(path: Path) -> Findings | None:
     if not path.is_file():
         return None
     content = read_json(path, DAMAGED)
-    return None if isinstance(content, dict) and content.get("schema_version") == 1 else read_sealed(path, Findings)
+    return None if isinstance(content, dict) and content.get("schema_version") == 1 else read_checked(path, Findings)

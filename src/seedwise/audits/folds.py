@@ -22,7 +22,7 @@ from seedwise.base.files import make_folder
 from seedwise.config.options import plain
 from seedwise.data.dataset import Dataset
 from seedwise.data.source import Progress
-from seedwise.engine.control import Watch
+from seedwise.engine.control import RunControl
 from seedwise.engine.protocols import Silent
 from seedwise.recipe.schema import Recipe
 from seedwise.records.predictions import read_arrays, write_arrays
@@ -59,7 +59,7 @@ def _of_training(run: Run, dataset: Dataset, progress: Progress) -> NDArray[np.f
         path = folder / f"fold-{number}.npz"
         if not path.is_file():
             options = recipe.data.model_copy(update={"fold": (number, FOLDS)})
-            watch = Watch(_Fold(progress, number))
+            watch = RunControl(_Fold(progress, number))
             place = folder / f"fold-{number}"
             # an interrupt leaves a checkpoint there, and the next audit goes on from it
             train_run(place, recipe.model_copy(update={"data": options}), record.source, seed, _data_dir(run), watch)

@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError
 from seedwise.base.errors import UserError
 from seedwise.base.files import cache_root, make_folder, one_at_a_time, read_json
 from seedwise.records.checksum import SEAL
-from seedwise.records.run import Part, write_sealed
+from seedwise.records.run import RecordPart, write_checked
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Judgements = dict[frozenset[str], bool]
@@ -19,7 +19,7 @@ Judgements = dict[frozenset[str], bool]
 ADVICE = "save it again from the audit's page"
 
 
-class JudgedPair(Part):
+class JudgedPair(RecordPart):
     """A pair and what was said of it."""
 
     first: Digest
@@ -30,7 +30,7 @@ class JudgedPair(Part):
     """For the reader."""
 
 
-class JudgedPairs(Part):
+class JudgedPairs(RecordPart):
     """The file: `confirmed.json`."""
 
     schema_version: Literal[1] = 1
@@ -66,7 +66,7 @@ def keep_judged(new: Judgements) -> Judgements:
         every = kept() | new
         ordered = sorted((*sorted(pair), same) for pair, same in every.items() if len(pair) == 2)
         pairs = [JudgedPair(first=first, second=second, same=same) for first, second, same in ordered]
-        write_sealed(path, JudgedPairs(pairs=pairs))
+        write_checked(path, JudgedPairs(pairs=pairs))
     return every
 
 

@@ -12,7 +12,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from seedwise.audits.findings import Estimate
+from seedwise.audits.findings import FalsePairs
 from seedwise.audits.near import SIDE, Pairs, candidates
 from seedwise.audits.same import Rest, place, rest
 from seedwise.audits.scan import Scanned, exact_duplicates, thumbnail
@@ -54,7 +54,7 @@ class Found:
 
     pairs: dict[tuple[int, int], Likeness]
     limit: float
-    estimates: dict[str, Estimate]
+    estimates: dict[str, FalsePairs]
 
 
 def find_pairs(parts: Mapping[str, Scanned], look: Look, progress: Progress) -> Found:
@@ -156,7 +156,7 @@ def _limit(left: NDArray[np.float64], two_labels: NDArray[np.bool_], chance: flo
     return float(left[order[within[-1]]]) if len(within) else 0.0
 
 
-def _estimate(two_labels: NDArray[np.bool_], chance: float) -> Estimate:
+def _estimate(two_labels: NDArray[np.bool_], chance: float) -> FalsePairs:
     pairs, opposed = len(two_labels), int(two_labels.sum())
     false = min(float(pairs), opposed / chance) if chance else 0.0
-    return Estimate(pairs=pairs, two_labels=opposed, chance=round(chance, 4), false=round(false, 1))
+    return FalsePairs(pairs=pairs, two_labels=opposed, chance=round(chance, 4), false=round(false, 1))

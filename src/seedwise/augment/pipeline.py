@@ -13,7 +13,7 @@ from seedwise.augment.measure import Effects
 from seedwise.augment.mixing import Mixing
 from seedwise.augment.mixup import turns
 from seedwise.augment.resize import resize
-from seedwise.augment.table import TECHNIQUES, Stage, Technique
+from seedwise.augment.table import TECHNIQUES, Augmentation, Stage
 from seedwise.base import rng
 from seedwise.base.batch import Batch
 from seedwise.config.section import Section
@@ -146,7 +146,7 @@ class Augmenter:
 
     def _apply(
         self,
-        technique: Technique,
+        technique: Augmentation,
         batch: Batch,
         draws: Tensor,
         sections: Mapping[str, Section],
@@ -158,11 +158,11 @@ class Augmenter:
         self._effects.add(technique.name, measured)
         return batch
 
-    def _draws(self, technique: Technique, epoch: int, rows: npt.NDArray[np.int64]) -> Tensor:
+    def _draws(self, technique: Augmentation, epoch: int, rows: npt.NDArray[np.int64]) -> Tensor:
         """float32[n, columns] in [0, 1) on the CPU."""
         return torch.from_numpy(self._table(technique, epoch)[rows])
 
-    def _table(self, technique: Technique, epoch: int) -> npt.NDArray[np.float32]:
+    def _table(self, technique: Augmentation, epoch: int) -> npt.NDArray[np.float32]:
         """float32[rows, columns] in [0, 1), of one epoch; kept until the next."""
         known = self._tables.get(technique.name)
         if known is not None and known[0] == epoch:

@@ -28,7 +28,7 @@ Stage = Literal["frame", "native", "final", "mix"]
 
 
 @dataclass(frozen=True)
-class Technique:
+class Augmentation:
     """A technique that draws: `apply(batch, draws, config) -> (batch, measured)` on uint8 images.
 
     `draws` is float32[n, columns] in [0, 1) on the CPU, where parameters are derived in float64, so that they are the
@@ -52,8 +52,8 @@ class Technique:
     """The option that progressive learning raises: `Augmenter.train` takes it as `<name>.<strength>`."""
 
 
-TECHNIQUES: tuple[Technique, ...] = (
-    Technique(
+TECHNIQUES: tuple[Augmentation, ...] = (
+    Augmentation(
         "random_resized_crop",
         c.RandomResizedCropConfig,
         random_resized_crop.COLUMNS,
@@ -61,12 +61,12 @@ TECHNIQUES: tuple[Technique, ...] = (
         "frame",
         takes=("size", "interpolation"),
     ),
-    Technique("random_crop", c.RandomCropConfig, random_crop.COLUMNS, random_crop.apply, "native"),
-    Technique("horizontal_flip", c.HorizontalFlipConfig, flip.COLUMNS, flip.apply_horizontal, "native"),
-    Technique("vertical_flip", c.VerticalFlipConfig, flip.COLUMNS, flip.apply_vertical, "native"),
-    Technique("rotation", c.RotationConfig, rotation.COLUMNS, rotation.apply, "native"),
-    Technique("color_jitter", c.ColorJitterConfig, color_jitter.COLUMNS, color_jitter.apply, "native"),
-    Technique(
+    Augmentation("random_crop", c.RandomCropConfig, random_crop.COLUMNS, random_crop.apply, "native"),
+    Augmentation("horizontal_flip", c.HorizontalFlipConfig, flip.COLUMNS, flip.apply_horizontal, "native"),
+    Augmentation("vertical_flip", c.VerticalFlipConfig, flip.COLUMNS, flip.apply_vertical, "native"),
+    Augmentation("rotation", c.RotationConfig, rotation.COLUMNS, rotation.apply, "native"),
+    Augmentation("color_jitter", c.ColorJitterConfig, color_jitter.COLUMNS, color_jitter.apply, "native"),
+    Augmentation(
         "rand_augment",
         c.RandAugmentConfig,
         rand_augment.COLUMNS,
@@ -74,17 +74,17 @@ TECHNIQUES: tuple[Technique, ...] = (
         "native",
         strength="magnitude",
     ),
-    Technique(
+    Augmentation(
         "trivial_augment_wide",
         c.TrivialAugmentWideConfig,
         trivial_augment_wide.COLUMNS,
         trivial_augment_wide.apply,
         "native",
     ),
-    Technique("grayscale", c.GrayscaleConfig, grayscale.COLUMNS, grayscale.apply, "native"),
-    Technique("blur", c.BlurConfig, blur.COLUMNS, blur.apply, "native"),
-    Technique("custom", c.CustomConfig, custom.COLUMNS, custom.apply, "final"),
-    Technique(
+    Augmentation("grayscale", c.GrayscaleConfig, grayscale.COLUMNS, grayscale.apply, "native"),
+    Augmentation("blur", c.BlurConfig, blur.COLUMNS, blur.apply, "native"),
+    Augmentation("custom", c.CustomConfig, custom.COLUMNS, custom.apply, "final"),
+    Augmentation(
         "random_erasing",
         c.RandomErasingConfig,
         random_erasing.COLUMNS,
@@ -92,6 +92,6 @@ TECHNIQUES: tuple[Technique, ...] = (
         "final",
         takes=("mean",),
     ),
-    Technique("mixup", c.MixUpConfig, mixup.COLUMNS, mixup.apply, "mix", takes=("mixing",), strength="alpha"),
-    Technique("cutmix", c.CutMixConfig, cutmix.COLUMNS, cutmix.apply, "mix", takes=("mixing",), strength="alpha"),
+    Augmentation("mixup", c.MixUpConfig, mixup.COLUMNS, mixup.apply, "mix", takes=("mixing",), strength="alpha"),
+    Augmentation("cutmix", c.CutMixConfig, cutmix.COLUMNS, cutmix.apply, "mix", takes=("mixing",), strength="alpha"),
 )

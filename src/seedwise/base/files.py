@@ -33,7 +33,7 @@ _made: set[Path] = set()
 CACHE_VARIABLE = "SEEDWISE_CACHE"
 
 
-class Held(UserError):
+class FolderHeld(UserError):
     """Another process holds a folder's lock."""
 
 
@@ -182,7 +182,9 @@ def _lock(file: IO[str], folder: Path) -> None:
             if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
                 raise _write_error(folder, error) from error
             if not left:
-                raise Held(f"{folder}: another process is writing this folder; wait for it, or stop it") from error
+                raise FolderHeld(
+                    f"{folder}: another process is writing this folder; wait for it, or stop it"
+                ) from error
         time.sleep(0.02)  # it may be somebody who only looks (`is_held`)
 
 

@@ -119,7 +119,7 @@ def ablate(
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _AblateRequest:
     """What is to be compared, from the command line or from a study file."""
 
     data: str
@@ -137,7 +137,7 @@ class _Asked:
 
 def _asked(
     data: str, base: str | None, toggle: str | None, seeds: str | None, margin: float | None, settings: Sequence[str]
-) -> _Asked:
+) -> _AblateRequest:
     from seedwise.base.errors import UserError
     from seedwise.study.arms import read_study_file, toggled
     from seedwise.study.record import parse_seeds
@@ -150,15 +150,15 @@ def _asked(
         file, arms = read_study_file(Path(data), settings)
         wanted = seeds or (str(file.seeds) if isinstance(file.seeds, int) else f"{','.join(map(str, file.seeds))},")
         points = file.margin if margin is None else margin
-        return _Asked(file.data, Path(data).stem, arms, parse_seeds(wanted, arms.base.seed), points)
+        return _AblateRequest(file.data, Path(data).stem, arms, parse_seeds(wanted, arms.base.seed), points)
     if toggle is None:
         raise UserError("--toggle: say which techniques to compare, such as cutmix,rotation; or give a study file")
     names = [name.strip() for name in toggle.split(",") if name.strip()]
     arms = toggled(default_recipe(data) if base is None else base, settings, names)
-    return _Asked(data, arms.base.name, arms, parse_seeds(seeds or "6", arms.base.seed), margin)
+    return _AblateRequest(data, arms.base.name, arms, parse_seeds(seeds or "6", arms.base.seed), margin)
 
 
-def _run(asked: _Asked, folder: Path, conduct: dict[str, Any], as_json: bool) -> int:
+def _run(asked: _AblateRequest, folder: Path, conduct: dict[str, Any], as_json: bool) -> int:
     from seedwise.cli.print_run import announce_trial
     from seedwise.cli.print_study import print_done
     from seedwise.cli.progress import watching
@@ -171,20 +171,20 @@ def _run(asked: _Asked, folder: Path, conduct: dict[str, Any], as_json: bool) ->
     return print_done(folder, done, as_json)
 
 
-def _dry_run(asked: _Asked, folder: Path, data_dir: Path | None, jobs: int, as_json: bool) -> None:
+def _dry_run(asked: _AblateRequest, folder: Path, data_dir: Path | None, jobs: int, as_json: bool) -> None:
     """Print what is left to do, and measure it unless that is nothing."""
     import json
 
     from seedwise.cli.print_run import announce_trial
     from seedwise.config.section import diff
-    from seedwise.engine.control import Watch
+    from seedwise.engine.control import RunControl
     from seedwise.run.rehearsal import rehearse
     from seedwise.study.execute import Conduct, divided, planned
     from seedwise.study.progress import finished_trials
     from seedwise.study.record import BASE
 
     margin = None if asked.points is None else asked.points / 100
-    conduct = Conduct(Watch(), announce_trial, data_dir, jobs)
+    conduct = Conduct(RunControl(), announce_trial, data_dir, jobs)
     study = planned(asked.arms, asked.data, asked.seeds, folder, margin, conduct)
     base = asked.arms.base if study is None else study.recipe(BASE)
     arms = asked.arms.recipes if study is None else {it: study.recipe(it) for it in study.arms if it != BASE}

@@ -73,14 +73,14 @@ def audit(
         raise UserError("-s and --run: give one of them; a run's data are read with the run's own options")
     found = _audited(data, labels, run, confirm, data_dir, settings)
     from seedwise.audits.findings import AUDIT, keep
-    from seedwise.records.run import write_sealed
+    from seedwise.records.run import write_checked
     from seedwise.reports.audit_page import write_audit
 
     keep(found.findings)
     if run is not None:
-        write_sealed(run / AUDIT, found.findings)
+        write_checked(run / AUDIT, found.findings)
     write_audit(found.findings, found.pictures, out, lang)
-    write_sealed(out.with_suffix(".json"), found.findings)
+    write_checked(out.with_suffix(".json"), found.findings)
     if as_json:
         print(found.findings.model_dump_json(indent=2))
     else:

@@ -57,7 +57,7 @@ def augment(
 
     if sizing.has_auto(chosen):
         chosen = sizing.filled(chosen, glance(data, chosen.data, data_dir=data_dir))
-    dataset = open_data(data, chosen.data, data_dir=data_dir, **resolve.stored_sides(chosen))
+    dataset = open_data(data, chosen.data, data_dir=data_dir, **resolve.storage_resolution(chosen))
     count = min(8, len(dataset.train))
     order = rng.generator(seed, "grid").permutation(len(dataset.train))
     positions = np.sort(order[:count]).astype(np.int64)

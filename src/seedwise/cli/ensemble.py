@@ -8,7 +8,7 @@ import typer
 from seedwise.cli.options import Json
 
 if TYPE_CHECKING:
-    from seedwise.records.ensemble import EnsembleRecord, Gain, Held
+    from seedwise.records.ensemble import EnsembleRecord, Gain, HeldOut
 
 VOTES, SELECTIONS = ("soft", "hard", "weighted"), ("all", "greedy")
 
@@ -49,7 +49,7 @@ def ensemble(
     from seedwise.base.nearest import demand_folder
     from seedwise.ensembles.build import build
     from seedwise.records.ensemble import Selection, Vote
-    from seedwise.records.finished import finished_below
+    from seedwise.records.finished import find_finished
     from seedwise.records.run import RECORD
 
     for option, given, known in (("vote", vote, VOTES), ("voters", voters, SELECTIONS)):
@@ -58,7 +58,7 @@ def ensemble(
     members = []
     for folder in folders:
         demand_folder(folder, "a run's, a study's, or one that holds runs")
-        found, unfinished = finished_below(folder)
+        found, unfinished = find_finished(folder)
         members += found
         for path in unfinished:
             print(f"left out, not finished: {path}", file=sys.stderr)
@@ -103,7 +103,7 @@ def print_ensemble(folder: Path, record: "EnsembleRecord", as_json: bool) -> Non
     print_places(folder, report)
 
 
-def _print_held(name: str, held: "Held", record: "EnsembleRecord") -> None:
+def _print_held(name: str, held: "HeldOut", record: "EnsembleRecord") -> None:
     best = held.best_member
     print(f"{name:<24}{'top-1':>8}{'loss':>8}")
     print(f"{record.vote + ' vote':<24}{held.scores.top1:>8.4f}{held.scores.loss:>8.3f}")

@@ -12,7 +12,7 @@ import typer
 from seedwise.cli.options import Json, Split
 
 if TYPE_CHECKING:
-    from seedwise.records.finished import Stored
+    from seedwise.records.finished import Finished
     from seedwise.run.answers import Answers
 
 SHOWN, PAIRS = 20, 3
@@ -74,16 +74,16 @@ def errors(
         )
 
 
-def _find(folder: Path) -> "Stored":
+def _find(folder: Path) -> "Finished":
     """The run or the ensemble; of a study, which runs to name: they differ in their errors."""
     from seedwise.base.nearest import demand_run
-    from seedwise.records.finished import read_stored
+    from seedwise.records.finished import read_finished
 
     demand_run(folder, "a run's or an ensemble's", lambda run: shlex.join(["seedwise", "errors", run]))
-    return read_stored(folder)
+    return read_finished(folder)
 
 
-def has_test(stored: "Stored") -> bool:
+def has_test(stored: "Finished") -> bool:
     """Whether its test images were scored."""
     from seedwise.records.run import RunRecord
 
@@ -131,12 +131,12 @@ def _width(text: str) -> int:
 def print_errors(folder: Path) -> None:
     """The end of a single run: how many images are right, what is confused most, and how sure all that is."""
     from seedwise.data.source import visible
-    from seedwise.records.finished import read_stored
+    from seedwise.records.finished import read_finished
     from seedwise.records.run import PREDICTIONS
     from seedwise.run.answers import read_answers
     from seedwise.stats.proportion import wilson
 
-    stored = read_stored(folder)
+    stored = read_finished(folder)
     split = "test" if has_test(stored) else "val"
     if not stored.data.splits.get(split) or not (folder / PREDICTIONS).exists():  # which one may delete
         return

@@ -19,7 +19,7 @@ from seedwise.base.errors import Interrupted, UserError
 from seedwise.base.files import discard
 from seedwise.cli.live import Live, Pace, describe, left_in_words, reached
 from seedwise.cli.settled import saying_nothing_trained
-from seedwise.engine.control import Watch
+from seedwise.engine.control import RunControl
 from seedwise.engine.protocols import Silent
 from seedwise.records.run import BAGGING, RECORD, STUDY, EpochRow
 
@@ -28,7 +28,7 @@ PLAIN_SECONDS = 10.0
 
 
 @contextmanager
-def watching(folder: Path) -> Iterator[Watch]:
+def watching(folder: Path) -> Iterator[RunControl]:
     """A Watch that shows progress on stderr and stops at Ctrl-C or SIGTERM; how to go on is said with the stop, and
     that nothing was left to do."""
     stop = threading.Event()
@@ -44,7 +44,7 @@ def watching(folder: Path) -> Iterator[Watch]:
     observer = _Quiet() if machine.rank() else Live(console) if console.is_terminal else _Plain()
     try:
         with saying_nothing_trained(folder), observer:
-            yield Watch(observer, stop.is_set, cli.BEGAN)
+            yield RunControl(observer, stop.is_set, cli.BEGAN)
     except (Interrupted, KeyboardInterrupt) as error:
         words = str(error) or "stopped at once, back to the last checkpoint"
         raise Interrupted(f"{words}; go on with: {_command(folder)}") from None

@@ -74,14 +74,16 @@ def train(
 
     if seconds_of("--time", time) == 0:
         raise UserError(f"--time {time}: give more than nothing, such as 10min")
-    asked = _Asked(context, data, seed, seeds, bagging, bagging_models, bagging_augment, data_dir, out, as_json, time)
+    asked = _TrainRequest(
+        context, data, seed, seeds, bagging, bagging_models, bagging_augment, data_dir, out, as_json, time
+    )
     chosen = read_recipe(data, recipe, flags, settings)
     begin_with(data, chosen.data, data_dir)
     return asked.show(chosen) if dry_run else asked.train(chosen)
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _TrainRequest:
     """What to train on, how often, and where to."""
 
     context: typer.Context
@@ -118,7 +120,7 @@ class _Asked:
         from seedwise.cli import BEGAN
         from seedwise.cli.print_run import print_nothing_left, print_plan
         from seedwise.cli.settled import finished_seeds, stored_recipe
-        from seedwise.engine.control import Watch
+        from seedwise.engine.control import RunControl
         from seedwise.run.folder import demand_free
         from seedwise.run.rehearsal import rehearse
         from seedwise.run.resolve import demand_same
@@ -139,7 +141,7 @@ class _Asked:
             print_nothing_left(asked, done, str(self.out), self.as_json)
             return 0
         started, left = time.monotonic() - BEGAN, [seed for seed in numbers if seed not in done]
-        watch = Watch(began=BEGAN)
+        watch = RunControl(began=BEGAN)
         found = rehearse(asked, self.data, data_dir=self.data_dir, watch=watch, seconds=seconds, trials=len(left))
         print_plan(found, left, done, started, self.as_json)
         return 0

@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from seedwise.config.options import Type, choice_words, is_list, owners
-from seedwise.config.yaml12 import Document, Mark, Path, Place, dotted, quoted, write_inline
+from seedwise.config.yaml12 import Document, Location, Mark, Path, dotted, quoted, write_inline
 
 _ABSENT = object()
 _BOUNDS = {
@@ -286,7 +286,7 @@ def _override_of(path: Path, given: Input) -> int | None:
     return next((number for number in numbers if given.overrides[number][0][:-1] == path[:-1]), None)
 
 
-def _mark(problem: _Problem, places: dict[Path, Place]) -> Mark:
+def _mark(problem: _Problem, places: dict[Path, Location]) -> Mark:
     """The value's place, or the key's; a missing value is placed at the key of the section that lacks it."""
     if place := places.get(problem.path):
         return place.key if problem.section else place.value

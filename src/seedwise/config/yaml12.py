@@ -43,7 +43,7 @@ class Mark(NamedTuple):
     column: int
 
 
-class Place(NamedTuple):
+class Location(NamedTuple):
     """Where a value stands. For the root and for items of a list both marks are the value's."""
 
     key: Mark
@@ -55,7 +55,7 @@ class Document:
     """A parsed document: plain Python values, and the place of each by its path."""
 
     value: Any
-    places: dict[Path, Place]
+    places: dict[Path, Location]
 
 
 def dotted(path: Path) -> str:
@@ -110,7 +110,7 @@ def read(text: str, source: str) -> Document:
     if root is None:
         raise UserError(f"{source}: empty; write at least one option, as 'key: value'")
     builder = _Builder(source)
-    value = builder.build(root, (), Place(_mark(root.start_mark), _mark(root.start_mark)), ())
+    value = builder.build(root, (), Location(_mark(root.start_mark), _mark(root.start_mark)), ())
     return Document(value, builder.places)
 
 
@@ -130,7 +130,7 @@ def read_value(text: str) -> Any:
             is_value = root is not None and root.flow_style
         if not is_value or root.end_mark.index < len(text):
             return text
-        return _Builder("").build(root, (), Place(Mark(1, 1), Mark(1, 1)), ())
+        return _Builder("").build(root, (), Location(Mark(1, 1), Mark(1, 1)), ())
     except UserError:
         return text
 
@@ -196,10 +196,10 @@ class _Builder:
 
     def __init__(self, source: str) -> None:
         self.source = source
-        self.places: dict[Path, Place] = {}
+        self.places: dict[Path, Location] = {}
         self.nodes = 0
 
-    def build(self, node: yaml.Node, path: Path, place: Place, around: tuple[int, ...]) -> Any:
+    def build(self, node: yaml.Node, path: Path, place: Location, around: tuple[int, ...]) -> Any:
         """The value of a node; `around` are the ids of the collections that it stands in."""
         self.nodes += 1
         if self.nodes > MAX_NODES:
@@ -211,7 +211,9 @@ class _Builder:
             return self.mapping(node, path, (*around, id(node)))
         if isinstance(node, yaml.SequenceNode):
             return [
-                self.build(item, (*path, i), Place(_mark(item.start_mark), _mark(item.start_mark)), (*around, id(node)))
+                self.build(
+                    item, (*path, i), Location(_mark(item.start_mark), _mark(item.start_mark)), (*around, id(node))
+                )
                 for i, item in enumerate(node.value)
             ]
         return self.scalar(node, path)
@@ -227,7 +229,7 @@ class _Builder:
             if key in values:
                 first = self.places[*path, key].key.line
                 raise self.error(mark, (*path, key), f"duplicate key; it is on line {first} already, remove one")
-            place = Place(mark, _mark(value_node.start_mark))
+            place = Location(mark, _mark(value_node.start_mark))
             values[key] = self.build(value_node, (*path, key), place, around)
         return values
 

@@ -33,7 +33,7 @@ MAX_BYTES = 1 << 30
 MAX_GROWTH = 200
 
 
-class Member(NamedTuple):
+class ArchiveMember(NamedTuple):
     """A file in an archive. `file` opens it for reading, before the next member is asked for."""
 
     name: str
@@ -84,7 +84,7 @@ class ArchiveSource:
                 yield RawImage(f"{self.path}: {member.name}", data)
 
 
-def members(path: Path) -> Iterator[Member]:
+def members(path: Path) -> Iterator[ArchiveMember]:
     """Every file of an archive in its order; anything hostile or damaged about it is a UserError."""
     with reading(path):
         budget = max(MAX_BYTES, MAX_GROWTH * path.stat().st_size)
@@ -102,7 +102,7 @@ def members(path: Path) -> Iterator[Member]:
             yield member._replace(name="/".join(step for step in name.split("/") if step not in ("", ".")))
 
 
-def _tar_members(path: Path) -> Iterator[Member]:
+def _tar_members(path: Path) -> Iterator[ArchiveMember]:
     with _unpacked(path) as unpacked, tarfile.open(fileobj=(bounded := _Bounded(unpacked)), mode="r:") as tar:
         for info in tar:
             tar.members = []  # type: ignore[attr-defined]  # else it remembers every one
@@ -112,7 +112,7 @@ def _tar_members(path: Path) -> Iterator[Member]:
                 raise _refused(path, info.name, "is a link or a device")
             file = tar.extractfile(info)
             assert file is not None  # only for what is no regular file
-            yield Member(info.name, info.size, file)
+            yield ArchiveMember(info.name, info.size, file)
         if bounded.last != bytes(tarfile.BLOCKSIZE):  # tarfile takes a header that is cut or damaged for the end
             raise tarfile.ReadError("it ends early")
 
@@ -142,7 +142,7 @@ class _Bounded(io.RawIOBase):
         return self.last
 
 
-def _zip_members(path: Path) -> Iterator[Member]:
+def _zip_members(path: Path) -> Iterator[ArchiveMember]:
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
             if info.is_dir():
@@ -152,7 +152,7 @@ def _zip_members(path: Path) -> Iterator[Member]:
             if info.flag_bits & 1:
                 raise UserError(f"{path}: is encrypted: unpack it and give the folder")
             with archive.open(info) as file:
-                yield Member(info.filename, info.file_size, file)
+                yield ArchiveMember(info.filename, info.file_size, file)
 
 
 def _refused(path: Path, name: str, reason: str) -> UserError:

@@ -31,7 +31,7 @@ from seedwise.data.config import DataConfig
 from seedwise.data.deep import Range
 from seedwise.data.originals import Prints
 from seedwise.data.source import Int64Array, PassedOver, Progress, Source, Survey, raw_bytes
-from seedwise.data.storage import Images, Names, map_images
+from seedwise.data.storage import Names, StoredImages, map_images
 
 FORMAT = 8
 """Raise when what the files hold changes."""
@@ -46,13 +46,13 @@ class StoredPart:
     """Labels int64[n], images, their names and the prints of their originals, of one part."""
 
     labels: Int64Array
-    images: Images
+    images: StoredImages
     names: Names
     originals: Prints
 
 
 @dataclass(frozen=True)
-class Stored:
+class DecodedSource:
     """A decoded source. `largest_short_side`: of the originals, which decides what other requests it can serve.
     `pixel_range`: black and white in images of more than 8 bits, None without any."""
 
@@ -80,7 +80,7 @@ def open_cached(
     progress: Progress | None = None,
     threads: int | None = None,
     least_classes: int = 2,
-) -> Stored:
+) -> DecodedSource:
     """The decoded source, at a short side of `short_side` or of its largest image if that is smaller."""
     folder = place_of(source)
     stored = _open(source, config, short_side, folder, progress or silent, threads or machine.cores(), least_classes)
@@ -96,7 +96,7 @@ def _open(
     report: Progress,
     threads: int,
     least_classes: int,
-) -> Stored:
+) -> DecodedSource:
     lines = _stamp(source, config)
     guessed = key = _key(lines)
     if (given := config.pixel_range) is not None:
@@ -150,7 +150,7 @@ def silent(_label: str, _done: int, _total: int) -> None:
     """Progress that nobody looks at."""
 
 
-def _find(folder: Path, key: str, short_side: int) -> Stored | None:
+def _find(folder: Path, key: str, short_side: int) -> DecodedSource | None:
     for candidate in sorted(folder.glob(f"{key}-*")):
         try:
             stored = load(candidate)
@@ -161,7 +161,7 @@ def _find(folder: Path, key: str, short_side: int) -> Stored | None:
     return None
 
 
-def _make(build_in: Callable[[Path], Built], folder: Path, key: str) -> Stored:
+def _make(build_in: Callable[[Path], Built], folder: Path, key: str) -> DecodedSource:
     working = folder / "building"
     shutil.rmtree(working, ignore_errors=True)  # left by a process that was killed; nobody else builds under the lock
     working.mkdir()
@@ -243,7 +243,7 @@ def _write_meta(folder: Path, built: Built) -> None:
         os.fsync(file.fileno())
 
 
-def load(folder: Path) -> Stored:
+def load(folder: Path) -> DecodedSource:
     """Maps a cache folder; raises `Damaged` on anything but what was written; pixel values are checked later."""
     try:
         meta = json.loads((folder / "meta.json").read_bytes())
@@ -260,7 +260,7 @@ def load(folder: Path) -> Stored:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Damaged(f"{error}") from error
     superclasses, superclass_of = body["superclasses"], body["superclass_of"]
-    return Stored(
+    return DecodedSource(
         fingerprint=body["fingerprint"],
         originals=body["originals"],
         classes=tuple(body["classes"]),

@@ -11,7 +11,7 @@ import numpy as np
 from seedwise.base.errors import UserError
 from seedwise.data.archive import members
 from seedwise.data.labels import Labels, superclass_of
-from seedwise.data.source import Contents, Int64Array, Part, RawImage, UInt8Array, file_stamp
+from seedwise.data.source import Contents, Int64Array, RawImage, SourcePart, UInt8Array, file_stamp
 from seedwise.data.unpickle import byte_array, integers, read_pickle, texts
 
 SIDE = 32
@@ -168,11 +168,11 @@ class CifarSource:
             raise UserError(f"{self.path}: {file} is not the published data ({reason}): download it again") from error
 
 
-def _part(labels: Int64Array, batches: dict[str, UInt8Array]) -> Part:
+def _part(labels: Int64Array, batches: dict[str, UInt8Array]) -> SourcePart:
     def images() -> Iterator[RawImage]:
         for file, batch in batches.items():
             for row, planes in enumerate(batch):
                 pixels = np.ascontiguousarray(planes.reshape(3, SIDE, SIDE).transpose(1, 2, 0))
                 yield RawImage(f"{file}: row {row}", pixels)
 
-    return Part(labels, images)
+    return SourcePart(labels, images)

@@ -14,8 +14,8 @@ from seedwise.data.naming import listed
 from seedwise.data.source import (
     Contents,
     Int64Array,
-    Part,
     RawImage,
+    SourcePart,
     Survey,
     Tally,
     class_order,
@@ -144,8 +144,8 @@ def contents(laid: Laid, root: Path, read: Reader, order: list[str] | None = Non
     return Contents(classes, made, survey=laid.survey + Survey(doubts=doubts))
 
 
-def _part(files: list[str], labels: Int64Array, read: Reader) -> Part:
-    return Part(labels, lambda: read(files))
+def _part(files: list[str], labels: Int64Array, read: Reader) -> SourcePart:
+    return SourcePart(labels, lambda: read(files))
 
 
 def _as_in_train(train: Classes, part: Classes) -> Classes:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from seedwise.data.describe import data_lines
 from seedwise.data.originals import Prints
 from seedwise.data.source import Int64Array, Survey, UInt8Array
-from seedwise.data.storage import Images, Names
+from seedwise.data.storage import Names, StoredImages
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Subset:
     ids: Int64Array
     targets: Int64Array
     rows_in_part: int
-    images: Images
+    images: StoredImages
     copies: int = 1
     names: Names | None = None
     prints: Prints | None = None

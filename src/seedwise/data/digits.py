@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from seedwise.data.source import Contents, Part, RawImage
+from seedwise.data.source import Contents, RawImage, SourcePart
 
 SIZE = 32
 """Stored height and width. The originals are 8 x 8: a crop by a few pixels would cut whole strokes away there, and a
@@ -41,4 +41,4 @@ class DigitsSource:
                 large = Image.fromarray(gray).resize((SIZE, SIZE), Image.Resampling.BICUBIC)
                 yield RawImage(f"digits: image {row}", np.asarray(large.convert("RGB")))
 
-        return Contents(tuple(str(name) for name in digits.target_names), {"train": Part(labels, images)})
+        return Contents(tuple(str(name) for name in digits.target_names), {"train": SourcePart(labels, images)})

@@ -21,7 +21,7 @@ LONGEST = 1 << 20
 
 
 @dataclass(frozen=True)
-class Card:
+class HubCard:
     """`splits`: the split of each Parquet file that it names; `rows`: how many rows it says that each split has;
     `missing`: (split, path) of what it names and isn't there."""
 
@@ -56,7 +56,7 @@ class Card:
         return found
 
 
-def read_card(root: Path, files: Iterable[Path]) -> Card:
+def read_card(root: Path, files: Iterable[Path]) -> HubCard:
     """The card in a folder, of these files alone; empty when it says nothing of them."""
     header, listed = _header(root / README), list(files)
     configs = {str(it.get("config_name", "default")): it for it in _dicts(header.get("configs"))}
@@ -70,10 +70,10 @@ def read_card(root: Path, files: Iterable[Path]) -> Card:
             if isinstance(split.get("num_examples"), int):
                 rows[str(split.get("name"))] = int(split["num_examples"])
     if name is None:
-        return Card(root / README, {}, rows) if rows else Card()
+        return HubCard(root / README, {}, rows) if rows else HubCard()
     splits = fitting[name]
     missing = tuple((split, path) for split, path in _patterns(configs[name]) if not _matching(root, path, listed))
-    return Card(root / README, splits, rows, missing)
+    return HubCard(root / README, splits, rows, missing)
 
 
 def _header(file: Path) -> dict[str, Any]:

@@ -13,9 +13,9 @@ from seedwise.data.labels import meaning, some
 from seedwise.data.source import (
     Contents,
     Int64Array,
-    Part,
     RawImage,
     Source,
+    SourcePart,
     Survey,
     Tally,
     printable,
@@ -92,7 +92,7 @@ def _joined(contents: Contents) -> Contents:
     return replace(
         contents,
         classes=tuple(names[number] for number in kept),
-        parts={name: Part(new_number[part.labels], part.images) for name, part in contents.parts.items()},
+        parts={name: SourcePart(new_number[part.labels], part.images) for name, part in contents.parts.items()},
         superclass_of=None if contents.superclass_of is None else contents.superclass_of[kept],
         survey=contents.survey + Survey(doubts=(doubt,)),
     )
@@ -121,10 +121,10 @@ def _without_small(contents: Contents, least: int, source: Source, least_classes
     return replace(contents, classes=classes, parts=parts, superclass_of=above, survey=survey)
 
 
-def _chosen(part: Part, new_number: Int64Array) -> Part:
+def _chosen(part: SourcePart, new_number: Int64Array) -> SourcePart:
     labels = new_number[part.labels]
 
     def images() -> Iterator[RawImage]:
         return (raw for raw, label in zip(part.images(), labels, strict=True) if label >= 0)
 
-    return Part(labels[labels >= 0], images)
+    return SourcePart(labels[labels >= 0], images)

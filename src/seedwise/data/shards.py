@@ -11,7 +11,7 @@ from pathlib import Path
 from seedwise.base.errors import UserError
 from seedwise.data import numbered
 from seedwise.data.formats import named_as_image
-from seedwise.data.hubcard import Card, read_card
+from seedwise.data.hubcard import HubCard, read_card
 from seedwise.data.labels import some
 from seedwise.data.naming import exact_part
 from seedwise.data.source import PART_OF, Survey, Tally
@@ -35,7 +35,7 @@ class Files:
     parts: dict[Path, str | None]
     survey: Survey = field(default_factory=Survey)
     beside: tuple[str, ...] = ()
-    card: Card = field(default_factory=Card)
+    card: HubCard = field(default_factory=HubCard)
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ def find_files(path: Path, root: Path | None = None) -> Files:
     return Files(parts, Survey(tally.passed_over(), tuple(doubts)), beside, card)
 
 
-def _without_other_splits(files: list[Path], card: Card, tally: Tally) -> list[Path]:
+def _without_other_splits(files: list[Path], card: HubCard, tally: Tally) -> list[Path]:
     """Files of splits that the card calls otherwise than parts are passed over, unless they are all there is."""
     others = {file for file, split in card.splits.items() if exact_part(split) is None}
     if len(others) in (0, len(files)):
@@ -204,7 +204,7 @@ def _without_other_splits(files: list[Path], card: Card, tally: Tally) -> list[P
     return [file for file in files if file not in others]
 
 
-def _said(file: Path, part: str | None, card: Card) -> str | None:
+def _said(file: Path, part: str | None, card: HubCard) -> str | None:
     """The part that a file's name says, or the card where it doesn't."""
     said = exact_part(card.splits.get(file, ""))
     if said and part and said != part:
@@ -223,7 +223,7 @@ def _shard(file: Path) -> _Shard | None:
 
 
 def _parts_of_shards(
-    folder: Path, shards: list[_Shard], others: list[Path], tally: Tally, card: Card
+    folder: Path, shards: list[_Shard], others: list[Path], tally: Tally, card: HubCard
 ) -> dict[Path, str | None]:
     """Shards of splits that are not known here are passed over, unless they are all there is."""
     prefix = _common_prefix({shard.split for shard in shards})
@@ -308,7 +308,7 @@ def _doubts(folder: Path, parts: dict[Path, str | None]) -> list[str]:
     return doubts
 
 
-def _tally_beside(folder: Path, used: Iterable[Path], tally: Tally, card: Card) -> tuple[str, ...]:
+def _tally_beside(folder: Path, used: Iterable[Path], tally: Tally, card: HubCard) -> tuple[str, ...]:
     """Counts what else lies in a folder; Parquet files beside others are counted where their names are read."""
     tops = {file.relative_to(folder).parts[0] for file in used}
     has_files = any(name.lower().endswith(SUFFIX) for name in tops)

@@ -88,7 +88,7 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class Part:
+class SourcePart:
     """Labels int64[n] of one part, and its images in the same order, read as a stream. The order is the source's own:
     what is stored has one that does not depend on it (see build)."""
 
@@ -101,7 +101,7 @@ class Contents:
     """Classes and parts (keys from `PARTS`, always with train). `superclass_of[c]` indexes `superclasses`."""
 
     classes: tuple[str, ...]
-    parts: dict[str, Part]
+    parts: dict[str, SourcePart]
     superclasses: tuple[str, ...] | None = None
     superclass_of: Int64Array | None = None
     survey: Survey = field(default_factory=Survey)

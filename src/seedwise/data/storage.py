@@ -15,7 +15,7 @@ from seedwise.base.errors import UserError
 from seedwise.data.source import Int64Array, UInt8Array
 
 
-class Images(Protocol):
+class StoredImages(Protocol):
     """Stored images, read by row."""
 
     @property
@@ -121,7 +121,7 @@ class RaggedImages:
         return canvas.transpose(0, 3, 1, 2), sizes
 
 
-def map_images(file: Path, sizes: Int64Array, slots: Int64Array, crcs: Int64Array) -> Images:
+def map_images(file: Path, sizes: Int64Array, slots: Int64Array, crcs: Int64Array) -> StoredImages:
     """Images of a file that holds h * w * 3 bytes of each, for sizes int64[n, 2]; row i is number `slots[i]` in it."""
     checksums = Checksums(file, crcs)
     # a plain array over the map: memmap's subclass machinery costs more than a small gather

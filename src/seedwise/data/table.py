@@ -19,8 +19,8 @@ from seedwise.data.source import (
     PARTS,
     Contents,
     Int64Array,
-    Part,
     RawImage,
+    SourcePart,
     Survey,
     Tally,
     printable,
@@ -252,5 +252,5 @@ def _by_part(values: list[Any], rows: dict[str, Int64Array]) -> dict[str, list[A
     return {part: [values[row] for row in chosen] for part, chosen in rows.items()}
 
 
-def _part(labels: Int64Array, rows: Int64Array, read: Reader) -> Part:
-    return Part(labels, lambda: read(rows))
+def _part(labels: Int64Array, rows: Int64Array, read: Reader) -> SourcePart:
+    return SourcePart(labels, lambda: read(rows))

@@ -18,7 +18,7 @@ from seedwise.base.errors import UserError
 from seedwise.base.user_code import fails, find
 from seedwise.data.deep import Numbers
 from seedwise.data.images import pixels_of
-from seedwise.data.source import PARTS, Contents, Int64Array, Part, RawImage, file_stamp
+from seedwise.data.source import PARTS, Contents, Int64Array, RawImage, SourcePart, file_stamp
 
 OPTION = "data.factory"
 _WANTED = "give uint8[h, w, 3], a PIL image, or a path"
@@ -72,7 +72,7 @@ class OwnSource:
             raise self._wrong(f"classes are {given!r:.80}; give a list of at least two different names")
         return names
 
-    def _part(self, part: str, given: Any, classes: int) -> Part:
+    def _part(self, part: str, given: Any, classes: int) -> SourcePart:
         if not isinstance(given, tuple | list) or len(given) != 2:
             raise self._wrong(f"{part} is {type(given).__name__}; give (images, labels)")
         images, labels = given[0], self._labels(part, given[1], classes)
@@ -86,7 +86,7 @@ class OwnSource:
                 where = f"{OPTION} {self.factory}: {part} image {row}"
                 yield RawImage(where, self._image(where, images[row]))
 
-        return Part(labels, stream)
+        return SourcePart(labels, stream)
 
     def _labels(self, part: str, given: Any, classes: int) -> Int64Array:
         try:

@@ -10,7 +10,7 @@ from seedwise.engine.protocols import Observer, Silent
 
 
 @dataclass(frozen=True)
-class Watch:
+class RunControl:
     """Who looks on, and who may ask the run to stop (it then leaves a checkpoint and raises Interrupted)."""
 
     observer: Observer = field(default_factory=Silent)
@@ -19,13 +19,13 @@ class Watch:
     """`time.monotonic()` when the command began, for `--time`; None: when the training was asked for."""
 
 
-def announce(watch: Watch, dataset: Dataset) -> Dataset:
+def announce(watch: RunControl, dataset: Dataset) -> Dataset:
     """Say what will be trained on; returns the data."""
     watch.observer.on_data(dataset.lines())
     return dataset
 
 
-def stoppable(watch: Watch) -> Callable[[str, int, int], None]:
+def stoppable(watch: RunControl) -> Callable[[str, int, int], None]:
     """Progress of phases outside the loop; raises Interrupted when the run shall stop."""
 
     def report(name: str, done: int, total: int) -> None:

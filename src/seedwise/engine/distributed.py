@@ -26,7 +26,7 @@ class World:
         """Whether this process writes the files and talks to the user."""
         return self.rank == 0
 
-    def share(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+    def shard(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
         """This process's part of a step's images; parts differ by one image at most."""
         return np.array_split(positions, self.size)[self.rank]
 
@@ -44,7 +44,7 @@ class World:
             dist.all_reduce(values)
         return values
 
-    def merge(self, parts: dict[int, Tensor]) -> dict[int, Tensor]:
+    def all_gather(self, parts: dict[int, Tensor]) -> dict[int, Tensor]:
         """The parts of all processes, the same in each."""
         if self.size == 1:
             return parts
@@ -52,7 +52,7 @@ class World:
         dist.all_gather_object(gathered, parts)
         return {key: part for parts in gathered for key, part in parts.items()}
 
-    def agree(self, tensors: Iterable[Tensor]) -> None:
+    def broadcast(self, tensors: Iterable[Tensor]) -> None:
         """Give every process the first one's values."""
         if self.size > 1:
             for tensor in tensors:
@@ -63,13 +63,13 @@ class World:
         if self.size > 1:
             dist.barrier()
 
-    def shared(self, model: nn.Module) -> nn.Module:
+    def ddp(self, model: nn.Module) -> nn.Module:
         """The model whose backward averages gradients over the processes."""
         if self.size == 1:
             return model
         return DistributedDataParallel(model, gradient_as_bucket_view=True)
 
-    def alone(self, model: nn.Module, alone: bool) -> AbstractContextManager[None]:
+    def no_sync(self, model: nn.Module, alone: bool) -> AbstractContextManager[None]:
         """While the block lasts, gradients of a `shared` model stay in this process if `alone`."""
         return model.no_sync() if alone and isinstance(model, DistributedDataParallel) else nullcontext()
 

@@ -9,7 +9,7 @@ from torch import nn
 from seedwise.engine.distributed import ALONE, World
 from seedwise.engine.placement import Placement
 from seedwise.engine.protocols import Evaluated, Images
-from seedwise.kernels.evaluation import fast_copy
+from seedwise.kernels.evaluation import evaluation_copy
 from seedwise.records.predictions import Predictions, score
 
 __all__ = ["Predictions", "predict", "score"]
@@ -38,10 +38,10 @@ def predict(
             valid = None if sizes is None else torch.from_numpy(sizes)
             inputs = augment.evaluate(placement.tensor(pixels), valid, size=size)
             inputs = placement.images(inputs)
-            fast = fast or fast_copy(model, inputs)
+            fast = fast or evaluation_copy(model, inputs)
             with placement.autocast():
                 parts[start] = fast(inputs).float()
             on_progress(min(start + EVALUATION_BATCH, count), count)
-    merged = world.merge({start: part.cpu() for start, part in parts.items()})
+    merged = world.all_gather({start: part.cpu() for start, part in parts.items()})
     logits = torch.cat([merged[start] for start in sorted(merged)]).numpy()
     return Predictions(np.asarray(images.ids), np.asarray(images.targets), logits)

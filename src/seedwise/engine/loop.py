@@ -57,7 +57,7 @@ def fit(setup: Setup, *, observer: Observer, should_stop: Callable[[], bool] = l
         if setup.ema is not None:
             setup.ema.module.load_state_dict(checkpoint.under(best, "ema"))
     if setup.ema is not None:
-        setup.world.agree(setup.ema.module.buffers())  # BatchNorm's differ: each process sees its own images
+        setup.world.broadcast(setup.ema.module.buffers())  # BatchNorm's differ: each process sees its own images
     return state
 
 
@@ -200,7 +200,7 @@ def _end_epoch(
     val = _validate(setup, setup.model, partial(report, "validation"))
     val_ema = None
     if setup.ema is not None:
-        setup.world.agree(setup.ema.module.buffers())
+        setup.world.broadcast(setup.ema.module.buffers())
         val_ema = _validate(setup, setup.ema.module, partial(report, "validation of the average"))
     state.evaluate_seconds += time.perf_counter() - began
     row = EpochRow(
@@ -263,7 +263,7 @@ def my_batches(
     setup: Setup, positions: NDArray[np.int64], epoch: int, stage: PlannedStage | None = None
 ) -> list[Batch]:
     """This process's part of a step's images, in the batches that are accumulated."""
-    mine = setup.world.share(positions)
+    mine = setup.world.shard(positions)
     return [make_batch(setup, part, epoch, stage) for part in split_evenly(mine, setup.config.accumulate)]
 
 

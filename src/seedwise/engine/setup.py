@@ -68,7 +68,7 @@ class Setup:
     @cached_property
     def forward(self) -> nn.Module:
         """The model as the training step calls it: its gradients are averaged over the world."""
-        return self.world.shared(self.model)
+        return self.world.ddp(self.model)
 
     @property
     def steps_per_epoch(self) -> int:

@@ -24,7 +24,7 @@ def training_step(
 ) -> Tensor:
     """Forward, loss, backward, step; several batches accumulate into one step, each image with the same weight.
 
-    With more processes than one `model` is `world.shared(...)`, and `total` the number of images of all of them.
+    With more processes than one `model` is `world.ddp(...)`, and `total` the number of images of all of them.
 
     Returns float[2] on the device: the loss and the mixed top-1 (target probability of the predicted class), both
     summed over this process's images.
@@ -33,7 +33,7 @@ def training_step(
     sums = torch.zeros(2, device=placement.device)
     optimizer.zero_grad(set_to_none=True)
     for number, batch in enumerate(batches, 1):
-        with world.alone(model, number < len(batches)):
+        with world.no_sync(model, number < len(batches)):
             with placement.autocast():
                 logits = model(placement.images(batch.images))
             mean_loss = loss(logits, batch.targets)

@@ -85,7 +85,7 @@ class WarmStart:
                 training_step(head, loss, optimizer, [batch], placement=exact, clip_norm=None)
             on_progress("warm start: classifier", (epoch + 1) * count, config.epochs * count)
         optimizer.zero_grad(set_to_none=True)
-        world.agree(parameter.detach() for parameter in self._head.parameters())
+        world.broadcast(parameter.detach() for parameter in self._head.parameters())
         after = score(self._predictions(of_images, features))
         return {
             "images": float(count),

@@ -13,12 +13,22 @@ from seedwise.base.files import LOCK, discard, sole_writer
 from seedwise.base.rng import draw_seeds
 from seedwise.config.options import plain
 from seedwise.data.find import KNOWN_NAMES, find_source
-from seedwise.engine.control import Watch, stoppable
+from seedwise.engine.control import RunControl, stoppable
 from seedwise.ensembles.build import build
 from seedwise.recipe.schema import Recipe
 from seedwise.records.ensemble import EnsembleRecord
-from seedwise.records.finished import is_ensemble, read_stored
-from seedwise.records.run import BAGGING, RECORD, Part, Seed, Timed, damaged, read_record, read_sealed, write_sealed
+from seedwise.records.finished import is_ensemble, read_finished
+from seedwise.records.run import (
+    BAGGING,
+    RECORD,
+    RecordPart,
+    Seed,
+    Timed,
+    damaged,
+    read_checked,
+    read_record,
+    write_checked,
+)
 from seedwise.run import resolve
 from seedwise.run.folder import ELSEWHERE, demand_free, demand_same_data
 from seedwise.run.rehearsal import fitted
@@ -28,7 +38,7 @@ OnMember = Callable[[str, int, int, int], None]
 """(member, seed, number from 1, count): a member is about to be trained."""
 
 
-class BaggingRecord(Part):
+class BaggingRecord(RecordPart):
     """bagging.json: what the folder's ensemble is trained from. The ensemble's own record is there when it is done."""
 
     schema_version: int = 1
@@ -80,7 +90,7 @@ def train_bagging(
     *,
     seed: int,
     data_dir: Path | None,
-    watch: Watch,
+    watch: RunControl,
     on_member: OnMember,
     seconds: float | None = None,
 ) -> EnsembleRecord:
@@ -121,7 +131,7 @@ def train_bagging(
                 demand_same_data(*where, resolved[0], data, data_dir, report, finished=finished)
             kept = {"recipes": before.recipes, "timed": before.timed}
             wanted = wanted.model_copy(update=kept | {"count": max(count, before.count)})
-        write_sealed(folder / BAGGING, wanted)
+        write_checked(folder / BAGGING, wanted)
         try:
             _train_members(folder, wanted, data_dir, watch, on_member, elsewhere=False)
         except UserError:
@@ -133,7 +143,7 @@ def train_bagging(
 
 
 def resume_bagging(
-    folder: Path, *, data_dir: Path | None, watch: Watch, on_member: OnMember, elsewhere: bool = False
+    folder: Path, *, data_dir: Path | None, watch: RunControl, on_member: OnMember, elsewhere: bool = False
 ) -> EnsembleRecord:
     """Train what is missing of a folder that `train_bagging` began."""
     _demand_one_process()
@@ -146,7 +156,7 @@ def resume_bagging(
 
 def read_bagging(folder: Path) -> BaggingRecord:
     """Read bagging.json; a UserError says what is damaged."""
-    bagging = read_sealed(folder / BAGGING, BaggingRecord)
+    bagging = read_checked(folder / BAGGING, BaggingRecord)
     try:
         for member in range(len(bagging.recipes)):
             bagging.recipe(member)
@@ -174,7 +184,13 @@ def _member_folder(folder: Path, member: int) -> Path:
 
 
 def _train_members(
-    folder: Path, bagging: BaggingRecord, data_dir: Path | None, watch: Watch, on_member: OnMember, *, elsewhere: bool
+    folder: Path,
+    bagging: BaggingRecord,
+    data_dir: Path | None,
+    watch: RunControl,
+    on_member: OnMember,
+    *,
+    elsewhere: bool,
 ) -> None:
     for member, seed in enumerate(draw_seeds(bagging.seed, bagging.count)):
         target = _member_folder(folder, member)
@@ -184,5 +200,5 @@ def _train_members(
 
 
 def _vote(folder: Path, bagging: BaggingRecord) -> EnsembleRecord:
-    members = [read_stored(_member_folder(folder, member)) for member in range(bagging.count)]
+    members = [read_finished(_member_folder(folder, member)) for member in range(bagging.count)]
     return build(members, folder, vote="soft", seed=bagging.seed)

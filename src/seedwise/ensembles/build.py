@@ -14,8 +14,8 @@ from seedwise.base.files import LOCK, sha256_of, sole_writer
 from seedwise.ensembles.metrics import disagreement
 from seedwise.ensembles.selection import select_greedy
 from seedwise.ensembles.votes import Floats, answers, combine, fit_weights, log_probabilities
-from seedwise.records.ensemble import EnsembleRecord, Gain, Held, Member, OutOfBag, Selection, Vote, write_ensemble
-from seedwise.records.finished import Stored, demand_same_images, is_ensemble, read_ensemble
+from seedwise.records.ensemble import EnsembleRecord, Gain, HeldOut, Member, OutOfBag, Selection, Vote, write_ensemble
+from seedwise.records.finished import Finished, demand_same_images, is_ensemble, read_ensemble
 from seedwise.records.predictions import (
     Files,
     Originals,
@@ -33,7 +33,12 @@ ELSEWHERE = "choose another folder with -o"
 
 
 def build(
-    members: Sequence[Stored], folder: Path, *, vote: Vote = "soft", select: Selection = "all", seed: int | None = None
+    members: Sequence[Finished],
+    folder: Path,
+    *,
+    vote: Vote = "soft",
+    select: Selection = "all",
+    seed: int | None = None,
 ) -> EnsembleRecord:
     """Let finished runs vote, and write their ensemble into a folder; the same ensemble there is left as it is."""
     answered = _demand_members(members)
@@ -51,7 +56,7 @@ def build(
         return _write(members, folder, vote, select, seed, answered, reads=before.test_evaluations if before else 0)
 
 
-def _demand_members(members: Sequence[Stored]) -> dict[str, list[Predictions]]:
+def _demand_members(members: Sequence[Finished]) -> dict[str, list[Predictions]]:
     """The members' answers by split; a UserError unless they are different runs that answered for the same images."""
     runs: dict[Path, Path] = {}
     for member in members:
@@ -83,7 +88,7 @@ def _demand_free(folder: Path) -> None:
 
 
 def _write(
-    members: Sequence[Stored],
+    members: Sequence[Finished],
     folder: Path,
     vote: Vote,
     select: Selection,
@@ -145,14 +150,14 @@ def _weights(
     return picks, weights
 
 
-def _held(together: Predictions, apart: Sequence[Predictions], log_p: Floats, best: int | None) -> Held:
+def _held(together: Predictions, apart: Sequence[Predictions], log_p: Floats, best: int | None) -> HeldOut:
     right, rights = together.correct(), np.stack([it.correct() for it in apart])
     scores = [score(it) for it in apart]
     mean = {name: float(np.mean([getattr(it, name) for it in scores])) for name in Scores.model_fields}
     over_mean = over_images(right, rights.mean(axis=0))
     over_best = None if best is None else mcnemar(right, rights[best])
     differing, error = disagreement(answers(log_p)), 1 - mean["top1"]
-    return Held(
+    return HeldOut(
         scores=score(together),
         ece=calibration(together.logits, together.targets, right).ece,
         mean_of_members=Scores(**mean),
@@ -172,7 +177,7 @@ def _names(given: Sequence[Predictions]) -> Files | None:
     return next((it.files for it in given if it.files is not None), None)
 
 
-def _originals_of(members: Sequence[Stored]) -> dict[str, Originals]:
+def _originals_of(members: Sequence[Finished]) -> dict[str, Originals]:
     """What tells their images from others, of train those of all members; nothing unless all have kept it."""
     known = [read_originals(member.folder, member.record) for member in members]
     if not all("train" in it for it in known):
@@ -180,11 +185,11 @@ def _originals_of(members: Sequence[Stored]) -> dict[str, Originals]:
     return known[0] | {"train": np.unique(np.concatenate([it["train"] for it in known]))}
 
 
-def _files(member: Stored) -> dict[str, str]:
+def _files(member: Finished) -> dict[str, str]:
     return {name: member.record.files[name] for name in (PREDICTIONS, WEIGHTS) if name in member.record.files}
 
 
-def _member(member: Stored, folder: Path, picks: int, weight: float) -> Member:
+def _member(member: Finished, folder: Path, picks: int, weight: float) -> Member:
     record = member.record
     assert isinstance(record, RunRecord)
     final = demand_final(member.folder, record)
@@ -205,7 +210,7 @@ def _member(member: Stored, folder: Path, picks: int, weight: float) -> Member:
     )
 
 
-def _out_of_bag(members: Sequence[Stored], weights: Floats, vote: Vote) -> OutOfBag | None:
+def _out_of_bag(members: Sequence[Finished], weights: Floats, vote: Vote) -> OutOfBag | None:
     """Each training image judged by the members that did not see it: Breiman 1996, Out-of-bag estimation (Berkeley)."""
     given = {
         place: it

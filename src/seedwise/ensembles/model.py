@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from seedwise.base.errors import UserError
 from seedwise.ensembles.votes import combine
 from seedwise.records.ensemble import EnsembleRecord
-from seedwise.records.finished import Stored, is_ensemble, read_ensemble
+from seedwise.records.finished import Finished, is_ensemble, read_ensemble
 from seedwise.records.predictions import Predictions
 from seedwise.records.run import RECORD
 from seedwise.run.answers import read_answers
@@ -58,11 +58,11 @@ class Ensemble:
 
     def predictions(self, split: str = "test") -> Predictions:
         """The vote's stored answers on `val` or `test`, as of `Run.predictions`."""
-        return Stored(self.folder, self.record).predictions(split)
+        return Finished(self.folder, self.record).predictions(split)
 
     def table(self, split: str = "test") -> list[dict[str, Any]]:
         """A row an image of `val` or `test`, as of `Run.table`."""
-        return read_answers(Stored(self.folder, self.record), split).table()
+        return read_answers(Finished(self.folder, self.record), split).table()
 
     def predict(self, images: "Given") -> NDArray[np.float32]:
         """Class probabilities float32[n, k] of images by the members' vote, as `Run.predict` gives them for one.

@@ -45,7 +45,7 @@ READING = (
 
 
 @dataclass(frozen=True)
-class Images:
+class ScoredImages:
     """What is scored. `own`: it is the data of the training, so `subset` is one of its splits."""
 
     dataset: Dataset
@@ -120,13 +120,13 @@ def find_images(
     progress: Progress,
     tta: TtaConfig | None = None,
     settings: Sequence[str] = (),
-) -> Images:
+) -> ScoredImages:
     """The run's own data in its own splits, recognized by their fingerprint, or other data as it is."""
     asked = read_options(settings)
     if asked and data is None:
         raise UserError(f"-s {settings[0]}: says how other data are read: give them with --data, or drop it")
     record, config = run.record.data, run.recipe.data
-    sides = resolve.stored_sides(run.recipe) if tta is None else resolve.stored_sides_for_tta(run.recipe, tta)
+    sides = resolve.storage_resolution(run.recipe) if tta is None else resolve.stored_sides_for_tta(run.recipe, tta)
     own_dir = data_dir or (Path(record.data_dir) if record.data_dir else None)
     if data is not None:
         other = _other_config(run, data, data_dir, asked)
@@ -153,7 +153,7 @@ def find_images(
     subset = {"val": dataset.val, "test": dataset.test, "all": dataset.train}[chosen]
     if subset is None:
         raise UserError(f"{run.folder}: was trained without {chosen} images; choose another --split, or give --data")
-    return Images(dataset, subset, chosen, own=True)
+    return ScoredImages(dataset, subset, chosen, own=True)
 
 
 def read_options(settings: Sequence[str]) -> dict[str, Any]:
@@ -186,23 +186,25 @@ def _other_config(run: Run, data: str, data_dir: Path | None, asked: dict[str, A
 
 def _of_other(
     read: Callable[[DataConfig], Dataset], dataset: Dataset, data: str, split: Split | None, config: DataConfig
-) -> Images:
+) -> ScoredImages:
     spurious = [*unscored(dataset, config), NOTHING_JOINED]  # these speak of what is trained on
     doubts = tuple(doubt for doubt in dataset.survey.doubts if doubt not in spurious)
     dataset = replace(dataset, survey=replace(dataset.survey, doubts=doubts))
     if split == "val":  # a part of its own is passed over at val=0; nothing is ever held out of other data
         dataset = read(config.model_copy(update={"val": 1}))
         if dataset.val is not None and dataset.val.images is not dataset.train.images:
-            return Images(dataset, dataset.val, "val", own=False)
+            return ScoredImages(dataset, dataset.val, "val", own=False)
         raise UserError(f"{data}: has no validation part; leave --split out to score all its images")
     if dataset.test is not None:
-        return Images(dataset, dataset.test, "test", own=False)
+        return ScoredImages(dataset, dataset.test, "test", own=False)
     if split == "test":
         raise UserError(f"{data}: has no test part; leave --split out to score all its images")
-    return Images(dataset, dataset.train, "all", own=False)
+    return ScoredImages(dataset, dataset.train, "all", own=False)
 
 
-def match_classes(classes: list[str], images: Images, *, join: bool = False) -> tuple[NDArray[np.int64], list[str]]:
+def match_classes(
+    classes: list[str], images: ScoredImages, *, join: bool = False
+) -> tuple[NDArray[np.int64], list[str]]:
     """The images' targets as the run numbers its classes, by name, in any spelling where they are to be joined; and the
     run's classes that have no image."""
     number = {name: index for index, name in enumerate(classes)}
@@ -286,7 +288,7 @@ def _vote(ensemble: Ensemble, answers: list[Predictions]) -> Predictions:
 
 
 def _compare(
-    run: Run | Ensemble, images: Images, weights: Kind, predictions: Predictions
+    run: Run | Ensemble, images: ScoredImages, weights: Kind, predictions: Predictions
 ) -> tuple[bool, float] | tuple[None, None]:
     """Whether the stored logits are the same, and how far they are apart at most."""
     if not images.own or images.split == "all":
@@ -298,7 +300,7 @@ def _compare(
     return np.array_equal(stored.logits, predictions.logits), largest
 
 
-def _stored(run: Run | Ensemble, images: Images, weights: Kind, predictions: Predictions) -> Predictions | None:
+def _stored(run: Run | Ensemble, images: ScoredImages, weights: Kind, predictions: Predictions) -> Predictions | None:
     """What the training stored for the very images of these predictions; None where it did not score them."""
     if not images.own or images.split == "all":
         return None

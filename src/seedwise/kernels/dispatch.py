@@ -64,11 +64,11 @@ class Case(NamedTuple):
         return f"{self.name} {maps} {behind} {dtype} t{self.threads}"
 
     @property
-    def place(self) -> rule.Place:
+    def place(self) -> rule.ShapeKey:
         """Where it stands in the rule's table."""
         dtype = "bf16" if self.dtype == torch.bfloat16 else "fp32"
         pixels = self.height * self.width
-        return rule.Place(
+        return rule.ShapeKey(
             *(self.operation, dtype, min(self.threads, 2), self.kernel, self.stride),
             *(self.inputs, self.outputs, pixels, self.rounded),
         )
@@ -128,7 +128,7 @@ class Tuned(Choices):
         if case.key not in self._tried:
             was, self._is_trying = self._is_trying, True
             try:
-                with launch.at_once():
+                with launch.eager_launches():
                     self._tried[case.key] = fastest(self.measured(case, *trial()))
             finally:
                 self._is_trying = was

@@ -31,7 +31,7 @@ from seedwise.kernels.ops import squeeze_excite as squeeze_excite_ops
 from seedwise.kernels.ops.depthwise import Layer
 
 
-def fast_copy(model: nn.Module, images: Tensor) -> nn.Module:
+def evaluation_copy(model: nn.Module, images: Tensor) -> nn.Module:
     """`folding.folded`, by native kernels where the model has them; what they are chosen for is recorded with its own.
 
     `images`: float[n, c, h, w], some of what will be evaluated. Call it without gradients.

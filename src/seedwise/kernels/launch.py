@@ -5,7 +5,7 @@ and depends on neither torch's version nor Python's. Loops are parallel through 
 that torch brought into the process, hence torch's own threads, which is why torch has to be imported first.
 
 Kernels are called by `call`. A kernel's data push the interpreter out of the processor's caches, so that the Python
-between two kernels takes longer than it would alone: within `together()` they wait until all are ready.
+between two kernels takes longer than it would alone: within `deferred_launches()` they wait until all are ready.
 """
 
 import contextlib
@@ -45,7 +45,7 @@ _waiting = _Waiting()
 
 
 def call(function: Callable[..., Any], check: Callable[[Any], object], held: object, *arguments: Any) -> None:
-    """`check(function(*arguments))`, now or, within `together()`, later; `held`: whose memory arguments point at."""
+    """`check(function(*arguments))`, now or, within `deferred_launches()`, later; `held`: what arguments point into."""
     if _waiting.calls is None:
         check(function(*arguments))
     else:
@@ -57,24 +57,24 @@ def cannot_fail(_code: object) -> None:
 
 
 @contextmanager
-def together() -> Iterator[None]:
-    """Let this thread's calls wait until the end, or until `settle`: the same calls in the same order.
+def deferred_launches() -> Iterator[None]:
+    """Let this thread's calls wait until the end, or until `synchronize`: the same calls in the same order.
 
     What kernels write may be passed on to other kernels, and read by nobody else before. An exception drops them.
     """
-    settle()
+    synchronize()
     before, _waiting.calls = _waiting.calls, []
     try:
         yield
-        settle()
+        synchronize()
     finally:
         _waiting.calls = before
 
 
 @contextmanager
-def at_once() -> Iterator[None]:
+def eager_launches() -> Iterator[None]:
     """Let no call wait: for what is timed."""
-    settle()
+    synchronize()
     before, _waiting.calls = _waiting.calls, None
     try:
         yield
@@ -82,7 +82,7 @@ def at_once() -> Iterator[None]:
         _waiting.calls = before
 
 
-def settle() -> None:
+def synchronize() -> None:
     """Make the calls that wait. Whatever else computes with tensors that kernels write begins with this."""
     if not _waiting.calls:
         return

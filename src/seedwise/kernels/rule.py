@@ -1,6 +1,6 @@
 """The rule that says which implementation computes what, from a table that a benchmark made.
 
-`rule.csv` has a row a class of shapes: a class of processors (`compiling.TARGETS`), an operation, its type, one thread
+`rule.csv` has a row a class of shapes: a class of processors (`build.TARGETS`), an operation, its type, one thread
 or more, kernel and stride, channels in and out, pixels of a map and images, each a power of two, and the
 implementations, the fastest first. A shape gets the row of its processor and operation that is nearest to it:
 
@@ -54,7 +54,7 @@ OPERATIONS: dict[str, tuple[str, ...]] = {
 `folded` is a convolution in evaluation, with a bias and the activation behind it."""
 
 
-class Place(NamedTuple):
+class ShapeKey(NamedTuple):
     """Where a shape stands in the table."""
 
     operation: str
@@ -70,17 +70,17 @@ class Place(NamedTuple):
     images: int
 
     @property
-    def of_class(self) -> "Place":
+    def of_class(self) -> "ShapeKey":
         """With its sizes as the nearest powers of two."""
         rounded = [2 ** round(math.log2(size)) for size in self[-4:]]
         return self._replace(**dict(zip(self._fields[-4:], rounded, strict=True)))
 
 
-class Row(NamedTuple):
+class RuleRow(NamedTuple):
     """A class of shapes, and what computes it."""
 
     target: str
-    place: Place
+    place: ShapeKey
     names: tuple[str, ...]
 
     def first(self, names: Collection[str]) -> str:
@@ -88,37 +88,37 @@ class Row(NamedTuple):
         return next((name for name in self.names if name in names), next(iter(names)))
 
 
-def choose(target: str, place: Place, names: Collection[str]) -> str:
+def choose(target: str, place: ShapeKey, names: Collection[str]) -> str:
     """Which of these implementations computes a shape on a class of processors."""
     return nearest(_rows()[target, place.operation], place).first(names)
 
 
-def nearest(rows: Iterable[Row], place: Place) -> Row:
+def nearest(rows: Iterable[RuleRow], place: ShapeKey) -> RuleRow:
     """Of the rows of one target and operation, the one whose choice a shape gets."""
     return min(rows, key=lambda row: distance(row.place, place))
 
 
-def distance(row: Place, place: Place) -> tuple[bool, bool, bool, int, float]:
+def distance(row: ShapeKey, place: ShapeKey) -> tuple[bool, bool, bool, int, float]:
     """How far a row is from a shape: what comes first decides first."""
     steps = sum(abs(math.log2(a / b)) for a, b in zip(row[-4:], place[-4:], strict=True))
     other = row.dtype != place.dtype, row.threads != place.threads, row.stride != place.stride
     return *other, abs(row.kernel - place.kernel), round(steps, 9)
 
 
-def read(path: Path = TABLE) -> list[Row]:
+def read(path: Path = TABLE) -> list[RuleRow]:
     """The rows of a table, in its order."""
     with path.open(newline="", encoding="utf-8") as file:
         return [_row(line) for line in csv.DictReader(file)]
 
 
-def _row(line: dict[str, str]) -> Row:
-    numbers = [int(line[field]) for field in Place._fields[2:]]
-    return Row(line["target"], Place(line["operation"], line["dtype"], *numbers), tuple(line["names"].split()))
+def _row(line: dict[str, str]) -> RuleRow:
+    numbers = [int(line[field]) for field in ShapeKey._fields[2:]]
+    return RuleRow(line["target"], ShapeKey(line["operation"], line["dtype"], *numbers), tuple(line["names"].split()))
 
 
 @functools.cache
-def _rows() -> dict[tuple[str, str], list[Row]]:
-    found: dict[tuple[str, str], list[Row]] = {}
+def _rows() -> dict[tuple[str, str], list[RuleRow]]:
+    found: dict[tuple[str, str], list[RuleRow]] = {}
     for row in read():
         found.setdefault((row.target, row.place.operation), []).append(row)
     return found

@@ -9,8 +9,8 @@ from typing import Literal
 from torch import nn
 
 from seedwise.kernels import launch
-from seedwise.kernels.blocks.frozen import use_fast_prefix
-from seedwise.kernels.blocks.fused import use_chains
+from seedwise.kernels.blocks.frozen import use_fast_frozen_stages
+from seedwise.kernels.blocks.fused import use_fused_blocks
 from seedwise.kernels.blocks.inverted_residual import use_joint_middles
 from seedwise.kernels.dispatch import Choices, Tuned
 from seedwise.kernels.layers import batch_norm, conv3x3, depthwise, pointwise
@@ -61,9 +61,9 @@ def accelerate(model: nn.Module, kernels: Kernels, known: Mapping[str, str]) -> 
         use_fused_squeeze_excite(model)
         pointwise.use_matrix_products(model, choices)
         conv3x3.use_winograd(model, choices)
-        use_fast_prefix(model, choices)
+        use_fast_frozen_stages(model, choices)
         use_joint_middles(model, choices)
-        use_chains(model)
+        use_fused_blocks(model)
 
 
 def chosen(model: nn.Module) -> dict[str, str]:

@@ -29,7 +29,7 @@ class CountedDropPath(DropPath):
 
 
 @dataclass
-class NoiseMeter:
+class DropoutMeter:
     """Counts of one network, as the record's `techniques` block tells them."""
 
     blocks: dict[str, CountedDropPath] = field(default_factory=dict)
@@ -75,13 +75,13 @@ class NoiseMeter:
             self.dropped.copy_(torch.tensor(state["dropout"]))
 
 
-def count_noise(model: nn.Module, head: Sequence[str], *, dropout: float, drop_path: float) -> NoiseMeter:
+def meter_dropout(model: nn.Module, head: Sequence[str], *, dropout: float, drop_path: float) -> DropoutMeter:
     """Let a network on its device count what it drops; its draws and results stay as they were.
 
     `head`: names of its classifier layers; the rates are those that it was built with.
     """
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    meter = NoiseMeter(drop_path=drop_path > 0)
+    meter = DropoutMeter(drop_path=drop_path > 0)
     for number, module in enumerate(_branches(model)):
         if type(module) is DropPath and module.drop_prob > 0:
             module.__class__ = CountedDropPath

@@ -96,7 +96,7 @@ ALIASES = {
 
 
 @dataclass(frozen=True)
-class Card:
+class TechniqueCard:
     """What one should know before switching a technique on: the docstring of its section or option, taken apart."""
 
     what: str
@@ -130,14 +130,14 @@ def find(name: str) -> Technique:
     raise UserError(f"unknown technique '{name}'; {hint}")
 
 
-def card(technique: Technique) -> Card:
+def card(technique: Technique) -> TechniqueCard:
     """The card of a technique; a ValueError when its docstring lacks a part."""
     options = tuple(o for o in paths(Recipe) if o.path == technique.path or o.path.startswith(f"{technique.path}."))
     what, *parts = _PARTS.split(_docstring(technique.path))
     found = dict(zip(parts[::2], map(str.strip, parts[1::2]), strict=True))
     if list(found) != ["Helps", "Hurts", "Source"] or not what or not all(found.values()):
         raise ValueError(f"{technique.path}: its docstring has {list(found)}; it needs Helps:, Hurts: and Source:")
-    return Card(what.strip(), found["Helps"], found["Hurts"], found["Source"], options)
+    return TechniqueCard(what.strip(), found["Helps"], found["Hurts"], found["Source"], options)
 
 
 def is_on(recipe: Recipe, name: str) -> bool:

@@ -5,13 +5,13 @@ from typing import Literal
 
 from pydantic import Field
 
-from seedwise.records.run import RECORD, SCHEMA_VERSION, DataRecord, Final, Part, Scores, Seed, write_sealed
+from seedwise.records.run import RECORD, SCHEMA_VERSION, DataRecord, Final, RecordPart, Scores, Seed, write_checked
 
 Vote = Literal["soft", "hard", "weighted"]
 Selection = Literal["all", "greedy"]
 
 
-class Member(Part):
+class Member(RecordPart):
     """A run that votes. The numbers are copied from its record, so that the ensemble can be read without it."""
 
     folder: str
@@ -34,7 +34,7 @@ class Member(Part):
     """SHA-256 of its weights and its stored predictions. Not of its record, to which a later evaluation may add."""
 
 
-class Gain(Part):
+class Gain(RecordPart):
     """Top-1 of the ensemble minus another's on the same images, as a fraction."""
 
     mean: float
@@ -43,7 +43,7 @@ class Gain(Part):
     p: float | None
 
 
-class Held(Part):
+class HeldOut(RecordPart):
     """What the ensemble reached on held-out images, and what its members did."""
 
     scores: Scores
@@ -62,7 +62,7 @@ class Held(Part):
     """The same, as a share of the members' mean error: 0 for copies of one network (Fort et al. 2019, 1912.02757)."""
 
 
-class OutOfBag(Part):
+class OutOfBag(RecordPart):
     """What the members say of training images that they were not trained on, voting as the ensemble does."""
 
     top1: float
@@ -73,7 +73,7 @@ class OutOfBag(Part):
     """Members that voted on an image, on average: about 37% of them, so the ensemble itself is better than this."""
 
 
-class EnsembleRecord(Part):
+class EnsembleRecord(RecordPart):
     """record.json of an ensemble's folder."""
 
     schema_version: int = SCHEMA_VERSION
@@ -87,8 +87,8 @@ class EnsembleRecord(Part):
     best: int | None
     """The place in `members` of the one that is best by validation; null without validation images."""
     data: DataRecord
-    val: Held | None
-    test: Held | None
+    val: HeldOut | None
+    test: HeldOut | None
     oob: OutOfBag | None
     """Null unless members were trained on bootstrap samples."""
     parameters: int
@@ -113,4 +113,4 @@ class EnsembleRecord(Part):
 
 def write_ensemble(folder: Path, record: EnsembleRecord) -> None:
     """Write an ensemble's record.json atomically."""
-    write_sealed(folder / RECORD, record)
+    write_checked(folder / RECORD, record)

@@ -8,14 +8,14 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError
 
 from seedwise.base.errors import UserError
-from seedwise.records.run import Part, Scores
+from seedwise.records.run import RecordPart, Scores
 
 EVALUATIONS = "evaluations.jsonl"
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class ClassScore(Part):
+class ClassScore(RecordPart):
     """One class of the evaluated images."""
 
     name: str
@@ -24,7 +24,7 @@ class ClassScore(Part):
     """Share of its images whose most probable class it is."""
 
 
-class TtaGain(Part):
+class TtaGain(RecordPart):
     """What test-time augmentation changed on the same images."""
 
     without: Share
@@ -39,7 +39,7 @@ class TtaGain(Part):
     """McNemar's exact test, two-sided."""
 
 
-class Evaluation(Part):
+class Evaluation(RecordPart):
     """What one evaluation found; also a line of evaluations.jsonl, there without `classes`."""
 
     data: str

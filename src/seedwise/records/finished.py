@@ -11,11 +11,20 @@ from seedwise.base.files import read_json
 from seedwise.base.nearest import demand_folder
 from seedwise.records.ensemble import EnsembleRecord
 from seedwise.records.predictions import Predictions, read_predictions
-from seedwise.records.run import BAGGING, DAMAGED, RECORD, DataRecord, RunRecord, demand_final, read_record, read_sealed
+from seedwise.records.run import (
+    BAGGING,
+    DAMAGED,
+    RECORD,
+    DataRecord,
+    RunRecord,
+    demand_final,
+    read_checked,
+    read_record,
+)
 
 
 @dataclass(frozen=True)
-class Stored:
+class Finished:
     """A finished run or an ensemble."""
 
     folder: Path
@@ -40,15 +49,15 @@ def is_ensemble(folder: Path) -> bool:
     return isinstance(content, dict) and content.get("kind") == "ensemble"
 
 
-def read_stored(folder: Path) -> Stored:
+def read_finished(folder: Path) -> Finished:
     """The finished run or the ensemble in this folder; a UserError when it is something else or not finished."""
     if is_ensemble(folder):
-        return Stored(folder, read_ensemble(folder))
+        return Finished(folder, read_ensemble(folder))
     record = read_record(folder)
     if record.status != "finished":
         raise UserError(f"{folder}: not finished (status: {record.status}); `seedwise resume` it first")
     demand_final(folder, record)
-    return Stored(folder, record)
+    return Finished(folder, record)
 
 
 def read_ensemble(folder: Path) -> EnsembleRecord:
@@ -56,10 +65,10 @@ def read_ensemble(folder: Path) -> EnsembleRecord:
     if not (folder / RECORD).is_file():
         demand_folder(folder, "an ensemble's")
         raise UserError(f"{folder}: not an ensemble's folder (it has no {RECORD})")
-    return read_sealed(folder / RECORD, EnsembleRecord)
+    return read_checked(folder / RECORD, EnsembleRecord)
 
 
-def below(folder: Path) -> Iterator[Path]:
+def find_runs(folder: Path) -> Iterator[Path]:
     """The folders of runs and ensembles at or below a folder, sorted; nothing within another one is looked at."""
     if (folder / RECORD).is_file():
         yield folder
@@ -69,29 +78,29 @@ def below(folder: Path) -> Iterator[Path]:
     except OSError as error:
         raise UserError(f"{folder}: can't be read ({error.strerror or error}); give the folder of a run") from error
     for path in inner:
-        yield from below(path)
+        yield from find_runs(path)
 
 
-def finished_below(folder: Path) -> tuple[list[Stored], list[Path]]:
+def find_finished(folder: Path) -> tuple[list[Finished], list[Path]]:
     """What is finished at or below a folder, and the runs there that are not; a UserError when nothing is there.
 
     A run that is named itself must be finished.
     """
     if (folder / BAGGING).is_file() and not (folder / RECORD).is_file():
         raise UserError(f"{folder}: an ensemble whose members are not all trained; `seedwise resume` it first")
-    found = list(below(folder))
+    found = list(find_runs(folder))
     if found == [folder]:
-        return [read_stored(folder)], []
+        return [read_finished(folder)], []
     if not found:
         raise UserError(f"{folder}: holds no run; give the folder of a run, of a study, or one that holds runs")
     unfinished = [it for it in found if not is_ensemble(it) and read_record(it).status != "finished"]
-    finished = [read_stored(it) for it in found if it not in unfinished]
+    finished = [read_finished(it) for it in found if it not in unfinished]
     if not finished:
         raise UserError(f"{folder}: none of its {len(found)} runs is finished; `seedwise resume` them first")
     return finished, unfinished
 
 
-def demand_same_images(one: Stored, other: Stored, split: str, ours: Predictions, theirs: Predictions) -> None:
+def demand_same_images(one: Finished, other: Finished, split: str, ours: Predictions, theirs: Predictions) -> None:
     """Raise a UserError unless both were scored on the same images of the same classes.
 
     Stored pixels, and with them the fingerprint, depend on the size at which photos are kept; the same place will do.

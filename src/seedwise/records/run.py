@@ -29,13 +29,13 @@ RGB = Annotated[tuple[float, ...], Field(min_length=3, max_length=3)]
 Scalar = str | int | float | bool | None
 
 
-class Part(BaseModel):
+class RecordPart(BaseModel):
     """Base of the record's parts: unknown keys are damage, numbers are finite."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
-class Scores(Part):
+class Scores(RecordPart):
     """How a set of images is classified."""
 
     top1: float = Field(ge=0, le=1)
@@ -51,7 +51,7 @@ def tells_top5(classes: int) -> bool:
     return classes > 5
 
 
-class StagePart(Part):
+class StagePart(RecordPart):
     """What one stage of progressive learning had of an epoch."""
 
     stage: int
@@ -63,7 +63,7 @@ class StagePart(Part):
     """Wall seconds of its training steps."""
 
 
-class EpochRow(Part):
+class EpochRow(RecordPart):
     """One epoch; also a line of metrics.jsonl."""
 
     epoch: int
@@ -92,7 +92,7 @@ class EpochRow(Part):
     """Training images per wall second in this epoch."""
 
 
-class StageRow(Part):
+class StageRow(RecordPart):
     """A stage of progressive learning."""
 
     first_step: int
@@ -109,7 +109,7 @@ class StageRow(Part):
     """Training images per wall second; null before it began."""
 
 
-class Final(Part):
+class Final(RecordPart):
     """Scores of the kept weights."""
 
     train: Scores
@@ -119,7 +119,7 @@ class Final(Part):
     test: Scores | None
 
 
-class Convergence(Part):
+class Convergence(RecordPart):
     """Whether a finished run was long enough."""
 
     steps: int
@@ -143,7 +143,7 @@ class Convergence(Part):
         return not (self.few_steps or self.rising)
 
 
-class Timed(Part):
+class Timed(RecordPart):
     """`--time`, what it bought, and what the rule for the data (docs/photos.md) takes without it."""
 
     seconds: float = Field(gt=0)
@@ -165,7 +165,7 @@ class Timed(Part):
         return f"--time {short(self.seconds)}: {', '.join(said)}" if said else None
 
 
-class EmaRecord(Part):
+class EmaRecord(RecordPart):
     """The average of the weights (optim.ema), beside the raw ones that everything else in the record is about."""
 
     val: Scores | None
@@ -175,7 +175,7 @@ class EmaRecord(Part):
     """L2 norm of the average's difference to the kept raw weights, over that of the raw weights."""
 
 
-class TtaRecord(Part):
+class TtaRecord(RecordPart):
     """Test-time augmentation (tta), of the kept raw weights, beside the plain scores in `final`."""
 
     val: Scores | None
@@ -185,7 +185,7 @@ class TtaRecord(Part):
     """Views of each image whose probabilities were averaged."""
 
 
-class PartRecord(Part):
+class PartRecord(RecordPart):
     """A part of the data."""
 
     images: int
@@ -193,7 +193,7 @@ class PartRecord(Part):
     """The data have it themselves; false: it was drawn from their training part."""
 
 
-class PassedOverRecord(Part):
+class PassedOverRecord(RecordPart):
     """What lies with the data and was not used."""
 
     kind: Literal["files", "folders", "images", "rows", "classes"]
@@ -203,7 +203,7 @@ class PassedOverRecord(Part):
     """The first names, three at most."""
 
 
-class DataRecord(Part):
+class DataRecord(RecordPart):
     """What the run was trained on."""
 
     name: str
@@ -231,7 +231,7 @@ class DataRecord(Part):
     """What was black and what was white in images of more than 8 bits; null when all had 8 bits."""
 
 
-class ModelRecord(Part):
+class ModelRecord(RecordPart):
     """What was trained."""
 
     name: str
@@ -244,7 +244,7 @@ class ModelRecord(Part):
     std: RGB
 
 
-class RunRecord(Part):
+class RunRecord(RecordPart):
     """record.json of a run folder."""
 
     schema_version: int = SCHEMA_VERSION
@@ -291,17 +291,17 @@ class RunRecord(Part):
     """SHA-256 of the run's other files, in hex."""
 
 
-P = TypeVar("P", bound=Part)
+P = TypeVar("P", bound=RecordPart)
 
 
-def write_sealed(path: Path, part: Part) -> None:
+def write_checked(path: Path, part: RecordPart) -> None:
     """Write a part as JSON, atomically, with its own checksum in it."""
     content = part.model_dump(mode="json")
     write_json(path, content | {SEAL: seal(content)})
 
 
-def read_sealed(path: Path, kind: type[P]) -> P:
-    """Read what `write_sealed` wrote; a UserError says what is wrong with it. Without a checksum it isn't compared."""
+def read_checked(path: Path, kind: type[P]) -> P:
+    """Read what `write_checked` wrote; a UserError says what is wrong with it. Without a checksum it isn't compared."""
     content = read_json(path, DAMAGED)
     version = content.get("schema_version") if isinstance(content, dict) else None
     if not isinstance(version, str | int | None):
@@ -339,7 +339,7 @@ def _printable(text: str) -> str:
 
 def write_record(folder: Path, record: RunRecord) -> None:
     """Write a run's record.json atomically."""
-    write_sealed(folder / RECORD, record)
+    write_checked(folder / RECORD, record)
 
 
 def read_record(folder: Path) -> RunRecord:
@@ -348,7 +348,7 @@ def read_record(folder: Path) -> RunRecord:
     if not path.is_file():
         demand_folder(folder, "a run's")
         raise no_run(folder)
-    return read_sealed(path, RunRecord)
+    return read_checked(path, RunRecord)
 
 
 def demand_final(folder: Path, record: RunRecord) -> Final:

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup
 
-from seedwise.records.ensemble import EnsembleRecord, Gain, Held
-from seedwise.reports.study_charts import Row, below_names, rows_chart
+from seedwise.records.ensemble import EnsembleRecord, Gain, HeldOut
+from seedwise.reports.study_charts import ChartRow, below_names, rows_chart
 from seedwise.reports.svg import Axis, Plot
 from seedwise.reports.words import Words
 from seedwise.stats import SHARE
@@ -20,7 +20,7 @@ def gains(record: EnsembleRecord, names: Sequence[str], words: Words) -> Markup 
     """The vote minus its members: a dot a member, their mean with its interval, and the best of them."""
     rows = []
     for split in ("test", "val"):
-        held: Held | None = getattr(record, split)
+        held: HeldOut | None = getattr(record, split)
         if held is None:
             continue
         tops = [(name, getattr(member.final, split)) for name, member in zip(names, record.members)]
@@ -32,14 +32,14 @@ def gains(record: EnsembleRecord, names: Sequence[str], words: Words) -> Markup 
     return rows_chart(rows, words("ensemble.gains_alt"), words("forest.axis"), signed=True)
 
 
-def _row(name: str, gain: Gain, dots: Sequence[tuple[float, str]], words: Words) -> Row:
+def _row(name: str, gain: Gain, dots: Sequence[tuple[float, str]], words: Words) -> ChartRow:
     said = words.signed(gain.mean) + (f" {words.interval(gain.ci95)}" if gain.ci95 else "")
-    return Row(name, said, dots, gain.mean, gain.ci95)
+    return ChartRow(name, said, dots, gain.mean, gain.ci95)
 
 
 def members(record: EnsembleRecord, names: Sequence[str], split: str, words: Words) -> Markup | None:
     """A row a member, from its accuracy on held-out images to that on its own training images, beside the vote's."""
-    held: Held | None = getattr(record, split)
+    held: HeldOut | None = getattr(record, split)
     if held is None:
         return None
     shown = list(zip(names, record.members))[:MEMBERS_SHOWN]

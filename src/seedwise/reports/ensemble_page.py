@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from seedwise.ensembles.metrics import by_size, disagreements
 from seedwise.ensembles.votes import Floats, answers, combine, log_probabilities
-from seedwise.records.ensemble import EnsembleRecord, Gain, Held, Vote
+from seedwise.records.ensemble import EnsembleRecord, Gain, HeldOut, Vote
 from seedwise.records.predictions import Predictions, score
 from seedwise.records.run import Scores, tells_top5
 from seedwise.reports.ensemble_charts import MEMBERS_SHOWN, gains, growth, members
@@ -31,7 +31,7 @@ def ensemble_context(folder: Path, words: Words) -> Context:
     """Everything that `ensemble.html` shows."""
     files = read_ensemble_files(folder)
     record, names = files.record, short_names([member.folder for member in files.record.members])
-    held: Held | None = getattr(record, files.split)
+    held: HeldOut | None = getattr(record, files.split)
     log_p = {split: np.stack([log_probabilities(it.logits) for it in given]) for split, given in files.answers.items()}
     return {
         "kind": "ensemble",
@@ -71,7 +71,7 @@ def short_names(folders: Sequence[str]) -> list[str]:
     return ["/".join(each[shared:]) or "." for each in parts]
 
 
-def _said(held: Held | None, split: str, words: Words) -> str | None:
+def _said(held: HeldOut | None, split: str, words: Words) -> str | None:
     """What the vote reaches against the mean of its members and the best of them, in a sentence."""
     if held is None:
         return None
@@ -90,7 +90,7 @@ def _said(held: Held | None, split: str, words: Words) -> str | None:
     return words("ensemble.said_best", said=said, gain=over_best, best=best)
 
 
-def _gains(held: Held | None, words: Words) -> list[Context]:
+def _gains(held: HeldOut | None, words: Words) -> list[Context]:
     """Whether the vote beats the mean of its members, and the best of them, as far as these images can tell."""
     if held is None:
         return []
@@ -119,7 +119,7 @@ def _scores(files: EnsembleFiles, log_p: dict[str, Floats], words: Words) -> lis
     """The vote, its members and the best of them by split; other votes on validation images alone, to choose by."""
     rows = []
     for split in ("test", "val"):
-        held: Held | None = getattr(files.record, split)
+        held: HeldOut | None = getattr(files.record, split)
         if held is None:
             continue
         found: list[tuple[str, Scores, float | None]] = [

@@ -1,15 +1,15 @@
 """Where a study's verdicts hold and what to do next, in the reader's language."""
 
-from seedwise.reports.read_study import Compared, Setting
+from seedwise.reports.read_study import StoredComparison, StoredSetting
 from seedwise.reports.words import Words
 
 
-def place(base: Setting, words: Words) -> str:
+def place(base: StoredSetting, words: Words) -> str:
     """What was trained, on how much, for how long, and whether the base has converged."""
     return words("holds.lead", what=_setting(base, words)) + " " + _converged(base, words, "base")
 
 
-def beside(found: Compared, words: Words) -> str:
+def beside(found: StoredComparison, words: Words) -> str:
     """What is different about an arm; empty where nothing is."""
     if found.holds is None:
         return ""
@@ -23,7 +23,7 @@ def beside(found: Compared, words: Words) -> str:
     return " ".join(parts)
 
 
-def too_short(found: Compared, words: Words) -> str:
+def too_short(found: StoredComparison, words: Words) -> str:
     """That its technique needs a longer schedule than this one, as a part of the verdict's sentence."""
     names = [name for each in found.advice if each.kind == "epochs" for name in each.techniques]
     if not names or found.holds is None:
@@ -31,7 +31,7 @@ def too_short(found: Compared, words: Words) -> str:
     return words("verdict.too_short", names=", ".join(names), epochs=_epochs(found.holds.base.epochs or 0, words))
 
 
-def advice_rows(found: Compared, words: Words) -> list[dict[str, str | None]]:
+def advice_rows(found: StoredComparison, words: Words) -> list[dict[str, str | None]]:
     """What to do next: the words, and the command if it is known."""
     rows: list[dict[str, str | None]] = []
     for each in found.advice:
@@ -41,12 +41,12 @@ def advice_rows(found: Compared, words: Words) -> list[dict[str, str | None]]:
     return rows
 
 
-def _setting(of: Setting, words: Words) -> str:
+def _setting(of: StoredSetting, words: Words) -> str:
     size = [words("holds.px", n=of.image_size)] if of.image_size is not None else []
     return ", ".join([of.model, *size, words("holds.images", n=f"{of.images:,}"), *_length(of, words)])
 
 
-def _length(of: Setting, words: Words) -> list[str]:
+def _length(of: StoredSetting, words: Words) -> list[str]:
     steps = [words("holds.steps", n=f"{of.steps:,}")] if of.steps is not None else []
     return ([_epochs(of.epochs, words)] if of.epochs is not None else []) + steps
 
@@ -55,7 +55,7 @@ def _epochs(count: int, words: Words) -> str:
     return words("holds.one_epoch") if count == 1 else words("holds.epochs", n=f"{count:,}")
 
 
-def _converged(of: Setting, words: Words, who: str) -> str:
+def _converged(of: StoredSetting, words: Words, who: str) -> str:
     key = f"reached.{of.reason.replace(' ', '_')}"
     why = words(key, steps=f"{of.steps or 0:,}") if key in words.table else of.why
     return words(f"holds.{who}_{of.converged}", why=why)

@@ -13,7 +13,7 @@ from seedwise.config.section import load
 from seedwise.recipe.schema import Recipe
 from seedwise.records.ensemble import EnsembleRecord
 from seedwise.records.evaluations import later_test_reads
-from seedwise.records.finished import read_stored
+from seedwise.records.finished import read_finished
 from seedwise.records.predictions import Originals, Predictions, damage, read_arrays, read_originals, read_predictions
 from seedwise.records.run import INSIGHT, PREDICTIONS, RECIPE, RECORD, DataRecord, RunRecord, check_files, read_record
 
@@ -66,7 +66,7 @@ def demand_classes(path: Path, data: DataRecord) -> None:
 
 def leaks_of(folder: Path) -> Leak | None:
     """What is known of the test images of a finished run or an ensemble; None where its answers were dropped."""
-    record = read_stored(folder).record
+    record = read_finished(folder).record
     return read_leaks(folder, record, read_held(folder, record, ("test",)))
 
 

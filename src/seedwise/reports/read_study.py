@@ -20,13 +20,13 @@ from seedwise.study.record import BASE, StudyRecord, read_study
 Interval = tuple[float, float]
 
 
-class Stored(BaseModel):
+class StudyPart(BaseModel):
     """A part of study.json that its record keeps as plain JSON; keys that a report doesn't show are passed over."""
 
     model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
 
 
-class Summary(Stored):
+class ScoreSummary(StudyPart):
     """Of an arm's scores over seeds."""
 
     n: int = Field(ge=1)
@@ -36,7 +36,7 @@ class Summary(Stored):
     values: list[float]
 
 
-class Setting(Stored):
+class StoredSetting(StudyPart):
     """Of base or arm, as `seedwise.study.setting.Setting` is stored."""
 
     model: str
@@ -49,14 +49,14 @@ class Setting(Stored):
     why: str
 
 
-class Holds(Stored):
+class Holds(StudyPart):
     """Where a verdict holds."""
 
-    base: Setting
-    arm: Setting
+    base: StoredSetting
+    arm: StoredSetting
 
 
-class Advice(Stored):
+class Advice(StudyPart):
     """What to do next, as `seedwise.study.advice` says it."""
 
     kind: Literal["seeds", "epochs"]
@@ -66,7 +66,7 @@ class Advice(Stored):
     techniques: list[str] = []
 
 
-class Compared(Stored):
+class StoredComparison(StudyPart):
     """An arm minus its base, as `seedwise.stats.Comparison` is stored."""
 
     n: int
@@ -87,15 +87,15 @@ class Compared(Stored):
 
 
 @dataclass(frozen=True)
-class Arm:
+class ArmFiles:
     """One arm of a study."""
 
     name: str
     runs: dict[int, RunRecord]
     """By seed, the finished ones."""
-    summary: Mapping[str, Summary]
+    summary: Mapping[str, ScoreSummary]
     """Top-1 by split."""
-    compared: Compared | None
+    compared: StoredComparison | None
     """With the base, on the study's split."""
 
     def outcomes(self, split: str) -> dict[int, float]:
@@ -111,7 +111,7 @@ class StudyFiles:
     folder: Path
     record: StudyRecord
     base: str
-    arms: dict[str, Arm]
+    arms: dict[str, ArmFiles]
     split: str
     """What is compared: test, or validation images where no run has a test."""
     statuses: dict[tuple[str, int], str]
@@ -156,7 +156,7 @@ def read_study_files(folder: Path) -> StudyFiles:
     comparisons = plain(study.comparisons)
     try:
         arms = {
-            name: Arm(name, runs[name], _summaries(study, name), _compared(comparisons, name, split))
+            name: ArmFiles(name, runs[name], _summaries(study, name), _compared(comparisons, name, split))
             for name in study.arms
         }
     except ValidationError as error:
@@ -173,18 +173,18 @@ def _demand_sound(path: Path, record: RunRecord) -> None:
         raise UserError(f"{path}: damaged: classes and superclasses don't fit; restore it")
 
 
-def _summaries(study: StudyRecord, arm: str) -> dict[str, Summary]:
+def _summaries(study: StudyRecord, arm: str) -> dict[str, ScoreSummary]:
     return {
-        split: Summary.model_validate(scores["top1"])
+        split: ScoreSummary.model_validate(scores["top1"])
         for split, scores in study.summary.get(arm, {}).items()
         if "top1" in scores
     }
 
 
-def _compared(comparisons: Any, arm: str, split: str) -> Compared | None:
+def _compared(comparisons: Any, arm: str, split: str) -> StoredComparison | None:
     of_arm = comparisons.get(arm) if isinstance(comparisons, dict) else None
     found = of_arm.get(split) if isinstance(of_arm, dict) else None
-    return None if found is None else Compared.model_validate(found)
+    return None if found is None else StoredComparison.model_validate(found)
 
 
 def _scores(run: RunRecord, split: str) -> Scores | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from seedwise.records.run import RunRecord
-from seedwise.reports.read_study import Arm, Interval, StudyFiles
+from seedwise.reports.read_study import ArmFiles, Interval, StudyFiles
 from seedwise.reports.svg import LETTER, Axis, Plot, Point
 from seedwise.reports.words import Words
 from seedwise.stats import DIFFERENCE, SHARE
@@ -18,7 +18,7 @@ NAME = 0.44
 
 
 @dataclass(frozen=True)
-class Row:
+class ChartRow:
     """An arm in a chart of rows."""
 
     name: str
@@ -32,7 +32,7 @@ class Row:
 
 
 def rows_chart(
-    rows: Sequence[Row], title: str, label: str, *, margin: float | None = None, signed: bool = False
+    rows: Sequence[ChartRow], title: str, label: str, *, margin: float | None = None, signed: bool = False
 ) -> Markup | None:
     """A row an arm, on one scale: a dot a seed, the mean, and its intervals; a band for ±`margin` around 0."""
     if not rows:
@@ -85,7 +85,7 @@ def forest(study: StudyFiles, words: Words, margin: float | None) -> Markup | No
         if arm.compared.ci95_simultaneous:
             said += f" {words.interval(arm.compared.ci95_simultaneous)}"
         found = arm.compared
-        rows.append(Row(arm.name, said, dots, found.mean, found.ci95, found.ci95_simultaneous))
+        rows.append(ChartRow(arm.name, said, dots, found.mean, found.ci95, found.ci95_simultaneous))
     return rows_chart(rows, words("forest.alt"), words("forest.axis"), margin=margin, signed=True)
 
 
@@ -101,7 +101,7 @@ def seeds_chart(study: StudyFiles, words: Words) -> Markup | None:
             (value, words("study.seed_said", seed=seed, value=words.percent(value, 2)))
             for seed, value in outcomes.items()
         ]
-        rows.append(Row(arm.name, said, dots, summary.mean, summary.ci95))
+        rows.append(ChartRow(arm.name, said, dots, summary.mean, summary.ci95))
     label = words("seeds.axis", split=words(f"split.{study.split}"))
     return rows_chart(rows, words("seeds.alt"), label)
 
@@ -178,4 +178,4 @@ def _mean(points: Sequence[Point]) -> Point:
     return sum(x for x, _ in points) / len(points), sum(y for _, y in points) / len(points)
 
 
-__all__ = ["Arm", "cost", "forest", "learning", "seeds_chart"]
+__all__ = ["ArmFiles", "cost", "forest", "learning", "seeds_chart"]

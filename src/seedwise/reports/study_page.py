@@ -6,7 +6,7 @@ from typing import Any
 from seedwise.config.options import plain
 from seedwise.config.section import diff
 from seedwise.reports.place import advice_rows, beside, place, too_short
-from seedwise.reports.read_study import Compared, StudyFiles, read_study_files
+from seedwise.reports.read_study import StoredComparison, StudyFiles, read_study_files
 from seedwise.reports.shared import difference_said, options, provenance, techniques
 from seedwise.reports.study_charts import cost, forest, learning, seeds_chart
 from seedwise.reports.words import Words
@@ -67,7 +67,7 @@ def study_context(folder: Path, words: Words) -> Context:
     }
 
 
-def _verdict(arm: str, found: Compared, margin: float | None, words: Words) -> Context:
+def _verdict(arm: str, found: StoredComparison, margin: float | None, words: Words) -> Context:
     """The verdict in words: which, how much, and what would decide it."""
     short = SHORT[found.verdict]
     said = difference_said(found.mean, found.ci95_simultaneous, words)
@@ -86,20 +86,20 @@ def _verdict(arm: str, found: Compared, margin: float | None, words: Words) -> C
     }
 
 
-def _level(compared: dict[str, Compared]) -> str | None:
+def _level(compared: dict[str, StoredComparison]) -> str | None:
     """What the look's intervals are held to, in percent, where that is more than 95."""
     alpha = next((found.alpha for found in compared.values()), 0.05)
     return f"{100 * (1 - alpha):.6g}" if alpha < 0.05 else None
 
 
-def _width(compared: dict[str, Compared], arms: int, words: Words) -> str:
+def _width(compared: dict[str, StoredComparison], arms: int, words: Words) -> str:
     """What the intervals of the verdicts allow for: the number of arms, and looking more than once."""
     level = _level(compared)
     kind = ("both" if arms > 1 else "look") if level else ("arms" if arms > 1 else "alone")
     return words(f"verdict.width_{kind}", level=level, n=arms)
 
 
-def _what_would_decide(found: Compared, words: Words) -> str:
+def _what_would_decide(found: StoredComparison, words: Words) -> str:
     interval = found.ci95_simultaneous
     if interval is None:
         return words("verdict.single")

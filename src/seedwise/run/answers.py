@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seedwise.records.finished import Stored
+from seedwise.records.finished import Finished
 from seedwise.records.predictions import Files
 from seedwise.stats.calibration import log_softmax
 from seedwise.stats.confusion import confusion, most_confused
@@ -72,7 +72,7 @@ class Answers:
         return [None] * len(rows) if self.files is None else self.files[rows].tolist()
 
 
-def read_answers(stored: Stored, split: str) -> Answers:
+def read_answers(stored: Finished, split: str) -> Answers:
     """A split's answers: val or test, of the average as val_ema, with test-time augmentation as val_tta.
 
     A UserError where it has none.

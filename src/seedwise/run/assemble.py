@@ -14,7 +14,7 @@ from seedwise.engine.stages import dropout_of
 from seedwise.engine.warm_start import WarmStart
 from seedwise.kernels.swap import accelerate
 from seedwise.models.build import BuiltModel
-from seedwise.models.dropout_meter import count_noise
+from seedwise.models.dropout_meter import meter_dropout
 from seedwise.models.weights import classifier_names
 from seedwise.optim.ema import Ema
 from seedwise.optim.groups import parameter_groups
@@ -43,7 +43,7 @@ def prepare(
     model = placement.module(built.module)
     accelerate(model, recipe.compute.kernels, known_kernels or {})
     rates = {"dropout": recipe.model.dropout, "drop_path": recipe.model.drop_path}
-    noise = count_noise(model, classifier_names(model), **rates)
+    noise = meter_dropout(model, classifier_names(model), **rates)
     ema = None if recipe.optim.ema is None else Ema(recipe.optim.ema, model)
     if recipe.compute.compile is True:
         model.compile()

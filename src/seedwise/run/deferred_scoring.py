@@ -28,7 +28,7 @@ def score_test(folder: Path, *, data_dir: Path | None = None, progress: Progress
         if final.test is not None or not record.data.splits["test"]:
             return record
         found_in = data_dir or (Path(record.data.data_dir) if record.data.data_dir else None)
-        sides = resolve.stored_sides(run.recipe)
+        sides = resolve.storage_resolution(run.recipe)
         dataset = open_data(record.data.source, run.recipe.data, data_dir=found_in, progress=progress, **sides)
         if dataset.fingerprint != record.data.fingerprint or dataset.test is None:
             raise UserError(f"{record.data.source}: is not the data that {folder} was trained on; put that back")

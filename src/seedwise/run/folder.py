@@ -87,7 +87,7 @@ def demand_same_data(
     same_place = (data if data in KNOWN_NAMES else str(found.path)) == source
     if same_place and not finished:
         return
-    now = open_data(data, recipe.data, data_dir=data_dir, progress=progress, **resolve.stored_sides(recipe))
+    now = open_data(data, recipe.data, data_dir=data_dir, progress=progress, **resolve.storage_resolution(recipe))
     if now.fingerprint != fingerprint:
         if same_place:
             raise UserError(f"{folder}: began with other data than {data} holds now; {ELSEWHERE}")
@@ -105,11 +105,11 @@ def demand_same_machine(folder: Path, record: RunRecord, recipe: Recipe) -> None
 
 def changed(record: RunRecord, recipe: Recipe) -> list[tuple[str, str, str]]:
     """(what, then, now) of all that decides a run's bits and is not here as it was when the run last went on."""
-    then, here = decided(record), decisive(recipe)
+    then, here = decided(record), environment(recipe)
     return [(name, then.get(name, "None"), now) for name, now in here.items() if then.get(name, "None") != now]
 
 
-def decisive(recipe: Recipe) -> dict[str, str]:
+def environment(recipe: Recipe) -> dict[str, str]:
     """What decides a run's bits here, beside recipe, data and seed."""
     here, versions = machine.facts(), machine.versions()
     named = {"CPU capability": here["cpu_capability"], "number of processes": here["processes"]}

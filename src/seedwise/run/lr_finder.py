@@ -21,7 +21,7 @@ from seedwise.base.errors import Interrupted, UserError
 from seedwise.base.files import SOFTWARE
 from seedwise.data.glance import glance
 from seedwise.data.open import open_data
-from seedwise.engine.control import Watch, announce, stoppable
+from seedwise.engine.control import RunControl, announce, stoppable
 from seedwise.engine.loop import epoch_steps, my_batches, optimizer_step, warm_up
 from seedwise.engine.placement import computing_threads
 from seedwise.engine.setup import Setup
@@ -73,7 +73,7 @@ def range_test(
     steps: int = 100,
     low: float = 1e-7,
     high: float = 1.0,
-    watch: Watch | None = None,
+    watch: RunControl | None = None,
 ) -> RangeTest:
     """Try `steps` rates between `low` and `high` on the recipe's model and data; writes nothing.
 
@@ -84,13 +84,13 @@ def range_test(
         raise UserError(f"--min and --max: must be rates above 0, the first below the second, are {low:g} and {high:g}")
     if steps < FEWEST:
         raise UserError(f"--steps: must be at least {FEWEST}, is {steps}")
-    watch = watch or Watch()
+    watch = watch or RunControl()
     if sizing.has_auto(recipe):
         seen = glance(data, recipe.data, data_dir=data_dir, progress=stoppable(watch))
         recipe = sizing.filled(recipe, seen)
     resolved = resolve.resolve(_never_ending(recipe, steps))
     seed = resolved.seed if seed is None else seed
-    sides = resolve.stored_sides(resolved)
+    sides = resolve.storage_resolution(resolved)
     dataset = announce(watch, open_data(data, resolved.data, data_dir=data_dir, **sides, progress=stoppable(watch)))
     with (
         computing_threads(int(resolved.compute.threads), "a range test", stoppable(watch)),
@@ -144,7 +144,7 @@ def _never_ending(recipe: Recipe, steps: int) -> Recipe:
     return recipe.model_copy(update={"train": train, "optim": optim, "progressive": "none"})
 
 
-def _losses(setup: Setup, rates: Sequence[float], watch: Watch) -> list[float]:
+def _losses(setup: Setup, rates: Sequence[float], watch: RunControl) -> list[float]:
     """The loss of each step, until it diverges."""
     losses: list[float] = []
     setup.model.train()

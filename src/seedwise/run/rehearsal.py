@@ -12,7 +12,7 @@ from seedwise.data.glance import Glance, glance
 from seedwise.data.open import open_data
 from seedwise.data.source import Progress
 from seedwise.data.stand_in import stand_in
-from seedwise.engine.control import Watch, stoppable
+from seedwise.engine.control import RunControl, stoppable
 from seedwise.engine.evaluate import predict
 from seedwise.engine.placement import computing_threads
 from seedwise.engine.setup import Setup
@@ -48,7 +48,13 @@ class Rehearsal:
 
 
 def fitted(
-    recipe: Recipe, data: str, *, data_dir: Path | None, watch: Watch, seconds: float | None = None, trials: int = 1
+    recipe: Recipe,
+    data: str,
+    *,
+    data_dir: Path | None,
+    watch: RunControl,
+    seconds: float | None = None,
+    trials: int = 1,
 ) -> tuple[Recipe, Timed | None]:
     """The resolved recipe of so many trials that share it; what the data or the time decided is said in a line.
 
@@ -70,7 +76,7 @@ def rehearse(
     data: str,
     *,
     data_dir: Path | None,
-    watch: Watch | None = None,
+    watch: RunControl | None = None,
     seconds: float | None = None,
     trials: int = 1,
 ) -> Rehearsal:
@@ -78,7 +84,7 @@ def rehearse(
 
     `seconds`: as of `fitted`.
     """
-    watch = watch or Watch()
+    watch = watch or RunControl()
     progress = stoppable(watch)
     if seconds is not None and not is_auto(recipe.train.epochs):
         raise UserError(
@@ -91,7 +97,7 @@ def rehearse(
     first = recipe if seen is None else sizing.filled(recipe, seen)
     if deadline is not None and seen is not None:
         return _InTime(recipe, data, data_dir, progress, seen, first, deadline).rehearsal()
-    dataset = open_data(data, recipe.data, data_dir=data_dir, progress=progress, **resolve.stored_sides(first))
+    dataset = open_data(data, recipe.data, data_dir=data_dir, progress=progress, **resolve.storage_resolution(first))
     resolved = resolve.resolve(first)
     return Rehearsal(resolved, dataset, _cost(resolved, dataset))
 
@@ -155,7 +161,7 @@ class _InTime:
     def _training(self, size: int) -> sizing.Price:
         if size not in self.costs:
             resolved = self._sized(self.first.train.epochs, size)
-            side = resolve.stored_sides(resolved)["train_short_side"]
+            side = resolve.storage_resolution(resolved)["train_short_side"]
             known = next(iter(self.costs.values()), None)
             besides = None if known is None else known.besides_seconds  # the pictures of another size cost as much
             self.costs[size] = _cost(resolved, stand_in(self.seen, side), self.deadline.patience, besides)
@@ -166,7 +172,7 @@ class _InTime:
     def _open(self, size: int) -> None:
         price, epochs = self._training(size), sizing.least_epochs(self.first.train.epochs, self.steps)
         least = Least(sizing.training(epochs, self.steps, size), price.once + epochs * price.epoch)
-        sides = resolve.stored_sides(self._sized(epochs, size))
+        sides = resolve.storage_resolution(self._sized(epochs, size))
         passes = len({sides["short_side"], sides["train_short_side"]})
         watched = self.deadline.watched(self.progress, passes * self.seen.images, least)
         began = time.monotonic()

@@ -54,7 +54,7 @@ def demand_same(recipe: Recipe, resolved: Recipe, place: str) -> None:
         raise UserError(f"{place}: holds another recipe: {differences[0]}{more}; choose another folder with -o")
 
 
-def stored_sides(recipe: Recipe) -> StoredSides:
+def storage_resolution(recipe: Recipe) -> StoredSides:
     """The short sides at which larger photos are stored for this recipe.
 
     What is scored has the training size, so that it is resampled once, as torchvision's Resize would do it.

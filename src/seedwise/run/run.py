@@ -17,7 +17,7 @@ from seedwise.engine.placement import Placement
 from seedwise.models.build import load_model
 from seedwise.models.checkpoint import EMA_FILE
 from seedwise.recipe.schema import Recipe
-from seedwise.records.finished import Stored
+from seedwise.records.finished import Finished
 from seedwise.records.predictions import Predictions
 from seedwise.records.run import MODEL_CONFIG, PREDICTIONS, RECIPE, WEIGHTS, RunRecord, check_files, read_record
 from seedwise.run.answers import read_answers
@@ -76,7 +76,7 @@ class Run:
         Their `correct()` is what top-1 counts, their `predicted` the classes, their `files` the images' names. Raises
         UserError where there are none on these images, or the file is damaged.
         """
-        return Stored(self.folder, self.record).predictions(split)
+        return Finished(self.folder, self.record).predictions(split)
 
     def table(self, split: str = "test") -> list[dict[str, Any]]:
         """A row an image of `val` or `test` (`test_ema`, `test_tta`): file, label, predicted, probability, correct.
@@ -84,7 +84,7 @@ class Run:
         `file` is relative to the folder of the data, `record.data.source`; an image without one has its row of a table,
         and one of a run that did not keep it None. `pandas.DataFrame(run.table())` makes a data frame of it.
         """
-        return read_answers(Stored(self.folder, self.record), split).table()
+        return read_answers(Finished(self.folder, self.record), split).table()
 
     def predict(self, images: "Given") -> NDArray[np.float32]:
         """Class probabilities float32[n, k] of images, preprocessed as in this run's own evaluation; [1, k] of one.

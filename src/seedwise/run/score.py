@@ -10,7 +10,7 @@ import torch
 from seedwise.data.dataset import Dataset, Subset
 from seedwise.data.open import open_data
 from seedwise.data.splits import train_probe
-from seedwise.engine.control import Watch, stoppable
+from seedwise.engine.control import RunControl, stoppable
 from seedwise.engine.evaluate import Predictions, predict
 from seedwise.engine.setup import Setup, State
 from seedwise.engine.tta import predict_tta, tta_effects
@@ -29,7 +29,13 @@ from seedwise.run.writer import Averaged, Outcome
 
 
 def outcome_of(
-    recipe: Recipe, setup: Setup, state: State, dataset: Dataset, built: BuiltModel, data_seconds: float, watch: Watch
+    recipe: Recipe,
+    setup: Setup,
+    state: State,
+    dataset: Dataset,
+    built: BuiltModel,
+    data_seconds: float,
+    watch: RunControl,
 ) -> Outcome:
     """Score the kept weights, and their average if there is one: the test images last, once by each."""
     began, size = time.perf_counter(), recipe.train.image_size
@@ -80,7 +86,7 @@ def statistics_lag(model: torch.nn.Module, batches: int) -> float | None:
 
 
 def _insight(
-    recipe: Recipe, setup: Setup, dataset: Dataset, scored: Mapping[str, Predictions], watch: Watch
+    recipe: Recipe, setup: Setup, dataset: Dataset, scored: Mapping[str, Predictions], watch: RunControl
 ) -> report_images.Arrays:
     """Pictures for the report; none in the processes that don't write, or where they are not wanted."""
     if not recipe.train.insight or not setup.world.is_first:
@@ -106,7 +112,7 @@ def _effects(
     }
 
 
-def _averaged(setup: Setup, subsets: Mapping[str, Subset], watch: Watch) -> Averaged | None:
+def _averaged(setup: Setup, subsets: Mapping[str, Subset], watch: RunControl) -> Averaged | None:
     """The average of the weights, scored on these images; None without one."""
     if setup.ema is None:
         return None
@@ -116,7 +122,7 @@ def _averaged(setup: Setup, subsets: Mapping[str, Subset], watch: Watch) -> Aver
 
 
 def stored_for_tta(
-    recipe: Recipe, tta: TtaConfig, data: str, data_dir: Path | None, dataset: Dataset, watch: Watch
+    recipe: Recipe, tta: TtaConfig, data: str, data_dir: Path | None, dataset: Dataset, watch: RunControl
 ) -> Dataset:
     """The data as test-time augmentation needs it: photos that were shrunk for the plain scores, stored larger."""
     size, held_out = recipe.train.image_size, dataset.test or dataset.val
@@ -126,7 +132,9 @@ def stored_for_tta(
     return open_data(data, recipe.data, data_dir=data_dir, **sides, progress=stoppable(watch))
 
 
-def with_tta(outcome: Outcome, tta: TtaConfig, setup: Setup, dataset: Dataset, began: float, watch: Watch) -> Outcome:
+def with_tta(
+    outcome: Outcome, tta: TtaConfig, setup: Setup, dataset: Dataset, began: float, watch: RunControl
+) -> Outcome:
     """Scores with test-time augmentation beside the plain ones, which are made by then; and how far they differ."""
     subsets = {
         name: it
@@ -156,7 +164,7 @@ def with_tta(outcome: Outcome, tta: TtaConfig, setup: Setup, dataset: Dataset, b
     )
 
 
-def _predict(setup: Setup, model: torch.nn.Module, subset: Subset, name: str, watch: Watch) -> Predictions:
+def _predict(setup: Setup, model: torch.nn.Module, subset: Subset, name: str, watch: RunControl) -> Predictions:
     report = stoppable(watch)
     found = predict(
         model,

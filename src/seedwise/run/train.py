@@ -20,7 +20,7 @@ from seedwise.data.dataset import Dataset
 from seedwise.data.open import open_data
 from seedwise.data.splits import bootstrap, leave_fold
 from seedwise.engine import checkpoint
-from seedwise.engine.control import Watch, stoppable
+from seedwise.engine.control import RunControl, stoppable
 from seedwise.engine.distributed import World, joined
 from seedwise.engine.loop import fit
 from seedwise.engine.placement import computing_threads
@@ -47,7 +47,7 @@ from seedwise.run.folder import (
 from seedwise.run.rehearsal import fitted
 from seedwise.run.run import RECIPE, Run
 from seedwise.run.score import outcome_of, stored_for_tta, with_tta
-from seedwise.run.writer import Journal, logging_to, new_record
+from seedwise.run.writer import RunWriter, logging_to, new_record
 
 log = logging.getLogger("seedwise")
 
@@ -61,7 +61,7 @@ def train(
     out: str | Path | None = None,
     time: str | None = None,
     data_dir: str | Path | None = None,
-    watch: Watch | None = None,
+    watch: RunControl | None = None,
 ) -> Run:
     """Train one model and return its run; a folder that holds part of the same run is completed.
 
@@ -81,7 +81,7 @@ def train(
     recipe = library.changed(recipe, settings) if isinstance(recipe, Recipe) else library.read(str(recipe), settings)
     seconds = seconds_of("time", time)
     data_dir = Path(data_dir) if data_dir is not None else None
-    watch = watch or Watch()
+    watch = watch or RunControl()
     folder = Path(out) if out is not None else default_folder(str(data), recipe, data_dir)
     demand_free(folder, study=False)
     stored = read_recipe(folder)
@@ -100,7 +100,9 @@ def train(
     return run(folder, resolved, str(data), seed, data_dir, watch, timed=timed)
 
 
-def resume(folder: Path, *, watch: Watch | None = None, data_dir: Path | None = None, elsewhere: bool = False) -> Run:
+def resume(
+    folder: Path, *, watch: RunControl | None = None, data_dir: Path | None = None, elsewhere: bool = False
+) -> Run:
     """Complete a run folder; a finished one is returned as it is, after a look at its files' checksums.
 
     `elsewhere` allows another CPU capability or torch version than the run began with, and other bits with it.
@@ -109,7 +111,7 @@ def resume(folder: Path, *, watch: Watch | None = None, data_dir: Path | None = 
     check_files(folder, record, RECIPE)
     recipe = load_section(Recipe, folder / RECIPE)
     data_dir = data_dir or (Path(record.data.data_dir) if record.data.data_dir else None)
-    return run(folder, recipe, record.data.source, record.seed, data_dir, watch or Watch(), elsewhere=elsewhere)
+    return run(folder, recipe, record.data.source, record.seed, data_dir, watch or RunControl(), elsewhere=elsewhere)
 
 
 def run(
@@ -118,7 +120,7 @@ def run(
     data: str,
     seed: int,
     data_dir: Path | None,
-    watch: Watch,
+    watch: RunControl,
     *,
     elsewhere: bool = False,
     timed: Timed | None = None,
@@ -171,7 +173,7 @@ def _train(
     seed: int,
     data_dir: Path | None,
     known: RunRecord | None,
-    watch: Watch,
+    watch: RunControl,
     world: World,
     timed: Timed | None,
 ) -> None:
@@ -197,29 +199,29 @@ def _train(
     if known is not None:
         record.epochs, record.kernels, record.stages = known.epochs, known.kernels, known.stages
         note_moves(record, known, recipe)
-    journal = Journal(folder, recipe, record, watch.observer, writes=world.is_first)
-    with journal.kept(), _explained(folder, recipe):
-        journal.begin()
+    writer = RunWriter(folder, recipe, record, watch.observer, writes=world.is_first)
+    with writer.kept(), _explained(folder, recipe):
+        writer.begin()
         with torch.random.fork_rng(enabled=recipe.compute.device == "cpu", devices=[]):
             setup = replace(prepare(folder, recipe, seed, dataset, built, known_kernels=record.kernels), world=world)
-            journal.kernels = lambda: chosen(setup.model)
-            journal.plan = setup.plan if setup.stages else ()
-            state = fit(setup, observer=journal, should_stop=watch.should_stop)
+            writer.kernels = lambda: chosen(setup.model)
+            writer.plan = setup.plan if setup.stages else ()
+            state = fit(setup, observer=writer, should_stop=watch.should_stop)
             outcome = outcome_of(recipe, setup, state, dataset, built, data_seconds, watch)
             if recipe.tta is not None:
                 began = time.perf_counter()
                 held_out = stored_for_tta(recipe, recipe.tta, data, data_dir, dataset, watch)
                 outcome = with_tta(outcome, recipe.tta, setup, held_out, began, watch)
-            journal.finish(outcome)
+            writer.finish(outcome)
 
 
-def _opened(recipe: Recipe, data: str, seed: int, data_dir: Path | None, watch: Watch) -> Dataset:
+def _opened(recipe: Recipe, data: str, seed: int, data_dir: Path | None, watch: RunControl) -> Dataset:
     """The images that this run trains on and is held against."""
     dataset = open_data(
         data,
         recipe.data,
         data_dir=data_dir,
-        **resolve.stored_sides(recipe),
+        **resolve.storage_resolution(recipe),
         progress=stoppable(watch),
     )
     if dataset.val is None and (recipe.train.select == "best" or recipe.train.patience is not None):

@@ -1,4 +1,4 @@
-"""Keeps a run folder's files in step with the run; of several processes only the first one's journal writes."""
+"""Keeps a run folder's files in step with the run; of several processes only the first one's writes."""
 
 import contextlib
 import logging
@@ -90,7 +90,7 @@ class Outcome:
     evaluate_seconds: float
 
 
-class Journal:
+class RunWriter:
     """An observer of the training loop that writes what it sees, and passes it on to the user's own observer."""
 
     def __init__(self, folder: Path, recipe: Recipe, record: RunRecord, inner: Observer, *, writes: bool) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from seedwise.stats.student import Interval
 
 
-class Estimate(Protocol):
+class TestedDifference(Protocol):
     """A difference with a p and intervals; both are None where there is no spread to judge by."""
 
     @property
@@ -53,7 +53,7 @@ def holm(ps: Sequence[float | None] | NDArray[np.float64]) -> list[float | None]
     return [None if p is None else float(value) for p, value in zip(ps, adjusted, strict=True)]
 
 
-def decide(estimates: Sequence[Estimate], alpha: float = 0.05, size: int | None = None) -> list[Decision]:
+def decide(estimates: Sequence[TestedDifference], alpha: float = 0.05, size: int | None = None) -> list[Decision]:
     """Holm's p and the simultaneous interval of each member of a family of `size` (default: as many as are given).
 
     The interval is Bonferroni's, at level 1 - alpha/m (Dunn 1961, J. Amer. Statist. Assoc. 56, 52-64). Holm's test
@@ -76,7 +76,7 @@ def decide(estimates: Sequence[Estimate], alpha: float = 0.05, size: int | None 
     return [_decision(each, p, alpha, count) for each, p in zip(estimates, adjusted, strict=False)]
 
 
-def _decision(estimate: Estimate, p_holm: float | None, alpha: float, count: int) -> Decision:
+def _decision(estimate: TestedDifference, p_holm: float | None, alpha: float, count: int) -> Decision:
     interval = estimate.interval(1 - alpha / count)
     if p_holm is None or interval is None:
         return Decision(None, False, None)

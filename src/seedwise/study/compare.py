@@ -13,7 +13,7 @@ from seedwise.base.nearest import demand_folder
 from seedwise.config.section import diff, load
 from seedwise.recipe.schema import Recipe
 from seedwise.records.ensemble import EnsembleRecord
-from seedwise.records.finished import Stored, demand_same_images, finished_below, read_stored
+from seedwise.records.finished import Finished, demand_same_images, find_finished, read_finished
 from seedwise.records.predictions import Predictions
 from seedwise.records.run import RECIPE, RECORD, STUDY, DataRecord, RunRecord, check_files
 from seedwise.stats import SHARE, Comparison, Ratio, compare_arms, compare_classes, ratio, summarize
@@ -32,7 +32,7 @@ class Arm:
     """One side of a comparison: the same recipe over seeds, or an ensemble."""
 
     name: str
-    members: Mapping[int, Stored]
+    members: Mapping[int, Finished]
     """By seed."""
 
 
@@ -185,7 +185,7 @@ def _arms(paths: Sequence[Path]) -> tuple[list[Arm], int, list[Path]]:
             found, unfinished = _of_study(path, name, study)
             planned += len(study.arms)
         else:
-            stored, unfinished = finished_below(path)
+            stored, unfinished = find_finished(path)
             found = [Arm(name, _by_seed(path, stored))]
             planned += 1
         arms += found
@@ -208,12 +208,12 @@ def _names(paths: Sequence[Path]) -> list[str]:
 def _of_study(path: Path, name: str, study: StudyRecord) -> tuple[list[Arm], list[Path]]:
     """The arms of a study, the base first; those without a finished run are left out."""
     order = sorted(study.arms, key=lambda arm: arm != BASE)
-    finished: dict[str, list[Stored]] = {arm: [] for arm in order}
+    finished: dict[str, list[Finished]] = {arm: [] for arm in order}
     skipped = []
     for trial in study.trials:
         begun = (path / trial.folder / RECORD).is_file()
         if trial.status == "finished" and begun:
-            finished[trial.arm].append(read_stored(path / trial.folder))
+            finished[trial.arm].append(read_finished(path / trial.folder))
         elif trial.status == "finished" or begun:
             skipped.append(path / trial.folder)
     arms = [
@@ -226,8 +226,8 @@ def _of_study(path: Path, name: str, study: StudyRecord) -> tuple[list[Arm], lis
     return arms, skipped
 
 
-def _by_seed(path: Path, stored: Sequence[Stored]) -> dict[int, Stored]:
-    members: dict[int, Stored] = {}
+def _by_seed(path: Path, stored: Sequence[Finished]) -> dict[int, Finished]:
+    members: dict[int, Finished] = {}
     for one in stored:
         seed = SEEDLESS if one.record.seed is None else one.record.seed
         if seed in members:
@@ -258,7 +258,7 @@ def _demand_one_recipe(arm: Arm) -> None:
             )
 
 
-def _recipe(stored: Stored, *, computed: bool = False) -> Recipe:
+def _recipe(stored: Finished, *, computed: bool = False) -> Recipe:
     """A run's recipe without what doesn't belong to the arm: its name, the master seed, and where it was computed.
 
     computed: keep the last of these.
@@ -272,7 +272,7 @@ def _recipe(stored: Stored, *, computed: bool = False) -> Recipe:
 
 def _answers(arms: Sequence[Arm], split: str) -> dict[str, dict[int, Predictions]]:
     answers: dict[str, dict[int, Predictions]] = {}
-    base: tuple[Stored, Predictions] | None = None
+    base: tuple[Finished, Predictions] | None = None
     for arm in arms:
         answers[arm.name] = {}
         for seed, member in arm.members.items():

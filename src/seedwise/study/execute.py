@@ -18,7 +18,7 @@ from seedwise.data.dataset import Subset
 from seedwise.data.find import KNOWN_NAMES, find_source
 from seedwise.data.open import open_data
 from seedwise.engine import checkpoint
-from seedwise.engine.control import Watch, announce, stoppable
+from seedwise.engine.control import RunControl, announce, stoppable
 from seedwise.recipe.schema import Recipe
 from seedwise.records.run import RECORD, STUDY, RunRecord, Timed, read_record
 from seedwise.run import resolve
@@ -29,7 +29,7 @@ from seedwise.study.local_runner import InProcess, Processes
 from seedwise.study.progress import trial_folder
 from seedwise.study.ray_runner import DEFAULT_CPUS, Cluster, OnRay
 from seedwise.study.record import BASE, Primary, StudyRecord, extend, read_study, write_study
-from seedwise.study.results import Ledger
+from seedwise.study.results import Results
 from seedwise.study.schedule import Budget, Report, Runner, run_all
 from seedwise.study.trial import Task
 
@@ -44,7 +44,7 @@ OnTrial = Callable[[str, int, int, int], None]
 class Conduct:
     """How trials are run and watched; no result depends on it."""
 
-    watch: Watch
+    watch: RunControl
     on_trial: OnTrial
     data_dir: Path | None = None
     jobs: int = 1
@@ -102,7 +102,7 @@ def train_seeds(
     folder: Path,
     *,
     data_dir: Path | None,
-    watch: Watch,
+    watch: RunControl,
     on_trial: OnTrial,
     command: str | None = None,
     seconds: float | None = None,
@@ -213,7 +213,7 @@ def planned(
     demand_free(folder, study=True)
     if not (folder / STUDY).exists():
         return None
-    return Ledger(folder).refresh(_extended(arms, data, seeds, folder, margin, conduct))
+    return Results(folder).refresh(_extended(arms, data, seeds, folder, margin, conduct))
 
 
 def _demand_same(folder: Path, before: StudyRecord, arms: Arms, margin: float | None) -> None:
@@ -241,12 +241,12 @@ def _complete(folder: Path, study: StudyRecord, conduct: Conduct, data: str | No
     """Run what is missing; study.json is written before the first trial and after every one, or, where that takes long
     because there are thousands, as often as leaves it `WRITING` of the time."""
     data = study.data if data is None else data
-    ledger, budget = Ledger(folder), Budget(conduct.budget_seconds)
-    study = ledger.refresh(study.model_copy(update={"jobs": conduct.jobs}))
+    results, budget = Results(folder), Budget(conduct.budget_seconds)
+    study = results.refresh(study.model_copy(update={"jobs": conduct.jobs}))
     if any(trial.status != "finished" for trial in study.trials) or not (folder / STUDY).exists():
-        study = ledger.refresh(_opened(folder, study, data, conduct))
+        study = results.refresh(_opened(folder, study, data, conduct))
     write_study(folder, study)
-    budget.measured |= ledger.seconds()
+    budget.measured |= results.seconds()
     tasks = _tasks(folder, study, data, conduct)
     numbers = {(trial.arm, trial.seed): number for number, trial in enumerate(study.trials, 1)}
 
@@ -258,7 +258,7 @@ def _complete(folder: Path, study: StudyRecord, conduct: Conduct, data: str | No
     def write(task: Task | None = None) -> None:
         nonlocal study, due
         if task is None or (began := time.monotonic()) >= due:
-            study = ledger.refresh(study)
+            study = results.refresh(study)
             write_study(folder, study)
             due = 0.0 if task is None else began + (time.monotonic() - began) / WRITING
 
@@ -268,7 +268,7 @@ def _complete(folder: Path, study: StudyRecord, conduct: Conduct, data: str | No
         report = run_all(tasks, runner, budget, open_seeds=begun, on_start=on_start, on_end=write)
     finally:
         write()
-    study = ledger.look(study)
+    study = results.look(study)
     write_study(folder, study)
     return Done(study, report)
 
@@ -309,7 +309,7 @@ def _opened(folder: Path, study: StudyRecord, data: str, conduct: Conduct) -> St
     by_arm, fingerprints = {}, {}
     for arm in study.arms:
         recipe = study.recipe(arm)
-        sides = resolve.stored_sides(recipe)
+        sides = resolve.storage_resolution(recipe)
         key = recipe.data.model_dump_json() + str(sides)
         if key not in opened:
             progress = stoppable(conduct.watch)

@@ -15,7 +15,7 @@ from multiprocessing.process import BaseProcess
 from types import ModuleType
 
 from seedwise.base.errors import Interrupted, UserError, in_words
-from seedwise.engine.control import Watch
+from seedwise.engine.control import RunControl
 from seedwise.engine.protocols import Silent
 from seedwise.records.run import RECORD, read_record
 from seedwise.study.schedule import Ended
@@ -36,7 +36,7 @@ def _failed(task: Task, error: str) -> Ended:
 class InProcess:
     """One trial at a time, here."""
 
-    watch: Watch
+    watch: RunControl
     run: RunTrial = run_trial
     slots: int = 1
     _next: list[Task] = field(default_factory=list)
@@ -82,7 +82,7 @@ class Processes:
     has run no parallel region, which is what makes forking it safe.
     """
 
-    watch: Watch
+    watch: RunControl
     slots: int
     threads: int
     """CPU threads a trial."""
@@ -203,7 +203,7 @@ def _work(messages: Connection, task: Task, run: RunTrial) -> None:
     signal.signal(signal.SIGTERM, lambda number, frame: stop.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the parent passes it on
     try:
-        run(task, Watch(Reporter(lambda done: messages.send(("progress", done))), stop.is_set))
+        run(task, RunControl(Reporter(lambda done: messages.send(("progress", done))), stop.is_set))
         result = ("finished", "")
     except Interrupted as error:
         result = ("stopped", str(error))

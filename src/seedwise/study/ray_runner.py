@@ -22,11 +22,11 @@ from seedwise.data.find import find_source
 from seedwise.records.run import RECORD, read_record
 from seedwise.study.data_archive import Parcel, pack
 from seedwise.study.record import BASE, StudyRecord
-from seedwise.study.remote_trial import Order, Outcome, receive, work
+from seedwise.study.remote_trial import Order, TrialResult, receive, work
 from seedwise.study.schedule import Ended
 
 if TYPE_CHECKING:
-    from seedwise.engine.control import Watch
+    from seedwise.engine.control import RunControl
     from seedwise.study.trial import RunTrial, Task  # imports torch
 
 DEFAULT_CPUS = 2
@@ -79,7 +79,7 @@ class OnRay:
     run folder's lock, else this one, from what the node sends back.
     """
 
-    watch: "Watch"
+    watch: "RunControl"
     cluster: Cluster
     study: StudyRecord
     folder: Path
@@ -173,7 +173,7 @@ class OnRay:
             data=self.study.data,
             data_dir=self.study.data_dir,
             fingerprint=self.study.fingerprints[task.arm],
-            decisive=self._decisive(task),
+            environment=self._decisive(task),
             folder=str(task.folder.absolute()),
             token=(str(self._token[0].absolute()), self._token[1]) if self.cluster.shared else None,
             elsewhere=task.elsewhere,
@@ -183,12 +183,12 @@ class OnRay:
     def _decisive(self, task: "Task") -> dict[str, str]:
         """What decides the bits of the study's trials: as its first one had it, else as it is here."""
         if task.arm not in self._reference:
-            from seedwise.run.folder import decided, decisive
+            from seedwise.run.folder import decided, environment
 
             began = (self.folder / trial.folder for trial in self.study.trials if trial.status != "planned")
             first = next((read_record(path) for path in began if (path / RECORD).exists()), None)
             known = {} if first is None else decided(first)
-            self._reference[task.arm] = {name: known.get(name, now) for name, now in decisive(task.recipe).items()}
+            self._reference[task.arm] = {name: known.get(name, now) for name, now in environment(task.recipe).items()}
         return self._reference[task.arm]
 
     def _end(self, ref: Any) -> Ended | None:
@@ -293,7 +293,7 @@ class _Board:
 
 def _on_node(
     order: Order, sent: tuple[str, list[Any]] | None, board: Any, run: "RunTrial | None"
-) -> tuple[str, str, Outcome]:
+) -> tuple[str, str, TrialResult]:
     """The task. The chunks stay where they are until they are asked for."""
     ray = _ray()
     name = f"{order.arm}, seed {order.seed}"

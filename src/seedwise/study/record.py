@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field, ValidationError
 from seedwise.base.errors import UserError
 from seedwise.base.nearest import demand_folder
 from seedwise.recipe.schema import Recipe
-from seedwise.records.run import STUDY, Part, Seed, Timed, damaged, read_sealed, write_sealed
+from seedwise.records.run import STUDY, RecordPart, Seed, Timed, damaged, read_checked, write_checked
 
 BASE = "base"
 SCHEMA_VERSION = 1
@@ -29,7 +29,7 @@ def _for_a_shell(command: str) -> str:
 Command = Annotated[str, AfterValidator(_for_a_shell)]
 
 
-class Trial(Part):
+class Trial(RecordPart):
     """One run of a study."""
 
     arm: str
@@ -47,7 +47,7 @@ class Trial(Part):
     """False: few steps, or validation still rising; null before it is finished."""
 
 
-class Primary(Part):
+class Primary(RecordPart):
     """What the verdicts are about."""
 
     outcome: Literal["top1"] = "top1"
@@ -55,7 +55,7 @@ class Primary(Part):
     """`val` where the data has no test part."""
 
 
-class Look(Part):
+class Look(RecordPart):
     """A time at which all trials of the plan were done, and the verdicts could be read."""
 
     look: int
@@ -70,7 +70,7 @@ class Look(Part):
     """Finished trials that it saw; null in older records."""
 
 
-class Addition(Part):
+class Addition(RecordPart):
     """What was added to a study after it had begun."""
 
     after_look: int
@@ -81,7 +81,7 @@ class Addition(Part):
     """Techniques that were on and did nothing in this run."""
 
 
-class StudyRecord(Part):
+class StudyRecord(RecordPart):
     """study.json of a study folder. Arms, margin and primary outcome are written before the first trial begins."""
 
     schema_version: int = SCHEMA_VERSION
@@ -173,7 +173,7 @@ def extend(
 
 def write_study(folder: Path, study: StudyRecord) -> None:
     """Write study.json atomically."""
-    write_sealed(folder / STUDY, study)
+    write_checked(folder / STUDY, study)
 
 
 def read_study(folder: Path) -> StudyRecord:
@@ -182,7 +182,7 @@ def read_study(folder: Path) -> StudyRecord:
     if not path.is_file():
         demand_folder(folder, "a study's")
         raise UserError(f"{folder}: not a study folder (it has no {STUDY})")
-    study = read_sealed(path, StudyRecord)
+    study = read_checked(path, StudyRecord)
     try:
         for arm in study.arms:
             study.recipe(arm)

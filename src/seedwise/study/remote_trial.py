@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from seedwise.base.errors import Interrupted, UserError, in_words
-from seedwise.base.files import LOCK, Held, cache_root, make_folder, sole_writer, write_bytes
+from seedwise.base.files import LOCK, FolderHeld, cache_root, make_folder, sole_writer, write_bytes
 from seedwise.base.machine import prepare_process
 from seedwise.records.run import RECORD, RunRecord, read_record, write_record
 from seedwise.study.data_archive import Parcel, unpack
@@ -45,8 +45,8 @@ class Order:
     data_dir: str | None
     """As study.json has them."""
     fingerprint: str
-    decisive: Mapping[str, str]
-    """`seedwise.run.folder.decisive` of the study's trials."""
+    environment: Mapping[str, str]
+    """`seedwise.run.folder.environment` of the study's trials."""
     folder: str
     """The run folder, for nodes that see the study's."""
     token: tuple[str, str] | None
@@ -60,7 +60,7 @@ State = Literal["finished", "failed", "stopped", "refused", "dataless"]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrialResult:
     """What became of an order."""
 
     state: State
@@ -73,10 +73,10 @@ class Outcome:
 
 def work(
     order: Order, parcel: Parcel | None, report: Callable[[float], None], run: "RunTrial | None" = None
-) -> Outcome:
+) -> TrialResult:
     """Train or complete the trial here; SIGINT, which is how Ray cancels, makes it leave a checkpoint and stop."""
     prepare_process()  # before torch
-    from seedwise.engine.control import Watch
+    from seedwise.engine.control import RunControl
     from seedwise.recipe.schema import Recipe
     from seedwise.study.local_runner import Reporter
     from seedwise.study.trial import Task, run_trial
@@ -85,24 +85,24 @@ def work(
     folder, shared = _place(order)
     try:
         with _stopping() as stop:
-            watch = Watch(Reporter(report, order.report_seconds), stop.is_set)
+            watch = RunControl(Reporter(report, order.report_seconds), stop.is_set)
             differences = _differences(order, recipe)
             if differences and not order.elsewhere:
-                return Outcome("refused", "; ".join(differences))
+                return TrialResult("refused", "; ".join(differences))
             found = _find(order, recipe, parcel)
             if found is None:
-                return Outcome("dataless")
+                return TrialResult("dataless")
             task = Task(order.arm, order.seed, folder, recipe, *found, order.elsewhere)
             _alone(lambda: (run or run_trial)(task, watch), stop)
             _correct(order, folder, differences)
-            return Outcome("finished", files=None if shared else _take(folder))
+            return TrialResult("finished", files=None if shared else _take(folder))
     except Interrupted as error:
-        return Outcome("stopped", str(error))
+        return TrialResult("stopped", str(error))
     except Exception as error:
         began = (folder / RECORD).exists() and read_record(folder).status == "failed"
         if not (began or isinstance(error, UserError)):
             raise
-        return Outcome("failed", in_words(error), began, None if shared or not began else _take(folder))
+        return TrialResult("failed", in_words(error), began, None if shared or not began else _take(folder))
 
 
 def receive(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -138,11 +138,11 @@ def _place(order: Order) -> tuple[Path, bool]:
 
 def _differences(order: Order, recipe: "Recipe") -> list[str]:
     """Why this node gives other bits than the study's trials have."""
-    from seedwise.run.folder import decisive
+    from seedwise.run.folder import environment
 
     threads, limit = int(recipe.compute.threads), os.environ.get(THREAD_LIMIT, "")
-    then = dict(order.decisive) | {"threads": str(threads)}
-    here = decisive(recipe) | {"threads": limit if limit.isdecimal() and int(limit) < threads else str(threads)}
+    then = dict(order.environment) | {"threads": str(threads)}
+    here = environment(recipe) | {"threads": limit if limit.isdecimal() and int(limit) < threads else str(threads)}
     return [f"{name} {then.get(name)} -> {now}" for name, now in here.items() if then.get(name) != now]
 
 
@@ -162,7 +162,7 @@ def _alone(run: Callable[[], object], stop: threading.Event) -> None:
         try:
             run()
             return
-        except Held:
+        except FolderHeld:
             if time.monotonic() > deadline:
                 raise
             if stop.wait(1.0):
@@ -189,7 +189,7 @@ def _fingerprint(data: str, data_dir: Path | None, recipe: "Recipe") -> str:
     from seedwise.run import resolve
 
     local = recipe.data.model_copy(update={"download": False})
-    return open_data(data, local, data_dir=data_dir, **resolve.stored_sides(recipe)).fingerprint
+    return open_data(data, local, data_dir=data_dir, **resolve.storage_resolution(recipe)).fingerprint
 
 
 def _correct(order: Order, folder: Path, differences: list[str]) -> None:

@@ -51,7 +51,7 @@ class Scored:
 
 
 @dataclass
-class Ledger:
+class Results:
     """Reads a study's runs; what has finished doesn't change, and is read once."""
 
     folder: Path

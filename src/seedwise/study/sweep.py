@@ -15,11 +15,11 @@ from seedwise.study.execute import Conduct, Done, ablate
 from seedwise.study.grid import Grid
 from seedwise.study.progress import complete_seeds, trial_folder
 from seedwise.study.record import StudyRecord, read_study, write_study
-from seedwise.study.results import Ledger
+from seedwise.study.results import Results
 
 
 @dataclass(frozen=True)
-class Place:
+class Rank:
     """A setting's place in the ranking."""
 
     arm: str
@@ -37,7 +37,7 @@ class Swept:
     """A sweep with its winner first."""
 
     study: StudyRecord
-    ranking: list[Place]
+    ranking: list[Rank]
     test: Summary | None
     """The winner's top-1 on test; None where the data has no test images."""
 
@@ -59,13 +59,13 @@ def sweep(swept: Grid, data: str, seeds: Sequence[int], folder: Path, conduct: C
         record = score_test(path, data_dir=conduct.data_dir, progress=progress)
         finals.append(demand_final(path, record))
     with sole_writer(folder):
-        study = Ledger(folder).refresh(read_study(folder))
+        study = Results(folder).refresh(read_study(folder))
         write_study(folder, study)
     tests = [final.test.top1 for final in finals if final.test is not None]
     return Swept(study, ranking, summarize(tests, SHARE) if tests else None)
 
 
-def ranked(folder: Path, study: StudyRecord, settings: dict[str, dict[str, Any]]) -> list[Place]:
+def ranked(folder: Path, study: StudyRecord, settings: dict[str, dict[str, Any]]) -> list[Rank]:
     """The settings, best mean top-1 on validation first, of equals the one with the lower loss."""
     places = []
     for arm, setting in settings.items():
@@ -78,5 +78,5 @@ def ranked(folder: Path, study: StudyRecord, settings: dict[str, dict[str, Any]]
         if not scores:
             raise UserError(f"{folder}: the runs of {arm} have no validation images; set data.val above 0")
         val = summarize([score.top1 for score in scores], SHARE)
-        places.append(Place(arm, setting, study.seeds, val, summarize([score.loss for score in scores]).mean))
+        places.append(Rank(arm, setting, study.seeds, val, summarize([score.loss for score in scores]).mean))
     return sorted(places, key=lambda place: (-place.val.mean, place.loss))

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from seedwise.engine.control import Watch
+from seedwise.engine.control import RunControl
 from seedwise.recipe.schema import Recipe
 from seedwise.records.run import Timed
 from seedwise.run.train import run
@@ -31,10 +31,10 @@ class Task:
         return f"{self.arm}, seed {self.seed}"
 
 
-RunTrial = Callable[[Task, Watch], object]
+RunTrial = Callable[[Task, RunControl], object]
 
 
-def run_trial(task: Task, watch: Watch) -> None:
+def run_trial(task: Task, watch: RunControl) -> None:
     """Train or complete the trial's run."""
     place = (task.folder, task.recipe, task.data, task.seed, task.data_dir)
     run(*place, watch, elsewhere=task.elsewhere, timed=task.timed)

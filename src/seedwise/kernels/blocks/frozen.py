@@ -19,7 +19,7 @@ from seedwise.kernels.ops import depthwise_candidates
 from seedwise.kernels.ops.depthwise import Layer
 
 
-def use_fast_prefix(model: nn.Module, choices: dispatch.Choices) -> None:
+def use_fast_frozen_stages(model: nn.Module, choices: dispatch.Choices) -> None:
     """Let the frozen stages of a network, if it has any, use the native kernels in training."""
     for module in model.modules():
         if isinstance(module, FoldedConv | AbsorbedNorm):
@@ -62,7 +62,7 @@ _ONE_PASS: dict[type, type[_OnePass]] = {
 
 
 def plain_again(block: nn.Module) -> None:
-    """Make a block what it was before `use_fast_prefix`."""
+    """Make a block what it was before `use_fast_frozen_stages`."""
     for plain, one_pass in _ONE_PASS.items():
         if type(block) is one_pass:
             block.__class__ = plain

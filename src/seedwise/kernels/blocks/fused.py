@@ -2,7 +2,7 @@
 
 A layer's own step costs some hundred microseconds of Python and of autograd, forward and backward, however small its
 maps are, and a network has hundreds of layers. Here a block's layers call their kernels one after the other, and all
-the Python comes first (see `native.together`): the same kernels in the same order, hence the same bits.
+the Python comes first (see `launch.deferred_launches`): the same kernels in the same order, hence the same bits.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ from seedwise.kernels.ops.depthwise import Geometry
 Kept = tuple[Tensor, ...]
 
 
-class Step(Protocol):
+class LayerStep(Protocol):
     """What a layer does in a training step."""
 
     parameters: tuple[Tensor, ...]
@@ -70,7 +70,7 @@ class _Dense:
         return conv3x3.backward(x, grad, weight, (True, True), self.choices)
 
 
-class _Depthwise:
+class _DepthwiseStep:
     def __init__(self, conv: nn.Conv2d, geometry: Geometry, choices: Choices) -> None:
         self.parameters: tuple[Tensor, ...] = (conv.weight,)
         self.geometry, self.choices = geometry, choices
@@ -118,9 +118,11 @@ class _Squeeze:
 
 class _Chain(Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, steps: Sequence[Step], last: _Norm, has_skip: bool, *parameters: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, steps: Sequence[LayerStep], last: _Norm, has_skip: bool, *parameters: Tensor
+    ) -> Tensor:
         y, made = x, list[Kept]()
-        with launch.together():
+        with launch.deferred_launches():
             for step in steps:
                 y, kept = step.forward(y)
                 made.append(kept)
@@ -136,7 +138,7 @@ class _Chain(Function):
         of_result = grad = grads[0].contiguous(memory_format=torch.channels_last)
         saved: list[Tensor] = list(ctx.saved_tensors)
         found: list[Tensor | None] = []
-        with launch.together():
+        with launch.deferred_launches():
             for step, count in zip(reversed(ctx.steps), reversed(ctx.counts), strict=True):
                 kept = tuple(saved[-count:])
                 del saved[-count:]
@@ -170,7 +172,7 @@ def _train(block: Any, x: Tensor, layers: Sequence[Any]) -> Tensor | None:
     return result
 
 
-def _step_of(layer: Any, size: torch.Size) -> tuple[Step | None, torch.Size]:
+def _step_of(layer: Any, size: torch.Size) -> tuple[LayerStep | None, torch.Size]:
     """A layer's step for maps of a size, if its kernel may take it, and its result's size."""
     n, _, h, w = size
     if isinstance(layer, FusedBatchNormAct2d):
@@ -184,7 +186,7 @@ def _step_of(layer: Any, size: torch.Size) -> tuple[Step | None, torch.Size]:
     if depthwise.is_native(layer) and layer.bias is None:
         geometry = depthwise.step_geometry(layer, torch.empty(size, memory_format=torch.channels_last))
         if geometry is not None:
-            return _Depthwise(layer, geometry, layer.choices), torch.Size((n, size[1], *geometry.out_size(h, w)))
+            return _DepthwiseStep(layer, geometry, layer.choices), torch.Size((n, size[1], *geometry.out_size(h, w)))
     return None, size
 
 
@@ -219,7 +221,7 @@ _CHAINED: dict[type[nn.Module], type[nn.Module]] = {
 }
 
 
-def use_chains(model: nn.Module) -> int:
+def use_fused_blocks(model: nn.Module) -> int:
     """Let timm's blocks train as above, in place; returns how many may.
 
     Parameters and their names stay, and so does evaluation. It comes after the swaps of their layers. Where a layer has

@@ -130,7 +130,7 @@ class Middle:
 class _JointMiddle(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, middle: Middle, *parameters: Tensor) -> Tensor:
-        with launch.together():
+        with launch.deferred_launches():
             result, kept = middle.forward(x)
         ctx.save_for_backward(x, *kept)
         ctx.middle = middle
@@ -141,7 +141,7 @@ class _JointMiddle(Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, *kept = ctx.saved_tensors
         grad = grads[0].contiguous(memory_format=torch.channels_last)
-        with launch.together():
+        with launch.deferred_launches():
             of_x, *found = ctx.middle.backward(grad, x, tuple(kept))
         wants_x, _, *wanted = ctx.needs_input_grad
         return (

@@ -60,7 +60,7 @@ def pick(
 
 def onednn_forward(images: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """A convolution of stride 1 that keeps the map's size."""
-    launch.settle()
+    launch.synchronize()
     return F.conv2d(images, weight, bias, 1, (weight.shape[2] // 2, weight.shape[3] // 2))
 
 
@@ -75,7 +75,7 @@ def onednn_weight_gradient(images: Tensor, grad: Tensor, weight: Tensor) -> Tens
 
 
 def _onednn_gradients(images: Tensor, grad: Tensor, weight: Tensor, wanted: tuple[bool, ...]) -> tuple[Tensor, ...]:
-    launch.settle()
+    launch.synchronize()
     padding = (weight.shape[2] // 2, weight.shape[3] // 2)
     found: tuple[Tensor, ...] = torch.ops.aten.convolution_backward(
         grad, images, weight, None, (1, 1), padding, (1, 1), False, (0, 0), 1, wanted

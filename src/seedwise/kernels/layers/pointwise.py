@@ -112,7 +112,7 @@ def _weight_gradients() -> dict[str, Run]:
 
 def product(images: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """The same as one product of matrices by torch."""
-    launch.settle()
+    launch.synchronize()
     rows, matrix = _rows(images), weight.reshape(weight.shape[:2])
     maps = pointwise_ops.room(images, len(matrix))
     if bias is None:
@@ -126,14 +126,14 @@ _BIASED: dict[str, Run] = {"onednn": dense.onednn_forward, "product": product}
 
 
 def _images_product(images: Tensor, grad: Tensor, weight: Tensor) -> Tensor:
-    launch.settle()
+    launch.synchronize()
     maps = pointwise_ops.room(images, images.shape[1])
     torch.mm(_rows(grad), weight.reshape(weight.shape[:2]), out=_rows(maps))
     return maps
 
 
 def _weight_product(images: Tensor, grad: Tensor, weight: Tensor) -> Tensor:
-    launch.settle()
+    launch.synchronize()
     return (_rows(grad).t() @ _rows(images)).view(weight.shape)
 
 

@@ -90,7 +90,7 @@ def compute(
 
 def onednn_forward(images: Tensor, weight: Tensor, geometry: Geometry, finish: Finish | None = None) -> Tensor:
     """PyTorch's convolution, of a padded copy where the padding isn't symmetric."""
-    launch.settle()
+    launch.synchronize()
     widened, padding = padded(images, geometry)
     result = F.conv2d(widened, weight, None, geometry.stride, padding, groups=weight.shape[0])
     return result if finish is None else finish.apply(result)
@@ -100,7 +100,7 @@ def onednn_backward(
     images: Tensor, grad: Tensor, weight: Tensor, geometry: Geometry, wants: tuple[bool, bool]
 ) -> Grads:
     """PyTorch's gradients of images and weight; they can be differentiated once more."""
-    launch.settle()
+    launch.synchronize()
     widened, padding = padded(images, geometry)
     stride = (geometry.stride, geometry.stride)
     image_grad, weight_grad, _ = torch.ops.aten.convolution_backward(
@@ -117,7 +117,7 @@ def _one(name: str, images: Tensor, grad: Tensor, weight: Tensor, geometry: Geom
         return depthwise_ops.backward(images, grad, weight, geometry, wants)[which]
     if name == "onednn":
         return onednn_backward(images, grad, weight, geometry, wants)[which]
-    launch.settle()
+    launch.synchronize()
     wide_weight = weight.float()
     # the values of the images don't enter their own gradient
     wide = images.float() if which == 1 else torch.empty_like(images, dtype=torch.float32)
