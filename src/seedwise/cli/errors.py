@@ -76,8 +76,8 @@ def errors(
 
 def _find(folder: Path) -> "Finished":
     """The run or the ensemble; of a study, which runs to name: they differ in their errors."""
-    from seedwise.base.nearest import demand_run
     from seedwise.records.finished import read_finished
+    from seedwise.records.which_run import demand_run
 
     demand_run(folder, "a run's or an ensemble's", lambda run: shlex.join(["seedwise", "errors", run]))
     return read_finished(folder)

@@ -224,8 +224,8 @@ def begin_in(folder: Path, whose: str) -> None:
 
 
 def begin_with_run(folder: Path, whose: str, command: Callable[..., str], others: Sequence[str] = ()) -> None:
-    """As `begin_in`, of a folder that must be one run's or ensemble's; see `seedwise.base.nearest.demand_run`."""
-    from seedwise.base.nearest import demand_run
+    """As `begin_in`, of a folder that must be one run's or ensemble's; see `seedwise.records.which_run.demand_run`."""
+    from seedwise.records.which_run import demand_run
 
     demand_run(folder, whose, command, others)
     say_first(f"reading {folder}")

@@ -9,10 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from seedwise.base.durations import short
 from seedwise.base.errors import UserError
 from seedwise.base.files import read_json, sha256_of, write_json
-from seedwise.base.nearest import demand_folder, no_run
+from seedwise.base.nearest import demand_folder
 from seedwise.records.checksum import RECORD as RECORD
 from seedwise.records.checksum import SEAL, seal
 from seedwise.records.checksum import STUDY as STUDY
+from seedwise.records.which_run import no_run
 
 SCHEMA_VERSION = 1
 BAGGING = "bagging.json"
