@@ -6,10 +6,13 @@ STAMP  := $(VENV)/.installed
 # One thread a test worker: two workers with two threads each would fight over the cores.
 TEST_ENV := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
 
-.PHONY: demo test test-slow soak check bench format clean
+.PHONY: demo quick test test-slow soak check bench format clean
 
 demo: $(STAMP)                     ## five seeds on embedded data, then the summary
 	$(BIN)/seedwise train digits -r demo --seeds 5 -o runs/demo
+
+quick: $(STAMP)                    ## what needs no tensors: in under a minute, while you write
+	$(TEST_ENV) $(BIN)/pytest -n 2 --dist worksteal -m "not slow and not tensors"
 
 test: $(STAMP)                     ## the test suite
 	$(TEST_ENV) $(BIN)/pytest -n 2 --dist worksteal -m "not slow" --durations 25

@@ -135,7 +135,7 @@ def test_without_a_compiler_there_is_no_library(compiler: str, source: Path, mon
 
 def install(source: Path, monkeypatch: pytest.MonkeyPatch, version: str = "g++ (elsewhere) 9.9") -> Path:
     """As `hatch_build.py` leaves a library in the package, by another compiler than this machine's."""
-    monkeypatch.setattr(build, "CSRC", source.parent)
+    monkeypatch.setattr(build, "PACKAGE", source.parents[1])
     built = source.parents[1] / build.PREBUILT / build.name_of(source, launch.target(), version)
     built.parent.mkdir(exist_ok=True)
     build.compile_to(built, source, launch.target())
