@@ -61,6 +61,7 @@ class RandomCropConfig(TechniqueConfig):
 class HorizontalFlipConfig(TechniqueConfig):
     """Mirror left and right, each image by a coin tossed in each epoch.
 
+    Where `alternating_flip` is on too, that one acts in its place.
     Helps: natural images. Hurts: digits, letters, signs, and anything whose left and right differ.
     Source: Krizhevsky et al. 2012; torchvision's `RandomHorizontalFlip`.
     """
