@@ -59,21 +59,21 @@ def apply(batch: Batch, draws: Tensor, config: AugMixConfig) -> tuple[Batch, Mea
     """Blend; measures the share that chains have, how often each operation was drawn, and whose pixels changed."""
     share = weights(draws, config)
     chains = share.sum(dim=1)
+    # All chains at once, the first ones of all images first: fewer and larger groups of one operation.
+    codes, value = chain(torch.cat(_chains(draws)[: config.mixture_width]), config, batch.images.shape[-2:])
+    copies = batch.images.repeat(config.mixture_width, 1, 1, 1)
+    for place in range(DEPTH):
+        copies = transform(copies, codes[:, place], value[:, place], config.interpolation)
 
     def weighted(images: Tensor, by: Tensor) -> Tensor:
         return images.float().mul_(by.float().to(images.device)[:, None, None, None])
 
-    blend, drawn = weighted(batch.images, 1 - chains), []
-    for number, columns in enumerate(_chains(draws)[: config.mixture_width]):
-        codes, value = chain(columns, config, batch.images.shape[-2:])
-        images = batch.images
-        for place in range(DEPTH):
-            images = transform(images, codes[:, place], value[:, place], config.interpolation)
-        blend += weighted(images, share[:, number])
-        drawn.append(codes[codes != CODES["identity"]])
+    blend = weighted(batch.images, 1 - chains)
+    for images, by in zip(copies.chunk(config.mixture_width), share.unbind(1), strict=True):
+        blend += weighted(images, by)
     images = blend.round_().to(torch.uint8)
     measured = {"share": changed(batch.images, images), "chains": chains}
-    return Batch(images, batch.targets), measured | shares(torch.cat(drawn), operations(config))
+    return Batch(images, batch.targets), measured | shares(codes[codes != CODES["identity"]], operations(config))
 
 
 def _chains(draws: Tensor) -> tuple[Tensor, ...]:
