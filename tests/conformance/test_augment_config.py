@@ -7,49 +7,34 @@ import sys
 
 import pytest
 import yaml
-from augment_samples import ON
+from augment_samples import ON, ROWS
 
-from seedwise.augment.config import AugmentConfig
-from seedwise.augment.table import TECHNIQUES
+from seedwise.augment.config import STRENGTHS, AugmentConfig
+from seedwise.augment.config import TECHNIQUES as SECTIONS
+from seedwise.augment.table import FUNCTIONS, TECHNIQUES
 from seedwise.base.errors import UserError
 from seedwise.config.section import dump, load
+from seedwise.recipe.progressive_config import Stage
 
 techniques = pytest.mark.parametrize("technique", TECHNIQUES, ids=lambda t: t.name)
 
 
-AGREES = {
-    "random_resized_crop": "test_augment.test_boxes_are_torchvisions_resized_crop",
-    "random_crop": "test_augment.test_random_crop_is_pad_and_crop",
-    "horizontal_flip": "test_augment.test_flips_are_torchvisions",
-    "vertical_flip": "test_augment.test_flips_are_torchvisions",
-    "rotation": "test_augment.test_rotation_is_torchvisions",
-    "color_jitter": "test_augment.test_color_jitter_is_torchvisions_in_the_drawn_order",
-    "rand_augment": "test_augment_auto.test_rand_augment_applies_the_drawn_operations_in_order",
-    "trivial_augment_wide": "test_augment_auto.test_trivial_augment_applies_the_drawn_operation",
-    "grayscale": "test_augment_cover.test_grayscale_is_torchvisions",
-    "blur": "test_augment_cover.test_blur_is_torchvisions",
-    "custom": "test_augment_pipeline.test_parameters_come_from_the_named_stream",
-    "random_erasing": "test_augment_cover.test_erasing_is_torchvisions",
-    "mixup": "test_augment_mix.test_mixup_is_the_papers",
-    "cutmix": "test_augment.test_cutmix_is_the_papers",
-}
-"""Where each technique is held against torchvision, or a slow reference written from the paper."""
+@pytest.mark.parametrize("name", ROWS)
+def test_each_technique_agrees_with_something(name: str) -> None:
+    module, test = ROWS[name].agrees.split(".")
+    assert callable(getattr(importlib.import_module(module), test))
 
 
-def test_each_technique_agrees_with_something() -> None:
-    assert list(AGREES) == [t.name for t in TECHNIQUES]
-    for place in AGREES.values():
-        module, test = place.split(".")
-        assert callable(getattr(importlib.import_module(module), test))
-
-
-def test_table_is_the_config_in_its_order() -> None:
-    """A technique that is in one of table, config and conformance cases, but not in all, fails here."""
+def test_every_technique_has_its_function_and_its_row() -> None:
+    """Of section, function and row of settings none is there without the others, and the order is one."""
     others = {"resize", "mix_off_epochs"}
-    assert [t.name for t in TECHNIQUES] == [name for name in AugmentConfig.model_fields if name not in others]
-    assert [t.name for t in TECHNIQUES] == list(ON)
-    stages = [t.stage for t in TECHNIQUES]
+    assert list(SECTIONS) == [name for name in AugmentConfig.model_fields if name not in others]
+    assert set(FUNCTIONS) == set(SECTIONS.values())
+    assert list(SECTIONS) == [t.name for t in TECHNIQUES] == list(ROWS)
+    stages = [section.stage for section in SECTIONS.values()]
     assert stages == sorted(stages, key=["frame", "native", "final", "mix"].index)
+    assert {section.replaces for section in SECTIONS.values()} <= {None, *SECTIONS}
+    assert set(STRENGTHS.values()) <= set(Stage.model_fields)
 
 
 @techniques
@@ -120,6 +105,13 @@ def test_sections_read_as_cards(technique) -> None:
         "rand_augment: {num_magnitude_bins: 1}",
         "rand_augment: {interpolation: bicubic}",
         "trivial_augment_wide: {num_magnitude_bins: 1}",
+        "alternating_flip: {prob: 0.5}",
+        "augmix: {severity: 0}",
+        "augmix: {severity: 11}",
+        "augmix: {mixture_width: 5}",
+        "augmix: {chain_depth: 0}",
+        "augmix: {chain_depth: -1}",
+        "augmix: {alpha: 0}",
         "grayscale: {prob: 2}",
         "blur: {kernel_size: 4}",
         "blur: {kernel_size: 1}",

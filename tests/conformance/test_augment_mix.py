@@ -13,6 +13,7 @@ from torch import Tensor
 
 from seedwise.augment import cutmix, mixup
 from seedwise.augment.config import CutMixConfig, MixUpConfig
+from seedwise.augment.mixing import UNIT
 from seedwise.base.batch import Batch
 
 BOTH = {"mixup": {"alpha": 1.0}, "cutmix": {"prob": 1.0}}
@@ -39,8 +40,8 @@ def test_mixup_is_the_papers(shape: tuple[int, int], n: int, options: dict) -> N
     images, targets, random, config = photos(n, *shape), torch.eye(n), draws(n, 4), MixUpConfig(**options)
     result, measured = mixup.apply(Batch(images, targets), random, config)
     pixel, label = paper_mixup(images, targets, random.double().numpy(), config)
-    assert (result.images.double() - pixel).abs().max() <= 0.5 + 255 * mixup.UNIT
-    assert (result.targets.double() - label).abs().max() <= mixup.UNIT
+    assert (result.images.double() - pixel).abs().max() <= 0.5 + 255 * UNIT
+    assert (result.targets.double() - label).abs().max() <= UNIT
     assert torch.equal(measured["share"], result.targets.diagonal() < 1)
     assert torch.equal(measured["lambda"].float(), result.targets.diagonal()[measured["share"]])
     assert result.images.is_contiguous(memory_format=torch.channels_last)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision.transforms.v2.functional as tv
-from augment_samples import FILTERS, ON, assert_agree, augmenter, one_hot, photos, pixels
+from augment_samples import FILTERS, ON, TOGETHER, assert_agree, augmenter, one_hot, photos, pixels
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 
@@ -32,12 +32,15 @@ from seedwise.augment.config import (
     RandomResizedCropConfig,
     TrivialAugmentWideConfig,
 )
+from seedwise.augment.measure import Effects
 from seedwise.augment.pipeline import Augmenter
+from seedwise.augment.table import TECHNIQUES
 from seedwise.base import rng
+from seedwise.base.batch import Batch
 
 names = pytest.mark.parametrize("name", ON)
 PER_IMAGE = [name for name in ON if name not in ("mixup", "cutmix")]
-EVERYTHING = {**ON, "resize": {"interpolation": "bicubic"}}
+EVERYTHING = {**TOGETHER, "resize": {"interpolation": "bicubic"}}
 
 
 def train(techniques: dict, images: Tensor, ids: object, *, epoch: int = 0, size: int = 40, seed: int = 0):
@@ -65,7 +68,9 @@ def test_ids_may_be_a_tensor_and_the_input_stays_as_it_was(name: str) -> None:
     assert torch.equal(images, before)
 
 
-@pytest.mark.parametrize("techniques", [*({name: ON[name]} for name in PER_IMAGE), {n: ON[n] for n in PER_IMAGE}])
+@pytest.mark.parametrize(
+    "techniques", [*({name: ON[name]} for name in PER_IMAGE), {n: on for n, on in TOGETHER.items() if n in PER_IMAGE}]
+)
 def test_an_image_does_not_depend_on_its_batch(techniques: dict) -> None:
     images, order = photos(24, 33, 33), np.random.default_rng(1).permutation(24)
     whole = train(techniques, images, np.arange(24))
@@ -93,7 +98,7 @@ def test_draws_do_not_depend_on_other_techniques() -> None:
     images, ids = photos(12, 32, 32), np.arange(12)
     once = train({**EVERYTHING, "random_resized_crop": None, "mixup": None}, images, ids, size=32)
     step = pixels(images / 255)
-    for name in ON:
+    for name in TOGETHER:
         if name not in ("random_resized_crop", "mixup", "cutmix"):
             step = pixels(train({name: ON[name]}, step, ids, size=32).images)
     last = train({"cutmix": ON["cutmix"]}, step, ids, size=32)
@@ -103,16 +108,28 @@ def test_draws_do_not_depend_on_other_techniques() -> None:
 
 @names
 def test_parameters_come_from_the_named_stream(name: str) -> None:
-    """Which is what makes runs comparable across versions: seed, "augment", technique, epoch."""
-    ids = np.array([40, 2, 17])
+    """Which is what makes runs comparable across versions: seed, "augment", technique, epoch (or 0 in all epochs)."""
+    technique = next(t for t in TECHNIQUES if t.name == name)
+    ids, drawn = np.array([40, 2, 17]), 5 if technique.config.draws == "epoch" else 0
 
     def draws(columns: int) -> Tensor:
-        return torch.from_numpy(rng.generator(3, "augment", name, 5).random((64, columns), dtype=np.float32)[ids])
+        return torch.from_numpy(rng.generator(3, "augment", name, drawn).random((64, columns), dtype=np.float32)[ids])
 
     images = photos(3, 32, 32)
     ours = augmenter(seed=3, **{name: ON[name] if name == "custom" else {}})
     result = ours.train(images, None, one_hot(3), ids, epoch=5, size=32)
     measured = ours.effects()[name]
+    context = {"size": 32, "interpolation": "bilinear", "mean": (0.0,) * 3, "epoch": 5}
+    given = {key: context[key] for key in technique.takes if key in context}
+    section = getattr(ours._config, name)
+    expected, effects = (
+        technique.apply(Batch(images, one_hot(3)), draws(technique.columns), section, **given),
+        Effects(),
+    )
+    effects.add(name, expected[1])
+    assert torch.equal(pixels(result.images), expected[0].images)
+    assert torch.equal(result.targets, expected[0].targets)
+    assert measured == effects.summary()[name]
     match name:
         case "random_crop":
             corners = random_crop.parameters(draws(2), 4).double()
@@ -146,8 +163,7 @@ def test_parameters_come_from_the_named_stream(name: str) -> None:
         case "mixup":
             kept, partners = mixup.parameters(draws(4), MixUpConfig())
             assert torch.equal(result.targets, mixup.mix_targets(one_hot(3), kept, partners))
-        case _:
-            assert name == "cutmix"
+        case "cutmix":
             mix = cutmix.parameters(draws(5), ours._config.cutmix, (32, 32))
             assert torch.equal(result.targets, cutmix.mix_targets(one_hot(3), mix, 1024))
 
@@ -264,12 +280,26 @@ def run(ours: Augmenter, epochs: range) -> None:
             ours.train(images[part], None, one_hot(16), part, epoch=epoch, size=16)
 
 
+def test_effects_of_augmix_are_what_was_asked() -> None:
+    ours = augmenter(augmix=ON["augmix"])
+    run(ours, range(60))
+    effects = ours.effects()["augmix"]
+    drawn = {key: share for key, share in effects.items() if key.startswith("share_")}
+    assert len(drawn) == 13
+    assert sum(drawn.values()) == pytest.approx(1)
+    assert max(abs(share - 1 / 13) for share in drawn.values()) < 0.02
+    assert effects["share"] > 0.9
+    assert effects["mean_chains"] == pytest.approx(0.5, abs=0.02)
+
+
 def test_effects_are_what_was_asked() -> None:
-    ours = augmenter(**{**ON, "rotation": {"degrees": 20}, "cutmix": {"prob": 0.5}, "mixup": {"switch_prob": 0.25}})
+    """Without AugMix, which leaves images so smooth that a narrow blur changes none of their pixels."""
+    rest = {name: on for name, on in TOGETHER.items() if name != "augmix"}
+    ours = augmenter(**{**rest, "rotation": {"degrees": 20}, "cutmix": {"prob": 0.5}, "mixup": {"switch_prob": 0.25}})
     assert ours.effects() == {}
     run(ours, range(60))
     effects = ours.effects()
-    assert list(effects) == list(ON)
+    assert list(effects) == list(rest)
     assert effects["horizontal_flip"]["share"] == pytest.approx(0.5, abs=0.03)
     assert effects["vertical_flip"]["share"] == pytest.approx(0.5, abs=0.03)
     assert effects["random_crop"]["share"] == pytest.approx(80 / 81, abs=0.01)

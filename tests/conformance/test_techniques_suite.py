@@ -1,8 +1,8 @@
 """Every technique of the catalogue through the same gate: YAML, off is identity, two steps, a measured effect.
 
 What changes pixels is put through more in test_augment_*.py (the same batch from the same seed, threads, sizes, targets
-that sum to 1, label share and pixel share, agreement with torchvision or a slow loop): `ON` and `NEUTRAL` there are
-its cases. The others' are here.
+that sum to 1, label share and pixel share, agreement with torchvision or a slow loop): `ROWS` in augment_samples.py has
+a row of settings for each. The others' are here.
 """
 
 import os
@@ -13,9 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from augment_samples import ON, one_hot, photos
-from test_augment_config import AGREES
-from test_augment_off import NEUTRAL
+from augment_samples import ON, ROWS, one_hot, photos
 from torch import Tensor
 
 from seedwise.augment import grid
@@ -116,8 +114,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...], P
 
 
 def test_every_technique_has_its_case() -> None:
-    pixels = [technique.name for technique in TECHNIQUES if technique.pixels]
-    assert pixels == list(ON) == list(NEUTRAL) == list(AGREES)
+    assert [technique.name for technique in TECHNIQUES if technique.pixels] == list(ROWS)
     assert [technique.name for technique in TECHNIQUES if not technique.pixels] == list(CASES)
 
 

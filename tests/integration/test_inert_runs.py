@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 from command_line import LEAN, Cli
 
+from seedwise.base.files import sha256_of
 from seedwise.records.run import read_record
 
 GRAY = ("-s", "augment.grayscale.prob=0.9")
 """The digits are gray."""
 LINE = "inert: grayscale: on, and did nothing; switch it off, or find out why"
-NOISE = ("-s", "model.drop_path=0.4", "-s", "loss.smoothing=0.1")
+NOISE = ("-s", "model.drop_path=0.4", "-s", "loss.smoothing=0.1", "-s", "augment.alternating_flip={}")
 
 
 def test_a_run_is_saved_and_the_last_line_says_it(cli: Cli) -> None:
@@ -45,7 +46,9 @@ def test_noise_is_counted_across_a_stop(cli: Cli, signal_at: Callable[[int, sign
     assert cli("resume", "stopped").code == 0
     whole, stopped = read_record(Path("whole")), read_record(Path("stopped"))
     assert whole.techniques == stopped.techniques and whole.inert == []
+    assert sha256_of(Path("whole/model.safetensors")) == sha256_of(Path("stopped/model.safetensors"))
     assert whole.techniques["drop_path"]["images"] == 120
+    assert whole.techniques["alternating_flip"] == {"images": 120, "share": 0.5}  # once each way in two epochs
     assert 0 < whole.techniques["drop_path"]["share"] < 0.5
     assert whole.techniques["dropout"]["share"] == pytest.approx(0.2, abs=0.05)
     assert whole.techniques["smoothing"]["loss_added"] != 0

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from seedwise.augment.config import TECHNIQUES
 from seedwise.data.open import open_data
 from seedwise.engine.loop import make_batch
 from seedwise.engine.step import training_step
@@ -21,8 +22,7 @@ from seedwise.recipe import library
 from seedwise.run import resolve, train
 
 ASKING = ("item", "cpu", "numpy", "tolist", "__bool__", "__float__", "__int__", "__array__")
-EVERYTHING = ("random_crop", "horizontal_flip", "vertical_flip", "rotation", "color_jitter", "rand_augment",
-              "trivial_augment_wide", "grayscale", "blur", "random_erasing", "mixup", "cutmix")  # fmt: skip
+EVERYTHING = [name for name, section in TECHNIQUES.items() if section.stage != "frame" and section.on == "default"]
 BATCH = 16
 
 

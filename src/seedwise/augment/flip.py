@@ -1,9 +1,9 @@
-"""Mirroring: `horizontal_flip` and `vertical_flip`, one coin per image."""
+"""Mirroring: `horizontal_flip`, `alternating_flip` and `vertical_flip`, one coin per image."""
 
 import torch
 from torch import Tensor
 
-from seedwise.augment.config import HorizontalFlipConfig, VerticalFlipConfig
+from seedwise.augment.config import AlternatingFlipConfig, HorizontalFlipConfig, VerticalFlipConfig
 from seedwise.augment.measure import Measured
 from seedwise.base.batch import Batch
 from seedwise.kernels.ops.pixels import look_up
@@ -30,6 +30,14 @@ def flip(images: Tensor, flipped: Tensor, dim: int) -> Tensor:
 def apply_horizontal(batch: Batch, draws: Tensor, config: HorizontalFlipConfig) -> tuple[Batch, Measured]:
     """Mirror left and right with probability `config.prob`."""
     flipped = parameters(draws, config.prob)
+    return Batch(flip(batch.images, flipped, -1), batch.targets), {"share": flipped}
+
+
+def apply_alternating(
+    batch: Batch, draws: Tensor, config: AlternatingFlipConfig, *, epoch: int
+) -> tuple[Batch, Measured]:
+    """Mirror left and right in every other epoch, from 0; a draw, the same in all, says which images begin mirrored."""
+    flipped = parameters(draws, 0.5) ^ bool(epoch % 2)
     return Batch(flip(batch.images, flipped, -1), batch.targets), {"share": flipped}
 
 

@@ -1,4 +1,4 @@
-"""What Mixup and CutMix share: where partners come from, and which of the two takes an image."""
+"""What techniques that blend share: the precision and distribution of shares, and where partners come from."""
 
 from dataclasses import dataclass
 
@@ -7,6 +7,10 @@ from scipy.special import betaincinv
 from torch import Tensor
 
 from seedwise.base.batch import Batch
+
+UNIT = 2.0**-15
+"""Shares of pixels are rounded to multiples of this, so that products with uint8 pixels, and their sum, are exact in
+float32: the result depends neither on threads nor on the device."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +28,10 @@ class Mixing:
         return cls(batch, torch.ones(len(batch.images), dtype=torch.bool))
 
 
-def beta_quantile(draws: Tensor, alpha: float) -> Tensor:
-    """Turn uniform float64[n] into Beta(alpha, alpha) by the inverse of its distribution function."""
-    return draws if alpha == 1 else torch.from_numpy(betaincinv(alpha, alpha, draws.numpy()))
+def beta_quantile(draws: Tensor, a: float, b: float | None = None) -> Tensor:
+    """Turn uniform float64[n] into Beta(a, b), by default Beta(a, a), by the inverse of its distribution function."""
+    b = a if b is None else b
+    return draws if a == b == 1 else torch.from_numpy(betaincinv(a, b, draws.numpy()))
 
 
 def partners_in_ring(places: Tensor) -> Tensor:

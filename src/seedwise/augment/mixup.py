@@ -9,13 +9,10 @@ from seedwise.augment.boxes import as_images, as_lines
 from seedwise.augment.config import MixUpConfig
 from seedwise.augment.groups import change_some
 from seedwise.augment.measure import Measured
-from seedwise.augment.mixing import Mixing, beta_quantile, partners_in_ring
+from seedwise.augment.mixing import UNIT, Mixing, beta_quantile, partners_in_ring
 from seedwise.base.batch import Batch
 
 COLUMNS = 4
-UNIT = 2.0**-15
-"""lambda is rounded to a multiple of this, so that products with uint8 pixels, and their sum, are exact in float32: the
-result depends neither on threads nor on the device."""
 
 
 def parameters(draws: Tensor, config: MixUpConfig) -> tuple[Tensor, Tensor]:

@@ -1,9 +1,9 @@
-"""The operations of RandAugment and TrivialAugment: one per image, each with its own strength.
+"""The operations of RandAugment, TrivialAugment and AugMix: one per image, each with its own strength.
 
 The arithmetic is torchvision's for uint8 images. Images with the same operation are changed together.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -53,6 +53,8 @@ class Space:
     """Away from 1, for brightness, color, contrast and sharpness."""
     bits: float
     """That posterize takes away."""
+    most_bits: int = 8
+    """That posterize keeps at the weakest magnitude."""
 
 
 def magnitudes(space: Space, bins: int, shape: tuple[int, ...]) -> Tensor:
@@ -68,7 +70,7 @@ def magnitudes(space: Space, bins: int, shape: tuple[int, ...]) -> Tensor:
     table = torch.zeros(len(NAMES), bins, dtype=torch.float64)
     for name, end in ends.items():
         table[CODES[name]] = torch.linspace(0.0, end, bins)
-    table[CODES["posterize"]] = 8 - torch.arange(bins) / ((bins - 1) / space.bits)
+    table[CODES["posterize"]] = space.most_bits - torch.arange(bins) / ((bins - 1) / space.bits)
     table[CODES["solarize"]] = 255 * torch.linspace(1.0, 0.0, bins).double()
     return table
 
@@ -89,9 +91,9 @@ def values(codes: Tensor, magnitude: Tensor, negative: Tensor, table: Tensor) ->
     return torch.where(_between(codes, COLOR), 1 + value, value)
 
 
-def shares(codes: Tensor) -> Measured:
-    """How often each operation was drawn, from int64 `codes`."""
-    return {f"share_{name}": codes == code for name, code in CODES.items()}
+def shares(codes: Tensor, names: Sequence[str] = NAMES) -> Measured:
+    """How often each of the operations `names` was drawn, from int64 `codes`."""
+    return {f"share_{name}": codes == CODES[name] for name in names}
 
 
 def transform(images: Tensor, codes: Tensor, values: Tensor, interpolation: str) -> Tensor:

@@ -8,19 +8,17 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from seedwise.augment.config import AugmentConfig
+from seedwise.augment.config import STRENGTHS, AugmentConfig
+from seedwise.augment.config.technique import Stage
 from seedwise.augment.measure import Effects
 from seedwise.augment.mixing import Mixing
 from seedwise.augment.mixup import turns
 from seedwise.augment.resize import resize
-from seedwise.augment.table import TECHNIQUES, Augmentation, Stage
+from seedwise.augment.table import TECHNIQUES, Augmentation
 from seedwise.base import rng
 from seedwise.base.batch import Batch
 from seedwise.config.section import Section
 from seedwise.kernels.ops.pixels import normalize
-
-STRENGTHS = {f"{t.name}.{t.strength}": t.name for t in TECHNIQUES if t.strength is not None}
-"""What a stage of progressive learning may set for a call of `Augmenter.train`, and whose it is."""
 
 MIX_OFF = "mix_off_epochs"
 
@@ -85,11 +83,11 @@ class Augmenter:
         if self._config.random_resized_crop is None:
             batch = Batch(center_square(images, sizes), targets)
         interpolation = self._config.resize.interpolation
-        context = {"size": size, "interpolation": interpolation, "mean": self._mean}
+        context = {"size": size, "interpolation": interpolation, "mean": self._mean, "epoch": epoch}
 
         def stage(name: Stage, batch: Batch) -> Batch:
             for technique in self._on:
-                if technique.stage == name and technique.name in sections:
+                if technique.config.stage == name and technique.name in sections:
                     batch = self._apply(technique, batch, self._draws(technique, epoch, rows), sections, context)
             return batch
 
@@ -120,23 +118,25 @@ class Augmenter:
         if unknown:
             raise ValueError(f"unknown strengths {sorted(unknown)}; there are {sorted(STRENGTHS)}")
         mix_off = self._epochs is not None and epoch >= self._epochs - self._config.mix_off_epochs
-        if self._config.mix_off_epochs and any(technique.stage == "mix" for technique in self._on):
+        if self._config.mix_off_epochs and any(technique.config.stage == "mix" for technique in self._on):
             self._effects.add(MIX_OFF, {"share": torch.full((images,), mix_off)})
+        replaced = {technique.config.replaces for technique in self._on}
         sections: dict[str, Section] = {}
         for technique in self._on:
             section = getattr(self._config, technique.name)
-            strength = strengths.get(f"{technique.name}.{technique.strength}")
-            if technique.stage == "mix" and (mix_off or strength == 0):
+            strength = strengths.get(f"{technique.name}.{technique.config.strength}")
+            off = technique.config.stage == "mix" and (mix_off or strength == 0)
+            if off or technique.name in replaced:
                 self._effects.add(technique.name, {})
                 continue
             if strength is not None:
-                section = type(section).model_validate({**dict(section), technique.strength: strength})
+                section = type(section).model_validate({**dict(section), technique.config.strength: strength})
             sections[technique.name] = section
         return sections
 
     def _mix(self, batch: Batch, rows: npt.NDArray[np.int64], epoch: int, sections: Mapping[str, Section]) -> Batch:
         """Mix images with each other: each by one technique at most, and all from the batch as it is now."""
-        on = [technique for technique in self._on if technique.stage == "mix" and technique.name in sections]
+        on = [technique for technique in self._on if technique.config.stage == "mix" and technique.name in sections]
         draws = {technique.name: self._draws(technique, epoch, rows) for technique in on}
         source, takes = batch, turns(sections, draws)
         for technique in on:
@@ -163,7 +163,8 @@ class Augmenter:
         return torch.from_numpy(self._table(technique, epoch)[rows])
 
     def _table(self, technique: Augmentation, epoch: int) -> npt.NDArray[np.float32]:
-        """float32[rows, columns] in [0, 1), of one epoch; kept until the next."""
+        """float32[rows, columns] in [0, 1), of one epoch, or of all; kept until the next."""
+        epoch = epoch if technique.config.draws == "epoch" else 0
         known = self._tables.get(technique.name)
         if known is not None and known[0] == epoch:
             return known[1]

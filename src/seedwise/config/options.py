@@ -94,7 +94,8 @@ class Type:
         if not isinstance(annotation, type) or get_origin(annotation) is dict or annotation is dict:
             return "a mapping" if get_origin(annotation) is dict or annotation is dict else "a value"
         if issubclass(annotation, BaseModel):
-            return f"a mapping of options ({', '.join(annotation.model_fields)})"
+            options = ", ".join(annotation.model_fields)
+            return f"a mapping of options ({options})" if options else "an empty mapping"
         names = {bool: "true or false", int: "an integer", float: "a number", str: "a string"}
         word = "a path" if issubclass(annotation, PurePath) else names.get(annotation, annotation.__name__)
         return word + self._bounds()

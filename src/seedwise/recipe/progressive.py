@@ -11,10 +11,10 @@ from fractions import Fraction
 
 from pydantic import ValidationError
 
-from seedwise.augment.config import AugmentConfig, CutMixConfig, MixUpConfig, RandAugmentConfig
+from seedwise.augment.config import STRENGTHS, AugmentConfig, CutMixConfig, MixUpConfig, RandAugmentConfig
 from seedwise.base.errors import UserError
 from seedwise.recipe.progressive_config import Stage
-from seedwise.recipe.schema import STRENGTHS, Recipe, check_stages
+from seedwise.recipe.schema import Recipe, check_stages
 from seedwise.records.run import EpochRow, StageRow
 
 MULTIPLE, SMALLEST = 8, 16

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from pydantic import Field, model_validator
 
-from seedwise.augment.config import AugmentConfig, RandAugmentConfig
+from seedwise.augment.config import STRENGTHS, AugmentConfig, RandAugmentConfig
 from seedwise.config.section import Section
 from seedwise.data.config import DataConfig
 from seedwise.models.config import ModelConfig
@@ -137,14 +137,6 @@ def check(recipe: Recipe) -> None:
             f"optim.schedule.warmup_epochs: must be below train.epochs ({epochs}), is {schedule.warmup_epochs}"
         )
     check_stages(recipe)
-
-
-STRENGTHS = {
-    "rand_augment.magnitude": "rand_augment_magnitude",
-    "mixup.alpha": "mixup_alpha",
-    "cutmix.alpha": "cutmix_alpha",
-}
-"""The augmentations' options that a stage sets, and its own names for them."""
 
 
 def check_stages(recipe: Recipe) -> None:

@@ -1,4 +1,7 @@
-"""Every technique: its name, the option that switches it, and its card. The one table of them; no torch here."""
+"""Every technique: its name, the option that switches it, and its card. No torch here.
+
+Those of augmentation follow from their sections (`augment.config.TECHNIQUES`).
+"""
 
 import inspect
 import json
@@ -7,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from seedwise.augment import config as augment
 from seedwise.base.errors import UserError
 from seedwise.config.options import Type
 from seedwise.config.section import Option, dump, load, paths
@@ -35,25 +39,11 @@ class Technique:
     """Whether its card says that short schedules hurt it: a bad verdict on it may be one on the schedule."""
 
 
-def _augmentation(name: str, on: str = "default", needs_epochs: bool = False) -> Technique:
-    return Technique(name, f"augment.{name}", on, pixels=True, needs_epochs=needs_epochs)
-
-
 TECHNIQUES: tuple[Technique, ...] = (
-    _augmentation("random_resized_crop", needs_epochs=True),
-    _augmentation("random_crop"),
-    _augmentation("horizontal_flip"),
-    _augmentation("vertical_flip"),
-    _augmentation("rotation"),
-    _augmentation("color_jitter"),
-    _augmentation("rand_augment", needs_epochs=True),
-    _augmentation("trivial_augment_wide", needs_epochs=True),
-    _augmentation("grayscale"),
-    _augmentation("blur"),
-    _augmentation("custom", on="my_pkg.aug:fn"),
-    _augmentation("random_erasing", needs_epochs=True),
-    _augmentation("mixup", needs_epochs=True),
-    _augmentation("cutmix", needs_epochs=True),
+    *(
+        Technique(name, f"augment.{name}", section.on, pixels=True, needs_epochs=section.needs_epochs)
+        for name, section in augment.TECHNIQUES.items()
+    ),
     Technique("mix_off_epochs", "augment.mix_off_epochs", on="1", off="0"),
     Technique("progressive", "progressive", on="paper", off="none", needs_epochs=True),
     Technique("dropout", "model.dropout", on="0.2", off="0.0", needs_epochs=True),

@@ -1,10 +1,11 @@
 """What augmentation can be asked for: one optional section a technique, in the order in which they are applied."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field, model_validator
 
 from seedwise.augment.config.color import (
+    AugMixConfig,
     BlurConfig,
     ColorJitterConfig,
     GrayscaleConfig,
@@ -12,6 +13,7 @@ from seedwise.augment.config.color import (
     TrivialAugmentWideConfig,
 )
 from seedwise.augment.config.geometry import (
+    AlternatingFlipConfig,
     HorizontalFlipConfig,
     RandomCropConfig,
     RandomResizedCropConfig,
@@ -19,11 +21,17 @@ from seedwise.augment.config.geometry import (
     VerticalFlipConfig,
 )
 from seedwise.augment.config.mix import CutMixConfig, MixUpConfig, RandomErasingConfig
+from seedwise.augment.config.technique import UNKNOWN, TechniqueConfig
 from seedwise.augment.config.types import Interpolation
 from seedwise.base.user_code import ImportPath
+from seedwise.config.options import Type
 from seedwise.config.section import Section
 
 __all__ = [
+    "STRENGTHS",
+    "TECHNIQUES",
+    "AlternatingFlipConfig",
+    "AugMixConfig",
     "AugmentConfig",
     "BlurConfig",
     "ColorJitterConfig",
@@ -38,6 +46,7 @@ __all__ = [
     "RandomResizedCropConfig",
     "ResizeConfig",
     "RotationConfig",
+    "TechniqueConfig",
     "TrivialAugmentWideConfig",
     "VerticalFlipConfig",
 ]
@@ -55,7 +64,7 @@ class ResizeConfig(Section):
     """`nearest`, `bilinear` or `bicubic`."""
 
 
-class CustomConfig(Section):
+class CustomConfig(TechniqueConfig):
     """Your own function, by import path; `custom: my_pkg.aug:fn` is short for `custom: {function: my_pkg.aug:fn}`.
 
     It is called as `fn(images, draws)` with the whole batch at the training size, uint8[n, 3, h, w], and float32[n, 8]
@@ -65,6 +74,9 @@ class CustomConfig(Section):
     Source: yours; docs/own-code.md has an example. A run records the SHA-256 of the file that defines it.
     """
 
+    stage: ClassVar = "final"
+    on: ClassVar = "my_pkg.aug:fn"
+
     function: ImportPath
     """`my_pkg.aug:fn`, from the current folder or the Python path."""
 
@@ -73,18 +85,23 @@ class CustomConfig(Section):
     def _path_alone(cls, given: Any) -> Any:
         return {"function": given} if isinstance(given, str) else given
 
+    def least_chance(self, augment: "AugmentConfig") -> float:
+        """Nobody knows."""
+        return UNKNOWN
+
 
 class AugmentConfig(Section):
     """What happens to a batch on the device. A technique that is null is off; `{}` turns it on with its defaults.
 
     The order is fixed, and is that of the fields. First the frame: random_resized_crop brings images to the training
     size, and without it the center square is taken at the native size. Then, at the size that this leaves:
-    random_crop, horizontal_flip, vertical_flip, rotation, color_jitter, rand_augment, trivial_augment_wide, grayscale,
-    blur. That is torchvision's order (crop, flip, automatic augmentation), and before an enlargement it is the cheaper
-    place; lengths in pixels count at that size. Then resize, and at the training size custom and random_erasing. Then
-    mixup and cutmix: an image goes to one of them at most, and what was erased in it or its partner stays erased.
-    Normalization, which acts on each pixel alone, comes last; mean and standard deviation belong to the weights, not to
-    the recipe. Evaluation takes the center square, `resize` and the normalization.
+    random_crop, horizontal_flip, alternating_flip, vertical_flip, rotation, color_jitter, rand_augment,
+    trivial_augment_wide, augmix, grayscale, blur. That is torchvision's order (crop, flip, automatic augmentation),
+    and before an enlargement it is the cheaper place; lengths in pixels count at that size. Then resize, and at the
+    training size custom and random_erasing. Then mixup and cutmix: an image goes to one of them at most, and what was
+    erased in it or its partner stays erased. Normalization, which acts on each pixel alone, comes last; mean and
+    standard deviation belong to the weights, not to the recipe. Evaluation takes the center square, `resize` and the
+    normalization.
     """
 
     random_resized_crop: RandomResizedCropConfig | None = None
@@ -93,6 +110,8 @@ class AugmentConfig(Section):
     """A random shift by a few pixels."""
     horizontal_flip: HorizontalFlipConfig | None = None
     """Mirrored left and right."""
+    alternating_flip: AlternatingFlipConfig | None = None
+    """Mirrored left and right in every other epoch."""
     vertical_flip: VerticalFlipConfig | None = None
     """Mirrored top and bottom."""
     rotation: RotationConfig | None = None
@@ -103,6 +122,8 @@ class AugmentConfig(Section):
     """Some of 14 operations, all at one magnitude."""
     trivial_augment_wide: TrivialAugmentWideConfig | None = None
     """One of 14 operations, at a random magnitude."""
+    augmix: AugMixConfig | None = None
+    """Blended with copies of itself that chains of operations changed."""
     grayscale: GrayscaleConfig | None = None
     """Without color."""
     blur: BlurConfig | None = None
@@ -121,3 +142,21 @@ class AugmentConfig(Section):
     """In this many epochs at the end of training mixup and cutmix are off: the model sees whole images last. Helps:
     where mixing is strong, so that the last, small steps fit what evaluation will show. Hurts: hardly ever; with short
     schedules it leaves little of the mixing. Source: timm's `--mixup-off-epoch`."""
+
+
+TECHNIQUES: dict[str, type[TechniqueConfig]] = {
+    name: section
+    for name, field in AugmentConfig.model_fields.items()
+    for section in Type.of(field).sections()
+    if issubclass(section, TechniqueConfig)
+}
+"""Every technique of augmentation by its name, in the order of application. The one list: the functions' table
+(`augment/table.py`), the catalogue (`recipe/techniques.py`), what progressive learning raises and the conformance suite
+follow from it."""
+
+STRENGTHS = {
+    f"{name}.{section.strength}": f"{name}_{section.strength}"
+    for name, section in TECHNIQUES.items()
+    if section.strength is not None
+}
+"""The options that a stage of progressive learning sets, and its own names for them."""

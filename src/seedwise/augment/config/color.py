@@ -1,12 +1,17 @@
 """Sections of the techniques that change colors and sharpness, and of the ready-made sets of operations."""
 
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
 from pydantic import Field, model_validator
 
+from seedwise.augment.config.technique import UNKNOWN, TechniqueConfig
 from seedwise.augment.config.types import Positive, Probability, Sampling, Strength
-from seedwise.config.section import Section
+
+if TYPE_CHECKING:
+    from seedwise.augment.config import AugmentConfig
 
 
-class ColorJitterConfig(Section):
+class ColorJitterConfig(TechniqueConfig):
     """Change brightness, contrast, saturation and hue by random factors, in an order drawn for each image.
 
     Helps: light and cameras that differ between training and use. Hurts: classes told apart by their color (fish,
@@ -23,8 +28,12 @@ class ColorJitterConfig(Section):
     hue: float = Field(default=0.05, ge=0, le=0.5)
     """The hue turns by a share of the color circle drawn from [-hue, hue], in [0, 0.5]; 0 leaves it alone."""
 
+    def least_chance(self, augment: "AugmentConfig") -> float:
+        """Which factor changes a pixel is for the images to say."""
+        return UNKNOWN if any(strength > 0 for _, strength in self) else 0.0
 
-class RandAugmentConfig(Section):
+
+class RandAugmentConfig(TechniqueConfig):
     """Apply `num_ops` operations, drawn for each image from 14 geometric and color operations, all at one magnitude.
 
     The operations: identity, shear_x, shear_y, translate_x, translate_y, rotate, brightness, color, contrast,
@@ -33,6 +42,9 @@ class RandAugmentConfig(Section):
     Hurts: short schedules; classes told apart by color or position; small images, which large shears distort.
     Source: Cubuk et al. 2020 (arXiv 1909.13719); operations and ranges are those of torchvision's `RandAugment`.
     """
+
+    strength: ClassVar = "magnitude"
+    needs_epochs: ClassVar = True
 
     num_ops: int = Field(default=2, ge=1, le=8)
     """Operations an image, one after the other, in [1, 8]; the same one may come again."""
@@ -49,8 +61,12 @@ class RandAugmentConfig(Section):
             raise ValueError(f"magnitude: must be at most num_magnitude_bins - 1, {self.num_magnitude_bins - 1}")
         return self
 
+    def least_chance(self, augment: "AugmentConfig") -> float:
+        """Equalize alone changes all but even images, whatever the magnitude."""
+        return 1 / 14
 
-class TrivialAugmentWideConfig(Section):
+
+class TrivialAugmentWideConfig(TechniqueConfig):
     """Apply one operation, drawn for each image, at a strength drawn evenly from a wide range: nothing to tune.
 
     The operations are RandAugment's; at the far end images turn by 135 degrees, shear by 0.99 or move by 32 pixels.
@@ -59,13 +75,53 @@ class TrivialAugmentWideConfig(Section):
     Source: Müller and Hutter 2021 (arXiv 2103.10158); operations and ranges are torchvision's `TrivialAugmentWide`.
     """
 
+    needs_epochs: ClassVar = True
+
     num_magnitude_bins: int = Field(default=31, ge=2, le=1001)
     """Steps of strength that are drawn from; the first one changes (almost) nothing."""
     interpolation: Sampling = "nearest"
     """How pixels are read between pixels: `nearest` (torchvision's default; sharp, jagged) or `bilinear` (soft)."""
 
+    def least_chance(self, augment: "AugmentConfig") -> float:
+        """As RandAugment's."""
+        return 1 / 14
 
-class GrayscaleConfig(Section):
+
+class AugMixConfig(TechniqueConfig):
+    """Blend each image with a few copies of it, each of them changed by its own chain of random operations.
+
+    The operations are RandAugment's without identity, at low strength. Chain i of k gets the share (1 - m) w_i and the
+    image keeps m, with m ~ Beta(alpha, alpha) and w ~ Dirichlet(alpha, ..., alpha), drawn for each image; pixels are
+    rounded to whole numbers. This is the augmentation alone: the paper's Jensen-Shannon loss, which asks for the same
+    answer on three views of an image at three times the cost of a step, isn't part of it.
+    Helps: photos in use that are noisier, blurrier or otherwise worse than those trained on; calibration. Without that
+    loss less than the paper reports. Hurts: short schedules; classes told apart by color or position.
+    Source: Hendrycks et al. 2020 (arXiv 1912.02781); operations and ranges are those of torchvision's `AugMix`.
+    """
+
+    needs_epochs: ClassVar = True
+
+    severity: int = Field(default=3, ge=1, le=10)
+    """Each operation's strength is drawn from the weakest `severity` of 10 steps. The first hardly changes an image,
+    but posterize, which never keeps more than 4 bits."""
+    mixture_width: int = Field(default=3, ge=1, le=4)
+    """Chains for each image, in [1, 4]."""
+    chain_depth: Literal["random"] | Annotated[int, Field(ge=1, le=4)] = "random"
+    """Operations in a chain, in [1, 4]; `random` (torchvision's -1) draws 1, 2 or 3 for each."""
+    alpha: Positive = 1.0
+    """Of both distributions of shares: 1 draws them evenly, less leaves most to one chain or to the image."""
+    all_ops: bool = True
+    """Whether brightness, color, contrast and sharpness are among the operations. The paper leaves them out, since
+    they are among the corruptions that it tests on."""
+    interpolation: Sampling = "bilinear"
+    """How pixels are read between pixels: `nearest` (sharp, jagged) or `bilinear` (torchvision's default; soft)."""
+
+    def least_chance(self, augment: "AugmentConfig") -> float:
+        """In half of the cases the heaviest chain has an eighth of the image or more; it may end in equalize."""
+        return 1 / 26
+
+
+class GrayscaleConfig(TechniqueConfig):
     """Take the color out of some images.
 
     Helps: where color misleads, or where cameras without color are met in use; part of contrastive pretraining.
@@ -77,7 +133,7 @@ class GrayscaleConfig(Section):
     """Share of images that become gray, in [0, 1]. Default: torchvision's."""
 
 
-class BlurConfig(Section):
+class BlurConfig(TechniqueConfig):
     """Blur some images with a Gaussian filter of random width.
 
     Helps: where photos in use may be out of focus or enlarged from few pixels; part of contrastive pretraining.
@@ -99,3 +155,7 @@ class BlurConfig(Section):
         if self.sigma[0] > self.sigma[1]:
             raise ValueError(f"sigma: must be increasing, not {list(self.sigma)}")
         return self
+
+    def least_chance(self, augment: "AugmentConfig") -> float:
+        """A narrow filter leaves whole numbers as they are."""
+        return self.prob * UNKNOWN
