@@ -195,7 +195,7 @@ def test_a_network_trains_as_one_by_layers(monkeypatch: pytest.MonkeyPatch) -> N
     swap.accelerate(ours, "native", {})
     x = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(1)).to(memory_format=torch.channels_last)
     copy.deepcopy(ours)(x).sum().backward()
-    monkeypatch.setattr(swap, "use_chains", lambda _model: 0)
+    monkeypatch.setattr(swap, "use_fused_blocks", lambda _model: 0)
     swap.accelerate(theirs, "native", swap.chosen(ours))
     for model in (ours, theirs):
         model(x).logsumexp(1).sum().backward()

@@ -90,7 +90,7 @@ def test_gradients_of_two_processes_are_those_of_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
 def test_every_image_of_a_step_is_in_exactly_one_share(size: int) -> None:
     positions = np.random.default_rng(0).permutation(50)
-    shares = [World(rank, size).share(positions) for rank in range(size)]
+    shares = [World(rank, size).shard(positions) for rank in range(size)]
     assert sorted(np.concatenate(shares)) == list(range(50))
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
