@@ -14,7 +14,7 @@ TRAINED_IN = ("integration", "conformance", "soak")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A test is marked `tensors` where its file, or what that imports of seedwise, imports torch, and where it trains."""
+    """A test is marked `tensors` where its file, or what that imports of seedwise, imports torch; or where it trains."""
     for item in items:
         path = Path(item.path)
         if path.relative_to(ROOT / "tests").parts[0] in TRAINED_IN or _reaches_torch(path):
@@ -48,7 +48,7 @@ def _imported(path: Path) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             yield node.module
             yield from (f"{node.module}.{each.name}" for each in node.names)
-        elif isinstance(node, ast.If) and "TYPE_CHECKING" not in ast.dump(node.test):
-            body += node.body
-        elif isinstance(node, ast.Try | ast.With):
+        elif (isinstance(node, ast.If) and "TYPE_CHECKING" not in ast.dump(node.test)) or isinstance(
+            node, ast.Try | ast.With
+        ):
             body += node.body

@@ -5,35 +5,77 @@
     print(run.record.final.test.top1)
     seedwise.load(run.folder).predict(["photo.png"])
 
-Names are imported when they are first used, so that `import seedwise` costs nothing.
+docs/python.md has an example for each function. Names are imported when they are first used, so that `import seedwise`
+costs nothing.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from seedwise.ensembles.model import Ensemble, load
+    from seedwise.base.errors import UserError
+    from seedwise.ensembles.model import Ensemble
+    from seedwise.inference.finished import audit, compare, ensemble, evaluate, load, predict, report
+    from seedwise.inference.training import ablate, sweep, train
+    from seedwise.recipe.library import recipes
     from seedwise.recipe.schema import Recipe
+    from seedwise.recipe.techniques import techniques
     from seedwise.run.run import Run
-    from seedwise.run.train import train
+    from seedwise.study.outcome import Study
 
-__all__ = ["Ensemble", "Recipe", "Run", "load", "train"]
+    __version__: str
 
 _HOMES = {
     "Ensemble": "seedwise.ensembles.model",
     "Recipe": "seedwise.recipe.schema",
     "Run": "seedwise.run.run",
-    "load": "seedwise.ensembles.model",
-    "train": "seedwise.run.train",
+    "Study": "seedwise.study.outcome",
+    "UserError": "seedwise.base.errors",
+    **dict.fromkeys(("ablate", "sweep", "train"), "seedwise.inference.training"),
+    **dict.fromkeys(
+        ("audit", "compare", "ensemble", "evaluate", "load", "predict", "report"), "seedwise.inference.finished"
+    ),
+    "recipes": "seedwise.recipe.library",
+    "techniques": "seedwise.recipe.techniques",
 }
+
+__all__ = [
+    "Ensemble",
+    "Recipe",
+    "Run",
+    "Study",
+    "UserError",
+    "__version__",
+    "ablate",
+    "audit",
+    "compare",
+    "ensemble",
+    "evaluate",
+    "load",
+    "predict",
+    "recipes",
+    "report",
+    "sweep",
+    "techniques",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'seedwise' has no attribute {name!r}")
-    from seedwise.base.machine import prepare_process
+    if name == "__version__":
+        from importlib.metadata import version  # slow to import
 
-    prepare_process()
-    value = getattr(import_module(_HOMES[name]), name)
+        value: Any = version("seedwise")
+    elif name in _HOMES:
+        from seedwise.base.machine import prepare_process
+
+        prepare_process()
+        value = getattr(import_module(_HOMES[name]), name)
+    else:
+        raise AttributeError(f"module 'seedwise' has no attribute {name!r}")
     globals()[name] = value
     return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

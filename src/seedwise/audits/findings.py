@@ -1,11 +1,12 @@
 """What an audit found, as audit.json; torch-free, so that reports can read it."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from seedwise.base.files import cache_root, make_folder, read_json
+from seedwise.base.notebook import html_table
 from seedwise.records.run import DAMAGED, PassedOverRecord, RecordPart, read_checked, write_checked
 
 AUDIT = "audit.json"
@@ -178,6 +179,28 @@ class Findings(RecordPart):
     """By held-out split: test against train and val, val against train; of pairs that are one picture alone."""
     run: RunFindings | None = None
     labels: LabelFindings | None = None
+
+    def table(self) -> list[dict[str, Any]]:
+        """A row a pair: whether it is one picture, its kind, and of both images where they are, split and class."""
+        return [
+            {"same": pair.is_same, "kind": pair.kind, "judged": pair.judged, "rest": pair.rest}
+            | {
+                f"{name}_{what}": value
+                for name, one in (("first", pair.first), ("second", pair.second))
+                for what, value in (("where", one.where), ("split", one.split), ("class", self.classes[one.label]))
+            }
+            for pair in self.pairs
+        ]
+
+    def _repr_html_(self) -> str:
+        leaked = {split: leak.images for split, leak in self.leaks.items()}
+        rows = [{"split": it, "images": count, "leaked": leaked.get(it)} for it, count in self.splits.items()]
+        counts = self.counts
+        lines = [f"one picture twice: {counts['equal'] + counts['copy']} pairs; look-alikes: {counts['alike']} pairs"]
+        damaged = sum(len(part.damaged) for part in self.parts.values())
+        lines += [f"damaged: {damaged} files"] * (damaged > 0)
+        lines += [f"labels in doubt: {self.labels.count}"] if self.labels is not None else []
+        return html_table(rows, f"{self.data}: {len(self.classes)} classes", [*lines, *self.doubts])
 
 
 def stored_audit(fingerprint: str) -> Path:

@@ -33,12 +33,14 @@ def seconds(text: str) -> float:
     return sum(float(number) * _UNITS[unit][0] for unit, number in match.groupdict().items() if number)
 
 
-def seconds_of(option: str, text: str | None) -> float | None:
-    """The seconds of a duration that was given to an option; None where none was, a UserError where it is none."""
+def seconds_of(option: str, given: str | float | None) -> float | None:
+    """The seconds of a duration that was given to an option; a number, from Python, is seconds; None where none was."""
+    if given is None or not isinstance(given, str):
+        return given
     try:
-        return None if text is None else seconds(text)
+        return seconds(given)
     except ValueError as error:
-        raise UserError(f"{option} {text}: {error}") from None
+        raise UserError(f"{option} {given}: {error}") from None
 
 
 def in_words(span: float) -> str:

@@ -1,8 +1,5 @@
 """`seedwise ablate`."""
 
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,7 +19,6 @@ from seedwise.cli.options import (
     RecipeName,
     Seeds,
     begin_with,
-    default_recipe,
     demand_one_network,
     overrides,
     short_forms,
@@ -31,8 +27,8 @@ from seedwise.cli.options import (
 if TYPE_CHECKING:
     from seedwise.recipe.schema import Recipe
     from seedwise.run.rehearsal import Rehearsal
-    from seedwise.study.arms import Arms
     from seedwise.study.ray_runner import Cluster
+    from seedwise.study.request import StudyRequest
 
 Toggle = Annotated[
     str | None,
@@ -102,12 +98,13 @@ def ablate(
     """
     from seedwise.base.durations import seconds_of
     from seedwise.base.errors import UserError
+    from seedwise.study.request import ablation
 
     cluster = _cluster(on, address, cpus_per_trial, gpus_per_trial, own_disks, elsewhere)
     if cluster is not None and (jobs != 1 or dry_run):
         raise UserError(f"{'--dry-run' if dry_run else '--jobs'}: is about this machine; drop it, or --on ray")
     seconds = seconds_of("--budget", budget)
-    asked = _asked(data, recipe, toggle, seeds, margin, overrides(flags, settings))
+    asked = ablation(data, recipe, toggle, seeds, margin, overrides(flags, settings))
     demand_one_network(asked.arms.base, flags)
     begin_with(asked.data, asked.arms.base.data, data_dir)
     folder = out or asked.folder
@@ -118,60 +115,19 @@ def ablate(
     return _run(asked, folder, conduct | {"command": given(context, folder), "cluster": cluster}, as_json)
 
 
-@dataclass(frozen=True)
-class _AblateRequest:
-    """What is to be compared, from the command line or from a study file."""
-
-    data: str
-    name: str
-    arms: "Arms"
-    seeds: tuple[int, ...]
-    points: float | None
-    """The margin."""
-
-    @property
-    def folder(self) -> Path:
-        """The default one, in which the same command finds its study again."""
-        return Path("runs") / (re.sub(r"[^\w.-]+", "_", f"{Path(self.data).name}-{self.name}") + "-ablation")
-
-
-def _asked(
-    data: str, base: str | None, toggle: str | None, seeds: str | None, margin: float | None, settings: Sequence[str]
-) -> _AblateRequest:
-    from seedwise.base.errors import UserError
-    from seedwise.study.arms import read_study_file, toggled
-    from seedwise.study.record import parse_seeds
-
-    if margin is not None and not 0 < margin < 100:
-        raise UserError(f"--margin {margin:g}: must be points between 0 and 100, such as 0.5")
-    if _is_study_file(data):
-        if base is not None or toggle is not None:
-            raise UserError(f"{data}: a study file names its base and arms; drop {'-r' if base else '--toggle'}")
-        file, arms = read_study_file(Path(data), settings)
-        wanted = seeds or (str(file.seeds) if isinstance(file.seeds, int) else f"{','.join(map(str, file.seeds))},")
-        points = file.margin if margin is None else margin
-        return _AblateRequest(file.data, Path(data).stem, arms, parse_seeds(wanted, arms.base.seed), points)
-    if toggle is None:
-        raise UserError("--toggle: say which techniques to compare, such as cutmix,rotation; or give a study file")
-    names = [name.strip() for name in toggle.split(",") if name.strip()]
-    arms = toggled(default_recipe(data) if base is None else base, settings, names)
-    return _AblateRequest(data, arms.base.name, arms, parse_seeds(seeds or "6", arms.base.seed), margin)
-
-
-def _run(asked: _AblateRequest, folder: Path, conduct: dict[str, Any], as_json: bool) -> int:
+def _run(asked: "StudyRequest", folder: Path, conduct: dict[str, Any], as_json: bool) -> int:
     from seedwise.cli.print_run import announce_trial
     from seedwise.cli.print_study import print_done
     from seedwise.cli.progress import watching
-    from seedwise.study.execute import Conduct, ablate
+    from seedwise.inference.training import run_ablation
+    from seedwise.study.execute import Conduct
 
-    margin = None if asked.points is None else asked.points / 100
     with watching(folder) as watch:
-        how = Conduct(watch, announce_trial, **conduct)
-        done = ablate(asked.arms, asked.data, asked.seeds, folder, margin=margin, conduct=how)
-    return print_done(folder, done, as_json)
+        done = run_ablation(asked, folder, Conduct(watch, announce_trial, **conduct))
+    return print_done(done, as_json)
 
 
-def _dry_run(asked: _AblateRequest, folder: Path, data_dir: Path | None, jobs: int, as_json: bool) -> None:
+def _dry_run(asked: "StudyRequest", folder: Path, data_dir: Path | None, jobs: int, as_json: bool) -> None:
     """Print what is left to do, and measure it unless that is nothing."""
     import json
 
@@ -183,9 +139,8 @@ def _dry_run(asked: _AblateRequest, folder: Path, data_dir: Path | None, jobs: i
     from seedwise.study.progress import finished_trials
     from seedwise.study.record import BASE
 
-    margin = None if asked.points is None else asked.points / 100
     conduct = Conduct(RunControl(), announce_trial, data_dir, jobs)
-    study = planned(asked.arms, asked.data, asked.seeds, folder, margin, conduct)
+    study = planned(asked.arms, asked.data, asked.seeds, folder, asked.margin, conduct)
     base = asked.arms.base if study is None else study.recipe(BASE)
     arms = asked.arms.recipes if study is None else {it: study.recipe(it) for it in study.arms if it != BASE}
     changes = {arm: diff(base, recipe) for arm, recipe in arms.items()}
@@ -257,7 +212,3 @@ def _cluster(
     if name := next((name for name, is_given in given.items() if is_given), None):
         raise UserError(f"{name}: is for a cluster; give --on ray with it")
     return None
-
-
-def _is_study_file(data: str) -> bool:
-    return Path(data).suffix in (".yaml", ".yml")

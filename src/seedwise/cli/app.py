@@ -1,7 +1,7 @@
 """`seedwise`: one verb a file. Verbs import what they need when they are called, so that help is there at once."""
 
 import sys
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.main import get_command
@@ -38,6 +38,25 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help: drawing it with rich takes longer than everything else before it
 )
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        import seedwise
+
+        print(f"seedwise {seedwise.__version__}")
+        raise typer.Exit
+
+
+@app.callback(context_settings={"help_option_names": ["-h", "--help"]})
+def _seedwise(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_say_version, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
 app.command(name="train")(train.train)
 app.command(name="ablate", short_help="Compare a recipe with itself, one thing changed, over several seeds.")(
     ablate.ablate

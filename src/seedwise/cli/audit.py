@@ -1,23 +1,17 @@
 """`seedwise audit`."""
 
 import shlex
-import sys
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from seedwise.cli.options import NO_FLAGS, Data, DataDir, Json, Lang, Overrides, begin_with, begin_with_run, read_recipe
 
 if TYPE_CHECKING:
-    from seedwise.audits.check import Audit
     from seedwise.audits.findings import Findings
-    from seedwise.audits.judged import Judgements
 
 NAMED = 5
-FOLDS = 5
-"""Networks that --labels trains with --run."""
 
 
 Out = Annotated[Path, typer.Option("-o", "--out", help="HTML file to write; the findings go beside it, as .json.")]
@@ -66,94 +60,21 @@ def audit(
 
         seedwise audit labels.csv -s data.split_column=none
     """
-    from seedwise.base.errors import UserError
-
-    _demand_place(out, lang)
-    if run is not None and settings:
-        raise UserError("-s and --run: give one of them; a run's data are read with the run's own options")
-    found = _audited(data, labels, run, confirm, data_dir, settings)
-    from seedwise.audits.findings import AUDIT, keep
-    from seedwise.records.run import write_checked
-    from seedwise.reports.audit_page import write_audit
-
-    keep(found.findings)
-    if run is not None:
-        write_checked(run / AUDIT, found.findings)
-    write_audit(found.findings, found.pictures, out, lang)
-    write_checked(out.with_suffix(".json"), found.findings)
-    if as_json:
-        print(found.findings.model_dump_json(indent=2))
-    else:
-        _print(found.findings)
-        print(out)
-
-
-def _audited(
-    data: str,
-    labels: bool,
-    run: Path | None,
-    confirm: Path | None,
-    data_dir: Path | None,
-    settings: list[str] | None,
-) -> "Audit":
     if run is not None:
         begin_with_run(run, "a run's", lambda it: shlex.join(["seedwise", "audit", data, "--run", it]))
-    recipe = read_recipe(data, None, NO_FLAGS, settings)
-    if run is None:
-        begin_with(data, recipe.data, data_dir)
-    from seedwise.audits.check import audit as check
-    from seedwise.audits.judged import read_judged
+    else:
+        begin_with(data, read_recipe(data, None, NO_FLAGS, settings).data, data_dir)
     from seedwise.cli.progress import phases
-    from seedwise.run.run import load
+    from seedwise.inference.finished import audit as check
 
-    given = {} if confirm is None else read_judged(confirm)
-    loaded = None if run is None else load(run)
-    recipe = recipe if loaded is None else loaded.recipe
-    if labels and loaded is not None:
-        minutes = loaded.record.seconds.get("total", 0) * (FOLDS - 1) / 60
-        print(f"labels: trains {FOLDS} networks as {run}, about {minutes:.0f} min", file=sys.stderr, flush=True)
+    words: dict[str, Any] = {"settings": settings or (), "labels": labels, "run": run, "confirm": confirm, "lang": lang}
     with phases() as progress:
-        return check(
-            data,
-            recipe.data,
-            data_dir=data_dir,
-            run=loaded,
-            labels=labels,
-            judge=partial(_judge, given, confirm, data),
-            progress=progress,
-        )
-
-
-def _demand_place(out: Path, lang: str) -> None:
-    """Raise unless there is such a language, and page and findings can be written there: before anything takes long."""
-    from seedwise.base.errors import UserError
-    from seedwise.reports.words import Words
-
-    Words(lang)
-    if out.is_dir():
-        raise UserError(f"{out}: is a folder; give an HTML file to write")
-    if not out.parent.is_dir():
-        raise UserError(f"{out.parent}: no such folder; create it first")
-    if out.suffix == ".json":
-        raise UserError(f"{out}: the findings go there; give an HTML file to write")
-
-
-def _judge(given: "Judgements", file: Path | None, data: str, images: set[str]) -> "Judgements":
-    """What was said of pairs, now and before; what is said now is kept."""
-    from seedwise.audits.judged import keep_judged, kept
-    from seedwise.base.errors import UserError
-
-    if not given:
-        return kept()
-    elsewhere = sum(not pair <= images for pair in given)
-    if elsewhere == len(given):
-        raise UserError(
-            f"{file}: none of its {len(given)} pairs is of images in {data}; "
-            "give the file that was saved from the page of this data"
-        )
-    if elsewhere:
-        print(f"{file}: {elsewhere} of {len(given)} pairs are not of images in {data}", file=sys.stderr)
-    return keep_judged(given)
+        found = check(data, out=out, data_dir=data_dir, progress=progress, **words)
+    if as_json:
+        print(found.model_dump_json(indent=2))
+    else:
+        _print(found)
+        print(out)
 
 
 def _print(found: "Findings") -> None:

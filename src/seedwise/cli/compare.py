@@ -39,17 +39,12 @@ def compare(
     import json
     import sys
 
-    from seedwise.base.errors import UserError
-    from seedwise.study import compare as comparison
+    from seedwise.inference.finished import compare as compare_folders
 
-    if split not in ("test", "val"):
-        raise UserError(f"--split {split}: give test or val")
-    if margin is not None and not 0 < margin < 100:
-        raise UserError(f"--margin {margin:g}: give points of accuracy above 0 and below 100, such as 0.5")
-    found = comparison.compare(folders, split=split, margin=None if margin is None else margin / 100, classes=classes)
+    found = compare_folders(folders, split=split or "test", margin=margin, classes=classes)
     for path in found.skipped:
         print(f"left out, {'not finished' if path.is_dir() else 'gone'}: {path}", file=sys.stderr)
-    print(json.dumps(found.to_json(), indent=2)) if as_json else _print(found)
+    print(json.dumps(found.to_dict(), indent=2)) if as_json else _print(found)
 
 
 def _print(found: "Compared") -> None:

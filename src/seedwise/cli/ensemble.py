@@ -10,19 +10,17 @@ from seedwise.cli.options import Json
 if TYPE_CHECKING:
     from seedwise.records.ensemble import EnsembleRecord, Gain, HeldOut
 
-VOTES, SELECTIONS = ("soft", "hard", "weighted"), ("all", "greedy")
-
 
 def ensemble(
     folders: Annotated[list[Path], typer.Argument(metavar="RUN|STUDY...", help="Runs, or folders that hold them.")],
     vote: Annotated[
         str,
         typer.Option(
-            metavar="|".join(VOTES), help="Mean probability; majority; mean by weights that are fit on validation."
+            metavar="soft|hard|weighted", help="Mean probability; majority; mean by weights that are fit on validation."
         ),
     ] = "soft",
     voters: Annotated[
-        str, typer.Option(metavar="|".join(SELECTIONS), help="Who votes: all, or those that help on validation.")
+        str, typer.Option(metavar="all|greedy", help="Who votes: all, or those that help on validation.")
     ] = "all",
     out: Annotated[
         Path | None,
@@ -40,45 +38,17 @@ def ensemble(
 
         seedwise ensemble runs/a runs/b runs/c --vote weighted --voters greedy
     """
-    import sys
-    import time
-    from typing import cast
+    from seedwise.inference.finished import ensemble as let_vote
 
-    from seedwise.base.errors import UserError
-    from seedwise.base.files import discard, make_new_folder
-    from seedwise.base.nearest import demand_folder
-    from seedwise.ensembles.build import build
-    from seedwise.records.ensemble import Selection, Vote
-    from seedwise.records.finished import find_finished
-    from seedwise.records.run import RECORD
-
-    for option, given, known in (("vote", vote, VOTES), ("voters", voters, SELECTIONS)):
-        if given not in known:
-            raise UserError(f"--{option} {given}: give {', '.join(known[:-1])} or {known[-1]}")
-    members = []
-    for folder in folders:
-        demand_folder(folder, "a run's, a study's, or one that holds runs")
-        found, unfinished = find_finished(folder)
-        members += found
-        for path in unfinished:
-            print(f"left out, not finished: {path}", file=sys.stderr)
-    place = out or Path("runs") / f"ensemble-{vote}-{time.strftime('%Y%m%d-%H%M%S')}"
-    make_new_folder(place)
-    try:
-        record = build(members, place, vote=cast(Vote, vote), select=cast(Selection, voters))
-    finally:
-        if not (place / RECORD).exists():
-            discard(place)
-    print_ensemble(place, record, as_json)
+    made = let_vote(folders, vote=vote, voters=voters, out=out)
+    print_ensemble(made.folder, made.record, as_json)
 
 
 def print_ensemble(folder: Path, record: "EnsembleRecord", as_json: bool) -> None:
     """Members and their votes, then what the vote gains over them, what it costs, and where the files are."""
     from seedwise.cli.print_run import print_places, say_cut, say_leaks
-    from seedwise.cli.report import leave_report
     from seedwise.records.run import read_record
 
-    report = leave_report(folder)
     if as_json:
         print(record.model_dump_json(indent=2))
         say_leaks(folder, as_json=True)
@@ -100,7 +70,7 @@ def print_ensemble(folder: Path, record: "EnsembleRecord", as_json: bool) -> Non
     print(f"cost: {record.networks} networks, {record.parameters / 1e6:.2f} M trained parameters{same}")
     for timed in {str(it): it for it in (read_record(folder / each.folder).timed for each in record.members)}.values():
         say_cut(timed)
-    print_places(folder, report)
+    print_places(folder)
 
 
 def _print_held(name: str, held: "HeldOut", record: "EnsembleRecord") -> None:

@@ -1,7 +1,6 @@
 """`seedwise evaluate`."""
 
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -50,58 +49,18 @@ def evaluate(
 
         seedwise evaluate runs/lite --data ./photos --json
     """
-    from seedwise.recipe.tta_config import SHORTHANDS
-
-    choices = (("--split", split, ("val", "test")), ("--tta", tta, SHORTHANDS))
-    for option, value, known in choices:
-        _demand_known(option, value, known)
-    _demand_writable(out)
     begin_with_run(folder, "a run's or an ensemble's", _command, [data] if data else [])
-    from seedwise.base.files import write_text
     from seedwise.cli.progress import phases
-    from seedwise.ensembles.model import load
-    from seedwise.inference.evaluate import evaluate as score_again
-    from seedwise.records.evaluations import append_evaluation
+    from seedwise.inference.finished import evaluate as score_again
 
-    options: dict[str, Any] = {
-        "split": split,
-        "weights": "ema" if ema else "raw",
-        "tta": tta,
-        "settings": settings or (),
-    }
-    run = load(folder)
+    options: dict[str, Any] = {"split": split, "ema": ema, "tta": tta, "settings": settings or (), "out": out}
     with phases() as progress:
-        found = score_again(run, data, data_dir=data_dir, progress=progress, on_data=_say, **options)
-    append_evaluation(run.folder, found)
-    content = found.model_dump_json(indent=2)
-    if out is not None:
-        write_text(out, content + "\n")
-    print(content) if as_json else _print(found)
-
-
-def _demand_known(option: str, value: str | None, known: tuple[str, ...]) -> None:
-    from seedwise.base.errors import UserError
-
-    if value is not None and value not in known:
-        raise UserError(f"{option}: there is no {value!r}; give {' or '.join(known)}")
-
-
-def _demand_writable(out: Path | None) -> None:
-    """Said before the work rather than after it."""
-    from seedwise.base.errors import UserError
-
-    if out is not None and out.is_dir():
-        raise UserError(f"{out}: is a folder; give a JSON file to write")
-    if out is not None and not out.parent.is_dir():
-        raise UserError(f"{out.parent}: no such folder; create it first")
+        found = score_again(folder, data, data_dir=data_dir, progress=progress, **options)
+    print(found.model_dump_json(indent=2)) if as_json else _print(found)
 
 
 def _command(run: str, data: Sequence[str] = ()) -> str:
     return shlex.join(["seedwise", "evaluate", run, *(("--data", data[0]) if data else ())])
-
-
-def _say(lines: list[str]) -> None:
-    print("\n".join(lines), file=sys.stderr, flush=True)
 
 
 def _print(found: "Evaluation") -> None:

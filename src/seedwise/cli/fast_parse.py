@@ -10,16 +10,17 @@ from typing import Any
 import typer
 
 
-def quicken(command: Any) -> None:
+def quicken(command: Any, above: Any = None) -> None:
     """Let what is absent, text, a switch or a path, in this command and those below, pass as it is.
 
     Where typer looks different inside, this changes nothing.
     """
-    for parameter in command.get_params(typer.Context(command)):  # --help is among these alone
+    context = typer.Context(command, parent=above, **command.context_settings)  # which says how help is asked for
+    for parameter in command.get_params(context):  # --help is among these alone
         if hasattr(parameter, "_runtime_param") and hasattr(parameter, "type_descriptor"):
             parameter._runtime_param = _AsItIs()
     for below in getattr(command, "commands", {}).values():
-        quicken(below)
+        quicken(below, context)
 
 
 class _AsItIs:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from seedwise.base import machine
+from seedwise.base.durations import seconds_of as seconds_of
+from seedwise.recipe.library import default_recipe as default_recipe
 
 if TYPE_CHECKING:
     from seedwise.data.config import DataConfig
@@ -191,11 +193,6 @@ def short_forms(*names: str) -> Callable[[Verb], Verb]:
         return widened  # type: ignore[return-value]
 
     return widen
-
-
-def default_recipe(data: str) -> str:
-    """The recipe that a data argument gets without -r: tuned ones for the named sets, `photos` for all else."""
-    return {"digits": "demo", "cifar10": "lite", "cifar100": "lite"}.get(data, "photos")
 
 
 def read_recipe(data: str, recipe: str | None, flags: Mapping[str, Any], settings: Iterable[str] | None) -> "Recipe":

@@ -1,17 +1,15 @@
 """`seedwise predict`."""
 
+import json
 import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
 from seedwise.cli.options import Top, begin_with_run
-
-if TYPE_CHECKING:
-    from seedwise.inference.predict import Predicted
 
 
 def predict(
@@ -50,28 +48,18 @@ def predict(
         raise UserError(f"-o {out}: is the folder for the pictures of --explain; add it, or drop -o")
     begin_with_run(folder, "a run's or an ensemble's", lambda run, of=images: _command(run, of), images)
     from seedwise.ensembles.model import load
-    from seedwise.inference.predict import Note, Unreadable, predict_files
-    from seedwise.run.run import Run
+    from seedwise.inference.predict import Note, Unreadable, classify
 
-    run = load(folder)
-    if explain and not isinstance(run, Run):
-        raise UserError(f"{folder}: an ensemble has no single network to explain; name one of its members")
-    explainer = None
-    if explain and isinstance(run, Run):
-        from seedwise.inference.explain import Explainer
-
-        explainer = Explainer(run, out or Path("explained"), top)
+    pictures = (out or Path("explained")) if explain else None
     problems = 0
-    for found in predict_files(run, _paths(images)):
+    for found in classify(load(folder), _paths(images), top=top, explained=pictures):
         if isinstance(found, Unreadable):
             problems += 1
             print(found.reason, file=sys.stderr, flush=True)
         elif isinstance(found, Note):
             print(found.line, file=sys.stderr, flush=True)
         else:
-            picture = None if explainer is None else str(explainer.explain(found))
-            show = _as_json if as_json else _as_text
-            print(show(run.classes, found, top, picture), flush=True)
+            print(json.dumps(found) if as_json else _as_text(found), flush=True)
     if problems:
         raise typer.Exit(2)
 
@@ -90,16 +78,8 @@ def _paths(given: list[str]) -> Iterator[str]:
             yield path
 
 
-def _as_json(classes: list[str], found: "Predicted", top: int, picture: str | None) -> str:
-    import json
-
-    best = [{"class": classes[i], "probability": float(found.probabilities[i])} for i in found.top(top)]
-    explained = {} if picture is None else {"explained": picture}
-    return json.dumps({"path": found.path, "top": best} | explained)
-
-
-def _as_text(classes: list[str], found: "Predicted", top: int, picture: str | None) -> str:
+def _as_text(found: dict[str, Any]) -> str:
     from seedwise.data.source import visible
 
-    best = "   ".join(f"{visible(classes[i])} {found.probabilities[i]:.3f}" for i in found.top(top))
-    return f"{found.path}\t{best}" + ("" if picture is None else f"\t{picture}")
+    best = "   ".join(f"{visible(each['class'])} {each['probability']:.3f}" for each in found["top"])
+    return f"{found['path']}\t{best}" + (f"\t{found['explained']}" if "explained" in found else "")

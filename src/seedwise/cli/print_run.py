@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from seedwise.base.durations import in_words
 from seedwise.cli.errors import print_errors
-from seedwise.cli.report import leave_report
 from seedwise.config.section import dump
 from seedwise.recipe.schema import Recipe
 from seedwise.records.run import RunRecord, Scores, Timed, demand_final, tells_top5
+from seedwise.reports import REPORT
 from seedwise.run.convergence import sentence
 from seedwise.stats import SHARE, summarize
 from seedwise.study.record import BASE, StudyRecord
@@ -34,7 +34,6 @@ def announce_trial(arm: str, seed: int, number: int, count: int) -> None:
 def print_run(folder: Path, record: RunRecord, as_json: bool) -> int:
     """A finished run: its scores without a spread, which one run has not, and where its files are; the exit code."""
     final = demand_final(folder, record)
-    report = leave_report(folder)
     if as_json:
         print(record.model_dump_json(indent=2))
         say_leaks(folder, as_json=True)
@@ -60,14 +59,14 @@ def print_run(folder: Path, record: RunRecord, as_json: bool) -> int:
     print(
         f"seed {record.seed}, {in_words(record.seconds['total'])}, {record.images_per_second:.0f} images/s in training"
     )
-    print_places(folder, report)
+    print_places(folder)
     return say_inert([record.inert])
 
 
-def print_places(folder: Path, report: Path | None) -> None:
+def print_places(folder: Path) -> None:
     """Where the report and the files are."""
-    if report is not None:
-        print(f"report: {report}")
+    if (folder / REPORT).is_file():
+        print(f"report: {folder / REPORT}")
     print(f"files: {folder}")
 
 
@@ -105,7 +104,6 @@ def _print_scores(name: str, scores: Scores, top5: bool) -> None:
 
 def print_study(folder: Path, study: StudyRecord, as_json: bool) -> int:
     """Every seed of a study, then mean, spread and interval, and where the files are; the exit code."""
-    report = leave_report(folder)
     runs = [trial.inert for trial in study.trials if trial.status == "finished"]
     first = next((folder / trial.folder for trial in study.trials if trial.status == "finished"), None)
     if as_json:
@@ -130,7 +128,7 @@ def print_study(folder: Path, study: StudyRecord, as_json: bool) -> int:
         say_leaks(first)
     say_cut(study.timed)
     say_unconverged(study)
-    print_places(folder, report)
+    print_places(folder)
     return say_inert(runs)
 
 

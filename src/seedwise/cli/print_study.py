@@ -3,40 +3,37 @@
 import textwrap
 from collections.abc import Sequence
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seedwise.study.progress import StudyLike, complete_seeds, looked
 from seedwise.study.setting import holds_said
 
 if TYPE_CHECKING:
-    from seedwise.study.execute import Done
+    from seedwise.study.outcome import Study
 
 
-def print_done(folder: Path, done: "Done", as_json: bool, go_on: str | None = None) -> int:
+def print_done(done: "Study", as_json: bool, go_on: str | None = None) -> int:
     """A study after its trials: the verdicts; what failed is raised behind them. The exit code.
 
     `go_on`: what completes it, if that isn't `seedwise resume`.
     """
     from seedwise.cli.print_run import print_places, say_inert, say_leaks, say_unconverged
-    from seedwise.cli.report import leave_report
 
-    report = leave_report(folder)
+    study = done.record
     if as_json:
-        print(done.study.model_dump_json(indent=2))
+        print(study.model_dump_json(indent=2))
     else:
-        print_arms(done.study)
-        if (first := next((trial for trial in done.study.trials if trial.status == "finished"), None)) is not None:
-            say_leaks(folder / first.folder)
-        say_unconverged(done.study)
-        if done.report.left:
-            n, seeds = complete_seeds(done.study), len(done.study.seeds)
-            print(
-                f"stopped by the budget after {n} of {seeds} seeds; go on with: {go_on or f'seedwise resume {folder}'}"
-            )
-        print_places(folder, report)
+        print_arms(study)
+        if (first := next((trial for trial in study.trials if trial.status == "finished"), None)) is not None:
+            say_leaks(done.folder / first.folder)
+        say_unconverged(study)
+        if done.left:
+            n, seeds = complete_seeds(study), len(study.seeds)
+            go_on = go_on or f"seedwise resume {done.folder}"
+            print(f"stopped by the budget after {n} of {seeds} seeds; go on with: {go_on}")
+        print_places(done.folder)
     done.demand_complete()
-    return say_inert([trial.inert for trial in done.study.trials if trial.status == "finished"])
+    return say_inert([trial.inert for trial in study.trials if trial.status == "finished"])
 
 
 def print_arms(study: StudyLike) -> None:

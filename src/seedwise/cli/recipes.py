@@ -31,11 +31,7 @@ def ls(as_json: Json = False) -> None:
     if as_json:
         import json
 
-        listed = [
-            {"name": name, "summary": library.summary(name), "path": f"{library.find(name)}"}
-            for name in library.names()
-        ]
-        print(json.dumps(listed, indent=2, ensure_ascii=False))
+        print(json.dumps(library.recipes(), indent=2, ensure_ascii=False))
         return
     width = max(map(len, library.names()))
     for name in library.names():

@@ -1,6 +1,5 @@
-"""`seedwise report`, and the report that train and resume leave behind."""
+"""`seedwise report`."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -26,18 +25,6 @@ def report(
 
         seedwise report runs/bagged
     """
-    from seedwise.reports import write_report
+    from seedwise.inference.finished import report as make_report
 
-    print(write_report(folder, out, lang))
-
-
-def leave_report(folder: Path) -> Path | None:
-    """The report of a folder that has just been completed. What keeps it from being made must not fail the run."""
-    from seedwise.base.errors import UserError
-    from seedwise.reports import write_report
-
-    try:
-        return write_report(folder)
-    except UserError as error:
-        print(f"no report: {error}", file=sys.stderr)
-        return None
+    print(make_report(folder, out=out, lang=lang))

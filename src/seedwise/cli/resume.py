@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -33,51 +33,46 @@ def resume(
     """
     from seedwise.base.durations import seconds_of
     from seedwise.base.errors import UserError
-    from seedwise.records.run import BAGGING, STUDY
+    from seedwise.records.run import STUDY
 
     begin_in(folder, "a run's or a study's")
     seconds = seconds_of("--budget", budget)
     if seconds is not None and not (folder / STUDY).exists():
         raise UserError(f"--budget {budget}: is for studies, and {folder} is none; drop it")
-    from seedwise.cli.print_run import announce_trial, print_study
-    from seedwise.cli.progress import watching
-
-    if (folder / STUDY).exists():
-        from seedwise.cli.print_study import print_done
-        from seedwise.study.execute import Conduct, resume_study
-
-        with watching(folder) as watch:
-            conduct = Conduct(watch, announce_trial, data_dir, jobs, budget_seconds=seconds, elsewhere=elsewhere)
-            done = resume_study(folder, conduct)
-        if len(done.study.arms) > 1:
-            return print_done(folder, done, as_json)
-        done.demand_complete()
-        return print_study(folder, done.study, as_json)
-    if (folder / BAGGING).exists():
-        from seedwise.cli.ensemble import print_ensemble
-        from seedwise.ensembles.bagging import resume_bagging
-
-        with watching(folder) as watch:
-            voted = resume_bagging(
-                folder, data_dir=data_dir, watch=watch, on_member=announce_trial, elsewhere=elsewhere
-            )
-        print_ensemble(folder, voted, as_json)
-        return 0
-    return _resume_run(folder, data_dir, elsewhere, as_json)
-
-
-def _resume_run(folder: Path, data_dir: Path | None, elsewhere: bool, as_json: bool) -> int:
     from seedwise.base import machine
-    from seedwise.base.files import is_held
-    from seedwise.cli.print_run import print_run
+    from seedwise.cli.print_run import announce_trial, print_run, print_study
     from seedwise.cli.progress import watching
-    from seedwise.records.run import RECORD, read_record
-    from seedwise.run.train import resume as resume_run
+    from seedwise.ensembles.model import Ensemble
+    from seedwise.inference.training import resume as go_on
+    from seedwise.study.outcome import Study
 
-    broken_off = (folder / RECORD).exists() and read_record(folder).status == "running" and not is_held(folder)
+    broken_off = _is_broken_off(folder)
+    how: dict[str, Any] = {"jobs": jobs, "budget": seconds, "data_dir": data_dir, "elsewhere": elsewhere}
     with watching(folder) as watch:
-        run = resume_run(folder, watch=watch, data_dir=data_dir, elsewhere=elsewhere)
+        done = go_on(folder, watch=watch, on_trial=announce_trial, **how)
+    if isinstance(done, Study):
+        if len(done.record.arms) > 1:
+            from seedwise.cli.print_study import print_done
+
+            return print_done(done, as_json)
+        return print_study(folder, done.demand_complete().record, as_json)
+    if isinstance(done, Ensemble):
+        from seedwise.cli.ensemble import print_ensemble
+
+        print_ensemble(folder, done.record, as_json)
+        return 0
     if broken_off:
         words = "had been broken off (killed, or the machine went down) and went on from its last checkpoint"
         print(f"{folder}: {words}", file=sys.stderr)
-    return print_run(folder, run.record, as_json) if machine.rank() == 0 else 0
+    return print_run(folder, done.record, as_json) if machine.rank() == 0 else 0
+
+
+def _is_broken_off(folder: Path) -> bool:
+    """Whether a run's record says `running` while nobody works on it."""
+    from seedwise.base.files import is_held
+    from seedwise.records.finished import is_ensemble
+    from seedwise.records.run import RECORD, read_record
+
+    if not (folder / RECORD).exists() or is_ensemble(folder):
+        return False
+    return read_record(folder).status == "running" and not is_held(folder)

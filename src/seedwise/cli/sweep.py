@@ -1,6 +1,5 @@
 """`seedwise sweep`."""
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,7 +17,6 @@ from seedwise.cli.options import (
     RecipeName,
     Seeds,
     begin_with,
-    default_recipe,
     demand_one_network,
     overrides,
     short_forms,
@@ -66,48 +64,38 @@ def sweep(
     seeds are there.
     """
     from seedwise.base.durations import seconds_of
-    from seedwise.study.grid import grid
-    from seedwise.study.record import parse_seeds
+    from seedwise.study.request import swept
 
-    swept = grid(default_recipe(data) if recipe is None else recipe, overrides(flags, settings))
-    base, seconds = swept.arms.base, seconds_of("--budget", budget)
+    asked = swept(data, recipe, seeds, overrides(flags, settings))
+    base, seconds = asked.grid.arms.base, seconds_of("--budget", budget)
     demand_one_network(base, flags)
     begin_with(data, base.data, data_dir)
-    numbers = parse_seeds(seeds or "3", base.seed)
-    name = re.sub(r"[^\w.-]+", "_", f"{Path(data).resolve().name}-{base.name}")
-    folder = out or Path("runs") / f"{name}-sweep"
+    folder = out or asked.folder
     from seedwise.cli.print_run import announce_trial
     from seedwise.cli.print_study import print_done
     from seedwise.cli.progress import watching
+    from seedwise.inference.training import run_sweep
     from seedwise.study.execute import Conduct
-    from seedwise.study.sweep import Swept
-    from seedwise.study.sweep import sweep as run_sweep
+    from seedwise.study.outcome import Study
 
     with watching(folder) as watch:
         conduct = Conduct(watch, announce_trial, data_dir, jobs, seconds, command=given(context, folder))
-        found = run_sweep(swept, data, numbers, folder, conduct)
-    if isinstance(found, Swept):
-        _print(folder, found, as_json)
-        return 0
-    return print_done(folder, found, as_json, "the same command with more time, or without --budget")
+        found = run_sweep(asked, data, folder, conduct)
+    if isinstance(found, Study):
+        return print_done(found, as_json, "the same command with more time, or without --budget")
+    _print(folder, found, as_json)
+    return 0
 
 
 def _print(folder: Path, found: "Swept", as_json: bool) -> None:
     import json
-    from dataclasses import asdict
 
     from seedwise.config.yaml12 import write_inline
 
-    best = found.ranking[0]
     if as_json:
-        content = {
-            "study": str(folder),
-            "seeds": best.seeds,
-            "ranking": [asdict(place) for place in found.ranking],
-            "winner": {"arm": best.arm, "setting": best.setting, "test": found.test and asdict(found.test)},
-        }
-        print(json.dumps(content, indent=2))
+        print(json.dumps(found.to_dict(), indent=2))
         return
+    best = found.ranking[0]
     rows = [[*best.setting, "val top-1", "loss"]]
     for place in found.ranking:
         spread = "" if place.val.sd is None else f" ± {place.val.sd:.4f}"

@@ -34,10 +34,10 @@ def ls(as_json: Json = False) -> None:
 
     Example: `seedwise techniques ls`
     """
-    from seedwise.recipe.techniques import TECHNIQUES, card
+    from seedwise.recipe.techniques import TECHNIQUES, card, techniques
 
     if as_json:
-        _print_json([_content(technique) for technique in TECHNIQUES])
+        _print_json(techniques())
         return
     names, switches = max(len(t.name) for t in TECHNIQUES), max(len(_switch(t)) for t in TECHNIQUES)
     for technique in TECHNIQUES:
@@ -55,13 +55,12 @@ def show(
 
     Example: `seedwise techniques show cutmix`
     """
-    from seedwise.recipe.techniques import find
+    from seedwise.recipe.techniques import find, techniques
 
-    technique = find(name)
     if as_json:
-        _print_json(_content(technique))
+        _print_json(techniques(name)[0])
     else:
-        sys.stdout.write(text(technique))
+        sys.stdout.write(text(find(name)))
 
 
 def text(technique: "Technique") -> str:
@@ -99,15 +98,6 @@ def _cost(technique: "Technique") -> str:
     row = measured["techniques"][technique.name]
     theirs = f"; torchvision's, image by image: {row['torchvision_us']:.0f}" if "torchvision_us" in row else ""
     return f"{row['us']:.1f} µs an image of {measured['side']} px on one thread{theirs} (benchmarks/augment.py)"
-
-
-def _content(technique: "Technique") -> dict[str, Any]:
-    from dataclasses import asdict
-
-    from seedwise.recipe.techniques import card, costs
-
-    cost = costs().get("techniques", {}).get(technique.name)
-    return asdict(technique) | asdict(card(technique)) | {"cost": cost}
 
 
 def _print_json(content: Any) -> None:

@@ -1,8 +1,9 @@
 """`seedwise train`."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -69,17 +70,18 @@ def train(
     bring back. Exit code 3, and the last line says it: all is trained and saved, but a technique that was on did
     nothing.
     """
-    from seedwise.base.durations import seconds_of
-    from seedwise.base.errors import UserError
+    from seedwise.inference.training import seconds_for
 
-    if seconds_of("--time", time) == 0:
-        raise UserError(f"--time {time}: give more than nothing, such as 10min")
-    asked = _TrainRequest(
-        context, data, seed, seeds, bagging, bagging_models, bagging_augment, data_dir, out, as_json, time
-    )
+    seconds = seconds_for(time)
+    models, augments = _names(bagging_models), _names(bagging_augment)
+    asked = _TrainRequest(context, data, seed, seeds, bagging, models, augments, data_dir, out, as_json, seconds)
     chosen = read_recipe(data, recipe, flags, settings)
     begin_with(data, chosen.data, data_dir)
     return asked.show(chosen) if dry_run else asked.train(chosen)
+
+
+def _names(text: str | None) -> list[str]:
+    return [part.strip() for part in (text or "").split(",") if part.strip()]
 
 
 @dataclass(frozen=True)
@@ -91,27 +93,40 @@ class _TrainRequest:
     seed: int | None
     seeds: str | None
     bagging: int | None
-    bagging_models: str | None
-    bagging_augment: str | None
+    bagging_models: list[str]
+    bagging_augment: list[str]
     data_dir: Path | None
     out: Path | None
     as_json: bool
-    time: str | None
-    """What all of it may take, as it was given; None: as long as it takes."""
+    seconds: float | None
+    """What all of it may take; None: as long as it takes."""
 
-    @property
-    def seconds(self) -> float | None:
-        """The same in seconds."""
-        from seedwise.base.durations import seconds_of
+    def members(self, recipe: "Recipe") -> list["Recipe"]:
+        """The recipes of a bagging's members, none of another training."""
+        from seedwise.inference.training import members_of
 
-        return seconds_of("--time", self.time)
+        return members_of(recipe, self.seed, self.seeds, self.bagging, self.bagging_models, self.bagging_augment)
 
     def train(self, recipe: "Recipe") -> int:
         """Do it; the exit code."""
-        members = self._members(recipe)
-        if members:
-            return self._train_bagging(members)
-        return self._train_one(recipe) if self.seeds is None else self._train_study(recipe)
+        from seedwise.cli.ensemble import print_ensemble
+        from seedwise.cli.print_run import announce_trial, print_run, print_study
+        from seedwise.cli.progress import watching
+        from seedwise.inference.training import train as do
+        from seedwise.run.folder import default_folder
+
+        folder = self.out or default_folder(self.data, [*self.members(recipe), recipe][0], self.data_dir)
+        words: dict[str, Any] = {"seed": self.seed, "seeds": self.seeds, "bagging": self.bagging, "time": self.seconds}
+        words |= {"bagging_models": self.bagging_models, "bagging_augment": self.bagging_augment}
+        words |= {"out": folder, "data_dir": self.data_dir, "on_trial": announce_trial}
+        with watching(folder) as watch:
+            done: Any = do(recipe, self.data, watch=watch, command=partial(given, self.context), **words)
+        if self.bagging is not None:
+            print_ensemble(folder, done.record, self.as_json)
+            return 0
+        if self.seeds is not None:
+            return print_study(folder, done.record, self.as_json)
+        return print_run(folder, done.record, self.as_json) if machine.rank() == 0 else 0
 
     def show(self, recipe: "Recipe") -> int:
         """Print what would be done."""
@@ -126,7 +141,7 @@ class _TrainRequest:
         from seedwise.run.resolve import demand_same
         from seedwise.study.record import parse_seeds
 
-        members = self._members(recipe)
+        members = self.members(recipe)
         seeds = self.seeds if self.bagging is None else f"{self.bagging}"
         master = recipe.seed if self.seed is None else self.seed
         numbers = parse_seeds(seeds, master) if seeds else (master,)
@@ -144,98 +159,4 @@ class _TrainRequest:
         watch = RunControl(began=BEGAN)
         found = rehearse(asked, self.data, data_dir=self.data_dir, watch=watch, seconds=seconds, trials=len(left))
         print_plan(found, left, done, started, self.as_json)
-        return 0
-
-    def _members(self, recipe: "Recipe") -> list["Recipe"]:
-        """The recipes of a bagging's members, none of another training; a UserError where options contradict."""
-        from seedwise.base.errors import UserError
-
-        if self.seeds is not None and self.seed is not None:
-            raise UserError("--seed and --seeds: give one of them; --seeds takes a list such as 3,7,11 too")
-        if self.bagging is None:
-            if self.bagging_models or self.bagging_augment:
-                part = "models" if self.bagging_models else "augment"
-                raise UserError(f"--bagging-{part}: give the number of members: --bagging 5")
-            return []
-        if self.seeds is not None:
-            raise UserError(
-                "--bagging and --seeds: give one of them; --seed is the seed that the members' are drawn from"
-            )
-        from seedwise.ensembles.bagging import members_recipes
-        from seedwise.recipe import library
-
-        given = (self.bagging_models, self.bagging_augment)
-        names, others = ([part.strip() for part in (text or "").split(",") if part.strip()] for text in given)
-        for option, values in (("models", names), ("augment", others)):
-            if len(values) > self.bagging:
-                raise UserError(
-                    f"--bagging-{option}: names {len(values)} for {self.bagging} members, so that some are never used; "
-                    f"give --bagging {len(values)} or more"
-                )
-        return members_recipes(recipe, names, [library.read(other) for other in others])
-
-    def _folder(self, recipe: "Recipe") -> Path:
-        from seedwise.run.folder import default_folder
-
-        return self.out or default_folder(self.data, recipe, self.data_dir)
-
-    def _train_one(self, recipe: "Recipe") -> int:
-        from seedwise.cli.print_run import print_run
-        from seedwise.cli.progress import watching
-        from seedwise.run.train import train as train_run
-
-        folder = self._folder(recipe)
-        with watching(folder) as watch:
-            run = train_run(
-                recipe,
-                self.data,
-                seed=self.seed,
-                out=folder,
-                data_dir=self.data_dir,
-                watch=watch,
-                time=self.time,
-            )
-        return print_run(run.folder, run.record, self.as_json) if machine.rank() == 0 else 0
-
-    def _train_study(self, recipe: "Recipe") -> int:
-        from seedwise.cli.print_run import announce_trial, print_study
-        from seedwise.cli.progress import watching
-        from seedwise.study.execute import train_seeds
-        from seedwise.study.record import parse_seeds
-
-        numbers, folder = parse_seeds(self.seeds or "", recipe.seed), self._folder(recipe)
-        with watching(folder) as watch:
-            study = train_seeds(
-                recipe,
-                self.data,
-                numbers,
-                folder,
-                data_dir=self.data_dir,
-                watch=watch,
-                on_trial=announce_trial,
-                command=given(self.context, folder),
-                seconds=self.seconds,
-            )
-        return print_study(folder, study, self.as_json)
-
-    def _train_bagging(self, members: list["Recipe"]) -> int:
-        from seedwise.cli.ensemble import print_ensemble
-        from seedwise.cli.print_run import announce_trial
-        from seedwise.cli.progress import watching
-        from seedwise.ensembles.bagging import train_bagging
-
-        folder, seed = self._folder(members[0]), members[0].seed if self.seed is None else self.seed
-        with watching(folder) as watch:
-            record = train_bagging(
-                members,
-                self.data,
-                self.bagging or len(members),
-                folder,
-                seed=seed,
-                data_dir=self.data_dir,
-                watch=watch,
-                on_member=announce_trial,
-                seconds=self.seconds,
-            )
-        print_ensemble(folder, record, self.as_json)
         return 0

@@ -8,17 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seedwise.base.errors import UserError
+from seedwise.base.notebook import html_table
 from seedwise.ensembles.votes import combine
 from seedwise.records.ensemble import EnsembleRecord
 from seedwise.records.finished import Finished, is_ensemble, read_ensemble
 from seedwise.records.predictions import Predictions
-from seedwise.records.run import RECORD
+from seedwise.records.run import RECORD, score_rows
 from seedwise.run.answers import read_answers
-from seedwise.run.inputs import batches
-from seedwise.run.run import PREDICT_BATCH, Run
+from seedwise.stats import Scale
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # these import torch, which reading what an ensemble came to doesn't need
     from seedwise.run.inputs import Given
+    from seedwise.run.run import Run
 
 
 class Ensemble:
@@ -34,8 +35,10 @@ class Ensemble:
         return self.record.data.classes
 
     @cached_property
-    def members(self) -> list[Run]:
+    def members(self) -> "list[Run]":
         """The runs that vote, in the record's order; a UserError when one is gone or was trained anew."""
+        from seedwise.run.run import Run
+
         runs = []
         for member in self.record.members:
             if not member.weight:
@@ -64,11 +67,31 @@ class Ensemble:
         """A row an image of `val` or `test`, as of `Run.table`."""
         return read_answers(Finished(self.folder, self.record), split).table()
 
+    def to_dict(self) -> dict[str, Any]:
+        """record.json."""
+        return self.record.to_dict()
+
+    def _repr_html_(self) -> str:
+        held = self.record.test or self.record.val
+        rows: list[dict[str, Any]] = []
+        if held is not None:
+            scores = {f"{self.record.vote} vote": held.scores, "mean of members": held.mean_of_members}
+            rows = score_rows(scores | {"best member (by val)": held.best_member})
+        lines = []
+        if held is not None:
+            said = Scale().difference(held.gain_over_mean.mean, held.gain_over_mean.ci95)
+            lines = [f"gain over the mean of members: {said}"]
+        split = "test" if self.record.test is not None else "val"
+        return html_table(rows, f"{self.folder}: {self.record.networks} networks, {split} images", lines)
+
     def predict(self, images: "Given") -> NDArray[np.float32]:
         """Class probabilities float32[n, k] of images by the members' vote, as `Run.predict` gives them for one.
 
         Each image is read once, and no more than a batch of them is held.
         """
+        from seedwise.run.inputs import batches
+        from seedwise.run.run import PREDICT_BATCH
+
         votes = [self._vote(batch) for batch in batches(images, PREDICT_BATCH, self.record.data.pixel_range)]
         return np.concatenate([np.empty((0, len(self.classes)), np.float32), *votes])
 
@@ -84,7 +107,9 @@ LEAST = float(np.log(np.finfo(np.float32).tiny))
 """Log of the least probability: a float32 that underflowed to 0 was not 0."""
 
 
-def load(folder: Path | str) -> Run | Ensemble:
+def load(folder: Path | str) -> "Run | Ensemble":
     """The run or the ensemble in this folder; a UserError when it is neither or is damaged."""
     place = Path(folder)
+    from seedwise.run.run import Run
+
     return Ensemble(place) if is_ensemble(place) else Run(place)

@@ -3,13 +3,15 @@
 import os
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seedwise.base.errors import UserError
+from seedwise.base.notebook import html_table
 from seedwise.data.deep import Oddity, Range, off_scale
 from seedwise.data.describe import passed_over_lines
 from seedwise.data.images import as_trained, opened, scale_of
@@ -52,6 +54,62 @@ class Note:
     """A line about a folder, what was passed over there, or about an image that is doubtful and used all the same."""
 
     line: str
+
+
+@dataclass(frozen=True)
+class Classified:
+    """What a run makes of files and folders of images."""
+
+    images: list[dict[str, Any]]
+    """In order: `path`, `top` (a `class` and its `probability` each, most probable first), and `explained`, a picture's
+    path, where one was made."""
+    unreadable: list[Unreadable]
+    notes: list[str]
+    """A line about what was passed over, or is doubtful and used all the same."""
+
+    @classmethod
+    def of(cls, found: Iterable[dict[str, Any] | Unreadable | Note]) -> Self:
+        """All that `classify` finds."""
+        every = list(found)
+        return cls(
+            [each for each in every if isinstance(each, dict)],
+            [each for each in every if isinstance(each, Unreadable)],
+            [each.line for each in every if isinstance(each, Note)],
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything in it."""
+        return asdict(self)
+
+    def table(self) -> list[dict[str, Any]]:
+        """A row an image: path, and the most probable class with its probability."""
+        return [{"path": image["path"]} | image["top"][0] for image in self.images]
+
+    def _repr_html_(self) -> str:
+        return html_table(self.table(), "", [*self.notes, *(each.reason for each in self.unreadable)])
+
+
+def classify(
+    run: Run | Ensemble, paths: Iterable[str], *, top: int = 5, explained: Path | None = None
+) -> Iterator[dict[str, Any] | Unreadable | Note]:
+    """A row an image, as `Classified.images` has them, one after the other; what can't be read is passed on as such.
+
+    `explained`: the folder for a picture an image, of where the network looked; a UserError for an ensemble.
+    """
+    explainer = None
+    if explained is not None:
+        if not isinstance(run, Run):
+            raise UserError(f"{run.folder}: an ensemble has no single network to explain; name one of its members")
+        from seedwise.inference.explain import Explainer
+
+        explainer = Explainer(run, explained, top)
+    for found in predict_files(run, paths):
+        if not isinstance(found, Predicted):
+            yield found
+            continue
+        best = [{"class": run.classes[i], "probability": float(found.probabilities[i])} for i in found.top(top)]
+        picture = {} if explainer is None else {"explained": str(explainer.explain(found))}
+        yield {"path": found.path, "top": best} | picture
 
 
 def find_images(paths: Iterable[str]) -> Iterator[str | Unreadable | Note]:

@@ -6,12 +6,13 @@ Those of augmentation follow from their sections (`augment.config.TECHNIQUES`).
 import inspect
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from seedwise.augment import config as augment
 from seedwise.base.errors import UserError
+from seedwise.base.notebook import Listing
 from seedwise.config.options import Type
 from seedwise.config.section import Option, dump, load, paths
 from seedwise.recipe.schema import Recipe
@@ -100,6 +101,13 @@ class TechniqueCard:
     def summary(self) -> str:
         """Its first sentence."""
         return re.split(r"(?<=[^.])[.;] ", self.what, maxsplit=1)[0].rstrip(".")
+
+
+def techniques(name: str | None = None) -> Listing:
+    """The catalogue: a row a technique with its switch, card and measured cost; of a name, however spelled, its row."""
+    cost = costs().get("techniques", {})
+    chosen = TECHNIQUES if name is None else [find(name)]
+    return Listing(asdict(each) | asdict(card(each)) | {"cost": cost.get(each.name)} for each in chosen)
 
 
 def squeeze(name: str) -> str:

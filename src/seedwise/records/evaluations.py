@@ -3,11 +3,12 @@
 import json
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
 from seedwise.base.errors import UserError
+from seedwise.base.notebook import html_table
 from seedwise.records.run import RecordPart, Scores
 
 EVALUATIONS = "evaluations.jsonl"
@@ -71,6 +72,16 @@ class Evaluation(RecordPart):
     """The run's classes that the data has no images of."""
     classes: list[ClassScore] = []
     """Those with images, worst first."""
+
+    def table(self) -> list[dict[str, Any]]:
+        """A row a class with images, the worst first: name, images, top1."""
+        return [each.to_dict() for each in self.classes]
+
+    def _repr_html_(self) -> str:
+        low, high = self.top1_interval
+        row = {"images": self.images} | self.scores.to_dict() | {"top1 low": low, "top1 high": high}
+        worst = "worst classes: " + ", ".join(f"{each.name} {each.top1:.3f}" for each in self.classes[:5])
+        return html_table([row], f"{self.data}: {self.split}", [worst])
 
 
 def append_evaluation(folder: Path, evaluation: Evaluation) -> None:

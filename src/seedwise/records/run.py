@@ -1,8 +1,8 @@
 """The run record: what a run was, did and reached. Everything downstream reads it, without torch."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, Protocol, TypeVar
+from typing import Annotated, Any, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -35,6 +35,10 @@ class RecordPart(BaseModel):
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Everything in it, as JSON has it."""
+        return self.model_dump(mode="json")
+
 
 class Scores(RecordPart):
     """How a set of images is classified."""
@@ -62,6 +66,11 @@ class StagePart(RecordPart):
     images: int
     seconds: float
     """Wall seconds of its training steps."""
+
+
+def score_rows(by_name: Mapping[str, Scores | None]) -> list[dict[str, Any]]:
+    """A row a split that has scores, for a notebook."""
+    return [{"split": name} | scores.to_dict() for name, scores in by_name.items() if scores is not None]
 
 
 class EpochRow(RecordPart):

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from seedwise.augment.pipeline import Augmenter
 from seedwise.base.errors import UserError
+from seedwise.base.notebook import html_table
 from seedwise.config.section import load as load_section
 from seedwise.data.images import resize_short_side
 from seedwise.engine.gradcam import gradcam, overlay
@@ -19,7 +20,17 @@ from seedwise.models.checkpoint import EMA_FILE
 from seedwise.recipe.schema import Recipe
 from seedwise.records.finished import Finished
 from seedwise.records.predictions import Predictions
-from seedwise.records.run import MODEL_CONFIG, PREDICTIONS, RECIPE, WEIGHTS, RunRecord, check_files, read_record
+from seedwise.records.run import (
+    MODEL_CONFIG,
+    PREDICTIONS,
+    RECIPE,
+    WEIGHTS,
+    RunRecord,
+    Scores,
+    check_files,
+    read_record,
+    score_rows,
+)
 from seedwise.run.answers import read_answers
 from seedwise.run.inputs import batches, pixels
 
@@ -29,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["MODEL_CONFIG", "PREDICTIONS", "RECIPE", "WEIGHTS", "Run", "load"]
 
 PREDICT_BATCH = 64
+SPLITS = ("train", "val", "test")
 
 
 class Run:
@@ -85,6 +97,16 @@ class Run:
         and one of a run that did not keep it None. `pandas.DataFrame(run.table())` makes a data frame of it.
         """
         return read_answers(Finished(self.folder, self.record), split).table()
+
+    def to_dict(self) -> dict[str, Any]:
+        """record.json."""
+        return self.record.to_dict()
+
+    def _repr_html_(self) -> str:
+        final, said = self.record.final, f"seed {self.record.seed}, {self.record.status}"
+        scores: dict[str, Scores | None] = {} if final is None else {name: getattr(final, name) for name in SPLITS}
+        lines = [said] if final is None else [f"{said}; one seed: seeds=5 for a spread"]
+        return html_table(score_rows(scores), f"{self.folder}: {self.record.recipe} on {self.record.data.name}", lines)
 
     def predict(self, images: "Given") -> NDArray[np.float32]:
         """Class probabilities float32[n, k] of images, preprocessed as in this run's own evaluation; [1, k] of one.

@@ -59,7 +59,7 @@ def train(
     settings: Sequence[str] = (),
     seed: int | None = None,
     out: str | Path | None = None,
-    time: str | None = None,
+    time: str | float | None = None,
     data_dir: str | Path | None = None,
     watch: RunControl | None = None,
 ) -> Run:
@@ -72,8 +72,8 @@ def train(
     or the path of a folder, table or archive of images. `settings`: any of the recipe's options, written as for `-s` on
     the command line; the later ones win. `seed`: the run's, by default the recipe's own. `out`: the run folder, by
     default `runs/<data>-<recipe>-<time>`. `time`: what a new run may take with all that it needs, as for `--time`:
-    "10min", "90s" or "1h"; epochs, which must be `auto`, and an image size that is, are chosen to fit. `data_dir`:
-    where local copies of named data lie. Raises UserError for what the caller can mend.
+    "10min", "90s", "1h", or seconds; epochs, which must be `auto`, and an image size that is, are chosen to fit.
+    `data_dir`: where local copies of named data lie. Raises UserError for what the caller can mend.
 
     Several trainings in threads of one process take turns (`computing_threads`); what other threads draw from torch's
     global generator during a step is theirs to avoid.

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from seedwise.base.errors import UserError
 from seedwise.base.nearest import demand_folder
+from seedwise.base.notebook import html_table
 from seedwise.config.section import diff, load
 from seedwise.recipe.schema import Recipe
 from seedwise.records.ensemble import EnsembleRecord
@@ -66,7 +67,7 @@ class Compared:
         """Top-1 by seed."""
         return {seed: float(right.mean()) for seed, right in self.correct[arm].items()}
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Everything, in full precision."""
         return {
             "split": self.split,
@@ -77,6 +78,22 @@ class Compared:
             "comparisons": {name: self._comparison(name, each) for name, each in self.comparisons.items()},
             "skipped": [str(path) for path in self.skipped],
         }
+
+    def table(self) -> list[dict[str, Any]]:
+        """A row an arm, the base first, with the columns of `seedwise.study.outcome.Study.table`; fractions."""
+        rows = []
+        for arm in self.arms:
+            of, found = self._arm(arm), self.comparisons.get(arm.name)
+            low, high = of["ci95"] or (None, None)
+            least, most = (found and found.ci95) or (None, None)
+            row = {"arm": arm.name} | {name: of[name] for name in ("n", "mean", "sd")} | {"low": low, "high": high}
+            row |= {"difference": found and found.mean, "difference_low": least, "difference_high": most}
+            rows.append(row | {"p_holm": found and found.p_holm, "verdict": found and found.verdict})
+        return rows
+
+    def _repr_html_(self) -> str:
+        lines = [f"{name}: {each.sentence}" for name, each in self.comparisons.items()]
+        return html_table(self.table(), f"{self.split} top-1, differences from {self.base}", lines)
 
     def _comparison(self, name: str, found: Comparison) -> dict[str, Any]:
         return {

@@ -26,11 +26,12 @@ from seedwise.run.folder import ELSEWHERE, demand_free, demand_same_data
 from seedwise.run.rehearsal import fitted
 from seedwise.study.arms import MARGIN, Arms
 from seedwise.study.local_runner import InProcess, Processes
+from seedwise.study.outcome import Study
 from seedwise.study.progress import trial_folder
 from seedwise.study.ray_runner import DEFAULT_CPUS, Cluster, OnRay
 from seedwise.study.record import BASE, Primary, StudyRecord, extend, read_study, write_study
 from seedwise.study.results import Results
-from seedwise.study.schedule import Budget, Report, Runner, run_all
+from seedwise.study.schedule import Budget, Runner, run_all
 from seedwise.study.trial import Task
 
 WRITING = 0.05
@@ -80,21 +81,6 @@ class Conduct:
         return recipe.model_copy(update={"compute": recipe.compute.model_copy(update={"threads": threads})})
 
 
-@dataclass(frozen=True)
-class Done:
-    """A study after its trials were run as far as they could be."""
-
-    study: StudyRecord
-    report: Report
-
-    def demand_complete(self) -> None:
-        """Raise a UserError if trials failed."""
-        if failures := self.report.failures:
-            others = [failure.split(": ")[0] for failure in failures[1:]]
-            named = f" (and {'; '.join(others)})" if others else ""
-            raise UserError(f"{len(failures)} of {len(self.study.trials)} runs failed: {failures[0]}{named}")
-
-
 def train_seeds(
     recipe: Recipe,
     data: str,
@@ -106,20 +92,18 @@ def train_seeds(
     on_trial: OnTrial,
     command: str | None = None,
     seconds: float | None = None,
-) -> StudyRecord:
+) -> Study:
     """Train a recipe with each seed; a folder that holds part of the same study is completed or extended.
 
     `seconds`: what all seeds may take; epochs, and an image size that is `auto`, are chosen to fit.
     """
     conduct = Conduct(watch, on_trial, data_dir, command=command, time_seconds=seconds)
-    done = _study(Arms(recipe, {}, {}), data, seeds, folder, None, conduct)
-    done.demand_complete()
-    return done.study
+    return _study(Arms(recipe, {}, {}), data, seeds, folder, None, conduct).demand_complete()
 
 
 def ablate(
     arms: Arms, data: str, seeds: Sequence[int], folder: Path, *, margin: float | None, conduct: Conduct
-) -> Done:
+) -> Study:
     """Train the base and every arm with each seed, and compare them; a folder that holds the study is completed.
 
     Seeds and arms may be added to a study, and the record shows it; its arms, margin and primary outcome stay as they
@@ -129,7 +113,7 @@ def ablate(
     return _study(arms, data, seeds, folder, margin, conduct)
 
 
-def resume_study(folder: Path, conduct: Conduct) -> Done:
+def resume_study(folder: Path, conduct: Conduct) -> Study:
     """Train what is missing of a study."""
     _demand_one_process()
     with sole_writer(folder):
@@ -151,7 +135,7 @@ def _demand_one_process() -> None:
         raise UserError("torchrun: trains one run at a time; give --seed and a folder of its own for each seed")
 
 
-def _study(arms: Arms, data: str, seeds: Sequence[int], folder: Path, margin: float | None, conduct: Conduct) -> Done:
+def _study(arms: Arms, data: str, seeds: Sequence[int], folder: Path, margin: float | None, conduct: Conduct) -> Study:
     _demand_one_process()
     demand_free(folder, study=True)
     source = find_source(data, conduct.data_dir, arms.base.data)
@@ -237,7 +221,7 @@ def _records(folder: Path, study: StudyRecord) -> list[RunRecord]:
     return [read_record(target) for target in targets if (target / RECORD).exists()]
 
 
-def _complete(folder: Path, study: StudyRecord, conduct: Conduct, data: str | None = None) -> Done:
+def _complete(folder: Path, study: StudyRecord, conduct: Conduct, data: str | None = None) -> Study:
     """Run what is missing; study.json is written before the first trial and after every one, or, where that takes long
     because there are thousands, as often as leaves it `WRITING` of the time."""
     data = study.data if data is None else data
@@ -270,7 +254,7 @@ def _complete(folder: Path, study: StudyRecord, conduct: Conduct, data: str | No
         write()
     study = results.look(study)
     write_study(folder, study)
-    return Done(study, report)
+    return Study(folder, study, tuple(report.failures), report.left)
 
 
 def _tasks(folder: Path, study: StudyRecord, data: str, conduct: Conduct) -> dict[int, list[Task]]:
