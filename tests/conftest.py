@@ -14,7 +14,7 @@ TRAINED_IN = ("integration", "conformance", "soak")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A test is marked `tensors` where its file, or what that imports of seedwise, imports torch; or where it trains."""
+    """Mark a test `tensors` where its file, or what that imports of seedwise, imports torch, and where it trains."""
     for item in items:
         path = Path(item.path)
         if path.relative_to(ROOT / "tests").parts[0] in TRAINED_IN or _reaches_torch(path):

@@ -164,6 +164,8 @@ def serve() -> None:
         *(
             "seedwise.reports.ensemble_page",
             "seedwise.inference.predict",
+            "seedwise.inference.training",
+            "seedwise.inference.finished",
             "seedwise.study.compare",
             "seedwise.audits.check",
         ),

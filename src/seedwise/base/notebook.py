@@ -21,11 +21,16 @@ class Listing(list[dict[str, Any]]):
 
 
 def html_table(rows: Sequence[Mapping[str, Any]], title: str = "", lines: Sequence[str] = ()) -> str:
-    """A title, a table of rows with the same columns, and lines below it. Fractions have four digits, None none."""
+    """A title, a table of rows with the same columns, and lines below it. Fractions have four digits, None none.
+
+    A column without any value is left out.
+    """
     parts = [f"<p><b>{escaped(title)}</b></p>"] if title else []
     if rows:
-        head = "".join(f"<th>{escaped(name)}</th>" for name in rows[0])
-        body = "".join(f"<tr>{''.join(f'<td>{_cell(value)}</td>' for value in row.values())}</tr>" for row in rows)
+        columns = [name for name in rows[0] if any(row[name] is not None for row in rows)]
+        head = "".join(f"<th>{escaped(name)}</th>" for name in columns)
+        cells = ("".join(f"<td>{_cell(row[name])}</td>" for name in columns) for row in rows)
+        body = "".join(f"<tr>{row}</tr>" for row in cells)
         parts.append(f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
     return "\n".join([*parts, *(f"<p>{escaped(line)}</p>" for line in lines)])
 

@@ -76,7 +76,7 @@ class Ensemble:
         rows: list[dict[str, Any]] = []
         if held is not None:
             scores = {f"{self.record.vote} vote": held.scores, "mean of members": held.mean_of_members}
-            rows = score_rows(scores | {"best member (by val)": held.best_member})
+            rows = score_rows(scores | {"best member (by val)": held.best_member}, of="network")
         lines = []
         if held is not None:
             said = Scale().difference(held.gain_over_mean.mean, held.gain_over_mean.ci95)

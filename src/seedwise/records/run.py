@@ -68,9 +68,9 @@ class StagePart(RecordPart):
     """Wall seconds of its training steps."""
 
 
-def score_rows(by_name: Mapping[str, Scores | None]) -> list[dict[str, Any]]:
-    """A row a split that has scores, for a notebook."""
-    return [{"split": name} | scores.to_dict() for name, scores in by_name.items() if scores is not None]
+def score_rows(by_name: Mapping[str, Scores | None], of: str = "split") -> list[dict[str, Any]]:
+    """A row a name that has scores, for a notebook; `of`: the first column, what the names are."""
+    return [{of: name} | scores.to_dict() for name, scores in by_name.items() if scores is not None]
 
 
 class EpochRow(RecordPart):

@@ -22,7 +22,7 @@ from seedwise.study.advice import advise, caveat, general, impatient, too_short
 from seedwise.study.arms import MARGIN
 from seedwise.study.progress import looked
 from seedwise.study.record import BASE, StudyRecord, read_study
-from seedwise.study.setting import Setting, holds, setting, together
+from seedwise.study.setting import Setting, holds, setting, together, verdict_notes
 
 SEEDLESS = -1
 """Stands for the seed of an ensemble whose members were trained for themselves."""
@@ -93,6 +93,7 @@ class Compared:
 
     def _repr_html_(self) -> str:
         lines = [f"{name}: {each.sentence}" for name, each in self.comparisons.items()]
+        lines += verdict_notes(self.holds.values())
         return html_table(self.table(), f"{self.split} top-1, differences from {self.base}", lines)
 
     def _comparison(self, name: str, found: Comparison) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from seedwise.base.errors import UserError
 from seedwise.base.notebook import html_table
 from seedwise.study.progress import looked
 from seedwise.study.record import StudyRecord, read_study
+from seedwise.study.setting import verdict_notes
 
 SPLITS = ("train", "val", "test")
 
@@ -80,7 +81,10 @@ class Study:
             return html_table(self.table()[:1], title) + html_table(self.trials())
         lines = [f"{arm}: {sentence}" for arm, sentence in self.verdicts().items()]
         if lines and not looked(self.record):
-            lines.append("So far; not yet verdicts.")
+            lines.append("so far, not yet verdicts")
+        if lines:
+            split = self.record.primary.split
+            lines += verdict_notes(of[split].get("holds") for of in self.record.comparisons.values() if split in of)
         return html_table(self.table(), title, lines)
 
 

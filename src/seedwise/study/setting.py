@@ -1,7 +1,7 @@
 """Where a verdict holds: what was trained, on how much, for how long, and whether that was long enough. No torch."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -121,6 +121,13 @@ def together(settings: Sequence[Setting]) -> Setting:
 def holds(base: Sequence[Setting], arm: Sequence[Setting]) -> dict[str, Any]:
     """What a verdict keeps of where it holds, as JSON has it."""
     return {"base": asdict(together(base)), "arm": asdict(together(arm))}
+
+
+def verdict_notes(holds: Iterable[dict[str, Any] | None]) -> list[str]:
+    """What belongs below verdicts wherever they stand: where they hold, and which intervals are whose."""
+    first = next((it for it in holds if it is not None), None)
+    said = [] if first is None else [f"holds for: {holds_said(first)[0]}"]
+    return [*said, "the table's intervals are each arm's alone, the sentences' hold for all at once"]
 
 
 def holds_said(kept: Mapping[str, Any]) -> tuple[str, str]:
