@@ -110,6 +110,7 @@ def test_words_that_contradict_are_refused_and_leave_no_folder() -> None:
         "--seed and --seeds": lambda: seedwise.train("demo", "digits", seed=1, seeds=2),  # type: ignore[call-overload]
         "give the number of members": lambda: seedwise.train("demo", "digits", bagging_models=["small"]),
         "give more than nothing": lambda: seedwise.train("demo", "digits", time="0s"),
+        "--time: chooses the epochs": lambda: seedwise.train("demo", "digits", time=60),
         "no such recipe": lambda: seedwise.ablate("digits", "dmo", toggle="rotation"),
         "no such data": lambda: seedwise.train(None, "nowhere"),
         "is the folder for the pictures": lambda: seedwise.predict("run", "a.png", out="pictures"),

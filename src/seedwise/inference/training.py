@@ -14,7 +14,7 @@ from seedwise.base.errors import UserError
 from seedwise.base.files import discard
 from seedwise.recipe import library
 from seedwise.recipe.schema import Recipe
-from seedwise.records.run import BAGGING, STUDY
+from seedwise.records.run import BAGGING, STUDY, demand_final
 from seedwise.reports import leave_report
 from seedwise.study.outcome import Study
 from seedwise.study.record import parse_seeds
@@ -101,9 +101,7 @@ def train(
         from seedwise.run.train import train as train_run
 
         run = train_run(chosen, data, seed=seed, out=folder, data_dir=where, watch=watch, time=seconds, **options)
-        if machine.rank() == 0:
-            leave_report(folder)
-        return run
+        return _shown(run)
 
 
 def seconds_for(time: str | float | None) -> float | None:
@@ -256,15 +254,21 @@ def resume(
     from seedwise.run.train import resume as resume_run
 
     run = resume_run(place, watch=looking, data_dir=where, elsewhere=elsewhere)
-    if machine.rank() == 0:
-        leave_report(place)
-    return run
+    return _shown(run)
 
 
 def _recipe(recipe: Recipe | str | None, data: str, settings: Sequence[str]) -> Recipe:
     if isinstance(recipe, Recipe):
         return library.changed(recipe, settings)
     return library.read(library.default_recipe(data) if recipe is None else recipe, settings)
+
+
+def _shown(run: "Run") -> "Run":
+    """The run with its report; a UserError if its record lacks what a finished one has."""
+    demand_final(run.folder, run.record)
+    if machine.rank() == 0:
+        leave_report(run.folder)
+    return run
 
 
 def _looking(watch: "RunControl | None") -> "RunControl":
