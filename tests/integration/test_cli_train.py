@@ -290,7 +290,7 @@ def test_options_are_set_from_python(cli: Cli, photos: Path) -> None:
         assert seedwise.train(recipe, photos, seed=7, out="a").record == run.record
         with pytest.raises(UserError, match=r"unknown key 'epohcs' in train; did you mean 'epochs'"):
             seedwise.train(recipe, photos, settings=["train.epohcs=1"])
-    with pytest.raises(UserError, match=r"^time soon: give a time such as 15min"):
+    with pytest.raises(UserError, match=r"^--time soon: give a time such as 15min"):
         seedwise.train("photos", photos, time="soon")
     with pytest.raises(UserError, match=r"^--time: too little for any sensible training: \d+ epochs at 16 px"):
         seedwise.train("photos", photos, settings=settings, time="1s", out="b")

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageDraw
 from scipy.ndimage import gaussian_filter
 
+from seedwise.audits import near
 from seedwise.audits.near import SIDE, candidates
 from seedwise.audits.pairs import Found, find_pairs
 from seedwise.audits.same import place, rest
@@ -194,3 +196,15 @@ def test_a_thumbnail_is_the_center_square() -> None:
     wide[:, 30:70] = 200
     assert thumbnail(wide).shape == (32, 32, 3)
     assert (thumbnail(wide) == 200).all()
+
+
+@pytest.mark.parametrize("is_gray", [False, True])
+def test_the_principal_directions_are_those_of_a_singular_value_decomposition(is_gray: bool) -> None:
+    """Gray pictures have many equal eigenvalues, on which solvers have given up."""
+    half = torch.randn(50, 8, 8, 3, generator=torch.Generator().manual_seed(3))
+    half = (half[..., :1].expand(-1, -1, -1, 3) if is_gray else half).flatten(1)
+    found = near._principal(half)
+    assert found.shape == (192, near.DIMENSIONS)
+    torch.testing.assert_close(found.T @ found, torch.eye(near.DIMENSIONS), atol=1e-5, rtol=0)
+    kept = torch.linalg.svdvals(half.double())[: near.DIMENSIONS].square().sum()
+    torch.testing.assert_close((half @ found).double().square().sum(), kept, rtol=1e-5, atol=0)

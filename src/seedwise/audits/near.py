@@ -16,6 +16,7 @@ from typing import Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.linalg import eigh
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
@@ -184,9 +185,13 @@ def _halves(thumbnails: NDArray[np.uint8], dx: int, dy: int) -> tuple[Tensor, Te
 
 
 def _principal(half: Tensor) -> Tensor:
-    """The directions of most variance, float[GRID * GRID * 3, DIMENSIONS]."""
-    vectors: Tensor = torch.linalg.eigh(half.T @ half).eigenvectors
-    return vectors[:, -DIMENSIONS:]
+    """The directions of most variance, float[GRID * GRID * 3, DIMENSIONS].
+
+    In double precision: gray pictures have many equal eigenvalues, on which PyTorch's solver gave up at times.
+    """
+    gram = (half.T @ half).double().numpy()
+    _, vectors = eigh(gram, subset_by_index=[len(gram) - DIMENSIONS, len(gram) - 1])
+    return torch.from_numpy(vectors).to(half.dtype)
 
 
 def _project(halves: tuple[Tensor, Tensor], bases: list[Tensor]) -> tuple[Tensor, Tensor]:
