@@ -81,12 +81,12 @@ the same for its small and its large set, and none is trained on. The rule, the 
 chosen on validation images alone (last table: every trial, also the failed ones); test images were read once by each
 run of the table above.
 
-**What this does not show.** The table has so few seeds that differences of a few points mean nothing, and sets of 500
-images a class are not in it. timm has its own defaults, which were not tuned for so few images. **The probe scores
-higher than `photos` on every set but the hands**, and on photos like ImageNet's (cats and dogs, ants and bees) it is
-ahead of every fine-tuning that was tried: with a hundred such photos nothing has to be learned but the last layer.
-The rule's cube root, its bounds and its sizes for 1,000 photos and more are extrapolated from the small
-sets and from what a run may take, not tuned one by one.
+**What this does not show.** With one to three seeds, and 80 to 500 test images, differences of a few points mean
+nothing. timm has its own defaults, which were not tuned for so few images. **Where photos are few and like ImageNet's
+(ants and bees, cats and dogs), the probe is as good or a point or two better**, in half the time: a hundred such photos
+teach the last layer, and hardly more. With other pictures (hand signs), or a hundred and more of a class, fine-tuning
+is ahead. The rule's cube root, its bounds and its sizes for 1,000 photos and more are extrapolated from the small sets
+and from what a run may take, not tuned one by one.
 
 - `photos`, `lite`: these recipes. `lite` is what every folder got before, {lite}.
 - `timm`: timm's own Lite0 with the same weights, its loader, augmentation, AdamW, cosine schedule and label smoothing,
