@@ -172,15 +172,15 @@ def test_ten_random_kills_of_driver_and_workers() -> None:
 @pytest.mark.slow
 @pytest.mark.alone
 def test_a_trial_costs_little_beside_itself(tmp_path: Path) -> None:
+    from seedwise.engine.control import RunControl
     from seedwise.recipe import library
-    from seedwise.run.train import Watch
     from seedwise.study.local_runner import Processes
     from seedwise.study.schedule import Budget, run_all
     from seedwise.study.trial import Task
 
     recipe = library.read("demo")
     tasks = {seed: [Task("base", seed, tmp_path / str(seed), recipe, "digits", None)] for seed in range(200)}
-    runner = Processes(Watch(), 2, 1, 200, run=operator.is_)
+    runner = Processes(RunControl(), 2, 1, 200, run=operator.is_)
     run_all({0: tasks.pop(0)}, runner, Budget(None), on_start=id, on_end=id)  # the first import of torch apart
     began = time.perf_counter()
     report = run_all(tasks, runner, Budget(None), on_start=id, on_end=id)

@@ -1,7 +1,6 @@
 """Results as a notebook shows them: rows as an HTML table, every name escaped."""
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import Any
 
 
@@ -37,6 +36,8 @@ def html_table(rows: Sequence[Mapping[str, Any]], title: str = "", lines: Sequen
 
 def escaped(text: Any) -> str:
     """Text that HTML can hold, whatever a folder or a class is called: bytes that are no text become `?`."""
+    from html import escape  # for which a start of the command line need not wait
+
     return escape(str(text)).encode(errors="replace").decode()
 
 
