@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from seedwise.base import machine
-from seedwise.base.durations import seconds_of as seconds_of
 from seedwise.recipe.library import default_recipe as default_recipe
 
 if TYPE_CHECKING:

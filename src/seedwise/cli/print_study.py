@@ -6,7 +6,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from seedwise.study.progress import StudyLike, complete_seeds, looked
-from seedwise.study.setting import holds_said
 
 if TYPE_CHECKING:
     from seedwise.study.outcome import Study
@@ -65,11 +64,17 @@ def print_arms(study: StudyLike) -> None:
 
 def place_lines(holds: dict[str, Any] | None) -> list[str]:
     """Where all verdicts of a study or a comparison hold; nothing where an older record doesn't say."""
-    return [] if holds is None else textwrap.wrap(f"holds for: {holds_said(holds)[0]}", 110)
+    if holds is None:
+        return []
+    from seedwise.study.setting import holds_said
+
+    return textwrap.wrap(f"holds for: {holds_said(holds)[0]}", 110)
 
 
 def verdict_lines(sentence: str, holds: dict[str, Any] | None, advice: Sequence[dict[str, Any]]) -> list[str]:
     """A verdict, what is different about its arm, and what to do next: a command is a line of its own, to be copied."""
+    from seedwise.study.setting import holds_said
+
     own = "" if holds is None else holds_said(holds)[1]
     lines = textwrap.wrap(f"{sentence}{f' (this arm: {own})' if own else ''}", 100)
     for each in advice:

@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING
 
 from seedwise.base.errors import UserError
 from seedwise.base.nearest import meant
-from seedwise.base.notebook import Listing
 
 if TYPE_CHECKING:
+    from seedwise.base.notebook import Listing
     from seedwise.recipe.schema import Recipe
 
 FOLDER = Path(__file__).parent / "builtin"
 
 
-def recipes(name: str | None = None) -> Listing:
+def recipes(name: str | None = None) -> "Listing":
     """The built-in recipes: a row each of name, summary and path; of one name or path, its YAML as `text` too."""
+    from seedwise.base.notebook import Listing
+
     rows = [{"name": it, "summary": summary(it), "path": str(find(it))} for it in ([name] if name else names())]
     return Listing(rows if name is None else [row | {"text": text(row["name"])} for row in rows])
 
