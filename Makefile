@@ -11,7 +11,7 @@ TEST_ENV := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
 demo: $(STAMP)                     ## five seeds on embedded data, then the summary
 	$(BIN)/seedwise train digits -r demo --seeds 5 -o runs/demo
 
-quick: $(STAMP)                    ## what needs no tensors: in under a minute, while you write
+quick: $(STAMP)                    ## the tests that need no tensors, while you write
 	$(TEST_ENV) $(BIN)/pytest -n 2 --dist worksteal -m "not slow and not tensors"
 
 test: $(STAMP)                     ## the test suite

@@ -1,4 +1,4 @@
-"""Marks tests that compute with tensors, so that `make quick` runs all others in under a minute."""
+"""Marks tests that compute with tensors, so that `make quick` runs all others."""
 
 import ast
 import functools

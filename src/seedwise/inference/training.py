@@ -6,7 +6,7 @@ Python callers get them as `seedwise.train` and so on. Nothing is shown while th
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
 
 from seedwise.base import machine
 from seedwise.base.durations import seconds_of
@@ -38,16 +38,38 @@ def _nothing(arm: str, seed: int, number: int, count: int) -> None:
     """Nobody looks on."""
 
 
+class _Words(TypedDict, total=False):
+    """What `train` takes, whatever it returns."""
+
+    settings: Sequence[str]
+    seed: int | None
+    bagging_models: Sequence[str]
+    bagging_augment: Sequence[str]
+    time: str | float | None
+    out: str | Path | None
+    data_dir: str | Path | None
+    watch: "RunControl | None"
+    on_trial: OnTrial
+    command: Callable[[Path], str] | None
+
+
 @overload
 def train(
-    recipe: Recipe | str | None, data: str | Path, *, seeds: None = None, bagging: None = None, **options: Any
+    recipe: Recipe | str | Path | None,
+    data: str | Path,
+    *,
+    seeds: None = None,
+    bagging: None = None,
+    **words: Unpack[_Words],
 ) -> "Run": ...
 @overload
-def train(recipe: Recipe | str | None, data: str | Path, *, seeds: Seeds, **options: Any) -> Study: ...
+def train(recipe: Recipe | str | Path | None, data: str | Path, *, seeds: Seeds, **words: Unpack[_Words]) -> Study: ...
 @overload
-def train(recipe: Recipe | str | None, data: str | Path, *, bagging: int, **options: Any) -> "Ensemble": ...
 def train(
-    recipe: Recipe | str | None,
+    recipe: Recipe | str | Path | None, data: str | Path, *, bagging: int, **words: Unpack[_Words]
+) -> "Ensemble": ...
+def train(
+    recipe: Recipe | str | Path | None,
     data: str | Path,
     *,
     settings: Sequence[str] = (),
@@ -62,14 +84,13 @@ def train(
     watch: "RunControl | None" = None,
     on_trial: OnTrial = _nothing,
     command: Callable[[Path], str] | None = None,
-    **options: Any,
 ) -> "Run | Study | Ensemble":
     """Train a recipe on data: one run, with `seeds` a study of one a seed, with `bagging` an ensemble of so many.
 
     `recipe`: a Recipe, the name or the path of one, or None for the data's own. `settings`: as `-s`,
     `["optim.lr=1e-3"]`. `time`: what all of it may take, seconds or `"10min"`. `out`: the folder, by default
     `runs/<data>-<recipe>-<time>`; one that holds part of the same is completed. `command`: what a study keeps as the
-    command for its folder. `options`: what else `seedwise.run.train.train` takes. Raises UserError.
+    command for its folder. `watch` and `on_trial` look on. Raises UserError for what the caller can mend.
     """
     chosen, where = _recipe(recipe, str(data), settings), None if data_dir is None else Path(data_dir)
     seconds = seconds_for(time)
@@ -100,7 +121,7 @@ def train(
             return study
         from seedwise.run.train import train as train_run
 
-        run = train_run(chosen, data, seed=seed, out=folder, data_dir=where, watch=watch, time=seconds, **options)
+        run = train_run(chosen, data, seed=seed, out=folder, data_dir=where, watch=watch, seconds=seconds)
         return _shown(run)
 
 
@@ -257,10 +278,10 @@ def resume(
     return _shown(run)
 
 
-def _recipe(recipe: Recipe | str | None, data: str, settings: Sequence[str]) -> Recipe:
+def _recipe(recipe: Recipe | str | Path | None, data: str, settings: Sequence[str]) -> Recipe:
     if isinstance(recipe, Recipe):
         return library.changed(recipe, settings)
-    return library.read(library.default_recipe(data) if recipe is None else recipe, settings)
+    return library.read(library.default_recipe(data) if recipe is None else str(recipe), settings)
 
 
 def _shown(run: "Run") -> "Run":

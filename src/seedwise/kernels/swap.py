@@ -1,6 +1,6 @@
 """Layers that train faster on a CPU, swapped into a network by class: parameters and names stay.
 
-What is evaluated is a copy of the network with kernels of its own (`fast_copy`).
+What is evaluated is a copy of the network with kernels of its own (`evaluation_copy`).
 """
 
 from collections.abc import Mapping

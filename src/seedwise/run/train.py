@@ -4,14 +4,13 @@ import contextlib
 import logging
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from seedwise.base import machine
-from seedwise.base.durations import seconds_of
 from seedwise.base.errors import Interrupted, UserError
 from seedwise.base.files import LOCK, discard, sole_writer
 from seedwise.base.user_code import fails
@@ -56,30 +55,24 @@ def train(
     recipe: Recipe | str | Path,
     data: str | Path,
     *,
-    settings: Sequence[str] = (),
     seed: int | None = None,
     out: str | Path | None = None,
-    time: str | float | None = None,
+    seconds: float | None = None,
     data_dir: str | Path | None = None,
     watch: RunControl | None = None,
 ) -> Run:
-    """Train one model and return its run; a folder that holds part of the same run is completed.
+    """Train one model and return its run, without a report; a folder that holds part of the same run is completed.
 
-        run = seedwise.train("photos", "./photos", settings=["train.epochs=5", "optim.lr=1e-3"], seed=1, out="runs/a")
-        print(run.record.final.test.top1)
-
-    `recipe`: a Recipe, or the name or path of one; `photos` fits any folder. `data`: `digits`, `cifar10`, `cifar100`,
-    or the path of a folder, table or archive of images. `settings`: any of the recipe's options, written as for `-s` on
-    the command line; the later ones win. `seed`: the run's, by default the recipe's own. `out`: the run folder, by
-    default `runs/<data>-<recipe>-<time>`. `time`: what a new run may take with all that it needs, as for `--time`:
-    "10min", "90s", "1h", or seconds; epochs, which must be `auto`, and an image size that is, are chosen to fit.
-    `data_dir`: where local copies of named data lie. Raises UserError for what the caller can mend.
+    `recipe`: a Recipe, or the name or path of one. `data`: `digits`, `cifar10`, `cifar100`, or the path of a folder,
+    table or archive of images. `seed`: the run's, by default the recipe's own. `out`: the run folder, by default
+    `runs/<data>-<recipe>-<time>`. `seconds`: what a new run may take with all that it needs; epochs, which must be
+    `auto`, and an image size that is, are chosen to fit. `data_dir`: where local copies of named data lie. Raises
+    UserError for what the caller can mend.
 
     Several trainings in threads of one process take turns (`computing_threads`); what other threads draw from torch's
     global generator during a step is theirs to avoid.
     """
-    recipe = library.changed(recipe, settings) if isinstance(recipe, Recipe) else library.read(str(recipe), settings)
-    seconds = seconds_of("time", time)
+    recipe = recipe if isinstance(recipe, Recipe) else library.read(str(recipe))
     data_dir = Path(data_dir) if data_dir is not None else None
     watch = watch or RunControl()
     folder = Path(out) if out is not None else default_folder(str(data), recipe, data_dir)

@@ -3,7 +3,7 @@
 These layers work on the block's widest maps, and take as long as memory does. Together they pass over them less often:
 the convolution normalizes what it reads and sums up what it writes, and backwards both norms' gradients are computed
 where it reads and writes. So the map between the first norm and the convolution is neither written nor kept for the
-backward. Where few channels are widened, the 1x1 convolution in front joins in (`depthwise/widened.hpp`): then what it
+backward. Where few channels are widened, the 1x1 convolution in front joins in (`csrc/expand.hpp`): then what it
 returns is never written either, but computed again where it is needed.
 For activations that clamp (ReLU, ReLU6), or none: others would be dear to compute twice. CPU.
 """

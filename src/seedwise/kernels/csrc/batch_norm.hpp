@@ -1,4 +1,4 @@
-// What a BatchNorm with its activation does to one chunk of rows, and what is merged between. See norm_act.cpp.
+// What a BatchNorm with its activation does to one chunk of rows, and what is merged between. See batch_norm.cpp.
 #pragma once
 
 #include "moments.hpp"

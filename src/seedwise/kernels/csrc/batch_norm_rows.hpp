@@ -1,4 +1,4 @@
-// Sums over the rows of a matrix [m, c] and a pass over them afterwards, in parallel. See norm_act.cpp.
+// Sums over the rows of a matrix [m, c] and a pass over them afterwards, in parallel. See batch_norm.cpp.
 #pragma once
 
 #include <omp.h>

@@ -1,4 +1,4 @@
-// A depthwise convolution with the 1x1 convolution in front, whose result is never written. See widened.hpp.
+// A depthwise convolution with the 1x1 convolution in front, whose result is never written. See expand.hpp.
 
 #include "dispatch.hpp"
 #include "expand_backward.hpp"

@@ -1,4 +1,4 @@
-// The gradients of what widened.hpp computes.
+// The gradients of what expand.hpp computes.
 
 #pragma once
 

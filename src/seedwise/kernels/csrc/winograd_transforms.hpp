@@ -1,4 +1,4 @@
-// Vectors, the five small transforms of F(4x4, 3x3), and the product of matrices between them. See winograd.cpp.
+// Vectors, the five small transforms of F(4x4, 3x3), and the product of matrices between them. See conv3x3.cpp.
 
 #pragma once
 

@@ -4,7 +4,7 @@ Stock PyTorch reads an activation three times to normalize it, and once more, wi
 backward is alike, and for SiLU the normalized tensor is kept beside the input. Here a forward reads the input twice and
 writes the output once; the backward recomputes the pre-activation from the input, so that only the input is kept.
 
-Results don't depend on the number of threads, bit for bit (`norm_act.cpp` tells how). They differ from stock's by
+Results don't depend on the number of threads, bit for bit (`batch_norm.cpp` tells how). They differ from stock's by
 rounding: sums across tiles of rows are in double.
 """
 

@@ -22,7 +22,7 @@ class FoldedConv(nn.Conv2d):
     folded: tuple[nn.Conv2d, nn.BatchNorm2d]
     """What computes, and what is folded into it: in a tuple, which torch takes for no part of the network's state."""
     choices: dispatch.Choices | None = None
-    """With native kernels: what computes which shape in training. Scoring is for `fast_copy`."""
+    """With native kernels: what computes which shape in training. Scoring is for `evaluation_copy`."""
 
     def forward(self, input: Tensor) -> Tensor:
         """float[n, in, h, w] -> float[n, out, oh, ow]."""

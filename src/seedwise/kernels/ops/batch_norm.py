@@ -1,4 +1,4 @@
-"""`norm_act.cpp` as functions of tensors. They check nothing: `modules` decides what may reach them."""
+"""`batch_norm.cpp` as functions of tensors. They check nothing: `modules` decides what may reach them."""
 
 import ctypes
 import functools

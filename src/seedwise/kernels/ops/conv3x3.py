@@ -1,4 +1,4 @@
-"""`winograd.cpp` as functions of tensors. They check nothing: `conv` decides what may reach them.
+"""`conv3x3.cpp` as functions of tensors. They check nothing: `conv` decides what may reach them.
 
 Tensors are float32, images and results channels_last, weights [out, in, 3, 3] of any strides. The bits depend on the
 shapes alone, not on the number of threads. A NaN or an infinity reaches all results of the tiles (4x4 pixels) that it

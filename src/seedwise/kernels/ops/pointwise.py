@@ -1,4 +1,4 @@
-"""`split.cpp` as functions of tensors. They check nothing: `conv` decides what may reach them.
+"""`pointwise.cpp` as functions of tensors. They check nothing: `conv` decides what may reach them.
 
 Tensors are float32, images and results channels_last, weights of any strides. The bits may depend on the number of
 threads.
