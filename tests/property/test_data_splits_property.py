@@ -16,7 +16,7 @@ def subset(counts, seed):
 
 
 @given(st.lists(st.integers(0, 1000), min_size=1, max_size=20), st.data())
-def test_largest_remainder_is_exact_and_within_one_of_proportional(counts, data):
+def test_largest_remainder_is_exact_and_within_one_of_proportional(counts, data) -> None:
     counts = np.array(counts, np.int64)
     total = data.draw(st.integers(0, int(counts.sum())))
     seats = allocate(counts, total, counts)
@@ -31,7 +31,7 @@ def test_largest_remainder_is_exact_and_within_one_of_proportional(counts, data)
 
 
 @given(counts_of_classes, seeds, st.data())
-def test_held_out_images_are_exact_disjoint_and_leave_every_class(counts, seed, data):
+def test_held_out_images_are_exact_disjoint_and_leave_every_class(counts, seed, data) -> None:
     whole = subset(counts, seed)
     count = data.draw(st.integers(1, sum(counts) - len(counts)))
     train, held = hold_out(whole, count, option="val", seed=seed, classes=("",) * len(counts))
@@ -44,7 +44,7 @@ def test_held_out_images_are_exact_disjoint_and_leave_every_class(counts, seed, 
 
 
 @given(counts_of_classes, seeds, st.data())
-def test_limits_are_nested(counts, seed, data):
+def test_limits_are_nested(counts, seed, data) -> None:
     whole = subset(counts, seed)
     small, large = sorted(data.draw(st.tuples(*[st.integers(len(counts), sum(counts) + 3)] * 2)))
     inner, outer = limit_train(whole, small, seed=seed), limit_train(whole, large, seed=seed)
@@ -54,7 +54,7 @@ def test_limits_are_nested(counts, seed, data):
 
 
 @given(counts_of_classes, seeds, st.data())
-def test_every_prefix_of_the_order_is_sainte_lague(counts, seed, data):
+def test_every_prefix_of_the_order_is_sainte_lague(counts, seed, data) -> None:
     whole = subset(counts, seed)
     order = stratified_order(whole.targets, rng.generator(seed, "test"))
     assert np.array_equal(np.sort(order), np.arange(len(whole)))
@@ -68,7 +68,7 @@ def test_every_prefix_of_the_order_is_sainte_lague(counts, seed, data):
 
 
 @given(counts_of_classes, seeds, st.data())
-def test_samples_have_the_allocated_counts(counts, seed, data):
+def test_samples_have_the_allocated_counts(counts, seed, data) -> None:
     whole = subset(counts, seed)
     count = data.draw(st.integers(0, len(whole)))
     sample = stratified_sample(whole.targets, count, rng.generator(seed, "test"))

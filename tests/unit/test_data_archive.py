@@ -4,6 +4,7 @@ import io
 import stat
 import tarfile
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ ALL = DataConfig(val=0, test=0)
 
 
 @pytest.fixture(autouse=True)
-def _cache(tmp_path, monkeypatch):
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEEDWISE_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("SEEDWISE_DATA", raising=False)
 
@@ -33,14 +34,14 @@ def info(name, size=0, kind=tarfile.REGTYPE, link=""):
     return made
 
 
-def write_tar(file, entries, mode="w"):
+def write_tar(file, entries, mode="w") -> None:
     with tarfile.open(file, mode) as tar:
         for name, data in entries:
             entry = name if isinstance(name, tarfile.TarInfo) else info(name, len(data))
             tar.addfile(entry, io.BytesIO(data))
 
 
-def write_zip(file, entries):
+def write_zip(file, entries) -> None:
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as out:
         for name, data in entries:
             out.writestr(name, data)
@@ -64,7 +65,7 @@ TWO = [("a/1.png", png(0)), ("b/1.png", png(1)), ("a/2.png", png(2)), ("b/2.png"
 
 @pytest.mark.parametrize("suffix", ["zip", "tar", "tar.gz", "tgz", "tar.bz2", "tar.xz"])
 @pytest.mark.parametrize("root", ["", "./", "photos/of mine/"])
-def test_every_kind_is_the_folder_it_was_made_of(tmp_path, suffix, root):
+def test_every_kind_is_the_folder_it_was_made_of(tmp_path: Path, suffix, root) -> None:
     for name, data in TWO:
         (tmp_path / "d" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "d" / name).write_bytes(data)
@@ -78,14 +79,14 @@ def test_every_kind_is_the_folder_it_was_made_of(tmp_path, suffix, root):
 
 
 @pytest.mark.parametrize("suffix", ["zip", "tar.gz"])
-def test_parts(tmp_path, suffix):
+def test_parts(tmp_path: Path, suffix) -> None:
     parts = ("train/", "valid/", "Test/")
     entries = [(f"x/{part}{name}", png(9 * n)) for n, part in enumerate(parts) for name, _ in TWO]
     data = opened(write(tmp_path / f"d.{suffix}", [*entries, ("x/train/a/deep/9.png", png(99))]), DataConfig())
     assert data.splits == {"train": 5, "val": 4, "test": 4}
 
 
-def test_a_folder_packed_by_tarfile_and_shutil_like_tools(tmp_path):
+def test_a_folder_packed_by_tarfile_and_shutil_like_tools(tmp_path: Path) -> None:
     (tmp_path / "d/a").mkdir(parents=True)
     (tmp_path / "d/b").mkdir()
     for name, data in TWO:
@@ -95,17 +96,17 @@ def test_a_folder_packed_by_tarfile_and_shutil_like_tools(tmp_path):
     assert opened(tmp_path / "d.tar.gz").splits["train"] == 4
 
 
-def zip_link(file):
+def zip_link(file) -> None:
     link = zipfile.ZipInfo("a/3.png")
     link.external_attr = (stat.S_IFLNK | 0o777) << 16
     write_zip(file, [*TWO, (link, b"/etc/passwd")])
 
 
-def cut(file, count):
+def cut(file, count) -> None:
     file.write_bytes(file.read_bytes()[:-count])
 
 
-def encrypted(file):
+def encrypted(file) -> None:
     write_zip(file, TWO)
     data = bytearray(file.read_bytes())
     for at in (6, data.rindex(b"PK\x01\x02") + 8):
@@ -116,7 +117,7 @@ def encrypted(file):
     file.write_bytes(data)
 
 
-def flipped(file):
+def flipped(file) -> None:
     write_tar(file, TWO)
     data = bytearray(file.read_bytes())
     data[2 * 1024 + 3] ^= 1  # the name in the third header: its checksum is wrong now
@@ -158,7 +159,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("case", HOSTILE)
-def test_bad_archives_are_one_line_and_write_nothing(tmp_path, case):
+def test_bad_archives_are_one_line_and_write_nothing(tmp_path: Path, case) -> None:
     name, make, message = HOSTILE[case]
     (tmp_path / "in").mkdir()
     make(tmp_path / "in" / name)
@@ -170,7 +171,7 @@ def test_bad_archives_are_one_line_and_write_nothing(tmp_path, case):
 
 
 @pytest.mark.parametrize("suffix", ["zip", "tar.gz"])
-def test_bombs(tmp_path, monkeypatch, suffix):
+def test_bombs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix) -> None:
     monkeypatch.setattr(archive, "MAX_BYTES", 1 << 20)
     file = write(tmp_path / f"bomb.{suffix}", [*TWO, ("a/zeros.bin", bytes(30 << 20))])
     with pytest.raises(UserError, match="hundreds of times its size"):
@@ -181,7 +182,7 @@ def test_bombs(tmp_path, monkeypatch, suffix):
         opened(file)
 
 
-def test_a_bomb_in_a_header_is_not_taken_into_memory(tmp_path, monkeypatch):
+def test_a_bomb_in_a_header_is_not_taken_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archive, "MAX_MEMBER_BYTES", 1 << 20)
     file = tmp_path / "bomb.tar.gz"
     with tarfile.open(file, "w:gz", format=tarfile.PAX_FORMAT, pax_headers={"comment": "x" * (3 << 20)}) as tar:

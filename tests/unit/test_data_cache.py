@@ -4,6 +4,8 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
+from typing import Never
 
 import numpy as np
 import pytest
@@ -18,13 +20,13 @@ ALL = DataConfig(val=0, test=0)
 
 
 @pytest.fixture
-def cache(tmp_path, monkeypatch):
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("SEEDWISE_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
 
 
 @pytest.fixture
-def photos(tmp_path):
+def photos(tmp_path: Path):
     random = np.random.default_rng(0)
     for number in range(80):
         file = tmp_path / "photos" / "ab"[number % 2] / f"{number}.png"
@@ -37,7 +39,7 @@ def photos(tmp_path):
 class Counter:
     """A progress callback that counts what was decoded."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.calls = []
 
     def __call__(self, label, done, total):
@@ -54,13 +56,13 @@ def pixels_of(data):
     return data.train.gather(np.arange(len(data.train)))[0]
 
 
-def test_progress_ends_at_the_total(cache, photos):
+def test_progress_ends_at_the_total(cache, photos) -> None:
     counter = Counter()
     open_data(str(photos), ALL, short_side=32, progress=counter)
     assert counter.calls == [("decoding photos train", done, 80) for done in (4, 8, 16, 32, 64, 80)]
 
 
-def test_second_start_decodes_nothing_and_is_equal(cache, photos):
+def test_second_start_decodes_nothing_and_is_equal(cache, photos) -> None:
     first, decoded = opened(photos)
     assert decoded
     second, decoded = opened(photos)
@@ -69,7 +71,7 @@ def test_second_start_decodes_nothing_and_is_equal(cache, photos):
     assert np.array_equal(first.train.targets, second.train.targets)
 
 
-def test_changed_sources_are_decoded_again_and_old_pixels_removed(cache, photos):
+def test_changed_sources_are_decoded_again_and_old_pixels_removed(cache, photos) -> None:
     first, _ = opened(photos)
     os.utime(photos / "a/0.png", ns=(1, 1))
     second, decoded = opened(photos)
@@ -81,7 +83,7 @@ def test_changed_sources_are_decoded_again_and_old_pixels_removed(cache, photos)
     assert np.array_equal(pixels_of(first)[-1], pixels_of(second)[-1])  # the removed file is still mapped
 
 
-def test_short_sides_are_kept_apart_only_where_they_matter(cache, photos):
+def test_short_sides_are_kept_apart_only_where_they_matter(cache, photos) -> None:
     small, _ = opened(photos, 24)
     large, decoded = opened(photos, 40)
     assert decoded and large.fingerprint != small.fingerprint
@@ -92,7 +94,7 @@ def test_short_sides_are_kept_apart_only_where_they_matter(cache, photos):
     assert not decoded and again.fingerprint == whole.fingerprint
 
 
-def test_fingerprint_depends_on_content_alone(cache, photos, tmp_path):
+def test_fingerprint_depends_on_content_alone(cache, photos, tmp_path: Path) -> None:
     first, _ = opened(photos)
     shutil.copytree(photos, tmp_path / "elsewhere" / "other name")
     moved, decoded = opened(tmp_path / "elsewhere" / "other name")
@@ -102,18 +104,18 @@ def test_fingerprint_depends_on_content_alone(cache, photos, tmp_path):
 
 
 @pytest.mark.parametrize("threads", [1, 2, 7])
-def test_fingerprint_does_not_depend_on_threads(cache, photos, threads):
+def test_fingerprint_does_not_depend_on_threads(cache, photos, threads) -> None:
     source = find_source(str(photos), None)
     stored = open_cached(source, DataConfig(), 32, threads=threads)
     shutil.rmtree(cache)
     assert open_cached(source, DataConfig(), 32, threads=3).fingerprint == stored.fingerprint
 
 
-def cut(file):
+def cut(file) -> None:
     file.write_bytes(file.read_bytes()[:-1])
 
 
-def flip(file):
+def flip(file) -> None:
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1
     file.write_bytes(data)
@@ -142,7 +144,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_damage_is_noticed_and_repaired(cache, photos, damage):
+def test_damage_is_noticed_and_repaired(cache, photos, damage) -> None:
     first, _ = opened(photos)
     before = pixels_of(first).copy()
     (folder,) = [meta.parent for meta in cache.glob("*/*/meta.json")]
@@ -152,7 +154,7 @@ def test_damage_is_noticed_and_repaired(cache, photos, damage):
     assert not opened(photos)[1]
 
 
-def test_what_a_killed_process_left_is_in_nobodys_way(cache, photos):
+def test_what_a_killed_process_left_is_in_nobodys_way(cache, photos) -> None:
     first, _ = opened(photos)
     (folder,) = cache.glob("photos-*")
     shutil.rmtree(next(folder.glob("*/meta.json")).parent)
@@ -162,7 +164,7 @@ def test_what_a_killed_process_left_is_in_nobodys_way(cache, photos):
     assert decoded and second.fingerprint == first.fingerprint and not (folder / "building").exists()
 
 
-def test_a_failed_build_leaves_nothing(cache, photos):
+def test_a_failed_build_leaves_nothing(cache, photos) -> None:
     (photos / "b/zzz.png").write_bytes(b"broken")
     with pytest.raises(UserError, match=r"zzz\.png"):
         opened(photos)
@@ -171,8 +173,8 @@ def test_a_failed_build_leaves_nothing(cache, photos):
     assert len(opened(photos)[0].train) == 80
 
 
-def test_a_full_disk_is_one_line(cache, photos, monkeypatch):
-    def full(_descriptor):
+def test_a_full_disk_is_one_line(cache, photos, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_descriptor) -> Never:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
@@ -198,7 +200,7 @@ print(data.fingerprint, *sorted(set(labels)))
 """
 
 
-def test_two_processes_build_once_and_agree(cache, photos, tmp_path):
+def test_two_processes_build_once_and_agree(cache, photos, tmp_path: Path) -> None:
     """The first one goes on decoding only when the second has said that it waits."""
     marks = tmp_path / "first", tmp_path / "second"
     command = [sys.executable, "-c", PROCESS, str(photos)]
@@ -213,7 +215,7 @@ def test_two_processes_build_once_and_agree(cache, photos, tmp_path):
 
 
 @pytest.mark.parametrize("short_side", [16, 32])  # squares of one size, and photos of many
-def test_changed_pixels_are_noticed_when_they_are_first_gathered(cache, photos, short_side):
+def test_changed_pixels_are_noticed_when_they_are_first_gathered(cache, photos, short_side) -> None:
     if short_side == 16:
         for file in photos.rglob("*.png"):
             Image.open(file).resize((16, 16)).save(file)
@@ -243,13 +245,13 @@ def test_changed_pixels_are_noticed_when_they_are_first_gathered(cache, photos, 
     assert opened(photos, short_side)[1]
 
 
-def test_a_wait_for_another_process_can_be_stopped_and_ends_with_it(cache, photos):
+def test_a_wait_for_another_process_can_be_stopped_and_ends_with_it(cache, photos) -> None:
     opened(photos)
     (folder,) = cache.glob("photos-*")
     shutil.rmtree(next(folder.glob("*/meta.json")).parent)
     said = []
 
-    def stop(label, done, total):
+    def stop(label, done, total) -> None:
         said.append(label)
         if len(said) == 3:
             raise KeyboardInterrupt
@@ -260,7 +262,7 @@ def test_a_wait_for_another_process_can_be_stopped_and_ends_with_it(cache, photo
             open_data(str(photos), ALL, short_side=32, progress=stop)
         assert said == ["waiting for another process that decodes photos"] * 3
 
-        def release(label, done, total):
+        def release(label, done, total) -> None:
             said.append(label)
             fcntl.flock(lock, fcntl.LOCK_UN)
 

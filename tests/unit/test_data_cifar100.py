@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _cache(tmp_path_factory):
+def _cache(tmp_path_factory: pytest.TempPathFactory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SEEDWISE_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
@@ -29,7 +29,7 @@ def cifar100(_cache):
     return open_data("cifar100", DataConfig(), data_dir=DATA, short_side=64)
 
 
-def test_published_counts(cifar100):
+def test_published_counts(cifar100) -> None:
     assert cifar100.splits == {"train": 45000, "val": 5000, "test": 10000}
     assert np.bincount(cifar100.train.targets).tolist() == [450] * 100
     assert np.bincount(cifar100.val.targets).tolist() == [50] * 100
@@ -39,7 +39,7 @@ def test_published_counts(cifar100):
     assert np.bincount(train_probe(cifar100.train).targets).tolist() == [50] * 100
 
 
-def test_published_classes(cifar100):
+def test_published_classes(cifar100) -> None:
     assert len(cifar100.classes) == 100 and cifar100.classes == tuple(sorted(cifar100.classes))
     assert len(cifar100.superclasses) == 20
     assert np.bincount(cifar100.superclass_of).tolist() == [5] * 20
@@ -47,7 +47,7 @@ def test_published_classes(cifar100):
     assert [cifar100.classes[index] for index in flowers] == ["orchid", "poppy", "rose", "sunflower", "tulip"]
 
 
-def test_published_pixel_statistics(cifar100):
+def test_published_pixel_statistics(cifar100) -> None:
     histogram = np.zeros((3, 256), np.int64)
     for split in (cifar100.train, cifar100.val):
         images, sizes = split.gather(np.arange(len(split)))
@@ -59,7 +59,7 @@ def test_published_pixel_statistics(cifar100):
     assert np.sqrt(share @ values**2 - mean**2) == pytest.approx([0.26733, 0.25644, 0.27615], abs=1e-5)
 
 
-def test_second_open_takes_less_than_a_second(cifar100):
+def test_second_open_takes_less_than_a_second(cifar100) -> None:
     start = time.perf_counter()
     again = open_data("cifar100", DataConfig(), data_dir=DATA, short_side=224)
     assert time.perf_counter() - start < 1

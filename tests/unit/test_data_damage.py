@@ -14,7 +14,7 @@ SKIPPING = DataConfig(val=0, test=0, skip_damaged=True)
 
 
 @pytest.fixture(autouse=True)
-def place(tmp_path, monkeypatch):
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("SEEDWISE_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     random = np.random.default_rng(0)
@@ -25,7 +25,7 @@ def place(tmp_path, monkeypatch):
     return Path("photos").resolve()
 
 
-def spoil(*numbers):
+def spoil(*numbers) -> None:
     for number in numbers:
         file = Path("photos") / "ab"[number % 2] / f"{number:03}.png"
         file.write_bytes(file.read_bytes()[:60] if number % 3 else b"")
@@ -37,7 +37,7 @@ def refused(config=ALL):
     return found.value
 
 
-def test_all_are_named_at_once_in_a_line_each(place):
+def test_all_are_named_at_once_in_a_line_each(place) -> None:
     spoil(0, 50, 119)  # the first and the last: what was decoded between them doesn't matter
     lines = refused().lines
     assert [line.split(": ")[0].removeprefix(f"{place}/") for line in lines[:-1]] == [
@@ -50,21 +50,21 @@ def test_all_are_named_at_once_in_a_line_each(place):
     assert not list(Path("cache").glob("*/*-*"))  # nothing half decoded is taken for the whole
 
 
-def test_of_many_the_first_ten_are_named_and_the_rest_counted():
+def test_of_many_the_first_ten_are_named_and_the_rest_counted() -> None:
     spoil(*range(0, 60, 2))
     lines = refused().lines
     assert len(lines) == 11
     assert lines[-1].startswith("30 images, of which 10 are named: replace or remove them; ")
 
 
-def test_a_single_one_is_a_single_line(place):
+def test_a_single_one_is_a_single_line(place) -> None:
     spoil(4)
     (line,) = refused().lines
     assert line.startswith(f"{place}/a/004.png: not a readable image (")
     assert line.endswith("): replace or remove it; -s data.skip_damaged=true leaves it out")
 
 
-def test_what_is_skipped_is_said_recorded_and_no_part_of_the_data():
+def test_what_is_skipped_is_said_recorded_and_no_part_of_the_data() -> None:
     whole = open_data("photos", ALL, short_side=32)
     spoil(0, 3, 50, 119)
     left = open_data("photos", SKIPPING, short_side=32)
@@ -79,7 +79,7 @@ def test_what_is_skipped_is_said_recorded_and_no_part_of_the_data():
     assert open_data("photos", ALL, short_side=32).fingerprint == left.fingerprint
 
 
-def test_it_is_said_again_by_the_next_run_which_decodes_nothing(place):
+def test_it_is_said_again_by_the_next_run_which_decodes_nothing(place) -> None:
     spoil(7)
     first = open_data("photos", SKIPPING, short_side=32)
     decoded = []
@@ -92,13 +92,13 @@ def test_it_is_said_again_by_the_next_run_which_decodes_nothing(place):
     assert refused().lines[0].startswith(f"{place}/b/007.png")  # and without the option it is refused still
 
 
-def test_without_any_damage_the_option_changes_nothing():
+def test_without_any_damage_the_option_changes_nothing() -> None:
     plain = open_data("photos", ALL, short_side=32)
     skipping = open_data("photos", SKIPPING, short_side=32)
     assert plain.fingerprint == skipping.fingerprint and plain.lines() == skipping.lines()
 
 
-def test_a_class_or_a_part_of_which_nothing_is_left_is_refused():
+def test_a_class_or_a_part_of_which_nothing_is_left_is_refused() -> None:
     spoil(*range(0, 120, 2))
     assert "no training image of a can be read" in str(refused(SKIPPING))
     for number in range(0, 120, 2):
@@ -113,7 +113,7 @@ def test_a_class_or_a_part_of_which_nothing_is_left_is_refused():
     assert "no image of test can be read" in str(refused(SKIPPING))
 
 
-def test_a_table_with_a_damaged_row():
+def test_a_table_with_a_damaged_row() -> None:
     import io
 
     import pyarrow as pa

@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -74,7 +75,7 @@ def tiff(values, order="<", photometric=2, separate=False, extra=None, bits=16):
 
 
 @pytest.mark.parametrize(("channels", "color"), [(1, 0), (3, 2), (2, 4), (4, 6)])
-def test_png_of_16_bits_keeps_all_of_them(channels, color):
+def test_png_of_16_bits_keeps_all_of_them(channels, color) -> None:
     values = DEEP[..., :channels]
     data = png(values, color)
     theirs = decode_png(torch.frombuffer(bytearray(data), dtype=torch.uint8)).permute(1, 2, 0).numpy()
@@ -87,26 +88,26 @@ def test_png_of_16_bits_keeps_all_of_them(channels, color):
 @pytest.mark.parametrize("order", "<>")
 @pytest.mark.parametrize("separate", [False, True])
 @pytest.mark.parametrize("channels", [3, 4])
-def test_tiff_of_16_bits_keeps_all_of_them(order, separate, channels):
+def test_tiff_of_16_bits_keeps_all_of_them(order, separate, channels) -> None:
     values = DEEP[..., :channels]
     data = tiff(values, order, separate=separate, extra=2 if channels == 4 else None)
     assert np.array_equal(unscaled(raw(data)), values)
 
 
 @pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_deflate", "packbits"])
-def test_compressed_tiff(compression):
+def test_compressed_tiff(compression) -> None:
     image = Image.open(io.BytesIO(tiff(DEEP[..., :1], photometric=1)))
     assert np.array_equal(unscaled(saved(image, "TIFF", compression=compression)), DEEP[..., 0])
 
 
-def test_tiff_whose_zero_is_white_and_whose_colors_are_times_alpha():
+def test_tiff_whose_zero_is_white_and_whose_colors_are_times_alpha() -> None:
     assert np.array_equal(unscaled(raw(tiff(DEEP[..., :1], photometric=0))), 65535 - DEEP[..., 0])
     values = np.array([[[1000, 0, 3000, 6000], [0, 0, 0, 0], [9, 8, 7, 65535]]], np.uint16)
     found = unscaled(raw(tiff(values, extra=1)))
     assert found.tolist() == [[[10922, 0, 32768, 6000], [0, 0, 0, 0], [9, 8, 7, 65535]]]
 
 
-def test_other_formats_of_16_bits():
+def test_other_formats_of_16_bits() -> None:
     big = DEEP[..., :3].astype(">u2")
     assert np.array_equal(unscaled(raw(b"P6 13 9 65535\n" + big.tobytes())), big)
     head = struct.pack(">hBBHHHHII", 474, 0, 2, 3, 13, 9, 3, 0, 65535).ljust(512, b"\0")
@@ -115,19 +116,19 @@ def test_other_formats_of_16_bits():
     assert np.array_equal(unscaled(gray), DEEP[..., 0])
 
 
-def test_a_header_that_says_what_white_is_is_heeded():
+def test_a_header_that_says_what_white_is_is_heeded() -> None:
     gray = np.array([[0, 2048, 4095]], ">u2")
     assert unscaled(raw(b"P5 3 1 4095\n" + gray.tobytes())).tolist() == [[0, 32776, 65535]]  # to 65535, by Pillow
     assert decode(raw(b"P6 1 1 4095\n" + gray.tobytes())).tolist() == [[[0, 128, 255]]]
 
 
-def test_unsigned_32_bits():
+def test_unsigned_32_bits() -> None:
     values = np.array([[[0], [70000], [3_000_000_000]]])
     assert unscaled(raw(tiff(values, photometric=1, bits=32))).tolist() == values[..., 0].tolist()
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
-def test_numbers_become_bytes_by_the_range_alone(kind):
+def test_numbers_become_bytes_by_the_range_alone(kind) -> None:
     deep = np.linspace(0, 65535, 12 * 20).astype(np.uint16).reshape(12, 20)
     image = saved(Image.fromarray(deep), kind)
     expected = np.rint(deep / 257).astype(np.uint8)
@@ -136,31 +137,31 @@ def test_numbers_become_bytes_by_the_range_alone(kind):
     assert np.array_equal(decode(image, WHITE_12)[..., 0], twelve)
 
 
-def test_colors_of_12_bits_are_not_nearly_black():
+def test_colors_of_12_bits_are_not_nearly_black() -> None:
     values = DEEP[..., :3]
     found = decode(raw(png(values, 2)), WHITE_12)
     assert np.array_equal(found, np.rint(values / 4095 * 255).astype(np.uint8))
     assert decode(raw(tiff(values)), WHITE_12).max() > 250
 
 
-def test_floats_a_little_above_one():
+def test_floats_a_little_above_one() -> None:
     image = saved(Image.fromarray(np.array([[0.0, 0.5, 1.004]], np.float32)), "TIFF")
     assert decode(image, (0, 1))[0, :, 1].tolist() == [0, 128, 255]
 
 
-def test_signed_numbers():
+def test_signed_numbers() -> None:
     ct = saved(Image.fromarray(np.array([[-1024, 1000, 3071, 5000, -2000]], np.int32)), "TIFF")
     assert decode(ct, (-1024, 3071))[0, :, 0].tolist() == [0, 126, 255, 255, 0]
 
 
-def test_what_is_no_number_is_black_and_is_told():
+def test_what_is_no_number_is_black_and_is_told() -> None:
     image = saved(Image.fromarray(np.array([[np.nan, np.inf, -np.inf, 1.0]], np.float32)), "TIFF")
     found = read(image, (0, 1))
     assert found.oddities == (Oddity.HOLES,) and found.pixels[0, :, 0].tolist() == [0, 255, 0, 255]
     assert not read(saved(Image.fromarray(np.ones((2, 2), np.float32)), "TIFF"), (0, 1)).oddities
 
 
-def test_alpha_and_a_color_that_is_nothing_lie_over_white():
+def test_alpha_and_a_color_that_is_nothing_lie_over_white() -> None:
     values = np.array([[[4095, 0, 2048, 65535], [4095, 0, 0, 0], [0, 0, 0, 32768]]], np.uint16)
     assert decode(raw(png(values, 6)), WHITE_12).tolist() == [[[255, 0, 128], [255, 255, 255], [127, 127, 127]]]
     gray = values[..., 2:]
@@ -172,7 +173,7 @@ def test_alpha_and_a_color_that_is_nothing_lie_over_white():
 
 
 @pytest.mark.parametrize("color", [0, 2])
-def test_turned(color):
+def test_turned(color) -> None:
     values = DEEP[..., : color + 1]
     upright = decode(raw(png(values, color)), WHITE_12)
     turns = {1: upright, 2: np.fliplr(upright), 3: np.rot90(upright, 2), 4: np.flipud(upright)}
@@ -182,7 +183,7 @@ def test_turned(color):
         assert np.array_equal(decode(raw(png(values, color, orientation=orientation)), WHITE_12), expected)
 
 
-def test_without_a_range_nothing_is_guessed():
+def test_without_a_range_nothing_is_guessed() -> None:
     with pytest.raises(NoRange, match=r"^it: has more than 8 bits a channel, unlike .+: convert it to 8 bits$"):
         decode(raw(png(DEEP[..., :3], 2)))
     image = Image.open(io.BytesIO(png(DEEP[..., :3], 2)))
@@ -190,18 +191,18 @@ def test_without_a_range_nothing_is_guessed():
         scaled("an image", pixels_of(image), None)
 
 
-def test_an_opened_image_keeps_its_numbers(tmp_path):
+def test_an_opened_image_keeps_its_numbers(tmp_path: Path) -> None:
     (tmp_path / "it.png").write_bytes(png(DEEP[..., :3], 2))
     with Image.open(tmp_path / "it.png") as image:
         assert np.array_equal(pixels_of(image), DEEP[..., :3])
 
 
-def test_eight_bits_cost_and_change_nothing():
+def test_eight_bits_cost_and_change_nothing() -> None:
     image = saved(Image.fromarray(np.full((4, 4, 3), 7, np.uint8)), "PNG")
     assert not unscaled(image, deep_only=True).size
     assert decode(image, WHITE_12).max() == 7
 
 
-def test_a_layout_that_nobody_reads_is_an_error():
+def test_a_layout_that_nobody_reads_is_an_error() -> None:
     with pytest.raises(UserError, match="its kind of pixels is not read here"):
         decode(raw(tiff(DEEP[..., :1], ">", photometric=0)))

@@ -1,5 +1,7 @@
 """The first lines of a run, as they are promised: counts, classes, parts, what was passed over, doubts."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -13,7 +15,7 @@ NAMES = ["aloe", *(f"plant {number}" for number in range(35)), "zinnia"]
 
 
 @pytest.fixture(autouse=True)
-def _cache(tmp_path, monkeypatch):
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEEDWISE_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("SEEDWISE_DATA", raising=False)
 
@@ -27,7 +29,7 @@ def photos(root, counts):
     return str(root)
 
 
-def test_the_example_of_the_documentation():
+def test_the_example_of_the_documentation() -> None:
     survey = Survey(
         (
             PassedOver("files", ".heic", 9, ("a.heic",)),
@@ -59,12 +61,12 @@ def test_the_example_of_the_documentation():
         ({"train": 5, "val": 1, "test": 2}, ("train", "val"), "(given: train, val; test drawn from train)"),
     ],
 )
-def test_parts(splits, given, said):
+def test_parts(splits, given, said) -> None:
     line = " ".join(text.strip() for text in data_lines(["a", "b"], splits, given, Survey()))
     assert line.startswith(f"{sum(splits.values())} images in 2 classes (a, b), ") and said in line
 
 
-def test_lines_stay_narrow_whatever_the_names():
+def test_lines_stay_narrow_whatever_the_names() -> None:
     long = ["x" * 300, "한글 " * 50, "line\nbreak", "y z " * 60, "a", "b"]
     survey = Survey(
         tuple(PassedOver("files", f".suffix{number}" * 4, number + 1, ()) for number in range(30)),
@@ -76,7 +78,7 @@ def test_lines_stay_narrow_whatever_the_names():
     assert passed_over_lines(()) == []
 
 
-def test_a_class_with_one_image_is_trained_on_and_said(tmp_path):
+def test_a_class_with_one_image_is_trained_on_and_said(tmp_path: Path) -> None:
     data = open_data(photos(tmp_path / "d", {"cat": 20, "dog": 20, "eel": 1}), DataConfig(), short_side=8)
     eel = data.classes.index("eel")
     assert (data.train.targets == eel).sum() == 1 and data.splits == {"train": 30, "val": 3, "test": 8}
@@ -85,7 +87,7 @@ def test_a_class_with_one_image_is_trained_on_and_said(tmp_path):
     assert doubt.startswith("no test image of 1 class (eel)") and "trained on, not scored" in doubt
 
 
-def test_two_images_a_class_are_enough(tmp_path):
+def test_two_images_a_class_are_enough(tmp_path: Path) -> None:
     data = open_data(photos(tmp_path / "d", dict.fromkeys("abcde", 2)), DataConfig(), short_side=8)
     assert data.splits == {"train": 7, "val": 1, "test": 2}
     assert np.bincount(data.train.targets).min() == 1
@@ -93,13 +95,13 @@ def test_two_images_a_class_are_enough(tmp_path):
     assert doubt.startswith("no test image of 3 classes (")
 
 
-def test_classes_with_one_image_each_are_trained_on_unscored(tmp_path):
+def test_classes_with_one_image_each_are_trained_on_unscored(tmp_path: Path) -> None:
     data = open_data(photos(tmp_path / "d", dict.fromkeys("abc", 1)), DataConfig(), short_side=8)
     assert data.splits == {"train": 3, "val": 0, "test": 0}
     assert data.survey.doubts[0].startswith("no image is held out")
 
 
-def test_small_classes_can_be_left_out_by_name(tmp_path):
+def test_small_classes_can_be_left_out_by_name(tmp_path: Path) -> None:
     root = photos(tmp_path / "d", {"cat": 5, "dog": 5, "eel": 1, "fox": 2})
     data = open_data(root, DataConfig(min_per_class=3), short_side=8)
     assert data.classes == ("cat", "dog") and sum(data.splits.values()) == 10
@@ -113,13 +115,13 @@ def test_small_classes_can_be_left_out_by_name(tmp_path):
         open_data(root, DataConfig(min_per_class=6), short_side=8)
 
 
-def test_images_that_are_classes_of_their_own_are_no_classes(tmp_path):
+def test_images_that_are_classes_of_their_own_are_no_classes(tmp_path: Path) -> None:
     root = photos(tmp_path / "d", {f"img{number:03}": 1 for number in range(25)})
     with pytest.raises(UserError, match="each of 25 images is a class of its own"):
         open_data(root, DataConfig(), short_side=8)
 
 
-def test_what_the_options_leave_out_is_said(tmp_path):
+def test_what_the_options_leave_out_is_said(tmp_path: Path) -> None:
     root = photos(tmp_path / "d", {"train/a": 9, "train/b": 9, "val/a": 3, "test/a": 2})
     data = open_data(root, DataConfig(val=0, limit=4, test="none"), short_side=8)
     assert data.splits == {"train": 4, "val": 0, "test": 0}
@@ -131,7 +133,7 @@ def test_what_the_options_leave_out_is_said(tmp_path):
     }
 
 
-def test_what_is_not_to_be_seen_is_written_out():
+def test_what_is_not_to_be_seen_is_written_out() -> None:
     hidden = "a\u202etac\u200b"
     lines = data_lines(
         (hidden, "강아지 é"), {"train": 4}, ("train",), Survey(doubts=(f"no test image of 1 class ({hidden})",))

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,11 +12,11 @@ from seedwise.data import DataConfig, open_data
 
 
 @pytest.fixture(autouse=True)
-def _cache(tmp_path, monkeypatch):
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEEDWISE_CACHE", str(tmp_path / "cache"))
 
 
-def test_all_digits_are_there_once_with_their_labels():
+def test_all_digits_are_there_once_with_their_labels() -> None:
     digits = open_data("digits", DataConfig(), short_side=64)
     assert digits.classes == tuple("0123456789") and digits.superclasses is None and digits.path is None
     assert digits.splits == {"train": 1294, "val": 144, "test": 359}
@@ -29,7 +30,7 @@ def test_all_digits_are_there_once_with_their_labels():
         assert np.abs(np.bincount(split.targets) / len(split) - np.bincount(truth) / 1797).max() < 0.01
 
 
-def test_images_are_the_originals_enlarged():
+def test_images_are_the_originals_enlarged() -> None:
     digits = open_data("digits", DataConfig(), short_side=64)
     images, sizes = digits.test.gather(np.arange(len(digits.test)))
     assert images.shape == (359, 3, 32, 32) and images.dtype == np.uint8 and sizes is None
@@ -47,7 +48,7 @@ def test_images_are_the_originals_enlarged():
     assert np.corrcoef(squares.ravel(), originals.ravel())[0, 1] > 0.98
 
 
-def test_splits_do_not_move_with_limit_and_do_with_their_seed():
+def test_splits_do_not_move_with_limit_and_do_with_their_seed() -> None:
     whole = open_data("digits", DataConfig(), short_side=64)
     limited = open_data("digits", DataConfig(limit=100), short_side=64)
     other = open_data("digits", DataConfig(split_seed=1), short_side=64)
@@ -61,24 +62,24 @@ def test_splits_do_not_move_with_limit_and_do_with_their_seed():
     assert open_data("digits", DataConfig(val=0, test=0), short_side=64).splits == {"train": 1797, "val": 0, "test": 0}
 
 
-def test_a_limit_below_one_image_a_class_is_refused():
+def test_a_limit_below_one_image_a_class_is_refused() -> None:
     with pytest.raises(UserError, match=r"data\.limit=9 .* 10 classes"):
         open_data("digits", DataConfig(limit=9), short_side=64)
 
 
-def test_the_part_and_its_config_never_import_torch():
+def test_the_part_and_its_config_never_import_torch() -> None:
     code = "import sys, seedwise.data; sys.exit(any(name in sys.modules for name in ('torch', 'pyarrow', 'sklearn')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 @pytest.mark.parametrize(("name", "meant"), [("digit", "digits"), ("cifar-100", "cifar100"), ("CIFAR10", "cifar10")])
-def test_unknown_names_get_a_suggestion(name, meant, tmp_path, monkeypatch):
+def test_unknown_names_get_a_suggestion(name, meant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=f"did you mean '{meant}'"):
         open_data(name, DataConfig(), short_side=64)
 
 
-def test_an_unwritable_cache_is_said_plainly(tmp_path, monkeypatch):
+def test_an_unwritable_cache_is_said_plainly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("SEEDWISE_CACHE", str(tmp_path / "file"))
     with pytest.raises(UserError, match="SEEDWISE_CACHE"):

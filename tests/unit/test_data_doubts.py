@@ -1,5 +1,7 @@
 """One picture under two labels, and held-out images that are in train."""
 
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,11 +12,11 @@ from seedwise.data import DataConfig, open_data
 
 
 @pytest.fixture(autouse=True)
-def _cache(tmp_path, monkeypatch):
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEEDWISE_CACHE", str(tmp_path / "cache"))
 
 
-def draw(root, pictures):
+def draw(root, pictures) -> None:
     """Image files, each given by the number of the picture that it shows."""
     for name, number in pictures.items():
         file = root / name
@@ -29,11 +31,11 @@ def said(root, pictures, side=64, **options):
     return open_data(str(root), DataConfig(**{"val": 0, "test": 0, **options}), short_side=side).survey.doubts
 
 
-def test_nothing_to_say(tmp_path):
+def test_nothing_to_say(tmp_path: Path) -> None:
     assert said(tmp_path / "d", {"a/1.png": 1, "a/2.png": 1, "b/3.png": 2}) == ()  # twice in one class is no doubt
 
 
-def test_one_picture_under_two_labels(tmp_path):
+def test_one_picture_under_two_labels(tmp_path: Path) -> None:
     pictures = {"a/1.png": 1, "a/2.png": 2, "a/3.bmp": 3, "b/7.bmp": 1, "b/8.png": 4}
     assert said(tmp_path / "d", pictures) == ("1 picture stands under two labels (a/1.png, b/7.bmp)",)
     more = pictures | {"b/9.tif": 3, "c/1.png": 3, "c/2.png": 5}
@@ -41,7 +43,7 @@ def test_one_picture_under_two_labels(tmp_path):
     assert said(tmp_path / "e", {}, side=8) == ("2 pictures stand under two labels (a/1.png, b/7.bmp)",)
 
 
-def test_across_parts(tmp_path):
+def test_across_parts(tmp_path: Path) -> None:
     pictures = {f"train/{name}/{number}.png": number for number, name in enumerate("aabb")}
     test = {"test/a/x.png": 0, "test/b/y.png": 2, "test/b/z.png": 1, "test/a/w.png": 9}
     assert said(tmp_path / "d", pictures | test, test=0.2) == (
@@ -54,7 +56,7 @@ def test_across_parts(tmp_path):
     )
 
 
-def test_a_file_in_two_parts_is_for_its_table_to_say(tmp_path):
+def test_a_file_in_two_parts_is_for_its_table_to_say(tmp_path: Path) -> None:
     draw(tmp_path, {"1.png": 1, "2.png": 2, "3.png": 1, "4.png": 3, "5.png": 4})
     rows = ["1.png,a,train", "2.png,b,train", "4.png,a,train", "./1.png,a,test", "2.png,b,test"]
     (tmp_path / "d.csv").write_text("\n".join(["image,label,split", *rows]) + "\n")
@@ -71,7 +73,7 @@ def test_a_file_in_two_parts_is_for_its_table_to_say(tmp_path):
     assert doubts == ("1 image in two parts: 1.png",)
 
 
-def test_names_in_an_archive(tmp_path):
+def test_names_in_an_archive(tmp_path: Path) -> None:
     import shutil
 
     said(tmp_path / "d", {"a/1.png": 1, "a/2.png": 2, "b/7.png": 1})

@@ -1,5 +1,6 @@
 import hashlib
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ ALL = DataConfig(val=0, test=0)
 
 
 @pytest.fixture(autouse=True)
-def _cache(tmp_path, monkeypatch):
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEEDWISE_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("SEEDWISE_DATA", raising=False)
 
@@ -39,7 +40,7 @@ def opened(root, config=ALL, short_side=64):
     return open_data(str(root), config, short_side=short_side)
 
 
-def test_class_folders_are_split(tmp_path):
+def test_class_folders_are_split(tmp_path: Path) -> None:
     root = tmp_path / "pets"
     for index, name in enumerate(["dog", "cat", "eel"]):
         for number in range(20):
@@ -59,7 +60,7 @@ def test_class_folders_are_split(tmp_path):
 
 
 @pytest.mark.parametrize("validation", ["val", "valid", "validation", "Val"])
-def test_parts_of_its_own(tmp_path, validation):
+def test_parts_of_its_own(tmp_path: Path, validation) -> None:
     for name in ("a", "b", "c"):
         for number in range(3):
             save(tmp_path / "d/train" / name / f"{number}.png")
@@ -71,13 +72,13 @@ def test_parts_of_its_own(tmp_path, validation):
     assert data.val.targets.tolist() == [2] and data.test.targets.tolist() == [1]
 
 
-def test_a_class_may_be_called_train(tmp_path):
+def test_a_class_may_be_called_train(tmp_path: Path) -> None:
     for name in ("train", "plane"):
         save(tmp_path / "d" / name / "1.png")
     assert opened(tmp_path / "d").classes == ("plane", "train")
 
 
-def test_only_images_count_and_folders_nest(tmp_path):
+def test_only_images_count_and_folders_nest(tmp_path: Path) -> None:
     root = tmp_path / "d"
     for file in (
         "a/1.png",
@@ -96,7 +97,7 @@ def test_only_images_count_and_folders_nest(tmp_path):
     assert data.classes == ("a", "b") and data.train.targets.tolist() == [0, 0, 1]
 
 
-def test_linked_class_folders_are_followed(tmp_path):
+def test_linked_class_folders_are_followed(tmp_path: Path) -> None:
     for name in ("a", "b"):
         save(tmp_path / "elsewhere" / name / "1.png")
     (tmp_path / "d").mkdir()
@@ -106,7 +107,7 @@ def test_linked_class_folders_are_followed(tmp_path):
     assert opened(tmp_path / "d").train.targets.tolist() == [0, 1]
 
 
-def test_odd_names(tmp_path):
+def test_odd_names(tmp_path: Path) -> None:
     for name in ('it\'s "odd"', "한글 class", "café" * 20):
         save(tmp_path / "a d" / name / "x y'z.png")
     assert opened(tmp_path / "a d").classes == tuple(sorted(('it\'s "odd"', "한글 class", "café" * 20)))
@@ -115,7 +116,7 @@ def test_odd_names(tmp_path):
             opened(tmp_path / missing)
 
 
-def test_photos_share_a_short_side(tmp_path):
+def test_photos_share_a_short_side(tmp_path: Path) -> None:
     shapes = {"a/1.png": (60, 90), "a/2.png": (120, 80), "b/1.png": (40, 50), "b/2.png": (30, 100)}
     originals = {file: save(tmp_path / "d" / file, shape, seed) for seed, (file, shape) in enumerate(shapes.items())}
     data = opened(tmp_path / "d", short_side=48)
@@ -133,13 +134,13 @@ def test_photos_share_a_short_side(tmp_path):
     assert alone.shape == (1, 3, 72, 48) and alone_size.tolist() == [[72, 48]]
 
 
-def test_the_largest_short_side_bounds_what_is_stored(tmp_path):
+def test_the_largest_short_side_bounds_what_is_stored(tmp_path: Path) -> None:
     for file, shape in {"a/1.png": (20, 30), "b/1.png": (16, 16)}.items():
         save(tmp_path / "d" / file, shape)
     assert opened(tmp_path / "d", short_side=224).train.gather(np.arange(2))[1].tolist() == [[20, 30], [20, 20]]
 
 
-def test_whole_numbers_are_classes_by_value(tmp_path):
+def test_whole_numbers_are_classes_by_value(tmp_path: Path) -> None:
     for name in ("10", "9", "007"):
         save(tmp_path / "d" / name / "1.png")
     assert opened(tmp_path / "d").classes == ("007", "9", "10")
@@ -147,21 +148,21 @@ def test_whole_numbers_are_classes_by_value(tmp_path):
     assert opened(tmp_path / "d").classes == ("007", "10", "9", "9a")
 
 
-def test_one_common_size_is_kept_unless_too_large(tmp_path):
+def test_one_common_size_is_kept_unless_too_large(tmp_path: Path) -> None:
     pixels = [save(tmp_path / "d" / name / "1.png", (10, 35), seed) for seed, name in enumerate("ab")]
     images, sizes = opened(tmp_path / "d", short_side=10).train.gather(np.arange(2))
     assert sizes is None and np.array_equal(images.transpose(0, 2, 3, 1), pixels)
     assert opened(tmp_path / "d", short_side=5).train.gather(np.arange(2))[0].shape == (2, 3, 5, 9)
 
 
-def test_square_photos_of_several_sizes_become_uniform(tmp_path):
+def test_square_photos_of_several_sizes_become_uniform(tmp_path: Path) -> None:
     for file, side in {"a/1.png": 20, "a/2.png": 33, "b/1.png": 48}.items():
         save(tmp_path / "d" / file, (side, side))
     images, sizes = opened(tmp_path / "d", short_side=24).train.gather(np.array([2, 0]))
     assert images.shape == (2, 3, 24, 24) and sizes is None
 
 
-def touch(root, *files):
+def touch(root, *files) -> None:
     for file in files:
         save(root / file)
 
@@ -207,7 +208,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_bad_folders_are_one_line(tmp_path, case):
+def test_bad_folders_are_one_line(tmp_path: Path, case) -> None:
     make, message = CASES[case]
     (tmp_path / "d").mkdir()
     make(tmp_path / "d")
@@ -216,13 +217,13 @@ def test_bad_folders_are_one_line(tmp_path, case):
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_in_place_of_a_folder(tmp_path):
+def test_a_file_in_place_of_a_folder(tmp_path: Path) -> None:
     save(tmp_path / "it.png")
     with pytest.raises(UserError, match="is a file of no known kind"):
         opened(tmp_path / "it.png")
 
 
-def test_names_that_are_no_utf_8(tmp_path):
+def test_names_that_are_no_utf_8(tmp_path: Path) -> None:
     """A class is named as text with its odd bytes spelled out; a root of such a name is refused, for runs note it."""
     for name in (os.fsdecode(b"caf\xe9"), "tea"):
         save(tmp_path / "it.png")
@@ -236,14 +237,14 @@ def test_names_that_are_no_utf_8(tmp_path):
     str(caught.value).encode()
 
 
-def test_a_folder_named_like_an_image_is_a_folder(tmp_path):
+def test_a_folder_named_like_an_image_is_a_folder(tmp_path: Path) -> None:
     for file in ("a/x.png/1.png", "b/1.png", "b/y.jpg/deep.jpg/2.png"):
         save(tmp_path / "d" / file)
     assert opened(tmp_path / "d").train.targets.tolist() == [0, 1, 1]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_what_may_not_be_read_is_one_line(tmp_path):
+def test_what_may_not_be_read_is_one_line(tmp_path: Path) -> None:
     touch(tmp_path / "d", "a/1.png", "b/1.png")
     (tmp_path / "d/b/1.png").chmod(0)
     with pytest.raises(UserError, match=r"b/1\.png: cannot be read \(Permission denied\): check its permissions"):

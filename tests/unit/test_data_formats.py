@@ -30,11 +30,11 @@ def saved(fmt, image=PICTURE, **options):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def pillow():
+def pillow() -> None:
     Image.init()
 
 
-def test_the_suffixes_are_those_of_pillows_readers():
+def test_the_suffixes_are_those_of_pillows_readers() -> None:
     theirs = {suffix for suffix, fmt in Image.registered_extensions().items() if fmt in Image.OPEN and fmt not in STUBS}
     optional = set(formats._EXTRA)
     assert set(SUFFIXES) == (theirs | {".mpo"}) - optional
@@ -42,12 +42,12 @@ def test_the_suffixes_are_those_of_pillows_readers():
 
 
 @pytest.mark.parametrize("name", ["a.heif.MPO", "b.apng", "c.J2K", "d.pcx", "e.dds", "f.JPG", "x/y.z/g.webp"])
-def test_a_known_suffix_decides_at_once(name):
+def test_a_known_suffix_decides_at_once(name) -> None:
     assert kind_of(name, never) == IMAGE
 
 
 @pytest.mark.filterwarnings("ignore:IM image format is deprecated")
-def test_whatever_pillow_writes_and_reads_is_an_image_whatever_its_name():
+def test_whatever_pillow_writes_and_reads_is_an_image_whatever_its_name() -> None:
     tried = set()
     for fmt in sorted(set(Image.SAVE) - {"HEIF", "JXL"}):
         for mode in ("1", "L", "P", "RGB", "RGBA", "LA", "I", "I;16", "F", "CMYK"):
@@ -78,7 +78,7 @@ def test_whatever_pillow_writes_and_reads_is_an_image_whatever_its_name():
     assert tried >= {"SPIDER", "XBM", "QOI", "JPEG2000", "ICNS", "BLP"}
 
 
-def test_other_spellings_of_the_same_formats():
+def test_other_spellings_of_the_same_formats() -> None:
     for prefix in TiffImagePlugin.PREFIXES:
         assert kind(prefix + bytes(20)) == IMAGE
     for data in (
@@ -112,12 +112,12 @@ NOT_IMAGES = {
 
 
 @pytest.mark.parametrize("case", NOT_IMAGES)
-def test_what_is_no_image(case):
+def test_what_is_no_image(case) -> None:
     assert kind(NOT_IMAGES[case]) == NO_IMAGE
     assert kind(NOT_IMAGES[case], "it.db") == NO_IMAGE
 
 
-def test_what_is_no_image_agrees_with_files_that_are_here():
+def test_what_is_no_image_agrees_with_files_that_are_here() -> None:
     """Every file of two packages: Pillow opens it exactly when it counts as an image."""
     import matplotlib
     import sklearn
@@ -139,7 +139,7 @@ def test_what_is_no_image_agrees_with_files_that_are_here():
     assert not wrong
 
 
-def test_films_drawings_and_raw_photos_are_named_by_their_suffix():
+def test_films_drawings_and_raw_photos_are_named_by_their_suffix() -> None:
     for name in ("a.MP4", "b.svg", "c.pdf", "d.mpg", "e.eps", "f.pcd", "g.fit"):
         assert kind(b"whatever", name) == Path(name).suffix.lower()
     assert kind_of("raw.NEF", never) == ".nef"  # what Pillow would open is a thumbnail
@@ -154,7 +154,7 @@ JXL = b"\0\0\0\x0cJXL \r\n\x87\n\0\0\0\x14ftypjxl "
 
 
 @pytest.mark.parametrize("here", [False, True])
-def test_what_an_extra_reads_is_an_image_when_it_is_installed(monkeypatch, here):
+def test_what_an_extra_reads_is_an_image_when_it_is_installed(monkeypatch: pytest.MonkeyPatch, here) -> None:
     monkeypatch.setattr(formats, "readers", lambda: ("PNG", *(("HEIF", "JXL", "AVIF") if here else ())))
     for data, suffix in ((HEIC, ".heic"), (JXL, ".jxl"), (b"\xff\x0a\xfa\x0f", ".jxl"), (saved("AVIF"), ".avif")):
         for name in ("noname", f"it{suffix}"):
@@ -164,7 +164,7 @@ def test_what_an_extra_reads_is_an_image_when_it_is_installed(monkeypatch, here)
     assert kind(b"version https://git-lfs.github.com/spec/v1\noid sha256:4d\n", "it.heic").endswith("git lfs pull")
 
 
-def test_advice_names_the_package():
+def test_advice_names_the_package() -> None:
     assert advice({".heic": 9, "no image": 3, ".jxl": 1, ".mp4": 2, ".avif": 2}) == [
         '9 .heic files are not read: pip install "seedwise[heic]"',
         "1 .jxl file is not read: pip install pillow-jxl-plugin",
@@ -172,13 +172,13 @@ def test_advice_names_the_package():
     ]
 
 
-def test_heads_of_what_is_no_ordinary_file(tmp_path):
+def test_heads_of_what_is_no_ordinary_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     assert kind_of("pipe", lambda: file_head(str(tmp_path / "pipe"))) == NO_IMAGE
     assert kind_of("gone", lambda: file_head(str(tmp_path / "gone"))) == NOT_READABLE
 
 
-def test_thousands_of_captions_cost_little(tmp_path):
+def test_thousands_of_captions_cost_little(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("a photo of a cat\n" * 30)
     path = str(tmp_path / "a.txt")
     start = time.perf_counter()

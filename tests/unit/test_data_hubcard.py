@@ -1,5 +1,7 @@
 """A clone of a hub repository whose README.md says which file is which split, and how many rows there are."""
 
+from pathlib import Path
+
 import pytest
 import yaml
 from test_data_shards import folder, read
@@ -33,14 +35,14 @@ def config(files, **more):
     (["data/train-0-of-1.parquet", "data/test-0-of-1.parquet"],
      [{"split": "train", "path": "data/train-*"}, {"split": "test", "path": "data/test-*"}], {"train": 1, "test": 1}),
 ])  # fmt: skip
-def test_splits_of_files(tmp_path, names, files, parts):
+def test_splits_of_files(tmp_path: Path, names, files, parts) -> None:
     clone(tmp_path, names, config(files))
     found, passed, doubts = read(tmp_path)
     assert found == parts and not doubts
     assert sum(passed.values()) == passed.get(("files", "split unsupervised"), 0) == len(names) - sum(parts.values())
 
 
-def test_another_card_is_another_stamp(tmp_path):
+def test_another_card_is_another_stamp(tmp_path: Path) -> None:
     clone(tmp_path, FILES, config(TWO))
     before = find_source(str(tmp_path), None, DataConfig()).stamp()
     assert find_source(str(clone(tmp_path, [], config(TWO))), None, DataConfig()).stamp() == before
@@ -54,14 +56,14 @@ def test_another_card_is_another_stamp(tmp_path):
     ([{"split": "train", "path": "data/*"}, TWO[1]], r"README\.md: both splits train and test have bar\.parquet"),
     ([*TWO[:1], {"split": "train", "path": "data/test.parquet"}], "its name says test, and .*README.md says train"),
 ])  # fmt: skip
-def test_what_is_refused(tmp_path, files, message):
+def test_what_is_refused(tmp_path: Path, files, message) -> None:
     clone(tmp_path, [*FILES, "data/test.parquet"] if "test.parquet" in str(files) else FILES, config(files))
     with pytest.raises(UserError, match=message) as caught:
         read(tmp_path)
     assert "\n" not in str(caught.value)
 
 
-def test_a_held_out_file_that_is_not_there_is_a_doubt(tmp_path):
+def test_a_held_out_file_that_is_not_there_is_a_doubt(tmp_path: Path) -> None:
     clone(tmp_path, FILES[:1], config(TWO))
     assert read(tmp_path)[2] == ("README.md names data/bar.parquet for its split test, which is not there",)
 
@@ -75,13 +77,13 @@ def test_a_held_out_file_that_is_not_there_is_a_doubt(tmp_path):
      ("train has 8 rows, and README.md says 4 of its split train",
       "README.md says that there is a split validation (4 rows), but no file is called so")),
 ])  # fmt: skip
-def test_rows_of_splits(tmp_path, names, rows, doubts):
+def test_rows_of_splits(tmp_path: Path, names, rows, doubts) -> None:
     splits = [{"name": name, "num_examples": count, "num_bytes": 1} for name, count in rows.items()]
     clone(tmp_path, names, {"dataset_info": {"splits": splits, "features": []}})
     assert read(tmp_path)[2] == doubts
 
 
 @pytest.mark.parametrize("header", ["configs: [", "- a", "configs: 3", "configs: [{data_files: [{split: 3}]}]", ""])
-def test_a_card_that_says_nothing_is_none(tmp_path, header):
+def test_a_card_that_says_nothing_is_none(tmp_path: Path, header) -> None:
     clone(tmp_path, FILES, header)
     assert read(tmp_path)[0] == {"train": 2}

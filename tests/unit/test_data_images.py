@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ def encoded(image, kind="PNG", **options):
     return RawImage("it", buffer.getvalue())
 
 
-def test_plain_images_are_what_pillow_reads(tmp_path):
+def test_plain_images_are_what_pillow_reads(tmp_path: Path) -> None:
     assert np.array_equal(decode(encoded(Image.fromarray(RGB))), RGB)
     file = tmp_path / "it.jpg"
     Image.fromarray(RGB).save(file, quality=80)
@@ -35,7 +36,7 @@ def test_plain_images_are_what_pillow_reads(tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK", "YCbCr"])
-def test_modes_without_alpha(mode):
+def test_modes_without_alpha(mode) -> None:
     image = Image.fromarray(RGB).convert(mode)
     raw = encoded(image, "TIFF" if mode in ("CMYK", "YCbCr") else "PNG")
     reread = Image.open(io.BytesIO(raw.data))
@@ -43,14 +44,14 @@ def test_modes_without_alpha(mode):
     assert np.array_equal(decode(raw), np.asarray(reread.convert("RGB")))
 
 
-def test_cmyk_jpeg():
+def test_cmyk_jpeg() -> None:
     raw = encoded(Image.fromarray(np.full((8, 8, 3), (200, 30, 60), np.uint8)).convert("CMYK"), "JPEG", quality=95)
     assert Image.open(io.BytesIO(raw.data)).mode == "CMYK"
     assert np.abs(decode(raw).astype(int) - (200, 30, 60)).max() < 8
 
 
 @pytest.mark.parametrize("gray", [False, True])
-def test_alpha_lies_over_white(gray):
+def test_alpha_lies_over_white(gray) -> None:
     alpha = RANDOM.integers(0, 256, (12, 20), np.uint8)
     color = np.repeat(GRAY[..., None], 3, 2) if gray else RGB
     image = (
@@ -63,7 +64,7 @@ def test_alpha_lies_over_white(gray):
     assert np.abs(decode(encoded(image)) - expected).max() <= 1
 
 
-def test_transparent_palette_and_color_key_lie_over_white():
+def test_transparent_palette_and_color_key_lie_over_white() -> None:
     palette = Image.new("P", (2, 1))
     palette.putpalette([10, 20, 30, 40, 50, 60])
     palette.putdata([0, 1])
@@ -73,7 +74,7 @@ def test_transparent_palette_and_color_key_lie_over_white():
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
-def test_a_gray_that_is_nothing_in_a_png_of_few_bits(bits):
+def test_a_gray_that_is_nothing_in_a_png_of_few_bits(bits) -> None:
     values = np.arange(2**bits).reshape(1, -1) if bits > 1 else np.array([[0, 1, 0, 1, 1, 1, 0, 0]])
     packed = np.packbits((values[0, :, None] >> np.arange(bits)[::-1]) & 1).tobytes()
     for key in {0, 1, 2**bits - 1}:
@@ -84,12 +85,12 @@ def test_a_gray_that_is_nothing_in_a_png_of_few_bits(bits):
         assert np.array_equal(decode(RawImage("it", data))[..., 0], expected)
 
 
-def test_gray_times_alpha():
+def test_gray_times_alpha() -> None:
     gray = Image.merge("LA", [Image.fromarray(GRAY), Image.new("L", (20, 12), 128)])
     assert np.abs(pixels_of(gray.convert("La")).astype(int) - pixels_of(gray)).max() <= 2
 
 
-def test_an_inverted_cmyk_jpeg_of_photoshop_is_torchvisions():
+def test_an_inverted_cmyk_jpeg_of_photoshop_is_torchvisions() -> None:
     inks = Image.fromarray(RANDOM.integers(0, 256, (16, 16, 4), np.uint8), "CMYK")
     raw = encoded(inks, "JPEG", quality=95)
     assert b"Adobe" in raw.data
@@ -97,7 +98,7 @@ def test_an_inverted_cmyk_jpeg_of_photoshop_is_torchvisions():
     assert np.array_equal(decode(raw), theirs.permute(1, 2, 0).numpy())
 
 
-def test_a_heic_photo():
+def test_a_heic_photo() -> None:
     heif = pytest.importorskip("pillow_heif", reason="the extra seedwise[heic] is not installed")
     heif.register_heif_opener()
     image = Image.new("RGB", (64, 48), (200, 30, 60))
@@ -106,7 +107,7 @@ def test_a_heic_photo():
     assert np.abs(found.astype(int) - (200, 30, 60)).max() < 8
 
 
-def test_heic_without_its_reader_says_what_to_install(monkeypatch, tmp_path):
+def test_heic_without_its_reader_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(images, "readers", lambda: ("PNG", "JPEG"))
     photo = tmp_path / "photo.jpg"  # as phones call them
     photo.write_bytes(b"\0\0\0\x1cftypheic\0\0\0\0mif1heicmiaf" + bytes(60))
@@ -114,7 +115,7 @@ def test_heic_without_its_reader_says_what_to_install(monkeypatch, tmp_path):
         decode(RawImage(str(photo), photo))
 
 
-def test_lab_is_converted():
+def test_lab_is_converted() -> None:
     lab = Image.frombytes("LAB", (4, 4), bytes([255, 0, 0]) * 16)  # L = 100, a = b = 0
     assert decode(encoded(lab, "TIFF")).min() > 250
 
@@ -132,14 +133,14 @@ UPRIGHT = {
 
 @pytest.mark.parametrize("orientation", UPRIGHT)
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
-def test_exif_orientation(orientation, kind):
+def test_exif_orientation(orientation, kind) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     options = {"lossless": True} if kind == "WEBP" else {}
     assert np.array_equal(decode(encoded(Image.fromarray(RGB), kind, exif=exif, **options)), UPRIGHT[orientation](RGB))
 
 
-def test_first_frame_of_an_animation():
+def test_first_frame_of_an_animation() -> None:
     frames = [Image.new("RGB", (6, 4), color) for color in ("red", "blue")]
     for kind in ("GIF", "WEBP", "TIFF", "PNG", "MPO"):
         options = {"lossless": True} if kind == "WEBP" else {}
@@ -167,7 +168,7 @@ BROKEN = {
 }
 
 
-def test_the_limit_holds_when_other_code_has_lifted_pillows(monkeypatch):
+def test_the_limit_holds_when_other_code_has_lifted_pillows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
     header = b"BM" + struct.pack("<IIIIiiHHIIiiII", 54, 0, 54, 40, 13378, 13378, 1, 24, 0, 0, 0, 0, 0, 0)
     with pytest.raises(UserError, match="13378 x 13378 pixels are more than 178956970"):
@@ -175,18 +176,18 @@ def test_the_limit_holds_when_other_code_has_lifted_pillows(monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")
-def test_a_damaged_exif_block_does_not_matter():
+def test_a_damaged_exif_block_does_not_matter() -> None:
     raw = encoded(Image.fromarray(RGB), "WEBP", lossless=True, exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
     assert np.array_equal(decode(raw), RGB)
 
 
-def test_what_cannot_be_opened_says_why(tmp_path):
+def test_what_cannot_be_opened_says_why(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^it: cannot be read \(No such file or directory\): check the path$"):
         decode(RawImage("it", tmp_path / "gone.png"))
 
 
 @pytest.mark.parametrize("case", BROKEN)
-def test_broken_images_are_one_line_with_their_name(case):
+def test_broken_images_are_one_line_with_their_name(case) -> None:
     with pytest.raises(UserError, match=r"^photos/7\.png: not a readable image \(.+\): replace or remove it$"):
         decode(RawImage("photos/7.png", BROKEN[case]))
 
@@ -196,7 +197,7 @@ def test_broken_images_are_one_line_with_their_name(case):
     ((20, 20), 20, (20, 20)), ((30, 200), 20, (20, 37)), ((200, 30), 20, (37, 20)), ((10, 21), 10, (10, 17)),
     ((1, 4000), 16, (16, 32)), ((263, 41), 52, (101, 52)), ((91, 90), 33, (33, 33)), ((63, 64), 63, (63, 64)),
 ])  # fmt: skip
-def test_the_center_of_a_resized_photo_is_torchvisions(shape, side, expected):
+def test_the_center_of_a_resized_photo_is_torchvisions(shape, side, expected) -> None:
     pixels = RANDOM.integers(0, 256, (*shape, 3), np.uint8)
     fitted = resize_short_side(pixels, side)
     assert fitted.shape == (*expected, 3)
@@ -207,7 +208,7 @@ def test_the_center_of_a_resized_photo_is_torchvisions(shape, side, expected):
     assert np.array_equal(np.asarray(square), np.asarray(theirs))
 
 
-def test_a_pointer_of_git_lfs_says_how_to_fetch_the_image(tmp_path):
+def test_a_pointer_of_git_lfs_says_how_to_fetch_the_image(tmp_path: Path) -> None:
     pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
     (tmp_path / "x.jpg").write_bytes(pointer)
     for data in (pointer, tmp_path / "x.jpg"):

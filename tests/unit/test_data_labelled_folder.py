@@ -1,5 +1,7 @@
 """Folders of images that keep their labels in tables: Hugging Face's metadata.csv and Roboflow's _classes.csv."""
 
+from pathlib import Path
+
 import pytest
 from PIL import Image
 
@@ -8,14 +10,14 @@ from seedwise.data import DataConfig
 from seedwise.data.find import find_source
 
 
-def images(folder, names):
+def images(folder, names) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for row, name in enumerate(names):
         (folder / name).parent.mkdir(exist_ok=True)
         Image.new("RGB", (4, 4), (row, 0, 0)).save(folder / name)
 
 
-def labelled(folder, labels, name="metadata.csv", header="file_name,label", suffix=".png"):
+def labelled(folder, labels, name="metadata.csv", header="file_name,label", suffix=".png") -> None:
     images(folder, [f"{row}.png" for row in range(len(labels))])
     lines = [f"{row}{suffix},{label}" for row, label in enumerate(labels)]
     (folder / name).write_text("\n".join([header, *lines]))
@@ -32,7 +34,7 @@ def read(folder, **options):
     return labels, passed, contents.survey.doubts
 
 
-def test_metadata_at_the_top(tmp_path):
+def test_metadata_at_the_top(tmp_path: Path) -> None:
     labelled(tmp_path, ["cat", "dog", "cat"])
     images(tmp_path, ["x.png"])
     labels, passed, _ = read(tmp_path)
@@ -42,7 +44,7 @@ def test_metadata_at_the_top(tmp_path):
 
 
 @pytest.mark.parametrize("root", ["", "data"])
-def test_metadata_in_each_part(tmp_path, root):
+def test_metadata_in_each_part(tmp_path: Path, root) -> None:
     (tmp_path / "README.md").write_text("")
     for part, labels in (("train", ["cat", "dog"]), ("validation", ["dog"]), ("test", ["cat"])):
         labelled(tmp_path / root / part, labels)
@@ -53,7 +55,7 @@ def test_metadata_in_each_part(tmp_path, root):
         read(tmp_path)
 
 
-def test_metadata_at_the_top_for_images_in_part_folders(tmp_path):
+def test_metadata_at_the_top_for_images_in_part_folders(tmp_path: Path) -> None:
     names = ["train/0.png", "train/1.png", "train/2.png", "test/0.png"]
     for part in ("train", "test"):
         images(tmp_path / part, ["0.png", "1.png", "2.png"][: 3 if part == "train" else 1])
@@ -63,7 +65,7 @@ def test_metadata_at_the_top_for_images_in_part_folders(tmp_path):
     assert read(tmp_path)[0] == {"train": ["a", "b", "a"], "test": ["b"]}
 
 
-def test_a_test_part_whose_metadata_have_no_labels(tmp_path):
+def test_a_test_part_whose_metadata_have_no_labels(tmp_path: Path) -> None:
     labelled(tmp_path / "train", ["cat", "dog"])
     labelled(tmp_path / "test", ["7", "8"], header="file_name,width")
     with pytest.raises(UserError, match=r"the test part has no labels .*data\.test=none"):
@@ -71,27 +73,27 @@ def test_a_test_part_whose_metadata_have_no_labels(tmp_path):
     assert read(tmp_path, test="none")[0] == {"train": ["cat", "dog"]}
 
 
-def test_only_a_test_part_has_metadata(tmp_path):
+def test_only_a_test_part_has_metadata(tmp_path: Path) -> None:
     labelled(tmp_path / "test", ["cat", "dog"])
     with pytest.raises(UserError, match=r"no train/metadata\.csv, but .*test/metadata\.csv: add it"):
         read(tmp_path)
 
 
-def test_class_folders_come_before_tables(tmp_path):
+def test_class_folders_come_before_tables(tmp_path: Path) -> None:
     for name in ("cat", "dog"):
         labelled(tmp_path / name, ["x", "y"])
     labelled(tmp_path, ["one", "two"])
     assert read(tmp_path)[0]["train"] == ["cat"] * 2 + ["dog"] * 2
 
 
-def test_images_in_one_folder_below_are_no_class(tmp_path):
+def test_images_in_one_folder_below_are_no_class(tmp_path: Path) -> None:
     labelled(tmp_path / "images", ["cat", "dog"], suffix=".png")
     (tmp_path / "images/metadata.csv").unlink()
     (tmp_path / "metadata.csv").write_text("file_name,label\nimages/0.png,cat\nimages/1.png,dog")
     assert read(tmp_path)[0] == {"train": ["cat", "dog"]}
 
 
-def test_roboflow(tmp_path):
+def test_roboflow(tmp_path: Path) -> None:
     for part, rows in (("train", ["1, 0, 0", "0, 1, 0", "1, 0, 0"]), ("valid", ["0, 1, 0"]), ("test", ["1, 0, 0"])):
         labelled(tmp_path / part, rows, "_classes.csv", "filename, cat, dog, cow")
     (tmp_path / "README.roboflow.txt").write_text("")
@@ -107,7 +109,7 @@ def test_roboflow(tmp_path):
     ("0, 0", r"_classes\.csv:3: no class for 1\.png"),
     ("0.5, 0", r"_classes\.csv:3: cat='0\.5' is neither 0 nor 1"),
 ])  # fmt: skip
-def test_roboflow_rows_that_are_not_one_class(tmp_path, row, message):
+def test_roboflow_rows_that_are_not_one_class(tmp_path: Path, row, message) -> None:
     labelled(tmp_path / "train", ["1, 0", row], "_classes.csv", "filename, cat, dog")
     with pytest.raises(UserError, match=message):
         read(tmp_path)

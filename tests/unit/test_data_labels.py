@@ -2,6 +2,7 @@
 
 import io
 import unicodedata
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +17,7 @@ from seedwise.data.labels import JOINS, label_doubts
 
 
 @pytest.fixture(autouse=True)
-def _cache(tmp_path, monkeypatch):
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEEDWISE_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("SEEDWISE_DATA", raising=False)
 
@@ -55,7 +56,7 @@ SPLIT = ["train"] * 4 + ["test"] * 2
     (["1.0", "2.0", "1.0", "2.0", "", ""], "has nothing"),
     (["a", "b", "a", "b", "NaN", "NaN"], "is NaN"),
 ])  # fmt: skip
-def test_a_test_part_without_labels(tmp_path, labels, said):
+def test_a_test_part_without_labels(tmp_path: Path, labels, said) -> None:
     path = csv(tmp_path, labels, split=SPLIT)
     with pytest.raises(UserError, match=rf"no labels \(column 'label' {said} in all 2 rows\).*-s data\.test=none"):
         read(path)
@@ -72,7 +73,7 @@ def test_a_test_part_without_labels(tmp_path, labels, said):
 @pytest.mark.parametrize("test", [
     pa.array([-1, -1]), pa.array([None, None], pa.int64()), pa.nulls(2), pa.array([float("nan")] * 2), None,
 ])  # fmt: skip
-def test_a_test_part_of_parquet_without_labels(tmp_path, test):
+def test_a_test_part_of_parquet_without_labels(tmp_path: Path, test) -> None:
     parquet(tmp_path / "train-0-of-1.parquet", pa.array([0, 1, 0, 1]))
     file = parquet(tmp_path / "test-0-of-1.parquet", pa.array([0, 0]) if test is None else test)
     if test is None:
@@ -92,16 +93,16 @@ def test_a_test_part_of_parquet_without_labels(tmp_path, test):
     ([0, 1, 0, 1, 1, -1], r"d\.csv:7: label=-1 is no label \(1 row .* in test\).* or leave them out with .*test=none"),
     (["a", "b", "", "", "a", "b"], r"d\.csv:4: nothing in column 'label' \(2 rows without a value in train\)"),
 ])  # fmt: skip
-def test_single_rows_without_a_label_are_an_error(tmp_path, labels, message):
+def test_single_rows_without_a_label_are_an_error(tmp_path: Path, labels, message) -> None:
     with pytest.raises(UserError, match=message):
         read(csv(tmp_path, labels, split=SPLIT))
 
 
-def test_minus_one_and_one_are_classes_when_they_are_all(tmp_path):
+def test_minus_one_and_one_are_classes_when_they_are_all(tmp_path: Path) -> None:
     assert read(csv(tmp_path, [1, -1, 1, -1, -1, 1], split=SPLIT)).classes == ("-1", "1")
 
 
-def test_a_test_part_of_other_classes_is_left_alone(tmp_path):
+def test_a_test_part_of_other_classes_is_left_alone(tmp_path: Path) -> None:
     path = csv(tmp_path, ["a", "b", "a", "b", "", "c"], split=SPLIT)
     assert {(it.reason, it.count) for it in read(path, test="none").survey.passed_over} == {
         ("no label", 1),
@@ -109,11 +110,11 @@ def test_a_test_part_of_other_classes_is_left_alone(tmp_path):
     }
 
 
-def test_a_class_may_be_called_none(tmp_path):
+def test_a_class_may_be_called_none(tmp_path: Path) -> None:
     assert read(csv(tmp_path, ["None", "b", "None", "b", "None", "b"], split=SPLIT)).classes == ("None", "b")
 
 
-def test_labels_are_stripped_and_composed(tmp_path):
+def test_labels_are_stripped_and_composed(tmp_path: Path) -> None:
     decomposed = unicodedata.normalize("NFD", "Käfer")
     labels = ["Käfer", decomposed, " Käfer", "Wanze ", "Wanze", "Wanze"]
     for path in (csv(tmp_path, labels), parquet(tmp_path / "d.parquet", labels)):
@@ -123,7 +124,7 @@ def test_labels_are_stripped_and_composed(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
-def test_whole_floats_and_booleans(tmp_path, kind):
+def test_whole_floats_and_booleans(tmp_path: Path, kind) -> None:
     def made(labels):
         return csv(tmp_path, labels) if kind == "csv" else parquet(tmp_path / "d.parquet", labels)
 
@@ -135,7 +136,7 @@ def test_whole_floats_and_booleans(tmp_path, kind):
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 @pytest.mark.parametrize("column", ["label_name", "class_name", "Label Name", "category", "breed"])
-def test_a_column_of_names_beside_numbers(tmp_path, kind, column):
+def test_a_column_of_names_beside_numbers(tmp_path: Path, kind, column) -> None:
     numbers, names = [3, 1, 3, 1, 7, 7], ["ant", "yak", "ant", "yak", "bee", "bee"]
 
     def made(names):
@@ -181,11 +182,11 @@ def test_a_column_of_names_beside_numbers(tmp_path, kind, column):
     (["cat", "cat_dog", "dog"], "classes that look like several labels in one: 'cat_dog'"),
     ([*(f"{n},x" for n in "abcde")], "classes that look like several labels in one: 'a,x', 'b,x', 'c,x' and 2 more"),
 ])  # fmt: skip
-def test_doubtful_names(classes, doubt):
+def test_doubtful_names(classes, doubt) -> None:
     assert label_doubts(classes, [2 + number for number in range(len(classes))]) == (doubt,)
 
 
-def test_names_without_a_doubt():
+def test_names_without_a_doubt() -> None:
     usual = [
         "-1",
         "1",
@@ -204,14 +205,14 @@ def test_names_without_a_doubt():
     assert label_doubts(["cat", "dog"], [1, 0]) == ("classes without an image to train on: 'dog'",)
 
 
-def test_a_table_says_its_doubts(tmp_path):
+def test_a_table_says_its_doubts(tmp_path: Path) -> None:
     doubts = read(csv(tmp_path, ["cat", "Cat", "nan", "cat|dog", "dog", "dog"])).survey.doubts
     assert len(doubts) == 3
     opened = open_data(str(tmp_path / "d.csv"), DataConfig(val=0, test=0), short_side=8)
     assert opened.survey.doubts[:3] == doubts
 
 
-def test_files_named_several_times(tmp_path):
+def test_files_named_several_times(tmp_path: Path) -> None:
     images = ["a.png", "b.png", "a.png", "./b.png", "c.png", "c.png", "d.png"]
     path = csv(tmp_path, list("xyyyxxy"), images, split=["train"] * 5 + ["test"] * 2)
     assert read(path).survey.doubts == (
@@ -223,7 +224,7 @@ def test_files_named_several_times(tmp_path):
     assert read(tmp_path / "d.parquet").survey.doubts[0] == "1 image under two labels: a.png"
 
 
-def test_a_label_of_its_own_for_each_image(tmp_path):
+def test_a_label_of_its_own_for_each_image(tmp_path: Path) -> None:
     ids = [f"x{row}" for row in range(6)]
     path = csv(tmp_path, ids, breed=["a", "b"] * 3)
     with pytest.raises(
@@ -236,7 +237,7 @@ def test_a_label_of_its_own_for_each_image(tmp_path):
         read(parquet(tmp_path / "d.parquet", np.arange(4)))
 
 
-def test_columns_that_are_labels_as_well_are_a_doubt(tmp_path):
+def test_columns_that_are_labels_as_well_are_a_doubt(tmp_path: Path) -> None:
     for row in range(4):
         (tmp_path / f"{row}.png").write_bytes(png(row))
     table = tmp_path / "d.csv"
@@ -249,7 +250,7 @@ def test_columns_that_are_labels_as_well_are_a_doubt(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["d.parquet", "train.parquet", "train-0-of-1.parquet"])
-def test_a_table_without_rows(tmp_path, name):
+def test_a_table_without_rows(tmp_path: Path, name) -> None:
     schema = pa.schema([("image", pa.binary()), ("label", pa.string())])
     pq.write_table(schema.empty_table(), tmp_path / name)
     for options in ({}, {"split_column": "none"}):
@@ -261,13 +262,13 @@ def test_a_table_without_rows(tmp_path, name):
             read(tmp_path)
 
 
-def test_nearly_a_class_for_each_image_is_a_doubt(tmp_path):
+def test_nearly_a_class_for_each_image_is_a_doubt(tmp_path: Path) -> None:
     assert read(csv(tmp_path, [*"abcdefghi"] * 2)).survey.doubts == ()
     doubts = read(csv(tmp_path, [*"abcdefghi", "a"])).survey.doubts
     assert doubts == ("9 classes for 10 images: is column 'label' the labels?",)
 
 
-def test_headers_and_options_in_any_case(tmp_path):
+def test_headers_and_options_in_any_case(tmp_path: Path) -> None:
     for row in range(4):
         Image.new("RGB", (4, 4), (row, 0, 0)).save(tmp_path / f"{row}.png")
     lines = [f"{row}.png,{'ab'[row % 2]},{'xy'[row // 2]}" for row in range(4)]
@@ -280,7 +281,7 @@ def test_headers_and_options_in_any_case(tmp_path):
         read(tmp_path / "d.csv", label_column="KIND")
 
 
-def test_files_that_name_their_classes_differently(tmp_path):
+def test_files_that_name_their_classes_differently(tmp_path: Path) -> None:
     for part, names in (("test", ["bee", "ant"]), ("train", ["ant", "bee"])):
         file = parquet(tmp_path / f"{part}-0-of-1.parquet", [0, 1, 0, 1])
         features = {"label": {"names": names, "_type": "ClassLabel"}}

@@ -5,6 +5,7 @@ import os
 import re
 import zipfile
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from seedwise.data.folder import FolderSource
 
 
 @pytest.fixture(autouse=True)
-def _cache(tmp_path, monkeypatch):
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEEDWISE_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("SEEDWISE_DATA", raising=False)
 
@@ -64,7 +65,7 @@ def counts(contents):
 
 @pytest.mark.parametrize("layout", UNDERSTOOD, ids=lambda layout: layout.title[:40])
 @pytest.mark.parametrize("make", [on_disk, zipped])
-def test_what_is_understood(layout, make, tmp_path):
+def test_what_is_understood(layout, make, tmp_path: Path) -> None:
     contents = make(layout, tmp_path / "d").read()
     assert counts(contents) == layout.parts
     doubts = contents.survey.doubts
@@ -76,14 +77,14 @@ def test_what_is_understood(layout, make, tmp_path):
 
 @pytest.mark.parametrize("layout", REFUSED, ids=lambda layout: layout.title)
 @pytest.mark.parametrize("make", [on_disk, zipped])
-def test_what_is_refused(layout, make, tmp_path):
+def test_what_is_refused(layout, make, tmp_path: Path) -> None:
     source = make(layout, tmp_path / "d")
     with pytest.raises(UserError, match=layout.refused) as caught:
         source.read()
     assert "\n" not in str(caught.value) and str(tmp_path) in str(caught.value)
 
 
-def test_the_images_of_a_part_are_its_own(tmp_path):
+def test_the_images_of_a_part_are_its_own(tmp_path: Path) -> None:
     """Not only the counts: each image carries the label of the folder that it lies in."""
     layout = next(each for each in UNDERSTOOD if each.title == "Parts within the classes")
     source = on_disk(layout, tmp_path / "d")
@@ -93,7 +94,7 @@ def test_the_images_of_a_part_are_its_own(tmp_path):
             assert str(raw.data).startswith(str(tmp_path / "d" / contents.classes[label] / part))
 
 
-def test_links_are_followed_and_loops_end(tmp_path):
+def test_links_are_followed_and_loops_end(tmp_path: Path) -> None:
     """As timm and torchvision do it; a link to a folder above would go on for ever."""
     layout = next(each for each in UNDERSTOOD if each.title == "Class folders")
     source = on_disk(layout, tmp_path / "d")
@@ -110,7 +111,7 @@ def test_links_are_followed_and_loops_end(tmp_path):
     assert loops.reason == "link to a folder above" and loops.count == 3
 
 
-def test_our_own_output_is_passed_over(tmp_path):
+def test_our_own_output_is_passed_over(tmp_path: Path) -> None:
     """`cd photos; seedwise train .` writes into what it reads."""
     layout = next(each for each in UNDERSTOOD if each.title == "Class folders")
     source = on_disk(layout, tmp_path / "d")
@@ -132,7 +133,7 @@ def test_our_own_output_is_passed_over(tmp_path):
     assert (ours.kind, ours.reason) == ("folders", "seedwise's output") and ours.count >= 4
 
 
-def test_the_cache_inside_the_data_is_passed_over(tmp_path, monkeypatch):
+def test_the_cache_inside_the_data_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     layout = next(each for each in UNDERSTOOD if each.title == "Class folders")
     on_disk(layout, tmp_path / "d")
     monkeypatch.setenv("SEEDWISE_CACHE", str(tmp_path / "d/cache"))
@@ -140,7 +141,7 @@ def test_the_cache_inside_the_data_is_passed_over(tmp_path, monkeypatch):
         assert open_data(str(tmp_path / "d"), DataConfig(), short_side=8).classes == ("cat", "dog")
 
 
-def test_a_pipe_among_other_files_is_not_opened(tmp_path):
+def test_a_pipe_among_other_files_is_not_opened(tmp_path: Path) -> None:
     layout = next(each for each in UNDERSTOOD if each.title == "Class folders")
     source = on_disk(layout, tmp_path / "d")
     os.mkfifo(tmp_path / "d/cat/pipe")
@@ -148,14 +149,14 @@ def test_a_pipe_among_other_files_is_not_opened(tmp_path):
     assert counts(source.read()) == {"train": {"cat": 2, "dog": 2}}
 
 
-def test_folders_nested_too_deeply_are_one_line(tmp_path):
+def test_folders_nested_too_deeply_are_one_line(tmp_path: Path) -> None:
     deep = tmp_path / "d" / "/".join("x" * 150)
     deep.mkdir(parents=True)
     with pytest.raises(UserError, match="lies 100 folders deep"):
         FolderSource("d", tmp_path / "d", DataConfig()).read()
 
 
-def test_what_lies_beside_the_images_is_told_anew_at_every_start(tmp_path):
+def test_what_lies_beside_the_images_is_told_anew_at_every_start(tmp_path: Path) -> None:
     layout = next(each for each in UNDERSTOOD if each.title == "Class folders")
     on_disk(layout, tmp_path / "d")
     config = DataConfig(val=0, test=0)

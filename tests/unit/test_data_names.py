@@ -28,13 +28,13 @@ def load():
 
 
 @pytest.fixture(autouse=True)
-def _cache(tmp_path, monkeypatch):
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEEDWISE_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("SEEDWISE_DATA", raising=False)
 
 
 @pytest.fixture
-def photos(tmp_path):
+def photos(tmp_path: Path):
     """24 pictures that all differ, some in folders within a class."""
     random = np.random.default_rng(0)
     for number in range(24):
@@ -45,7 +45,7 @@ def photos(tmp_path):
     return tmp_path / "photos"
 
 
-def leads_back(data, read):
+def leads_back(data, read) -> None:
     """Every split's names are of the images that stand in its rows, and no name comes twice."""
     seen = []
     for subset in (data.train, data.val, data.test):
@@ -64,11 +64,11 @@ def opened(path, **options):
     return open_data(str(path), DataConfig(val=6, test=6, limit=8, **options), short_side=SIDE)
 
 
-def test_of_a_folder_the_path_within_it(photos):
+def test_of_a_folder_the_path_within_it(photos) -> None:
     leads_back(opened(photos), lambda name: pixels(photos / name))
 
 
-def test_of_an_archive_its_member(photos):
+def test_of_an_archive_its_member(photos) -> None:
     archive = photos.parent / "packed.zip"
     with zipfile.ZipFile(archive, "w") as out:
         for file in sorted(photos.rglob("*.png"), reverse=True):
@@ -77,7 +77,7 @@ def test_of_an_archive_its_member(photos):
         leads_back(opened(archive), lambda name: pixels(io.BytesIO(packed.read(name))))
 
 
-def test_of_a_csv_the_file_from_the_tables_folder_on_and_else_the_whole_path(photos):
+def test_of_a_csv_the_file_from_the_tables_folder_on_and_else_the_whole_path(photos) -> None:
     files, table = sorted(photos.rglob("*.png")), photos.parent / "tables" / "d.csv"
     for folder, name_of in (
         (table.parent, str),  # an absolute path, of images that lie elsewhere
@@ -91,7 +91,7 @@ def test_of_a_csv_the_file_from_the_tables_folder_on_and_else_the_whole_path(pho
         leads_back(data, lambda name, folder=folder: pixels(folder / name))
 
 
-def test_of_parquet_files_the_row_and_its_file(photos):
+def test_of_parquet_files_the_row_and_its_file(photos) -> None:
     files = sorted(photos.rglob("*.png"))
     folder = photos.parent / "shards"
     folder.mkdir()
@@ -111,14 +111,14 @@ def test_of_parquet_files_the_row_and_its_file(photos):
     leads_back(opened(alone), lambda name: read(f"{alone.name}: {name}"))
 
 
-def test_of_parquet_rows_that_name_files_the_file(photos):
+def test_of_parquet_rows_that_name_files_the_file(photos) -> None:
     files = [str(it.relative_to(photos.parent)) for it in sorted(photos.rglob("*.png"))]
     columns = {"image": files, "label": [name.split("/")[1] for name in files]}
     pq.write_table(pa.table(columns), photos.parent / "d.parquet")
     leads_back(opened(photos.parent / "d.parquet"), lambda name: pixels(photos.parent / name))
 
 
-def test_of_cifars_archive_the_batch_and_its_row(tmp_path, monkeypatch):
+def test_of_cifars_archive_the_batch_and_its_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = dataclasses.replace(cifar.PUBLISHED["cifar10"], classes=4)
     monkeypatch.setitem(cifar.PUBLISHED, "cifar10", small)
     files = files10()
@@ -131,7 +131,7 @@ def test_of_cifars_archive_the_batch_and_its_row(tmp_path, monkeypatch):
     leads_back(open_data(str(folder), DataConfig(val=8), short_side=32), read)
 
 
-def test_of_the_digits_their_number():
+def test_of_the_digits_their_number() -> None:
     originals = load_digits().images
 
     def read(name):
@@ -141,7 +141,7 @@ def test_of_the_digits_their_number():
     leads_back(open_data("digits", DataConfig(), short_side=32), read)
 
 
-def test_of_own_data_the_part_and_the_number(tmp_path, monkeypatch):
+def test_of_own_data_the_part_and_the_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "named_factory.py").write_text(FACTORY)
     monkeypatch.syspath_prepend(str(tmp_path))
     sys.modules.pop("named_factory", None)
@@ -149,7 +149,7 @@ def test_of_own_data_the_part_and_the_number(tmp_path, monkeypatch):
     leads_back(data, lambda name: np.full((SIDE, SIDE, 3), int(name.removeprefix("train image "))))
 
 
-def test_a_name_is_one_line_of_bounded_length(tmp_path):
+def test_a_name_is_one_line_of_bounded_length(tmp_path: Path) -> None:
     for number in range(8):
         file = tmp_path / "odd" / "ab"[number % 2] / ("x" * 200) / f"{'y' * 200}\n{number}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -170,5 +170,5 @@ def test_a_name_is_one_line_of_bounded_length(tmp_path):
         ("image 7", "image 7"),
     ],
 )
-def test_what_lies_beside_is_no_part_of_a_name(where, said):
+def test_what_lies_beside_is_no_part_of_a_name(where, said) -> None:
     assert within(where, Path("/a/photos")) == said

@@ -5,6 +5,7 @@ import io
 import random
 import tarfile
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +19,7 @@ CLASSES = ("10", "9", "100")
 
 
 @pytest.fixture(autouse=True)
-def _cache(tmp_path, monkeypatch):
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEEDWISE_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("SEEDWISE_DATA", raising=False)
 
@@ -58,7 +59,7 @@ def write_all(root, rows):
 
 
 @pytest.mark.parametrize("uniform", [True, False], ids=["one size", "many sizes"])
-def test_all_ways_in_give_the_same_rows(tmp_path, uniform):
+def test_all_ways_in_give_the_same_rows(tmp_path: Path, uniform) -> None:
     (tmp_path / "in").mkdir()
     paths = write_all(tmp_path / "in", jpegs(uniform))
     assert len(paths) == 7
@@ -73,7 +74,7 @@ def test_all_ways_in_give_the_same_rows(tmp_path, uniform):
                 assert np.array_equal(left, right)
 
 
-def test_an_image_keeps_its_row_at_every_stored_size(tmp_path):
+def test_an_image_keeps_its_row_at_every_stored_size(tmp_path: Path) -> None:
     """So that runs at several image sizes hold out the same images."""
     (tmp_path / "in").mkdir()
     write_all(tmp_path / "in", jpegs(uniform=False))

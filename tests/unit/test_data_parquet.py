@@ -1,5 +1,6 @@
 import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +16,7 @@ COARSE_NAMES = ["insect", "mammal"]
 
 
 @pytest.fixture(autouse=True)
-def _cache(tmp_path, monkeypatch):
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEEDWISE_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("SEEDWISE_DATA", raising=False)
 
@@ -56,7 +57,7 @@ def labels_of(count):
     return [row % 4 for row in range(count)]
 
 
-def test_hub_layout_with_all_its_parts(tmp_path):
+def test_hub_layout_with_all_its_parts(tmp_path: Path) -> None:
     folder = tmp_path / "zoo"
     first = write(folder / "train-00000-of-00002.parquet", labels_of(40), seed=0)
     second = write(folder / "train-00001-of-00002.parquet", labels_of(7), seed=100)
@@ -86,7 +87,7 @@ def test_hub_layout_with_all_its_parts(tmp_path):
     assert open_data(str(folder), DataConfig(val=0), short_side=64).val is None
 
 
-def test_other_column_names_plain_bytes_and_no_metadata(tmp_path):
+def test_other_column_names_plain_bytes_and_no_metadata(tmp_path: Path) -> None:
     labels = ["x", "a", "m"] * 4
     pixels = write(
         tmp_path / "d/data/train-00000-of-00001.parquet",
@@ -103,13 +104,13 @@ def test_other_column_names_plain_bytes_and_no_metadata(tmp_path):
     assert as_set(data.train.gather(np.arange(4, 8))[0].transpose(0, 2, 3, 1)) == as_set(pixels[2::3])
 
 
-def test_integer_labels_without_names_are_named_after_themselves(tmp_path):
+def test_integer_labels_without_names_are_named_after_themselves(tmp_path: Path) -> None:
     write(tmp_path / "train-0-of-1.parquet", [30, 7, 30, 7], label="target", coarse=False, names=None)
     data = open_data(str(tmp_path), DataConfig(val=0, test=0), short_side=64)
     assert data.classes == ("7", "30") and data.train.targets.tolist() == [0, 0, 1, 1]
 
 
-def test_superclasses_that_are_no_hierarchy_are_left_out(tmp_path):
+def test_superclasses_that_are_no_hierarchy_are_left_out(tmp_path: Path) -> None:
     table = {"img": [{"bytes": png(picture(i)), "path": ""} for i in range(4)], "label": [0, 0, 1, 1]}
     pq.write_table(pa.table(table | {"coarse_label": [0, 1, 0, 1]}), tmp_path / "train-0-of-1.parquet")
     assert open_data(str(tmp_path), DataConfig(val=0, test=0), short_side=64).superclasses is None
@@ -117,7 +118,9 @@ def test_superclasses_that_are_no_hierarchy_are_left_out(tmp_path):
 
 @pytest.mark.parametrize("place", ["cifar10", ""], ids=["parent", "itself"])
 @pytest.mark.parametrize("through", ["data_dir", "variable"])
-def test_known_names_are_found_in_the_folder_or_its_parent(tmp_path, monkeypatch, place, through):
+def test_known_names_are_found_in_the_folder_or_its_parent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place, through
+) -> None:
     write(
         tmp_path / "local" / place / "train-00000-of-00001.parquet",
         [*range(10)] * 2,
@@ -131,7 +134,7 @@ def test_known_names_are_found_in_the_folder_or_its_parent(tmp_path, monkeypatch
     assert data.name == "cifar10" and len(data.train) == 20
 
 
-def test_a_folder_name_is_looked_up_in_the_data_folder_first(tmp_path, monkeypatch):
+def test_a_folder_name_is_looked_up_in_the_data_folder_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path / "here/zoo/train-0-of-1.parquet", labels_of(8))
     write(tmp_path / "there/zoo/train-0-of-1.parquet", labels_of(12))
     monkeypatch.chdir(tmp_path / "here")
@@ -140,7 +143,7 @@ def test_a_folder_name_is_looked_up_in_the_data_folder_first(tmp_path, monkeypat
     assert len(open_data("zoo", none_held, data_dir=tmp_path, short_side=64).train) == 8
 
 
-def test_missing_local_copies_say_what_to_do(tmp_path):
+def test_missing_local_copies_say_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--data-dir DIR or SEEDWISE_DATA=DIR"):
         open_data("cifar100", DataConfig(), short_side=64)
     with pytest.raises(UserError, match=r"no Parquet files and no archive .* -s data.download=true"):
@@ -153,7 +156,7 @@ def test_missing_local_copies_say_what_to_do(tmp_path):
 PARTS = DataConfig(val=0.5, test=0)
 
 
-def test_a_single_file_with_a_split_column(tmp_path):
+def test_a_single_file_with_a_split_column(tmp_path: Path) -> None:
     names = ["train"] * 6 + ["validation"] * 2 + ["TEST"] * 2
     table = {"image": [png(picture(row)) for row in range(10)], "kind": ["x", "y"] * 5, "split": names}
     pq.write_table(pa.table(table), tmp_path / "zoo.parquet")
@@ -171,14 +174,14 @@ def test_a_single_file_with_a_split_column(tmp_path):
     ("train.parquet", "test.parquet"), ("cifar_train_0.parquet", "cifar_test_0.parquet"),
     ("train/0000.parquet", "test/0000.parquet"), ("data/train-x.parquet", "data/test-x.parquet"),
 ])  # fmt: skip
-def test_other_file_names(tmp_path, names):
+def test_other_file_names(tmp_path: Path, names) -> None:
     for name, count in zip(names, (8, 4), strict=True):
         write(tmp_path / "zoo" / name, labels_of(count), seed=count)
     data = open_data(str(tmp_path / "zoo"), DataConfig(val=0, test=0), short_side=64)
     assert data.splits == {"train": 8, "val": 0, "test": 4} and data.superclasses == tuple(COARSE_NAMES)
 
 
-def test_notes_beside_folders_of_images_do_not_count(tmp_path):
+def test_notes_beside_folders_of_images_do_not_count(tmp_path: Path) -> None:
     for name in "ab":
         (tmp_path / "d" / name).mkdir(parents=True)
         (tmp_path / "d" / name / "1.png").write_bytes(png(picture(ord(name))))
@@ -186,7 +189,7 @@ def test_notes_beside_folders_of_images_do_not_count(tmp_path):
     assert open_data(str(tmp_path / "d"), DataConfig(val=0, test=0), short_side=64).classes == ("a", "b")
 
 
-def test_files_without_a_part_in_their_names_are_all_for_training(tmp_path):
+def test_files_without_a_part_in_their_names_are_all_for_training(tmp_path: Path) -> None:
     for number in range(3):
         write(tmp_path / "zoo" / f"{number:04}.parquet", labels_of(8), seed=10 * number)
     assert len(open_data(str(tmp_path / "zoo"), DataConfig(val=0, test=0), short_side=64).train) == 24
@@ -195,7 +198,7 @@ def test_files_without_a_part_in_their_names_are_all_for_training(tmp_path):
         open_data(str(tmp_path / "zoo"), DataConfig(val=0, test=0), short_side=64)
 
 
-def test_columns_may_be_named(tmp_path):
+def test_columns_may_be_named(tmp_path: Path) -> None:
     table = {"a": [png(picture(i)) for i in range(8)], "b": [png(picture(9 + i)) for i in range(8)]}
     table |= {"x": [0, 1] * 4, "y": [0, 0, 1, 1] * 2}
     pq.write_table(pa.table(table), tmp_path / "d.parquet")
@@ -222,14 +225,14 @@ def test_columns_may_be_named(tmp_path):
             open_data(str(tmp_path / "d.parquet"), DataConfig(**options), short_side=64)
 
 
-def test_options_for_paths_do_nothing_for_bytes(tmp_path):
+def test_options_for_paths_do_nothing_for_bytes(tmp_path: Path) -> None:
     write(tmp_path / "d.parquet", labels_of(8), coarse=False)
     config = DataConfig(val=0, test=0, image_folder=".", image_suffix=".png")
     doubts = open_data(str(tmp_path / "d.parquet"), config, short_side=64).survey.doubts
     assert doubts == ("data.image_folder and data.image_suffix do nothing: the images are in the file",)
 
 
-def test_paths_in_place_of_bytes(tmp_path):
+def test_paths_in_place_of_bytes(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     for row in range(4):
         (tmp_path / f"deep/{row}.png").write_bytes(png(picture(row)))
@@ -286,7 +289,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_bad_files_are_one_line(tmp_path, case):
+def test_bad_files_are_one_line(tmp_path: Path, case) -> None:
     folder = tmp_path / "bad"
     folder.mkdir()
     make, message = CASES[case]
@@ -296,7 +299,7 @@ def test_bad_files_are_one_line(tmp_path, case):
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_cut_short_is_one_line(tmp_path):
+def test_a_file_cut_short_is_one_line(tmp_path: Path) -> None:
     file = tmp_path / "train-0-of-1.parquet"
     write(file, labels_of(40))
     file.write_bytes(file.read_bytes()[:-50])

@@ -1,6 +1,7 @@
 """The part of each row of a table: what says it in columns, file names and folders, and what is refused."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -73,7 +74,7 @@ THREE = {"train": 4, "val": 2, "test": 2}
     ({"hint": ["train"] * 8}, ALL),
     ({"purpose": ["train", "demo"] * 4}, ALL),
 ])  # fmt: skip
-def test_what_is_unmistakable_is_used(tmp_path, kind, columns, expected):
+def test_what_is_unmistakable_is_used(tmp_path: Path, kind, columns, expected) -> None:
     path = table(tmp_path, kind, columns)
     found, doubts = parts(path)
     assert found == expected
@@ -104,7 +105,7 @@ def test_what_is_unmistakable_is_used(tmp_path, kind, columns, expected):
     ({"split": NAMED, "is_test": HELD[::-1]}, r"split='train' and is_test='?True'? do not agree .*split_column=split"),
     ({"split": ["train"] * 7 + ["holdout"]}, r"(d\.csv:9|d\.parquet: row 7): split='holdout' is none of"),
 ])  # fmt: skip
-def test_what_is_not_is_refused_with_the_options(tmp_path, kind, columns, message):
+def test_what_is_not_is_refused_with_the_options(tmp_path: Path, kind, columns, message) -> None:
     path = table(tmp_path, kind, columns)
     with pytest.raises(UserError, match=message) as caught:
         parts(path)
@@ -113,7 +114,7 @@ def test_what_is_not_is_refused_with_the_options(tmp_path, kind, columns, messag
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
-def test_an_option_names_the_column(tmp_path, kind):
+def test_an_option_names_the_column(tmp_path: Path, kind) -> None:
     path = table(tmp_path, kind, {"Split": NAMED, "is_test": HELD[::-1], "test": HELD, "fold": [0, 1] * 4})
     assert parts(path, split_column="split")[0] == THREE
     assert parts(path, split_column="IS_TEST")[0] == parts(path, split_column="test")[0] == {"train": 6, "test": 2}
@@ -127,7 +128,7 @@ def test_an_option_names_the_column(tmp_path, kind):
     assert len(stamps) == 3
 
 
-def test_missing_values_say_no_part(tmp_path):
+def test_missing_values_say_no_part(tmp_path: Path) -> None:
     path = table(tmp_path, "parquet", {"split": [None, *NAMED[1:]]})
     with pytest.raises(UserError, match="row 0: split=None is none of"):
         parts(path)
@@ -136,13 +137,13 @@ def test_missing_values_say_no_part(tmp_path):
         parts(path)
 
 
-def test_most_rows_in_val_are_a_doubt(tmp_path):
+def test_most_rows_in_val_are_a_doubt(tmp_path: Path) -> None:
     found, doubts = parts(table(tmp_path, "csv", {"is_valid": [True] * 6 + [False] * 2}))
     assert found == {"train": 2, "val": 6} and doubts == ("is_valid puts 6 of 8 rows in val",)
 
 
 @pytest.mark.parametrize("root", ["", "deep/images/"])
-def test_folders_of_image_paths(tmp_path, root):
+def test_folders_of_image_paths(tmp_path: Path, root) -> None:
     folders = ["train"] * 4 + ["Val"] * 2 + ["test"] * 2
     images = [f"{root}{folder}/x/{row}.png" for row, folder in enumerate(folders)]
     path = table(tmp_path, "csv", {}, images)
@@ -164,7 +165,7 @@ def test_folders_of_image_paths(tmp_path, root):
     (["train_images"] * 4 + ["extra"] * 2 + ["test_images"] * 2, "images lie in test_images/ beside extra/ and train"),
     (["val"] * 6 + ["test"] * 2, "images lie in test/ and val/, so some may be held"),
 ])  # fmt: skip
-def test_folders_of_held_out_images_beside_others_are_refused(tmp_path, folders, said):
+def test_folders_of_held_out_images_beside_others_are_refused(tmp_path: Path, folders, said) -> None:
     images = [f"{folder}/{row}.png" for row, folder in enumerate(folders)]
     path = table(tmp_path, "csv", {}, images)
     with pytest.raises(UserError, match=rf"d\.csv: {said}.*data\.split_column=none"):
@@ -174,12 +175,12 @@ def test_folders_of_held_out_images_beside_others_are_refused(tmp_path, folders,
 
 
 @pytest.mark.parametrize("folders", [("photos", "train_station"), (".", "test_tube"), ("photos", "deep/test")])
-def test_folders_without_parts_among_them_say_nothing(tmp_path, folders):
+def test_folders_without_parts_among_them_say_nothing(tmp_path: Path, folders) -> None:
     images = [f"{folders[row % 2]}/{row}.png" for row in range(ROWS)]
     assert parts(table(tmp_path, "csv", {}, images)) == (ALL, ())
 
 
-def test_bytes_may_say_the_parts(tmp_path):
+def test_bytes_may_say_the_parts(tmp_path: Path) -> None:
     path = table(tmp_path, "parquet", {"split": [name.strip().lower().encode() for name in NAMED]})
     assert parts(path)[0] == parts(path, split_column="split")[0] == THREE
     path = table(tmp_path, "parquet", {"split": [[name] for name in NAMED]})
@@ -188,7 +189,7 @@ def test_bytes_may_say_the_parts(tmp_path):
     assert parts(path, split_column="none")[0] == ALL
 
 
-def test_the_label_is_not_taken_for_parts(tmp_path):
+def test_the_label_is_not_taken_for_parts(tmp_path: Path) -> None:
     for row in range(ROWS):
         (tmp_path / f"{row}.png").write_bytes(png(row))
     lines = [f"{row}.png,{('train', 'test')[row % 2]}" for row in range(ROWS)]
@@ -197,7 +198,7 @@ def test_the_label_is_not_taken_for_parts(tmp_path):
     assert contents.classes == ("test", "train") and list(contents.parts) == ["train"]
 
 
-def test_a_column_may_not_contradict_the_name_of_its_file(tmp_path):
+def test_a_column_may_not_contradict_the_name_of_its_file(tmp_path: Path) -> None:
     for part in ("train", "test"):
         rows = {"image": [png(row) for row in range(ROWS)], "label": LABELS, "split": ["train"] * ROWS}
         pq.write_table(pa.table(rows), tmp_path / f"{part}-0-of-1.parquet")

@@ -1,5 +1,7 @@
 """One range for a data set: guessed where all images agree, an error that names two where they don't."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -11,7 +13,7 @@ from seedwise.data.find import find_source
 
 
 @pytest.fixture(autouse=True)
-def _cache(tmp_path, monkeypatch):
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEEDWISE_CACHE", str(tmp_path / "cache"))
 
 
@@ -45,7 +47,7 @@ def said(dataset):
     ([4095, 3000, 4000], np.uint16, 4095), ([65535, 5000, 40000], np.uint16, 65535),
     ([4000, 3000, 4095], np.int32, 4095),
 ])  # fmt: skip
-def test_all_agree(tmp_path, highs, kind, white):
+def test_all_agree(tmp_path: Path, highs, kind, white) -> None:
     images = [ramp(high, kind) for high in highs]
     data = opened(data_of(tmp_path / "d", images))
     assert data.pixel_range == (0, white)
@@ -54,7 +56,7 @@ def test_all_agree(tmp_path, highs, kind, white):
     assert {np.ascontiguousarray(each).tobytes() for each in pixels(data)} == expected
 
 
-def test_it_is_kept_with_the_decoded_images(tmp_path):
+def test_it_is_kept_with_the_decoded_images(tmp_path: Path) -> None:
     root = data_of(tmp_path / "d", [ramp(4095), ramp(4000)])
     first, again = opened(root), opened(root)
     assert first.pixel_range == again.pixel_range == (0, 4095) and said(first) == said(again)
@@ -67,7 +69,7 @@ def test_it_is_kept_with_the_decoded_images(tmp_path):
     assert opened(root).fingerprint == first.fingerprint
 
 
-def test_black_images_abstain_and_8_bits_stay_as_they_are(tmp_path):
+def test_black_images_abstain_and_8_bits_stay_as_they_are(tmp_path: Path) -> None:
     gray = np.full((8, 8), 200, np.uint8)
     root = data_of(tmp_path / "d", [gray, np.zeros((8, 8), np.uint16), ramp(4095), ramp(3000)])
     data = opened(root)
@@ -84,7 +86,7 @@ def test_black_images_abstain_and_8_bits_stay_as_they_are(tmp_path):
     ([ramp(100, np.int32), ramp(70000, np.int32)], r"0\.tif .* to 100 and .*1\.tif .* to 70000: .*=\[0,70000\] covers"),
     ([ramp(0.9, np.float32, -1)] * 2, r"^[^ ]*0\.tif has values from -1 to 0\.9: .*=\[-1,1\] covers"),
 ])  # fmt: skip
-def test_they_disagree(tmp_path, images, message):
+def test_they_disagree(tmp_path: Path, images, message) -> None:
     root = data_of(tmp_path / "d", images)
     with pytest.raises(UserError, match=message) as raised:
         opened(root)
@@ -93,7 +95,7 @@ def test_they_disagree(tmp_path, images, message):
     assert opened(root, pixel_range=[float(low), float(high)]).pixel_range == (float(low), float(high))
 
 
-def test_given_and_not_needed(tmp_path):
+def test_given_and_not_needed(tmp_path: Path) -> None:
     gray = [np.full((8, 8), 60 + number, np.uint8) for number in range(4)]
     data = opened(data_of(tmp_path / "d", gray), pixel_range=[0, 4095])
     assert data.pixel_range is None
@@ -102,7 +104,7 @@ def test_given_and_not_needed(tmp_path):
     assert plain.survey.doubts == () and plain.fingerprint == data.fingerprint
 
 
-def test_no_numbers_are_told_of(tmp_path):
+def test_no_numbers_are_told_of(tmp_path: Path) -> None:
     holed = ramp(1.0, np.float32)
     holed[3, 3] = np.nan
     data = opened(data_of(tmp_path / "d", [holed, ramp(1.0, np.float32)]))
@@ -110,7 +112,7 @@ def test_no_numbers_are_told_of(tmp_path):
     assert "1 image has values that are no numbers, which count as black (a/0.tif)" in data.survey.doubts
 
 
-def test_nearly_black(tmp_path):
+def test_nearly_black(tmp_path: Path) -> None:
     dark = [np.full((8, 8), 10 + number, np.uint8) for number in range(4)]
     assert opened(data_of(tmp_path / "d", dark)).survey.doubts == (
         "all images are nearly black: no pixel is brighter than 31 of 255",
@@ -121,14 +123,14 @@ def test_nearly_black(tmp_path):
     assert "data.pixel_range says what is white" in said(deep)
 
 
-def test_a_damaged_image_is_named_whatever_the_range(tmp_path):
+def test_a_damaged_image_is_named_whatever_the_range(tmp_path: Path) -> None:
     root = data_of(tmp_path / "d", [ramp(4095), ramp(4000)])
     (root / "b" / "9.tif").write_bytes((root / "b" / "1.tif").read_bytes()[:60])
     with pytest.raises(UserError, match=r"b/9\.tif: not a readable image"):
         opened(root)
 
 
-def test_an_audit_sees_what_training_sees(tmp_path):
+def test_an_audit_sees_what_training_sees(tmp_path: Path) -> None:
     root = data_of(tmp_path / "d", [ramp(4095), ramp(4000), ramp(3500)])
     source = find_source(str(root), None)
     parts = scan(source, source.read(), lambda *_: None)
@@ -139,7 +141,7 @@ def test_an_audit_sees_what_training_sees(tmp_path):
     assert not parts["train"].damaged
 
 
-def test_nearly_white(tmp_path):
+def test_nearly_white(tmp_path: Path) -> None:
     light = [np.full((8, 8), 240 + number, np.uint8) for number in range(4)]
     assert opened(data_of(tmp_path / "d", light)).survey.doubts == (
         "all images are nearly white: no pixel is darker than 224 of 255",
@@ -151,7 +153,7 @@ def test_nearly_white(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["TIFF", "GIF", "WEBP", "PNG", "MPO"])
-def test_what_holds_several_pictures(tmp_path, kind):
+def test_what_holds_several_pictures(tmp_path: Path, kind) -> None:
     data_of(tmp_path / "d", [ramp(255, np.uint8), ramp(250, np.uint8)])
     pages = [Image.fromarray(np.full((8, 8, 3), 50 * number, np.uint8)) for number in range(1, 4)]
     many = tmp_path / "d" / "a" / f"many.{'jpg' if kind == 'MPO' else kind.lower()}"

@@ -1,6 +1,7 @@
 """Where the image names in a CSV lead, headers that are missing, and text as programs write it."""
 
 import unicodedata
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -10,7 +11,7 @@ from seedwise.data import DataConfig
 from seedwise.data.find import find_source
 
 
-def images(folder, names):
+def images(folder, names) -> None:
     for row, name in enumerate(names):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (4, 4), (row, 0, 0)).save(folder / name)
@@ -41,12 +42,12 @@ def refusal(path, **options):
 @pytest.mark.parametrize("header", [
     "id,label", "image_id,label", "Image,Label", "img_id,class", "Filename,Target", "ImageName,Category",
 ])  # fmt: skip
-def test_columns_as_they_are_called_elsewhere(tmp_path, header):
+def test_columns_as_they_are_called_elsewhere(tmp_path: Path, header) -> None:
     images(tmp_path, ["0.png", "1.png"])
     assert files(csv(tmp_path, ["0.png", "1.png"], header)) == [str(tmp_path / f"{row}.png") for row in range(2)]
 
 
-def test_ids_without_folder_and_suffix(tmp_path):
+def test_ids_without_folder_and_suffix(tmp_path: Path) -> None:
     images(tmp_path, ["pics/train/00a.jpg", "pics/train/00b.jpg"])
     path = csv(tmp_path, ["00a", "00b"], "image_id,label")
     message = refusal(path)
@@ -65,7 +66,7 @@ def test_ids_without_folder_and_suffix(tmp_path):
     )
 
 
-def test_all_that_are_missing_are_named_at_once(tmp_path):
+def test_all_that_are_missing_are_named_at_once(tmp_path: Path) -> None:
     images(tmp_path, [f"{row}.png" for row in range(9)])
     path = csv(tmp_path, [f"{row}.png" for row in range(23)])
     with pytest.raises(UserError) as caught:
@@ -77,7 +78,7 @@ def test_all_that_are_missing_are_named_at_once(tmp_path):
     assert last.startswith("14 of 23 images cannot be read, of which 10 are named; the first: mend or remove it, or ")
 
 
-def test_all_that_has_to_be_said_is_asked_for_at_once(tmp_path):
+def test_all_that_has_to_be_said_is_asked_for_at_once(tmp_path: Path) -> None:
     images(tmp_path, ["pics/00a.jpg", "pics/00b.jpg"])
     path = csv(tmp_path, ["00a", "00b"], "asset,sign")
     lead = "-s data.image_folder=pics -s data.image_suffix=.jpg"
@@ -102,7 +103,7 @@ def test_all_that_has_to_be_said_is_asked_for_at_once(tmp_path):
     ("1.PNG", "/1.PNG", "there is 1.png: write paths relative to "),
     ("none.png", "/none.png", "mend or remove it, or name the folder of the images with -s data.image_folder=FOLDER"),
 ])  # fmt: skip
-def test_what_is_not_there_is_looked_for(tmp_path, name, looked, advice):
+def test_what_is_not_there_is_looked_for(tmp_path: Path, name, looked, advice) -> None:
     images(tmp_path, ["0.png", "1.png", "deep/sub/1.png", "deep/sub/2.png"])
     message = refusal(csv(tmp_path, ["0.png", name]))
     assert message.startswith(f"{tmp_path}/d.csv:3: ") and f"{looked}: cannot be read (No such file" in message
@@ -110,13 +111,13 @@ def test_what_is_not_there_is_looked_for(tmp_path, name, looked, advice):
 
 
 @pytest.mark.parametrize("name", ["https://x.org/1.png", "s3://bucket/1.png", "HTTP://x.org/1"])
-def test_addresses_are_no_paths(tmp_path, name):
+def test_addresses_are_no_paths(tmp_path: Path, name) -> None:
     images(tmp_path, ["0.png"])
     said = "images at addresses are not fetched: download them first, and write their paths"
     assert refusal(csv(tmp_path, ["0.png", name])) == f"{tmp_path}/d.csv:3: {name}: {said}"
 
 
-def test_backslashes_separate_folders(tmp_path):
+def test_backslashes_separate_folders(tmp_path: Path) -> None:
     images(tmp_path, ["img/0.png", "img/1.png"])
     assert files(csv(tmp_path, ["img\\0.png", "img\\1.png"])) == [str(tmp_path / f"img/{row}.png") for row in range(2)]
 
@@ -131,31 +132,31 @@ def test_backslashes_separate_folders(tmp_path):
     (["noext,a", "1.png,b"], "names an image (noext)"),
     (["id,0.png", "a,1.png"], "names an image (0.png)"),
 ])  # fmt: skip
-def test_a_missing_header(tmp_path, lines, said):
+def test_a_missing_header(tmp_path: Path, lines, said) -> None:
     images(tmp_path, ["0.png", "1.png"])
     (tmp_path / "0.png").with_name("noext").write_bytes((tmp_path / "0.png").read_bytes())
     (tmp_path / "d.csv").write_text("\n".join(lines))
     assert refusal(tmp_path / "d.csv").startswith(f"{tmp_path}/d.csv:1: the first line {said}")
 
 
-def test_a_missing_header_is_not_made_one_by_options(tmp_path):
+def test_a_missing_header_is_not_made_one_by_options(tmp_path: Path) -> None:
     images(tmp_path, ["0.png", "1.png", "2.png"])
     (tmp_path / "d.csv").write_text("0.png,a\n1.png,b\n2.png,a")
     assert "so there is no header" in refusal(tmp_path / "d.csv", image_column="0.png", label_column="a")
 
 
-def test_a_header_of_other_words_is_one(tmp_path):
+def test_a_header_of_other_words_is_one(tmp_path: Path) -> None:
     images(tmp_path, ["0.png", "1.png"])
     assert len(files(csv(tmp_path, ["0.png", "1.png"], "Bild,Sorte"))) == 2
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
-def test_encodings(tmp_path, encoding):
+def test_encodings(tmp_path: Path, encoding) -> None:
     images(tmp_path, ["ä.png", "漢.png"])
     assert len(files(csv(tmp_path, ["ä.png", "漢.png"], encoding=encoding))) == 2
 
 
-def test_an_encoding_that_is_not_known(tmp_path):
+def test_an_encoding_that_is_not_known(tmp_path: Path) -> None:
     path = csv(tmp_path, ["0.png", "ä.png"], encoding="latin-1")
     assert refusal(path) == f"{path}:3: not UTF-8 text at byte 20: save it as UTF-8"
     path.write_bytes(b"\xff\xfea")
@@ -177,7 +178,7 @@ def test_an_encoding_that_is_not_known(tmp_path):
     "image,label\r{0},a\r{1},b\r",
     "image,label,note\n{0},a,\"two\nlines\"\n{1},b,x",
 ])  # fmt: skip
-def test_dialects(tmp_path, text):
+def test_dialects(tmp_path: Path, text) -> None:
     images(tmp_path, ["0.png", "1.png"])
     (tmp_path / "d.csv").write_bytes(text.replace("{0}", "0.png").replace("{1}", "1.png").encode())
     assert files(tmp_path / "d.csv") == [str(tmp_path / f"{row}.png") for row in range(2)]
@@ -185,13 +186,13 @@ def test_dialects(tmp_path, text):
 
 
 @pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
-def test_names_in_another_form_of_unicode(tmp_path, forms):
+def test_names_in_another_form_of_unicode(tmp_path: Path, forms) -> None:
     there, named = ([unicodedata.normalize(form, f"Käfer {row}.png") for row in range(2)] for form in forms)
     images(tmp_path, there)
     assert files(csv(tmp_path, named)) == [str(tmp_path / name) for name in there]
 
 
-def test_a_tsv_is_separated_by_tabs(tmp_path):
+def test_a_tsv_is_separated_by_tabs(tmp_path: Path) -> None:
     images(tmp_path, ["0.png", "1.png"])
     (tmp_path / "d.tsv").write_text("image\tlabel, or class,,\n0.png\ta\n1.png\tb\n")
     assert len(files(tmp_path / "d.tsv")) == 2
@@ -202,7 +203,7 @@ def test_a_tsv_is_separated_by_tabs(tmp_path):
     ("val.csv", "notes.csv", ("val.csv is called val and is trained on",)),
     ("d.csv", "test.csv", ()),
 ])  # fmt: skip
-def test_parts_beside_a_single_table(tmp_path, own, other, doubts):
+def test_parts_beside_a_single_table(tmp_path: Path, own, other, doubts) -> None:
     images(tmp_path, ["0.png", "1.png"])
     csv(tmp_path, ["0.png", "1.png"]).rename(tmp_path / own)
     (tmp_path / other).write_text("image,label\n")

@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import tarfile
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +25,7 @@ ALL = DataConfig(val=0, test=0)
 
 
 @pytest.fixture(autouse=True)
-def _small(tmp_path, monkeypatch):
+def _small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEEDWISE_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("SEEDWISE_DATA", raising=False)
     for name, published in cifar.PUBLISHED.items():
@@ -106,7 +107,7 @@ def as_parquet(folder):
     return folder
 
 
-def test_archive_folder_and_parquet_are_the_same_data(tmp_path):
+def test_archive_folder_and_parquet_are_the_same_data(tmp_path: Path) -> None:
     archive = pack(tmp_path / "a/cifar-100-python.tar.gz", files100(), "cifar-100-python")
     folder = unpack(tmp_path / "f/cifar-100-python", files100())
     parquet = as_parquet(tmp_path / "parquet")
@@ -126,7 +127,7 @@ def test_archive_folder_and_parquet_are_the_same_data(tmp_path):
 
 
 @pytest.mark.parametrize("packed", [True, False])
-def test_cifar10(tmp_path, packed):
+def test_cifar10(tmp_path: Path, packed) -> None:
     if packed:
         pack(tmp_path / "cifar10/cifar-10-python.tar.gz", files10(), "cifar-10-batches-py")
     else:
@@ -138,7 +139,7 @@ def test_cifar10(tmp_path, packed):
     assert stored == {image.tobytes() for image in published}
 
 
-def test_pickles_of_this_python_are_read_too(tmp_path):
+def test_pickles_of_this_python_are_read_too(tmp_path: Path) -> None:
     files = {name: pickle.dumps(value, protocol=4) for name, value in files100().items()}
     data = open_data(str(unpack(tmp_path / "d", files)), ALL, short_side=64)
     assert data.fingerprint == open_data(str(unpack(tmp_path / "e", files100())), ALL, short_side=64).fingerprint
@@ -147,7 +148,7 @@ def test_pickles_of_this_python_are_read_too(tmp_path):
 class Call:
     """What an attacker pickles: a call of anything with anything."""
 
-    def __init__(self, function, *arguments, state=None):
+    def __init__(self, function, *arguments, state=None) -> None:
         self.parts = (function, arguments) if state is None else (function, arguments, state)
 
     def __reduce__(self):
@@ -188,7 +189,7 @@ def hostile(marker):
 
 @pytest.mark.parametrize("case", hostile("x"))
 @pytest.mark.parametrize("packed", [True, False], ids=["archive", "folder"])
-def test_hostile_and_damaged_pickles_are_one_line_and_run_nothing(tmp_path, case, packed):
+def test_hostile_and_damaged_pickles_are_one_line_and_run_nothing(tmp_path: Path, case, packed) -> None:
     marker = tmp_path / "executed"
     files = files100() | {"train": hostile(marker)[case]}
     place = pack(tmp_path / "cifar-100-python.tar.gz", files, "x") if packed else unpack(tmp_path / "d", files)
@@ -197,7 +198,7 @@ def test_hostile_and_damaged_pickles_are_one_line_and_run_nothing(tmp_path, case
     assert "\n" not in str(caught.value) and not marker.exists()
 
 
-def test_only_three_things_can_be_named():
+def test_only_three_things_can_be_named() -> None:
     for module, name in (("os", "system"), ("builtins", "eval"), ("numpy", "load"), ("collections", "OrderedDict")):
         with pytest.raises(Refused, match=f"the object {module}.{name}"):
             read_pickle(io.BytesIO(f"c{module}\n{name}\n.".encode()))
@@ -209,7 +210,7 @@ def test_only_three_things_can_be_named():
     (lambda files: files.update(meta={"fine_label_names": 3}), "meta is not the published data"),
     (lambda files: files.update(meta={"fine_label_names": [*NAMES, "e"]}), "5 classes, but"),
 ])  # fmt: skip
-def test_incomplete_archives_are_one_line(tmp_path, change, message):
+def test_incomplete_archives_are_one_line(tmp_path: Path, change, message) -> None:
     files = files100()
     change(files)
     with pytest.raises(UserError, match=message):

@@ -2,6 +2,7 @@
 
 import io
 import os
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,7 +15,7 @@ from seedwise.data.find import find_source
 
 
 @pytest.fixture(autouse=True)
-def _cache(tmp_path, monkeypatch):
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEEDWISE_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("SEEDWISE_DATA", raising=False)
 
@@ -68,7 +69,7 @@ TRAIN = [f"train-0000{n}-of-00002.parquet" for n in range(2)]
     (["train/0.parquet", "test/0.parquet", "notes.parquet"], {"train": 1, "test": 1},
      {("files", "beside test/, train/"): 1}),
 ])  # fmt: skip
-def test_what_is_read_and_what_is_passed_over(tmp_path, names, parts, passed):
+def test_what_is_read_and_what_is_passed_over(tmp_path: Path, names, parts, passed) -> None:
     assert read(folder(tmp_path, names))[:2] == (parts, passed)
 
 
@@ -105,13 +106,13 @@ def test_what_is_read_and_what_is_passed_over(tmp_path, names, parts, passed):
     (["train.parquet", "train (1).parquet"], r"train \(1\)\.parquet: looks like a copy of train\.parquet beside it"),
     (["train.parquet", "train - Copy.parquet"], "looks like a copy of train"),
 ])  # fmt: skip
-def test_what_is_refused(tmp_path, names, message):
+def test_what_is_refused(tmp_path: Path, names, message) -> None:
     with pytest.raises(UserError, match=message) as caught:
         read(folder(tmp_path, names))
     assert "\n" not in str(caught.value)
 
 
-def test_files_of_one_part_with_other_names_are_a_doubt(tmp_path):
+def test_files_of_one_part_with_other_names_are_a_doubt(tmp_path: Path) -> None:
     parts, _, doubts = read(folder(tmp_path, ["train.parquet", "train_extra.parquet", "test.parquet"]))
     assert parts == {"train": 2, "test": 1} and doubts == (
         "train is read from train.parquet, train_extra.parquet together",
@@ -129,13 +130,13 @@ def test_files_of_one_part_with_other_names_are_a_doubt(tmp_path):
     (["20190101.parquet", "20190201.parquet"], ""),
     (["cifar10_train.parquet", "cifar10_test.parquet"], ""),
 ])  # fmt: skip
-def test_numbers_that_may_lack_some_are_a_doubt(tmp_path, names, doubt):
+def test_numbers_that_may_lack_some_are_a_doubt(tmp_path: Path, names, doubt) -> None:
     doubts = read(folder(tmp_path, names))[2]
     assert len(doubts) == bool(doubt) and doubt in "".join(doubts)
 
 
 @pytest.mark.parametrize("name", ["train-00000-of-00002.parquet", "train_1_of_2.parquet", "TRAIN-1-of-2-0af3.parquet"])
-def test_a_single_shard_of_several_is_refused(tmp_path, name):
+def test_a_single_shard_of_several_is_refused(tmp_path: Path, name) -> None:
     folder(tmp_path, [name])
     with pytest.raises(
         UserError, match=r"is 1 of 2 files of a whole: give the folder .*, or rename the file to use it"
@@ -145,7 +146,7 @@ def test_a_single_shard_of_several_is_refused(tmp_path, name):
     assert read(tmp_path / "some.parquet")[0] == {"train": 1}
 
 
-def test_what_lies_beside_a_single_file_is_said(tmp_path):
+def test_what_lies_beside_a_single_file_is_said(tmp_path: Path) -> None:
     folder(tmp_path, ["train-0-of-1.parquet", "test-0-of-1.parquet"])
     assert read(tmp_path / "train-0-of-1.parquet")[2] == (
         "only train-0-of-1.parquet is read, and not test-0-of-1.parquet beside it",
@@ -153,7 +154,7 @@ def test_what_lies_beside_a_single_file_is_said(tmp_path):
     assert read(tmp_path / "test-0-of-1.parquet")[2][0] == "test-0-of-1.parquet is called test and is trained on"
 
 
-def test_numbered_files_beside_a_single_one_are_said(tmp_path):
+def test_numbered_files_beside_a_single_one_are_said(tmp_path: Path) -> None:
     folder(tmp_path, ["part-00000.parquet", "part-00001.parquet", "more.parquet"])
     assert read(tmp_path / "part-00000.parquet")[2] == (
         "only part-00000.parquet is read, and not part-00001.parquet beside it",
@@ -161,7 +162,7 @@ def test_numbered_files_beside_a_single_one_are_said(tmp_path):
     assert read(tmp_path / "more.parquet")[2] == ()
 
 
-def test_what_lies_beside_shards_is_counted_and_in_the_stamp(tmp_path):
+def test_what_lies_beside_shards_is_counted_and_in_the_stamp(tmp_path: Path) -> None:
     folder(tmp_path, TRAIN)
     before = find_source(str(tmp_path), None, DataConfig()).stamp()
     (tmp_path / "README.md").write_text("")
@@ -179,7 +180,7 @@ def test_what_lies_beside_shards_is_counted_and_in_the_stamp(tmp_path):
     ["data/zoo/train-0-of-1.parquet", "data/zoo/test-0-of-1.parquet"],
     ["zoo/train.parquet", "zoo/test.parquet"],
 ])  # fmt: skip
-def test_a_clone_of_a_hub_repository(tmp_path, names):
+def test_a_clone_of_a_hub_repository(tmp_path: Path, names) -> None:
     folder(tmp_path / "zoo-clone", names)
     (tmp_path / "zoo-clone/README.md").write_text("")
     (tmp_path / "zoo-clone/.git").mkdir()
@@ -195,7 +196,7 @@ def test_a_clone_of_a_hub_repository(tmp_path, names):
     (["data/zoo/train.parquet", "data/zoo/test.parquet", "data/extra.parquet", "extra.parquet"],
      {("files", "beside zoo/"): 1, ("files", "beside data/"): 1}),
 ])  # fmt: skip
-def test_what_lies_beside_the_folder_of_shards_is_counted_and_in_the_stamp(tmp_path, names, passed):
+def test_what_lies_beside_the_folder_of_shards_is_counted_and_in_the_stamp(tmp_path: Path, names, passed) -> None:
     folder(tmp_path, names)
     assert read(tmp_path)[:2] == ({"train": 1, "test": 1}, passed)
     before = find_source(str(tmp_path), None, DataConfig()).stamp()
@@ -203,14 +204,14 @@ def test_what_lies_beside_the_folder_of_shards_is_counted_and_in_the_stamp(tmp_p
     assert find_source(str(tmp_path), None, DataConfig()).stamp() != before
 
 
-def test_several_configurations_are_refused(tmp_path):
+def test_several_configurations_are_refused(tmp_path: Path) -> None:
     folder(tmp_path, ["a_b/train-0-of-1.parquet", "plain_text/train-0-of-1.parquet", "data/train-0-of-1.parquet"])
     with pytest.raises(UserError, match=rf"holds 3 data sets, a_b/, data/, plain_text/: give {tmp_path}/a_b"):
         read(tmp_path)
     assert read(tmp_path / "a_b")[0] == {"train": 1}
 
 
-def test_a_local_copy_of_a_known_name_may_be_a_clone(tmp_path):
+def test_a_local_copy_of_a_known_name_may_be_a_clone(tmp_path: Path) -> None:
     for name, classes in (("cifar10", 10), ("cifar100", 100)):
         (tmp_path / name / "plain_text").mkdir(parents=True)
         rows = {"img": [png(row) for row in range(classes)] * 2, "label": [*range(classes)] * 2}
@@ -221,7 +222,7 @@ def test_a_local_copy_of_a_known_name_may_be_a_clone(tmp_path):
         find_source("cifar10", tmp_path / "cifar100")
 
 
-def test_shards_in_one_folder_of_class_folders_are_not_all(tmp_path):
+def test_shards_in_one_folder_of_class_folders_are_not_all(tmp_path: Path) -> None:
     folder(tmp_path, ["c/train-0-of-1.parquet"])
     for name in "ab":
         (tmp_path / name).mkdir()
@@ -231,7 +232,7 @@ def test_shards_in_one_folder_of_class_folders_are_not_all(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["paths", "all null", "some null", "no statistics"])
-def test_images_outside_of_the_file_are_in_the_stamp(tmp_path, kind):
+def test_images_outside_of_the_file_are_in_the_stamp(tmp_path: Path, kind) -> None:
     for row in range(12):
         (tmp_path / f"{row}.png").write_bytes(png(row))
     names = [f"{row}.png" for row in range(12)]
@@ -253,7 +254,7 @@ def test_images_outside_of_the_file_are_in_the_stamp(tmp_path, kind):
     assert after.fingerprint != before.fingerprint and 200 in after.train.gather(range(12))[0][:, 0]
 
 
-def test_bytes_need_no_look_at_other_files(tmp_path):
+def test_bytes_need_no_look_at_other_files(tmp_path: Path) -> None:
     (tmp_path / "0.png").write_bytes(png(0))
     rows = {"image": [{"bytes": png(row), "path": f"{row}.png"} for row in range(4)], "label": ["a", "b"] * 2}
     pq.write_table(pa.table(rows), tmp_path / "d.parquet", row_group_size=2)
@@ -261,7 +262,7 @@ def test_bytes_need_no_look_at_other_files(tmp_path):
     assert [line.split("\0")[0] for line in stamp if "\0" in line] == [str(tmp_path / "d.parquet")]
 
 
-def test_a_missing_image_is_named_with_its_row(tmp_path):
+def test_a_missing_image_is_named_with_its_row(tmp_path: Path) -> None:
     rows = {"image": [{"bytes": None, "path": name} for name in ("0", "1")], "label": ["a", "b"]}
     (tmp_path / "pics").mkdir()
     for row in range(2):

@@ -1,5 +1,7 @@
 """Photos to train on may be stored larger than those that are scored; rows, splits and fingerprint stay the same."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -11,7 +13,7 @@ from seedwise.run import resolve
 
 
 @pytest.fixture
-def photos(tmp_path, monkeypatch):
+def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("SEEDWISE_CACHE", str(tmp_path / "cache"))
     random = np.random.default_rng(0)
     for name in "ab":
@@ -23,7 +25,7 @@ def photos(tmp_path, monkeypatch):
     return tmp_path / "photos"
 
 
-def test_only_the_training_images_are_larger(photos):
+def test_only_the_training_images_are_larger(photos) -> None:
     config = DataConfig(val=0.2, test=0.2)
     one = open_data(str(photos), config, short_side=24)
     two = open_data(str(photos), config, short_side=24, train_short_side=32)
@@ -40,7 +42,7 @@ def test_only_the_training_images_are_larger(photos):
         assert np.abs(again.astype(int) - small).mean() < 20 < np.abs(again[::-1].astype(int) - small).mean()
 
 
-def test_boxes_are_cut_out_of_larger_photos():
+def test_boxes_are_cut_out_of_larger_photos() -> None:
     assert resolve.storage_resolution(library.read("lite", ["train.image_size=64"])) == {
         "short_side": 64,
         "train_short_side": 64,

@@ -16,13 +16,13 @@ def names(counts):
     return tuple(f"c{index}" for index in range(len(counts)))
 
 
-def test_largest_remainder_by_hand():
+def test_largest_remainder_by_hand() -> None:
     # the textbook example (Wikipedia, "Largest remainder method", Hare quota): 100,000 votes, 10 seats
     votes = np.array([47000, 16000, 15800, 12000, 6100, 3100])
     assert allocate(votes, 10, votes).tolist() == [5, 2, 1, 1, 1, 0]
 
 
-def test_cifar_like_validation_is_exact():
+def test_cifar_like_validation_is_exact() -> None:
     train, val = hold_out(subset([500] * 100), 0.1, option="val", seed=0, classes=names([500] * 100))
     assert np.bincount(val.targets).tolist() == [50] * 100 and np.bincount(train.targets).tolist() == [450] * 100
     assert (np.diff(val.ids) > 0).all() and (np.diff(train.ids) > 0).all()
@@ -33,7 +33,7 @@ def test_cifar_like_validation_is_exact():
     assert 300 < len(np.intersect1d(other.ids, val.ids)) < 700  # 500 expected from independent draws
 
 
-def test_every_class_keeps_an_image_to_train_on():
+def test_every_class_keeps_an_image_to_train_on() -> None:
     counts = [2, 2, 2, 30]
     train, val = hold_out(subset(counts), 31, option="val", seed=0, classes=names(counts))
     assert len(val) == 31 and np.bincount(train.targets, minlength=4).min() >= 1
@@ -48,25 +48,25 @@ def test_every_class_keeps_an_image_to_train_on():
         ([5, 5], 100, "choose from 1 to 8 images"),
     ],
 )
-def test_splits_that_cannot_be_made(counts, share, message):
+def test_splits_that_cannot_be_made(counts, share, message) -> None:
     with pytest.raises(UserError, match=message):
         hold_out(subset(counts), share, option="val", seed=0, classes=names(counts))
 
 
 @pytest.mark.parametrize("counts", [[5, 1, 5], [2, 2, 2, 2], [1, 9]])
-def test_rare_classes_stay_in_train(counts):
+def test_rare_classes_stay_in_train(counts) -> None:
     train, held = hold_out(subset(counts), 0.25, option="test", seed=0, classes=names(counts))
     assert np.bincount(train.targets, minlength=len(counts)).min() >= 1 and len(held) == (sum(counts) + 2) // 4
     assert len(train) + len(held) == sum(counts)
 
 
 @pytest.mark.parametrize(("counts", "share"), [([1, 1, 1], 0.5), ([2, 2], 0.1), ([1, 1], 0.9)])
-def test_a_fraction_that_comes_to_nothing_holds_out_nothing(counts, share):
+def test_a_fraction_that_comes_to_nothing_holds_out_nothing(counts, share) -> None:
     whole = subset(counts)
     assert hold_out(whole, share, option="val", seed=0, classes=names(counts)) == (whole, None)
 
 
-def test_probe_is_fixed_and_capped():
+def test_probe_is_fixed_and_capped() -> None:
     train = subset([700, 6000, 300])
     probe = train_probe(train)
     assert np.bincount(probe.targets).tolist() == [500, 4286, 214]  # 5000 * 700/7000, 4285.71, 214.29
@@ -74,13 +74,13 @@ def test_probe_is_fixed_and_capped():
     assert len(train_probe(subset([20, 20]))) == 40
 
 
-def test_limit_of_equal_classes_is_even_and_large_limits_keep_all():
+def test_limit_of_equal_classes_is_even_and_large_limits_keep_all() -> None:
     train = subset([50] * 10)
     assert np.bincount(limit_train(train, 137, seed=0).targets).tolist().count(14) == 7
     assert limit_train(train, 500, seed=0) is train and limit_train(train, 10**9, seed=0) is train
 
 
-def test_chosen_images_are_random_within_their_class():
+def test_chosen_images_are_random_within_their_class() -> None:
     targets = np.zeros(10_000, np.int64)
     chosen = stratified_sample(targets, 1000, rng.generator(0, "test"))
     assert abs(chosen.mean() - 5000) < 5 * 10_000 / np.sqrt(12 * 1000)

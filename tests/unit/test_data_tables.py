@@ -43,7 +43,7 @@ def made(table, root):
     return find_source(str(write(table, root)), None, DataConfig(**table.options))
 
 
-def test_the_page_is_made_of_these():
+def test_the_page_is_made_of_these() -> None:
     root = Path(__file__).resolve().parents[2]
     command = [sys.executable, str(root / "benchmarks" / "data_page.py"), "-o", "-"]
     made = subprocess.run(command, capture_output=True, text=True, check=True, encoding="utf-8").stdout
@@ -53,7 +53,7 @@ def test_the_page_is_made_of_these():
 
 
 @pytest.mark.parametrize("table", UNDERSTOOD, ids=lambda table: table.title[:40])
-def test_what_is_understood(table, tmp_path):
+def test_what_is_understood(table, tmp_path: Path) -> None:
     contents = made(table, tmp_path).read()
     found = {
         part: {contents.classes[label]: int((its.labels == label).sum()) for label in np.unique(its.labels)}
@@ -69,7 +69,7 @@ def test_what_is_understood(table, tmp_path):
 
 
 @pytest.mark.parametrize("table", REFUSED, ids=lambda table: table.title)
-def test_what_is_refused(table, tmp_path):
+def test_what_is_refused(table, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=table.refused) as caught:
         source = made(table, tmp_path)
         source.stamp()

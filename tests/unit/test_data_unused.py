@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +15,7 @@ from seedwise.data import DataConfig, open_data
 
 
 @pytest.fixture(autouse=True)
-def _cache(tmp_path, monkeypatch):
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEEDWISE_CACHE", str(tmp_path / "cache"))
 
 
@@ -25,7 +26,7 @@ def load():
 """
 
 
-def make(kind, root, monkeypatch):
+def make(kind, root, monkeypatch: pytest.MonkeyPatch):
     folder = root / "d"
     for number, name in enumerate("aabb"):
         (folder / name).mkdir(parents=True, exist_ok=True)
@@ -63,7 +64,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_does_nothing_is_a_doubt(kind, tmp_path, monkeypatch):
+def test_what_does_nothing_is_a_doubt(kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data, own = make(kind, tmp_path, monkeypatch), {"factory": "unused_factory:load"} if kind == "own" else {}
 
     def doubts(**options):
@@ -82,14 +83,14 @@ def test_what_does_nothing_is_a_doubt(kind, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("kind", "least"), [*((kind, 3) for kind in KINDS if kind != "digits"), ("digits", 183)])
-def test_fewer_than_two_classes_left(kind, least, tmp_path, monkeypatch):
+def test_fewer_than_two_classes_left(kind, least, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data, own = make(kind, tmp_path, monkeypatch), {"factory": "unused_factory:load"} if kind == "own" else {}
     left = r"[01] of (2|10) classes have so many images: lower it"  # of digits one has 183 images
     with pytest.raises(UserError, match=rf"data\.min_per_class={least}: {left}"):
         open_data(data, DataConfig(min_per_class=least, **own), short_side=8)
 
 
-def test_an_audit_says_it_of_damaged_data_too(tmp_path, monkeypatch):
+def test_an_audit_says_it_of_damaged_data_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from seedwise.audits.check import audit
 
     root = make("folder", tmp_path, monkeypatch)

@@ -46,7 +46,7 @@ def write(folder: Path, **files: str) -> None:
         (None, 16, 1),
     ],
 )
-def test_automatic_threads(groups, monkeypatch, given, processes, threads) -> None:
+def test_automatic_threads(groups, monkeypatch: pytest.MonkeyPatch, given, processes, threads) -> None:
     monkeypatch.setattr(machine, "cores", lambda: 8)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
     if given is not None:
@@ -67,14 +67,14 @@ def test_automatic_threads(groups, monkeypatch, given, processes, threads) -> No
         ({"cpu__cfs_quota_us": "300000\n", "cpu__cfs_period_us": "100000\n"}, 3),
     ],
 )
-def test_a_quota_of_cores(groups, monkeypatch, files, quota) -> None:
+def test_a_quota_of_cores(groups, monkeypatch: pytest.MonkeyPatch, files, quota) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(16)))
     write(groups, **files)
     assert machine.quota() == quota
     assert machine.cores() == (quota or 16)
 
 
-def test_of_nested_limits_the_tightest_holds(groups, monkeypatch) -> None:
+def test_of_nested_limits_the_tightest_holds(groups, monkeypatch: pytest.MonkeyPatch) -> None:
     listed = Path(groups / "self")
     listed.write_text("12:cpu,cpuacct:/old\n0::/slice/job\n")
     read = Path.read_text
@@ -102,13 +102,13 @@ def test_of_nested_limits_the_tightest_holds(groups, monkeypatch) -> None:
         ),
     ],
 )
-def test_a_limit_of_memory(groups, monkeypatch, files, left) -> None:
+def test_a_limit_of_memory(groups, monkeypatch: pytest.MonkeyPatch, files, left) -> None:
     monkeypatch.setattr(machine, "_meminfo", lambda name: 100 * GB)
     write(groups, **files)
     assert machine.available_memory_bytes() == left
 
 
-def test_without_a_limit_the_systems_word_holds(groups, monkeypatch) -> None:
+def test_without_a_limit_the_systems_word_holds(groups, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "_meminfo", lambda name: 7 * GB)
     write(groups, memory__max="max", memory__current=f"{GB}", memory__stat="inactive_file 0\n")
     assert machine.available_memory_bytes() == 7 * GB
