@@ -6,14 +6,13 @@ from pathlib import Path
 from seedwise.augment.pipeline import Augmenter
 from seedwise.base.errors import UserError
 from seedwise.base.files import sha256_of, sole_writer
-from seedwise.data.open import open_data
 from seedwise.data.source import Progress
 from seedwise.engine.evaluate import predict, score
 from seedwise.engine.placement import Placement, computing_threads
 from seedwise.kernels.swap import accelerate
 from seedwise.records.predictions import read_originals, read_predictions, write_predictions
 from seedwise.records.run import PREDICTIONS, RunRecord, demand_final, write_record
-from seedwise.run import resolve
+from seedwise.run.data import open_for
 from seedwise.run.run import Run
 
 
@@ -28,8 +27,7 @@ def score_test(folder: Path, *, data_dir: Path | None = None, progress: Progress
         if final.test is not None or not record.data.splits["test"]:
             return record
         found_in = data_dir or (Path(record.data.data_dir) if record.data.data_dir else None)
-        sides = resolve.storage_resolution(run.recipe)
-        dataset = open_data(record.data.source, run.recipe.data, data_dir=found_in, progress=progress, **sides)
+        dataset = open_for(run.recipe, record.data.source, data_dir=found_in, progress=progress)
         if dataset.fingerprint != record.data.fingerprint or dataset.test is None:
             raise UserError(f"{record.data.source}: is not the data that {folder} was trained on; put that back")
         models = {"test": run.model} | ({"test_ema": run.ema_model} if record.ema is not None else {})

@@ -11,13 +11,12 @@ from seedwise.base.files import LOCK, make_new_folder
 from seedwise.config.section import load
 from seedwise.data.find import KNOWN_NAMES, find_source
 from seedwise.data.folder import FolderSource
-from seedwise.data.open import open_data
 from seedwise.data.source import Progress
 from seedwise.kernels.rule import NATIVE_KERNELS
 from seedwise.recipe.schema import Recipe
 from seedwise.records.finished import is_ensemble
 from seedwise.records.run import BAGGING, RECIPE, RECORD, STUDY, RunRecord
-from seedwise.run import resolve
+from seedwise.run.data import open_for
 
 log = logging.getLogger("seedwise")
 
@@ -87,7 +86,7 @@ def demand_same_data(
     same_place = (data if data in KNOWN_NAMES else str(found.path)) == source
     if same_place and not finished:
         return
-    now = open_data(data, recipe.data, data_dir=data_dir, progress=progress, **resolve.storage_resolution(recipe))
+    now = open_for(recipe, data, data_dir=data_dir, progress=progress)
     if now.fingerprint != fingerprint:
         if same_place:
             raise UserError(f"{folder}: began with other data than {data} holds now; {ELSEWHERE}")

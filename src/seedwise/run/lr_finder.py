@@ -20,7 +20,6 @@ from seedwise.base import machine
 from seedwise.base.errors import Interrupted, UserError
 from seedwise.base.files import SOFTWARE
 from seedwise.data.glance import glance
-from seedwise.data.open import open_data
 from seedwise.engine.control import RunControl, announce, stoppable
 from seedwise.engine.loop import epoch_steps, my_batches, optimizer_step, warm_up
 from seedwise.engine.placement import computing_threads
@@ -28,6 +27,7 @@ from seedwise.engine.setup import Setup
 from seedwise.models.build import build_model
 from seedwise.recipe.schema import Recipe
 from seedwise.run import resolve, sizing
+from seedwise.run.data import open_for
 from seedwise.run.train import prepare
 
 SMOOTHING = 0.9
@@ -90,8 +90,7 @@ def range_test(
         recipe = sizing.filled(recipe, seen)
     resolved = resolve.resolve(_never_ending(recipe, steps))
     seed = resolved.seed if seed is None else seed
-    sides = resolve.storage_resolution(resolved)
-    dataset = announce(watch, open_data(data, resolved.data, data_dir=data_dir, **sides, progress=stoppable(watch)))
+    dataset = announce(watch, open_for(resolved, data, data_dir=data_dir, progress=stoppable(watch)))
     with (
         computing_threads(int(resolved.compute.threads), "a range test", stoppable(watch)),
         torch.random.fork_rng(devices=[]),

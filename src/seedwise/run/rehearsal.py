@@ -9,7 +9,6 @@ from seedwise.base import machine
 from seedwise.base.errors import UserError
 from seedwise.data.dataset import Dataset
 from seedwise.data.glance import Glance, glance
-from seedwise.data.open import open_data
 from seedwise.data.source import Progress
 from seedwise.data.stand_in import stand_in
 from seedwise.engine.control import RunControl, stoppable
@@ -24,6 +23,7 @@ from seedwise.records.run import Timed
 from seedwise.run import report_images, resolve, sizing
 from seedwise.run.assemble import prepare
 from seedwise.run.cost import Cost, first_of, measure
+from seedwise.run.data import open_for
 from seedwise.run.deadline import Deadline, Least
 
 FEW = 64
@@ -97,7 +97,7 @@ def rehearse(
     first = recipe if seen is None else sizing.filled(recipe, seen)
     if deadline is not None and seen is not None:
         return _InTime(recipe, data, data_dir, progress, seen, first, deadline).rehearsal()
-    dataset = open_data(data, recipe.data, data_dir=data_dir, progress=progress, **resolve.storage_resolution(first))
+    dataset = open_for(first, data, data_dir=data_dir, progress=progress)
     resolved = resolve.resolve(first)
     return Rehearsal(resolved, dataset, _cost(resolved, dataset))
 
@@ -172,11 +172,12 @@ class _InTime:
     def _open(self, size: int) -> None:
         price, epochs = self._training(size), sizing.least_epochs(self.first.train.epochs, self.steps)
         least = Least(sizing.training(epochs, self.steps, size), price.once + epochs * price.epoch)
-        sides = resolve.storage_resolution(self._sized(epochs, size))
+        recipe = self._sized(epochs, size)
+        sides = resolve.storage_resolution(recipe)
         passes = len({sides["short_side"], sides["train_short_side"]})
         watched = self.deadline.watched(self.progress, passes * self.seen.images, least)
         began = time.monotonic()
-        dataset = open_data(self.data, self.recipe.data, data_dir=self.data_dir, progress=watched, **sides)
+        dataset = open_for(recipe, self.data, data_dir=self.data_dir, progress=watched)
         self.opened[size] = dataset, time.monotonic() - began
 
     def _sized(self, epochs: int, size: int) -> Recipe:

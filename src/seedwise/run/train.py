@@ -16,7 +16,6 @@ from seedwise.base.files import LOCK, discard, sole_writer
 from seedwise.base.user_code import fails
 from seedwise.config.section import load as load_section
 from seedwise.data.dataset import Dataset
-from seedwise.data.open import open_data
 from seedwise.data.splits import bootstrap, leave_fold
 from seedwise.engine import checkpoint
 from seedwise.engine.control import RunControl, stoppable
@@ -34,6 +33,7 @@ from seedwise.records.run import RECORD, RunRecord, Timed, check_files, read_rec
 from seedwise.run import resolve
 from seedwise.run.assemble import prepare as prepare
 from seedwise.run.assemble import warm_start_of
+from seedwise.run.data import open_for
 from seedwise.run.folder import (
     default_folder,
     demand_free,
@@ -210,13 +210,7 @@ def _train(
 
 def _opened(recipe: Recipe, data: str, seed: int, data_dir: Path | None, watch: RunControl) -> Dataset:
     """The images that this run trains on and is held against."""
-    dataset = open_data(
-        data,
-        recipe.data,
-        data_dir=data_dir,
-        **resolve.storage_resolution(recipe),
-        progress=stoppable(watch),
-    )
+    dataset = open_for(recipe, data, data_dir=data_dir, progress=stoppable(watch))
     if dataset.val is None and (recipe.train.select == "best" or recipe.train.patience is not None):
         raise UserError(
             f"{data}: no image can be spared for validation, which train.select=best and train.patience need: "

@@ -16,12 +16,12 @@ from seedwise.config.options import plain
 from seedwise.config.section import diff
 from seedwise.data.dataset import Subset
 from seedwise.data.find import KNOWN_NAMES, find_source
-from seedwise.data.open import open_data
 from seedwise.engine import checkpoint
 from seedwise.engine.control import RunControl, announce, stoppable
 from seedwise.recipe.schema import Recipe
 from seedwise.records.run import RECORD, STUDY, RunRecord, Timed, read_record
 from seedwise.run import resolve
+from seedwise.run.data import open_for
 from seedwise.run.folder import ELSEWHERE, demand_free, demand_same_data
 from seedwise.run.rehearsal import fitted
 from seedwise.study.arms import MARGIN, Arms
@@ -293,11 +293,9 @@ def _opened(folder: Path, study: StudyRecord, data: str, conduct: Conduct) -> St
     by_arm, fingerprints = {}, {}
     for arm in study.arms:
         recipe = study.recipe(arm)
-        sides = resolve.storage_resolution(recipe)
-        key = recipe.data.model_dump_json() + str(sides)
+        key = recipe.data.model_dump_json() + str(resolve.storage_resolution(recipe))
         if key not in opened:
-            progress = stoppable(conduct.watch)
-            opened[key] = open_data(data, recipe.data, data_dir=conduct.data_dir, progress=progress, **sides)
+            opened[key] = open_for(recipe, data, data_dir=conduct.data_dir, progress=stoppable(conduct.watch))
         by_arm[arm] = opened[key]
         fingerprints[arm] = opened[key].fingerprint
         if study.fingerprints.get(arm, fingerprints[arm]) != fingerprints[arm]:

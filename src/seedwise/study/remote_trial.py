@@ -185,11 +185,10 @@ def _find(order: Order, recipe: "Recipe", parcel: Parcel | None) -> tuple[str, P
 
 
 def _fingerprint(data: str, data_dir: Path | None, recipe: "Recipe") -> str:
-    from seedwise.data.open import open_data
-    from seedwise.run import resolve
+    from seedwise.run.data import open_for
 
-    local = recipe.data.model_copy(update={"download": False})
-    return open_data(data, local, data_dir=data_dir, **resolve.storage_resolution(recipe)).fingerprint
+    local = recipe.model_copy(update={"data": recipe.data.model_copy(update={"download": False})})
+    return open_for(local, data, data_dir=data_dir).fingerprint
 
 
 def _correct(order: Order, folder: Path, differences: list[str]) -> None:
