@@ -11,7 +11,7 @@ RESAMPLES = 9999
 
 
 def bootstrap(values: ArrayLike, level: float = 0.95, resamples: int = RESAMPLES) -> tuple[float, float] | None:
-    """Bias-corrected and accelerated (BCa) interval of the mean of n ≥ 20 values; None for fewer.
+    """Bias-corrected and accelerated (BCa) bootstrap interval of the mean of float[n] values, n ≥ 20; None for fewer.
 
     Efron 1987, J. Amer. Statist. Assoc. 82, 171-185; Efron & Tibshirani 1993, section 14.3: the quantiles of the
     resampled means at Φ(z₀ + (z₀ + z)/(1 - a(z₀ + z))), with bias z₀ from their share below the mean and acceleration

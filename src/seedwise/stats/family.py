@@ -1,4 +1,4 @@
-"""Several comparisons with one base: Holm's correction, and intervals that agree with its decisions."""
+"""Holm's correction of several comparisons with one base, and intervals that agree with its decisions."""
 
 import math
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from seedwise.stats.student import Interval
 
 
 class TestedDifference(Protocol):
-    """A difference with a p and intervals; both are None where there is no spread to judge by."""
+    """A difference with a p and an interval; both are None where there is no spread."""
 
     @property
     def mean(self) -> float:
@@ -28,12 +28,13 @@ class TestedDifference(Protocol):
 
 @dataclass(frozen=True)
 class Decision:
-    """One comparison as a member of its family. All is None or False where it has no p."""
+    """Holm's decision on one comparison of a family; None or False where it has no p."""
 
     p_holm: float | None
     significant: bool
-    """Whether p_holm < alpha, and, which is the same, whether the interval leaves out 0."""
+    """Whether p_holm < alpha; equivalent: whether the interval leaves out 0."""
     interval: Interval | None
+    """Simultaneous interval of the mean, in the outcome's unit."""
 
 
 def holm(ps: Sequence[float | None] | NDArray[np.float64]) -> list[float | None]:
@@ -54,7 +55,7 @@ def holm(ps: Sequence[float | None] | NDArray[np.float64]) -> list[float | None]
 
 
 def decide(estimates: Sequence[TestedDifference], alpha: float = 0.05, size: int | None = None) -> list[Decision]:
-    """Holm's p and the simultaneous interval of each member of a family of `size` (default: as many as are given).
+    """Compute Holm's p and the simultaneous interval of each member of a family of `size` (default: as many as given).
 
     The interval is Bonferroni's, at level 1 - alpha/m (Dunn 1961, J. Amer. Statist. Assoc. 56, 52-64). Holm's test
     finds more than Bonferroni's; where it does, the interval is cut at 0, open there: its end is the float next to 0.
