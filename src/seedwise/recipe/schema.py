@@ -1,4 +1,4 @@
-"""The recipe: everything that decides a run's weights but the data and the seed, frozen and validated once."""
+"""The recipe: all that decides a run's weights besides data and seed, frozen and validated once."""
 
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
@@ -28,7 +28,7 @@ else:
 
 
 def is_auto(value: object) -> bool:
-    """Whether an option is still to be chosen."""
+    """Whether an option is `auto`, still to be chosen."""
     return value == "auto"
 
 
@@ -123,7 +123,7 @@ class Recipe(Section):
 
 
 def check(recipe: Recipe) -> None:
-    """Raise ValueError, with the place at the front, where sections contradict; what is `auto` fits everything."""
+    """Raise ValueError that begins with the option's path where sections contradict; `auto` fits everything."""
     train, epochs = recipe.train, recipe.train.epochs
     if recipe.data.val == 0 and train.select == "best":
         raise ValueError("train.select: 'best' needs validation images; set data.val above 0 or select to last")
@@ -140,7 +140,7 @@ def check(recipe: Recipe) -> None:
 
 
 def check_stages(recipe: Recipe) -> None:
-    """Raise ValueError, with the place at the front, unless the recipe's list of stages is in order and fits it."""
+    """Raise ValueError that begins with the option's path unless the recipe's stages are in order and fit it."""
     if isinstance(recipe.progressive, str):
         return
     check_order(recipe.progressive)
