@@ -90,7 +90,7 @@ class OneCycle(Section):
 
 
 def _by_name(value: Any) -> Any:
-    """`schedule: cosine` is short for `schedule: {name: cosine}`."""
+    """Accept `schedule: cosine` for `schedule: {name: cosine}`."""
     return {"name": value} if isinstance(value, str) else value
 
 
