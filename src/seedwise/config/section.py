@@ -61,8 +61,7 @@ def load(cls: type[S], source: FilePath | str, source_name: str | None = None, o
 
 
 def dump(section: BaseModel, header: str = "") -> str:
-    """Write a section as complete YAML for `load`, every option in order of declaration, below the header as a
-    comment."""
+    """Write a section as complete YAML for `load`: every option in order of declaration, below the header's comment."""
     comment = "".join(f"# {line}".rstrip() + "\n" for line in header.splitlines())
     return comment + write(plain(section))
 

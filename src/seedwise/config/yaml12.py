@@ -244,7 +244,7 @@ class _Builder:
             raise self.error(_mark(node.start_mark), path, f"a number of {len(text):,} digits is too long") from None
 
     def checked(self, text: str, node: yaml.Node, path: Path) -> str:
-        """Refuse escapes such as "\ud800", which make half a character that no file can hold."""
+        """Refuse escapes such as "\\ud800", which make half a character that no file can hold."""
         if any("\ud800" <= character <= "\udfff" for character in text):
             raise self.error(_mark(node.start_mark), path, "a lone surrogate is no character; remove the escape")
         return text
