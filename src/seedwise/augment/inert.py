@@ -1,4 +1,4 @@
-"""Which techniques were on and did nothing, although that was all but impossible."""
+"""Finds techniques that were on and had no effect, although that was all but impossible."""
 
 import math
 from collections.abc import Mapping
