@@ -1,4 +1,4 @@
-"""Whether two images are one picture: what is left between them, once aligned, against what compression leaves.
+"""Decides whether two images are one picture: compares their difference, once aligned, with JPEG's.
 
 The one is moved, stretched and brightened until it fits the other best (Lucas and Kanade 1981: least squares over
 shift, scale along each axis, contrast and brightness, from blurred copies to sharp ones). A picture that was
@@ -42,7 +42,7 @@ BATCH: Final = 256
 
 @dataclass(frozen=True)
 class Rest:
-    """What is left between two aligned images, float32[m] each, in units of what JPEG at quality 50 leaves.
+    """Remaining difference of m aligned pairs, float32[m] each, in units of what JPEG at quality 50 changes.
 
     `whole`: over all of the picture. `worst`: in the tile where most is left. `placed`: float32[m, 2, 3], the alignment
     that was found: where, from -1 to 1, the first has what the second has at a place.
@@ -54,7 +54,7 @@ class Rest:
 
 
 def place(scale: NDArray[np.float32], left: NDArray[np.float32], top: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The alignment float32[m, 2, 3] of pairs; `left` and `top` as parts of the side."""
+    """Matrices float32[m, 2, 3] of alignments, from `scale` and the shifts `left` and `top` in parts of the side."""
     placed = np.zeros((len(scale), 2, 3), np.float32)
     placed[:, 0, 0] = placed[:, 1, 1] = scale
     placed[:, 0, 2], placed[:, 1, 2] = 2 * left, 2 * top
@@ -62,7 +62,10 @@ def place(scale: NDArray[np.float32], left: NDArray[np.float32], top: NDArray[np
 
 
 def rest(first: NDArray[np.uint8], second: NDArray[np.uint8], placed: NDArray[np.float32], progress: Progress) -> Rest:
-    """Of pairs of images uint8[m, s, s, 3], from a guess of their alignment (see `place`), good to a twentieth of s."""
+    """Align pairs of images uint8[m, s, s, 3] and measure their remaining difference.
+
+    `placed`: float32[m, 2, 3], a guess of the alignment (see `place`), good to a twentieth of s.
+    """
     parts = []
     for start in range(0, len(first), BATCH):
         progress("aligning pairs", start, len(first))
@@ -124,12 +127,12 @@ def _blurred(images: Tensor, sigma: float) -> Tensor:
 
 @cache
 def _line(size: int) -> Tensor:
-    """Places of pixels from -1 to 1."""
+    """Pixel positions float[size] from -1 to 1."""
     return (torch.arange(size) + 0.5) * 2 / size - 1
 
 
 def _moved(images: Tensor, placed: Tensor, mode: str = "bicubic") -> tuple[Tensor, Tensor]:
-    """Images as the others show them, float[m, c, s, s]; and float[m, s, s], 1 where they hold what is shown."""
+    """Warp images to their alignment, float[m, c, s, s]; and float[m, s, s], 1 where they cover it."""
     size = images.shape[-1]
     y, x = torch.meshgrid(_line(size), _line(size), indexing="ij")
     places = torch.stack([x, y, torch.ones_like(x)], dim=-1).flatten(0, 1) @ placed.transpose(1, 2)
@@ -139,7 +142,7 @@ def _moved(images: Tensor, placed: Tensor, mode: str = "bicubic") -> tuple[Tenso
 
 
 def _aligned(moving: Tensor, target: Tensor, placed: Tensor, steps: int) -> Tensor:
-    """Steps of Gauss and Newton on shift and scale, contrast and brightness of gray float[m, 1, s, s]."""
+    """Gauss-Newton steps on shift, scale, contrast and brightness of gray float[m, 1, s, s]."""
     size, count = moving.shape[-1], len(moving)
     y, x = torch.meshgrid(_line(size), _line(size), indexing="ij")
     goal = target.reshape(count, -1, 1)
@@ -162,7 +165,7 @@ def _aligned(moving: Tensor, target: Tensor, placed: Tensor, steps: int) -> Tens
 
 
 def _levels(moved: Tensor, target: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
-    """Contrast and brightness float[m, 1, 1, 1] that make the one the other, from values that were not cut off.
+    """Contrast and brightness float[m, 1, 1, 1] that map one image to the other, from values that were not cut off.
 
     One for all channels: a can in another color is another can.
     """
@@ -180,7 +183,7 @@ def _levels(moved: Tensor, target: Tensor, seen: Tensor) -> tuple[Tensor, Tensor
 
 
 def _compared(target: Tensor, made: Tensor, recoded: Tensor, seen: Tensor) -> Tensor:
-    """(whole, worst) float[m, 2] of the difference of `made`, beside that of the target's JPEG."""
+    """(whole, worst) float[m, 2]: the difference of `made` over that of the target's JPEG."""
     tile = max(4, target.shape[-1] // TILES)
     shown = avg_pool2d(seen[:, None], tile, stride=tile // 2)[:, 0]
     used = (shown > SEEN).float()
