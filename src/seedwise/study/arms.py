@@ -1,4 +1,4 @@
-"""Arms: the base with a patch, from `--toggle` or from a study file. No torch here."""
+"""Arms of a study: the base recipe with patches, from `--toggle` or from a study file. No torch."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,17 +26,17 @@ MARGIN = 0.005
 
 @dataclass(frozen=True)
 class Arms:
-    """What a study compares."""
+    """The base recipe and the arms to compare with it."""
 
     base: Recipe
     recipes: Mapping[str, Recipe]
-    """By arm, without the base."""
+    """Recipe of each arm, without the base."""
     patches: Mapping[str, Mapping[str, Any]]
-    """By arm: dotted option -> value."""
+    """Patch of each arm: dotted option -> value."""
 
 
 def toggled(base: str, settings: Sequence[str], names: Sequence[str]) -> Arms:
-    """The base recipe, and an arm for each technique: `no-x` where the base has x, and `x` where it hasn't."""
+    """Make an arm for each technique: `no-x` where the base has x, and `x` where it hasn't."""
     recipe = recipes.read(base, settings)
     if not names:
         raise UserError("--toggle: no technique named; give some, such as cutmix,rotation")
@@ -84,7 +84,10 @@ class StudyFile(Section):
 
 
 def read_study_file(path: Path, settings: Sequence[str] = ()) -> tuple[StudyFile, Arms]:
-    """A study file and its arms; `settings` are further overrides of the base. Mistakes are `file:line:column: …`."""
+    """Read a study file and its arms; `settings` are further overrides of the base.
+
+    A UserError has a line `file:line:column: …` for each mistake.
+    """
     file = load(StudyFile, path)
     document = read(read_text(path), str(path))
     if BASE in file.arms:
@@ -104,7 +107,7 @@ def read_study_file(path: Path, settings: Sequence[str] = ()) -> tuple[StudyFile
 
 
 def _leaves(patch: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
-    """Dotted options and their values. Sections that every recipe has are walked into, all else is a value."""
+    """Yield dotted options and their values. Descends into sections that every recipe has, all else is a value."""
     for key, value in patch.items():
         path = (*above, *key.split("."))
         field = field_at(Recipe, path)
@@ -129,7 +132,7 @@ def _read(
     patch: Mapping[str, Any],
     settings: Sequence[str],
 ) -> Recipe:
-    """The recipe with overrides; what is wrong with the patch's is said at their places in the file."""
+    """Read the recipe with overrides; mistakes in the patch are reported at their places in the file."""
     own = _overrides(patch)
     try:
         recipes.find(recipe)
@@ -150,7 +153,7 @@ def _moved(path: Path, document: Document, marks: Mapping[str, Keys], place: Key
 
 
 def _keys(document: Document, place: Keys, option: str) -> Keys:
-    """Where an option stands below `place`, however it was split into nested and dotted keys."""
+    """The place of an option below `place`, however it was split into nested and dotted keys."""
     rest = option
     while rest:
         names = [keys[-1] for keys in document.places if keys[:-1] == place and isinstance(keys[-1], str)]
