@@ -50,7 +50,7 @@ class Order:
     folder: str
     """The run folder, for nodes that see the study's."""
     token: tuple[str, str] | None
-    """A file of the study's folder and its content, which show a node whether it sees the folder; None: none may
+    """A file of the study's folder and its content, by which a node knows that it sees the folder; None: none may
     write."""
     elsewhere: bool
     """Whether to run where other bits come out, and mark them."""
