@@ -1,4 +1,4 @@
-"""What somebody may have meant by an option that a verb doesn't have: one nearly of this name, another verb's."""
+"""Suggestions for an unknown option: one with a similar name, or of another verb."""
 
 from collections.abc import Iterator
 from difflib import get_close_matches
@@ -17,7 +17,7 @@ INSTEAD = {
 
 
 def advised(command: Any, error: Any) -> str:
-    """A wrong command line in a sentence, with what to give instead where that can be told."""
+    """A mistake in the command line in a sentence, with a suggestion where there is one."""
     option, context = getattr(error, "option_name", None), error.ctx
     if option is None or context is None:
         return str(error.format_message()).rstrip(".")
