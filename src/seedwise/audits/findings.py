@@ -11,7 +11,7 @@ from seedwise.records.run import DAMAGED, PassedOverRecord, RecordPart, read_che
 
 AUDIT = "audit.json"
 UNUSED = "unused"
-"""In place of a split: what data.limit, or data.val=0 beside a val part, leaves out."""
+"""Name in place of a split for images that data.limit, or data.val=0 beside a val part, leaves out."""
 Share = Annotated[float, Field(ge=0, le=1)]
 
 

@@ -28,33 +28,33 @@ REACH: Final = 4
 """Pixels of a thumbnail by which one picture may be shifted against the other, in each direction."""
 WINDOW: Final = SIDE - 2 * REACH
 SHIFTS: Final = (-3, 0, 3)
-"""Of the coarse comparison, in each direction: every shift within reach is a pixel from one of them at most."""
+"""Shifts of the coarse comparison in pixels, in each direction: every shift within reach is within a pixel of one."""
 BLUR: Final = 1.5
-"""Pixels (standard deviation) of what is compared coarsely, and of what is taken off to leave the detail."""
+"""Standard deviation in pixels of the blur before the coarse comparison, and of the copy subtracted from the detail."""
 NOISE: Final = 0.5
-"""Pixels by which detail is blurred itself, so that compression and resizing change it less."""
+"""Standard deviation in pixels of a blur of the detail, so that compression and resizing change it less."""
 GRID: Final = 8
 DIMENSIONS: Final = 32
-"""Of each of the two halves (mirror-symmetric and antisymmetric) of a coarse vector."""
+"""Dimensions of each half (mirror-symmetric and antisymmetric) of a coarse vector."""
 
 COARSE: Final = 0.87
-"""Least coarse likeness of pairs that are looked at closely."""
+"""Least coarse correlation of pairs that are aligned."""
 ALIKE: Final = 0.8
 """Least correlation of the aligned pixels."""
 DETAIL: Final = 0.6
 """Least correlation of the aligned detail."""
 MAGNIFIED: Final = 1.08
-"""How much either of a pair is magnified, too: what lost 5% of its sides at each end is 1.11 times as large."""
+"""Magnification that is tried on either of a pair: what lost 5% of its sides at each end is 1.11 times as large."""
 
 FAINT: Final = 1.0
-"""Levels of detail (of 255, standard deviation) below which an image's detail is no more than noise."""
+"""Standard deviation, in levels of 255, below which an image's detail is no more than noise."""
 
 WORTH: Final = 0.4
 """Least correlation of detail after the first look at which a pair is aligned further, and tried magnified."""
 LOOKS: Final = 3
 
 ROWS, COLUMNS = 512, 2048
-"""Of a block of pairs: small enough for the caches of a core."""
+"""Rows and columns of a block of pairs: small enough for the caches of a core."""
 CHUNK: Final = 4096
 """Images that are prepared at once."""
 

@@ -19,11 +19,11 @@ from seedwise.audits.scan import Scanned, exact_duplicates, thumbnail
 from seedwise.data.source import Progress, UInt8Array
 
 WHOLE: Final = 1.3
-"""What may be left between copies over the whole picture, in units of what JPEG at quality 50 leaves."""
+"""Largest remaining difference of copies over the whole picture, in units of what JPEG at quality 50 changes."""
 WORST: Final = 2.25
-"""As much in the worst of its tiles."""
+"""Largest remaining difference of copies in their worst tile, in the same units."""
 DOUBTFUL: Final = 1.6
-"""Times these limits: what thumbnails leave more of is not looked at again, and is surely not one picture."""
+"""Factor on these limits: pairs whose thumbnails differ by more are surely not one picture, and not looked at again."""
 SIZES: Final = (96, 64, 48, SIDE)
 """Sides in pixels at which pairs are compared: the largest that both images have."""
 LOOK_ALIKE: Final = 0.72
@@ -31,7 +31,7 @@ LOOK_ALIKE: Final = 0.72
 TOLERATED: Final = 0.1
 """Share of the copies that may be false, by their labels."""
 ENOUGH: Final = 20
-"""Pairs that are surely not one picture, from which the chance of two labels is taken; else from all images."""
+"""Number of pairs, surely not one picture, that suffices to estimate the chance of two labels; else from all images."""
 
 Kind = Literal["equal", "copy", "alike"]
 Look = Callable[[Mapping[str, set[int]], Callable[[UInt8Array], UInt8Array]], Mapping[tuple[str, int], UInt8Array]]

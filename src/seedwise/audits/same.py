@@ -22,22 +22,22 @@ from torch.nn.functional import avg_pool2d, grid_sample
 from seedwise.data.source import Progress
 
 QUALITY: Final = 50
-"""Of the JPEG that the difference is compared with."""
+"""Quality of the JPEG whose change is the unit of a difference."""
 FLOOR: Final = 2.0
-"""Levels of 255 that are added to what JPEG leaves: of a plain ground it leaves nothing, and rounding a level."""
+"""Levels of 255 added to JPEG's change: it changes nothing in plain areas, where rounding changes a level."""
 SOFTEN: Final = 0.6
-"""Pixels (standard deviation) by which differences are blurred, so that resampling counts less than moved edges."""
+"""Standard deviation in pixels of a blur of differences, so that resampling counts less than moved edges."""
 TILES: Final = 8
-"""Tiles along a side, half a tile apart, in each of which the difference is looked at by itself."""
+"""Tiles along a side, half a tile apart, whose differences are measured separately."""
 SEEN: Final = 0.25
 """Least share of a tile that both images show."""
 CLIPPED: Final = 4.0
 """Levels from black or white at which a value may have been cut off."""
 STEPS: Final = ((24, 6), (0, 6))
-"""Of the alignment: the blur as a part of the side (0: `SOFTEN`), and how many steps with it."""
+"""Stages of the alignment: blur as a part of the side (0: `SOFTEN`), and number of steps."""
 DAMPING: Final = 1e-3
 BATCH: Final = 256
-"""Pairs that are looked at together: 64 MB at 96 pixels."""
+"""Pairs that are compared together: 64 MB at 96 pixels."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Rest:
 
 
 def place(scale: NDArray[np.float32], left: NDArray[np.float32], top: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Matrices float32[m, 2, 3] of alignments, from `scale` and the shifts `left` and `top` in parts of the side."""
+    """Matrices float32[m, 2, 3] of alignments, from `scale` and the shifts `left` and `top` in sides, float32[m]."""
     placed = np.zeros((len(scale), 2, 3), np.float32)
     placed[:, 0, 0] = placed[:, 1, 1] = scale
     placed[:, 0, 2], placed[:, 1, 2] = 2 * left, 2 * top

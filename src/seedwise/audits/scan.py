@@ -23,7 +23,7 @@ from seedwise.data.source import Contents, Int64Array, Progress, RawImage, Sourc
 SIDE = 32
 """Pixels of the square thumbnails that are compared."""
 SHOWN = 128
-"""Height in pixels of pictures on a page, at most."""
+"""Largest height in pixels of pictures on a page."""
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ from seedwise.augment.operations import CODES, COLOR, NAMES, Space, magnitudes, 
 from seedwise.base.batch import Batch
 
 WIDTH = DEPTH = 4
-"""The most chains, and the most operations in a chain, that AugMixConfig allows."""
+"""Largest number of chains, and of operations in a chain, that AugMixConfig allows."""
 COLUMNS = 1 + WIDTH * (2 + DEPTH)
-"""The image's share; then for each chain its share, its length and its operations."""
+"""Draws of an image: its own share; then for each chain its share, its length and its operations."""
 STEPS = 10
 SPACE = Space(shear=0.3, translate=(1 / 3, 0), degrees=30.0, factor=0.9, bits=4, most_bits=4)
-"""torchvision's ranges."""
+"""torchvision's ranges for AugMix."""
 
 
 def operations(config: AugMixConfig) -> list[str]:

@@ -28,7 +28,7 @@ def parameters(draws: Tensor, config: ColorJitterConfig) -> tuple[Tensor, Tensor
 
 
 def jitter(images: Tensor, factors: Tensor, order: Tensor, config: ColorJitterConfig) -> Tensor:
-    """Apply the four operations to uint8[n, 3, h, w], each image with its factors and in its order."""
+    """Apply the four operations to uint8[n, 3, h, w], with factors float64[n, 4], in each image's order int64[n, 4]."""
 
     def by(index: int, name: str) -> Change | None:
         return None if getattr(config, name) == 0 else lambda them, places: ADJUST[name](them, factors[places, index])

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 Change = Callable[[Tensor, Tensor], Tensor]
-"""From some images uint8[m, ...] and their places int64[m] in the batch, on the CPU, to the changed images."""
+"""Maps images uint8[m, ...], and their indices int64[m] in the batch, on the CPU, to changed images."""
 
 
 def change(images: Tensor, kinds: Tensor, changes: Sequence[Change | None]) -> Tensor:

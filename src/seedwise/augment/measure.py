@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 Measured = dict[str, Tensor]
-"""Of one batch: `share`, bool[n], which images really changed; bool of any length for another share, such
-as `share_rotate`; every other name one number for each image that it applies to, e.g. `degrees`. Where parameters tell
+"""Measurements of one batch by name: `share`, bool[n], says which images changed; bool[m] is another share, such as
+`share_rotate`; any other name has one number for each image that it applies to, e.g. `degrees`. Where parameters tell
 which images changed, they are measured rather than pixels, which costs nothing; what is measured on another device
 stays there until somebody asks, so that no step waits for it."""
 

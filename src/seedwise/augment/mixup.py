@@ -46,7 +46,7 @@ def turns(sections: Mapping[str, object], draws: Mapping[str, Tensor]) -> dict[s
 
 
 def blend(images: Tensor, kept: Tensor, partners: Tensor) -> Tensor:
-    """Blend uint8[n, c, h, w]: the share float64[n] `kept` of each image, the rest of its partner; channels_last."""
+    """Blend uint8[n, c, h, w]: a share float64[n] `kept` of each image, the rest of partner int64[n]; channels_last."""
     lines = as_lines(images)
 
     def with_partners(own: Tensor, places: Tensor) -> Tensor:

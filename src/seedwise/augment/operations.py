@@ -15,7 +15,7 @@ from seedwise.augment.groups import Change, change
 from seedwise.augment.measure import Measured
 
 Operation = Callable[[Tensor, Tensor], Tensor]
-"""Of uint8[n, 3, h, w] images and one float64[n] value for each."""
+"""Maps images uint8[n, 3, h, w], and one value float64[n] for each, to changed images."""
 
 NAMES = (
     "identity",

@@ -9,9 +9,9 @@ from seedwise.augment.operations import NAMES, Space, magnitudes, shares, transf
 from seedwise.base.batch import Batch
 
 COLUMNS = 16
-"""For each of at most 8 operations which one it is, and its direction: more operations leave the first ones alone."""
+"""Draws of an image: for each of at most 8 operations which one, and its direction."""
 SPACE = Space(shear=0.3, translate=(150 / 331, 0), degrees=30.0, factor=0.9, bits=4)
-"""torchvision's ranges."""
+"""torchvision's ranges for RandAugment."""
 
 
 def parameters(draws: Tensor, config: RandAugmentConfig, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:

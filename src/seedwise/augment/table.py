@@ -44,7 +44,7 @@ FUNCTIONS: dict[type[c.TechniqueConfig], tuple[int, Apply]] = {
     c.MixUpConfig: (mixup.COLUMNS, mixup.apply),
     c.CutMixConfig: (cutmix.COLUMNS, cutmix.apply),
 }
-"""How many numbers it draws for each image, and its function: `apply(batch, draws, config) -> (batch, measured)`."""
+"""Draws for each image, and the function of each technique: `apply(batch, draws, config) -> (batch, measured)`."""
 
 
 @dataclass(frozen=True)
@@ -72,4 +72,4 @@ class Augmentation:
 
 
 TECHNIQUES = tuple(Augmentation(name, config, *FUNCTIONS[config]) for name, config in c.TECHNIQUES.items())
-"""In the order of application."""
+"""All techniques, in the order of application."""

@@ -9,7 +9,7 @@ from seedwise.base.batch import Batch
 
 COLUMNS = 3
 SPACE = Space(shear=0.99, translate=(0, 32.0), degrees=135.0, factor=0.99, bits=6)
-"""torchvision's ranges."""
+"""torchvision's ranges for TrivialAugmentWide."""
 
 
 def parameters(draws: Tensor, config: TrivialAugmentWideConfig, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:

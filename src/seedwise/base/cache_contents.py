@@ -18,7 +18,7 @@ from seedwise.base.errors import UserError
 from seedwise.base.files import cache_root
 
 SOURCE = "source.json"
-"""Beside the decoded images: what they were decoded from. Its time is that of their last use."""
+"""File beside decoded images that says what they were decoded from; its time is that of their last use."""
 LOCK = "lock"
 _DATA = re.compile(r".+-[0-9a-f]{12}")
 _OF = {
@@ -27,7 +27,7 @@ _OF = {
     "audits": "what audits found; reports of later runs repeat it",
     "ray": "trials and data that a cluster's head sent here",
 }
-"""Folders of the cache besides data sets."""
+"""Folders of the cache besides data sets, with their descriptions."""
 
 
 @dataclass(frozen=True)

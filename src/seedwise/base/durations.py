@@ -16,7 +16,7 @@ _SPAN = re.compile("".join(_PARTS), re.ASCII)
 _BARE = re.compile(_NUMBER, re.ASCII)
 
 FORMS = "15min, 90s, 2h or 1h30m; a bare number is minutes"
-"""What may be given, for help and errors."""
+"""Forms of a duration, for help and errors."""
 
 
 def seconds(text: str) -> float:

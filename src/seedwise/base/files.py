@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 LOCK = ".lock"
 SOFTWARE = "seedwise"
-"""What the PNG files drawn here say of their `Software`, so that they are known where they lie among images."""
+"""The `Software` in PNG files drawn by seedwise, by which they are recognized among images."""
 OUTPUT_MARK = ".seedwise"
 """A file that marks a folder of pictures as ours, so that it is never taken for data."""
 _LOOKS = 5
-"""How often a lock is tried."""
+"""Attempts to take a lock."""
 _LEFTOVERS = (".*.tmp", ".tmp" + 6 * "[0-9A-Za-z]")
-"""What killed writers leave: our temporary files, and those that safetensors writes first and renames to ours."""
+"""Temporary files that killed writers leave: ours, and those of safetensors."""
 _made: set[Path] = set()
-"""Absolute folders that this process made, which may go again when nothing came of what they were made for."""
+"""Absolute folders that this process made, which `discard` may remove."""
 
 CACHE_VARIABLE = "SEEDWISE_CACHE"
 

@@ -14,7 +14,7 @@ _SPINS = 3000
 """Turns of libgomp's waiting loop before a thread sleeps; a turn is a pause instruction, 40 to 140 cycles."""
 
 CGROUPS = Path("/sys/fs/cgroup")
-"""Where Linux shows the limits of containers and services."""
+"""Linux's folder of control groups, with the limits of containers and services."""
 
 
 def prepare_process() -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 from seedwise.base.errors import UserError
 
 _LOOKED_AT = 5000
-"""Entries of a folder, at most."""
+"""Largest number of a folder's entries that are compared."""
 _LONGEST = 100
-"""Characters of a name that is compared: beyond it takes long, and nobody types it."""
+"""Largest length of a name that is compared: longer ones take long, and nobody types them."""
 
 
 def nearest(name: str) -> str | None:

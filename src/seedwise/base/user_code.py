@@ -26,7 +26,7 @@ def _import_path(given: str) -> str:
 
 
 ImportPath = Annotated[str, AfterValidator(_import_path)]
-"""`module:callable`."""
+"""A string `module:callable`."""
 
 
 def find(option: str, path: str) -> Callable[..., Any]:

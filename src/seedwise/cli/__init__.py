@@ -14,10 +14,10 @@ from seedwise.base.errors import Interrupted, UserError
 from seedwise.base.machine import prepare_process
 
 BEGAN = time.monotonic()
-"""When the program began, but for Python's own start."""
+"""`time.monotonic()` at the program's start, after Python's own."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
 _RAW_BYTES = re.compile("[\udc80-\udcff]+")
-"""How Python keeps bytes of a name that are no text."""
+"""Characters by which Python represents bytes of a name that are no text."""
 _ESCAPING = "seedwise.escaping"
 _ADVICE = {
     errno.ENAMETOOLONG: "give a shorter name",

@@ -80,7 +80,7 @@ app.command(name="augment", short_help="Draw what a recipe's augmentation does."
 
 
 _UsageError: Any = typer.BadParameter.__base__
-"""What typer raises for a wrong command line, under no public name of its own."""
+"""typer's exception for a wrong command line, which has no public name of its own."""
 
 
 def run() -> int:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from seedwise.study.compare import Compared
 
 SHOWN = 20
-"""Options in which recipes differ, at most; `--json` has all."""
+"""Largest number of differing options that are printed; `--json` has all."""
 Classes = Annotated[bool, typer.Option("--classes", help="Differences by class and by superclass too.")]
 
 

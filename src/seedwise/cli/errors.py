@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from seedwise.run.answers import Answers
 
 SHOWN, PAIRS = 20, 3
-"""Errors that a terminal gets by default, and confused pairs at the end of a training."""
+"""Errors printed by default, and confused pairs at the end of a training."""
 COLUMNS = ("file", "given", "predicted", "probability", "probability_given")
 
 

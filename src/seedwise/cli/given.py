@@ -6,7 +6,7 @@ from typing import Any
 import typer
 
 OWN = ("address", "budget", "data_dir", "dry_run", "as_json")
-"""Parameters that are left out: a cluster's address, where local copies lie, how long one may wait, what is printed."""
+"""Parameters left out of the recorded command: a cluster's address, local paths, time limits, and what is printed."""
 
 
 def given(context: typer.Context, out: Path) -> str:

@@ -12,7 +12,7 @@ from rich.text import Text
 from seedwise.records.run import EpochRow
 
 BAR, LONGEST_NAME = 16, 34
-"""Characters of the bar, and of a phase's name."""
+"""Widths in characters of the bar, and of a phase's name."""
 
 
 class Pace:

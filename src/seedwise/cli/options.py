@@ -41,7 +41,7 @@ def _complete_recipe(incomplete: str) -> list[tuple[str, str]]:
 
 
 DEFAULTS = "demo for digits, lite for cifar, else photos"
-"""What `default_recipe` does, in words."""
+"""`default_recipe` in words."""
 
 Data = Annotated[
     str,
@@ -148,7 +148,7 @@ Margin = Annotated[
 Split = Annotated[str | None, typer.Option("--split", metavar="test|val", help="Which images.")]
 Lang = Annotated[str, typer.Option("--lang", metavar="en|ko", help="The page's language.")]
 Flags = dict[str, Any]
-"""Short forms as they were given, by name; None for those that were not."""
+"""Short forms as given, by name; None for those not given."""
 NO_FLAGS: Flags = {}
 
 SHORT_FORMS: dict[str, tuple[str, Any]] = {

@@ -24,7 +24,7 @@ from seedwise.engine.protocols import Silent
 from seedwise.records.run import BAGGING, RECORD, STUDY, EpochRow
 
 PLAIN_SECONDS = 10.0
-"""At most one line of running loss in this time when the output is not a terminal."""
+"""Least seconds between two lines of running loss when the output is not a terminal."""
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from difflib import get_close_matches
 from typing import Any
 
 ALIKE = 0.7
-"""Of `difflib`: `--epoch` is like `--epochs`, `--time` is not like `--img-size`."""
+"""Least similarity by `difflib`: `--epoch` is like `--epochs`, `--time` is not like `--img-size`."""
 _SEEDS = "a study has --budget TIME: as many seeds as fit, each trained whole (--epochs N makes them shorter)"
 INSTEAD = {
     ("ablate", "--time"): _SEEDS,
@@ -13,7 +13,7 @@ INSTEAD = {
     ("resume", "--time"): "its epochs are fixed since it began; for a study give --budget TIME",
     ("train", "--budget"): "give --time TIME: epochs and image size are chosen so that all seeds end in it",
 }
-"""What another verb's option would be here."""
+"""The option of this verb that does what another verb's option does."""
 
 
 def advised(command: Any, error: Any) -> str:

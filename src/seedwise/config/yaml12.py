@@ -17,11 +17,11 @@ from yaml.reader import Reader
 from seedwise.base.errors import UserError
 
 Path = tuple[str | int, ...]
-"""The way from the root to a value: keys of mappings, positions in lists."""
+"""A path from the root to a value: keys of mappings, positions in lists."""
 
 MAX_CHARACTERS = 1_000_000
 MAX_NODES = 10_000
-"""Counted after aliases are expanded, so that a few lines can't unfold to gigabytes."""
+"""Largest number of nodes after aliases are expanded, so that a few lines can't unfold to gigabytes."""
 MAX_DEPTH = 32
 
 _NULL = re.compile(r"null|Null|NULL|~|")

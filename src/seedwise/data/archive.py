@@ -29,7 +29,7 @@ SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", "
 MAX_MEMBERS = 5_000_000
 MAX_MEMBER_BYTES = 512 << 20
 MAX_BYTES = 1 << 30
-"""An archive may always unpack to this much; to more only if it does not grow by more than MAX_GROWTH."""
+"""Bytes that any archive may unpack to; more only if it does not grow by more than MAX_GROWTH."""
 MAX_GROWTH = 200
 
 

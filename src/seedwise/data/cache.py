@@ -34,9 +34,9 @@ from seedwise.data.source import Int64Array, PassedOver, Progress, Source, Surve
 from seedwise.data.storage import Names, StoredImages, map_images
 
 FORMAT = 8
-"""Raise when what the files hold changes."""
+"""Version of the cache's files; raise it when their content changes."""
 POLL_SECONDS = 0.2
-"""Between looks at a lock that another process holds; a stop is noticed as soon."""
+"""Seconds between attempts to take a lock that another process holds; a stop is noticed as soon."""
 
 _log = logging.getLogger(__name__)
 

@@ -26,7 +26,7 @@ from seedwise.data.tree import Node
 Classes = dict[str, list[str]]
 """The images of each class, by name; a class may have none."""
 Reader = Callable[[list[str]], Iterator[RawImage]]
-"""Images of these files, in this order."""
+"""Opens the images of these files, in this order."""
 
 
 @dataclass(frozen=True)

@@ -26,22 +26,22 @@ IMAGES = (
 )
 COARSE = "coarselabel"
 KINDS = ("breed", "variety", "subspecies", "genus", "kind")
-"""Columns that are labels as well, only finer or coarser than a column beside them that is called as labels are."""
+"""Names of columns that are labels too, finer or coarser than a column beside them that is named like labels."""
 NAMES = ("name", "names", "text", "title", "description", "breed", "variety", "kind", "type")
-"""Columns that may spell out a number beside them, and often hold something else."""
+"""Names of columns that may spell out a number beside them, and often hold something else."""
 SPELLED = re.compile(r"(\w*)(names?|text|str|string|words?)")
-"""Columns that spell out what another one, called alike, has as a number."""
+"""Names of columns that spell out the numbers of another one with a similar name."""
 _PART = "|".join(PART_OF)
 FLAG = re.compile(rf"i[sn](?P<part>{_PART})(set|image|img|data|split|part)?|(?P<set>{_PART})set")
-"""Columns that say of each row whether it belongs to one part."""
+"""Names of columns that say whether a row belongs to one part."""
 HELD_OUT = re.compile(rf"(i[sn])?(holdout|heldout)({_PART})?(set|data|split)?")
-"""Columns that say of each row whether it was held out, but not what for."""
+"""Names of columns that say whether a row was held out, but not what for."""
 SPLIT = re.compile(
     r"(data|dataset|traintest|trainval|trainvaltest)?splits?(names?|ids?|sets?)?\d*|sets?|subsets?|usage|phase"
     rf"|partitions?(ids?|no|numbers?)?|\d*(k|cv|crossval(idation)?|{_PART})?folds?(ids?|no|numbers?|idx|index)?\d*"
     r"|(cv|crossval(idation)?)(ids?|no|numbers?|idx|index|sets?|splits?|groups?)?\d*"
 )
-"""Columns that say a part of each row."""
+"""Names of columns that say each row's part."""
 
 
 def key(name: str) -> str:

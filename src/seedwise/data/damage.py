@@ -12,9 +12,9 @@ from seedwise.data.labels import some
 from seedwise.data.source import Contents, PassedOver, Source, SourcePart, Survey, printable
 
 NAMED = 10
-"""Damaged images that are named, a line each."""
+"""Largest number of damaged images that are named, a line each."""
 RECORDED = 100
-"""Names of images that were left out, in the record."""
+"""Largest number of left-out images that are named in the record."""
 REASON = "damaged"
 OPTION = "-s data.skip_damaged=true"
 

@@ -19,12 +19,12 @@ Numbers = npt.NDArray[Any]
 """uint16, int32, uint32 or float32 [h, w] or [h, w, c]; of 2 or 4 channels the last is alpha, whose 65535 is opaque."""
 OPAQUE = 65535
 BURNT = 0.5
-"""An image of which a larger share lies above white is not on that scale."""
+"""Largest share of an image's values above white for which it fits the range."""
 NO_LIGHT = 0.001
-"""Of the scale: an image that shows nothing above it is black."""
+"""Share of the range below which all of an image is black."""
 
 WHOLE = (0.0, 65535.0)
-"""What 16 bits can hold: the scale of 16-bit integers where nothing else is said (PNG specification, 12.4)."""
+"""Range of 16-bit integers without a given one (PNG specification, 12.4)."""
 
 
 class Oddity(StrEnum):

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from seedwise.data.source import PARTS, PassedOver, Survey, visible
 
 WIDTH = 98
-"""Columns that a line has at most; a dry run puts "# " before it."""
+"""Largest number of columns of a line; a dry run puts "# " before it."""
 SHOWN_DOUBTS, SHOWN_REASONS, LONGEST_NAME, LONGEST_REASON = 8, 8, 24, 40
 NAMED_CLASSES = 4
-"""So many classes are all named; of more the first and the last."""
+"""Largest number of classes that are all named; of more only the first and the last."""
 
 
 def data_lines(classes: Sequence[str], splits: Mapping[str, int], given: Sequence[str], survey: Survey) -> list[str]:

@@ -15,9 +15,9 @@ from seedwise.data.naming import within
 from seedwise.data.source import Int64Array, UInt8Array, printable
 
 _ROW = re.compile(r"(?P<table>.+?): row \d+: (?P<name>.+)", re.DOTALL)
-"""How a table names an image that lies beside it."""
+"""A table's name for an image that lies beside it."""
 DARK = 31
-"""Of 255: a set without any brighter pixel is nearly black, and one without any as far from white nearly white."""
+"""Level of 255: a set without any brighter pixel is nearly black, one without any as far from white nearly white."""
 
 
 class Originals(NamedTuple):

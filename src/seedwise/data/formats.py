@@ -14,7 +14,7 @@ IMAGE = "image"
 NO_IMAGE = "no image"
 NOT_READABLE = "not readable"
 HEAD = 4096
-"""Bytes of a file that `kind_of` wants to see."""
+"""Bytes of a file's start that `kind_of` needs."""
 
 
 def _suffixes(words: str) -> tuple[str, ...]:
@@ -26,7 +26,7 @@ SUFFIXES = _suffixes(
     "jpeg jpf jpg jpx mpo msp pbm pcd pcx pfm pgm png pnm ppm psd pxr qoi ras rgb rgba sgi tga tif tiff vda vst webp "
     "xbm xpm"
 )
-"""What Pillow's own readers register, in lower case (and .mpo, which it registers for writing alone)."""
+"""Suffixes of Pillow's own readers, in lower case (and .mpo, which it registers for writing alone)."""
 
 STUBS = ("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF")
 """Pillow's readers that load no pixels by themselves; EPS is a program for Ghostscript to run."""
@@ -82,7 +82,7 @@ def named_as_image(name: str) -> bool:
 
 
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
-"""What Git leaves in place of a large file that was not fetched begins so."""
+"""Start of the file that Git leaves in place of a large one that was not fetched."""
 LFS_ADVICE = "a Git LFS pointer: git lfs pull"
 EMPTY = "empty"
 

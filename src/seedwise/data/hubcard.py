@@ -17,7 +17,7 @@ from seedwise.data.naming import exact_part
 
 README = "README.md"
 LONGEST = 1 << 20
-"""Bytes of a README.md that are read."""
+"""Bytes of a README.md that are read at most."""
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ MAX_RESIZED_ASPECT = 64
 """Anything longer is cut to this before it is resized: a strip of one pixel by a million is no photo."""
 
 MAX_PIXELS = 178_956_970
-"""Larger images are taken for decompression bombs: twice what Pillow warns of, whatever its own limit was set to."""
+"""Largest number of pixels; more are a decompression bomb: twice what Pillow warns of, whatever its own limit is."""
 
 ORIENTATION_TAG = 0x0112
 
@@ -164,7 +164,7 @@ _TURNS: dict[int, Callable[[Numbers], Numbers]] = {
     7: lambda it: it.swapaxes(0, 1)[::-1, ::-1],
     8: np.rot90,
 }
-"""What a viewer has to do for each value of EXIF's orientation."""
+"""The transformation for each value of EXIF's orientation."""
 
 
 def _widen_key(image: "Image.Image") -> None:

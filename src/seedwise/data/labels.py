@@ -15,7 +15,7 @@ from seedwise.data.describe import counted
 from seedwise.data.source import EXAMPLES, Int64Array, class_order
 
 MISSING = ("nan", "none", "null", "nil", "na", "n/a", "#n/a", "<na>", "nat", "undefined", "?")
-"""What programs write where there is no label, in lower case."""
+"""Texts that programs write for a missing label, in lower case."""
 
 JOINS = "; -s data.join_spellings=true joins them"
 

@@ -8,11 +8,11 @@ from seedwise.data.source import EXAMPLES, PART_OF, RawImage, printable
 
 _JOINED = re.compile(rf"({'|'.join(PART_OF)})(set|data|images|imgs)")
 MAYBE = re.compile(r"hold[ _-]?out|held[ _-]?out|validate|vali\b|tuning|trn\b|tst\b|unseen|query|gallery")
-"""Words that may mean a part, in no way that is sure."""
+"""Words that may mean a part, without certainty."""
 
 
 LONGEST_NAME = 240
-"""Letters of an image's name, at most; of a longer one the end is kept. It bounds what a run keeps of names."""
+"""Largest length of an image's name in a record; of a longer one the end is kept."""
 
 
 def exact_part(name: str) -> str | None:

@@ -15,13 +15,13 @@ _TAIL = re.compile(
     r"|[-_](?=[0-9a-f]*[a-f])[0-9a-f]{6,}(-[0-9a-f]{4,})*(?=([-_.]c\d{3})?([-.][a-z0-9]+)*$)",
     re.IGNORECASE,
 )
-"""What programs add to a name behind its number: a hash, a UUID, the compression."""
+"""Suffixes that programs add to a numbered name: a hash, a UUID, the compression."""
 _COPY = re.compile(r"(?P<name>.+?)( ?\(\d+\)| - copy( \(\d+\))?| copy( \d+)?)", re.IGNORECASE)
-"""What browsers and file managers call a second download or a copy."""
+"""Names that browsers and file managers give to a second download or a copy."""
 _MOST = 100_000
-"""From here on numbers without zeros before them are dates or times."""
+"""Least number without leading zeros that is taken for a date or time."""
 _YEARS = 1000
-"""Below this a first number above 1 may well mean that earlier ones are missing."""
+"""Limit of a first number: one from 2 up to it may mean that earlier ones are missing."""
 
 
 def demand_all(folder: Path, files: Iterable[Path]) -> list[str]:

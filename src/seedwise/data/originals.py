@@ -9,8 +9,8 @@ import numpy.typing as npt
 from seedwise.data.source import Int64Array, UInt8Array, raw_bytes
 
 Prints = npt.NDArray[np.uint64]
-"""uint64[n]: the first 8 bytes of the sha256 of each decoded original, by which one image is known again: of a million
-images against a million, two that differ have one print once in 18 million times."""
+"""uint64[n]: the first 8 bytes of the sha256 of each decoded original, which identify it: of a million images against a
+million, two that differ have one print once in 18 million times."""
 
 
 def prints(identities: UInt8Array) -> Prints:

@@ -12,7 +12,7 @@ CHUNK = 32
 """Images a thread takes at a time: enough to hide the cost of handing them over, few enough for photos in memory."""
 FIRST_CHUNK = 4
 CHUNK_BYTES = 8 << 20
-"""A chunk of encoded images ends when it has grown to this, so that large photos out of archives stay few."""
+"""Bytes of encoded images at which a chunk ends, so that large photos out of archives stay few."""
 
 Made = TypeVar("Made")
 

@@ -18,7 +18,7 @@ from seedwise.data.source import PART_OF, Int64Array, RawImage
 
 ROWS_AT_A_TIME = 32
 PEEKED_ROWS = 100
-"""Rows in which a column of text shows whether it may say the parts."""
+"""Rows of a text column that decide whether it may say the parts."""
 
 
 @dataclass(frozen=True)

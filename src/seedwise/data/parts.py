@@ -25,7 +25,7 @@ _TRUTH = {
 _DRAW = "draw the parts with -s data.split_column=none"
 
 Place = Callable[[int], str]
-"""Where a row stands, for messages."""
+"""Says where a row stands, for messages."""
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from seedwise.data.parallel import in_order
 from seedwise.data.source import Contents, Progress, RawImage, Survey, printable
 
 TOPS = (255, 4095, 65535)
-"""What white may be besides 1: of 8, of 12 and of 16 bits."""
+"""Possible values of white besides 1: of 8, 12 and 16 bits."""
 SLACK = 0.05
-"""Floats in [0, 1] may lie so far outside: resizing and rounding does that."""
+"""Distance by which floats may lie outside of [0, 1]: resizing and rounding does that."""
 
 
 class Values(NamedTuple):

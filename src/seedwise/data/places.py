@@ -18,9 +18,9 @@ from seedwise.data.tree import is_hidden
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _FOUND = "it is found with "
 NAMED = 10
-"""Images that are not there of which each has a line."""
+"""Largest number of missing images that are named, a line each."""
 MOST_FOLDERS = 200
-"""Folders that are searched, at most, for an image that is not where it should be."""
+"""Largest number of folders searched for a missing image."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from seedwise.data.download import Patience, Wanted, fetch
 from seedwise.data.source import Contents, Progress
 
 MIRRORS_VARIABLE = "SEEDWISE_MIRRORS"
-"""Addresses of folders, separated by spaces, that are asked for the archives in place of the usual ones."""
+"""Environment variable with URLs of folders, separated by spaces, that replace the usual download addresses."""
 
 
 def download_folder(name: str) -> Path:

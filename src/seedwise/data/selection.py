@@ -25,7 +25,7 @@ from seedwise.data.source import (
 TEST_LEFT_OUT = "the test part, by data.test=none"
 NOTHING_JOINED = "data.join_spellings joins nothing: no two classes are spellings of one"
 SURELY_IDS = 20
-"""Classes from which on one image each is taken for a mistake: a column of numbers or names that tell images apart."""
+"""Least number of classes for which one image each is a mistake: a column of numbers or names that identify images."""
 
 
 def read_contents(source: Source, config: DataConfig, least_classes: int = 2) -> Contents:

@@ -26,7 +26,7 @@ PART_NAMES = {
     "val": ("val", "valid", "validation", "dev"),
     "test": ("test", "testing", "eval", "evaluation"),
 }
-"""What each part is called in names of folders and files and in columns of tables, in lower case."""
+"""Names of each part in folders, files and columns of tables, in lower case."""
 PART_OF = {name: part for part, names in PART_NAMES.items() for name in names}
 """The part that a lower-case name means."""
 EXAMPLES = 3

@@ -7,7 +7,7 @@ from seedwise.data.glance import Glance
 from seedwise.data.storage import RaggedImages
 
 HELD = 64
-"""Different images; more are these again."""
+"""Number of different images; further ones repeat them."""
 ASPECT = 4 / 3
 
 

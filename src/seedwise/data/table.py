@@ -27,13 +27,13 @@ from seedwise.data.source import (
 )
 
 FEWEST_IDS = 4
-"""With fewer rows, a class of its own for each image says nothing about the column."""
+"""Least number of rows for which a class of its own for each image is a mistake."""
 
 FEW_CLASSES = 8
-"""Up to this many may well have an image or two each."""
+"""Largest number of classes that may well have an image or two each."""
 
 Reader = Callable[[Int64Array], Iterator[RawImage]]
-"""The images of these rows (ascending, counted over all files), in this order."""
+"""Opens the images of rows int64[n] (ascending, counted over all files), in this order."""
 
 
 def options_stamp(config: DataConfig) -> list[str]:

@@ -33,10 +33,10 @@ SYSTEM_FOLDERS = frozenset(
         *(".ruff_cache", ".pytest_cache", ".sync", ".stfolder", ".stversions", ".dropbox", ".dropbox.cache"),
     )
 )
-"""Folders that systems and programs leave beside people's files, in lower case."""
+"""Names of folders that systems and programs leave beside people's files, in lower case."""
 
 OUTPUT_FILES = (LOCK, OUTPUT_MARK, STUDY, BAGGING)
-"""One of these, or a record beside a recipe or predictions, and a folder is one that we wrote."""
+"""Files that mark a folder as our own output; so does a record beside a recipe or predictions."""
 TABLE_SUFFIXES = (".csv", ".tsv")
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".7z", ".rar")
 MAX_DEPTH = 100

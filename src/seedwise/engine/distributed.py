@@ -46,7 +46,7 @@ class World:
         return values
 
     def all_gather(self, parts: dict[int, Tensor]) -> dict[int, Tensor]:
-        """Gather the parts of all processes, by key, in each of them."""
+        """Gather tensors of any shape from all processes, by key, in each of them."""
         if self.size == 1:
             return parts
         gathered: list[dict[int, Tensor]] = [{} for _ in range(self.size)]
@@ -76,7 +76,7 @@ class World:
 
 
 ALONE = World()
-"""The world of a run without torchrun."""
+"""The single process of a run without torchrun."""
 
 
 @contextmanager

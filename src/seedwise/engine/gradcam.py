@@ -15,7 +15,7 @@ from seedwise.base.errors import UserError
 HEAT = ((0.0, (0.27, 0.0, 0.33)), (0.5, (0.13, 0.57, 0.55)), (1.0, (0.99, 0.91, 0.14)))
 """Colors of the overlay, dark where the network hardly looked: three points of viridis, with straight lines between."""
 COVER = 0.5
-"""How much of the overlay is heat; the rest is the picture."""
+"""Weight of the heat map in an overlay, in [0, 1]."""
 
 
 def gradcam(model: nn.Module, images: Tensor, classes: Sequence[int] | Tensor | None = None) -> NDArray[np.float32]:

@@ -30,8 +30,8 @@ from seedwise.recipe.progressive import PlannedStage
 from seedwise.records.run import EpochRow, Scores, StagePart
 
 REPORT_EVERY, REPORT_SECONDS = 10, 0.5
-"""Optimizer steps between two looks at the running loss, or, in a single process, seconds: each look waits for the
-device, and several processes have to look together."""
+"""Optimizer steps between two reports of the running loss, or, in a single process, seconds: each one waits for the
+device, and several processes have to make it together."""
 
 
 def fit(setup: Setup, *, observer: Observer, should_stop: Callable[[], bool] = lambda: False) -> State:

@@ -16,7 +16,7 @@ from seedwise.base import machine
 from seedwise.recipe.schema import ComputeConfig
 
 POLL_SECONDS = 0.2
-"""How often somebody who waits for a turn looks whether to go on waiting."""
+"""Seconds between two checks, while waiting for a turn, of whether to go on waiting."""
 
 log = logging.getLogger("seedwise")
 

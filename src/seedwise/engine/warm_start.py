@@ -23,7 +23,7 @@ from seedwise.optim.loss import Loss
 from seedwise.recipe.warm_start_config import WarmStartConfig
 
 TOLERANCE = 1e-2
-"""How far logits by way of the features may be from the network's own, relative to the largest: rounding in bf16."""
+"""Largest difference of logits computed from the features, relative to the largest logit: rounding in bf16."""
 
 
 class WarmStart:

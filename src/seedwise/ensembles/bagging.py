@@ -35,7 +35,7 @@ from seedwise.run.rehearsal import fitted
 from seedwise.run.train import run
 
 OnMember = Callable[[str, int, int, int], None]
-"""(member, seed, number from 1, count): a member is about to be trained."""
+"""Called with (member, seed, number from 1, count) before a member is trained."""
 
 
 class BaggingRecord(RecordPart):

@@ -8,7 +8,7 @@ from seedwise.records.ensemble import Vote
 from seedwise.records.predictions import Predictions
 
 STARTS = 8
-"""Votes of a size that are tried, at most."""
+"""Largest number of votes tried of each size."""
 
 
 def disagreement(answers: NDArray[np.int64]) -> float:

@@ -104,7 +104,7 @@ class Ensemble:
 
 
 LEAST = float(np.log(np.finfo(np.float32).tiny))
-"""Log of the least probability: a float32 that underflowed to 0 was not 0."""
+"""Log of the least probability, for a float32 that underflowed to 0."""
 
 
 def load(folder: Path | str) -> "Run | Ensemble":

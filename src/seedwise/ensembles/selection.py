@@ -7,7 +7,7 @@ from seedwise.ensembles.votes import Floats, combine
 from seedwise.records.ensemble import Vote
 
 ROUNDS = 3
-"""Picks tried, for each member: later ones hardly change the weights, and the best prefix of them is kept."""
+"""Picks tried for each member: later ones hardly change the weights, and the best prefix of them is kept."""
 
 
 def select_greedy(members: Floats, targets: ArrayLike, vote: Vote) -> NDArray[np.int64]:

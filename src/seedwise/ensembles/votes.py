@@ -8,7 +8,7 @@ from seedwise.records.ensemble import Vote
 Floats = NDArray[np.float64]
 
 GAP = 1e-6
-"""How far, in nats, the weights' validation loss may be from the least possible."""
+"""Largest distance, in nats, of the weights' validation loss from the least possible."""
 MOST_STEPS = 20_000
 
 

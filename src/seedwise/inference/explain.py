@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from seedwise.run.run import Run
 
 SIDE, GAP, BARS, MARGIN = 320, 24, 380, 20
-"""Pixels: of a panel's side, between panels, of the widest bar with its name, and around all."""
+"""Lengths in pixels: a panel's side, between panels, the widest bar with its name, and the margin."""
 TITLE, ANSWER, NAME, NOTE = 19, 30, 18, 16
 """Heights of letters in pixels."""
 MOST = 6
-"""Classes with a bar."""
+"""Number of classes with a bar."""
 PIXELATED = 64
-"""Up to this side an image is enlarged pixel by pixel: smooth, it would look like a photo out of focus."""
+"""Largest side that is enlarged pixel by pixel: smooth, it would look like a photo out of focus."""
 PAPER, INK, MUTED, BLUE, GRAY = "#ffffff", "#1a1c1f", "#5c6269", "#0b63b0", "#b9bfc6"
 FONTS = (
     *("NotoSansCJK-Regular.ttc", "NotoSansKR-Regular.otf", "NanumGothic.ttf", "AppleSDGothicNeo.ttc", "malgun.ttf"),
     *("NotoSans-Regular.ttf", "DejaVuSans.ttf", "Arial Unicode.ttf"),
 )
-"""Looked for where Pillow's own font lacks a letter."""
+"""Fonts to try where Pillow's own lacks a letter."""
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 

@@ -29,7 +29,7 @@ VOTES, SELECTIONS = ("soft", "hard", "weighted"), ("all", "greedy")
 FOLDS = 5
 """Networks that an audit of labels trains with a run."""
 Progress = Callable[[str, int, int], None]
-"""(what is done, how far, of how many)."""
+"""Called with (what is done, how far, of how many)."""
 
 
 def _nothing(label: str, done: int, total: int) -> None:

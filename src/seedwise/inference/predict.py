@@ -21,7 +21,7 @@ from seedwise.ensembles.model import Ensemble
 from seedwise.run.run import PREDICT_BATCH, Run
 
 BATCH_BYTES = 512 << 20
-"""A batch of decoded photos ends when it has grown to this."""
+"""Bytes of decoded photos at which a batch ends."""
 
 _NUMBER = re.compile(r"(\d+)", re.ASCII)
 

@@ -29,9 +29,9 @@ if TYPE_CHECKING:  # these import torch: a mistake in the words is said before
     from seedwise.study.sweep import Swept
 
 OnTrial = Callable[[str, int, int, int], None]
-"""(arm, seed, number from 1, count): a trial is about to begin."""
+"""Called with (arm, seed, number from 1, count) before a trial begins."""
 Seeds = int | str | Sequence[int]
-"""A count, which are drawn from the recipe's seed, or the seeds themselves; or both as `--seeds` takes them."""
+"""A count of seeds, drawn from the recipe's, or the seeds themselves; or either as `--seeds` takes it."""
 
 
 def _nothing(arm: str, seed: int, number: int, count: int) -> None:

@@ -17,14 +17,14 @@ from seedwise.records.run import RECORD, check_files, read_record
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 EMA_FILE = "ema.safetensors"
-"""In a run's folder, the average of the weights, for the same config.json."""
+"""File of the averaged weights in a run's folder, for the same config.json."""
 _FOLDER_FILES = (WEIGHTS_FILE, "pytorch_model.bin", "model.pth")
 _TORCH_SUFFIXES = (".pth", ".pt", ".bin")
 _WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")
 """Keys under which training scripts store the state dict; an averaged one is meant for use, so it comes first."""
 
 _PREFIXES = ("module.", "_orig_mod.")
-"""What DistributedDataParallel and torch.compile put before every name."""
+"""Prefixes that DistributedDataParallel and torch.compile put before every name."""
 
 
 @dataclass(frozen=True)

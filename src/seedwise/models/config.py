@@ -12,7 +12,7 @@ from seedwise.config.section import Section
 SMALL = "small"
 TIMM_PREFIX = "timm:"
 FACTORY_PREFIX = "factory:"
-"""Before the import path of a user's own network, in `name` and in config.json's architecture."""
+"""Prefix of the import path of a user's own network, in `name` and in config.json's architecture."""
 
 TIMM_NAMES = {
     "efficientnet_lite0": "tf_efficientnet_lite0.in1k",

@@ -25,10 +25,10 @@ log = logging.getLogger("seedwise")
 
 FILES = ("model.safetensors", "pytorch_model.bin")
 PATIENCE_SECONDS = 4.0
-"""How long the hub has to answer; the variable HF_HUB_ETAG_TIMEOUT sets another."""
+"""Seconds that the hub has to answer; the variable HF_HUB_ETAG_TIMEOUT sets another."""
 
 _CUTS, _CUT_SECONDS = 3, 15.0
-"""A download is given up after so many interruptions with less than so many seconds between them."""
+"""A download is given up after this many interruptions with less than so many seconds between them."""
 
 _LARGER_DATA = re.compile(r"in(12|21|22)k")
 _IMAGENET_1K = re.compile(r"(^|_)in1k$")

@@ -17,7 +17,7 @@ from seedwise.models.trial import black_images
 from seedwise.models.weights import Weights, bare_name, classifier_names, our_name
 
 TRAINED = "train.image_size"
-"""The option that a network is built for; all others of a recipe's sizes must do with that."""
+"""The option that a network is built for; the recipe's other sizes must work with that network."""
 
 IMAGE_SIZE = "img_size"
 """timm's name of the constructor's argument."""

@@ -65,7 +65,7 @@ _TORCHVISION_NORMALIZATION = {
     "efficientnetv2_m": (IMAGENET_MEAN, IMAGENET_STD),
     "efficientnetv2_l": (HALF, HALF),
 }
-"""What torchvision's `EfficientNet_V2_{S,M,L}_Weights.transforms()` normalize with; only L was ported from Google."""
+"""Normalization of torchvision's `EfficientNet_V2_{S,M,L}_Weights.transforms()`; only L was ported from Google."""
 
 _TORCHVISION_ARGS = {"bn_eps": 1e-3}
 _COUNTER = "num_batches_tracked"

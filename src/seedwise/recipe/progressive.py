@@ -20,20 +20,20 @@ from seedwise.records.run import EpochRow, StageRow
 MULTIPLE, SMALLEST = 8, 16
 """Rescaled sizes are multiples of 8 pixels, at least 16."""
 STAGES, FIRST_SIZE = 4, 128
-"""Of both presets."""
+"""Number of stages and first image size in pixels of both presets."""
 
 PAPER = {
     "s": {"final": 300, "magnitude": (5, 15), "mixup": (0.0, 0.0), "dropout": (0.1, 0.3)},
     "m": {"final": 380, "magnitude": (5, 20), "mixup": (0.0, 0.2), "dropout": (0.1, 0.4)},
     "l": {"final": 380, "magnitude": (5, 25), "mixup": (0.0, 0.5), "dropout": (0.1, 0.5)},
 }
-"""Table 6: the final size, and the first and last stage's strengths."""
+"""Table 6 of the paper: final size in pixels, and the first and last stage's strengths."""
 AUTOML = {
     "s": {"final": 300, "magnitude": (5, 10), "alpha": (0.0, 0.0)},
     "m": {"final": 384, "magnitude": (5, 15), "alpha": (0.0, 0.2)},
     "l": {"final": 384, "magnitude": (5, 20), "alpha": (0.0, 0.5)},
 }
-"""The released code: one alpha for Mixup and CutMix; dropout is the recipe's throughout."""
+"""google/automl's released code: one alpha for Mixup and CutMix; dropout is the recipe's throughout."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from seedwise.config.section import Option, dump, load, paths
 from seedwise.recipe.schema import Recipe
 
 COSTS = Path(__file__).with_name("technique_costs.json")
-"""Microseconds an image, as benchmarks/augment.py measured them."""
+"""Costs in microseconds an image, as benchmarks/augment.py measured them."""
 _PARTS = re.compile(r"\b(Helps|Hurts|Source):\s+")
 
 
@@ -83,7 +83,7 @@ ALIASES = {
     "balanced": "class_weights",
     "progressive_learning": "progressive",
 }
-"""Other names that people use."""
+"""Other names in use -> techniques."""
 
 
 @dataclass(frozen=True)

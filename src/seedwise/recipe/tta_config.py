@@ -11,7 +11,7 @@ CORNERS: tuple[Corner, ...] = ("top_left", "top_right", "bottom_left", "bottom_r
 """In the order of torchvision's FiveCrop."""
 
 MARGIN = 256 / 224
-"""Images are resized to this much more than the crops that are cut out of them (AlexNet's 256 and 224)."""
+"""Ratio of the resized image's side to that of its crops (AlexNet's 256 and 224)."""
 
 
 class View(NamedTuple):
@@ -24,7 +24,7 @@ class View(NamedTuple):
 
 
 SHORTHANDS = ("flip", "five", "ten")
-"""What `--tta` takes: mirrored views, torchvision's five crops, its ten crops."""
+"""Values of `--tta`: mirrored views, torchvision's five crops, its ten crops."""
 
 
 class TtaConfig(Section):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 RECORD, STUDY = "record.json", "study.json"
-"""What makes a folder a run's or an ensemble's, or a study's."""
+"""The files that make a folder a run's or an ensemble's, and a study's."""
 LOG = "train.log"
 """A run's log in words, in its folder."""
 SEAL = "sha256"

@@ -16,14 +16,14 @@ from seedwise.base.files import atomic_path
 from seedwise.records.run import DAMAGED, PREDICTIONS, DataRecord, Scores, WithFiles, check_files
 
 Files = NDArray[np.str_]
-"""str[m]: what each image of a split is called (see Subset.files)."""
+"""str[m]: name of each image of a split (see Subset.files)."""
 
 Originals = NDArray[np.uint64]
-"""uint64[m]: the first 8 bytes of the sha256 of each image as it was before it was resized (see data.originals)."""
+"""uint64[m]: the first 8 bytes of the sha256 of each original image, before it was resized (see data.originals)."""
 
 PARTS = ("ids", "targets", "logits")
 LARGEST = 2**31
-"""Bytes of a file's arrays, at most: a damaged header must not ask for all memory."""
+"""Largest size in bytes of a file's arrays: a damaged header must not ask for all memory."""
 
 
 @dataclass(frozen=True)

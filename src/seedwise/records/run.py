@@ -17,10 +17,10 @@ from seedwise.records.which_run import no_run
 
 SCHEMA_VERSION = 1
 BAGGING = "bagging.json"
-"""What an ensemble in the same folder is trained from."""
+"""Configuration of the ensemble that is trained in the same folder."""
 RECIPE, WEIGHTS, PREDICTIONS, MODEL_CONFIG = "recipe.yaml", "model.safetensors", "predictions.npz", "config.json"
 INSIGHT = "insight.npz"
-"""A run folder's other files that later steps read; the last one holds pictures for its report."""
+"""Other files of a run folder that later steps read; the last one holds images for its report."""
 DAMAGED = "restore it, or delete it and give the train command again"
 REMAKE = f"delete it and {RECORD} and give the train command again"
 

@@ -9,7 +9,7 @@ from seedwise.base.nearest import demand_folder
 from seedwise.records.checksum import RECORD, STUDY, trusted
 
 _NAMED = 4
-"""Runs that are named, at most."""
+"""Largest number of runs that are named."""
 
 
 def no_run(folder: Path, command: Callable[[str], str] | None = None) -> UserError:

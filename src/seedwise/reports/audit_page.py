@@ -17,9 +17,9 @@ from seedwise.reports.shared import passed_over
 from seedwise.reports.words import Words
 
 OPPOSED, ACROSS, WITHIN, ALIKE, SUSPECTS = 60, 100, 40, 60, 20
-"""Pairs and suspects that are shown with pictures, at most: some 10 KB a pair of photos."""
+"""Largest numbers of pairs and suspects shown with pictures: some 10 KB a pair of photos."""
 SMALL = 64
-"""Pixels of a side up to which a picture is stored without loss and shown pixel by pixel."""
+"""Largest side in pixels of a picture that is stored without loss and shown pixel by pixel."""
 
 Pictures = Callable[[Iterable[Image]], Mapping[tuple[str, int], NDArray[np.uint8]]]
 

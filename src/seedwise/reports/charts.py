@@ -12,7 +12,7 @@ from seedwise.stats import SHARE
 from seedwise.stats.calibration import Calibration
 
 FEW = 10
-"""Images of a bin of confidence whose accuracy is drawn as seriously as others'."""
+"""Least number of images in a bin of confidence whose accuracy is drawn in full color."""
 
 Series = Mapping[str, Sequence[Point]]
 """Style of a line -> its points."""

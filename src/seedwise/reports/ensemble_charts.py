@@ -13,7 +13,7 @@ from seedwise.stats import SHARE
 ROW = 32
 """Height of a member's row: its name above, its dots below."""
 MEMBERS_SHOWN, NAME = 40, 36
-"""Members drawn, and letters of a name, at most."""
+"""Largest numbers of members drawn, and of letters of a name."""
 
 
 def gains(record: EnsembleRecord, names: Sequence[str], words: Words) -> Markup | None:

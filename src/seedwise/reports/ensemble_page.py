@@ -24,7 +24,7 @@ from seedwise.stats.convergence import gap_noise
 Context = dict[str, Any]
 
 MOST_ANSWERS = 20_000_000
-"""Members × images × classes up to which votes of fewer members are tried: above, it would take minutes."""
+"""Members × images × classes up to which votes of fewer members are computed: above, it would take minutes."""
 
 
 def ensemble_context(folder: Path, words: Words) -> Context:

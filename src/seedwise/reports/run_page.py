@@ -19,9 +19,9 @@ from seedwise.stats.confusion import Counts, class_scores, confusion, merged, mo
 from seedwise.stats.convergence import gap_noise
 
 MATRIX_CLASSES, PAIRS = 40, 10
-"""A matrix of more classes, or superclasses, can't be read, and those of a thousand are millions of bytes."""
+"""Largest number of classes, or superclasses, of a readable matrix; one of a thousand has millions of bytes."""
 UPRIGHT = 2
-"""Letters of the longest class name that stand upright above their column."""
+"""Length of the longest class name that stands upright above its column."""
 
 UNSETTLED = 0.05
 """Share of BatchNorm's statistics from before training above which a gap is not called overfitting."""

@@ -14,7 +14,7 @@ from seedwise.stats import DIFFERENCE, SHARE
 ROW = 46
 """Height of an arm's row: its name above, its dots below."""
 NAME = 0.44
-"""Share of it that the name and the numbers take; neither lines nor the band run through them."""
+"""Share of a row's height for the name and the numbers; neither lines nor the band run through them."""
 
 
 @dataclass(frozen=True)

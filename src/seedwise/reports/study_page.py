@@ -21,9 +21,9 @@ SHORT: dict[Verdict, str] = {
     "real but too small to matter": "too-small",
     "undecided": "undecided",
 }
-"""A verdict as it stands in data-verdict and in the keys of the strings."""
+"""A verdict's name in data-verdict and in the keys of the texts."""
 CLASSES_SHOWN, SEEDS_SHOWN = 100, 12
-"""Rows by class of an arm, and columns by seed, at most."""
+"""Largest numbers of an arm's rows by class, and of columns by seed."""
 
 
 def study_context(folder: Path, words: Words) -> Context:

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from markupsafe import Markup, escape
 
 WIDTH, HEIGHT = 360, 210
-"""In CSS pixels on a phone; wider screens enlarge the whole chart."""
+"""Size in CSS pixels on a phone; wider screens enlarge the whole chart."""
 FAR = 1e12
-"""Numbers beyond it are drawn at it: a damaged record must not break the arithmetic of a chart."""
+"""Largest number that is drawn: a damaged record must not break the arithmetic of a chart."""
 LETTER = 6.8
-"""Units of a letter of a name, on average: they are bold, and 11.5 high."""
+"""Mean width of a letter of a name in the drawing's units: they are bold, and 11.5 high."""
 MOST_POINTS = 240
-"""Of a line: more would not be seen."""
+"""Largest number of a line's points: more would not be seen."""
 
 Point = tuple[float, float]
 

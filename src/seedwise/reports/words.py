@@ -12,7 +12,7 @@ from seedwise.stats import Scale
 
 LANGUAGES = ("en", "ko")
 NARROW = 24
-"""Letters of a name at the edge of a matrix."""
+"""Length of a name at the edge of a matrix."""
 
 
 class Words:

@@ -10,7 +10,7 @@ FEW_STEPS = 100
 steps, is 12 to 36 points below runs of 100 and more, of which every one had learned its training images to 95% or more.
 BiT gives its smallest sets 500 steps of 512 images (arXiv 1912.11370)."""
 LEARNED = 0.99
-"""Top-1 on training images, without augmentation, from which there is nothing left to learn from them."""
+"""Top-1 on training images, without augmentation, above which nothing is left to learn from them."""
 
 
 def convergence_of(rows: list[EpochRow], final: Final, val_images: int, lag: float | None) -> Convergence:

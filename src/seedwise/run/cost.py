@@ -22,9 +22,9 @@ from seedwise.engine.step import training_step
 from seedwise.recipe.progressive import PlannedStage
 
 STEPS = 3
-"""Measured steps, after one that warms up."""
+"""Number of measured steps, after one that warms up."""
 FILES_SECONDS = 1.5
-"""What checkpoints, records and the report take at the end; not measured."""
+"""Seconds for checkpoints, records and the report; not measured."""
 
 
 @dataclass(frozen=True)

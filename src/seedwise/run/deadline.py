@@ -9,11 +9,11 @@ from seedwise.data.source import Progress
 from seedwise.run import sizing
 
 FIRST_LOOK = 1.0
-"""Seconds after which the pace of what is under way is believed."""
+"""Seconds after which the pace of a phase is reliable."""
 DECODING = "decoding "
-"""How the label of images that are decoded begins; there may be several parts of them."""
+"""Start of the label of decoding; several parts may be decoded."""
 MEASURED = 1 / 40
-"""Share of the time after which no step, and no evaluation, is measured another time."""
+"""Share of the time after which no step, and no evaluation, is measured again."""
 
 
 @dataclass(frozen=True)

@@ -31,10 +31,10 @@ from seedwise.run import resolve, sizing
 from seedwise.run.train import prepare
 
 SMOOTHING = 0.9
-"""Share of the average that stays in each step: it looks back over some ten."""
+"""Decay of the exponential average of losses: it looks back over some ten steps."""
 DIVERGED = 4.0
 FEWEST = 10
-"""Steps before the test may find that the loss diverges, and that a suggestion rests on."""
+"""Least number of steps before the loss may be found to diverge, and for a suggestion."""
 
 
 @dataclass(frozen=True)

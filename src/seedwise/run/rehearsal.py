@@ -27,7 +27,7 @@ from seedwise.run.cost import Cost, first_of, measure
 from seedwise.run.deadline import Deadline, Least
 
 FEW = 64
-"""Images whose answers are looked at for pictures: as many as tell what they cost."""
+"""Number of predicted images from which report images are made: enough to measure their cost."""
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ from seedwise.recipe.tta_config import TtaConfig
 from seedwise.run import sizing
 
 PHOTO_HEADROOM = 256 / 224
-"""Photos to train on are stored this much larger than the training size when boxes are cut out of them."""
+"""Ratio of the stored to the training size of photos that boxes are cut out of."""
 
 MAX_THREADS = 1024
-"""More than the cores at hand are fine, to get the bits of a larger machine; at millions the process would die."""
+"""Largest number of threads: more than the cores are fine, to get a larger machine's bits; millions would crash."""
 
 
 def resolve(recipe: Recipe) -> Recipe:

@@ -17,21 +17,21 @@ AUTO = ("epochs", "batch_size", "image_size")
 """The options of `train` that this module writes out."""
 
 STEPS, STEPS_FROM = 200, 200
-"""Optimizer steps for ten classes with up to so many images; eight times as many images get twice as many steps."""
+"""Optimizer steps for ten classes, with up to so many images; eight times as many images get twice as many steps."""
 FEWEST_EPOCHS, MOST_EPOCHS = 3, 40
 SMALLEST_BATCH, LARGEST_BATCH = 8, 128
 IMAGE_SIZES = (64, 96, 128, 160, 224)
-"""The smallest is only for a lack of time."""
+"""Image sizes in pixels; the smallest is only for a lack of time."""
 FEW, MANY = 1000, 2000
-"""Training images below which most is frozen and images are larger, and from which on nothing is frozen."""
+"""Numbers of training images below which most is frozen and images are larger, and from which nothing is frozen."""
 FROZEN_OF_FEW, FROZEN = 6, 4
 """Stages, of 8, that stay as ImageNet left them."""
 LARGE_SIDE = 192
 """Short side in pixels from which on photos count as large."""
 LEAST_STEPS = 100
-"""Fewer are no training (see `convergence`): `--time` refuses."""
+"""Least number of optimizer steps (see `convergence`), below which `--time` refuses."""
 LONGEST = 2
-"""How many times the rule's epochs `--time` gives before it takes larger images."""
+"""Largest factor on the rule's epochs that `--time` chooses before larger images."""
 LARGER = (160, 192, 224)
 """Image sizes that only `--time` chooses, up to the images' own."""
 

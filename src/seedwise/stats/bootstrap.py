@@ -6,7 +6,7 @@ from numpy.typing import ArrayLike
 from seedwise.stats.difference import numbers
 
 LEAST = 20
-"""Seeds from which a bootstrap is given: with few, resampling understates the spread by √((n - 1)/n) and more."""
+"""Least number of seeds for a bootstrap: with few, resampling understates the spread by √((n - 1)/n) and more."""
 RESAMPLES = 9999
 
 

@@ -9,7 +9,7 @@ Floats = NDArray[np.float64]
 
 BINS = 15
 LOWEST, HIGHEST = 0.02, 50.0
-"""Temperatures that are looked at."""
+"""Range of temperatures."""
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,12 @@ import math
 from collections.abc import Sequence
 
 SIGMAS = 2.0
-"""Standard errors that a rise or a gap must exceed: chance alone does so once in 44 runs."""
+"""Number of standard errors that a rise or a gap must exceed: chance alone does so once in 44 runs."""
 PROBED = 5000
-"""Training images that are scored at most."""
+"""Largest number of training images that are scored."""
 END = 0.1
-"""Share of the epochs that is a run's end. In the last tenth of a one-cycle or cosine schedule the rate is below 4% of
-its peak: what annealing gains has been gained, and what still rises there rises for want of training."""
+"""Share of the epochs that counts as a run's end. In the last tenth of a one-cycle or cosine schedule the rate is below
+4% of its peak: what annealing gains has been gained, and what still rises there rises for want of training."""
 
 
 def standard_error(share: float, count: int) -> float:

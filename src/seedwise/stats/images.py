@@ -10,7 +10,7 @@ from seedwise.stats.paired import signflip_floor
 from seedwise.stats.student import DIFFERENCE, of_equal, t_both, t_interval, t_quantile, within
 
 FEW_SEEDS = 5
-"""Below it the interval adds the squared half-widths of the two parts instead of using Satterthwaite's df."""
+"""Number of seeds below which the interval adds the squared half-widths of both parts instead of Satterthwaite's df."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from seedwise.stats.difference import Difference, Floats, numbers, rounding
 from seedwise.stats.student import DIFFERENCE, normal_both
 
 EXACT_UP_TO = 36
-"""Pairs up to which all 2ⁿ sign flips are counted; beyond, p_signflip is the normal approximation of their sum."""
+"""Largest number of pairs for which all 2ⁿ sign flips are counted; beyond, p_signflip is the normal approximation."""
 SAME = 1e-9
 """Sums of differences that differ by less than this share of the sum of sizes are ties: rounding, not data."""
 

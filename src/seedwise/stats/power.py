@@ -10,14 +10,14 @@ from seedwise.stats.difference import Floats
 from seedwise.stats.student import t_quantile
 
 POWER = 0.8
-"""The chance of a decision that is asked for."""
+"""Power that a decision should have."""
 MOST = 1000
-"""Seeds beyond which the answer is None."""
+"""Largest number of seeds that is considered."""
 WORTH = 50
-"""Seeds beyond which a decision is called not worth it. With so many the standard error is a seventh of the spread that
+"""Largest number of seeds that is worth its time. With so many the standard error is a seventh of the spread that
 single seeds show; what is still open then is small beside the luck of whoever trains once."""
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(64)
-"""Of the integral over the sample SD, in its probability."""
+"""Nodes and weights of the integral over the sample SD's distribution, in its probability."""
 
 
 def power_difference(n: int, mean: float, sd: float, alpha: float = 0.05) -> float:

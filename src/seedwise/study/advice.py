@@ -17,10 +17,10 @@ from seedwise.study.setting import Setting
 from seedwise.study.toggles import TOGGLES
 
 SHORT = 30
-"""Epochs below which a schedule is short for what needs a long one. Those techniques come from trainings of 200 and
-more; `no` from `seedwise.run.convergence` makes any schedule short."""
+"""Number of epochs below which a schedule is short for techniques that need a long one. Those come from trainings of
+200 and more; `no` from `seedwise.run.convergence` makes any schedule short."""
 LONGER, LEAST = 3, 10
-"""The longer schedule that is proposed: so many times the epochs, and so many at least."""
+"""The longer schedule to propose: a factor on the epochs, and a least number."""
 
 
 def impatient(base: Recipe, arm: Recipe) -> dict[str, bool]:

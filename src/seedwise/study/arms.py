@@ -21,7 +21,7 @@ from seedwise.study.record import ARM_NAME, BASE
 from seedwise.study.toggles import find
 
 MARGIN = 0.005
-"""Half a point."""
+"""The default margin, half a point, as a fraction."""
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from seedwise.study.record import BASE, StudyRecord, read_study
 from seedwise.study.setting import Setting, holds, setting, together, verdict_notes
 
 SEEDLESS = -1
-"""Stands for the seed of an ensemble whose members were trained for themselves."""
+"""Stands for the seed of an ensemble whose members were trained one by one."""
 
 
 @dataclass(frozen=True)

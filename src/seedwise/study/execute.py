@@ -35,10 +35,10 @@ from seedwise.study.schedule import Budget, Runner, run_all
 from seedwise.study.trial import Task
 
 WRITING = 0.05
-"""Share of the time that writing study.json may take."""
+"""Largest share of the time spent on writing study.json."""
 
 OnTrial = Callable[[str, int, int, int], None]
-"""(arm, seed, number from 1, count): a trial is about to begin."""
+"""Called with (arm, seed, number from 1, count) before a trial begins."""
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from seedwise.study.trial import RunTrial, Task, run_trial
 POLL_SECONDS = 0.2
 REPORT_SECONDS = 1.0
 GRACE_SECONDS = 60.0
-"""What a trial that is asked to stop gets until it is killed; a step may be long, its checkpoint large."""
+"""Seconds from asking a trial to stop to killing it; a step may be long, its checkpoint large."""
 
 
 def _failed(task: Task, error: str) -> Ended:
@@ -167,7 +167,7 @@ def _death(exit_code: int | None) -> str:
 
 
 _swapping = threading.Lock()
-"""Studies in two threads would else put each other's stand-in back."""
+"""Held while `__main__` is replaced: studies in two threads would else restore each other's."""
 
 
 @contextmanager

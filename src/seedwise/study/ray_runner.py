@@ -31,16 +31,16 @@ if TYPE_CHECKING:
 
 DEFAULT_CPUS = 2
 RETRIES = 4
-"""Times that Ray starts a trial anew when its worker or node has died."""
+"""Number of times that Ray restarts a trial when its worker or node has died."""
 POLL_SECONDS = 0.2
 LOOK_SECONDS = 5.0
-"""Between looks at which nodes there are."""
+"""Seconds between two updates of which nodes there are."""
 GRACE_SECONDS = 60.0
 """As in `seedwise.study.local_runner`."""
 REPORTS_PER_SECOND = 100
-"""Of all trials together, at most."""
+"""Largest number of progress reports per second, of all trials together."""
 SHOWN = 4
-"""Trials whose progress is shown one by one."""
+"""Number of trials whose progress is shown one by one."""
 CONNECT_SECONDS = 5.0
 EXTRA = 'pip install "seedwise[ray]"'
 

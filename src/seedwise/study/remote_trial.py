@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from seedwise.study.trial import RunTrial  # imports torch
 
 HELD_SECONDS = 120.0
-"""How long a trial waits for a folder that the process of its last attempt may still hold, on a node that is dying."""
+"""Seconds to wait for a folder that the process of a trial's last attempt may still hold, on a node that is dying."""
 THREAD_LIMIT = "OMP_THREAD_LIMIT"
 
 
@@ -50,8 +50,7 @@ class Order:
     folder: str
     """The run folder, for nodes that see the study's."""
     token: tuple[str, str] | None
-    """A file of the study's folder and its content, by which a node knows that it sees the folder; None: none may
-    write."""
+    """A file of the study's folder and its content, which show a node that it sees the folder; None: none may write."""
     elsewhere: bool
     """Whether to run where other bits come out, and mark them."""
     report_seconds: float

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from seedwise.study.trial import Task  # imports torch
 
 ATTEMPTS = 2
-"""A trial that failed is tried once more."""
+"""Number of attempts at a trial that fails."""
 
 
 @dataclass(frozen=True)

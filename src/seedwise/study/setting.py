@@ -18,9 +18,9 @@ WHY = {
     "noisy": "there are too few validation images to tell",
     "no curve": "there is no curve of validation",
 }
-"""Why it is said to have converged or not."""
+"""Reasons why a setting has converged or not, in words."""
 TELLING = 0.02
-"""The largest noise of a rise in validation top-1 with which a level curve says that a run has converged."""
+"""Largest noise of a rise in validation top-1 with which a level curve says that a run has converged."""
 
 
 @dataclass(frozen=True)

@@ -56,14 +56,14 @@ TOGGLES = {
     # What the recipe `strong` has.
     "clip_norm": Toggle("optim.clip_norm", None, 5.0),
 }
-"""By the name of its option: the catalogue's techniques, and what else is a switch."""
+"""Switches by name: the catalogue's techniques, and others."""
 
 ALIASES = techniques.ALIASES | {
     "gradient_clipping": "clip_norm",
     "clip": "clip_norm",
     "imagenet": "pretrained",
 }
-"""As people call them."""
+"""Other names in use -> toggles."""
 
 _KNOWN = {squeeze(name): name for name in TOGGLES} | {squeeze(alias): name for alias, name in ALIASES.items()}
 

@@ -159,4 +159,4 @@ STRENGTHS = {
     for name, section in TECHNIQUES.items()
     if section.strength is not None
 }
-"""The options that a stage of progressive learning sets, and its own names for them."""
+"""Options that a stage of progressive learning schedules -> the names of its own options for them."""

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 Stage = Literal["frame", "native", "final", "mix"]
 
 UNKNOWN = 0.01
-"""For a chance that depends on the images: which angle moves a pixel, which box fits, what a user's function does. Who
-changes fewer of them than that hardly augments."""
+"""`least_chance` where it depends on the images: which angle moves a pixel, which box fits, what a user's function
+does. What changes fewer of them than that hardly augments."""
 
 
 class TechniqueConfig(Section):
