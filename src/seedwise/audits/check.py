@@ -56,10 +56,8 @@ class Audit:
 
 @dataclass(frozen=True)
 class _All:
-    """All n readable images, one part after the other, with the `split` of each.
-
-    `part`, `split`: str[n]; `row`, `label`: int64[n]; `exact`: uint8[n, 32], the SHA-256 of size and pixels.
-    """
+    """All n readable images, one part after the other, with the `split` of each. `part`, `split`: str[n]; `row`,
+    `label`: int64[n]; `exact`: uint8[n, 32], the SHA-256 of size and pixels."""
 
     part: NDArray[np.str_]
     row: NDArray[np.int64]
@@ -89,8 +87,7 @@ def audit(
     judge: Callable[[set[str]], Judgements] = lambda _images: {},
     progress: Progress,
 ) -> Audit:
-    """Check a data set; with a run, also its test accuracy without leaks; with `labels`, also which labels are in
-    doubt.
+    """Check a data set; with a run, also its accuracy without leaks; with `labels`, also which labels are doubtful.
 
     `config`: how the data are read and split, with a run its own. `judge`: given the SHA-256 of all images, what
     somebody said of pairs of them. A UserError for data that can't be read, or aren't the run's.

@@ -31,8 +31,7 @@ from seedwise.run.train import run as train_run
 
 
 def by_run(run: Run, dataset: Dataset, progress: Progress) -> NDArray[np.float64]:
-    """Class probabilities float64[n, k] of train, val and test images, in this order, by networks that didn't train on
-    them.
+    """Cross-validated class probabilities float64[n, k] of train, val and test images, in this order.
 
     Trains as many networks as there are folds, one after the other; finished ones are cached. A UserError for a run on
     a sample of the training images, or whose stored predictions are of other images.

@@ -31,8 +31,7 @@ class Suspects:
 
 
 def suspects(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> Suspects:
-    """Find suspects off the diagonal of the confident joint, from out-of-fold probabilities float64[n, k], labels
-    int64[n].
+    """Find suspects off the diagonal of the confident joint: out-of-fold probabilities float64[n, k], labels int64[n].
 
     A class's threshold is the mean probability that images labeled with it have for it. An image counts for the most
     probable of the classes whose threshold it reaches, if any.

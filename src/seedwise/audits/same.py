@@ -62,10 +62,8 @@ def place(scale: NDArray[np.float32], left: NDArray[np.float32], top: NDArray[np
 
 
 def rest(first: NDArray[np.uint8], second: NDArray[np.uint8], placed: NDArray[np.float32], progress: Progress) -> Rest:
-    """Align pairs of images uint8[m, s, s, 3] and measure their remaining difference.
-
-    `placed`: float32[m, 2, 3], a guess of the alignment (see `place`), good to a twentieth of s.
-    """
+    """Align pairs of images uint8[m, s, s, 3] and measure their remaining difference. `placed`: float32[m, 2, 3], a
+    guess of the alignment (see `place`), good to a twentieth of s."""
     parts = []
     for start in range(0, len(first), BATCH):
         progress("aligning pairs", start, len(first))

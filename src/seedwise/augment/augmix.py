@@ -56,10 +56,8 @@ def chain(draws: Tensor, config: AugMixConfig, shape: tuple[int, ...]) -> tuple[
 
 
 def apply(batch: Batch, draws: Tensor, config: AugMixConfig) -> tuple[Batch, Measured]:
-    """Blend each image with its chains, from draws float32[n, 25].
-
-    Measures the chains' total weight, how often each operation was drawn, and changed images.
-    """
+    """Blend each image with its chains, from draws float32[n, 25]. Measures the chains' total weight, how often each
+    operation was drawn, and changed images."""
     share = weights(draws, config)
     chains = share.sum(dim=1)
     # All chains at once, the first ones of all images first: fewer and larger groups of one operation.

@@ -14,10 +14,8 @@ COLUMNS = 8
 
 
 def apply(batch: Batch, draws: Tensor, config: CustomConfig) -> tuple[Batch, Measured]:
-    """Call `function(images, draws)` on the batch's device, with draws float32[n, 8]; measures changed images.
-
-    A UserError where it fails, or returns another shape or type than uint8[n, 3, h, w].
-    """
+    """Call `function(images, draws)` on the batch's device, with draws float32[n, 8]; measures changed images. A
+    UserError where it fails, or returns another shape or type than uint8[n, 3, h, w]."""
     function, images = find(OPTION, config.function), batch.images
     given = f"uint8{list(images.shape)}"
     try:

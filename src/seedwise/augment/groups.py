@@ -10,8 +10,7 @@ Change = Callable[[Tensor, Tensor], Tensor]
 
 
 def change(images: Tensor, kinds: Tensor, changes: Sequence[Change | None]) -> Tensor:
-    """Change each image of uint8[n, ...] by the function `changes[kind]`, int64[n] `kinds` on the CPU; None changes
-    nothing.
+    """Change each image of uint8[n, ...] by `changes[kind]`, int64[n] `kinds` on the CPU; None changes nothing.
 
     As a sort, and back again: torch copies rows of bytes 10 times faster when it gathers them than when it scatters.
     """

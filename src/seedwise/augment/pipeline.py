@@ -97,11 +97,8 @@ class Augmenter:
         return Batch(self._normalize(batch.images), batch.targets)
 
     def evaluate(self, images: Tensor, sizes: Tensor | None, *, size: int) -> Tensor:
-        """Crop the center square of uint8[n, c, h, w], resize and normalize it: float32[n, c, size, size] in
-        channels_last.
-
-        `sizes` as in `train`. Draws nothing.
-        """
+        """Crop the center square of uint8[n, c, h, w], resize and normalize it: float32[n, c, size, size]. `sizes` as
+        in `train`. Draws nothing; returns channels_last."""
         return self._normalize(resize(center_square(images, sizes), size, self._config.resize.interpolation))
 
     def effects(self) -> dict[str, dict[str, float]]:

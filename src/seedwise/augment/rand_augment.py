@@ -15,11 +15,8 @@ SPACE = Space(shear=0.3, translate=(150 / 331, 0), degrees=30.0, factor=0.9, bit
 
 
 def parameters(draws: Tensor, config: RandAugmentConfig, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Codes int64[n, num_ops] of each image's operations, and values float64[n, num_ops], for images of `shape` = (h,
-    w).
-
-    From draws float32[n, 16]: which operation, and its direction, for up to 8 operations.
-    """
+    """Codes int64[n, num_ops] and values float64[n, num_ops] of each image's operations; draws float32[n, 16]. `shape`:
+    (h, w) of the images. The draws are which operation, and its direction, for up to 8 operations."""
     draws = draws[:, : 2 * config.num_ops].double()
     codes = (draws[:, ::2] * len(NAMES)).long()
     table = magnitudes(SPACE, config.num_magnitude_bins, shape)

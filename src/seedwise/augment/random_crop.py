@@ -40,10 +40,8 @@ def _source(start: Tensor, length: int, padding: int, padding_mode: str) -> tupl
 
 
 def apply(batch: Batch, draws: Tensor, config: RandomCropConfig) -> tuple[Batch, Measured]:
-    """Shift each image by up to `config.padding` pixels, from draws float32[n, 2]; measures the distance in pixels.
-
-    A UserError where images are too small to be mirrored that far.
-    """
+    """Shift each image by up to `config.padding` pixels, from draws float32[n, 2]; measures the distance in pixels. A
+    UserError where images are too small to be mirrored that far."""
     shortest = min(batch.images.shape[-2:])
     if config.padding_mode == "reflect" and config.padding >= shortest:
         raise UserError(

@@ -51,10 +51,8 @@ def noise(keys: Tensor, length: int, device: torch.device) -> Tensor:
 
 
 def cover(images: Tensor, boxes: Tensor, keys: Tensor, value: str, mean: Sequence[float]) -> Tensor:
-    """Cover boxes int64[n, 4] (empty: none) in uint8[n, c, h, w]; returned in channels_last.
-
-    `keys` float32[n] for noise; `value`: `zero`, `random` or `mean`; `mean` [c] of pixels in [0, 1].
-    """
+    """Cover boxes int64[n, 4] (empty: none) in uint8[n, c, h, w]; returned in channels_last. `keys` float32[n] for
+    noise; `value`: `zero`, `random` or `mean`; `mean` [c] of pixels in [0, 1]."""
     channels = images.shape[1]
     color = torch.tensor([0.0] * channels if value == "zero" else mean, dtype=torch.float64)
     color = (255 * color).round().to(torch.uint8).to(images.device)

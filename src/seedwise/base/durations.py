@@ -34,10 +34,8 @@ def seconds(text: str) -> float:
 
 
 def seconds_of(option: str, given: str | float | None) -> float | None:
-    """Convert an option's duration to seconds: text as `seconds` reads it; a number, from Python, is seconds already.
-
-    A UserError names the option.
-    """
+    """Convert an option's duration to seconds: text as `seconds` reads it; a number, from Python, is seconds already. A
+    UserError names the option."""
     if given is None or not isinstance(given, str):
         return given
     try:

@@ -70,8 +70,7 @@ def _demand_folder() -> None:
 
 
 def _show_any_name() -> None:
-    """Make stdout and stderr print any name, on any terminal and in any pipe; Python would fail in the middle of its
-    work.
+    """Make stdout and stderr print any name, on any terminal and in any pipe; Python alone would fail at some.
 
     What an encoding lacks is escaped as in JSON, so that `--json` stays JSON. Names of files that aren't text go to
     stdout as the bytes that they are, for other programs to find, and are readable in messages. Who named a way of

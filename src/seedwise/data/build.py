@@ -42,9 +42,7 @@ INDEX_COLUMNS = 5
 @dataclass(frozen=True)
 class Built:
     """What `build` wrote: sha256 over it (`fingerprint`) and over the original images (`originals`), sides in pixels.
-
-    `pixel_range`: black and white of images of more than 8 bits; None where there are none.
-    """
+    `pixel_range`: black and white of images of more than 8 bits; None where there are none."""
 
     contents: Contents
     fingerprint: str

@@ -53,11 +53,9 @@ class StoredPart:
 
 @dataclass(frozen=True)
 class DecodedSource:
-    """A decoded source on disk; `short_side` in pixels.
-
-    `largest_short_side`: of the originals, which decides what other requests it can serve. `superclass_of`: int64[k]
-    for k classes. `pixel_range`: black and white in images of more than 8 bits, None without any.
-    """
+    """A decoded source on disk; `short_side` in pixels. `largest_short_side`: of the originals, which decides what
+    other requests it can serve. `superclass_of`: int64[k] for k classes. `pixel_range`: black and white in images of
+    more than 8 bits, None without any."""
 
     fingerprint: str
     originals: str
@@ -84,11 +82,8 @@ def open_cached(
     threads: int | None = None,
     least_classes: int = 2,
 ) -> DecodedSource:
-    """Open the decoded source, decoding it if need be, at `short_side` pixels or at its largest image's if that is
-    smaller.
-
-    `least_classes`: the least number of classes; a UserError for fewer.
-    """
+    """Open the decoded source, decoding it if need be, at `short_side` pixels or that of its largest image. A UserError
+    for fewer than `least_classes` classes."""
     folder = place_of(source)
     stored = _open(source, config, short_side, folder, progress or silent, threads or machine.cores(), least_classes)
     note_use(folder, source.name, source.path)

@@ -89,10 +89,8 @@ def find_column(names: Sequence[str], wanted: str, option: str, file: Path) -> s
 
 @dataclass(frozen=True)
 class Columns:
-    """Names of the columns to read. `coarse`: of superclasses; `split`: of the parts, if an option names one.
-
-    `others`: further columns that look like labels; `spelled`: columns that may hold the names of labels.
-    """
+    """Names of the columns to read. `coarse`: of superclasses; `split`: of the parts, if an option names one. `others`:
+    further columns that look like labels; `spelled`: columns that may hold the names of labels."""
 
     image: str
     label: str
@@ -104,11 +102,9 @@ class Columns:
 
 @dataclass(frozen=True)
 class Header:
-    """A table's columns, and which of them could hold images or labels.
-
-    `stated`: class labels by the file's own metadata. `only_parts`: whether all values of a column are names of parts.
-    `lead`: for the column of images (None: unknown), the column that leads to image files, and the options for it.
-    """
+    """A table's columns, and which of them could hold images or labels. `stated`: class labels by the file's own
+    metadata. `only_parts`: whether all values of a column are names of parts. `lead`: for the column of images (None:
+    unknown), the column that leads to image files, and the options for it."""
 
     names: Sequence[str]
     images: Sequence[str]

@@ -107,11 +107,8 @@ class _Sheet:
 
 @dataclass(frozen=True)
 class CsvSource:
-    """A CSV, or a folder with tables of a known name.
-
-    Paths are relative to each file's own folder unless an option says otherwise; labels are names, or whole numbers
-    that name themselves.
-    """
+    """A CSV, or a folder with tables of a known name. Paths are relative to each file's own folder unless an option
+    says otherwise; labels are names, or whole numbers that name themselves."""
 
     name: str
     path: Path

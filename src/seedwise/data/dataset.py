@@ -37,8 +37,7 @@ class Subset:
         return len(self.ids)
 
     def gather(self, positions: Int64Array) -> tuple[UInt8Array, Int64Array | None]:
-        """Read images at `positions` int64[b] in [0, m): uint8[b, 3, h, w], channels last, and sizes int64[b, 2] or
-        None.
+        """Read `positions` int64[b] in [0, m): images uint8[b, 3, h, w], channels last, and sizes int64[b, 2] or None.
 
         Images of different sizes lie at the top left of a canvas as large as the largest of them, zero elsewhere, and
         sizes holds their (height, width); None says that every stored image has the same size.

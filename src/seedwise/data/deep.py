@@ -48,10 +48,8 @@ class NoRange(UserError):
 
 
 def is_deep(image: "Image.Image") -> bool:
-    """Whether an opened image holds more than 8 bits a channel, by its header.
-
-    Pillow keeps the upper 8 bits of colors of 16; until they are read, its plan for reading them (`tile`) shows it.
-    """
+    """Whether an opened image holds more than 8 bits a channel, by its header. Pillow keeps the upper 8 bits of colors
+    of 16; until they are read, its plan for reading them (`tile`) shows it."""
     return (
         image.mode in ("I", "F")
         or image.mode.startswith("I;")

@@ -21,10 +21,8 @@ DARK = 31
 
 
 class Originals(NamedTuple):
-    """Original images of one part, in any order: labels int64[n], sha256 uint8[n, 32], and names for messages.
-
-    `odd`: the names of those that something is doubtful about.
-    """
+    """Original images of one part, in any order: labels int64[n], sha256 uint8[n, 32], and names for messages. `odd`:
+    the names of those that something is doubtful about."""
 
     labels: Int64Array
     identities: UInt8Array

@@ -27,9 +27,7 @@ DATA_VARIABLE = "SEEDWISE_DATA"
 
 def find_source(name: str, data_dir: Path | None, config: DataConfig | None = None) -> Source:
     """The source of a name or path; known names come before folders of the same name (write `./digits` for the folder).
-
-    `data_dir`: folder of local copies. A UserError says what is there instead.
-    """
+    `data_dir`: folder of local copies. A UserError says what is there instead."""
     config = config or DataConfig()
     if config.factory is not None:
         return _find_own(name, config.factory)

@@ -89,9 +89,7 @@ EMPTY = "empty"
 
 def kind_of(name: str, read_head: Callable[[], bytes]) -> str:
     """`IMAGE`, or why a file is none: its suffix (.mp4) when that is a picture's or a film's, else `NO_IMAGE`.
-
-    `read_head`: returns its first `HEAD` bytes; only called when the suffix does not decide.
-    """
+    `read_head`: returns its first `HEAD` bytes; only called when the suffix does not decide."""
     suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122 -- a Path for each of 100,000 files takes a second
     if suffix in _CERTAIN:
         return IMAGE

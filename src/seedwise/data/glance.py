@@ -23,11 +23,9 @@ PARTS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class Glance:
-    """Numbers of images and classes, and the images' size, as far as they decide defaults.
-
-    `train`: images to train on; `short_side`: median of the training part's own short sides, in pixels; `val`, `test`:
-    images that are held out; `images`: all that are decoded.
-    """
+    """Numbers of images and classes, and the images' size, as far as they decide defaults. `train`: images to train on;
+    `short_side`: median of the training part's own short sides, in pixels; `val`, `test`: images that are held out;
+    `images`: all that are decoded."""
 
     train: int
     classes: int
@@ -38,10 +36,8 @@ class Glance:
 
 
 def glance(name: str, config: DataConfig, *, data_dir: Path | None, progress: Progress | None = None) -> Glance:
-    """Read labels and the header of each file; a folder, a table or an archive of the same images give the same.
-
-    A UserError where `open_data` would raise one for labels.
-    """
+    """Read labels and the header of each file; a folder, a table or an archive of the same images give the same. A
+    UserError where `open_data` would raise one for labels."""
     source, report = find_source(name, data_dir, config), progress or silent
     if isinstance(source, DownloadSource):
         source.fetch(report)

@@ -22,11 +22,8 @@ LONGEST = 1 << 20
 
 @dataclass(frozen=True)
 class HubCard:
-    """Splits as a data set's README.md declares them.
-
-    `splits`: the split of each Parquet file that it names; `rows`: how many rows it says that each split has;
-    `missing`: (split, path) of what it names and isn't there.
-    """
+    """Splits as a data set's README.md declares them. `splits`: the split of each Parquet file that it names; `rows`:
+    how many rows it says that each split has; `missing`: (split, path) of what it names and isn't there."""
 
     file: Path | None = None
     splits: Mapping[Path, str] = field(default_factory=dict)

@@ -49,10 +49,8 @@ class Read(NamedTuple):
 
 
 def decode(raw: RawImage, pixel_range: Range | None = None) -> UInt8Array:
-    """Decode an image to uint8[h, w, 3]: EXIF orientation applied, alpha laid over white, the first frame only.
-
-    More than 8 bits are scaled by the range; without one they raise `NoRange`. `DamagedImage` for what can't be read.
-    """
+    """Decode an image to uint8[h, w, 3]: EXIF orientation applied, alpha laid over white, the first frame only. More
+    than 8 bits are scaled by the range; without one they raise `NoRange`. `DamagedImage` for what can't be read."""
     return read(raw, pixel_range).pixels
 
 
@@ -102,11 +100,9 @@ def scaled(where: str, pixels: Numbers, pixel_range: Range | None) -> Read:
 
 
 def as_trained(where: str, pixels: Numbers, pixel_range: Range | None) -> UInt8Array:
-    """Scale `unscaled` pixels to uint8[h, w, 3] for a network, by the range of the images that it was trained on.
-
-    Where these had 8 bits, 16-bit integers are scaled by their whole range, which is no guess; floats and more bits
-    raise `NoRange`.
-    """
+    """Scale `unscaled` pixels to uint8[h, w, 3] for a network, by the range of the images that it was trained on. Where
+    these had 8 bits, 16-bit integers are scaled by their whole range, which is no guess; floats and more bits raise
+    `NoRange`."""
     return scaled(where, pixels, scale_of(pixels, pixel_range)).pixels
 
 

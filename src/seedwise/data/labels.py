@@ -144,11 +144,8 @@ def whole_floats(labels: list[Any]) -> list[Any] | None:
 
 
 def one_to_one(left: Sequence[Any], right: Sequence[Any]) -> dict[Any, Any] | tuple[Any, Any, int]:
-    """Map each value on the left to the one on the right.
-
-    Where that is not one to one, an example: a value, and the two values that it goes with, as (value, other, row) with
-    the row of the second.
-    """
+    """Map each value on the left to the one on the right. Where that is not one to one, an example: a value, and the
+    two values that it goes with, as (value, other, row) with the row of the second."""
     forth: dict[Any, Any] = {}
     back: dict[Any, Any] = {}
     for row, (a, b) in enumerate(zip(left, right, strict=True)):

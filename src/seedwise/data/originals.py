@@ -25,10 +25,8 @@ def canonical(labels: Int64Array, identities: UInt8Array) -> Int64Array:
 
 
 def originals(classes: Sequence[str], parts: Mapping[str, tuple[Int64Array, UInt8Array]]) -> str:
-    """sha256 over class names, labels and originals of all parts, in hex: no path, no name, no stored size.
-
-    `parts`: labels int64[n] and sha256 uint8[n, 32] of each part, in any order.
-    """
+    """sha256 over class names, labels and originals of all parts, in hex: no path, no name, no stored size. `parts`:
+    labels int64[n] and sha256 uint8[n, 32] of each part, in any order."""
     digest = hashlib.sha256()
     for name in classes:
         digest.update(raw_bytes(name) + b"\0")

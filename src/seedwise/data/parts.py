@@ -38,11 +38,8 @@ class Assigned:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Everything that may say the part of each row.
-
-    `columns`: values by name; `chosen`: the column that an option names; `files`: parts by the names of the table's
-    files; `images`: the image's path, where rows have one.
-    """
+    """Everything that may say the part of each row. `columns`: values by name; `chosen`: the column that an option
+    names; `files`: parts by the names of the table's files; `images`: the image's path, where rows have one."""
 
     where: Path
     place: Place

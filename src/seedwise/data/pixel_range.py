@@ -37,10 +37,8 @@ class Values(NamedTuple):
 
 
 def guess(contents: Contents, name: str, report: Progress, threads: int) -> Range:
-    """Find the range of black and white that all images of more than 8 bits agree on, in any part.
-
-    A UserError, with a range that covers all, when they don't: no image alone can tell what white is in a data set.
-    """
+    """Find the range of black and white that all images of more than 8 bits agree on, in any part. A UserError, with a
+    range that covers all, when they don't: no image alone can tell what white is in a data set."""
     # for each white that one speaks for, and for none: the images with the least and with the largest values
     extremes: dict[int | None, tuple[Values, Values]] = {}
     for part, content in contents.parts.items():

@@ -29,10 +29,8 @@ SURELY_IDS = 20
 
 
 def read_contents(source: Source, config: DataConfig, least_classes: int = 2) -> Contents:
-    """Read a source's contents, with `data.join_spellings` and `data.min_per_class` applied, and check them.
-
-    A UserError for fewer than `least_classes` classes.
-    """
+    """Read a source's contents, with `data.join_spellings` and `data.min_per_class` applied, and check them. A
+    UserError for fewer than `least_classes` classes."""
     contents = source.read()
     if config.join_spellings:
         contents = _joined(contents)

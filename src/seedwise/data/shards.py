@@ -29,10 +29,8 @@ _SHARD = re.compile(
 
 @dataclass(frozen=True)
 class Files:
-    """Parquet files to read, in order, with the part that each one's name says (None: no part).
-
-    `survey`: about the files not used. `beside`: names of those that hold data, for the stamp. `card`: of a README.md.
-    """
+    """Parquet files to read, in order, with the part that each one's name says (None: no part). `survey`: about the
+    files not used. `beside`: names of those that hold data, for the stamp. `card`: of a README.md."""
 
     parts: dict[Path, str | None]
     survey: Survey = field(default_factory=Survey)
@@ -57,8 +55,7 @@ class _Shard:
 
 
 def shard_folder(folder: Path) -> Path | None:
-    """The folder of Parquet files: itself, `data/` in it as in a clone from the hub, or one of folders `train/`,
-    `test/`.
+    """The folder of Parquet files: itself, `data/` in it as in a clone from the hub, or one with `train/`, `test/`.
 
     Files that are not named like shards may be somebody's notes beside folders of images, so then they do not count.
     """

@@ -34,10 +34,8 @@ EXAMPLES = 3
 
 
 class RawImage(NamedTuple):
-    """One image before decoding; `where` names it in messages.
-
-    `data`: its file's bytes or path, uint8[h, w, 3], or the numbers of an image of more than 8 bits (see deep).
-    """
+    """One image before decoding; `where` names it in messages. `data`: its file's bytes or path, uint8[h, w, 3], or the
+    numbers of an image of more than 8 bits (see deep)."""
 
     where: str
     data: bytes | Path | npt.NDArray[Any]
@@ -45,11 +43,8 @@ class RawImage(NamedTuple):
 
 @dataclass(frozen=True)
 class PassedOver:
-    """Things in a source that aren't trained on.
-
-    `kind`: files, folders, rows, images or classes; `reason`: a suffix, a system folder's name or a few words;
-    `examples`: the first names, at most `EXAMPLES`.
-    """
+    """Things in a source that aren't trained on. `kind`: files, folders, rows, images or classes; `reason`: a suffix, a
+    system folder's name or a few words; `examples`: the first names, at most `EXAMPLES`."""
 
     kind: str
     reason: str
@@ -102,10 +97,8 @@ class SourcePart:
 
 @dataclass(frozen=True)
 class Contents:
-    """Classes and parts of a source (keys from `PARTS`, always with train).
-
-    `superclass_of`: int64[k], each class's index in `superclasses`.
-    """
+    """Classes and parts of a source (keys from `PARTS`, always with train). `superclass_of`: int64[k], each class's
+    index in `superclasses`."""
 
     classes: tuple[str, ...]
     parts: dict[str, SourcePart]

@@ -86,10 +86,8 @@ def hold_out(
 
 
 def limit_train(train: Subset, limit: int, *, seed: int) -> Subset:
-    """`limit` stratified training images, or all if there are fewer; smaller limits lie within larger ones.
-
-    A UserError for a limit below the number of classes.
-    """
+    """`limit` stratified training images, or all if there are fewer; smaller limits lie within larger ones. A UserError
+    for a limit below the number of classes."""
     if limit >= len(train):
         return train
     classes = len(np.unique(train.targets))

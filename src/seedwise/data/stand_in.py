@@ -13,9 +13,7 @@ ASPECT = 4 / 3
 
 def stand_in(seen: Glance, short_side: int) -> Dataset:
     """A data set of noise with the same numbers of images and classes, at the size at which it would be stored.
-
-    `short_side`: the stored short side in pixels.
-    """
+    `short_side`: the stored short side in pixels."""
     short = max(1, min(short_side, seen.short_side))
     sizes = np.array([(short, round(ASPECT * short)), (round(ASPECT * short), short)], np.int64)
     pixels = np.random.default_rng(0).integers(0, 256, HELD * int(sizes[0].prod()) * 3, np.uint8)

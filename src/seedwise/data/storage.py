@@ -122,9 +122,7 @@ class RaggedImages:
 
 def map_images(file: Path, sizes: Int64Array, slots: Int64Array, crcs: Int64Array) -> StoredImages:
     """Map a file of h * w * 3 bytes for each image, (height, width) int64[n, 2]; row i is number `slots[i]` in it.
-
-    `slots`, `crcs`: int64[n].
-    """
+    `slots`, `crcs`: int64[n]."""
     checksums = Checksums(file, crcs)
     # a plain array over the map: memmap's subclass machinery costs more than a small gather
     pixels = np.asarray(np.memmap(file, np.uint8, mode="r"))

@@ -69,11 +69,8 @@ class Node:
 
 @dataclass
 class Tree:
-    """A listing of everything below a folder.
-
-    `tables`: CSV files, by their name from the root on, which the tally leaves out; `archives` likewise, which it
-    counts.
-    """
+    """A listing of everything below a folder. `tables`: CSV files, by their name from the root on, which the tally
+    leaves out; `archives` likewise, which it counts."""
 
     root: Node = field(default_factory=lambda: Node(""))
     tables: list[str] = field(default_factory=list)

@@ -28,9 +28,7 @@ def predict(
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Predictions:
     """Compute the logits float32[m, k] of each of m images once, in the set's order; processes share the batches.
-
-    `size`: side in pixels of the model's input.
-    """
+    `size`: side in pixels of the model's input."""
     count = len(images.ids)
     parts = {}
     model.eval()

@@ -160,10 +160,9 @@ def _enter(setup: Setup, step: int) -> PlannedStage:
 
 
 def optimizer_step(setup: Setup, batches: Sequence[Batch], step: int, lr: float, *, total: int) -> Tensor:
-    """Make optimizer step `step` (from 0) at this rate; returns float[2], loss and hits summed over this process's
-    images.
+    """Make optimizer step `step` (from 0) at this rate; returns float[2], loss and hits summed over its images.
 
-    `total`: images of the step in all processes. A UserError when the loss isn't finite.
+    The images are this process's; `total`: images of the step in all processes. A UserError when the loss isn't finite.
     """
     set_lr(setup.optimizer, lr)
     try:

@@ -30,10 +30,8 @@ class Evaluated(Protocol):
     """Preprocessing for evaluation: stored pixels on the device to a model's input; `sizes` stay on the CPU."""
 
     def evaluate(self, images: Tensor, sizes: Tensor | None, *, size: int) -> Tensor:
-        """Resize and normalize uint8[n, 3, h, w] to float32[n, 3, size, size], the same every time.
-
-        `sizes`: int64[n, 2] (height, width) of images on a shared canvas, else None.
-        """
+        """Resize and normalize uint8[n, 3, h, w] to float32[n, 3, size, size], the same every time. `sizes`: int64[n,
+        2] (height, width) of images on a shared canvas, else None."""
 
 
 class Augment(Evaluated, Protocol):
@@ -51,9 +49,7 @@ class Augment(Evaluated, Protocol):
         strengths: Mapping[str, float] | None = None,
     ) -> Batch:
         """Augment, resize and normalize training images uint8[n, 3, h, w], with targets float32[n, k] and ids int64[n].
-
-        `sizes` as in `evaluate`; `strengths` replace the recipe's.
-        """
+        `sizes` as in `evaluate`; `strengths` replace the recipe's."""
 
     def effects(self) -> dict[str, dict[str, float]]:
         """Measured effect of each technique so far."""

@@ -40,10 +40,8 @@ def build(
     select: Selection = "all",
     seed: int | None = None,
 ) -> EnsembleRecord:
-    """Let finished runs vote, and write their ensemble into a folder; leaves the same ensemble as it is.
-
-    A UserError for runs that can't vote together, or a folder of something else.
-    """
+    """Let finished runs vote, and write their ensemble into a folder; leaves the same ensemble as it is. A UserError
+    for runs that can't vote together, or a folder of something else."""
     answered = _demand_members(members)
     if not members[0].data.splits["val"] and (vote == "weighted" or select == "greedy"):
         option = "--vote weighted" if vote == "weighted" else "--voters greedy"

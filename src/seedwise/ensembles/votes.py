@@ -20,8 +20,7 @@ def log_probabilities(logits: ArrayLike) -> Floats:
 
 
 def combine(members: Floats, weights: ArrayLike, vote: Vote) -> Floats:
-    """Log probabilities float64[n, k] of the vote, from members' log probabilities float64[m, n, k] and weights [m] ≥
-    0.
+    """Log probabilities float64[n, k] of the vote, from members' ones float64[m, n, k] and weights float[m] ≥ 0.
 
     soft and weighted: the mean of the members' probabilities, by weight (Lakshminarayanan et al. 2017, 1612.01474).
     hard: each member has `weight` votes, all for its most probable class, and the mean probability is one vote more,

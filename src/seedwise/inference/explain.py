@@ -62,11 +62,8 @@ class Explainer:
 
 
 def draw(pixels: UInt8Array, heat: NDArray[np.float32], title: str, bars: list[tuple[str, int, float]]) -> Image.Image:
-    """Draw an image's center square, the same under its heat map, and a bar for each class.
-
-    pixels: uint8[h, w, 3]; heat: float32[s, s] in [0, 1]; bars: (class, its index, probability), the first the
-    predicted.
-    """
+    """Draw an image's center square, the same under its heat map, and a bar for each class. pixels: uint8[h, w, 3];
+    heat: float32[s, s] in [0, 1]; bars: (class, its index, probability), the first the predicted."""
     width, top = 2 * MARGIN + 2 * (SIDE + GAP) + BARS, MARGIN + 36
     canvas = Image.new("RGB", (width, top + SIDE + 44), PAPER)
     on = ImageDraw.Draw(canvas)

@@ -94,11 +94,10 @@ def build_model(
 
 
 def load_model(path: Path) -> BuiltModel:
-    """Load the network of a run folder (or any in timm's `local-dir:` layout), or of its ema.safetensors, for
-    evaluation.
+    """Load the network of a run folder (or any in timm's `local-dir:` layout), or of its ema.safetensors.
 
-    Architecture, classes and normalization come from config.json alone; the head must be in the weights, or a UserError
-    says so.
+    In evaluation mode. Architecture, classes and normalization come from config.json alone; a UserError where the
+    weights lack the head.
     """
     checkpoint = read_checkpoint(path)
     architecture, num_classes = checkpoint.config.get("architecture"), checkpoint.config.get("num_classes")

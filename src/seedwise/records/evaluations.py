@@ -85,10 +85,8 @@ class Evaluation(RecordPart):
 
 
 def append_evaluation(folder: Path, evaluation: Evaluation) -> None:
-    """Add a line to the run's evaluations.jsonl in a single write, so that two processes at once lose none.
-
-    A UserError where it can't be written.
-    """
+    """Add a line to the run's evaluations.jsonl in a single write, so that two processes at once lose none. A UserError
+    where it can't be written."""
     path = folder / EVALUATIONS
     line = evaluation.model_dump_json(exclude={"classes"}) + "\n"
     try:

@@ -56,11 +56,8 @@ class Predictions:
 
 
 def score(predictions: Predictions) -> Scores:
-    """Top-1, top-5 (top-k below five classes) and cross-entropy of predictions; right is what `Predictions.correct`
-    says.
-
-    A UserError where the loss isn't finite.
-    """
+    """Top-1, top-5 (top-k below five classes) and cross-entropy; right is what `Predictions.correct` says. A UserError
+    where the loss isn't finite."""
     logits = predictions.logits.astype(np.float64)
     of_target = logits[np.arange(len(logits)), predictions.targets]
     highest = logits.max(axis=1)

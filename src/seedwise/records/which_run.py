@@ -13,10 +13,8 @@ _NAMED = 4
 
 
 def no_run(folder: Path, command: Callable[[str], str] | None = None) -> UserError:
-    """A UserError about a folder that is no run's: which runs it holds and what to type.
-
-    `command`: makes the command to type, given a run's folder.
-    """
+    """A UserError about a folder that is no run's: which runs it holds and what to type. `command`: makes the command
+    to type, given a run's folder."""
     runs = _runs_in(folder)
     if not runs:
         return UserError(f"{folder}: not a run folder (it has no {RECORD})")

@@ -226,10 +226,8 @@ def _families(files: EnsembleFiles) -> list[Context]:
 def by_group(
     right: NDArray[np.float64], mean: NDArray[np.float64], groups: NDArray[np.int64], names: Sequence[str]
 ) -> list[Context]:
-    """Mean differences by class with images random, as in the record's gain, Holm-corrected as one family.
-
-    right, mean: float64[m], the vote's hits and the members' mean; groups: int64[m].
-    """
+    """Mean differences by class with images random, as in the record's gain, Holm-corrected as one family. right, mean:
+    float64[m], the vote's hits and the members' mean; groups: int64[m]."""
     places = [(name, np.flatnonzero(groups == index)) for index, name in enumerate(names)]
     kept = [(name, place) for name, place in places if len(place) > 1]
     differences = [over_images(right[place], mean[place]) for _, place in kept]

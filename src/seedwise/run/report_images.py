@@ -68,10 +68,8 @@ def look(
 
 
 def grid_of(augment: AugmentConfig, train: Subset, classes: int, *, seed: int, size: int) -> Arrays:
-    """Draw what each technique of the recipe does to a training image, alone, and all together.
-
-    `size`: side in pixels.
-    """
+    """Draw what each technique of the recipe does to a training image, alone, and all together. `size`: side in
+    pixels."""
     count = min(GRID_IMAGES, len(train))
     chosen = np.sort(rng.generator(seed, "insight", "grid").permutation(len(train))[:count]).astype(np.int64)
     pixels, sizes = train.gather(chosen)

@@ -109,8 +109,7 @@ class Run:
         return html_table(score_rows(scores), f"{self.folder}: {self.record.recipe} on {self.record.data.name}", lines)
 
     def predict(self, images: "Given") -> NDArray[np.float32]:
-        """Class probabilities float32[n, k] of images, preprocessed as in this run's own evaluation; [1, k] for one
-        image.
+        """Class probabilities float32[n, k] of images, preprocessed as in this run's evaluation; [1, k] for one image.
 
         `images`: one image, or any iterable of them, a generator too, of which no more than a batch is held at once. An
         image is a path, a PIL image, an array uint8[h, w, 3] or gray uint8[h, w], or a torch tensor uint8[3, h, w], of
@@ -127,10 +126,9 @@ class Run:
         return probabilities
 
     def explain(self, image: "One", of: int | None = None) -> NDArray[np.uint8]:
-        """Draw where the network sees class index `of` (by default the most probable one): uint8[size, size, 3],
-        Grad-CAM.
+        """Draw where the network sees class index `of` (by default the most probable one) by Grad-CAM.
 
-        The image is one as `predict` takes them; it is shown as the network is fed it.
+        Returns uint8[size, size, 3]. The image is one as `predict` takes them; it is shown as the network is fed it.
         """
         fed, heat = self._seen(image, of)
         mean, std = (np.asarray(it, np.float32) for it in (self.record.model.mean, self.record.model.std))

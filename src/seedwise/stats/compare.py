@@ -168,10 +168,8 @@ def _by_image(
 def difference_matrix(
     arm: Mapping[int, ArrayLike], base: Mapping[int, ArrayLike], seeds: Sequence[int]
 ) -> np.ndarray[tuple[int, int], np.dtype[np.int8]]:
-    """D[seed, image] in {-1, 0, 1}, int8[seeds, images]: right in the arm minus right in the base.
-
-    arm, base: seed -> bool[images]. A ValueError if their numbers of images differ.
-    """
+    """D[seed, image] in {-1, 0, 1}, int8[seeds, images]: right in the arm minus right in the base. arm, base: seed ->
+    bool[images]. A ValueError if their numbers of images differ."""
     rows = [(np.asarray(arm[seed], dtype=bool), np.asarray(base[seed], dtype=bool)) for seed in seeds]
     if len({side.shape for row in rows for side in row}) != 1:
         raise ValueError("the runs were scored on different numbers of images")

@@ -32,10 +32,8 @@ def confusion(targets: ArrayLike, predicted: ArrayLike, classes: int) -> Counts:
 
 
 def merged(matrix: Counts, group_of: ArrayLike, groups: int) -> Counts:
-    """Sum a confusion matrix int64[k, k] over groups of classes, such as superclasses, to int64[g, g].
-
-    group_of: int[k], the group of each class.
-    """
+    """Sum a confusion matrix int64[k, k] over groups of classes, such as superclasses, to int64[g, g]. group_of:
+    int[k], the group of each class."""
     member = np.eye(groups, dtype=np.int64)[np.asarray(group_of, dtype=np.int64)]
     return np.asarray(member.T @ matrix @ member)
 

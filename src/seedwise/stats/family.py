@@ -38,12 +38,12 @@ class Decision:
 
 
 def holm(ps: Sequence[float | None] | NDArray[np.float64]) -> list[float | None]:
-    """Holm's adjusted p of float[m], in the order given: the i-th smallest of m becomes the running maximum of (m - i +
-    1)·p, at most 1. Holm 1979, Scand. J. Statist. 6, 65-70; Wright 1992, Biometrics 48, 1005-1013, for the adjusted p.
+    """Holm's adjusted p of float[m], in the order given.
 
-    The chance of one false claim or more in the family is at most α, however the comparisons depend on each other (they
-    share a base). A None counts as 1 and stays None: a comparison that was planned belongs to the family. A ValueError
-    for a p outside of [0, 1].
+    The i-th smallest of m becomes the running maximum of (m - i + 1)·p, at most 1. Holm 1979, Scand. J. Statist. 6,
+    65-70; Wright 1992, Biometrics 48, 1005-1013, for the adjusted p. The chance of one false claim or more in the
+    family is at most α, however the comparisons depend on each other (they share a base). A None counts as 1 and stays
+    None: a comparison that was planned belongs to the family. A ValueError for a p outside of [0, 1].
     """
     values = np.array([1.0 if p is None else p for p in ps], dtype=np.float64)
     if values.size and not (values.min() >= 0 and values.max() <= 1):

@@ -84,10 +84,8 @@ class StudyFile(Section):
 
 
 def read_study_file(path: Path, settings: Sequence[str] = ()) -> tuple[StudyFile, Arms]:
-    """Read a study file and its arms; `settings` are further overrides of the base.
-
-    A UserError has a line `file:line:column: …` for each mistake.
-    """
+    """Read a study file and its arms; `settings` are further overrides of the base. A UserError has a line
+    `file:line:column: …` for each mistake."""
     file = load(StudyFile, path)
     document = read(read_text(path), str(path))
     if BASE in file.arms:

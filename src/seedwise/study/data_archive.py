@@ -31,10 +31,8 @@ class Parcel:
 
 
 def pack(data: str, source: Source) -> tuple[str, Iterator[bytes]]:
-    """Pack all files in the source's stamp: returns the parcel's `data`, and the chunks.
-
-    A UserError for data that aren't files.
-    """
+    """Pack all files in the source's stamp: returns the parcel's `data`, and the chunks. A UserError for data that
+    aren't files."""
     files = [os.path.normpath(line.split("\0")[0]) for line in source.stamp() if "\0" in line]
     if source.path is None or not files:
         raise UserError(f"{data}: nodes without it can't be sent it; let all of them have it at the same path")

@@ -25,10 +25,8 @@ class Grid:
 
 
 def grid(recipe: str, given: Sequence[str]) -> Grid:
-    """Make the grid of all combinations of `optim.lr=1e-4,4e-4` and other options; single values hold for all.
-
-    A UserError for a setting without several values, or one that isn't valid.
-    """
+    """Make the grid of all combinations of `optim.lr=1e-4,4e-4` and other options; single values hold for all. A
+    UserError for a setting without several values, or one that isn't valid."""
     fixed, swept = [], {}
     for override in given:
         path, equals, text = override.partition("=")
