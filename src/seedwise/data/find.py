@@ -80,7 +80,7 @@ def _find_by_content(path: Path, config: DataConfig) -> Source:
 
 
 def _stem(path: Path) -> str:
-    """A file's name without the suffixes of archives and tables."""
+    """A file's name without the suffix of an archive."""
     name = path.name
     suffix = max((suffix for suffix in archive.SUFFIXES if name.lower().endswith(suffix)), key=len)
     return name[: -len(suffix)] or name

@@ -27,7 +27,7 @@ class StudyPart(BaseModel):
 
 
 class ScoreSummary(StudyPart):
-    """Summary of an arm's scores over seeds."""
+    """Summary of an arm's scores over seeds, as fractions; `ci95`: t-interval of the mean."""
 
     n: int = Field(ge=1)
     mean: float
@@ -57,7 +57,7 @@ class Holds(StudyPart):
 
 
 class Advice(StudyPart):
-    """Stored advice of `seedwise.study.advice`."""
+    """Stored advice of `seedwise.study.advice`; `seconds` are wall seconds."""
 
     kind: Literal["seeds", "epochs"]
     count: int
@@ -67,7 +67,7 @@ class Advice(StudyPart):
 
 
 class StoredComparison(StudyPart):
-    """A stored `seedwise.stats.Comparison`, arm minus base."""
+    """A stored `seedwise.stats.Comparison`, arm minus base, in fractions."""
 
     n: int
     mean: float

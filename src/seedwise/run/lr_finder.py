@@ -39,7 +39,7 @@ FEWEST = 10
 
 @dataclass(frozen=True)
 class RangeTest:
-    """Learning rates tried, up to where the loss diverged, with their losses and the suggested rate."""
+    """Learning rates tried, up to where the loss diverged, with raw and smoothed losses and the suggested rate."""
 
     rates: list[float]
     losses: list[float]

@@ -65,7 +65,7 @@ class Averaged:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Everything that a finished run writes."""
+    """Everything that a finished run writes; times are wall seconds."""
 
     rows: list[EpochRow]
     selected_epoch: int

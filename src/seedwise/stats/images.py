@@ -71,7 +71,7 @@ class ImageDifference:
 def image_difference(correct: ArrayLike) -> ImageDifference | None:
     """Estimate the mean of D[seed, image] = right in arm - right in base, int[seeds, images] in {-1, 0, 1}.
 
-    None with fewer than 2 seeds or images; a ValueError for other shapes or values.
+    None with fewer than 2 seeds or images; a ValueError for other shapes.
     Model: D = μ + seed + image + rest, all random (two-way crossed; Searle, Casella & McCulloch 1992, Variance
     Components, chapter 4). With mean squares A of seeds, B of images and E of the rest, n seeds and N images,
     Var(mean) = (A + B - E)/(nN); A/(nN) is the seeds' part, and (B - E)/(nN), at least 0, the images'. Degrees of

@@ -239,7 +239,7 @@ class Reporter(Silent):
         self._steps = epochs * steps_per_epoch
 
     def on_step(self, epoch: int, step: int, loss: float, top1: float, images_per_second: float) -> None:
-        """Send the progress, at most every few seconds."""
+        """Send the progress, at most once in `seconds`."""
         if time.monotonic() - self._sent >= self._seconds:
             self._sent = time.monotonic()
             self._send(step / self._steps)
