@@ -33,7 +33,7 @@ NAMES = (
     "auto_contrast",
     "equalize",
 )
-"""In torchvision's order; an operation's code is its index."""
+"""The operations in torchvision's order; an operation's code is its index."""
 CODES = {name: code for code, name in enumerate(NAMES)}
 GEOMETRIC = NAMES[CODES["shear_x"] : CODES["rotate"] + 1]
 COLOR = NAMES[CODES["brightness"] : CODES["sharpness"] + 1]

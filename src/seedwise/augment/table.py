@@ -62,7 +62,7 @@ class Augmentation:
     columns: int
     """Random numbers that it draws for each image."""
     apply: Apply
-    """Its function."""
+    """Function of (batch, draws, options) that returns the changed batch and its measurements."""
 
     @property
     def takes(self) -> tuple[str, ...]:

@@ -50,7 +50,7 @@ PixelRange = Annotated[tuple[float, float], BeforeValidator(_range)]
 
 
 class DataConfig(Section):
-    """Which images are trained on and which are held out."""
+    """The images to train on and to hold out, and how they are read."""
 
     val: Share = 0.1
     """Validation images, stratified by class: a fraction in [0, 1) of the training part, or a whole number of images;

@@ -119,7 +119,7 @@ class EmaConfig(Section):
 
 
 class OptimConfig(Section):
-    """How the weights are updated."""
+    """Optimizer, learning rate, weight decay and their schedule."""
 
     algorithm: Algorithm = AdamW()
     """`adamw` or `sgd`, by name or with its own options."""

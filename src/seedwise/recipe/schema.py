@@ -33,7 +33,7 @@ def is_auto(value: object) -> bool:
 
 
 class TrainConfig(Section):
-    """How long, how large, and which epoch's weights are kept."""
+    """Length of the training, batch and image size, and which epoch's weights are kept."""
 
     epochs: Epochs = 10
     """Passes over the training images; auto: from their number and that of the classes (docs/photos.md), or what fits
@@ -61,7 +61,8 @@ class TrainConfig(Section):
 
 
 class ComputeConfig(Section):
-    """Where and how to compute. Each `auto` is decided once, before training, and written into the run's recipe."""
+    """Device, precision, threads and kernels. Each `auto` is decided once, before training, and written into the run's
+    recipe."""
 
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
     """`cpu`, `mps`, `cuda`, `cuda:N`; auto: CUDA, then MPS, then CPU."""

@@ -37,7 +37,7 @@ class ClassDifference:
     verdict: Literal["better", "worse", "undecided"]
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON holds it: intervals as lists, floats in full."""
+        """The fields as JSON data: intervals as lists, floats in full precision."""
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
 

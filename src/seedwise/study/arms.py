@@ -61,7 +61,7 @@ class BaseConfig(Section):
     recipe: str
     """Name of a built-in recipe, or a path from the current folder."""
     set: dict[str, Any] = {}
-    """What is changed of it first, for the base and all arms."""
+    """Options to change first, for the base and all arms."""
 
 
 class StudyFile(Section):
@@ -76,7 +76,7 @@ class StudyFile(Section):
     base: Annotated[BaseConfig, BeforeValidator(_base)]
     """`base: lite` is short for `base: {recipe: lite}`."""
     seeds: int | tuple[int, ...] = 6
-    """How many, or which."""
+    """A count of seeds, or the seeds."""
     margin: float = Field(100 * MARGIN, gt=0, lt=100)
     """The least difference that matters, in points."""
     arms: dict[Annotated[str, Field(pattern=ARM_NAME)], dict[str, Any]] = Field(min_length=1)

@@ -60,7 +60,7 @@ class InProcess:
         return Ended(task)
 
     def close(self) -> None:
-        """Nothing runs between the calls."""
+        """Do nothing: no trial runs between the calls."""
 
 
 @dataclass

@@ -54,7 +54,7 @@ class RandomCropConfig(TechniqueConfig):
     """What is padded: the mirrored image, black, or its outermost pixels repeated."""
 
     def least_chance(self, augment: "AugmentConfig") -> float:
-        """All shifts are equally likely; one of them is none."""
+        """The share of shifts that move an image: all are equally likely, and one of them is none."""
         return 1 - 1 / (2 * self.padding + 1) ** 2
 
 
