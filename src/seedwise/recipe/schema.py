@@ -61,7 +61,7 @@ class TrainConfig(Section):
 
 
 class ComputeConfig(Section):
-    """Device, precision, threads and kernels. Each `auto` is decided once, before training, and written into the run's
+    """Device, precision, threads and kernels. Each `auto` is chosen once, before training, and stored in the run's
     recipe."""
 
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"

@@ -66,8 +66,7 @@ class MixUpConfig(TechniqueConfig):
     """Only where CutMix acts too: the share of images that are left to it (of which it takes its own `prob`)."""
 
     def least_chance(self, augment: "AugmentConfig") -> float:
-        """Half the chance to be mixed: Beta(alpha, alpha) is symmetric, so half of the images take half or more from a
-        partner."""
+        """Half the chance to be mixed: half of the mixed images take half or more from their partner."""
         return self.prob / 2 * (1 - self.switch_prob if augment.cutmix is not None else 1)
 
 
