@@ -1,4 +1,4 @@
-"""The test images of a finished run that has not read them (train.score_test=false), read once and for all."""
+"""Scores the test images of a finished run that has not read them (train.score_test=false), once."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -17,9 +17,9 @@ from seedwise.run.run import Run
 
 
 def score_test(folder: Path, *, data_dir: Path | None = None, progress: Progress | None = None) -> RunRecord:
-    """Score a run on its test images as its training would have, and add that to its folder; once is enough.
+    """Score a run on its test images as its training would have, and add the scores to its folder, once.
 
-    A kill at any moment leaves a whole run, and the next call completes it.
+    A kill at any moment leaves a whole run, and the next call completes it. A UserError where data or files changed.
     """
     with sole_writer(folder):
         run = Run(folder)

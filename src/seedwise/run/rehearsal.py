@@ -1,4 +1,4 @@
-"""What a run would take, and a recipe with the numbers that fit the data and the time."""
+"""Predicts what a run will take, and fits the recipe's `auto` numbers to the data and the time."""
 
 import math
 import time
@@ -27,12 +27,12 @@ from seedwise.run.data import open_for
 from seedwise.run.deadline import Deadline, Least
 
 FEW = 64
-"""Images whose answers are looked at for pictures: as many as tell what they cost."""
+"""Number of predicted images from which report images are made: enough to measure their cost."""
 
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """A resolved recipe, the data, and the measured cost of a run; with a time, what it made of the rule's numbers."""
+    """A resolved recipe, its data, and the measured cost of a run; `timed`: the numbers that `--time` changed."""
 
     recipe: Recipe
     dataset: Dataset
@@ -40,7 +40,7 @@ class Rehearsal:
     timed: Timed | None = None
 
     def lines(self, trials: int) -> list[str]:
-        """What the data or the time decided, before so many trials."""
+        """Lines on what the data or the time decided, before so many trials."""
         each = f", {trials} times" if trials > 1 else ""
         said = sizing.sentence(self.recipe, len(self.dataset.train), self.cost.steps, self.cost.run_seconds) + each
         cut = self.timed and self.timed.cut
@@ -56,9 +56,10 @@ def fitted(
     seconds: float | None = None,
     trials: int = 1,
 ) -> tuple[Recipe, Timed | None]:
-    """The resolved recipe of so many trials that share it; what the data or the time decided is said in a line.
+    """Resolve the recipe that so many trials share, and say in a line what the data or the time decided.
 
-    `seconds`: what all trials may take, one after the other. Under torchrun nothing is measured.
+    `seconds`: what all trials may take, one after the other. Under torchrun nothing is measured. A UserError where no
+    training fits.
     """
     if seconds is None and not sizing.has_auto(recipe):
         return resolve.resolve(recipe), None
@@ -80,10 +81,7 @@ def rehearse(
     seconds: float | None = None,
     trials: int = 1,
 ) -> Rehearsal:
-    """What a run would be and cost, without training or downloading.
-
-    `seconds`: as of `fitted`.
-    """
+    """Resolve a recipe and measure a run's cost, without training or downloading; `seconds` as in `fitted`."""
     watch = watch or RunControl()
     progress = stoppable(watch)
     if seconds is not None and not is_auto(recipe.train.epochs):
@@ -104,7 +102,7 @@ def rehearse(
 
 @dataclass(frozen=True)
 class _InTime:
-    """Finds the epochs and the image size that the time allows; a UserError, soon, where no training would fit.
+    """Finds the epochs and the image size that the time allows; a UserError, soon, where no training fits.
 
     A step costs as much on noise as on photos, so it is measured before these are decoded, and decoding may take what
     is left beside the least training.
@@ -116,14 +114,14 @@ class _InTime:
     progress: Progress
     seen: Glance
     first: Recipe
-    """With the rule's numbers."""
+    """The recipe with the rule's numbers."""
     deadline: Deadline
     opened: dict[int, tuple[Dataset, float]] = field(default_factory=dict)
-    """By image size: the data, and the seconds that opening them took."""
+    """By image size in pixels: the data, and the seconds that opening them took."""
     costs: dict[int, Cost] = field(default_factory=dict)
 
     def rehearsal(self) -> Rehearsal:
-        """Opens the data at the size that is chosen, and at another one where what is left then buys that."""
+        """Open the data at the chosen size, and at a larger one where the time left then allows that."""
         own, compute = self.first.train.image_size, self.first.compute
         native_ones = compute.device in ("auto", "cpu") and compute.kernels in ("auto", *NATIVE_KERNELS)
         if native_ones and (seconds := launch.seconds_to_prepare()):
@@ -145,7 +143,7 @@ class _InTime:
 
     @property
     def steps(self) -> int:
-        """Of an epoch."""
+        """Optimizer steps of an epoch."""
         return math.ceil(self.seen.train / (self.first.train.batch_size * self.first.train.accumulate))
 
     def _within(self, sizes: tuple[int, ...]) -> tuple[int, int]:
@@ -153,7 +151,7 @@ class _InTime:
         return sizing.within(left, self.first.train.epochs, self.steps, sizes, self._price, elapsed, trials)
 
     def _price(self, size: int) -> sizing.Price:
-        """With the decoding that is to come."""
+        """Seconds of a run at this image size, with the decoding that is to come."""
         again = 0.0 if size in self.opened else max((seconds for _, seconds in self.opened.values()), default=0.0)
         price = self._training(size)
         return sizing.Price(price.once + again / self.deadline.trials, price.epoch)
@@ -186,7 +184,7 @@ class _InTime:
 
 
 def _cost(resolved: Recipe, dataset: Dataset, patience: float = math.inf, besides_seconds: float | None = None) -> Cost:
-    """Measured with random weights, which cost as much; `patience`: as of `measure`. `besides_seconds`: where known."""
+    """Measure a run's cost with random weights, which cost as much; `patience` as in `measure`."""
     random = resolved.model.model_copy(update={"weights": "none"})
     sizes = resolve.image_sizes(resolved)
     test = len(dataset.test) if dataset.test is not None and resolved.train.score_test else 0
@@ -202,7 +200,7 @@ def _cost(resolved: Recipe, dataset: Dataset, patience: float = math.inf, beside
 
 
 def _pictures(setup: Setup, resolved: Recipe, dataset: Dataset) -> float:
-    """Seconds that the pictures of the report take."""
+    """Seconds that the report's images take."""
     if not resolved.train.insight:
         return 0.0
     few = {

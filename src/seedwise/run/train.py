@@ -1,4 +1,4 @@
-"""The composition root: a recipe, data and a seed become a run folder."""
+"""The composition root: trains a recipe on data with a seed, into a run folder."""
 
 import contextlib
 import logging
@@ -96,7 +96,7 @@ def train(
 def resume(
     folder: Path, *, watch: RunControl | None = None, data_dir: Path | None = None, elsewhere: bool = False
 ) -> Run:
-    """Complete a run folder; a finished one is returned as it is, after a look at its files' checksums.
+    """Complete a run folder; a finished one is returned as it is, after its files' checksums are checked.
 
     `elsewhere` allows another CPU capability or torch version than the run began with, and other bits with it.
     """
@@ -118,11 +118,10 @@ def run(
     elsewhere: bool = False,
     timed: Timed | None = None,
 ) -> Run:
-    """Train or complete the run of a resolved recipe in a folder that nobody else may write meanwhile.
+    """Train or complete the run of a resolved recipe in a folder, under its lock.
 
-    `timed`: the time that a new run's numbers were chosen for, as its record keeps it.
-
-    Under torchrun every process calls this; the first one holds the folder's lock and writes its files.
+    `timed`: the time that a new run's numbers were chosen for, as its record keeps it. Under torchrun every process
+    calls this; the first one holds the folder's lock and writes its files. A UserError for all that can be mended.
     """
     with joined() as world, contextlib.ExitStack() as held:
         if world.is_first:
@@ -209,7 +208,7 @@ def _train(
 
 
 def _opened(recipe: Recipe, data: str, seed: int, data_dir: Path | None, watch: RunControl) -> Dataset:
-    """The images that this run trains on and is held against."""
+    """Open the images that this run trains on and is scored on."""
     dataset = open_for(recipe, data, data_dir=data_dir, progress=stoppable(watch))
     if dataset.val is None and (recipe.train.select == "best" or recipe.train.patience is not None):
         raise UserError(
@@ -223,7 +222,7 @@ def _opened(recipe: Recipe, data: str, seed: int, data_dir: Path | None, watch: 
 
 @contextlib.contextmanager
 def _explained(folder: Path, recipe: Recipe) -> Iterator[None]:
-    """What the user can mend in an exception from deep below becomes a line; train.log has the whole of it."""
+    """Turn exceptions that the user can mend into a UserError of one line; train.log has the traceback."""
     try:
         yield
     except (UserError, Interrupted):
