@@ -67,9 +67,10 @@ CASES = {
     "ema": Case(("optim.ema=default",), ("optim.ema=default",)),
     "freeze": Case(("model.freeze=1",), ("model.freeze=0",)),
     "warm_start": Case(("warm_start=default",), ("warm_start=null",)),
+    "eval_image_size": Case(("train.eval_image_size=20",), ("train.eval_image_size=16",)),
     "tta": Case(("tta=default",), ("tta={flip: false}",)),
 }
-AFTER_TRAINING = ("ema", "tta")
+AFTER_TRAINING = ("ema", "eval_image_size", "tta")
 """These never touch the raw weights."""
 cases = pytest.mark.parametrize("name", CASES)
 
@@ -167,6 +168,7 @@ DEAD = {
     "ema": {"distance": 0.0},
     "freeze": {"stages": 1.0, "layers": 0.0, "parameters": 0.0},
     "warm_start": {"images": 0.0},
+    "eval_image_size": {"trained": 16.0, "evaluated": 16.0},
     "tta": {"views": 1.0, "image_size": 16.0, "changed": 0.0},
 }
 

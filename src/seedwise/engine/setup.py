@@ -89,12 +89,12 @@ class Setup:
         model: nn.Module | None = None,
         on_progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> Predictions:
-        """Predict images at the final size, by `model` (None: the trained one), as `evaluate.predict` does."""
+        """Predict images at the size of evaluation, by `model` (None: the trained one), as `evaluate.predict` does."""
         return predict(
             model or self.model,
             images,
             self.augment,
-            size=self.config.image_size,
+            size=self.config.evaluation_size,
             placement=self.placement,
             world=self.world,
             on_progress=on_progress,

@@ -74,6 +74,7 @@ _NOTHING: dict[str, Callable[[Recipe, Measured], bool]] = {
     "ema": lambda recipe, measured: measured["distance"] == 0,
     "freeze": lambda recipe, measured: measured["parameters"] == 0,
     "warm_start": lambda recipe, measured: measured["images"] == 0,
-    "tta": lambda recipe, measured: measured["views"] == 1 and measured["image_size"] == recipe.train.image_size,
+    "tta": lambda recipe, measured: measured["views"] == 1 and measured["image_size"] == recipe.train.evaluation_size,
+    "eval_image_size": lambda recipe, measured: measured["evaluated"] == measured["trained"],
 }
 """By record block of a technique outside of augmentation: whether its measurements say that nothing happened."""

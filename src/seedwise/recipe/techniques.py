@@ -57,6 +57,7 @@ TECHNIQUES: tuple[Technique, ...] = (
     Technique("ema", "optim.ema"),
     Technique("freeze", "model.freeze", on="4", off="0"),
     Technique("warm_start", "warm_start"),
+    Technique("eval_image_size", "train.eval_image_size", on="80"),
     Technique("tta", "tta"),
 )
 
@@ -81,6 +82,8 @@ ALIASES = {
     "llrd": "layer_decay",
     "label_smoothing": "smoothing",
     "balanced": "class_weights",
+    "fixres": "eval_image_size",
+    "train_test_resolution": "eval_image_size",
     "progressive_learning": "progressive",
 }
 """Other names in use -> techniques."""

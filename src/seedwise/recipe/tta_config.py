@@ -44,7 +44,7 @@ class TtaConfig(Section):
     """1: the whole image. 5: it is resized to 8/7 of the size, and the four corners and the center are cut out of it.
     10: those and their mirror images, whatever `flip` says."""
     image_size: int | None = Field(None, ge=8, le=2048)
-    """Height and width in pixels of the views; null: train.image_size."""
+    """Height and width in pixels of the views; null: the size at which the run is scored."""
 
     @property
     def views(self) -> tuple[View, ...]:

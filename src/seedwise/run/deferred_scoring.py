@@ -80,7 +80,7 @@ def logits_of(
         device=placement.device,
     )
     with computing_threads(int(compute.threads), f"an evaluation of {run.folder}"):
-        size = run.recipe.train.image_size
+        size = run.recipe.train.evaluation_size
         if tta is not None:
             return predict_tta(model, subset, augment, tta, size=size, placement=placement, on_progress=on_progress)
         return predict(model, subset, augment, size=size, placement=placement, on_progress=on_progress)

@@ -56,7 +56,7 @@ def look(
     subset = dataset.test if split == "test" else dataset.val
     if split is None or subset is None:
         return found
-    shown = _Shown(subset, augment, setup.config.image_size)
+    shown = _Shown(subset, augment, setup.config.evaluation_size)
     found |= {"split": np.array(split)} | _errors_and_pairs(shown, scored[split])
     on_progress(2, 3)
     try:

@@ -57,11 +57,12 @@ def demand_same(recipe: Recipe, resolved: Recipe, place: str) -> None:
 def storage_resolution(recipe: Recipe) -> StoredSides:
     """Short sides in pixels at which larger photos are stored for this recipe.
 
-    What is scored has the training size, so that it is resampled once, as torchvision's Resize would do it.
+    What is scored is stored at the size of evaluation, so that it is resampled once, as by torchvision's Resize.
     """
     size = recipe.train.image_size
     boxes = recipe.augment.random_resized_crop is not None
-    return {"short_side": size, "train_short_side": math.ceil(size * (PHOTO_HEADROOM if boxes else 1))}
+    train = math.ceil(size * (PHOTO_HEADROOM if boxes else 1))
+    return {"short_side": recipe.train.evaluation_size, "train_short_side": train}
 
 
 def image_sizes(recipe: Recipe) -> dict[str, int]:
@@ -70,17 +71,19 @@ def image_sizes(recipe: Recipe) -> dict[str, int]:
     The final size comes first; stages and test-time augmentation follow where theirs differ.
     """
     sizes = {"train.image_size": recipe.train.image_size}
+    if recipe.train.eval_image_size is not None:
+        sizes["train.eval_image_size"] = recipe.train.eval_image_size
     for number, stage in enumerate(progressive.stages_of(recipe)):
         sizes[f"progressive.{number}.image_size"] = int(stage.image_size or 0)
     if recipe.tta is not None:
-        sizes["tta.image_size"] = recipe.tta.size(recipe.train.image_size)
+        sizes["tta.image_size"] = recipe.tta.size(recipe.train.evaluation_size)
     first = {side: option for option, side in reversed(sizes.items())}
     return {option: side for option, side in sizes.items() if first[side] == option}
 
 
 def stored_sides_for_tta(recipe: Recipe, tta: TtaConfig) -> StoredSides:
     """Short side in pixels at which larger photos are stored for test-time augmentation: what it resizes them to."""
-    side = tta.resized_to(recipe.train.image_size)
+    side = tta.resized_to(recipe.train.evaluation_size)
     return {"short_side": side, "train_short_side": side}
 
 

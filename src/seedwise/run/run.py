@@ -159,7 +159,7 @@ class Run:
         return augment, placement, placement.module(self.model)
 
     def _input(self, image: NDArray[np.uint8], augment: Augmenter) -> torch.Tensor:
-        size = self.recipe.train.image_size
+        size = self.recipe.train.evaluation_size
         if min(image.shape[:2]) > size:
             image = resize_short_side(image, size)
         tensor = torch.from_numpy(image.copy()).permute(2, 0, 1)[None]

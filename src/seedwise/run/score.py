@@ -22,7 +22,7 @@ from seedwise.optim.ema import relative_distance
 from seedwise.optim.groups import group_effects
 from seedwise.optim.loss import loss_effects
 from seedwise.recipe.progressive import measured
-from seedwise.recipe.schema import Recipe
+from seedwise.recipe.schema import Recipe, TrainConfig
 from seedwise.recipe.tta_config import TtaConfig
 from seedwise.run import report_images, resolve
 from seedwise.run.writer import Averaged, Outcome
@@ -38,7 +38,7 @@ def outcome_of(
     watch: RunControl,
 ) -> Outcome:
     """Score the selected weights, and their average if there is one; test images last, once by each."""
-    began, size = time.perf_counter(), recipe.train.image_size
+    began, size = time.perf_counter(), recipe.train.evaluation_size
     test = dataset.test if recipe.train.score_test else None
     subsets = {"train": train_probe(dataset.train), "oob": dataset.oob, "val": dataset.val, "test": test}
     scored = {name: _predict(setup, setup.model, it, name, watch) for name, it in subsets.items() if it is not None}
@@ -108,8 +108,15 @@ def _effects(
         **({"warm_start": state.warm_start} if setup.warm_start is not None else {}),
         **loss_effects(recipe.loss, dataset.train.targets, probe.logits, probe.targets),
         **group_effects(recipe.optim, setup.model, classifier_names(setup.model), setup.optimizer),
+        **_sizes(recipe.train),
         **({"progressive": measured(state.epochs, recipe.train.image_size)} if setup.stages else {}),
     }
+
+
+def _sizes(train: TrainConfig) -> dict[str, dict[str, float]]:
+    if train.eval_image_size is None:
+        return {}
+    return {"eval_image_size": {"trained": train.image_size, "evaluated": train.evaluation_size}}
 
 
 def _averaged(setup: Setup, subsets: Mapping[str, Subset], watch: RunControl) -> Averaged | None:
@@ -125,7 +132,7 @@ def stored_for_tta(
     recipe: Recipe, tta: TtaConfig, data: str, data_dir: Path | None, dataset: Dataset, watch: RunControl
 ) -> Dataset:
     """Reopen the data for test-time augmentation: photos that were shrunk for the plain scores, stored larger."""
-    size, held_out = recipe.train.image_size, dataset.test or dataset.val
+    size, held_out = recipe.train.evaluation_size, dataset.test or dataset.val
     if held_out is None or held_out.short_side < size or tta.resized_to(size) <= size:
         return dataset
     sides = resolve.stored_sides_for_tta(recipe, tta)
@@ -148,14 +155,14 @@ def with_tta(
             subset,
             setup.augment,
             tta,
-            size=setup.config.image_size,
+            size=setup.config.evaluation_size,
             placement=setup.placement,
             world=setup.world,
             on_progress=lambda done, total, name=name: report(f"scoring {name} with TTA", done, total),  # type: ignore[misc]
         )
         for name, subset in subsets.items()
     }
-    effects = {"tta": tta_effects(tta, setup.config.image_size, outcome.scored, scored)}
+    effects = {"tta": tta_effects(tta, setup.config.evaluation_size, outcome.scored, scored)}
     return replace(
         outcome,
         tta=scored,
