@@ -100,9 +100,9 @@ def seedwise_works(options: argparse.Namespace) -> dict[str, Work]:
     clock = Clock()
     setup.optimizer.register_step_pre_hook(clock.mark)
 
-    def loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    def loss(logits: torch.Tensor, targets: torch.Tensor, teacher: torch.Tensor | None = None) -> torch.Tensor:
         clock.mark()
-        return setup.loss(logits, targets)
+        return setup.loss(logits, targets, teacher)
 
     def train(batch: Any) -> None:
         if not setup.model.training:  # a visit to every module, which loops make once an epoch

@@ -6,6 +6,7 @@ a row of settings for each. The others' are here.
 """
 
 import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -57,6 +58,7 @@ CASES = {
     "drop_path": Case(("model.drop_path=0.4",), ("model.drop_path=1e-12",)),
     "smoothing": Case(("loss.smoothing=0.1",), ("loss.smoothing=0.0",)),
     "class_weights": Case((f"loss.class_weights={SKEWED}",), (f"loss.class_weights={ONES}",)),
+    "distill": Case(("loss.distill.teacher=TEACHER",), ("loss.distill=null",)),
     "head_lr": Case(("optim.head_lr=0.01",), ("optim.head_lr=0.003",), ("optim.lr=0.003",)),
     "layer_decay": Case(("optim.layer_decay=0.7",), ("optim.layer_decay=1.0",)),
     "decay_norms_and_biases": Case(
@@ -83,8 +85,17 @@ class Trained:
 
 
 @cache
+def teacher() -> str:
+    """The folder of a run that can teach."""
+    folder = Path(tempfile.mkdtemp(prefix="seedwise-teacher-")) / "run"
+    train.train(library.read("demo", [*BASE, "train.epochs=1"]), "digits", out=folder)
+    return str(folder)
+
+
+@cache
 def trained(settings: Sequence[str], folder: Path) -> Trained:
     """A run on digits through the composition root and the loop; nothing is scored."""
+    settings = [each.replace("TEACHER", teacher()) if "TEACHER" in each else each for each in settings]
     recipe = resolve.resolve(library.read("demo", [*BASE, *settings]))
     dataset = open_data("digits", recipe.data, **resolve.storage_resolution(recipe))
     built = build_model(recipe.model, num_classes=10, seed=0)
@@ -162,6 +173,7 @@ DEAD = {
     "drop_path": {"images": 400, "share": 0.0, "rate": 0.2, "blocks": 5},
     "smoothing": {"images": 400, "loss_added": 0.0},
     "class_weights": {"images": 400, "share": 0.0, "min_weight": 0.5, "max_weight": 2.0},
+    "distill": {"networks": 1.0, "images": 0.0},
     "head_lr": {"parameters": 0, "scale": 3.0},
     "layer_decay": {"layers": 1, "least_scale": 1.0},
     "decay_norms_and_biases": {"tensors_excluded": 0, "parameters_excluded": 0},

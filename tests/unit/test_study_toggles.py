@@ -9,13 +9,13 @@ from seedwise.recipe import library
 from seedwise.recipe.techniques import TECHNIQUES
 from seedwise.run import resolve
 from seedwise.study.arms import toggled
-from seedwise.study.toggles import ALIASES, TOGGLES, find
+from seedwise.study.toggles import ALIASES, NO_TOGGLE, TOGGLES, find
 
 
 def test_every_optional_augmentation_and_every_technique_has_a_toggle() -> None:
     optional = {name for name, field in AugmentConfig.model_fields.items() if field.default is None}
     assert optional - set(TOGGLES) == {"custom"}
-    assert {technique.name for technique in TECHNIQUES} - set(TOGGLES) == {"custom", "tta"}
+    assert {technique.name for technique in TECHNIQUES} - set(TOGGLES) == {"custom", "distill", "tta"}
 
 
 @pytest.mark.parametrize("name", TOGGLES)
@@ -52,7 +52,7 @@ def test_overrides_of_the_base_hold_for_its_arms_too() -> None:
     assert list(arms.patches) == ["no-rotation", "no-dropout"]
 
 
-@pytest.mark.parametrize("alias", ALIASES)
+@pytest.mark.parametrize("alias", [alias for alias, name in ALIASES.items() if name not in NO_TOGGLE])
 def test_aliases_lead_to_toggles(alias: str) -> None:
     assert find(alias.replace("_", "-").upper()) is TOGGLES[ALIASES[alias]]
 
@@ -64,6 +64,7 @@ def test_aliases_lead_to_toggles(alias: str) -> None:
         (["rotatoin"], "--toggle rotatoin: no such technique; did you mean 'rotation'?"),
         (["resize"], "--toggle resize: resizing is always on"),
         (["custom"], "--toggle custom: your own function has no default"),
+        (["teacher"], "--toggle teacher: it needs a teacher; name it in a study file"),
         (["TTA"], "--toggle TTA: it changes no trained weights"),
         (["zzz"], "--toggle zzz: no such technique; use random_resized_crop, "),
         (["flip", "hflip"], "--toggle hflip: is there twice"),

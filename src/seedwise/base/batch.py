@@ -13,8 +13,10 @@ class Batch:
     `targets`: float32[n, k], each row a probability over the k classes (one-hot until something mixes them).
     `sizes`: int64[n, 2], the (height, width) of the part of each image that holds pixels when photos of several shapes
     share one canvas (they lie at its top left); None when every image fills it.
+    `teacher`: float32[n, k], a teacher's class probabilities at the temperature of distillation; None without one.
     """
 
     images: Tensor
     targets: Tensor
     sizes: Tensor | None = None
+    teacher: Tensor | None = None

@@ -102,6 +102,9 @@ Select = Annotated[
     str | None, typer.Option(metavar="last|best", help="Keep the last weights, or the best by validation top-1.")
 ]
 Patience = Annotated[int | None, typer.Option(help="Stop after this many epochs without a better validation top-1.")]
+Teacher = Annotated[
+    str | None, typer.Option(metavar="DIR", help="Distill: learn from this run, ensemble or study's base, too.")
+]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, mps, cuda or cuda:N.")]
 Precision = Annotated[str | None, typer.Option(help="auto, fp32 or bf16.")]
 Threads = Annotated[str | None, typer.Option(metavar="N|auto", help="CPU threads of a run.")]
@@ -160,6 +163,7 @@ SHORT_FORMS: dict[str, tuple[str, Any]] = {
     "img_size": ("train.image_size", ImageSize),
     "select": ("train.select", Select),
     "patience": ("train.patience", Patience),
+    "teacher": ("loss.distill.teacher", Teacher),
     "device": ("compute.device", Device),
     "precision": ("compute.precision", Precision),
     "threads": ("compute.threads", Threads),

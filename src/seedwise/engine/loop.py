@@ -4,7 +4,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
@@ -265,7 +265,7 @@ def make_batch(setup: Setup, positions: NDArray[np.int64], epoch: int, stage: Pl
     """The augmented batch of training images at positions int64[n], with a stage's size, else the final one."""
     pixels, sizes = setup.train.gather(positions)
     labels = setup.placement.tensor(setup.train.targets[positions])
-    return setup.augment.train(
+    batch = setup.augment.train(
         setup.placement.tensor(pixels),
         None if sizes is None else torch.from_numpy(sizes),
         F.one_hot(labels, setup.num_classes).float(),
@@ -274,6 +274,7 @@ def make_batch(setup: Setup, positions: NDArray[np.int64], epoch: int, stage: Pl
         size=setup.config.image_size if stage is None else stage.image_size,
         strengths=None if stage is None else stage.augment,
     )
+    return batch if setup.teacher is None else replace(batch, teacher=setup.teacher(batch.images, batch.targets))
 
 
 def _average(setup: Setup) -> dict[str, Tensor]:
@@ -289,6 +290,8 @@ def _save(setup: Setup, state: State, best: dict[str, Tensor]) -> None:
     content = {"loop": asdict(state), "augment": setup.augment.state()}
     if setup.noise is not None:
         content["noise"] = setup.noise.state()
+    if setup.teacher is not None:
+        content["teacher"] = setup.teacher.state()
     checkpoint.save(setup.folder, state.step, tensors, content)
 
 
@@ -321,4 +324,6 @@ def _restored(setup: Setup, tensors: dict[str, Tensor], content: dict[str, Any])
     setup.augment.load_state(content["augment"])
     if setup.noise is not None and "noise" in content:
         setup.noise.load_state(content["noise"])
+    if setup.teacher is not None:
+        setup.teacher.load_state(content["teacher"])
     return state, checkpoint.under(tensors, "best")

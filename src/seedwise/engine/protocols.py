@@ -74,6 +74,14 @@ class Meter(Protocol):
         """Continue counting from a checkpoint."""
 
 
+class Teacher(Meter, Protocol):
+    """Trained networks that say what a batch shows."""
+
+    def __call__(self, images: Tensor, targets: Tensor) -> Tensor:
+        """Class probabilities float32[n, k] at the temperature, of normalized images float32[n, 3, h, w]; `targets`
+        float32[n, k] are compared for the record."""
+
+
 class Average(Protocol):
     """A running average of the model's weights, which training never reads."""
 

@@ -13,7 +13,7 @@ from torch import nn
 from seedwise.engine.distributed import ALONE, World
 from seedwise.engine.evaluate import predict
 from seedwise.engine.placement import Placement
-from seedwise.engine.protocols import Augment, Average, Images, Meter
+from seedwise.engine.protocols import Augment, Average, Images, Meter, Teacher
 from seedwise.engine.stages import Dropout
 from seedwise.engine.warm_start import WarmStart
 from seedwise.optim.config import OptimConfig
@@ -55,6 +55,8 @@ class Setup:
     """The dropout that the stages set."""
     noise: Meter | None = None
     """Counts what dropout and stochastic depth drop."""
+    teacher: Teacher | None = None
+    """What the model learns from beside the labels."""
     data_lines: Sequence[str] = ()
     """Description of the data, for the observer."""
 

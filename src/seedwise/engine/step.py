@@ -36,7 +36,7 @@ def training_step(
         with world.no_sync(model, number < len(batches)):
             with placement.autocast():
                 logits = model(placement.images(batch.images))
-            mean_loss = loss(logits, batch.targets)
+            mean_loss = loss(logits, batch.targets, batch.teacher)
             weight = len(batch.targets) / total * world.size  # for gradients are averaged over processes
             (mean_loss * weight if weight != 1 else mean_loss).backward()  # type: ignore[no-untyped-call]
         with torch.no_grad():

@@ -151,6 +151,26 @@ class OptimConfig(Section):
     """An average of the weights, scored and saved beside them; `{}` turns it on with its defaults."""
 
 
+class DistillConfig(Section):
+    """Knowledge distillation: the network learns what trained ones say of each augmented image, beside the label.
+
+    The loss is (1 - weight) * loss + weight * T^2 * KL(teacher at T || student at T), with softmax(logits / T) at the
+    temperature T. The teacher sees the very image that the student is trained on, mixed and cropped, resampled to the
+    teacher's own size. Several runs teach by the mean of their probabilities.
+    Helps: a network that must be small or single gets close to an ensemble's accuracy, most in long trainings with
+    strong augmentation. Hurts: short schedules, in which labels alone teach faster; every step costs a forward pass of
+    each teacher. Source: Hinton et al. 2015 (arXiv 1503.02531); same views for both: Beyer et al. 2022 (arXiv
+    2106.05237).
+    """
+
+    teacher: str = Field(min_length=1)
+    """Folder of a finished run, of an ensemble, or of a study, whose base's seeds then teach together."""
+    temperature: float = Field(2.0, gt=0, le=100)
+    """T, > 0: above 1 it softens what the teacher says, so that unlikely classes count for more."""
+    weight: float = Field(0.9, gt=0, le=1)
+    """The teacher's part of the loss, in (0, 1]."""
+
+
 class LossConfig(Section):
     """Cross-entropy against target probabilities."""
 
@@ -165,6 +185,9 @@ class LossConfig(Section):
     top-1 on test images as unbalanced as the training images; with very rare classes the gradient gets noisy.
     `balanced` does nothing where every class has as many images. Source: the formula is scikit-learn's
     `class_weight="balanced"`."""
+
+    distill: DistillConfig | None = None
+    """Distillation from trained networks: `--teacher DIR`, or `{teacher: DIR}` with its options."""
 
     @field_validator("class_weights")
     @classmethod

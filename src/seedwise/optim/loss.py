@@ -1,6 +1,6 @@
 """Cross-entropy against soft targets, the only loss: mixing and smoothing need no branches."""
 
-from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -11,8 +11,13 @@ from torch import Tensor
 from seedwise.base.errors import UserError
 from seedwise.optim.config import LossConfig
 
-Loss = Callable[[Tensor, Tensor], Tensor]
-"""(logits float[n, k], targets float[n, k]) -> the mean loss over the n images, a scalar."""
+
+class Loss(Protocol):
+    """The mean loss over n images."""
+
+    def __call__(self, logits: Tensor, targets: Tensor, teacher: Tensor | None = None) -> Tensor:
+        """Scalar loss of logits float[n, k] against targets float[n, k] and, in distillation, a teacher's
+        probabilities float[n, k] at the temperature."""
 
 
 def build_loss(config: LossConfig, train_targets: NDArray[np.int64], num_classes: int, device: torch.device) -> Loss:
@@ -25,8 +30,14 @@ def build_loss(config: LossConfig, train_targets: NDArray[np.int64], num_classes
     weights = _class_weights(config, train_targets, num_classes)
     weight = None if weights is None else torch.tensor(weights, dtype=torch.float32, device=device)
 
-    def loss(logits: Tensor, targets: Tensor) -> Tensor:
-        return F.cross_entropy(logits.float(), targets, weight=weight, label_smoothing=config.smoothing)
+    def loss(logits: Tensor, targets: Tensor, teacher: Tensor | None = None) -> Tensor:
+        logits, distill = logits.float(), config.distill
+        labels = F.cross_entropy(logits, targets, weight=weight, label_smoothing=config.smoothing)
+        if distill is None or teacher is None:
+            return labels
+        said = F.log_softmax(logits / distill.temperature, dim=1)
+        taught = F.kl_div(said, teacher, reduction="batchmean") * distill.temperature**2
+        return (1 - distill.weight) * labels + distill.weight * taught
 
     return loss
 

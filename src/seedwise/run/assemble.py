@@ -22,6 +22,7 @@ from seedwise.optim.loss import build_loss
 from seedwise.optim.optimizers import build_optimizer
 from seedwise.recipe.progressive import stages_of
 from seedwise.recipe.schema import Recipe
+from seedwise.run.teacher import RunTeacher
 
 
 def prepare(
@@ -72,6 +73,9 @@ def prepare(
         noise=noise,
         warm_start=warm_start_of(recipe, model),
         stages=stages_of(recipe),
+        teacher=None
+        if (distill := recipe.loss.distill) is None
+        else RunTeacher(recipe, distill, built.mean, built.std),
         data_lines=dataset.lines(),
     )
     return replace(setup, dropout=dropout_of(model, recipe.model.dropout, setup.plan))

@@ -146,8 +146,14 @@ def own_code_of(recipe: Recipe) -> dict[str, str]:
     found = {
         f"{option} {path}": user_code.source(user_code.find(option, path)) for option, path in paths.items() if path
     }
-    if recipe.compute.kernels not in NATIVE_KERNELS:
+    distill, native = recipe.loss.distill, recipe.compute.kernels in NATIVE_KERNELS
+    if distill is None and not native:
         return found
     from seedwise.kernels import swap  # imports torch, which a mistake on the command line need not wait for
+    from seedwise.run import teacher
 
+    if distill is not None:
+        found[f"teacher {distill.teacher}"] = teacher.digest(Path(distill.teacher))
+    if not native:
+        return found
     return found | {"kernels": str(swap.version())}

@@ -1,6 +1,7 @@
 """Automatic choices, made once: turns a recipe into a resolved recipe without `auto`."""
 
 import math
+from pathlib import Path
 
 from seedwise.base import machine
 from seedwise.base.errors import UserError
@@ -22,7 +23,7 @@ MAX_THREADS = 1024
 
 def resolve(recipe: Recipe) -> Recipe:
     """Write out every automatic choice for this machine; those of `train` are made already (see `sizing`)."""
-    recipe = progressive.resolve(recipe)
+    recipe = _at_its_place(progressive.resolve(recipe))
     model = recipe.model.model_copy(update={"weights": resolve_weights(recipe.model)})
     return recipe.model_copy(update={"model": model, "compute": _resolve_compute(recipe.compute)})
 
@@ -31,7 +32,8 @@ def adopt(recipe: Recipe, resolved: Recipe) -> Recipe:
     """Take the recipe's automatic choices from one that was resolved earlier, perhaps elsewhere."""
     train = sizing.with_numbers(recipe.train, resolved.train)  # arms of a study are as long as their base
     model = sizing.with_freeze(recipe.model, resolved.model.freeze)
-    recipe = progressive.resolve(sizing.checked(recipe.model_copy(update={"train": train, "model": model})))
+    recipe = sizing.checked(recipe.model_copy(update={"train": train, "model": model}))
+    recipe = _at_its_place(progressive.resolve(recipe))
     compute = {
         name: getattr(resolved.compute, name)
         for name in ComputeConfig.model_fields
@@ -44,6 +46,14 @@ def adopt(recipe: Recipe, resolved: Recipe) -> Recipe:
             "compute": recipe.compute.model_copy(update=compute),
         }
     )
+
+
+def _at_its_place(recipe: Recipe) -> Recipe:
+    """The recipe with its teacher's absolute path, so that it is found from any folder."""
+    if recipe.loss.distill is None:
+        return recipe
+    distill = recipe.loss.distill.model_copy(update={"teacher": str(Path(recipe.loss.distill.teacher).absolute())})
+    return recipe.model_copy(update={"loss": recipe.loss.model_copy(update={"distill": distill})})
 
 
 def demand_same(recipe: Recipe, resolved: Recipe, place: str) -> None:

@@ -46,6 +46,7 @@ from seedwise.run.folder import (
 from seedwise.run.rehearsal import fitted
 from seedwise.run.run import RECIPE, Run
 from seedwise.run.score import outcome_of, stored_for_tta, with_tta
+from seedwise.run.teacher import demand_fit
 from seedwise.run.writer import RunWriter, logging_to, new_record
 
 log = logging.getLogger("seedwise")
@@ -174,6 +175,7 @@ def _train(
     data_seconds = time.perf_counter() - began
     if known is not None and known.data.fingerprint != dataset.fingerprint:
         raise UserError(f"{folder}: began with other data than {data} holds now; choose another folder with -o")
+    demand_fit(recipe.loss.distill, dataset)
     watch.observer.on_phase("preparing the network", 0, 1)
     built = build_model(
         recipe.model,

@@ -32,6 +32,7 @@ class Toggle:
 NO_TOGGLE = {
     "resize": "resizing is always on; compare augment.resize.interpolation in a study file",
     "custom": "your own function has no default; name it in a study file",
+    "distill": "it needs a teacher; name it in a study file: loss.distill: {teacher: DIR}",
     "tta": "it changes no trained weights, and is reported beside the plain score: -s tta=default on the base",
 }
 
@@ -71,10 +72,11 @@ _KNOWN = {squeeze(name): name for name in TOGGLES} | {squeeze(alias): name for a
 def find(name: str) -> Toggle:
     """Find a toggle by name, however spelled (`CutMix`, `color-jitter`, `flip`); a UserError suggests one."""
     squeezed = squeeze(name)
-    if squeezed in _KNOWN:
-        return TOGGLES[_KNOWN[squeezed]]
-    if squeezed in NO_TOGGLE:
-        raise UserError(f"--toggle {name}: {NO_TOGGLE[squeezed]}")
+    known = _KNOWN.get(squeezed, squeezed)
+    if known in NO_TOGGLE:
+        raise UserError(f"--toggle {name}: {NO_TOGGLE[known]}")
+    if known in TOGGLES:
+        return TOGGLES[known]
     close = get_close_matches(squeezed, _KNOWN, n=1)
     hint = f"did you mean '{_KNOWN[close[0]]}'?" if close else f"use {', '.join(TOGGLES)}"
     raise UserError(f"--toggle {name}: no such technique; {hint}")
