@@ -5,6 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from timm.loss import BinaryCrossEntropy
 from torch import Tensor
 
 from seedwise.base.errors import UserError
@@ -95,3 +96,19 @@ def test_another_number_of_weights_is_the_users_error(given: tuple[float, ...]) 
         UserError, match=rf"^loss.class_weights: {len(given)} weights for 2 classes; give one for each$"
     ):
         build_loss(LossConfig(class_weights=given), np.array([0, 1]), 2, CPU)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_binary_cross_entropy_is_timms(smoothing: float) -> None:
+    """Hard labels go through timm's own smoothing, soft targets as they are."""
+    loss = build_loss(LossConfig(kind="bce", smoothing=smoothing), np.arange(4), 4, CPU)
+    logits, targets = sample(9, 4)
+    labels = targets.argmax(dim=1)
+    given = logits.clone().requires_grad_(), logits.clone().requires_grad_()
+    mine, theirs = loss(given[0], F.one_hot(labels, 4).float()), BinaryCrossEntropy(smoothing)(given[1], labels)
+    torch.testing.assert_close(mine, theirs)
+    mine.backward()
+    theirs.backward()
+    torch.testing.assert_close(given[0].grad, given[1].grad)
+    if not smoothing:
+        torch.testing.assert_close(loss(logits, targets), BinaryCrossEntropy(0.0)(logits, targets))

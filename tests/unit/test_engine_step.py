@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from seedwise.base.batch import Batch
 from seedwise.engine.placement import Placement
 from seedwise.engine.step import training_step
-from seedwise.optim.config import LossConfig
+from seedwise.optim.config import LossConfig, SamConfig
 from seedwise.optim.loss import Loss, build_loss
+from seedwise.optim.sam import Sam
 
 CPU = Placement(torch.device("cpu"), bf16=False, channels_last=True)
 CLASSES = 4
@@ -114,3 +115,41 @@ def test_bf16_computes_the_model_in_bf16_and_the_loss_in_fp32() -> None:
     assert seen == [torch.bfloat16]
     assert sums.dtype == torch.float32
     assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("parts", [(10,), (6, 4)], ids=str)
+def test_sharpness_aware_steps_are_those_of_the_paper(parts: tuple[int, ...]) -> None:
+    """Algorithm 1 of arXiv 2010.01412 written out: the gradient at w + rho g / ||g||, applied at w."""
+    model, reference, batch, rho, lr = net(), net(), data(10), 0.3, 0.5
+    sam = Sam(SamConfig(rho=rho))
+    before = training_step(model, loss(), plain_sgd(model), cut(batch, *parts), placement=CPU, clip_norm=None, sam=sam)
+
+    def gradients(of: nn.Module) -> tuple[float, list[Tensor]]:
+        value = loss()(of(batch.images), batch.targets)
+        return float(value.detach()), list(torch.autograd.grad(value, list(of.parameters())))
+
+    here, g = gradients(reference)
+    norm = torch.cat([each.flatten() for each in g]).norm()
+    there = copy.deepcopy(reference)
+    with torch.no_grad():
+        for weight, each in zip(there.parameters(), g, strict=True):
+            weight += rho * each / norm
+    risen, second = gradients(there)
+    for mine, theirs, each in zip(model.parameters(), reference.parameters(), second, strict=True):
+        torch.testing.assert_close(mine, theirs - lr * each, rtol=1e-5, atol=1e-6)
+    assert float(before[0]) == pytest.approx(10 * here, rel=1e-5)
+    assert sam.effects()["sam"]["loss_rise"] == pytest.approx(risen - here, rel=1e-3)
+
+
+def test_the_second_pass_drops_the_same_and_leaves_running_statistics_alone() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(108, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, CLASSES))
+    plain, masks = copy.deepcopy(model), []
+    model[3].register_forward_hook(lambda module, given, out: masks.append(out == 0))
+    for it, sam in ((plain, None), (model, Sam(SamConfig()))):
+        torch.manual_seed(5)
+        training_step(it, loss(), plain_sgd(it), [data(10)], placement=CPU, clip_norm=None, sam=sam)
+    first, second = masks
+    assert torch.equal(first, second)
+    for mine, theirs in zip(model.buffers(), plain.buffers(), strict=True):
+        assert torch.equal(mine, theirs)

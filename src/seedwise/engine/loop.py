@@ -20,7 +20,7 @@ from seedwise.base.batch import Batch
 from seedwise.base.errors import Interrupted, UserError, first_sentence
 from seedwise.engine import checkpoint
 from seedwise.engine.evaluate import score
-from seedwise.engine.protocols import Observer
+from seedwise.engine.protocols import Meter, Observer
 from seedwise.engine.setup import Setup, State
 from seedwise.engine.stages import note_batch
 from seedwise.engine.step import training_step
@@ -178,6 +178,7 @@ def optimizer_step(setup: Setup, batches: Sequence[Batch], step: int, lr: float,
                 clip_norm=setup.optim.clip_norm,
                 world=setup.world,
                 total=total,
+                sam=setup.sam,
             )
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):
@@ -282,16 +283,19 @@ def _average(setup: Setup) -> dict[str, Tensor]:
     return {} if setup.ema is None else checkpoint.model_tensors(setup.ema.module, "ema")
 
 
+def _meters(setup: Setup) -> dict[str, Meter]:
+    """What counts effects during the training, by its name in a checkpoint."""
+    named: dict[str, Meter | None] = {"noise": setup.noise, "teacher": setup.teacher, "sam": setup.sam}
+    return {name: meter for name, meter in named.items() if meter is not None}
+
+
 def _save(setup: Setup, state: State, best: dict[str, Tensor]) -> None:
     if not setup.world.is_first:
         return
     tensors = checkpoint.model_tensors(setup.model, "model") | checkpoint.optimizer_tensors(setup.optimizer)
     tensors |= _average(setup) | {f"best/{name}": value for name, value in best.items()}
     content = {"loop": asdict(state), "augment": setup.augment.state()}
-    if setup.noise is not None:
-        content["noise"] = setup.noise.state()
-    if setup.teacher is not None:
-        content["teacher"] = setup.teacher.state()
+    content |= {name: meter.state() for name, meter in _meters(setup).items()}
     checkpoint.save(setup.folder, state.step, tensors, content)
 
 
@@ -322,8 +326,6 @@ def _restored(setup: Setup, tensors: dict[str, Tensor], content: dict[str, Any])
         setup.ema.module.load_state_dict(checkpoint.under(tensors, "ema"))
     checkpoint.restore_optimizer(setup.optimizer, tensors)
     setup.augment.load_state(content["augment"])
-    if setup.noise is not None and "noise" in content:
-        setup.noise.load_state(content["noise"])
-    if setup.teacher is not None:
-        setup.teacher.load_state(content["teacher"])
+    for name, meter in _meters(setup).items():
+        meter.load_state(content[name])
     return state, checkpoint.under(tensors, "best")

@@ -18,6 +18,7 @@ from seedwise.engine.stages import Dropout
 from seedwise.engine.warm_start import WarmStart
 from seedwise.optim.config import OptimConfig
 from seedwise.optim.loss import Loss
+from seedwise.optim.sam import Sam
 from seedwise.optim.schedules import lr_at
 from seedwise.recipe.progressive import PlannedStage, planned
 from seedwise.recipe.progressive_config import Stage
@@ -55,6 +56,8 @@ class Setup:
     """The dropout that the stages set."""
     noise: Meter | None = None
     """Counts what dropout and stochastic depth drop."""
+    sam: Sam | None = None
+    """Moves the weights for a second pass of each step."""
     teacher: Teacher | None = None
     """What the model learns from beside the labels."""
     data_lines: Sequence[str] = ()

@@ -9,6 +9,7 @@ from seedwise.base.batch import Batch
 from seedwise.engine.distributed import ALONE, World
 from seedwise.engine.placement import Placement
 from seedwise.optim.loss import Loss
+from seedwise.optim.sam import Sam
 
 
 def training_step(
@@ -21,17 +22,36 @@ def training_step(
     clip_norm: float | None,
     world: World = ALONE,
     total: int | None = None,
+    sam: Sam | None = None,
 ) -> Tensor:
     """Make one optimizer step; several batches are accumulated, each image with the same weight.
 
-    With more processes than one `model` is `world.ddp(...)`, and `total` the number of images of all of them.
+    With more processes than one `model` is `world.ddp(...)`, and `total` the number of images of all of them. With
+    `sam` the step is by the gradients of a second pass, which draws the same dropout as the first.
 
     Returns float[2] on the device: the loss and the mixed top-1 (target probability of the predicted class), both
     summed over this process's images.
     """
     total = total or sum(len(batch.targets) for batch in batches)
-    sums = torch.zeros(2, device=placement.device)
     optimizer.zero_grad(set_to_none=True)
+    draws = _draws(placement.device) if sam is not None else None
+    sums = _gradients(model, loss, batches, placement, world, total)
+    if sam is not None and draws is not None:
+        with sam.moved(model):
+            _draw_again(placement.device, draws)
+            there = _gradients(model, loss, batches, placement, world, total)
+        sam.count(sum(len(batch.targets) for batch in batches), there[0] - sums[0])
+    if clip_norm is not None:
+        nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
+    optimizer.step()
+    return sums
+
+
+def _gradients(
+    model: nn.Module, loss: Loss, batches: Sequence[Batch], placement: Placement, world: World, total: int
+) -> Tensor:
+    """Add the gradients of the batches; returns float[2] as `training_step`."""
+    sums = torch.zeros(2, device=placement.device)
     for number, batch in enumerate(batches, 1):
         with world.no_sync(model, number < len(batches)):
             with placement.autocast():
@@ -42,7 +62,15 @@ def training_step(
         with torch.no_grad():
             hits = batch.targets.gather(1, logits.argmax(dim=1, keepdim=True)).sum()
             sums += torch.stack([mean_loss.detach() * len(batch.targets), hits])
-    if clip_norm is not None:
-        nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
-    optimizer.step()
     return sums
+
+
+def _draws(device: torch.device) -> tuple[Tensor, Tensor | None]:
+    """States of the generators that dropout draws from."""
+    return torch.get_rng_state(), torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+
+
+def _draw_again(device: torch.device, draws: tuple[Tensor, Tensor | None]) -> None:
+    torch.set_rng_state(draws[0])
+    if draws[1] is not None:
+        torch.cuda.set_rng_state(draws[1], device)

@@ -118,6 +118,20 @@ class EmaConfig(Section):
     """In step t (from 1) d is min(decay, (1 + t) / (10 + t)): what the initial weights left in it fades early."""
 
 
+class SamConfig(Section):
+    """Sharpness-aware minimization: the gradient is taken where the loss is worst nearby, not where the weights are.
+
+    Each step computes the gradient g, moves the weights by rho * g / ||g||, computes the gradient there on the same
+    images with the same dropout, moves back, and steps by the second gradient. Running statistics of BatchNorm follow
+    the first pass only. Helps: generalization of long trainings, most where the training loss gets near zero. Hurts:
+    the time, for a step costs two; short schedules, which have no sharp minimum to leave. Source: Foret et al. 2021
+    (arXiv 2010.01412).
+    """
+
+    rho: float = Field(0.05, gt=0, le=10)
+    """Length of the move, in the L2 norm over all trained weights, > 0."""
+
+
 class OptimConfig(Section):
     """Optimizer, learning rate, weight decay and their schedule."""
 
@@ -147,6 +161,8 @@ class OptimConfig(Section):
     """`constant`, `step`, `cosine` or `one_cycle`, by name or with its own options."""
     clip_norm: float | None = Field(None, gt=0)
     """Gradients are scaled down to this global L2 norm when they exceed it; null: never."""
+    sam: SamConfig | None = None
+    """Sharpness-aware minimization; `{}` turns it on with its defaults."""
     ema: EmaConfig | None = None
     """An average of the weights, scored and saved beside them; `{}` turns it on with its defaults."""
 
@@ -172,8 +188,14 @@ class DistillConfig(Section):
 
 
 class LossConfig(Section):
-    """Cross-entropy against target probabilities."""
+    """Cross-entropy against target probabilities, or a binary one a class."""
 
+    kind: Literal["cross_entropy", "bce"] = "cross_entropy"
+    """The loss of the labels: `cross_entropy` over all classes, or `bce`, the mean over classes of a binary
+    cross-entropy in which each class says for itself whether the image shows it. Helps: where images are mixed (an
+    image of two classes may be sure of both), most in long trainings with strong augmentation. Hurts: short schedules,
+    whose gradients it makes small at first: it wants a higher rate. Source: Wightman et al. 2021 (arXiv 2110.00476);
+    timm's BinaryCrossEntropy."""
     smoothing: float = Field(0.0, ge=0, lt=1)
     """Label smoothing: this share of each target is spread evenly over all classes, in [0, 1). Helps: top-1 and
     calibration of models that grow too sure; labels with mistakes. Hurts: where the logits matter (distillation);

@@ -1,4 +1,4 @@
-"""Cross-entropy against soft targets, the only loss: mixing and smoothing need no branches."""
+"""Losses against soft targets: mixing and smoothing need no branches."""
 
 from typing import Protocol
 
@@ -32,7 +32,7 @@ def build_loss(config: LossConfig, train_targets: NDArray[np.int64], num_classes
 
     def loss(logits: Tensor, targets: Tensor, teacher: Tensor | None = None) -> Tensor:
         logits, distill = logits.float(), config.distill
-        labels = F.cross_entropy(logits, targets, weight=weight, label_smoothing=config.smoothing)
+        labels = _of_labels(config, logits, targets, weight)
         if distill is None or teacher is None:
             return labels
         said = F.log_softmax(logits / distill.temperature, dim=1)
@@ -42,10 +42,18 @@ def build_loss(config: LossConfig, train_targets: NDArray[np.int64], num_classes
     return loss
 
 
+def _of_labels(config: LossConfig, logits: Tensor, targets: Tensor, weight: Tensor | None) -> Tensor:
+    if config.kind == "cross_entropy":
+        return F.cross_entropy(logits, targets, weight=weight, label_smoothing=config.smoothing)
+    if config.smoothing:
+        targets = targets * (1 - config.smoothing) + config.smoothing / targets.shape[1]
+    return F.binary_cross_entropy_with_logits(logits, targets, weight=weight)
+
+
 def loss_effects(
     config: LossConfig, train_targets: NDArray[np.int64], logits: NDArray[np.float32], targets: NDArray[np.int64]
 ) -> dict[str, dict[str, float]]:
-    """Measure the effects of smoothing and class weights; nothing for options at their default.
+    """Measure the effects of the loss's options; nothing for those at their default.
 
     `smoothing`: by how much the loss differs on float32[m, k] `logits` and int64[m] `targets`. `class_weights`: the
     share of the training images (`train_targets`: int64[n]) whose weight isn't 1, and the range of the weights.
@@ -60,6 +68,11 @@ def loss_effects(
             float(build_loss(it, train_targets, k, torch.device("cpu"))(*given)) for it in (config, plain)
         )
         effects["smoothing"] = {"images": float(len(targets)), "loss_added": with_it - without}
+    if config.kind == "bce":
+        given = torch.from_numpy(logits), F.one_hot(torch.from_numpy(targets), k).float()
+        other = config.model_copy(update={"kind": "cross_entropy"})
+        by_kind = [float(build_loss(it, train_targets, k, torch.device("cpu"))(*given)) for it in (config, other)]
+        effects["bce"] = {"images": float(len(targets)), "loss": by_kind[0], "cross_entropy": by_kind[1]}
     if weights is not None:
         of_images = np.asarray(weights)[train_targets]
         share = float(np.mean(np.abs(of_images - 1) > 1e-9))

@@ -20,6 +20,7 @@ from seedwise.optim.ema import Ema
 from seedwise.optim.groups import parameter_groups
 from seedwise.optim.loss import build_loss
 from seedwise.optim.optimizers import build_optimizer
+from seedwise.optim.sam import Sam
 from seedwise.recipe.progressive import stages_of
 from seedwise.recipe.schema import Recipe
 from seedwise.run.teacher import RunTeacher
@@ -73,6 +74,7 @@ def prepare(
         noise=noise,
         warm_start=warm_start_of(recipe, model),
         stages=stages_of(recipe),
+        sam=None if recipe.optim.sam is None else Sam(recipe.optim.sam),
         teacher=None
         if (distill := recipe.loss.distill) is None
         else RunTeacher(recipe, distill, built.mean, built.std),

@@ -60,7 +60,9 @@ def measure(setup: Setup, held_out: int = 0, patience: float = math.inf) -> Cost
 
     def step(size: int) -> None:
         batches = [make_batch(setup, some, 0, PlannedStage(1, 0, size))] * config.accumulate
-        sums = training_step(setup.model, setup.loss, setup.optimizer, batches, placement=placement, clip_norm=None)
+        sums = training_step(
+            setup.model, setup.loss, setup.optimizer, batches, placement=placement, clip_norm=None, sam=setup.sam
+        )
         if setup.ema is not None:
             setup.ema.update(setup.model, 1)
         sums.tolist()  # waits for the device

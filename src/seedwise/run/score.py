@@ -108,6 +108,7 @@ def _effects(
         **({"warm_start": state.warm_start} if setup.warm_start is not None else {}),
         **loss_effects(recipe.loss, dataset.train.targets, probe.logits, probe.targets),
         **group_effects(recipe.optim, setup.model, classifier_names(setup.model), setup.optimizer),
+        **({} if setup.sam is None else setup.sam.effects()),
         **({} if setup.teacher is None else setup.teacher.effects()),
         **_sizes(recipe.train),
         **({"progressive": measured(state.epochs, recipe.train.image_size)} if setup.stages else {}),
