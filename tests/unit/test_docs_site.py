@@ -1,0 +1,128 @@
+"""The documents: links lead somewhere on GitHub and on the site, and what the site generates is complete."""
+
+import functools
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.main import get_command
+
+import seedwise
+from seedwise.cli.app import app
+from seedwise.config.options import paths
+from seedwise.config.yaml12 import write_inline
+from seedwise.recipe.schema import Recipe
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+CODE = re.compile(r"^```.*?^```|`[^`\n]+`", re.M | re.S)
+
+
+def module(name: str) -> Any:
+    """A module of docs/, which is no package."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    return made
+
+
+HOOKS, GENERATED = module("hooks"), module("generated")
+
+
+def anchors(page: Path) -> set[str]:
+    """As GitHub makes them of the headings."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    headings = re.findall(r"^#+ (.+)$", text, re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_lead_to_files_and_headings_that_are_there(page: Path) -> None:
+    text = CODE.sub("", page.read_text(encoding="utf-8"))
+    targets = re.findall(r"\]\(([^)\s]+)\)|<img src=\"([^\"]+)\"", text)
+    made = {f"#{option.path}" for option in paths(Recipe)} if page.name == "options.md" else set()
+    for target in (one or other for one, other in targets):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        assert file.exists(), target
+        assert not anchor or f"#{anchor}" in made or anchor in anchors(file) | generated_anchors(file), target
+
+
+def generated_anchors(page: Path) -> set[str]:
+    """Those that only the site has."""
+    names = [name for name in ("options", "verbs") if f"<!-- {name} -->" in page.read_text(encoding="utf-8")]
+    return {anchor for name in names for anchor in re.findall(r"\{ #(\S+) \}", getattr(GENERATED, name)())}
+
+
+@pytest.mark.parametrize(
+    ("here", "target", "there"),
+    [
+        ("data.md", "audit.md#how", "audit.md#how"),
+        ("data.md", "../ARCHITECTURE.md", "ARCHITECTURE.md"),
+        ("results/reference-ablation.md", "../statistics.md", "../statistics.md"),
+        ("results/reference-ablation.md", "../../CHANGELOG.md", "../CHANGELOG.md"),
+        ("data.md", "../README.md", "README.md"),
+        ("README.md", "results/forest.png", "results/forest.png"),
+        ("README.ko.md", "docs/data.md", "data.md"),
+        ("CONTRIBUTING.md", "ARCHITECTURE.md", "ARCHITECTURE.md"),
+        ("data.md", "https://a.org/b.md", "https://a.org/b.md"),
+        ("data.md", "#below", "#below"),
+        ("data.md", "../studies/reference.yaml", None),
+    ],
+)
+def test_a_link_of_the_repository_is_one_of_the_site(here: str, target: str, there: str | None) -> None:
+    assert HOOKS.site_path(target, here) == there
+
+
+def test_the_site_shows_titles_in_place_of_files_and_leaves_code_alone() -> None:
+    text = "[data.md](data.md#a), [the cards](data.md), [LICENSE](../LICENSE), `[a](../b)`\n```\n[c](../d)\n```\n"
+    assert HOOKS.linked(text, "audit.md", {"data.md": "Bring your data"}) == (
+        "[Bring your data](data.md#a), [the cards](data.md), LICENSE, `[a](../b)`\n```\n[c](../d)\n```\n"
+    )
+    assert HOOKS.linked('<img src="docs/results/a.png">', "README.ko.md", {}) == '<img src="results/a.png">'
+
+
+def test_every_option_has_its_heading_its_default_and_its_docstring() -> None:
+    text = GENERATED.options()
+    sections = dict(re.findall(r"^#{2,4} `[^`]+` \{ #(\S+) \}\n(.*?)(?=^#{2,4} |\Z)", text, re.M | re.S))
+    defaults = Recipe().model_dump(mode="json")
+    for option in paths(Recipe):
+        assert option.path in sections, option.path
+        assert GENERATED.prose(option.description) in sections[option.path], option.path
+        value = functools.reduce(lambda at, name: (at or {}).get(name), option.path.split("."), defaults)
+        if value is not None:  # which it also is for what is below a technique that is off
+            assert f"Default: `{write_inline(value)}`" in sections[option.path], option.path
+    assert {"optim.algorithm.momentum", "optim.schedule.gamma", "progressive.0.until"} <= set(sections)
+
+
+def test_every_verb_has_its_heading_and_all_its_flags() -> None:
+    text = GENERATED.verbs()
+
+    def check(command: Any, name: str) -> None:
+        for word, each in getattr(command, "commands", {}).items():
+            section = text.partition(f"### `{name} {word}` ")[2].partition("\n### ")[0]
+            assert section, word
+            flags = [flag for it in each.params if it.param_type_name == "option" for flag in it.opts]
+            assert [flag for flag in flags if flag not in section and flag not in ("-h", "--help")] == []
+            check(each, f"{name} {word}")
+
+    check(get_command(app), "seedwise")
+
+
+def test_what_is_generated_needs_no_tensors() -> None:
+    script = "import sys; sys.path[:0] = ['docs']; import generated as made; made.options(); made.verbs(); "
+    script += "print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+def test_the_reference_has_every_public_name() -> None:
+    shown = re.findall(r"^::: seedwise\.(\w+)$", (ROOT / "docs" / "api.md").read_text(encoding="utf-8"), re.M)
+    assert set(shown) == set(seedwise.__all__) - {"__version__"}
