@@ -126,3 +126,14 @@ def test_what_is_generated_needs_no_tensors() -> None:
 def test_the_reference_has_every_public_name() -> None:
     shown = re.findall(r"^::: seedwise\.(\w+)$", (ROOT / "docs" / "api.md").read_text(encoding="utf-8"), re.M)
     assert set(shown) == set(seedwise.__all__) - {"__version__"}
+
+
+@pytest.mark.parametrize("readme", ["README.md", "README.ko.md"])
+def test_every_number_of_the_readmes_table_stands_on_the_page_beside_it(readme: str) -> None:
+    text = (ROOT / readme).read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (.* \| .*\d.*) \| \[[^\]]+\]\((docs/[^)#]+)[^)]*\) \|$", text, re.M)
+    assert len(rows) == 10
+    for measured, page in rows:
+        there = re.findall(r"\d[\d.,]*\d|\d", (ROOT / page).read_text(encoding="utf-8"))
+        said = set(re.findall(r"\d[\d.,]*\d|\d", re.sub(r"`[^`]*`|CIFAR-100|top-1|kill -9", "", measured)))
+        assert said <= set(there), (measured, said - set(there))
