@@ -54,10 +54,10 @@ def _option(path: str, field: FieldInfo) -> Iterator[str]:
             yield from _section(item, f"{path}.0.")
         return
     if kind.takes_null():
-        yield f"Off unless `-s {path}=default` turns it on; `=null` turns it off.\n{FACTS}"
+        yield f"Off unless `-s {path}={getattr(below[0], 'on', 'default')}` turns it on; `=null` turns it off.\n{FACTS}"
     elif len(below) > 1:
         yield f"Default: `{write_inline(default_of(field))}`.\n{FACTS}"
-    yield prose(field.description or "")
+        yield prose(field.description or "")
     shared: set[str] = set()
     if len(below) > 1:
         shared = {"name"}

@@ -1,7 +1,8 @@
 """How the site differs from docs/ on GitHub (mkdocs.yml names this file).
 
-Documents of the repository's root are pages, too; links are rewritten to where their targets are on the site; and
-`<!-- options -->` and `<!-- verbs -->` become what generated.py makes. What the site doesn't have stays as text.
+Documents of the repository's root are pages, too; links are rewritten to where their targets are on the site, and
+what the site doesn't have stays as text; `<!-- options -->` and `<!-- verbs -->` become what generated.py makes; what
+stands between `<!-- github -->` and `<!-- /github -->` goes.
 """
 
 import posixpath
@@ -38,6 +39,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     for name in ("options", "verbs"):
         if f"<!-- {name} -->" in markdown:
             markdown = markdown.replace(f"<!-- {name} -->", getattr(generated, name)())
+    markdown = re.sub(r"<!-- github -->.*?<!-- /github -->", "", markdown, flags=re.S)
     if page.file.src_uri in ALONE:
         page.meta["hide"] = ["navigation"]
     titles = {each.src_uri: each.page.title for each in files if each.page is not None}
