@@ -32,7 +32,7 @@ check: $(STAMP)                    ## style, types, layers, sizes
 	$(BIN)/python tests/house.py
 
 docs: $(STAMP)                     ## the documentation site in site/; open site/index.html
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: $(STAMP)                    ## what is missing in benchmarks/results.json -> docs/performance.md; BENCH=--fresh: all
 	$(BIN)/python benchmarks/suite.py $(BENCH)
