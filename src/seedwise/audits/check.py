@@ -1,4 +1,4 @@
-"""The audit: one pass over the images, then what stands in them twice, then what a run and its labels come to."""
+"""The audit of a data set: one pass over the images, then duplicates, then a run's leaks and doubtful labels."""
 
 from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -48,7 +48,7 @@ Pictures = Callable[[Iterable[Image]], Mapping[tuple[str, int], UInt8Array]]
 
 @dataclass(frozen=True)
 class Audit:
-    """Findings, and a way to the pictures that show them."""
+    """The findings of an audit, and access to the pictures that show them."""
 
     findings: Findings
     pictures: Pictures
@@ -56,7 +56,8 @@ class Audit:
 
 @dataclass(frozen=True)
 class _All:
-    """Every readable image of all parts, one after the other: and the `split` of each."""
+    """All n readable images, one part after the other, with the `split` of each. `part`, `split`: str[n]; `row`,
+    `label`: int64[n]; `exact`: uint8[n, 32], the SHA-256 of size and pixels."""
 
     part: NDArray[np.str_]
     row: NDArray[np.int64]
@@ -86,10 +87,10 @@ def audit(
     judge: Callable[[set[str]], Judgements] = lambda _images: {},
     progress: Progress,
 ) -> Audit:
-    """Check a data set; with a run, its test accuracy without leaks too; with `labels`, which labels are in doubt.
+    """Check a data set; with a run, also its accuracy without leaks; with `labels`, also which labels are doubtful.
 
     `config`: how the data are read and split, with a run its own. `judge`: given the SHA-256 of all images, what
-    somebody said of pairs of them.
+    somebody said of pairs of them. A UserError for data that can't be read, or aren't the run's.
     """
     source = find_source(data, data_dir, config)
     if isinstance(source, DownloadSource):
@@ -137,7 +138,7 @@ def _dataset(
     data_dir: Path | None,
     progress: Progress,
 ) -> Dataset | None:
-    """The data as a run would see them; None when damaged images keep it from that."""
+    """The data split as a run would; None where damaged images prevent that."""
     damaged = [line for part in parts.values() for line in part.damaged]
     if damaged and not config.skip_damaged:
         if run is not None or labels:
@@ -153,7 +154,7 @@ def _dataset(
 
 
 def _join(parts: Mapping[str, Scanned], dataset: Dataset | None) -> _All:
-    """Rows stand in the order of the cache, so a split's ids are rows of the part that it was taken from."""
+    """Concatenate the parts; rows are in the cache's order, so a split's ids are rows of the part it was taken from."""
     split = {
         name: np.full(len(part.labels), name if dataset is None else UNUSED, dtype="<U8")
         for name, part in parts.items()
@@ -173,7 +174,7 @@ def _join(parts: Mapping[str, Scanned], dataset: Dataset | None) -> _All:
 
 
 def _pairs(found: Found, judged: Judgements, everything: _All) -> list[Pair]:
-    """One picture first, of these those under two labels, then those across splits; the most alike before others."""
+    """Pairs in order: duplicates first, of these those with two labels, then those across splits; then by likeness."""
     known = found.pairs | _confirmed(judged, everything, found.pairs)
     pairs = []
     for (i, j), likeness in known.items():
@@ -194,7 +195,7 @@ def _pairs(found: Found, judged: Judgements, everything: _All) -> list[Pair]:
 def _confirmed(
     judged: Judgements, everything: _All, found: Container[tuple[int, int]]
 ) -> dict[tuple[int, int], Likeness]:
-    """Pairs that somebody called one picture and the search did not find."""
+    """Pairs that somebody judged to be one picture and the search did not find."""
     number_of = {row.tobytes().hex(): number for number, row in enumerate(everything.exact)}
     same = (
         sorted(number_of[image] for image in pair)

@@ -1,4 +1,4 @@
-"""Features of pretrained EfficientNet-Lite0, computed once for a split and kept in the cache."""
+"""Features of pretrained EfficientNet-Lite0, computed once for each split and cached."""
 
 import hashlib
 
@@ -22,7 +22,7 @@ SIZE = 64
 
 
 def features_of(dataset: Dataset, split: str, progress: Progress) -> NDArray[np.float32]:
-    """float32[m, 1280] of a split's images, in its order."""
+    """Features float32[m, 1280] of a split's m images, in its order."""
     subset = {"train": dataset.train, "val": dataset.val, "test": dataset.test}[split]
     assert subset is not None
     key = hashlib.sha256(f"{split} {len(subset)} {SIZE}\0".encode() + subset.ids.tobytes()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""What an audit found, as audit.json; torch-free, so that reports can read it."""
+"""The findings of an audit, audit.json; without torch, so that reports can read it."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,27 +11,27 @@ from seedwise.records.run import DAMAGED, PassedOverRecord, RecordPart, read_che
 
 AUDIT = "audit.json"
 UNUSED = "unused"
-"""In place of a split: what data.limit, or data.val=0 beside a val part, leaves out."""
+"""Name in place of a split for images that data.limit, or data.val=0 beside a val part, leaves out."""
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class PartFindings(RecordPart):
-    """A part as it lies on disk: train, and val and test where the data has them."""
+    """Findings on a part as stored: train, and val and test where the data have them."""
 
     images: int
-    """Readable ones."""
+    """Readable images."""
     damaged: list[str]
-    """A line for each that can't be decoded."""
+    """A line for each image that can't be decoded."""
     sizes: list[tuple[int, int, int]]
-    """(width, height, images), the most frequent first, ten at most."""
+    """(width in pixels, height in pixels, images), the ten most frequent first."""
     size_count: int
-    """How many different sizes there are."""
+    """Number of different sizes."""
     modes: dict[str, int]
-    """Images by Pillow's mode."""
+    """Number of images by Pillow's mode."""
 
 
 class ClassFindings(RecordPart):
-    """A class in the splits that training would use."""
+    """Number of images of a class in the splits of a training."""
 
     name: str
     images: dict[str, int]
@@ -39,7 +39,7 @@ class ClassFindings(RecordPart):
 
 
 class Image(RecordPart):
-    """An image: `split` and `row` number it as runs do (see predictions.npz); `where` is its file or table row."""
+    """An image: `split` and `row` identify it as in predictions.npz; `where` is its file or table row."""
 
     split: str
     part: str
@@ -47,11 +47,11 @@ class Image(RecordPart):
     label: int
     where: str
     sha256: str
-    """Of its size and decoded pixels: by it a pair that was judged is known again."""
+    """SHA-256 of size and decoded pixels, by which judged pairs are found again."""
 
 
 class Pair(RecordPart):
-    """Two images that are one picture, or look alike."""
+    """Two images that are duplicates or look alike."""
 
     first: Image
     second: Image
@@ -59,65 +59,66 @@ class Pair(RecordPart):
     """`equal` in every pixel; a `copy`: the same picture re-encoded, resized, cropped a little, brightened or mirrored;
     `alike`: no more than that, until somebody confirms it."""
     rest: float | None
-    """What is left between them once aligned, where 1 is the most that copies are allowed; null for equal ones."""
+    """Difference that remains after alignment, in units of the most that copies are allowed; null for equal ones."""
     detail: float
-    """Correlation of the aligned thumbnails without their blurred copies."""
+    """Correlation, in [-1, 1], of the aligned thumbnails minus their blurred copies."""
     mirrored: bool
     judged: bool | None = None
-    """What somebody who looked at them says: one picture, or not; null when nobody did."""
+    """What a person judged: one picture, or not; null without a judgement."""
 
     @property
     def is_same(self) -> bool:
-        """Whether they are called one picture: duplicates, and a leak across splits."""
+        """Whether they count as duplicates, and across splits as a leak."""
         return self.kind == "equal" or (self.kind == "copy" if self.judged is None else self.judged)
 
     @property
     def splits(self) -> tuple[str, str]:
-        """Where they stand."""
+        """The splits of both."""
         return self.first.split, self.second.split
 
     @property
     def is_across(self) -> bool:
-        """Whether they stand in two splits."""
+        """Whether they are in two splits."""
         return self.first.split != self.second.split
 
     @property
     def is_opposed(self) -> bool:
-        """Whether it is one picture under two labels."""
+        """Whether they are duplicates with two labels."""
         return self.is_same and self.first.label != self.second.label
 
 
 class FalsePairs(RecordPart):
-    """How many pairs of a kind are false, by their labels: false ones often join two labels, true ones hardly ever."""
+    """An estimate of false pairs of a kind from labels: false pairs often have two labels, true ones hardly ever."""
 
     pairs: int
     two_labels: int
-    """Those of them whose images have different labels."""
+    """Pairs whose images have different labels."""
     chance: Share
-    """How often pairs join two labels that are surely not one picture, though they look alike."""
+    """Share of pairs with two labels among those that look alike and are surely not one picture."""
     false: float
-    """two_labels / chance, at most all: too few where what looks alike is mostly of one label, and too many where one
-    picture often has two."""
+    """Estimated false pairs: two_labels / chance, at most all. Too low where what looks alike is mostly of one label,
+    too high where one picture often has two."""
 
 
 class Leak(RecordPart):
-    """Held-out images that are in the images to train on, too."""
+    """Held-out images that are also among the images to train on."""
 
     images: int
     of: int
+    """Held-out images in all."""
     rows: list[int]
     """Rows of those images in their part."""
 
 
 class RunFindings(RecordPart):
-    """A run's top-1 on its test images, all of them and without those that leak."""
+    """A run's top-1 on all its test images and on those that don't leak."""
 
     folder: str
     top1: Share
     without: Share | None
-    """Null when all leak."""
+    """Top-1 without leaking images; null when all leak."""
     leaked: Share | None
-    """On those that leak; null when none do."""
+    """Top-1 on leaking images; null when none do."""
 
 
 class Suspect(RecordPart):
@@ -125,63 +126,63 @@ class Suspect(RecordPart):
 
     image: Image
     suggested: int
-    """The class that its prediction speaks for."""
+    """Index of the class that the prediction suggests."""
     margin: float
-    """Probability of that class less that of the label, by a head that did not see the image."""
+    """Probability of that class minus the label's, by a network that did not see the image."""
 
 
 class LabelFindings(RecordPart):
-    """Confident learning on predictions by networks that did not see the image."""
+    """Doubtful labels by confident learning, on predictions of networks that did not see the image."""
 
     by: str | None
     """The run whose recipe they were trained by; null: a linear head over features of pretrained EfficientNet-Lite0."""
     top1: Share
-    """Of the out-of-fold predictions against the labels: the better, the more a suspect means."""
+    """Accuracy of the out-of-fold predictions: the higher, the more a suspect means."""
     count: int
-    """All suspects."""
+    """Number of suspects."""
     images: int
     suspects: list[Suspect]
-    """The most doubtful, 1,000 at most."""
+    """Up to 1,000 of them, the most doubtful first."""
     pairs: list[tuple[int, int, int]]
-    """(label, suggested, images): the largest off the diagonal of the confident joint."""
+    """(label, suggested, images): the largest entries off the diagonal of the confident joint."""
 
 
 class Findings(RecordPart):
-    """audit.json."""
+    """The findings of an audit: audit.json."""
 
     schema_version: int = 2
     kind: Literal["audit"] = "audit"
     data: str
     source: str
     fingerprint: str
-    """Of the original images that can be read, whatever size they are stored at: `originals` in a run's record."""
+    """SHA-256 over the readable original images, whatever size they are stored at: `originals` in a run's record."""
     classes: list[str]
     parts: dict[str, PartFindings]
     splits: dict[str, int]
     given: list[str] = ["train"]
-    """The parts that the data have themselves; others were drawn from train."""
+    """Parts that the data bring; others were drawn from train."""
     passed_over: list[PassedOverRecord] = []
     doubts: list[str] = []
-    """What may not be what was meant; a line each."""
+    """Doubts about the data's layout that may be mistakes, a line each."""
     balance: list[ClassFindings]
     missing: dict[str, list[str]]
-    """By split, the classes without an image in it."""
+    """Classes without an image, by split."""
     pairs: list[Pair]
-    """One picture each first, then look-alikes; across splits before within; 20,000 at most."""
+    """Up to 20,000: duplicates first, then look-alikes; across splits before within."""
     counts: dict[str, int]
-    """Pairs: `equal`; `copy`, with what was confirmed; `alike`, with what was rejected; and how many a person has
-    `confirmed` or `rejected`."""
+    """Number of pairs: `equal`; `copy`, with what was confirmed; `alike`, with what was rejected; and those that a
+    person has `confirmed` or `rejected`."""
     limit: float
-    """The `rest` up to which pairs are copies: 1, or less where the labels say that more would be false."""
+    """Largest `rest` of a copy: 1, or less where the labels say that more would be false."""
     estimates: dict[str, FalsePairs]
-    """By kind, `copy` and `alike`."""
+    """False pairs by kind, `copy` and `alike`."""
     leaks: dict[str, Leak]
-    """By held-out split: test against train and val, val against train; of pairs that are one picture alone."""
+    """By held-out split: test against train and val, val against train; only of duplicates."""
     run: RunFindings | None = None
     labels: LabelFindings | None = None
 
     def table(self) -> list[dict[str, Any]]:
-        """A row a pair: whether it is one picture, its kind, and of both images where they are, split and class."""
+        """A row for each pair: whether it is one picture, its kind, and place, split and class of both images."""
         return [
             {"same": pair.is_same, "kind": pair.kind, "judged": pair.judged, "rest": pair.rest}
             | {
@@ -204,12 +205,12 @@ class Findings(RecordPart):
 
 
 def stored_audit(fingerprint: str) -> Path:
-    """Where the audit of data with this fingerprint is kept: `<cache>/audits/<fingerprint>/audit.json`."""
+    """Path of the stored audit of data with this fingerprint: `<cache>/audits/<fingerprint>/audit.json`."""
     return cache_root() / "audits" / fingerprint / AUDIT
 
 
 def keep(findings: Findings) -> Path:
-    """Keep an audit where reports look for it."""
+    """Store an audit where reports look for it."""
     path = stored_audit(findings.fingerprint)
     make_folder(path.parent)
     write_checked(path, findings)
@@ -217,12 +218,12 @@ def keep(findings: Findings) -> Path:
 
 
 def find_audit(fingerprint: str | None) -> Findings | None:
-    """The kept audit of this data, if there is one that this version reads."""
+    """The stored audit of data with this fingerprint; None without one that this version reads."""
     return None if fingerprint is None else read_audit(stored_audit(fingerprint))
 
 
 def read_audit(path: Path) -> Findings | None:
-    """An audit's findings; None where there are none. The first version called likeness a leak: it is not repeated."""
+    """Read an audit's findings; None without any, and for version 1, which called likeness a leak."""
     if not path.is_file():
         return None
     content = read_json(path, DAMAGED)

@@ -1,8 +1,8 @@
-"""What a run's own network says of every image, of none that it was trained on.
+"""Cross-validated predictions of every image, by networks of a run's recipe that weren't trained on it.
 
-Validation and test images are judged by the run itself, as it stored its answers. Each training image is judged by a
-network that the run's recipe trains from the start without that image's fifth of them: cross-validation. The run's own
-network would not do, since it knows its training images, with their labels, by heart.
+Validation and test images are judged by the run itself, as it stored its predictions. Each training image is judged by
+a network that the run's recipe trains from the start without that image's fifth of them: cross-validation. The run's
+own network would not do, since it knows its training images, with their labels, by heart.
 """
 
 import hashlib
@@ -31,9 +31,10 @@ from seedwise.run.train import run as train_run
 
 
 def by_run(run: Run, dataset: Dataset, progress: Progress) -> NDArray[np.float64]:
-    """Class probabilities float64[n, k] of train, val and test images, in this order.
+    """Cross-validated class probabilities float64[n, k] of train, val and test images, in this order.
 
-    Trains as many networks as there are folds, one after the other; what is done is kept in the cache.
+    Trains as many networks as there are folds, one after the other; finished ones are cached. A UserError for a run on
+    a sample of the training images, or whose stored predictions are of other images.
     """
     if run.recipe.data.bootstrap or run.recipe.data.fold is not None:
         raise UserError(
@@ -74,7 +75,7 @@ def _of_training(run: Run, dataset: Dataset, progress: Progress) -> NDArray[np.f
 
 
 def _without_test(recipe: Recipe) -> Recipe:
-    """The recipe without what reads test images or makes answers that nobody asks for."""
+    """The recipe without test images and without predictions that nobody needs."""
     train = recipe.train.model_copy(update={"score_test": False})
     return recipe.model_copy(update={"train": train, "tta": None})
 
@@ -85,16 +86,16 @@ def _data_dir(run: Run) -> Path | None:
 
 @dataclass
 class _Fold(Silent):
-    """Shows the steps of a fold's training as a phase."""
+    """An observer that shows a fold's training as a phase."""
 
     progress: Progress
     number: int
     total: int = 0
 
     def on_start(self, epochs: int, steps_per_epoch: int, steps_done: int) -> None:
-        """Note how many steps there will be."""
+        """Set the total number of steps."""
         self.total = epochs * steps_per_epoch
 
     def on_step(self, epoch: int, step: int, loss: float, top1: float, images_per_second: float) -> None:
-        """Tell the step."""
+        """Show the step."""
         self.progress(f"training without fold {self.number} of {FOLDS}, step", step, self.total)

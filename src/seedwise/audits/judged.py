@@ -1,4 +1,4 @@
-"""Pairs that somebody looked at and judged: a file that the page saves, and what of it is kept for later audits.
+"""Pairs that a person judged: the file that the page saves, and the store for later audits.
 
 An image is known by the SHA-256 of its pixels, so a judgement holds in any folder that both images are in.
 """
@@ -20,18 +20,18 @@ ADVICE = "save it again from the audit's page"
 
 
 class JudgedPair(RecordPart):
-    """A pair and what was said of it."""
+    """A judgement on a pair of images."""
 
     first: Digest
     second: Digest
     same: bool
-    """One picture, or not."""
+    """Whether they are one picture."""
     names: tuple[str, str] | None = None
-    """For the reader."""
+    """Names of both, for readers of the file."""
 
 
 class JudgedPairs(RecordPart):
-    """The file: `confirmed.json`."""
+    """The file of judgements: `confirmed.json`."""
 
     schema_version: Literal[1] = 1
     kind: Literal["judged_pairs"] = "judged_pairs"
@@ -39,7 +39,7 @@ class JudgedPairs(RecordPart):
 
 
 def read_judged(path: Path) -> Judgements:
-    """The judgements in a file; a UserError says what is wrong with it, and where."""
+    """Read the judgements in a file; a UserError says where it is wrong."""
     content = read_json(path, ADVICE)
     if isinstance(content, dict):
         content.pop(SEAL, None)
@@ -53,13 +53,13 @@ def read_judged(path: Path) -> Judgements:
 
 
 def kept() -> Judgements:
-    """All judgements that were given so far, of any data."""
+    """All stored judgements, on any data."""
     path = _store()
     return read_judged(path) if path.is_file() else {}
 
 
 def keep_judged(new: Judgements) -> Judgements:
-    """Add judgements to those that are kept, the new ones winning; returns all."""
+    """Add judgements to the stored ones, replacing older ones on the same pair; returns all."""
     path = _store()
     make_folder(path.parent)
     with one_at_a_time(path.with_suffix(".lock")):

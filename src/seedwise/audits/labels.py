@@ -1,4 +1,4 @@
-"""Labels that contradict predictions: confident learning (Northcutt, Jiang, Chuang 2021, arXiv 1911.00068)."""
+"""Confident learning: finds labels that contradict predictions (Northcutt, Jiang, Chuang 2021, arXiv 1911.00068)."""
 
 from dataclasses import dataclass
 
@@ -17,10 +17,11 @@ RIDGE = 1e-2
 
 @dataclass(frozen=True)
 class Suspects:
-    """Images whose label is in doubt, most doubtful first.
+    """m images whose label is in doubt, the most doubtful first.
 
-    `images`: int64[m]. `suggested`: int64[m], the class in whose favor. `margin`: float[m], the probability of the
-    suggested class less that of the label. `joint`: int64[k, k], the confident joint: rows given, columns suggested.
+    `images`: int64[m], indices. `suggested`: int64[m], the class in whose favor. `margin`: float64[m], the probability
+    of the suggested class minus that of the label. `joint`: int64[k, k], the confident joint: rows given, columns
+    suggested.
     """
 
     images: NDArray[np.int64]
@@ -30,7 +31,7 @@ class Suspects:
 
 
 def suspects(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> Suspects:
-    """The off-diagonal of the confident joint, from out-of-fold probabilities [n, k] and given labels [n].
+    """Find suspects off the diagonal of the confident joint: out-of-fold probabilities float64[n, k], labels int64[n].
 
     A class's threshold is the mean probability that images labeled with it have for it. An image counts for the most
     probable of the classes whose threshold it reaches, if any.
@@ -51,10 +52,11 @@ def suspects(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> S
 
 
 def out_of_fold(features: NDArray[np.float32], labels: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
-    """Class probabilities float64[n, k], each image's by a linear head that was fitted without its fifth of the data.
+    """Class probabilities float64[n, k] by linear heads fitted without each image's fifth of the data.
 
-    The head is a ridge regression onto the classes, which has a closed form: the folds share their sums of products.
-    Its scores become probabilities by one temperature, fitted on the out-of-fold scores as a whole.
+    `features`: float32[n, d]; `labels`: int64[n] in [0, k). The head is a ridge regression onto the classes, which has
+    a closed form: the folds share their sums of products. Its scores become probabilities by one temperature, fitted on
+    the out-of-fold scores as a whole.
     """
     n, d = features.shape
     inputs = np.column_stack([features - features.mean(axis=0), np.ones(n, np.float32)]).astype(np.float32)

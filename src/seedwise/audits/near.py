@@ -1,4 +1,4 @@
-"""Pairs of images that may be one picture, among all pairs of a data set; `same` tells which of them are.
+"""Finds pairs of images that may be duplicates, among all pairs of a data set; `same` decides which are.
 
 Two steps. Every pair of images is compared coarsely: a blurred center window of the one, at nine shifts and mirrored,
 against the center window of the other, as products of short vectors. Pairs that are alike there are aligned to the
@@ -28,40 +28,40 @@ REACH: Final = 4
 """Pixels of a thumbnail by which one picture may be shifted against the other, in each direction."""
 WINDOW: Final = SIDE - 2 * REACH
 SHIFTS: Final = (-3, 0, 3)
-"""Of the coarse comparison, in each direction: every shift within reach is a pixel from one of them at most."""
+"""Shifts of the coarse comparison in pixels, in each direction: every shift within reach is within a pixel of one."""
 BLUR: Final = 1.5
-"""Pixels (standard deviation) of what is compared coarsely, and of what is taken off to leave the detail."""
+"""Standard deviation in pixels of the blur before the coarse comparison, and of the copy subtracted from the detail."""
 NOISE: Final = 0.5
-"""Pixels by which detail is blurred itself, so that compression and resizing change it less."""
+"""Standard deviation in pixels of a blur of the detail, so that compression and resizing change it less."""
 GRID: Final = 8
 DIMENSIONS: Final = 32
-"""Of each of the two halves (mirror-symmetric and antisymmetric) of a coarse vector."""
+"""Dimensions of each half (mirror-symmetric and antisymmetric) of a coarse vector."""
 
 COARSE: Final = 0.87
-"""Least coarse likeness of pairs that are looked at closely."""
+"""Least coarse correlation of pairs that are aligned."""
 ALIKE: Final = 0.8
 """Least correlation of the aligned pixels."""
 DETAIL: Final = 0.6
 """Least correlation of the aligned detail."""
 MAGNIFIED: Final = 1.08
-"""How much either of a pair is magnified, too: what lost 5% of its sides at each end is 1.11 times as large."""
+"""Magnification that is tried on either of a pair: what lost 5% of its sides at each end is 1.11 times as large."""
 
 FAINT: Final = 1.0
-"""Levels of detail (of 255, standard deviation) below which an image's detail is no more than noise."""
+"""Standard deviation, in levels of 255, below which an image's detail is no more than noise."""
 
 WORTH: Final = 0.4
 """Least correlation of detail after the first look at which a pair is aligned further, and tried magnified."""
 LOOKS: Final = 3
 
 ROWS, COLUMNS = 512, 2048
-"""Of a block of pairs: small enough for the caches of a core."""
+"""Rows and columns of a block of pairs: small enough for the caches of a core."""
 CHUNK: Final = 4096
 """Images that are prepared at once."""
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Numbers int64[m] of both images, the lower first, and how alike they are.
+    """m pairs of similar images: indices int64[m] of both, the lower first, their correlation and alignment.
 
     What the second shows x pixels of a thumbnail to the right of its center, the first (mirrored where it is) shows
     scale * x + left to the right of its own; and so from top to bottom.
@@ -70,20 +70,22 @@ class Pairs:
     first: NDArray[np.int64]
     second: NDArray[np.int64]
     alike: NDArray[np.float32]
-    """Correlation of aligned pixels."""
+    """float32[m] in [-1, 1]: correlation of aligned pixels."""
     detail: NDArray[np.float32]
-    """Correlation of aligned pixels after a blurred copy was taken off."""
+    """float32[m] in [-1, 1]: correlation of aligned pixels minus a blurred copy."""
     mirrored: NDArray[np.bool_]
+    """bool[m]."""
     scale: NDArray[np.float32]
     left: NDArray[np.float32]
     top: NDArray[np.float32]
+    """float32[m]: scale, and shifts `left` and `top` in pixels of a thumbnail."""
 
     def __len__(self) -> int:
         return len(self.first)
 
 
 def candidates(thumbnails: NDArray[np.uint8], progress: Progress) -> Pairs:
-    """All pairs that may be one picture among uint8[n, 32, 32, 3]; n may be 0, where no image could be read."""
+    """Find all pairs that may be one picture among thumbnails uint8[n, 32, 32, 3]; n may be 0."""
     kept = []
     if len(thumbnails):
         coarse, close = _Coarse.of(thumbnails), _Close.of(thumbnails)
@@ -101,7 +103,7 @@ def candidates(thumbnails: NDArray[np.uint8], progress: Progress) -> Pairs:
 
 @dataclass(frozen=True)
 class _Guess:
-    """Pairs of images, and where in the first (mirrored or not) the center window of the second is, roughly."""
+    """Candidate pairs, with a rough position in the first image (mirrored or not) of the second's center window."""
 
     first: Tensor
     second: Tensor
@@ -117,7 +119,7 @@ class _Guess:
         return _Guess(*(column[which] for column in self.columns))
 
     def where(self, better: Tensor, other: "_Guess") -> "_Guess":
-        """The other guess where it is better."""
+        """Choose the other guess where bool[m] `better`."""
         pairs = zip(other.columns, self.columns, strict=True)
         return _Guess(*(torch.where(better, theirs, ours) for theirs, ours in pairs))
 
@@ -138,7 +140,7 @@ class _Coarse:
         return cls(_project(center, bases), (even, odd))
 
     def candidates(self, progress: Progress) -> Iterator[_Guess]:
-        """Pairs (i < j) whose coarse likeness is at least COARSE, block by block."""
+        """Yield pairs (i < j) whose coarse correlation is at least COARSE, block by block."""
         n = len(self.center[0])
         for top in range(0, n, ROWS):
             progress("comparing images", top, n)
@@ -170,7 +172,7 @@ class _Coarse:
 
 
 def _halves(thumbnails: NDArray[np.uint8], dx: int, dy: int) -> tuple[Tensor, Tensor]:
-    """The blurred window at a shift, sampled on a grid, as float[n, GRID * GRID * 3]: what a mirror keeps and turns."""
+    """The even and odd part under mirroring of the blurred window at a shift, on a grid, float[n, GRID * GRID * 3]."""
     filtered = _filter(WINDOW, BLUR)[torch.arange(GRID) * (WINDOW // GRID) + 1]
     y, x = REACH + dy, REACH + dx
     parts = []
@@ -185,7 +187,7 @@ def _halves(thumbnails: NDArray[np.uint8], dx: int, dy: int) -> tuple[Tensor, Te
 
 
 def _principal(half: Tensor) -> Tensor:
-    """The directions of most variance, float[GRID * GRID * 3, DIMENSIONS].
+    """Principal directions, float[GRID * GRID * 3, DIMENSIONS].
 
     In double precision: gray pictures have many equal eigenvalues, on which PyTorch's solver gave up at times.
     """
@@ -201,7 +203,7 @@ def _project(halves: tuple[Tensor, Tensor], bases: list[Tensor]) -> tuple[Tensor
 
 
 def _filter(size: int, sigma: float) -> Tensor:
-    """The matrix float[size, size] that blurs a line of pixels by a Gaussian; its ends are repeated."""
+    """Matrix float[size, size] of a Gaussian blur of a line of pixels, its ends repeated."""
     radius = round(3 * sigma)
     matrix = torch.zeros(size, size)
     for offset in range(-radius, radius + 1):
@@ -212,7 +214,7 @@ def _filter(size: int, sigma: float) -> Tensor:
 
 @dataclass(frozen=True)
 class _Close:
-    """What an alignment to the pixel needs of every image: its detail, and its windows' lengths.
+    """Every image's detail and the norms of its windows, for alignment to the pixel.
 
     `detail`: float16[2n, 32, 32], of image i at i, and at n + i of it magnified. `lengths`: float[2n, 9, 9].
     """
@@ -230,7 +232,7 @@ class _Close:
         return cls(thumbnails, detail, lengths)
 
     def kept(self, guess: _Guess) -> list[Tensor]:
-        """Pairs as of `Pairs`, column by column; one that holds magnified, too, is there as it fits best."""
+        """Aligned pairs that correlate enough, as columns of `Pairs`; of a magnified pair the best fit."""
         n = len(self.thumbnails)
         found, detail = self._align(guess)
         going = (detail >= WORTH).nonzero().flatten()
@@ -254,7 +256,7 @@ class _Close:
         return [found.first % n, found.second % n, alike, detail, found.mirrored, scale, left, top]
 
     def _align(self, guess: _Guess) -> tuple[_Guess, Tensor]:
-        """The best alignment near each guess, and the correlation of detail there; hopeless ones are left early."""
+        """The best alignment near each guess, and its correlation of detail; drops hopeless guesses early."""
         found, detail = self._look(guess)
         for _ in range(LOOKS - 1):
             going = (detail >= WORTH).nonzero().flatten()
@@ -264,7 +266,7 @@ class _Close:
         return found, detail
 
     def _look(self, guess: _Guess) -> tuple[_Guess, Tensor]:
-        """The best alignment within a pixel of the guess, and the correlation of detail there."""
+        """The best alignment within a pixel of each guess, and its correlation of detail."""
         top, left = (place.clamp(1, 2 * REACH - 1) - 1 for place in (guess.top, guess.left))
         moving = _windows(self.detail, guess.first, top, left, guess.mirrored, WINDOW + 2).float()
         target = self.detail[guess.second, REACH : SIDE - REACH, REACH : SIDE - REACH].float()
@@ -282,14 +284,14 @@ class _Close:
         return found, best / self.lengths[guess.second, REACH, REACH]
 
     def _alike(self, found: _Guess) -> Tensor:
-        """The correlation of pixels of aligned pairs."""
+        """Correlation of the pixels of aligned pairs."""
         line = torch.arange(len(found.first))
         moving = _windows(self._pictures(found.first), line, found.top, found.left, found.mirrored, WINDOW)
         target = self._pictures(found.second)[:, REACH : SIDE - REACH, REACH : SIDE - REACH]
         return (_standard(moving) * _standard(target)).sum(dim=1)
 
     def _pictures(self, numbers: Tensor) -> Tensor:
-        """float[m, 32, 32, 3], magnified where the number says so."""
+        """Images float[m, 32, 32, 3] of these numbers, magnified from n on."""
         n = len(self.thumbnails)
         pictures = torch.from_numpy(self.thumbnails[(numbers % n).numpy()]).float()
         magnified = torch.einsum("yv,xw,nvwc->nyxc", _magnifier(), _magnifier(), pictures)
@@ -297,13 +299,13 @@ class _Close:
 
 
 def _magnifier() -> Tensor:
-    """The matrix float[32, 32] that magnifies a line of pixels about its center by linear interpolation."""
+    """Matrix float[32, 32] that magnifies a line of pixels about its center by linear interpolation."""
     places = (torch.arange(SIDE) + 0.5 - SIDE / 2) / MAGNIFIED + SIDE / 2 - 0.5
     return (1 - (places[:, None] - torch.arange(SIDE)).abs()).clamp(min=0)
 
 
 def _windows(images: Tensor, numbers: Tensor, top: Tensor, left: Tensor, mirrored: Tensor, side: int) -> Tensor:
-    """Of [n, 32, 32, ...] those of these numbers, each at its own place and mirrored where it says so."""
+    """Windows of [n, 32, 32, ...] images, each at its own position and mirrored where it is."""
     line = torch.arange(side)
     columns = left[:, None] + torch.where(mirrored[:, None], line.flip(0), line)
     rows = top[:, None] + line
@@ -311,7 +313,7 @@ def _windows(images: Tensor, numbers: Tensor, top: Tensor, left: Tensor, mirrore
 
 
 def _detail(magnifier: Tensor | None, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Of uint8[n, 32, 32, 3] the gray without its blurred copy, and the lengths of its windows, their means taken off.
+    """The gray of uint8[n, 32, 32, 3] minus a blurred copy, and the norms of its windows without their means.
 
     What is the same along a whole row or column is taken off, too: else all horizons were one picture.
     """
@@ -327,7 +329,7 @@ def _detail(magnifier: Tensor | None, images: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _standard(windows: Tensor) -> Tensor:
-    """Mean 0 and length 1, float[n, h * w * c]: the product of two is their correlation."""
+    """Standardize windows to mean 0 and norm 1, float[n, h * w * c]: products are correlations."""
     flat = windows.float().flatten(1)
     flat = flat - flat.mean(dim=1, keepdim=True)
     length: Tensor = flat.norm(dim=1, keepdim=True)

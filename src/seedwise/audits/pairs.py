@@ -1,8 +1,8 @@
-"""Which images of a data set stand in it twice: equal pixels, copies, and look-alikes, told apart and counted.
+"""Finds duplicates in a data set: equal pixels, copies and look-alikes, told apart and counted.
 
 A copy is what is left when two images are aligned and their difference is as small as compression makes it (`same`).
-Whether that is small enough for these data, their labels tell: false pairs join two labels as often as other pairs
-that look alike, true ones hardly ever. Where this makes more than a tenth of the copies false, the limit is lowered.
+Whether that is small enough for these data, their labels tell: false pairs join two labels as often as other pairs that
+look alike, true ones hardly ever. Where this makes more than a tenth of the copies false, the limit is lowered.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,11 +19,11 @@ from seedwise.audits.scan import Scanned, exact_duplicates, thumbnail
 from seedwise.data.source import Progress, UInt8Array
 
 WHOLE: Final = 1.3
-"""What may be left between copies over the whole picture, in units of what JPEG at quality 50 leaves."""
+"""Largest remaining difference of copies over the whole picture, in units of what JPEG at quality 50 changes."""
 WORST: Final = 2.25
-"""As much in the worst of its tiles."""
+"""Largest remaining difference of copies in their worst tile, in the same units."""
 DOUBTFUL: Final = 1.6
-"""Times these limits: what thumbnails leave more of is not looked at again, and is surely not one picture."""
+"""Factor on these limits: pairs whose thumbnails differ by more are surely not one picture, and not looked at again."""
 SIZES: Final = (96, 64, 48, SIDE)
 """Sides in pixels at which pairs are compared: the largest that both images have."""
 LOOK_ALIKE: Final = 0.72
@@ -31,7 +31,7 @@ LOOK_ALIKE: Final = 0.72
 TOLERATED: Final = 0.1
 """Share of the copies that may be false, by their labels."""
 ENOUGH: Final = 20
-"""Pairs that are surely not one picture, from which the chance of two labels is taken; else from all images."""
+"""Number of pairs, surely not one picture, that suffices to estimate the chance of two labels; else from all images."""
 
 Kind = Literal["equal", "copy", "alike"]
 Look = Callable[[Mapping[str, set[int]], Callable[[UInt8Array], UInt8Array]], Mapping[tuple[str, int], UInt8Array]]
@@ -40,7 +40,7 @@ Look = Callable[[Mapping[str, set[int]], Callable[[UInt8Array], UInt8Array]], Ma
 
 @dataclass(frozen=True)
 class Likeness:
-    """What is known of a pair: see `findings.Pair`."""
+    """Kind and similarity of a pair: see `findings.Pair`."""
 
     kind: Kind
     rest: float | None
@@ -50,7 +50,7 @@ class Likeness:
 
 @dataclass(frozen=True)
 class Found:
-    """Pairs (i < j), what they are like; the limit of copies, and how many of each kind are false."""
+    """Pairs (i < j) with their likeness; the limit of copies, and estimates of false pairs by kind."""
 
     pairs: dict[tuple[int, int], Likeness]
     limit: float
@@ -58,7 +58,7 @@ class Found:
 
 
 def find_pairs(parts: Mapping[str, Scanned], look: Look, progress: Progress) -> Found:
-    """Pairs among the images of all parts, numbered one part after the other."""
+    """Find pairs among the images of all parts, numbered one part after the other."""
     exact, thumbnails, labels, sides = (
         np.concatenate([getattr(part, name) for part in parts.values()])
         for name in ("exact", "thumbnails", "labels", "sides")
@@ -105,7 +105,7 @@ def _left_again(
     look: Look,
     progress: Progress,
 ) -> NDArray[np.float64]:
-    """What is left between pairs at the largest size that both have; where an image went meanwhile, infinite."""
+    """Remaining difference of pairs at the largest size that both have; infinite where an image is gone."""
     wanted: dict[str, set[int]] = {}
     for number in {*near.first.tolist(), *near.second.tolist()}:
         part, row = places[number]
@@ -131,13 +131,13 @@ def _turned(images: UInt8Array, mirrored: NDArray[np.bool_]) -> UInt8Array:
 
 
 def _relative(found: Rest) -> NDArray[np.float64]:
-    """1 is the most that copies may leave."""
+    """The remaining difference in units of the most that copies may have."""
     relative: NDArray[np.float64] = np.maximum(found.whole / WHOLE, found.worst / WORST).astype(np.float64)
     return relative
 
 
 def _chance(two_labels: NDArray[np.bool_], labels: NDArray[np.int64]) -> float:
-    """How often a false pair joins two labels: as those that look alike and are surely not one picture."""
+    """Share of false pairs with two labels, estimated from those that look alike and are surely not one picture."""
     if len(two_labels) >= ENOUGH and two_labels.any():
         return float(two_labels.mean())
     shares = np.bincount(labels) / max(1, len(labels))
@@ -145,7 +145,7 @@ def _chance(two_labels: NDArray[np.bool_], labels: NDArray[np.int64]) -> float:
 
 
 def _limit(left: NDArray[np.float64], two_labels: NDArray[np.bool_], chance: float) -> float:
-    """The largest limit up to 1 at which the false copies are tolerable; a single pair of two labels is no rate."""
+    """The largest limit up to 1 at which few enough copies are false; a single pair of two labels is no rate."""
     order = np.argsort(left, kind="stable")
     order = order[left[order] <= 1]
     opposed = np.cumsum(two_labels[order])

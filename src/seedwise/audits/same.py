@@ -1,4 +1,4 @@
-"""Whether two images are one picture: what is left between them, once aligned, against what compression leaves.
+"""Decides whether two images are one picture: compares their difference, once aligned, with JPEG's.
 
 The one is moved, stretched and brightened until it fits the other best (Lucas and Kanade 1981: least squares over
 shift, scale along each axis, contrast and brightness, from blurred copies to sharp ones). A picture that was
@@ -22,27 +22,27 @@ from torch.nn.functional import avg_pool2d, grid_sample
 from seedwise.data.source import Progress
 
 QUALITY: Final = 50
-"""Of the JPEG that the difference is compared with."""
+"""Quality of the JPEG whose change is the unit of a difference."""
 FLOOR: Final = 2.0
-"""Levels of 255 that are added to what JPEG leaves: of a plain ground it leaves nothing, and rounding a level."""
+"""Levels of 255 added to JPEG's change: it changes nothing in plain areas, where rounding changes a level."""
 SOFTEN: Final = 0.6
-"""Pixels (standard deviation) by which differences are blurred, so that resampling counts less than moved edges."""
+"""Standard deviation in pixels of a blur of differences, so that resampling counts less than moved edges."""
 TILES: Final = 8
-"""Tiles along a side, half a tile apart, in each of which the difference is looked at by itself."""
+"""Tiles along a side, half a tile apart, whose differences are measured separately."""
 SEEN: Final = 0.25
 """Least share of a tile that both images show."""
 CLIPPED: Final = 4.0
 """Levels from black or white at which a value may have been cut off."""
 STEPS: Final = ((24, 6), (0, 6))
-"""Of the alignment: the blur as a part of the side (0: `SOFTEN`), and how many steps with it."""
+"""Stages of the alignment: blur as a part of the side (0: `SOFTEN`), and number of steps."""
 DAMPING: Final = 1e-3
 BATCH: Final = 256
-"""Pairs that are looked at together: 64 MB at 96 pixels."""
+"""Pairs that are compared together: 64 MB at 96 pixels."""
 
 
 @dataclass(frozen=True)
 class Rest:
-    """What is left between two aligned images, float32[m] each, in units of what JPEG at quality 50 leaves.
+    """Remaining difference of m aligned pairs, float32[m] each, in units of what JPEG at quality 50 changes.
 
     `whole`: over all of the picture. `worst`: in the tile where most is left. `placed`: float32[m, 2, 3], the alignment
     that was found: where, from -1 to 1, the first has what the second has at a place.
@@ -54,7 +54,7 @@ class Rest:
 
 
 def place(scale: NDArray[np.float32], left: NDArray[np.float32], top: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The alignment float32[m, 2, 3] of pairs; `left` and `top` as parts of the side."""
+    """Matrices float32[m, 2, 3] of alignments, from `scale` and the shifts `left` and `top` in sides, float32[m]."""
     placed = np.zeros((len(scale), 2, 3), np.float32)
     placed[:, 0, 0] = placed[:, 1, 1] = scale
     placed[:, 0, 2], placed[:, 1, 2] = 2 * left, 2 * top
@@ -62,7 +62,8 @@ def place(scale: NDArray[np.float32], left: NDArray[np.float32], top: NDArray[np
 
 
 def rest(first: NDArray[np.uint8], second: NDArray[np.uint8], placed: NDArray[np.float32], progress: Progress) -> Rest:
-    """Of pairs of images uint8[m, s, s, 3], from a guess of their alignment (see `place`), good to a twentieth of s."""
+    """Align pairs of images uint8[m, s, s, 3] and measure their remaining difference. `placed`: float32[m, 2, 3], a
+    guess of the alignment (see `place`), good to a twentieth of s."""
     parts = []
     for start in range(0, len(first), BATCH):
         progress("aligning pairs", start, len(first))
@@ -124,12 +125,12 @@ def _blurred(images: Tensor, sigma: float) -> Tensor:
 
 @cache
 def _line(size: int) -> Tensor:
-    """Places of pixels from -1 to 1."""
+    """Pixel positions float[size] from -1 to 1."""
     return (torch.arange(size) + 0.5) * 2 / size - 1
 
 
 def _moved(images: Tensor, placed: Tensor, mode: str = "bicubic") -> tuple[Tensor, Tensor]:
-    """Images as the others show them, float[m, c, s, s]; and float[m, s, s], 1 where they hold what is shown."""
+    """Warp images to their alignment, float[m, c, s, s]; and float[m, s, s], 1 where they cover it."""
     size = images.shape[-1]
     y, x = torch.meshgrid(_line(size), _line(size), indexing="ij")
     places = torch.stack([x, y, torch.ones_like(x)], dim=-1).flatten(0, 1) @ placed.transpose(1, 2)
@@ -139,7 +140,7 @@ def _moved(images: Tensor, placed: Tensor, mode: str = "bicubic") -> tuple[Tenso
 
 
 def _aligned(moving: Tensor, target: Tensor, placed: Tensor, steps: int) -> Tensor:
-    """Steps of Gauss and Newton on shift and scale, contrast and brightness of gray float[m, 1, s, s]."""
+    """Gauss-Newton steps on shift, scale, contrast and brightness of gray float[m, 1, s, s]."""
     size, count = moving.shape[-1], len(moving)
     y, x = torch.meshgrid(_line(size), _line(size), indexing="ij")
     goal = target.reshape(count, -1, 1)
@@ -162,7 +163,7 @@ def _aligned(moving: Tensor, target: Tensor, placed: Tensor, steps: int) -> Tens
 
 
 def _levels(moved: Tensor, target: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
-    """Contrast and brightness float[m, 1, 1, 1] that make the one the other, from values that were not cut off.
+    """Contrast and brightness float[m, 1, 1, 1] that map one image to the other, from values that were not cut off.
 
     One for all channels: a can in another color is another can.
     """
@@ -180,7 +181,7 @@ def _levels(moved: Tensor, target: Tensor, seen: Tensor) -> tuple[Tensor, Tensor
 
 
 def _compared(target: Tensor, made: Tensor, recoded: Tensor, seen: Tensor) -> Tensor:
-    """(whole, worst) float[m, 2] of the difference of `made`, beside that of the target's JPEG."""
+    """(whole, worst) float[m, 2]: the difference of `made` over that of the target's JPEG."""
     tile = max(4, target.shape[-1] // TILES)
     shown = avg_pool2d(seen[:, None], tile, stride=tile // 2)[:, 0]
     used = (shown > SEEN).float()

@@ -1,4 +1,4 @@
-"""One pass over the images of a source as they are: damaged ones are noted, not refused."""
+"""Reads all images of a source once, as they are; damaged ones are noted, not refused."""
 
 import hashlib
 import io
@@ -23,17 +23,17 @@ from seedwise.data.source import Contents, Int64Array, Progress, RawImage, Sourc
 SIDE = 32
 """Pixels of the square thumbnails that are compared."""
 SHOWN = 128
-"""Height in pixels of pictures on a page, at most."""
+"""Largest height in pixels of pictures on a page."""
 
 
 @dataclass(frozen=True)
 class Scanned:
-    """The readable images of one part, in the order of the data's own rows; and what was damaged.
+    """The n readable images of one part, in the order of the data's own rows, and the damaged ones.
 
     `labels`: int64[n]. `numbers`: int64[n], their places in the source's own order. `sides`: int64[n], pixels of their
-    short sides. `where`: what names each in messages. `thumbnails`: uint8[n, 32, 32, 3], of the center square.
-    `exact`: uint8[n, 32], the SHA-256 of size and pixels. `sizes`: how many are so many pixels (width, height).
-    `damaged`: a line each.
+    short sides. `where`: what names each in messages. `thumbnails`: uint8[n, 32, 32, 3], of the center square. `exact`:
+    uint8[n, 32], the SHA-256 of size and pixels. `sizes`: how many are so many pixels (width, height). `damaged`: a
+    line each.
     """
 
     labels: Int64Array
@@ -61,7 +61,7 @@ class _Seen:
 def scan(
     source: Source, contents: Contents, progress: Progress, pixel_range: Range | None = None
 ) -> dict[str, Scanned]:
-    """Every part of a source's contents, image by image. `pixel_range`: as for training (see build)."""
+    """Read every part of a source, image by image. `pixel_range`: as for training (see build)."""
     threads = machine.cores()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's remarks on odd EXIF blocks and on large but still allowed photos
@@ -98,7 +98,8 @@ def _see(raw: RawImage, pixel_range: Range | None) -> _Seen:
 
 
 def _mode(raw: RawImage) -> str:
-    """Pillow's name of what the file holds, such as RGB, L or CMYK; `decode` tells what is wrong with a damaged one."""
+    """Pillow's mode of an image file, such as RGB, L or CMYK; `?` if it is damaged. Pairs in order: duplicates first,
+    of these those with two labels, then those across splits; the most alike first."""
     from PIL import Image
 
     if isinstance(raw.data, np.ndarray):
@@ -117,9 +118,9 @@ def look_again(
     make: Callable[[UInt8Array], UInt8Array],
     progress: Progress,
 ) -> dict[tuple[str, int], UInt8Array]:
-    """What `make` makes of the pixels of some images, by part and row; `wanted`: rows by part. All else is not decoded.
+    """Decode some images again: `make(pixels)` by part and row, for the rows in `wanted` by part.
 
-    An image that changed or went since the scan is left out.
+    `make` takes and returns uint8[h, w, 3]. An image that changed or went since the scan is left out.
     """
     made: dict[tuple[str, int], UInt8Array] = {}
     done, count = 0, sum(map(len, wanted.values()))
@@ -146,7 +147,7 @@ def _pixels(raw: RawImage, make: Callable[[UInt8Array], UInt8Array], pixel_range
 
 
 def thumbnail(pixels: UInt8Array, size: int = SIDE) -> UInt8Array:
-    """The center square of uint8[h, w, 3] at size by size pixels; as it is if it has that size."""
+    """Resize the center square of uint8[h, w, 3] to uint8[size, size, 3]; unchanged if it has that size."""
     from PIL import Image
 
     height, width = pixels.shape[:2]
@@ -159,7 +160,7 @@ def thumbnail(pixels: UInt8Array, size: int = SIDE) -> UInt8Array:
 
 
 def shrunk(pixels: UInt8Array) -> UInt8Array:
-    """An image to be looked at: at most SHOWN pixels high and twice as wide; larger ones are shrunk."""
+    """Shrink uint8[h, w, 3] for display: at most SHOWN pixels high and twice as wide."""
     from PIL import Image
 
     picture = Image.fromarray(np.ascontiguousarray(pixels))
@@ -168,7 +169,7 @@ def shrunk(pixels: UInt8Array) -> UInt8Array:
 
 
 def _collect(labels: Int64Array, seen: list[_Seen]) -> Scanned:
-    """In canonical order, which is the cache's (see build): by label, then by hash."""
+    """Sort the scanned images into canonical order, the cache's (see build): by label, then by hash."""
     good = [i for i, one in enumerate(seen) if one.thumbnail is not None]
     exact = np.frombuffer(b"".join(seen[i].exact for i in good), np.uint8).reshape(-1, 32)
     kept = labels[good]
@@ -189,7 +190,7 @@ def _collect(labels: Int64Array, seen: list[_Seen]) -> Scanned:
 
 
 def exact_duplicates(exact: UInt8Array) -> Iterable[tuple[int, int]]:
-    """Pairs (i, j), i < j, of equal hashes: each with the first of its kind."""
+    """Pairs (i, j), i < j, of equal hashes uint8[n, 32]: each with the first of its kind."""
     first: dict[bytes, int] = {}
     for number, digest in enumerate(exact):
         earlier = first.setdefault(digest.tobytes(), number)

@@ -1,1 +1,1 @@
-"""Augmentation: whole uint8 batches, on their device, with one draw per image from a table."""
+"""Augmentation of whole uint8 batches on their device, with random draws per image from a table."""

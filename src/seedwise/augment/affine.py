@@ -1,4 +1,4 @@
-"""Affine maps: every output pixel is read from its place in the input, with one matrix per image."""
+"""Affine transforms of images: one matrix per image."""
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ from seedwise.kernels.ops.pixels import places
 
 
 def warp(images: Tensor, matrices: Tensor, interpolation: str) -> Tensor:
-    """Read uint8[n, c, h, w] at `matrices` @ (x, y, 1); what comes from outside is black.
+    """Transform uint8[n, c, h, w]: each output pixel (x, y) is read at `matrices` @ (x, y, 1), black outside the image.
 
     float64[n, 2, 3] `matrices` on the CPU map an output pixel to its source, in pixels from the center (y downwards).
     """
@@ -19,14 +19,14 @@ def warp(images: Tensor, matrices: Tensor, interpolation: str) -> Tensor:
 
 
 def rotations(angles: Tensor) -> Tensor:
-    """Matrices of counter-clockwise rotations by float64[n] degrees about the center."""
+    """float64[n, 2, 3] matrices of counter-clockwise rotations about the center, by float64[n] degrees."""
     radians = angles.deg2rad()
     cos, sin, zero = radians.cos(), radians.sin(), torch.zeros_like(radians)
     return torch.stack((cos, -sin, zero, sin, cos, zero), dim=1).view(-1, 2, 3)
 
 
 def _grid(matrices: Tensor, h: int, w: int, device: torch.device) -> Tensor:
-    """float32[n, h, w, 2]: the place (x, y) in [-1, 1] that each output pixel is read from."""
+    """float32[n, h, w, 2]: source position (x, y) in [-1, 1] of each output pixel."""
     # Scaled before it is multiplied out, as torchvision does: ties between two pixels are then broken alike.
     scaled = matrices.float() / torch.tensor([[w / 2], [h / 2]])
     across, down, shift = scaled.to(device).unbind(2)

@@ -1,4 +1,4 @@
-"""AugMix: each image blended with copies of it that chains of operations changed (arXiv 1912.02781)."""
+"""AugMix: blends each image with copies of it that chains of operations changed (arXiv 1912.02781)."""
 
 import torch
 from torch import Tensor
@@ -10,21 +10,21 @@ from seedwise.augment.operations import CODES, COLOR, NAMES, Space, magnitudes, 
 from seedwise.base.batch import Batch
 
 WIDTH = DEPTH = 4
-"""The most chains, and the most operations in a chain, that AugMixConfig allows."""
+"""Largest number of chains, and of operations in a chain, that AugMixConfig allows."""
 COLUMNS = 1 + WIDTH * (2 + DEPTH)
-"""The image's share; then for each chain its share, its length and its operations."""
+"""Draws of an image: its own share; then for each chain its share, its length and its operations."""
 STEPS = 10
 SPACE = Space(shear=0.3, translate=(1 / 3, 0), degrees=30.0, factor=0.9, bits=4, most_bits=4)
-"""torchvision's ranges."""
+"""torchvision's ranges for AugMix."""
 
 
 def operations(config: AugMixConfig) -> list[str]:
-    """The names of those that are drawn from."""
+    """Names of the operations to draw from."""
     return [name for name in NAMES if name != "identity" and (config.all_ops or name not in COLOR)]
 
 
 def weights(draws: Tensor, config: AugMixConfig) -> Tensor:
-    """float64[n, mixture_width]: the share of each chain, from float32[n, 25]; the image keeps what is left of 1.
+    """float64[n, mixture_width]: weight of each chain, from draws float32[n, 25]; the image itself gets the rest to 1.
 
     Dirichlet by breaking a stick: chain i takes Beta(alpha, alpha * chains after it) of what is left, the last one all.
     Shares are cut off to multiples of UNIT, so that sums of products with uint8 pixels are exact in float32, in
@@ -40,7 +40,7 @@ def weights(draws: Tensor, config: AugMixConfig) -> Tensor:
 
 
 def chain(draws: Tensor, config: AugMixConfig, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Codes int64[n, 4] of a chain's operations on images of `shape` = (h, w), and float64[n, 4] values.
+    """Draw a chain for images of `shape` = (h, w): codes int64[n, 4] of its operations, and their values float64[n, 4].
 
     The draws float32[n, 6] are: the chain's share, its length, and for each place one of all operations, steps and
     directions. Places behind the chain's end are identity, code 0.
@@ -56,7 +56,8 @@ def chain(draws: Tensor, config: AugMixConfig, shape: tuple[int, ...]) -> tuple[
 
 
 def apply(batch: Batch, draws: Tensor, config: AugMixConfig) -> tuple[Batch, Measured]:
-    """Blend; measures the share that chains have, how often each operation was drawn, and whose pixels changed."""
+    """Blend each image with its chains, from draws float32[n, 25]. Measures the chains' total weight, how often each
+    operation was drawn, and changed images."""
     share = weights(draws, config)
     chains = share.sum(dim=1)
     # All chains at once, the first ones of all images first: fewer and larger groups of one operation.
@@ -77,5 +78,5 @@ def apply(batch: Batch, draws: Tensor, config: AugMixConfig) -> tuple[Batch, Mea
 
 
 def _chains(draws: Tensor) -> tuple[Tensor, ...]:
-    """The columns of each chain: WIDTH times float32[n, 6]."""
+    """The draws of each chain: WIDTH times float32[n, 6]."""
     return torch.split(draws[:, 1:], 2 + DEPTH, dim=1)

@@ -1,4 +1,4 @@
-"""Blur: a Gaussian filter with a width per image."""
+"""Gaussian blur with a width per image."""
 
 import torch
 from torch import Tensor
@@ -14,16 +14,16 @@ COLUMNS = 2
 
 
 def parameters(draws: Tensor, config: BlurConfig) -> tuple[Tensor, Tensor]:
-    """bool[n]: whether each image is blurred, and the float64[n] standard deviation of its filter in pixels."""
+    """bool[n], whether each image is blurred, and float64[n], its sigma in pixels; from draws float32[n, 2]."""
     draws = draws.double()
     low, high = config.sigma
     return draws[:, 0] < config.prob, low + draws[:, 1] * (high - low)
 
 
 def blur(images: Tensor, sigma: Tensor, kernel_size: int) -> Tensor:
-    """Filter uint8[n, c, h, w] by a Gaussian of float64[n] `sigma`, cut off at `kernel_size`; mirrored at the borders.
+    """Filter uint8[n, c, h, w] with Gaussians of standard deviation float64[n] `sigma`, `kernel_size` pixels wide.
 
-    As one sum over the filter's rows and one over its columns.
+    Mirrored at the borders; one sum over the filter's rows and one over its columns.
     """
     h, w = images.shape[-2:]
     half = kernel_size // 2
@@ -41,9 +41,9 @@ def blur(images: Tensor, sigma: Tensor, kernel_size: int) -> Tensor:
 
 
 def apply(batch: Batch, draws: Tensor, config: BlurConfig) -> tuple[Batch, Measured]:
-    """Blur with probability `config.prob`; measures the filter's standard deviation, and whose pixels changed.
+    """Blur with probability `config.prob`, from draws float32[n, 2]; measures sigma in pixels, and changed images.
 
-    A filter below a quarter of a pixel rounds to none.
+    A filter below a quarter of a pixel rounds to none. A UserError where the filter is larger than the images.
     """
     shortest = min(batch.images.shape[-2:])
     if config.kernel_size // 2 >= shortest:

@@ -1,23 +1,23 @@
-"""Boxes, one per image, that show something else."""
+"""Replaces a box in each image by another image's pixels."""
 
 import torch
 from torch import Tensor
 
 
 def as_lines(images: Tensor) -> Tensor:
-    """uint8[n, c, h, w] as uint8[n, h, w * c]: the bytes of channels_last, without a copy if they lie like that."""
+    """View uint8[n, c, h, w] as uint8[n, h, w * c], the bytes of channels_last; copies only other layouts."""
     n, c, h, w = images.shape
     return images.permute(0, 2, 3, 1).reshape(n, h, w * c)
 
 
 def as_images(lines: Tensor, channels: int) -> Tensor:
-    """uint8[n, h, w * c] as uint8[n, c, h, w] in channels_last."""
+    """View uint8[n, h, w * c] as uint8[n, c, h, w] in channels_last."""
     n, h, length = lines.shape
     return lines.view(n, h, length // channels, channels).permute(0, 3, 1, 2)
 
 
 def show_in_boxes(lines: Tensor, others: Tensor, boxes: Tensor, channels: int) -> Tensor:
-    """`lines` outside and `others` (overwritten) inside of int64[n, 4] `boxes` (top, left, bottom, right).
+    """Combine `lines` outside and `others` (overwritten) inside of int64[n, 4] `boxes` (top, left, bottom, right).
 
     Both are uint8[n, h, w * c], as `as_lines` makes them.
     """

@@ -17,7 +17,8 @@ NEUTRAL = torch.tensor([1.0, 1.0, 1.0, 0.0], dtype=torch.float64)
 
 
 def parameters(draws: Tensor, config: ColorJitterConfig) -> tuple[Tensor, Tensor]:
-    """Factors float64[n, 4], in the order of OPERATIONS, and int64[n, 4]: which operation comes first, second, ..."""
+    """Factors float64[n, 4] in the order of OPERATIONS, and int64[n, 4], each image's order; from draws float32[n,
+    8]."""
     draws = draws.double()
     strength = torch.tensor([getattr(config, name) for name in OPERATIONS], dtype=torch.float64)
     lowest = NEUTRAL - strength
@@ -27,7 +28,7 @@ def parameters(draws: Tensor, config: ColorJitterConfig) -> tuple[Tensor, Tensor
 
 
 def jitter(images: Tensor, factors: Tensor, order: Tensor, config: ColorJitterConfig) -> Tensor:
-    """Apply the four operations to uint8[n, 3, h, w], each image with its factors and in its order."""
+    """Apply the four operations to uint8[n, 3, h, w], with factors float64[n, 4], in each image's order int64[n, 4]."""
 
     def by(index: int, name: str) -> Change | None:
         return None if getattr(config, name) == 0 else lambda them, places: ADJUST[name](them, factors[places, index])
@@ -39,12 +40,12 @@ def jitter(images: Tensor, factors: Tensor, order: Tensor, config: ColorJitterCo
 
 
 def adjust_brightness(images: Tensor, factor: Tensor) -> Tensor:
-    """Multiply each of uint8[n, 3, h, w] by its float64[n] factor."""
+    """Multiply each image of uint8[n, 3, h, w] by its factor, float64[n] >= 0."""
     return (images.float() * _spread(factor, images)).clamp_(0, 255).to(torch.uint8)
 
 
 def adjust_contrast(images: Tensor, factor: Tensor) -> Tensor:
-    """Blend with the mean of the image's gray."""
+    """Blend each image of uint8[n, 3, h, w] with the mean of its luma; factor float64[n], 1 keeps the image."""
     gray = luma(images)
     # An integer sum is exact, so the mean doesn't depend on the order of summation.
     mean = gray.int().sum(dim=(1, 2, 3), keepdim=True).float() / gray[0].numel()
@@ -52,12 +53,12 @@ def adjust_contrast(images: Tensor, factor: Tensor) -> Tensor:
 
 
 def adjust_saturation(images: Tensor, factor: Tensor) -> Tensor:
-    """Blend with the gray image."""
+    """Blend each image of uint8[n, 3, h, w] with its luma; factor float64[n], 1 keeps the image."""
     return _blend(images, luma(images), factor)
 
 
 def adjust_hue(images: Tensor, factor: Tensor) -> Tensor:
-    """Turn the hue by `factor` of the color circle, through HSV."""
+    """Rotate the hue of uint8[n, 3, h, w] by float64[n] `factor`, in turns of the color circle, through HSV."""
     rgb = images.float() / 255
     value, smallest = rgb.amax(dim=1), rgb.amin(dim=1)
     chroma = value - smallest
@@ -84,7 +85,7 @@ ADJUST = {
 
 
 def luma(images: Tensor) -> Tensor:
-    """float32[n, 1, h, w] of whole numbers: the luma of ITU-R 601, cut off as torchvision does."""
+    """Luma of ITU-R 601 of uint8[n, 3, h, w]: float32[n, 1, h, w] of whole numbers, cut off as torchvision does."""
     r, g, b = images.float().unbind(dim=1)
     return (r * 0.2989).add_(g, alpha=0.587).add_(b, alpha=0.114).floor_()[:, None]
 
@@ -96,12 +97,13 @@ def _blend(images: Tensor, other: Tensor, factor: Tensor) -> Tensor:
 
 
 def _spread(factor: Tensor, images: Tensor) -> Tensor:
-    """float64[n] on the CPU to float32[n, 1, 1, 1] beside the images."""
+    """Move float64[n] from the CPU to float32[n, 1, 1, 1] on the images' device."""
     return factor.float().to(images.device)[:, None, None, None]
 
 
 def apply(batch: Batch, draws: Tensor, config: ColorJitterConfig) -> tuple[Batch, Measured]:
-    """Jitter each image; measures the factors of the operations that are on, and whose pixels changed."""
+    """Jitter each image, from draws float32[n, 8]; measures the factors of operations that are on, and changed
+    images."""
     factors, order = parameters(draws, config)
     measured = {name: factors[:, i] for i, name in enumerate(OPERATIONS) if getattr(config, name) > 0}
     images = jitter(batch.images, factors, order, config)

@@ -1,4 +1,4 @@
-"""Custom: a user's own function on the whole batch, found by import path and held to its promise at every batch."""
+"""Custom technique: a user's own function on the whole batch, found by import path and checked at every batch."""
 
 import torch
 from torch import Tensor
@@ -14,7 +14,8 @@ COLUMNS = 8
 
 
 def apply(batch: Batch, draws: Tensor, config: CustomConfig) -> tuple[Batch, Measured]:
-    """Call `function(images, draws)` with both on the batch's device; measures whose pixels changed."""
+    """Call `function(images, draws)` on the batch's device, with draws float32[n, 8]; measures changed images. A
+    UserError where it fails, or returns another shape or type than uint8[n, 3, h, w]."""
     function, images = find(OPTION, config.function), batch.images
     given = f"uint8{list(images.shape)}"
     try:

@@ -1,4 +1,4 @@
-"""CutMix: a box from another image of the batch, labels mixed by the share of pixels (arXiv 1905.04899)."""
+"""CutMix: pastes a box from another image of the batch, and mixes labels by the share of pixels (arXiv 1905.04899)."""
 
 from dataclasses import dataclass, replace
 
@@ -16,25 +16,25 @@ COLUMNS = 5
 
 @dataclass(frozen=True)
 class Mix:
-    """What is pasted where. On the CPU, one entry per image."""
+    """Boxes to paste and the images they come from, one entry per image, on the CPU."""
 
     boxes: Tensor
-    """int64[n, 4]: (top, left, bottom, right), clipped to the image; empty where nothing is pasted."""
+    """int64[n, 4]: (top, left, bottom, right) in pixels, clipped to the image; empty where nothing is pasted."""
     partners: Tensor
-    """int64[n]: the image of the batch that the box is taken from."""
+    """int64[n]: index in the batch of the image that the box is taken from."""
 
     def only(self, images: Tensor) -> "Mix":
-        """The same for the images of bool[n]; nothing is pasted into the others."""
+        """Keep the boxes of the images bool[n], and empty those of the others."""
         return replace(self, boxes=self.boxes * images[:, None])
 
     def pasted(self) -> Tensor:
-        """int64[n]: pixels in the box."""
+        """int64[n]: area of each box in pixels."""
         top, left, bottom, right = self.boxes.unbind(1)
         return (bottom - top) * (right - left)
 
 
 def parameters(draws: Tensor, config: CutMixConfig, size: tuple[int, int]) -> Mix:
-    """Boxes and partners for images of `size` = (h, w), from float32[n, 5] draws.
+    """Draw boxes and partners for images of `size` = (h, w), from draws float32[n, 5].
 
     The draws are: whether to mix, lambda, the box's center (y, x), and a place in the ring of partners.
     """
@@ -51,14 +51,14 @@ def parameters(draws: Tensor, config: CutMixConfig, size: tuple[int, int]) -> Mi
 
 
 def paste(images: Tensor, mix: Mix, source: Tensor | None = None) -> Tensor:
-    """Paste each image's box from its partner in `source` (the same images): uint8[n, c, h, w], in channels_last."""
+    """Paste each image's box from its partner in `source` (default: the images): uint8[n, c, h, w], channels_last."""
     lines = as_lines(images)
     others = (lines if source is None else as_lines(source)).index_select(0, mix.partners.to(images.device))
     return as_images(show_in_boxes(lines, others, mix.boxes, images.shape[1]), images.shape[1])
 
 
 def mix_targets(targets: Tensor, mix: Mix, pixels: int, source: Tensor | None = None) -> Tensor:
-    """Weight float32[n, k] targets by the share of `pixels` that each of the two images really has."""
+    """Mix targets float32[n, k] by each image's share of the `pixels` (h * w); partners come from `source`."""
     share = mix.pasted().double() / pixels
     own = (1 - share).float().to(targets.device)[:, None]
     other = share.float().to(targets.device)[:, None]
@@ -67,7 +67,7 @@ def mix_targets(targets: Tensor, mix: Mix, pixels: int, source: Tensor | None = 
 
 
 def apply(batch: Batch, draws: Tensor, config: CutMixConfig, *, mixing: Mixing | None = None) -> tuple[Batch, Measured]:
-    """Mix each image with probability `config.prob`; measures lambda, the share that the mixed images keep."""
+    """Mix with probability `config.prob`, from draws float32[n, 5]; measures lambda, the share that an image keeps."""
     h, w = batch.images.shape[-2:]
     mixing = mixing or Mixing.alone(batch)
     mix = parameters(draws, config, (h, w)).only(mixing.takes)

@@ -1,4 +1,4 @@
-"""Mirroring: `horizontal_flip`, `alternating_flip` and `vertical_flip`, one coin per image."""
+"""Mirrors images: `horizontal_flip`, `alternating_flip` and `vertical_flip`, one coin per image."""
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ def parameters(draws: Tensor, prob: float) -> Tensor:
 
 
 def flip(images: Tensor, flipped: Tensor, dim: int) -> Tensor:
-    """Mirror those of uint8[n, c, h, w] for which bool[n] `flipped` holds, along `dim`: -1 or -2."""
+    """Mirror the images of uint8[n, c, h, w] chosen by bool[n] `flipped` along `dim`: -1 left-right, -2 top-bottom."""
     rows, columns = (torch.arange(extent, device=images.device)[None] for extent in images.shape[-2:])
     chosen = flipped.to(images.device)[:, None]
     if dim == -1:
@@ -28,7 +28,7 @@ def flip(images: Tensor, flipped: Tensor, dim: int) -> Tensor:
 
 
 def apply_horizontal(batch: Batch, draws: Tensor, config: HorizontalFlipConfig) -> tuple[Batch, Measured]:
-    """Mirror left and right with probability `config.prob`."""
+    """Mirror left and right with probability `config.prob`, from draws float32[n, 1]."""
     flipped = parameters(draws, config.prob)
     return Batch(flip(batch.images, flipped, -1), batch.targets), {"share": flipped}
 
@@ -36,12 +36,12 @@ def apply_horizontal(batch: Batch, draws: Tensor, config: HorizontalFlipConfig) 
 def apply_alternating(
     batch: Batch, draws: Tensor, config: AlternatingFlipConfig, *, epoch: int
 ) -> tuple[Batch, Measured]:
-    """Mirror left and right in every other epoch, from 0; a draw, the same in all, says which images begin mirrored."""
+    """Mirror left and right in every other epoch, from 0; draws float32[n, 1] say which images begin mirrored."""
     flipped = parameters(draws, 0.5) ^ bool(epoch % 2)
     return Batch(flip(batch.images, flipped, -1), batch.targets), {"share": flipped}
 
 
 def apply_vertical(batch: Batch, draws: Tensor, config: VerticalFlipConfig) -> tuple[Batch, Measured]:
-    """Mirror top and bottom with probability `config.prob`."""
+    """Mirror top and bottom with probability `config.prob`, from draws float32[n, 1]."""
     flipped = parameters(draws, config.prob)
     return Batch(flip(batch.images, flipped, -2), batch.targets), {"share": flipped}

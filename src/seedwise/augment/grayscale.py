@@ -1,4 +1,4 @@
-"""Grayscale: some images lose their color."""
+"""Grayscale: removes the color of some images."""
 
 from torch import Tensor
 
@@ -17,12 +17,12 @@ def parameters(draws: Tensor, prob: float) -> Tensor:
 
 
 def to_gray(images: Tensor, chosen: Tensor) -> Tensor:
-    """The luma in all channels of those of uint8[n, 3, h, w] for which bool[n] `chosen` holds."""
+    """Set all channels of the images of uint8[n, 3, h, w] chosen by bool[n] `chosen` to their luma."""
     return change_some(images, chosen, lambda some, _: luma(some).to(images.dtype).expand_as(some))
 
 
 def apply(batch: Batch, draws: Tensor, config: GrayscaleConfig) -> tuple[Batch, Measured]:
-    """Turn images gray with probability `config.prob`; counts those that had a color."""
+    """Turn images gray with probability `config.prob`, from draws float32[n, 1]; measures which of them had a color."""
     chosen = parameters(draws, config.prob)
     colored = (batch.images[:, 1:] != batch.images[:, :-1]).flatten(1).any(dim=1)
     return Batch(to_gray(batch.images, chosen), batch.targets), {"share": chosen.to(colored.device) & colored}

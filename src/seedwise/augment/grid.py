@@ -1,4 +1,4 @@
-"""A before/after picture: what each technique of a recipe does, alone and all together."""
+"""Draws a before/after picture: what each technique of a recipe does, alone and all together."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,8 +39,9 @@ def draw_grid(
 ) -> None:
     """Save a PNG with a row for each technique that is on and one for all of them.
 
-    Each row shows another of uint8[n, c, h, w] `images` that the technique changes: first as evaluation sees it, then
-    under the draws of `count` epochs. Under it stand its classes and their shares, from float32[n, k] `targets`.
+    Each row shows another of uint8[n, c, h, w] `images` (valid area int64[n, 2] `sizes`) that the technique changes:
+    first as evaluation sees it, then with the draws of `count` epochs, and below the classes with the largest shares in
+    targets float32[n, k]. `size`: side in pixels of the training images.
     """
     rows = rows_alone(config)
     scale = -(-TILE // size)
@@ -69,7 +70,7 @@ def draw_grid(
 
 
 def rows_alone(config: AugmentConfig) -> list[tuple[str, AugmentConfig]]:
-    """Each technique that is on, alone, and then all of them; without any, the resize."""
+    """A configuration with each technique alone, for each that is on, and one with all; without any, the resize."""
     on = {t.name: getattr(config, t.name) for t in TECHNIQUES if getattr(config, t.name) is not None}
     if not on:
         return [("resize", config)]
@@ -88,9 +89,10 @@ def changed_cells(
     size: int,
     count: int,
 ) -> list[tuple[npt.NDArray[np.uint8], Tensor]]:
-    """Pixels uint8[size, size, 3] and target of an image: the original, then one for each epoch.
+    """Pixels uint8[size, size, 3] and target float32[k] of an image: the original, then one for each of `count` epochs.
 
-    The image is `shown`, or the next one that changes in one of the epochs: rare techniques leave many alone.
+    The image is number `shown` of uint8[n, c, h, w] `images`, or the next one that changes in one of the epochs: rare
+    techniques leave many alone.
     """
     black, white = (0.0,) * images.shape[1], (1.0,) * images.shape[1]
     augmenter = Augmenter(config, seed=seed, rows=len(images), mean=black, std=white, device=images.device)
@@ -105,7 +107,7 @@ def changed_cells(
 
 
 def _left(column: int, tile: int) -> int:
-    """The left edge of a column; the originals stand a little apart."""
+    """Left edge of a column in pixels; a gap separates the originals."""
     return LABEL_WIDTH + column * (tile + GAP) + (GAP if column else 0)
 
 
@@ -126,7 +128,7 @@ def _readable(value: object) -> str:
 def _write_caption(
     pen: ImageDraw.ImageDraw, corner: tuple[int, int], target: Tensor, classes: Sequence[str], tile: int
 ) -> None:
-    """Up to two classes, the larger share first; names are cut to the tile's width."""
+    """Write up to two classes, the larger share first; names are cut to the tile's width."""
     font = _font(11)
     shares, indices = target.sort(descending=True, stable=True)
     for line, (share, index) in enumerate(zip(shares[:2].tolist(), indices[:2].tolist(), strict=True)):

@@ -1,4 +1,4 @@
-"""Changing the images of a batch group by group: each group by its own function, and all of a group at once."""
+"""Changes the images of a batch in groups: each group by its own function, all of a group at once."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 Change = Callable[[Tensor, Tensor], Tensor]
-"""From some images uint8[m, ...] and their places int64[m] in the batch, on the CPU, to the changed images."""
+"""Maps images uint8[m, ...], and their indices int64[m] in the batch, on the CPU, to changed images."""
 
 
 def change(images: Tensor, kinds: Tensor, changes: Sequence[Change | None]) -> Tensor:
-    """Change uint8[n, ...] `images` by the function that int64[n] `kinds` (on the CPU) names; None leaves them alone.
+    """Change each image of uint8[n, ...] by `changes[kind]`, int64[n] `kinds` on the CPU; None changes nothing.
 
     As a sort, and back again: torch copies rows of bytes 10 times faster when it gathers them than when it scatters.
     """
@@ -27,5 +27,5 @@ def change(images: Tensor, kinds: Tensor, changes: Sequence[Change | None]) -> T
 
 
 def change_some(images: Tensor, chosen: Tensor, function: Change) -> Tensor:
-    """Change those of uint8[n, ...] `images` for which bool[n] `chosen`, on the CPU, holds."""
+    """Change the images of uint8[n, ...] chosen by bool[n] `chosen` on the CPU."""
     return change(images, chosen.long(), (None, function))

@@ -1,4 +1,4 @@
-"""Which techniques were on and did nothing, although that was all but impossible."""
+"""Finds techniques that were on and had no effect, although that was all but impossible."""
 
 import math
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from seedwise.augment.config import AugmentConfig, TechniqueConfig
 
 CHANCE = 1e-6
-"""A technique that changed nothing is inert if the chance of that was smaller."""
+"""A technique that changed nothing is inert if the probability of that was smaller."""
 
 
 def inert(config: AugmentConfig, effects: Mapping[str, Mapping[str, float]]) -> list[str]:

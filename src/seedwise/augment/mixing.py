@@ -1,4 +1,4 @@
-"""What techniques that blend share: the precision and distribution of shares, and where partners come from."""
+"""Shared parts of Mixup and CutMix: Beta-distributed shares, and partners within the batch."""
 
 from dataclasses import dataclass
 
@@ -15,29 +15,29 @@ float32: the result depends neither on threads nor on the device."""
 
 @dataclass(frozen=True)
 class Mixing:
-    """What a technique that mixes may use and change."""
+    """The images that a mixing technique may read and change."""
 
     source: Batch
-    """The batch before anything was mixed: partners come from it, so that no image is mixed from three."""
+    """The unmixed batch, which partners come from, so that no image is mixed from three."""
     takes: Tensor
-    """bool[n] on the CPU: the images that it may mix."""
+    """bool[n] on the CPU: the images that the technique may mix."""
 
     @classmethod
     def alone(cls, batch: Batch) -> "Mixing":
-        """For the only technique that mixes."""
+        """All images of a batch, for the only mixing technique that is on."""
         return cls(batch, torch.ones(len(batch.images), dtype=torch.bool))
 
 
 def beta_quantile(draws: Tensor, a: float, b: float | None = None) -> Tensor:
-    """Turn uniform float64[n] into Beta(a, b), by default Beta(a, a), by the inverse of its distribution function."""
+    """Quantiles float64[n] of Beta(a, b), by default Beta(a, a), at probabilities float64[n] in [0, 1)."""
     b = a if b is None else b
     return draws if a == b == 1 else torch.from_numpy(betaincinv(a, b, draws.numpy()))
 
 
 def partners_in_ring(places: Tensor) -> Tensor:
-    """int64[n]: each image's successor in the ring of float64[n] `places`.
+    """int64[n]: each image's successor in the ring of images sorted by float64[n] `places`.
 
-    So partners are a permutation without a fixed point, unless the batch is a single image: then it has none.
+    So partners are a permutation without a fixed point, unless the batch is a single image.
     """
     ring = places.argsort(stable=True)
     partners = torch.empty_like(ring)

@@ -1,4 +1,4 @@
-"""Mixup: two images of the batch blended, labels by the same share (arXiv 1710.09412)."""
+"""Mixup: blends two images of the batch, and their labels by the same share (arXiv 1710.09412)."""
 
 from collections.abc import Mapping
 
@@ -16,7 +16,7 @@ COLUMNS = 4
 
 
 def parameters(draws: Tensor, config: MixUpConfig) -> tuple[Tensor, Tensor]:
-    """lambda float64[n] in [0, 1], 1 where nothing is mixed, and int64[n] partners; from float32[n, 4] draws.
+    """lambda float64[n] in [0, 1], 1 where nothing is mixed, and partners int64[n]; from draws float32[n, 4].
 
     The draws are: whether to mix, lambda, a place in the ring of partners, and the switch between Mixup and CutMix.
     """
@@ -28,12 +28,12 @@ def parameters(draws: Tensor, config: MixUpConfig) -> tuple[Tensor, Tensor]:
 
 
 def left_to_cutmix(draws: Tensor, config: MixUpConfig) -> Tensor:
-    """bool[n]: the images that Mixup leaves to CutMix when both act."""
+    """bool[n]: the images for CutMix when both act, from draws float32[n, 4]."""
     return draws[:, 3].double() < config.switch_prob
 
 
 def turns(sections: Mapping[str, object], draws: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """bool[n] for each technique that mixes: the images that it may take.
+    """Assign images to the mixing techniques: bool[n] for each, the images that it may mix.
 
     A technique with probability 0 doesn't act, and leaves all images to the other, as if it had never been named.
     """
@@ -46,7 +46,7 @@ def turns(sections: Mapping[str, object], draws: Mapping[str, Tensor]) -> dict[s
 
 
 def blend(images: Tensor, kept: Tensor, partners: Tensor) -> Tensor:
-    """Keep float64[n] `kept` of each of uint8[n, c, h, w] and take the rest from its partner; in channels_last."""
+    """Blend uint8[n, c, h, w]: a share float64[n] `kept` of each image, the rest of partner int64[n]; channels_last."""
     lines = as_lines(images)
 
     def with_partners(own: Tensor, places: Tensor) -> Tensor:
@@ -58,15 +58,15 @@ def blend(images: Tensor, kept: Tensor, partners: Tensor) -> Tensor:
 
 
 def mix_targets(targets: Tensor, kept: Tensor, partners: Tensor) -> Tensor:
-    """Weight float32[n, k] targets as the pixels are."""
+    """Blend targets float32[n, k] by the same shares float64[n] `kept` and partners int64[n] as the pixels."""
     share = kept.float().to(targets.device)[:, None]
     return share * targets + (1 - share) * targets.index_select(0, partners.to(targets.device))
 
 
 def apply(batch: Batch, draws: Tensor, config: MixUpConfig, *, mixing: Mixing | None = None) -> tuple[Batch, Measured]:
-    """Blend the images it may take with probability `config.prob`; measures lambda of those that were.
+    """Blend with probability `config.prob`, from draws float32[n, 4]; measures lambda of the blended images.
 
-    It comes first of the techniques that mix, so `batch` is still the unmixed one.
+    `mixing`: the images that it may blend. It comes first of the mixing techniques, so `batch` is still unmixed.
     """
     kept, partners = parameters(draws, config)
     if mixing is not None:

@@ -1,4 +1,4 @@
-"""The operations of RandAugment, TrivialAugment and AugMix: one per image, each with its own strength.
+"""Operations of RandAugment, TrivialAugment and AugMix: one per image, each with its own strength.
 
 The arithmetic is torchvision's for uint8 images. Images with the same operation are changed together.
 """
@@ -15,7 +15,7 @@ from seedwise.augment.groups import Change, change
 from seedwise.augment.measure import Measured
 
 Operation = Callable[[Tensor, Tensor], Tensor]
-"""Of uint8[n, 3, h, w] images and one float64[n] value for each."""
+"""Maps images uint8[n, 3, h, w], and one value float64[n] for each, to changed images."""
 
 NAMES = (
     "identity",
@@ -33,7 +33,7 @@ NAMES = (
     "auto_contrast",
     "equalize",
 )
-"""In torchvision's order; an operation's code is its index."""
+"""The operations in torchvision's order; an operation's code is its index."""
 CODES = {name: code for code, name in enumerate(NAMES)}
 GEOMETRIC = NAMES[CODES["shear_x"] : CODES["rotate"] + 1]
 COLOR = NAMES[CODES["brightness"] : CODES["sharpness"] + 1]
@@ -41,20 +41,20 @@ COLOR = NAMES[CODES["brightness"] : CODES["sharpness"] + 1]
 
 @dataclass(frozen=True)
 class Space:
-    """How far each operation goes at the strongest magnitude."""
+    """Strength of each operation at the largest magnitude."""
 
     shear: float
-    """Pixels sideways for each pixel down."""
+    """Horizontal pixels per vertical pixel, and the other way round."""
     translate: tuple[float, float]
-    """Share of the side, and pixels on top of it."""
+    """A share of the image's side, and pixels added to it."""
     degrees: float
-    """Of a rotation."""
+    """Angle of a rotation."""
     factor: float
-    """Away from 1, for brightness, color, contrast and sharpness."""
+    """Distance of the factor from 1, for brightness, color, contrast and sharpness."""
     bits: float
-    """That posterize takes away."""
+    """Bits that posterize takes away at the largest magnitude."""
     most_bits: int = 8
-    """That posterize keeps at the weakest magnitude."""
+    """Bits that posterize keeps at the smallest magnitude."""
 
 
 def magnitudes(space: Space, bins: int, shape: tuple[int, ...]) -> Tensor:
@@ -76,9 +76,10 @@ def magnitudes(space: Space, bins: int, shape: tuple[int, ...]) -> Tensor:
 
 
 def values(codes: Tensor, magnitude: Tensor, negative: Tensor, table: Tensor) -> Tensor:
-    """What the operations int64[n] `codes` take, float64[n]: at float64[n] `magnitude` on the scale of `magnitudes`.
+    """Strength float64[n] of the operations int64[n] `codes` at float64[n] `magnitude`, on the scale of `table`.
 
-    Between two steps it is interpolated. bool[n] `negative` turns what has a direction.
+    `table`: float64[14, bins] from `magnitudes`, interpolated between two steps. bool[n] `negative` reverses what has a
+    direction.
     """
     step = magnitude.floor().long()
     low, high = table[codes, step], table[codes, magnitude.ceil().long()]
@@ -92,14 +93,14 @@ def values(codes: Tensor, magnitude: Tensor, negative: Tensor, table: Tensor) ->
 
 
 def shares(codes: Tensor, names: Sequence[str] = NAMES) -> Measured:
-    """How often each of the operations `names` was drawn, from int64 `codes`."""
+    """How often each of the operations `names` was drawn, from int64[n, ...] `codes`."""
     return {f"share_{name}": codes == CODES[name] for name in names}
 
 
 def transform(images: Tensor, codes: Tensor, values: Tensor, interpolation: str) -> Tensor:
-    """Change uint8[n, c, h, w] by the operation int64[n] `codes` of each image, on the CPU as its float64[n] value is.
+    """Apply one operation to each image of uint8[n, c, h, w]: int64[n] `codes`, float64[n] `values`, both on the CPU.
 
-    Values are what the operation takes: the shear, whole pixels, degrees, a factor, bits or a threshold.
+    Values are the operation's argument: the shear, whole pixels, degrees, a factor, bits or a threshold.
     """
 
     def warped(them: Tensor, places: Tensor) -> Tensor:
@@ -115,9 +116,10 @@ def transform(images: Tensor, codes: Tensor, values: Tensor, interpolation: str)
 
 
 def matrices(codes: Tensor, values: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """float64[n, 2, 3]: the maps from output to input of geometric operations on images of `shape` = (h, w).
+    """float64[n, 2, 3]: output-to-input matrices of geometric operations on images of `shape` = (h, w).
 
-    Shears keep the top left corner in place, as torchvision's do, and rotations the center.
+    int64[n] `codes`, float64[n] `values`. Shears keep the top left corner in place, as torchvision's do, and rotations
+    the center.
     """
     maps = rotations(torch.where(codes == CODES["rotate"], values, 0.0))
     for axis, letter in enumerate("xy"):
@@ -129,7 +131,7 @@ def matrices(codes: Tensor, values: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 def sharpness(images: Tensor, factor: Tensor) -> Tensor:
-    """Blend with the image smoothed by a 3 x 3 filter; the border stays as it is."""
+    """Blend uint8[n, c, h, w] with its 3 x 3 smoothing by float64[n] `factor` (1 keeps the image); the border stays."""
     if min(images.shape[-2:]) <= 2:
         return images
     pixels = images.float()
@@ -143,19 +145,19 @@ def sharpness(images: Tensor, factor: Tensor) -> Tensor:
 
 
 def posterize(images: Tensor, bits: Tensor) -> Tensor:
-    """Keep the upper `bits` of each value."""
+    """Keep the upper `bits` (float64[n], in [0, 8]) of each value of uint8[n, c, h, w]."""
     return images & _spread(256 - 2 ** (8 - bits), images).to(torch.uint8)
 
 
 def solarize(images: Tensor, threshold: Tensor) -> Tensor:
-    """Invert values of at least `threshold`, in [0, 255]."""
+    """Invert values of uint8[n, c, h, w] that are at least `threshold`, float64[n] in [0, 255]."""
     # In uint8, 255 - x is x ^ 255, and -1 is 255.
     above = images >= _spread(threshold, images).ceil_().to(torch.uint8)
     return images ^ above.to(torch.uint8).neg_()
 
 
 def auto_contrast(images: Tensor, _: Tensor) -> Tensor:
-    """Stretch each channel to the whole range."""
+    """Stretch each channel of uint8[n, c, h, w] to the range [0, 255]."""
     pixels = images.float()
     smallest, largest = pixels.amin(dim=(-2, -1), keepdim=True), pixels.amax(dim=(-2, -1), keepdim=True)
     flat = smallest == largest
@@ -164,7 +166,7 @@ def auto_contrast(images: Tensor, _: Tensor) -> Tensor:
 
 
 def equalize(images: Tensor, _: Tensor) -> Tensor:
-    """Give each channel an even histogram, as Pillow does: whole steps, and none where there are too few pixels."""
+    """Equalize each channel's histogram in uint8[n, c, h, w] as Pillow does: whole steps, none for too few pixels."""
     n, c, h, w = images.shape
     values = images.reshape(n * c, h * w).long()
     line = 256 * torch.arange(n * c, device=images.device)[:, None]
@@ -178,12 +180,12 @@ def equalize(images: Tensor, _: Tensor) -> Tensor:
 
 
 def _between(codes: Tensor, names: tuple[str, ...]) -> Tensor:
-    """bool[n]: whether int64[n] `codes` are of these consecutive operations."""
+    """bool[n]: whether int64[n] `codes` are among these consecutive operations."""
     return (codes >= CODES[names[0]]) & (codes <= CODES[names[-1]])
 
 
 def _spread(value: Tensor, images: Tensor) -> Tensor:
-    """float64[n] on the CPU to float32[n, 1, 1, 1] beside the images."""
+    """Move float64[n] from the CPU to float32[n, 1, 1, 1] on the images' device."""
     return value.float().to(images.device)[:, None, None, None]
 
 

@@ -1,4 +1,4 @@
-"""The order in which a batch is framed, augmented, resized and normalized."""
+"""Crops, augments, resizes and normalizes a batch, in this order."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -41,10 +41,9 @@ class Augmenter:
         device: torch.device,
         epochs: int | None = None,
     ) -> None:
-        """`rows` is the number of images in the stored part that ids index; mean and std are for pixels in [0, 1].
+        """`rows`: images in the stored part that ids index; mean and std [c] are for pixels in [0, 1].
 
-        `epochs` is the length of the whole training, which `mix_off_epochs` counts from the end of; without it mixing
-        is never switched off.
+        `epochs`: length of the whole training, from whose end `mix_off_epochs` counts; without it mixing is never off.
         """
         self._config = config
         self._seed = seed
@@ -69,10 +68,11 @@ class Augmenter:
         size: int,
         strengths: Mapping[str, float] | None = None,
     ) -> Batch:
-        """Augment uint8[n, c, h, w]; returns float32[n, c, size, size], normalized, in channels_last.
+        """Augment uint8[n, c, h, w] and targets float32[n, k]; images become float32[n, c, size, size], normalized.
 
-        `sizes` are the valid (height, width) of photos on a shared canvas; `ids` int64[n] on the CPU are the images'
-        rows in the stored part. Parameters come from the CPU, so hardly anything here waits for another device.
+        `sizes` int64[n, 2]: the valid (height, width) of photos on a shared canvas; `ids` int64[n] on the CPU: the
+        images' rows in the stored part. Parameters come from the CPU, so hardly anything here waits for another device.
+        The result is in channels_last.
 
         `strengths` (keys: STRENGTHS) replace options for this call, with the same draws; those of techniques that are
         off are ignored. Alpha 0 switches Mixup or CutMix off, which leaves every image to the other.
@@ -97,15 +97,16 @@ class Augmenter:
         return Batch(self._normalize(batch.images), batch.targets)
 
     def evaluate(self, images: Tensor, sizes: Tensor | None, *, size: int) -> Tensor:
-        """Center square, resized and normalized, without a draw: float32[n, c, size, size] in channels_last."""
+        """Crop the center square of uint8[n, c, h, w], resize and normalize it: float32[n, c, size, size]. `sizes` as
+        in `train`. Draws nothing; returns channels_last."""
         return self._normalize(resize(center_square(images, sizes), size, self._config.resize.interpolation))
 
     def effects(self) -> dict[str, dict[str, float]]:
-        """What each technique did since the run began: `share` of images really changed, and means and ranges."""
+        """Effect of each technique since the run began: `share` of images changed, mean and range of its parameters."""
         return self._effects.summary()
 
     def state(self) -> dict[str, Any]:
-        """What a resumed run needs: the measured effects, JSON-able. Draws have no state."""
+        """State for a resumed run, as JSON data: the measured effects. Draws have no state."""
         return {"effects": self._effects.state()}
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -113,7 +114,7 @@ class Augmenter:
         self._effects.load_state(state["effects"])
 
     def _in_force(self, epoch: int, images: int, strengths: Mapping[str, float]) -> dict[str, Section]:
-        """The sections of the techniques that act in this epoch, at these strengths."""
+        """Options of the techniques that act in this epoch, at these strengths."""
         unknown = strengths.keys() - STRENGTHS.keys()
         if unknown:
             raise ValueError(f"unknown strengths {sorted(unknown)}; there are {sorted(STRENGTHS)}")
@@ -135,7 +136,7 @@ class Augmenter:
         return sections
 
     def _mix(self, batch: Batch, rows: npt.NDArray[np.int64], epoch: int, sections: Mapping[str, Section]) -> Batch:
-        """Mix images with each other: each by one technique at most, and all from the batch as it is now."""
+        """Mix images with each other: each by one technique at most, all partners from the unmixed batch."""
         on = [technique for technique in self._on if technique.config.stage == "mix" and technique.name in sections]
         draws = {technique.name: self._draws(technique, epoch, rows) for technique in on}
         source, takes = batch, turns(sections, draws)
@@ -152,18 +153,18 @@ class Augmenter:
         sections: Mapping[str, Section],
         context: Mapping[str, object],
     ) -> Batch:
-        """Apply one technique and count what it did."""
+        """Apply one technique and add its measurements."""
         taken = {name: context[name] for name in technique.takes}
         batch, measured = technique.apply(batch, draws, sections[technique.name], **taken)
         self._effects.add(technique.name, measured)
         return batch
 
     def _draws(self, technique: Augmentation, epoch: int, rows: npt.NDArray[np.int64]) -> Tensor:
-        """float32[n, columns] in [0, 1) on the CPU."""
+        """Draws of one technique for the images int64[n] `rows`: float32[n, columns] in [0, 1) on the CPU."""
         return torch.from_numpy(self._table(technique, epoch)[rows])
 
     def _table(self, technique: Augmentation, epoch: int) -> npt.NDArray[np.float32]:
-        """float32[rows, columns] in [0, 1), of one epoch, or of all; kept until the next."""
+        """Draws of one technique for all images, float32[rows, columns] in [0, 1), of one epoch or the run; cached."""
         epoch = epoch if technique.config.draws == "epoch" else 0
         known = self._tables.get(technique.name)
         if known is not None and known[0] == epoch:
@@ -179,7 +180,7 @@ class Augmenter:
 
 
 def center_square(images: Tensor, sizes: Tensor | None) -> Tensor:
-    """The center square of uint8[n, c, h, w], or of the valid area int64[n, 2] `sizes` of each image.
+    """Crop the center square of uint8[n, c, h, w], or of each image's valid area int64[n, 2] `sizes`.
 
     Photos of several shapes all get the side of the smallest short side in the batch (normally all are equal). Halves
     of a pixel are rounded to even, as torchvision's CenterCrop does.

@@ -1,4 +1,4 @@
-"""RandAugment: a few operations for each image, drawn from 14, all at one magnitude (arXiv 1909.13719)."""
+"""RandAugment: applies a few of 14 operations to each image, all at one magnitude (arXiv 1909.13719)."""
 
 import torch
 from torch import Tensor
@@ -9,13 +9,14 @@ from seedwise.augment.operations import NAMES, Space, magnitudes, shares, transf
 from seedwise.base.batch import Batch
 
 COLUMNS = 16
-"""For each of at most 8 operations which one it is, and its direction: more operations leave the first ones alone."""
+"""Draws of an image: for each of at most 8 operations which one, and its direction."""
 SPACE = Space(shear=0.3, translate=(150 / 331, 0), degrees=30.0, factor=0.9, bits=4)
-"""torchvision's ranges."""
+"""torchvision's ranges for RandAugment."""
 
 
 def parameters(draws: Tensor, config: RandAugmentConfig, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Codes int64[n, num_ops] of the operations of each image of `shape` = (h, w), and float64[n, num_ops] values."""
+    """Codes int64[n, num_ops] and values float64[n, num_ops] of each image's operations; draws float32[n, 16]. `shape`:
+    (h, w) of the images. The draws are which operation, and its direction, for up to 8 operations."""
     draws = draws[:, : 2 * config.num_ops].double()
     codes = (draws[:, ::2] * len(NAMES)).long()
     table = magnitudes(SPACE, config.num_magnitude_bins, shape)
@@ -24,7 +25,8 @@ def parameters(draws: Tensor, config: RandAugmentConfig, shape: tuple[int, ...])
 
 
 def apply(batch: Batch, draws: Tensor, config: RandAugmentConfig) -> tuple[Batch, Measured]:
-    """Apply the operations one after the other; measures how often each was drawn, and whose pixels changed."""
+    """Apply the operations in turn, from draws float32[n, 16]; measures how often each was drawn, and changed
+    images."""
     codes, value = parameters(draws, config, batch.images.shape[-2:])
     images = batch.images
     for turn in range(config.num_ops):

@@ -1,4 +1,4 @@
-"""Random crop: a shift by up to `padding` pixels, as copies of lines without a padded image."""
+"""Random crop: shifts each image by up to `padding` pixels, as copies of lines without a padded image."""
 
 import torch
 from torch import Tensor
@@ -13,12 +13,12 @@ COLUMNS = 2
 
 
 def parameters(draws: Tensor, padding: int) -> Tensor:
-    """int64[n, 2]: the (top, left) corner of each crop in its padded image, in [0, 2 * padding]."""
+    """int64[n, 2]: corner (top, left) of each crop in the padded image, in [0, 2 * padding] px; draws float32[n, 2]."""
     return (draws.double() * (2 * padding + 1)).long()
 
 
 def crop(images: Tensor, corners: Tensor, padding: int, padding_mode: str) -> Tensor:
-    """Pad uint8[n, c, h, w] on every side and cut h x w out again at int64[n, 2] `corners`."""
+    """Pad uint8[n, c, h, w] by `padding` pixels on every side, and crop h x w at corners int64[n, 2]."""
     h, w = images.shape[-2:]
     corners = corners.to(images.device)
     rows, inside_rows = _source(corners[:, 0], h, padding, padding_mode)
@@ -30,7 +30,7 @@ def crop(images: Tensor, corners: Tensor, padding: int, padding_mode: str) -> Te
 
 
 def _source(start: Tensor, length: int, padding: int, padding_mode: str) -> tuple[Tensor, Tensor]:
-    """Which source line each of `length` output lines shows (int64[n, length]), and whether it lies in the image."""
+    """Source line int64[n, length] of each output line, and bool[n, length], whether it lies in the image."""
     line = start[:, None] + torch.arange(length, device=start.device) - padding
     inside = (line >= 0) & (line < length)
     if padding_mode == "reflect":
@@ -40,7 +40,8 @@ def _source(start: Tensor, length: int, padding: int, padding_mode: str) -> tupl
 
 
 def apply(batch: Batch, draws: Tensor, config: RandomCropConfig) -> tuple[Batch, Measured]:
-    """Shift each image by up to `config.padding` pixels; measures the distance in pixels."""
+    """Shift each image by up to `config.padding` pixels, from draws float32[n, 2]; measures the distance in pixels. A
+    UserError where images are too small to be mirrored that far."""
     shortest = min(batch.images.shape[-2:])
     if config.padding_mode == "reflect" and config.padding >= shortest:
         raise UserError(

@@ -1,4 +1,4 @@
-"""Random erasing: a box of random area and shape, covered by black, by noise or by the mean color."""
+"""Random erasing: covers a box of random area and shape by black, noise or the mean color."""
 
 import math
 from collections.abc import Sequence
@@ -18,10 +18,10 @@ COLUMNS = 2 * TRIALS + 4
 
 
 def parameters(draws: Tensor, config: RandomErasingConfig, size: tuple[int, ...]) -> Tensor:
-    """int64[n, 4]: the box (top, left, bottom, right) to cover in each image of `size` = (h, w); empty where none is.
+    """int64[n, 4]: box (top, left, bottom, right) to cover in each image of `size` = (h, w); empty where none is.
 
-    The draws are: whether to cover, the boxes' areas and shapes, the place (y, x), and the key of the noise. As in
-    torchvision an image is left alone where no box fits.
+    The draws float32[n, 24] are: whether to cover, 10 areas and shapes to try, the place (y, x), and the key of the
+    noise. As in torchvision an image is left alone where no box fits.
     """
     draws = draws.double()
     h, w = size
@@ -39,7 +39,7 @@ def parameters(draws: Tensor, config: RandomErasingConfig, size: tuple[int, ...]
 
 
 def noise(keys: Tensor, length: int, device: torch.device) -> Tensor:
-    """uint8[n, length]: even noise that depends on float32[n] `keys` and the place in its row alone."""
+    """Uniform noise uint8[n, length] that depends only on float32[n] `keys` and the position in its row."""
     key = (keys.double() * 2**24).to(torch.int32).to(device)[:, None]
     place = torch.arange(length, dtype=torch.int32, device=device)
     # A hash of key and place, with the multipliers of murmur3 and its kin: 32-bit integers that wrap around are the
@@ -51,7 +51,8 @@ def noise(keys: Tensor, length: int, device: torch.device) -> Tensor:
 
 
 def cover(images: Tensor, boxes: Tensor, keys: Tensor, value: str, mean: Sequence[float]) -> Tensor:
-    """Cover the box of each of uint8[n, c, h, w] that has one; returned in channels_last."""
+    """Cover boxes int64[n, 4] (empty: none) in uint8[n, c, h, w]; returned in channels_last. `keys` float32[n] for
+    noise; `value`: `zero`, `random` or `mean`; `mean` [c] of pixels in [0, 1]."""
     channels = images.shape[1]
     color = torch.tensor([0.0] * channels if value == "zero" else mean, dtype=torch.float64)
     color = (255 * color).round().to(torch.uint8).to(images.device)
@@ -67,9 +68,9 @@ def cover(images: Tensor, boxes: Tensor, keys: Tensor, value: str, mean: Sequenc
 
 
 def apply(batch: Batch, draws: Tensor, config: RandomErasingConfig, *, mean: Sequence[float]) -> tuple[Batch, Measured]:
-    """Cover a box with probability `config.prob`; measures its share of the area of the images that have one.
+    """Cover a box with probability `config.prob`, from draws float32[n, 24]; measures its share of the image's area.
 
-    `mean` is the weights', of pixels in [0, 1].
+    `mean` [c] is the weights', of pixels in [0, 1].
     """
     h, w = batch.images.shape[-2:]
     boxes = parameters(draws, config, (h, w))

@@ -1,4 +1,4 @@
-"""Random resized crop: a box of random area and shape in each image's valid area, resampled to the training size."""
+"""Random resized crop: resamples a box of random area and shape in each image's valid area to the training size."""
 
 import math
 
@@ -16,9 +16,10 @@ COLUMNS = 2 * TRIALS + 2
 
 
 def parameters(draws: Tensor, areas: Tensor, config: RandomResizedCropConfig) -> Tensor:
-    """int64[n, 4]: the box (top, left, height, width) of each image, whose (height, width) is int64[n, 2] `areas`.
+    """int64[n, 4]: box (top, left, height, width) in each image, whose valid (height, width) is int64[n, 2] `areas`.
 
-    Of `TRIALS` boxes the first that fits is taken; if none does, the largest central one within the ratios.
+    From draws float32[n, 22]. Of `TRIALS` boxes the first that fits is taken; if none does, the largest central one
+    within the ratios.
     """
     draws = draws.double()
     height, width = areas.unbind(1)
@@ -37,7 +38,7 @@ def parameters(draws: Tensor, areas: Tensor, config: RandomResizedCropConfig) ->
 
 
 def _central(areas: Tensor, ratio: tuple[float, float]) -> Tensor:
-    """The largest box within the ratios in the middle of each image."""
+    """int64[n, 4]: the largest centered box within the ratios."""
     height, width = areas.unbind(1)
     box_h = torch.minimum(height, (width / ratio[0]).round().long().clamp(min=1))
     box_w = torch.minimum(width, (height * ratio[1]).round().long().clamp(min=1))
@@ -47,7 +48,7 @@ def _central(areas: Tensor, ratio: tuple[float, float]) -> Tensor:
 def apply(
     batch: Batch, draws: Tensor, config: RandomResizedCropConfig, *, size: int, interpolation: str
 ) -> tuple[Batch, Measured]:
-    """Bring each image to size x size through its own box; measures the box's share of the image's area."""
+    """Resample each image's own box to size x size, from draws float32[n, 22]; measures its share of the area."""
     n, _, h, w = batch.images.shape
     areas = torch.tensor([h, w]).expand(n, 2) if batch.sizes is None else batch.sizes
     boxes = parameters(draws, areas, config)

@@ -1,4 +1,4 @@
-"""Resampling to the training size: of whole images, and of one box per image."""
+"""Resamples whole images, or one box per image, to the training size."""
 
 import torch
 from torch import Tensor
@@ -29,16 +29,16 @@ def resize(images: Tensor, size: int, interpolation: str) -> Tensor:
 
 
 def _nearest_lines(extent: int, size: int, device: torch.device) -> Tensor:
-    """int64[size]: which of `extent` input lines each output line shows."""
+    """int64[size]: index of the input line, of `extent`, that each output line shows."""
     lines = torch.arange(extent, dtype=torch.float32, device=device)
     # As Pillow rounds; "nearest" without "exact" is OpenCV's rule.
     return interpolate(lines[None, None], size=size, mode="nearest-exact")[0, 0].long()
 
 
 def resize_boxes(images: Tensor, boxes: Tensor, size: int, interpolation: str) -> Tensor:
-    """Resample the box int64[n, 4] (top, left, height, width) of each image to uint8[n, c, size, size].
+    """Crop the box int64[n, 4] (top, left, height, width) of each image and resize it to uint8[n, c, size, size].
 
-    As cropping and then resizing: what is outside of the box has no influence.
+    What is outside of the box has no influence.
     """
     # Measured on one thread: image by image through torch's uint8 kernel takes half the time of the matrix products at
     # 32 px and a twentieth at 256 px. Other devices have no such kernel, and would pay for 3 launches an image.
@@ -55,7 +55,7 @@ def _one_by_one(images: Tensor, boxes: Tensor, size: int, interpolation: str) ->
 
 
 def as_matrices(images: Tensor, boxes: Tensor, size: int, interpolation: str) -> Tensor:
-    """`resize_boxes` for all images at once and on any device: a matrix product per image and direction.
+    """`resize_boxes` for all images at once on any device: a matrix product per image and direction.
 
     In between, pixels are rounded to whole numbers in [0, 255], as Pillow and torch's uint8 kernels do; torch's float
     kernels, which don't, differ by several steps where a bicubic filter overshoots.
@@ -72,9 +72,9 @@ def as_matrices(images: Tensor, boxes: Tensor, size: int, interpolation: str) ->
 
 
 def filter_weights(start: Tensor, length: Tensor, extent: int, size: int, interpolation: str) -> Tensor:
-    """float32[n, size, extent]: how much each of `extent` input lines counts in each of `size` output lines.
+    """float32[n, size, extent]: weight of each of `extent` input lines in each of `size` output lines.
 
-    int64[n] `start` and `length` are the part of the input that is resampled, of each image.
+    int64[n] `start` and `length` are the part of the input, in lines, that is resampled of each image.
     """
     line = torch.arange(extent, device=start.device) - start[:, None, None]
     scale = (length / size)[:, None, None]
@@ -98,7 +98,7 @@ def _triangle(distance: Tensor) -> Tensor:
 
 
 def _cubic(distance: Tensor) -> Tensor:
-    """Keys' cubic convolution with a = -1/2, the one Pillow and torch antialias with."""
+    """Keys' cubic convolution kernel with a = -1/2, the one Pillow and torch antialias with."""
     near = (1.5 * distance - 2.5) * distance * distance + 1
     far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
     return torch.where(distance < 1, near, torch.where(distance < 2, far, 0.0))

@@ -1,4 +1,4 @@
-"""The table of functions: one line joins a technique's section with what it does."""
+"""The table that joins each technique's options with its function, a line each."""
 
 import inspect
 from collections.abc import Callable
@@ -44,32 +44,32 @@ FUNCTIONS: dict[type[c.TechniqueConfig], tuple[int, Apply]] = {
     c.MixUpConfig: (mixup.COLUMNS, mixup.apply),
     c.CutMixConfig: (cutmix.COLUMNS, cutmix.apply),
 }
-"""How many numbers it draws for each image, and its function: `apply(batch, draws, config) -> (batch, measured)`."""
+"""Draws for each image, and the function of each technique: `apply(batch, draws, config) -> (batch, measured)`."""
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """A technique that draws, on uint8 images.
+    """A technique that draws random numbers and changes uint8 images.
 
     `draws` is float32[n, columns] in [0, 1) on the CPU, where parameters are derived in float64, so that they are the
     same on every device.
     """
 
     name: str
-    """Its field in AugmentConfig, and its stream's name."""
+    """Its field in AugmentConfig, and the name of its random stream."""
     config: type[c.TechniqueConfig]
-    """Its section, with what is known without tensors."""
+    """Class of its options."""
     columns: int
-    """How many numbers it draws for each image."""
+    """Random numbers that it draws for each image."""
     apply: Apply
-    """Its function."""
+    """Function of (batch, draws, options) that returns the changed batch and its measurements."""
 
     @property
     def takes(self) -> tuple[str, ...]:
-        """What its function takes besides, by keyword: `size`, `interpolation`, `mean`, `epoch` or `mixing`."""
+        """Names of its function's keyword arguments: of `size`, `interpolation`, `mean`, `epoch` and `mixing`."""
         parameters = inspect.signature(self.apply).parameters.values()
         return tuple(parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY)
 
 
 TECHNIQUES = tuple(Augmentation(name, config, *FUNCTIONS[config]) for name, config in c.TECHNIQUES.items())
-"""In the order of application."""
+"""All techniques, in the order of application."""

@@ -1,4 +1,4 @@
-"""TrivialAugment, wide: one of 14 operations for each image, at a random strength (arXiv 2103.10158)."""
+"""TrivialAugment, wide: applies one of 14 operations to each image, at a random strength (arXiv 2103.10158)."""
 
 from torch import Tensor
 
@@ -9,13 +9,13 @@ from seedwise.base.batch import Batch
 
 COLUMNS = 3
 SPACE = Space(shear=0.99, translate=(0, 32.0), degrees=135.0, factor=0.99, bits=6)
-"""torchvision's ranges."""
+"""torchvision's ranges for TrivialAugmentWide."""
 
 
 def parameters(draws: Tensor, config: TrivialAugmentWideConfig, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Code int64[n] of the operation of each image of `shape` = (h, w), and its float64[n] value.
+    """Code int64[n] of each image's operation, and its value float64[n], for images of `shape` = (h, w).
 
-    The draws are: which operation, the step on the scale, the direction.
+    The draws float32[n, 3] are: which operation, the step on the scale, the direction.
     """
     draws = draws.double()
     codes = (draws[:, 0] * len(NAMES)).long()
@@ -24,7 +24,7 @@ def parameters(draws: Tensor, config: TrivialAugmentWideConfig, shape: tuple[int
 
 
 def apply(batch: Batch, draws: Tensor, config: TrivialAugmentWideConfig) -> tuple[Batch, Measured]:
-    """Apply one operation; measures how often each was drawn, and whose pixels changed."""
+    """Apply one operation, from draws float32[n, 3]; measures how often each was drawn, and changed images."""
     codes, value = parameters(draws, config, batch.images.shape[-2:])
     images = transform(batch.images, codes, value, config.interpolation)
     return Batch(images, batch.targets), {"share": changed(batch.images, images), **shares(codes)}

@@ -1,1 +1,1 @@
-"""What everything stands on: errors, files, random streams, the machine, the version of what is computed."""
+"""Foundations: errors, files, random streams, the machine, the version of what is computed."""

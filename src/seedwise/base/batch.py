@@ -1,4 +1,4 @@
-"""What flows from data through augmentation into the model."""
+"""A batch of images and their targets, as data, augmentation and the model hand it on."""
 
 from dataclasses import dataclass
 

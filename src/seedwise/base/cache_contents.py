@@ -1,4 +1,4 @@
-"""What lies in the cache, and its removal. All of it can be made again; nothing in it is a result.
+"""Lists and removes what the cache holds; all of it can be made again, and nothing in it is a result.
 
 Removing is safe while others work: whoever decodes or compiles holds a lock, and is passed over; whoever has images
 mapped or a kernel loaded keeps them until its end, as the system keeps the content of removed files so long.
@@ -18,7 +18,7 @@ from seedwise.base.errors import UserError
 from seedwise.base.files import cache_root
 
 SOURCE = "source.json"
-"""Beside the decoded images: what they were decoded from. Its time is that of their last use."""
+"""File beside decoded images that says what they were decoded from; its time is that of their last use."""
 LOCK = "lock"
 _DATA = re.compile(r".+-[0-9a-f]{12}")
 _OF = {
@@ -27,26 +27,28 @@ _OF = {
     "audits": "what audits found; reports of later runs repeat it",
     "ray": "trials and data that a cluster's head sent here",
 }
-"""Folders of the cache besides data sets."""
+"""Folders of the cache besides data sets, with their descriptions."""
 
 
 @dataclass(frozen=True)
 class Stowed:
-    """One data set, or one kind of other things."""
+    """An entry of the cache: one decoded data set, or all of another kind (downloads, compiled kernels)."""
 
     name: str
+    """As `named` takes it and `seedwise cache` prints it."""
     kind: str
     """`data`, or the name of the folder."""
     folder: Path
     source: str
     """The path or name that it was decoded from, or what it is."""
     bytes: int
+    """Size on disk, in bytes."""
     used: float
     """When it was last used, in seconds since 1970."""
 
 
 def note_use(folder: Path, name: str, path: Path | None) -> None:
-    """Note beside decoded images what they are of, and that they were used now; a read-only cache keeps no notes."""
+    """Record beside decoded images their source and the time of use; a read-only cache keeps no record."""
     told = json.dumps({"name": name, "source": name if path is None else str(path)})
     with contextlib.suppress(OSError):
         file = folder / SOURCE
@@ -56,7 +58,7 @@ def note_use(folder: Path, name: str, path: Path | None) -> None:
 
 
 def stowed() -> list[Stowed]:
-    """All that the cache holds, the largest first."""
+    """List the entries of the cache, the largest first."""
     root = cache_root()
     if not root.is_dir():
         return []
@@ -74,7 +76,7 @@ def stowed() -> list[Stowed]:
 
 
 def named(text: str) -> Stowed:
-    """What a name, the start of one, or the path of data means; a UserError where that is nothing, or several."""
+    """Find the entry that a name, the start of one, or the path of data means; a UserError for none or several."""
     every = stowed()
     path = os.path.realpath(os.path.expanduser(text))  # noqa: PTH111 -- Path's raises for ~nobody
     exact = [it for it in every if text == it.name or it.source in (text, path)]
@@ -87,7 +89,7 @@ def named(text: str) -> Stowed:
 
 
 def clear(what: Stowed) -> int:
-    """Remove it; how many bytes that freed. A UserError where a process works in it right now."""
+    """Remove an entry and return the bytes freed; a UserError while a process works in it."""
     if what.kind != "data":
         return sum(map(_unlink, list(_files(what.folder)))) + _prune(what.folder)
     with _held(what.folder / LOCK) as is_ours:
@@ -103,7 +105,7 @@ def clear(what: Stowed) -> int:
 
 
 def _source(folder: Path) -> tuple[str, float]:
-    """What images were decoded from, and when they were last used."""
+    """The path or name that images were decoded from, and when they were last used, in seconds since 1970."""
     try:
         file = folder / SOURCE
         return str(json.loads(file.read_text(encoding="utf-8"))["source"]), file.stat().st_mtime
@@ -112,7 +114,7 @@ def _source(folder: Path) -> tuple[str, float]:
 
 
 def _unlink(file: Path) -> int:
-    """Remove a file, unless it is a lock that is held or beside one, or still being written; the bytes."""
+    """Remove a file and return its bytes; 0 for a lock held or with files beside it, and for a file being written."""
     lock = file if file.suffix == ".lock" or file.name == LOCK else file.parent / LOCK
     with _held(lock) as is_ours:
         if not is_ours or file.name.startswith("."):
@@ -124,7 +126,7 @@ def _unlink(file: Path) -> int:
 
 @contextlib.contextmanager
 def _held(lock: Path) -> Iterator[bool]:
-    """Hold a lock, if nobody does; where there is none, nobody can."""
+    """Hold a lock file for the block; yields False if another process holds it."""
     try:
         file = lock.open("r+")
     except OSError:
@@ -152,7 +154,7 @@ def _bytes(folder: Path) -> int:
 
 
 def _prune(folder: Path) -> int:
-    """Remove folders that are empty by now; no bytes."""
+    """Remove folders that are empty by now; returns 0, for they hold no bytes."""
     for inner in sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True):
         with contextlib.suppress(OSError):
             inner.rmdir()

@@ -1,4 +1,4 @@
-"""Spans of time as people write them, read and written in one place."""
+"""Reads and writes spans of time as people write them."""
 
 import re
 
@@ -16,13 +16,13 @@ _SPAN = re.compile("".join(_PARTS), re.ASCII)
 _BARE = re.compile(_NUMBER, re.ASCII)
 
 FORMS = "15min, 90s, 2h or 1h30m; a bare number is minutes"
-"""What may be given, for help and errors."""
+"""Forms of a duration, for help and errors."""
 
 
 def seconds(text: str) -> float:
-    """The seconds of `15min`, `90s`, `2h`, `1h30m` or `1.5 hours`; a bare number counts minutes.
+    """Convert `15min`, `90s`, `2h`, `1h30m` or `1.5 hours` to seconds; a bare number counts minutes.
 
-    Anything else is a ValueError that says what may be given.
+    A ValueError says what may be given.
     """
     plain = "".join(text.split()).lower()
     if _BARE.fullmatch(plain):
@@ -34,7 +34,8 @@ def seconds(text: str) -> float:
 
 
 def seconds_of(option: str, given: str | float | None) -> float | None:
-    """The seconds of a duration that was given to an option; a number, from Python, is seconds; None where none was."""
+    """Convert an option's duration to seconds: text as `seconds` reads it; a number, from Python, is seconds already. A
+    UserError names the option."""
     if given is None or not isinstance(given, str):
         return given
     try:
@@ -44,7 +45,7 @@ def seconds_of(option: str, given: str | float | None) -> float | None:
 
 
 def in_words(span: float) -> str:
-    """`54.0 s`, `3 min 5 s`, `2 h 5 min`: a span of seconds for people."""
+    """A span of seconds for people: `54.0 s`, `3 min 5 s`, `2 h 5 min`."""
     if round(span, 1) < 60:
         return f"{span:.1f} s"
     minutes, rest = divmod(round(span), 60)
@@ -52,5 +53,5 @@ def in_words(span: float) -> str:
 
 
 def short(span: float) -> str:
-    """`2m`, `2.5m` or `75s`: a span of seconds as an option takes it."""
+    """A span of seconds as an option takes it: `2m`, `2.5m` or `75s`."""
     return f"{span / 60:g}m" if span % 30 == 0 else f"{span:g}s"

@@ -1,4 +1,4 @@
-"""Errors that are the user's to mend: one clear line, exit code 2, no traceback."""
+"""Errors that the user can mend: one line, exit code 2, no traceback."""
 
 from collections.abc import Sequence
 
@@ -19,7 +19,7 @@ class UserError(Exception):
 
 
 class Mistakes(UserError):
-    """Several of them, a line each."""
+    """Several mistakes at once, a line each."""
 
     def __init__(self, lines: Sequence[str]) -> None:
         super().__init__("\n".join(lines))
@@ -27,7 +27,7 @@ class Mistakes(UserError):
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """One a mistake."""
+        """The messages, one a mistake."""
         return self._lines
 
 
@@ -47,6 +47,7 @@ def first_sentence(error: BaseException) -> str:
 
 
 def in_words(error: BaseException) -> str:
-    """An exception as one line: a user's or an interruption's own words, else its kind and how its message starts."""
+    """An exception as one line: the message of a UserError or Interrupted, else its class and how its message
+    starts."""
     expected = isinstance(error, UserError | Interrupted)
     return str(error) if expected else f"{type(error).__name__}: {first_sentence(error)}"

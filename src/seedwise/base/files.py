@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 LOCK = ".lock"
 SOFTWARE = "seedwise"
-"""What the PNG files drawn here say of their `Software`, so that they are known where they lie among images."""
+"""The `Software` in PNG files drawn by seedwise, by which they are recognized among images."""
 OUTPUT_MARK = ".seedwise"
 """A file that marks a folder of pictures as ours, so that it is never taken for data."""
 _LOOKS = 5
-"""How often a lock is tried."""
+"""Attempts to take a lock."""
 _LEFTOVERS = (".*.tmp", ".tmp" + 6 * "[0-9A-Za-z]")
-"""What killed writers leave: our temporary files, and those that safetensors writes first and renames to ours."""
+"""Temporary files that killed writers leave: ours, and those of safetensors."""
 _made: set[Path] = set()
-"""Absolute folders that this process made, which may go again when nothing came of what they were made for."""
+"""Absolute folders that this process made, which `discard` may remove."""
 
 CACHE_VARIABLE = "SEEDWISE_CACHE"
 
@@ -74,7 +74,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def drawn_here() -> "PngInfo":
-    """For `Image.save(..., pnginfo=)`: the mark of `SOFTWARE`."""
+    """PNG metadata that names seedwise as the software, for `Image.save(..., pnginfo=)`."""
     from PIL.PngImagePlugin import PngInfo
 
     info = PngInfo()
@@ -93,7 +93,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_text(path: Path) -> str:
-    """A UTF-8 text file; anything wrong with it is a UserError that names the file and the place."""
+    """Read a UTF-8 text file; a UserError names the file and the place of what is wrong."""
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:
@@ -103,7 +103,7 @@ def read_text(path: Path) -> str:
 
 
 def read_json(path: Path, advice: str) -> Any:
-    """Parse a JSON file of ours; anything wrong with it is a UserError with the place and what to do about it."""
+    """Parse a JSON file that seedwise wrote; a UserError names the place of what is wrong, and ends with `advice`."""
     try:
         content = json.loads(read_text(path))
         json.dumps(content, allow_nan=False, ensure_ascii=False).encode()  # NaN, 1e999 and lone surrogates are refused
@@ -123,13 +123,13 @@ def sha256_of(path: Path) -> str:
 
 
 def make_folder(path: Path) -> None:
-    """Create a folder and its parents; a UserError says why that can't be."""
+    """Create a folder and its parents; a UserError says why that fails."""
     if not make_new_folder(path) and not path.is_dir():
         raise _write_error(path, FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)))
 
 
 def make_new_folder(path: Path) -> bool:
-    """Create a folder and its parents; False when something of that name is there, a UserError for all else."""
+    """Create a folder and its parents; False if something of that name exists. A UserError says why all else fails."""
     whole = _real(path)
     missing = [folder for folder in (whole, *whole.parents) if not os.path.lexists(folder)]
     try:
@@ -144,7 +144,7 @@ def make_new_folder(path: Path) -> bool:
 
 @contextmanager
 def sole_writer(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock, or raise a UserError when another process holds it.
+    """Hold the folder's lock for the block; a UserError (`FolderHeld`) if another process holds it.
 
     The operating system releases it when the holder dies, however it dies, so no stale lock is ever left. Temporary
     files that a killed writer left are removed.
@@ -189,7 +189,7 @@ def _lock(file: IO[str], folder: Path) -> None:
 
 
 def is_held(folder: Path) -> bool:
-    """Whether some process writes this folder now; it isn't disturbed, and nothing is written."""
+    """Whether a process writes this folder now; reads only, and doesn't disturb it."""
     try:
         with (folder / LOCK).open() as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""What this machine is, and how a process is prepared for it. torch is imported only by what asks about it."""
+"""Facts about this machine, and settings of the process for it. torch is imported only by what asks about it."""
 
 import os
 import platform
@@ -14,11 +14,11 @@ _SPINS = 3000
 """Turns of libgomp's waiting loop before a thread sleeps; a turn is a pause instruction, 40 to 140 cycles."""
 
 CGROUPS = Path("/sys/fs/cgroup")
-"""Where Linux shows the limits of containers and services."""
+"""Linux's folder of control groups, with the limits of containers and services."""
 
 
 def prepare_process() -> None:
-    """Settings that have to stand before torch is imported or memory is used; calling it twice does no harm.
+    """Set OpenMP's waiting and glibc's memory policy, before torch is imported or memory is used; may be called twice.
 
     - OpenMP threads sleep while they wait: spinning, a busy neighbor makes two threads many times slower than one.
       GNU's first spin for a fraction of a millisecond, as waking up takes longer than many a small layer.
@@ -43,17 +43,17 @@ def processes() -> int:
 
 
 def local_processes() -> int:
-    """How many of them run on this machine and share its cores."""
+    """How many of torchrun's processes run on this machine and share its cores."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def local_rank() -> int:
-    """This process's number on this machine, from 0, which is also its CUDA device's."""
+    """This process's number on this machine, from 0; also the number of its CUDA device."""
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
 def rank() -> int:
-    """This process's number among them, from 0; the first one writes and talks."""
+    """This process's number among all of torchrun's, from 0; only process 0 writes and prints."""
     return int(os.environ.get("RANK", "0"))
 
 
@@ -81,7 +81,7 @@ def quota() -> int | None:
 
 
 def threads() -> int:
-    """CPU threads for this process unless it is told otherwise: OMP_NUM_THREADS, else its share of the cores.
+    """CPU threads of this process by default: OMP_NUM_THREADS, else its share of the cores.
 
     torchrun sets the variable to 1 by itself, on machines of any size, so there a 1 says nothing.
     """
@@ -92,7 +92,7 @@ def threads() -> int:
 
 
 def memory_bytes() -> int | None:
-    """Physical memory, where the system tells."""
+    """Physical memory in bytes; None where the system doesn't tell."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (ValueError, OSError, AttributeError):
@@ -100,13 +100,14 @@ def memory_bytes() -> int | None:
 
 
 def available_memory_bytes() -> int | None:
-    """Memory that can be used now: what the system could free, cut to what a container's limit leaves."""
+    """Free and reclaimable memory in bytes, within a container's limit; None where the system doesn't tell."""
     left = [found for found in (_meminfo("MemAvailable"), *map(_left_in, _cgroups("memory"))) if found is not None]
     return min(left, default=None)
 
 
 def out_of_memory(error: BaseException) -> str | None:
-    """`out of memory` and how much was wanted, where an exception says so; torch has no one type for it."""
+    """`out of memory` and the amount requested, where this exception (of no one type in torch) means that; else
+    None."""
     words = str(error)
     parts = ("out of memory", "can't allocate memory", "not enough memory")
     if not isinstance(error, MemoryError) and not any(part in words for part in parts):
@@ -127,7 +128,7 @@ def _meminfo(name: str) -> int | None:
 
 
 def _left_in(cgroup: Path) -> int | None:
-    """What a memory limit leaves; cached files count as used there, but those not lately read are given back."""
+    """Bytes that a control group's memory limit leaves, with cached files not lately read counted as free."""
     for limit_file, used_file, cached in (
         ("memory.max", "memory.current", "inactive_file"),
         ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
@@ -159,7 +160,7 @@ def _cgroups(controller: str) -> list[Path]:
 
 
 def facts() -> dict[str, Any]:
-    """The machine as a run's record keeps it; `cpu_capability` and the versions decide whether bits can be equal."""
+    """The machine as a run's record stores it; `cpu_capability` and the versions decide whether bits can be equal."""
     import torch
 
     memory = memory_bytes()
@@ -176,13 +177,13 @@ def facts() -> dict[str, Any]:
 
 
 def describe(facts: dict[str, Any]) -> str:
-    """The processor of `facts` in a line."""
+    """The processor in `facts`, in one line."""
     amx = "with AMX" if facts["amx"] else "no AMX"
     return f"{facts['cpu']}, {facts['cores']} cores, {facts['cpu_capability']}, {amx}"
 
 
 def versions() -> dict[str, str]:
-    """Versions of what the numbers depend on."""
+    """Versions of Python and of the packages that the numbers depend on."""
     import importlib.metadata  # slow to import, and prepare_process stands at every start
 
     names = ("torch", "timm", "numpy", "scipy", "pillow")

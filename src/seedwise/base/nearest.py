@@ -1,4 +1,4 @@
-"""What somebody may have meant by a path that isn't there."""
+"""Suggests an existing path for one that doesn't exist."""
 
 import os
 from difflib import get_close_matches
@@ -8,13 +8,13 @@ from pathlib import Path
 from seedwise.base.errors import UserError
 
 _LOOKED_AT = 5000
-"""Entries of a folder, at most."""
+"""Largest number of a folder's entries that are compared."""
 _LONGEST = 100
-"""Characters of a name that is compared: beyond it takes long, and nobody types it."""
+"""Largest length of a name that is compared: longer ones take long, and nobody types them."""
 
 
 def nearest(name: str) -> str | None:
-    """The path most like this one that is there: each part that is missing is the one most like it in its folder."""
+    """The most similar path that exists, each missing part replaced by the most similar name in its folder, or None."""
     typed = Path(os.path.expanduser(name))  # noqa: PTH111 -- Path's raises for ~nobody
     found = Path(typed.anchor)
     for part in typed.parts[1:] if typed.anchor else typed.parts:
@@ -27,13 +27,13 @@ def nearest(name: str) -> str | None:
 
 
 def meant(name: str, otherwise: str) -> str:
-    """`did you mean 'x'?` for a path that isn't there, or what else to say."""
+    """`did you mean 'x'?` for a path that doesn't exist, or `otherwise` where nothing is similar."""
     close = nearest(name)
     return f"did you mean '{close}'?" if close else otherwise
 
 
 def demand_folder(folder: Path, whose: str) -> None:
-    """Raise a UserError unless the folder is there; `whose`: "a run's or a study's"."""
+    """Raise a UserError unless the folder exists; `whose` says what it should be: "a run's or a study's"."""
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; {meant(str(folder), f'give {whose}')}")
 

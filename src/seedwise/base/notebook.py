@@ -1,18 +1,18 @@
-"""Results as a notebook shows them: rows as an HTML table, every name escaped."""
+"""Results in a notebook: rows as an HTML table, every name escaped."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 
 class Listing(list[dict[str, Any]]):
-    """Rows that a notebook shows as a table, such as the recipes."""
+    """A list of rows, such as the recipes, that a notebook shows as a table."""
 
     def table(self) -> list[dict[str, Any]]:
         """The rows, ready for `pandas.DataFrame`."""
         return list(self)
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
-        """The rows by their first column."""
+        """The rows as a dict, keyed by the first column."""
         return {str(next(iter(row.values()))): row for row in self}
 
     def _repr_html_(self) -> str:
@@ -20,9 +20,9 @@ class Listing(list[dict[str, Any]]):
 
 
 def html_table(rows: Sequence[Mapping[str, Any]], title: str = "", lines: Sequence[str] = ()) -> str:
-    """A title, a table of rows with the same columns, and lines below it. Fractions have four digits, None none.
+    """An HTML table of rows with the same columns, below a title and above lines of text.
 
-    A column without any value is left out.
+    Fractions have four digits, None none; a column without any value is left out.
     """
     parts = [f"<p><b>{escaped(title)}</b></p>"] if title else []
     if rows:
@@ -35,7 +35,7 @@ def html_table(rows: Sequence[Mapping[str, Any]], title: str = "", lines: Sequen
 
 
 def escaped(text: Any) -> str:
-    """Text that HTML can hold, whatever a folder or a class is called: bytes that are no text become `?`."""
+    """Text escaped for HTML, whatever a folder or a class is called: bytes that are no text become `?`."""
     from html import escape  # for which a start of the command line need not wait
 
     return escape(str(text)).encode(errors="replace").decode()

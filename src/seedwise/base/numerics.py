@@ -1,5 +1,5 @@
 """The version of what training computes."""
 
 NUMERICS_VERSION = 1
-"""Raised when the same recipe, data and seed give other results than before, and only then: trials made on both sides
+"""Raise it when the same recipe, data and seed give other results than before, and only then: trials made on both sides
 of the change are not pairs. tests/integration/test_numerics.py fails where it should have been raised."""

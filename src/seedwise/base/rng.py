@@ -14,7 +14,7 @@ import numpy as np
 
 
 class _Ambient:
-    """A lock; a forked process has one thread, and makes it anew."""
+    """A reentrant lock that a forked process, which has one thread, makes anew."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
@@ -32,7 +32,7 @@ os.register_at_fork(after_in_child=ambient.__init__)  # type: ignore[misc]
 
 
 def stream_seed(seed: int, *path: str | int) -> int:
-    """A 63-bit integer that depends on the seed and on every element of the path (order and types included)."""
+    """A 63-bit seed that depends on the master seed and on every element of the path, its order and types included."""
     # NumPy's integers must count as the plain ones that they equal, and their repr depends on NumPy's version.
     plain = (part if isinstance(part, str) else operator.index(part) for part in path)
     key = repr((operator.index(seed), *plain)).encode()
@@ -45,7 +45,7 @@ def generator(seed: int, *path: str | int) -> np.random.Generator:
 
 
 def draw_seeds(master_seed: int, count: int) -> tuple[int, ...]:
-    """`count` distinct run seeds in [0, 2**31), drawn with NumPy from the master seed.
+    """Draw `count` distinct run seeds in [0, 2**31) from the master seed.
 
     The draws for a smaller count are a prefix of those for a larger one, so a study can be extended by more seeds
     without replacing the ones it has.

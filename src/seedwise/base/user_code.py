@@ -1,4 +1,4 @@
-"""A user's own code by import path: what such a path looks like, how it is found, and what its failures become."""
+"""Finds a user's own code by import path, and says in one line how it failed."""
 
 import importlib
 import inspect
@@ -16,7 +16,7 @@ from seedwise.base.files import sha256_of
 
 
 def _import_path(given: str) -> str:
-    """Refuse what can't be an import path; whether it exists shows when it is used."""
+    """Raise ValueError for text that can't be an import path; whether it exists shows when it is used."""
     module, colon, attribute = given.partition(":")
     if colon and all(part.isidentifier() for part in (*module.split("."), *attribute.split("."))):
         return given
@@ -26,13 +26,13 @@ def _import_path(given: str) -> str:
 
 
 ImportPath = Annotated[str, AfterValidator(_import_path)]
-"""`module:callable`."""
+"""A string `module:callable`."""
 
 
 def find(option: str, path: str) -> Callable[..., Any]:
-    """The callable at `module:callable`; the current folder is searched first, as `python -m` does.
+    """Import the callable at `module:callable`; the current folder is searched first, as `python -m` does.
 
-    `option`: the one that names it, `model.factory`, for messages.
+    `option`: the option that names it, `model.factory`, for messages. A UserError where the import fails.
     """
     name, _, attributes = path.partition(":")
     here = str(Path.cwd())
@@ -64,7 +64,7 @@ def find(option: str, path: str) -> Callable[..., Any]:
 
 
 def source(code: Callable[..., Any]) -> str:
-    """The file that a callable was defined in, and its hash, for records."""
+    """The file in which a callable is defined, and that file's hash, for records."""
     try:
         file = Path(inspect.getfile(inspect.unwrap(code)))
         return f"{file.name} sha256 {sha256_of(file)}"
@@ -73,7 +73,7 @@ def source(code: Callable[..., Any]) -> str:
 
 
 def fails(option: str, path: str, what: str, error: BaseException) -> UserError:
-    """One line with the user's own exception, and where in their code it arose."""
+    """A UserError in one line with the user's own exception and where in their code it arose."""
     torch = getattr(sys.modules.get("torch"), "__file__", None)
     others = (str(Path(__file__).parents[1]), "<frozen", *([str(Path(torch).parent)] if torch else []))
     frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(others)]

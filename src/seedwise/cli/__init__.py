@@ -1,4 +1,4 @@
-"""The command line: parse, call, print."""
+"""The command line: parses, calls, prints."""
 
 import codecs
 import errno
@@ -14,10 +14,10 @@ from seedwise.base.errors import Interrupted, UserError
 from seedwise.base.machine import prepare_process
 
 BEGAN = time.monotonic()
-"""When the program began, but for Python's own start."""
+"""`time.monotonic()` at the program's start, after Python's own."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
 _RAW_BYTES = re.compile("[\udc80-\udcff]+")
-"""How Python keeps bytes of a name that are no text."""
+"""Characters by which Python represents bytes of a name that are no text."""
 _ESCAPING = "seedwise.escaping"
 _ADVICE = {
     errno.ENAMETOOLONG: "give a shorter name",
@@ -28,7 +28,7 @@ _ADVICE = {
 
 
 def main() -> None:
-    """Run the command line; a mistake of the user's is one line and exit code 2, a stop is 130."""
+    """Run the command line; a UserError is printed in a line with exit code 2, a stop exits with 130."""
     global BEGAN  # noqa: PLW0603 -- one process may run several commands, as the tests do
     BEGAN = time.monotonic()
     prepare_process()
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def _demand_folder() -> None:
-    """Refuse to work in a folder that was deleted: libraries that look for their files from there end the process."""
+    """Raise a UserError in a deleted working folder: libraries that look for files from there end the process."""
     try:
         Path.cwd()
     except FileNotFoundError:
@@ -70,7 +70,7 @@ def _demand_folder() -> None:
 
 
 def _show_any_name() -> None:
-    """Let any name be printed on any terminal and in any pipe; Python would fail in the middle of its work.
+    """Make stdout and stderr print any name, on any terminal and in any pipe; Python alone would fail at some.
 
     What an encoding lacks is escaped as in JSON, so that `--json` stays JSON. Names of files that aren't text go to
     stdout as the bytes that they are, for other programs to find, and are readable in messages. Who named a way of
@@ -83,7 +83,7 @@ def _show_any_name() -> None:
 
 
 def _escape(error: UnicodeError) -> tuple[str | bytes, int]:
-    """What stands for the first of the characters that can't be encoded, and those of its kind behind it."""
+    """Encoding error handler: escapes the characters that can't be encoded."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     rest = error.object[error.start : error.end]

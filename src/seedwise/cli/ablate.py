@@ -128,7 +128,7 @@ def _run(asked: "StudyRequest", folder: Path, conduct: dict[str, Any], as_json: 
 
 
 def _dry_run(asked: "StudyRequest", folder: Path, data_dir: Path | None, jobs: int, as_json: bool) -> None:
-    """Print what is left to do, and measure it unless that is nothing."""
+    """Print what is left to do, with measured costs unless that is nothing."""
     import json
 
     from seedwise.cli.print_run import announce_trial
@@ -167,7 +167,7 @@ def _print_dry_run(
     folder: Path,
     counts: tuple[int, int, int, int],
 ) -> None:
-    """`counts`: seeds, trials that are left, trials that are done, jobs."""
+    """Print a dry run; `counts`: seeds, trials left, trials done, jobs."""
     from seedwise.base.durations import in_words
 
     seeds, left, done, jobs = counts

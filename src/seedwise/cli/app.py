@@ -1,4 +1,4 @@
-"""`seedwise`: one verb a file. Verbs import what they need when they are called, so that help is there at once."""
+"""The `seedwise` command, a file for each verb. Verbs import what they need when called: help starts at once."""
 
 import sys
 from typing import Annotated, Any
@@ -80,11 +80,11 @@ app.command(name="augment", short_help="Draw what a recipe's augmentation does."
 
 
 _UsageError: Any = typer.BadParameter.__base__
-"""What typer raises for a wrong command line, under no public name of its own."""
+"""typer's exception for a wrong command line, which has no public name of its own."""
 
 
 def run() -> int:
-    """Parse the command line and run its verb; a mistake in it is a UserError like any other."""
+    """Parse the command line and run its verb; a UserError for mistakes in it."""
     command = get_command(app)
     quicken(command)
     plain_usage(command)

@@ -52,12 +52,12 @@ def augment(
     from seedwise.augment.grid import draw_grid
     from seedwise.base import rng
     from seedwise.data.glance import glance
-    from seedwise.data.open import open_data
-    from seedwise.run import resolve, sizing
+    from seedwise.run import sizing
+    from seedwise.run.data import open_for
 
     if sizing.has_auto(chosen):
         chosen = sizing.filled(chosen, glance(data, chosen.data, data_dir=data_dir))
-    dataset = open_data(data, chosen.data, data_dir=data_dir, **resolve.storage_resolution(chosen))
+    dataset = open_for(chosen, data, data_dir=data_dir)
     count = min(8, len(dataset.train))
     order = rng.generator(seed, "grid").permutation(len(dataset.train))
     positions = np.sort(order[:count]).astype(np.int64)

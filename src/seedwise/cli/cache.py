@@ -1,4 +1,4 @@
-"""`seedwise cache`: what is kept to start sooner, and its removal."""
+"""`seedwise cache`: lists and removes decoded data, downloads and kernels."""
 
 import sys
 import time
@@ -89,7 +89,7 @@ def clear(
 
 
 def _demand_yes(found: "list[Stowed]", yes: bool) -> None:
-    """Ask a person; of a script it is wanted beforehand."""
+    """Ask a person to confirm; a script must give --yes."""
     if yes or not found:
         return
     what = f"{', '.join(it.name for it in found)} ({size(sum(it.bytes for it in found))})"
@@ -100,7 +100,7 @@ def _demand_yes(found: "list[Stowed]", yes: bool) -> None:
 
 
 def size(count: int) -> str:
-    """`512 B`, `1.2 MB`, `3.4 GB`."""
+    """A size in bytes in words: `512 B`, `1.2 MB`, `3.4 GB`."""
     number, unit = float(count), "B"
     for unit in ("B", "kB", "MB", "GB"):
         if number < 1000 or unit == "GB":

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from seedwise.study.compare import Compared
 
 SHOWN = 20
-"""Options in which recipes differ, at most; `--json` has all."""
+"""Largest number of differing options that are printed; `--json` has all."""
 Classes = Annotated[bool, typer.Option("--classes", help="Differences by class and by superclass too.")]
 
 
@@ -87,7 +87,7 @@ def _print(found: "Compared") -> None:
 
 
 def _differences(lines: Sequence[str]) -> list[str]:
-    """The options in which the recipes differ, as many as anybody would read."""
+    """The options in which the recipes differ, a few of them."""
     shown = [f"differs in {line}" for line in lines[:SHOWN]]
     return shown + [f"… and in {len(lines) - SHOWN} more options (--json has them)"] * (len(lines) > SHOWN)
 

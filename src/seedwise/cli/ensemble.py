@@ -45,7 +45,7 @@ def ensemble(
 
 
 def print_ensemble(folder: Path, record: "EnsembleRecord", as_json: bool) -> None:
-    """Members and their votes, then what the vote gains over them, what it costs, and where the files are."""
+    """Print members and votes, then the vote's gain, its cost, and where the files are."""
     from seedwise.cli.print_run import print_places, say_cut, say_leaks
     from seedwise.records.run import read_record
 

@@ -1,4 +1,4 @@
-"""`seedwise errors`, and what a finished run says of its errors."""
+"""`seedwise errors`, and a summary of a finished run's errors."""
 
 import json
 import shlex
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from seedwise.run.answers import Answers
 
 SHOWN, PAIRS = 20, 3
-"""Errors that a terminal gets by default, and confused pairs at the end of a training."""
+"""Errors printed by default, and confused pairs at the end of a training."""
 COLUMNS = ("file", "given", "predicted", "probability", "probability_given")
 
 
@@ -75,7 +75,7 @@ def errors(
 
 
 def _find(folder: Path) -> "Finished":
-    """The run or the ensemble; of a study, which runs to name: they differ in their errors."""
+    """The run or the ensemble in a folder; a UserError for a study names its runs."""
     from seedwise.records.finished import read_finished
     from seedwise.records.which_run import demand_run
 
@@ -84,7 +84,7 @@ def _find(folder: Path) -> "Finished":
 
 
 def has_test(stored: "Finished") -> bool:
-    """Whether its test images were scored."""
+    """Whether test images were scored."""
     from seedwise.records.run import RunRecord
 
     record = stored.record
@@ -92,7 +92,7 @@ def has_test(stored: "Finished") -> bool:
 
 
 def count_said(found: "Answers") -> str:
-    """How many are right and wrong."""
+    """Numbers of right and wrong images, in words."""
     right, images = int(found.right.sum()), len(found.right)
     return f"{right} of {images} right, {images - right} wrong"
 
@@ -124,12 +124,12 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
 
 
 def _width(text: str) -> int:
-    """Columns of a terminal that text takes."""
+    """Terminal columns of a text."""
     return sum(0 if unicodedata.combining(it) else 2 if unicodedata.east_asian_width(it) in "WF" else 1 for it in text)
 
 
 def print_errors(folder: Path) -> None:
-    """The end of a single run: how many images are right, what is confused most, and how sure all that is."""
+    """Print a summary of a run's errors: how many, what is confused most, and how certain that is."""
     from seedwise.data.source import visible
     from seedwise.records.finished import read_finished
     from seedwise.records.run import PREDICTIONS

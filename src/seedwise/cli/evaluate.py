@@ -90,7 +90,7 @@ def _print(found: "Evaluation") -> None:
 
 
 def _print_trained(found: "Evaluation", count: int) -> None:
-    """That the score is partly, or wholly, of images that were trained on."""
+    """Warn that all or some of the scored images were trained on."""
     these = f"all {found.images} images are" if count == found.images else f"{count} of {found.images} images "
     these += ("is" if count == 1 else "are") * (count < found.images)
     print(
@@ -102,7 +102,7 @@ def _print_trained(found: "Evaluation", count: int) -> None:
 
 
 def _print_gain(gain: "TtaGain", images: int) -> None:
-    """Test-time augmentation against none, image by image."""
+    """Print the gain of test-time augmentation, image by image."""
     from seedwise.stats import Scale
 
     said = Scale().difference((gain.won - gain.lost) / images, gain.ci95)

@@ -1,4 +1,4 @@
-"""Words of the command line as they are, without pydantic.
+"""Parses words of the command line without pydantic.
 
 Newer versions of typer (0.29 is one) import pydantic and build a schema for every option of a command, given or not:
 that takes longer than showing recipes or a study. What is absent, text, a switch or a path needs none of it.
@@ -11,7 +11,7 @@ import typer
 
 
 def quicken(command: Any, above: Any = None) -> None:
-    """Let what is absent, text, a switch or a path, in this command and those below, pass as it is.
+    """Skip typer's conversion of absent values, text, switches and paths, in this command and those below.
 
     Where typer looks different inside, this changes nothing.
     """
@@ -24,10 +24,10 @@ def quicken(command: Any, above: Any = None) -> None:
 
 
 class _AsItIs:
-    """Stands where typer keeps its own conversion, and makes way for it when there is something to convert."""
+    """Replaces typer's conversion of a parameter until there is a value to convert."""
 
     def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
-        """What typer's conversion gives for this value."""
+        """Convert a value as typer does."""
         kind, many = param.type_descriptor.annotation, param.multiple or param.nargs == -1
         own = getattr(param.type_descriptor.parameter_info, "parser", None) is not None
         if value is None:

@@ -1,4 +1,4 @@
-"""The command that was given, as a study keeps it: what decides its result, without what is this machine's own."""
+"""The command line for a study's record: what decides its result, without what is this machine's own."""
 
 from pathlib import Path
 from typing import Any
@@ -6,11 +6,11 @@ from typing import Any
 import typer
 
 OWN = ("address", "budget", "data_dir", "dry_run", "as_json")
-"""Parameters that are left out: a cluster's address, where local copies lie, how long one may wait, what is printed."""
+"""Parameters left out of the recorded command: a cluster's address, local paths, time limits, and what is printed."""
 
 
 def given(context: typer.Context, out: Path) -> str:
-    """The command line of this verb in full, for a shell, with the folder that it wrote to."""
+    """The verb's full command line, quoted for a shell, with its output folder."""
     from seedwise.study.advice import joined, with_option
 
     words = ["seedwise", context.info_name or ""]
@@ -23,7 +23,7 @@ def given(context: typer.Context, out: Path) -> str:
 
 
 def _words(parameter: Any, value: Any) -> list[str]:
-    """A parameter as it is given; options by their first name, a short one where there is one."""
+    """A parameter's words; options by their first name, a short one where there is one."""
     values = [_portable(str(each)) for each in (value if isinstance(value, list | tuple) else [value])]
     if parameter.param_type_name == "argument":
         return values
@@ -32,7 +32,7 @@ def _words(parameter: Any, value: Any) -> list[str]:
 
 
 def _portable(text: str) -> str:
-    """An absolute path as it looks from the current folder, or else from home; all else as it is."""
+    """An absolute path relative to the current folder, else to home; other text unchanged."""
     path = Path(text)
     for root, start in ((Path.cwd(), "."), (Path.home(), "~")):
         if path.is_absolute() and path.is_relative_to(root) and len(root.parts) > 1:

@@ -1,4 +1,4 @@
-"""A bar that moves on the terminal: one line that always fits, with the time left whole at its end."""
+"""A progress bar on the terminal: one line that always fits, with the time left at its end."""
 
 import time
 from collections.abc import Sequence
@@ -12,23 +12,22 @@ from rich.text import Text
 from seedwise.records.run import EpochRow
 
 BAR, LONGEST_NAME = 16, 34
-"""Characters of the bar, and of a phase's name."""
+"""Widths in characters of the bar, and of a phase's name."""
 
 
 class Pace:
-    """How long the rest takes, from what was done since the beginning."""
+    """Estimates the time left from the pace since the beginning."""
 
     def __init__(self, total: int, done: int) -> None:
         self._total, self._first, self._done = total, done, done
         self._began = self._at = time.monotonic()
 
     def reach(self, done: int) -> None:
-        """So much is done now."""
+        """Set how much is done now."""
         self._done, self._at = done, time.monotonic()
 
     def seconds_left(self) -> float | None:
-        """What is left, less what has passed since the last step; None before the first
-        and behind the last."""
+        """Seconds left, minus those since the last step; None before the first and after the last."""
         if not self._first < self._done < self._total:
             return None
         each = (self._at - self._began) / (self._done - self._first)
@@ -36,12 +35,12 @@ class Pace:
 
 
 def left_in_words(seconds: float | None) -> str:
-    """`0:01:23 left`; nothing while nobody knows."""
+    """The time left: `0:01:23 left`; empty while unknown."""
     return "" if seconds is None else f"{timedelta(seconds=round(seconds))} left"
 
 
 class Live:
-    """Observes a run on a terminal: finished epochs as lines, below them a bar that goes when all is done."""
+    """An observer that shows a run on a terminal: finished epochs as lines, and a bar below until all is done."""
 
     def __init__(self, console: Console) -> None:
         self._progress = Progress(_Line(console), console=console, transient=True)
@@ -59,14 +58,14 @@ class Live:
         self._progress.stop()
 
     def on_data(self, lines: Sequence[str]) -> None:
-        """What is trained on, once."""
+        """Print the description of the data, once."""
         self._drop_phase()
         if lines != self._said[: len(lines)]:  # the runs of a study have the same data
             self._said = list(lines)
             self._progress.console.print("\n".join(lines), markup=False, soft_wrap=True)
 
     def on_start(self, epochs: int, steps_per_epoch: int, steps_done: int) -> None:
-        """A new bar."""
+        """Start a bar."""
         self._drop_phase()
         if self._train is not None:
             self._progress.remove_task(self._train)
@@ -78,7 +77,7 @@ class Live:
         )
 
     def on_step(self, epoch: int, step: int, loss: float, top1: float, images_per_second: float) -> None:
-        """The bar moves."""
+        """Advance the bar."""
         self._drop_phase()
         if self._train is not None:
             self._pace.reach(step)
@@ -86,12 +85,12 @@ class Live:
             self._progress.update(self._train, completed=step, done=f"{step}/{self._total}", notes=notes)
 
     def on_epoch(self, row: EpochRow, rows: Sequence[EpochRow]) -> None:
-        """A line above the bar."""
+        """Print a line above the bar."""
         self._drop_phase()
         self._progress.console.print(describe(row), markup=False)
 
     def on_phase(self, name: str, done: int, total: int) -> None:
-        """A second bar, until training goes on."""
+        """Show a second bar until training goes on."""
         if self._phase is None:
             self._phase = self._progress.add_task(name, total=total, done="", notes=[], pace=None)
         words = reached(name, done, total)
@@ -104,14 +103,14 @@ class Live:
 
 
 class _Line(ProgressColumn):
-    """A task in one line; what doesn't fit is left out, from the least to the most telling, the time left last."""
+    """Renders a task in one line; drops what doesn't fit, the least telling first, the time left last."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         super().__init__()
 
     def render(self, task: Task) -> Text:
-        """Name, bar, steps, what is known of the epoch, and the time left."""
+        """Name, bar, steps, scores of the epoch so far, and the time left."""
         name = task.description if len(task.description) <= LONGEST_NAME else task.description[: LONGEST_NAME - 1] + "…"
         pace: Pace | None = task.fields["pace"]
         left, notes = left_in_words(pace.seconds_left() if pace else None), list(task.fields["notes"])
@@ -139,17 +138,17 @@ class _Line(ProgressColumn):
 
 
 def reached(phase: str, done: int, total: int) -> str:
-    """`120/2062`; nothing for what has no parts."""
+    """Progress of a phase: `120/2062`; empty for one without parts."""
     return "" if total <= 1 else f"{amount(phase, done)}/{amount(phase, total)}"
 
 
 def amount(phase: str, number: int) -> str:
-    """A phase's progress in its unit: downloads count bytes, everything else images."""
+    """Progress of a phase in its unit: bytes for downloads, else images."""
     return f"{number / 1e6:.1f} MB" if phase.startswith("downloading") else str(number)
 
 
 def describe(row: EpochRow) -> str:
-    """An epoch in a line."""
+    """An epoch's scores in a line."""
     val = "" if row.val is None else f"  val loss {row.val.loss:.3f} top-1 {row.val.top1:.4f}"
     speed = f"{row.images_per_second:.0f} images/s"
     return f"epoch {row.epoch:>3}  loss {row.train_loss:.3f} top-1 {row.train_top1_mixed:.3f}{val}  {speed}"

@@ -1,4 +1,4 @@
-"""Options that several verbs share, and what they mean in a recipe: one flag has one meaning, whatever the verb.
+"""Options that several verbs share; one flag has one meaning, whatever the verb.
 
 docs/commands.md has the table of verbs and flags; a test compares it with the verbs.
 """
@@ -41,7 +41,7 @@ def _complete_recipe(incomplete: str) -> list[tuple[str, str]]:
 
 
 DEFAULTS = "demo for digits, lite for cifar, else photos"
-"""What `default_recipe` does, in words."""
+"""`default_recipe` in words."""
 
 Data = Annotated[
     str,
@@ -148,7 +148,7 @@ Margin = Annotated[
 Split = Annotated[str | None, typer.Option("--split", metavar="test|val", help="Which images.")]
 Lang = Annotated[str, typer.Option("--lang", metavar="en|ko", help="The page's language.")]
 Flags = dict[str, Any]
-"""Short forms as they were given, by name; None for those that were not."""
+"""Short forms as given, by name; None for those not given."""
 NO_FLAGS: Flags = {}
 
 SHORT_FORMS: dict[str, tuple[str, Any]] = {
@@ -168,7 +168,7 @@ SHORT_FORMS: dict[str, tuple[str, Any]] = {
 
 
 def short_forms(*names: str) -> Callable[[Verb], Verb]:
-    """Give a verb these flags, or all of `SHORT_FORMS`, in place of its parameter `flags`, to which they go."""
+    """Decorate a verb with these flags, or all of `SHORT_FORMS`; their values go to its parameter `flags`."""
 
     def widen(verb: Verb) -> Verb:
         own = inspect.signature(verb)
@@ -195,7 +195,7 @@ def short_forms(*names: str) -> Callable[[Verb], Verb]:
 
 
 def read_recipe(data: str, recipe: str | None, flags: Mapping[str, Any], settings: Iterable[str] | None) -> "Recipe":
-    """The recipe of -r, or the data's own, with the short forms and the `-s` options."""
+    """Read the recipe of -r, or the data's own, with short forms and `-s` options applied."""
     from seedwise.recipe import library
 
     chosen = library.read(default_recipe(data) if recipe is None else recipe, overrides(flags, settings))
@@ -204,7 +204,7 @@ def read_recipe(data: str, recipe: str | None, flags: Mapping[str, Any], setting
 
 
 def begin_with(data: str, config: "DataConfig", data_dir: Path | None) -> None:
-    """Refuse data that isn't there, and say on a terminal what is read: importing tensors takes seconds of silence."""
+    """Raise a UserError for missing data, and say on a terminal what is read: importing tensors takes seconds."""
     from seedwise.data.find import find_source
 
     source = find_source(data, data_dir, config)
@@ -212,7 +212,7 @@ def begin_with(data: str, config: "DataConfig", data_dir: Path | None) -> None:
 
 
 def begin_in(folder: Path, whose: str) -> None:
-    """Refuse the folder of a run or of several that isn't there, and say on a terminal that it is read."""
+    """Raise a UserError for a missing folder of runs, and say on a terminal that it is read."""
     from seedwise.base.nearest import demand_folder
 
     demand_folder(folder, whose)
@@ -220,7 +220,7 @@ def begin_in(folder: Path, whose: str) -> None:
 
 
 def begin_with_run(folder: Path, whose: str, command: Callable[..., str], others: Sequence[str] = ()) -> None:
-    """As `begin_in`, of a folder that must be one run's or ensemble's; see `seedwise.records.which_run.demand_run`."""
+    """`begin_in` for a single run or ensemble; see `seedwise.records.which_run.demand_run`."""
     from seedwise.records.which_run import demand_run
 
     demand_run(folder, whose, command, others)
@@ -228,13 +228,13 @@ def begin_with_run(folder: Path, whose: str, command: Callable[..., str], others
 
 
 def say_first(words: str) -> None:
-    """A first line on the terminal, where there is one: what comes of it is there only when tensors are imported."""
+    """Print a first line on a terminal, before tensors are imported."""
     if sys.stderr is not None and sys.stderr.isatty() and machine.rank() == 0:
         print(f"{words} …", file=sys.stderr, flush=True)
 
 
 def overrides(flags: Mapping[str, Any], given: Iterable[str] | None) -> list[str]:
-    """Short forms as overrides, the explicit `-s` ones behind them, so that these win."""
+    """Short forms as overrides, followed by the explicit `-s` ones, which win."""
     from seedwise.config.yaml12 import write_inline
 
     values = {SHORT_FORMS[name][0]: _number(value) for name, value in flags.items() if value is not None}
@@ -242,12 +242,12 @@ def overrides(flags: Mapping[str, Any], given: Iterable[str] | None) -> list[str
 
 
 def _number(value: Any) -> Any:
-    """`--threads 2` is a number, and `-1`, which gets its own refusal; `--threads auto` is none."""
+    """Parse a number: `--threads 2`, or `-1`, which is refused later; `auto` stays text."""
     return int(value) if isinstance(value, str) and re.fullmatch(r"-?[0-9]+", value) else value
 
 
 def demand_one_network(recipe: "Recipe", flags: Mapping[str, Any]) -> None:
-    """Refuse a named model, or weights published for one, beside the user's own network, which would replace it."""
+    """Raise a UserError for a named model, or its weights, beside the user's own network, which would replace it."""
     from seedwise.base.errors import UserError
 
     factory, model, weights = recipe.model.factory, flags.get("model"), flags.get("weights")

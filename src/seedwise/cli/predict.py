@@ -69,7 +69,7 @@ def _command(run: str, images: list[str]) -> str:
 
 
 def _paths(given: list[str]) -> Iterator[str]:
-    """The paths as given, and in place of `-` those on stdin, one a line."""
+    """Yield the paths as given, and for `-` those on stdin, one a line."""
     for path in given:
         if path == "-":
             sys.stdin.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]

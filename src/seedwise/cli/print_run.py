@@ -1,4 +1,4 @@
-"""What is printed at the end: a run, a study, a plan."""
+"""Prints results: a run, a study, a dry run."""
 
 import contextlib
 import json
@@ -27,12 +27,12 @@ INERT = 3
 
 
 def announce_trial(arm: str, seed: int, number: int, count: int) -> None:
-    """Say on stderr which run of a study is next."""
+    """Print on stderr which run of a study is next."""
     print(f"[{number}/{count}] {arm}, seed {seed}", file=sys.stderr, flush=True)
 
 
 def print_run(folder: Path, record: RunRecord, as_json: bool) -> int:
-    """A finished run: its scores without a spread, which one run has not, and where its files are; the exit code."""
+    """Print a finished run's scores (one run has no spread) and where its files are; returns the exit code."""
     final = demand_final(folder, record)
     if as_json:
         print(record.model_dump_json(indent=2))
@@ -64,14 +64,14 @@ def print_run(folder: Path, record: RunRecord, as_json: bool) -> int:
 
 
 def print_places(folder: Path) -> None:
-    """Where the report and the files are."""
+    """Print where the report and the files are."""
     if (folder / REPORT).is_file():
         print(f"report: {folder / REPORT}")
     print(f"files: {folder}")
 
 
 def say_leaks(folder: Path, *, as_json: bool = False) -> None:
-    """That test images of a run or an ensemble are known to be among those trained on; on stderr beside JSON."""
+    """Warn of test images of a run or ensemble that are among those trained on; on stderr beside JSON."""
     from seedwise.base.errors import UserError
     from seedwise.reports.read import leaks_of
 
@@ -87,7 +87,7 @@ def say_leaks(folder: Path, *, as_json: bool = False) -> None:
 
 
 def say_inert(runs: Sequence[Sequence[str]]) -> int:
-    """Name on stderr, behind everything else, the techniques that did nothing in one of the runs; the exit code."""
+    """Name on stderr the techniques that had no effect in one of the runs; returns the exit code."""
     counts = Counter(name for names in runs for name in names)
     if not counts:
         return 0
@@ -103,7 +103,7 @@ def _print_scores(name: str, scores: Scores, top5: bool) -> None:
 
 
 def print_study(folder: Path, study: StudyRecord, as_json: bool) -> int:
-    """Every seed of a study, then mean, spread and interval, and where the files are; the exit code."""
+    """Print every seed of a study, then mean, SD and interval, and where the files are; returns the exit code."""
     runs = [trial.inert for trial in study.trials if trial.status == "finished"]
     first = next((folder / trial.folder for trial in study.trials if trial.status == "finished"), None)
     if as_json:
@@ -133,13 +133,13 @@ def print_study(folder: Path, study: StudyRecord, as_json: bool) -> int:
 
 
 def say_cut(timed: Timed | None) -> None:
-    """What `--time` took from the numbers that the rule would take."""
+    """Print what `--time` took from the rule's numbers."""
     if timed is not None and timed.cut:
         print(timed.cut)
 
 
 def say_unconverged(study: StudyRecord) -> None:
-    """Name the finished runs of a study that were too short."""
+    """Print which finished runs of a study were too short."""
     finished = [trial for trial in study.trials if trial.status == "finished"]
     short = [trial for trial in finished if trial.converged is False]
     if short:
@@ -149,7 +149,7 @@ def say_unconverged(study: StudyRecord) -> None:
 
 
 def print_nothing_left(recipe: Recipe, done: Sequence[int], folder: str, as_json: bool) -> None:
-    """A dry run of what is trained already."""
+    """Print a dry run of what is trained already."""
     if as_json:
         print(json.dumps({"recipe": recipe.model_dump(mode="json"), "seeds": [], "done": list(done)}, indent=2))
         return
@@ -161,7 +161,7 @@ def print_nothing_left(recipe: Recipe, done: Sequence[int], folder: str, as_json
 def print_plan(
     found: "Rehearsal", seeds: Sequence[int], done: Sequence[int], start_seconds: float, as_json: bool
 ) -> None:
-    """A dry run: the resolved recipe, then what it would take; `done`: seeds that need nothing more."""
+    """Print a dry run: the resolved recipe, then its cost; `done`: seeds that are trained already."""
     recipe, dataset, cost = found.recipe, found.dataset, found.cost
     total = start_seconds + cost.run_seconds * len(seeds)
     if as_json:

@@ -1,4 +1,4 @@
-"""How a study's arms are printed; without tensors or statistics, which study.json holds already."""
+"""Prints a study's arms; without tensors or statistics, which study.json holds already."""
 
 import textwrap
 from collections.abc import Sequence
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 def print_done(done: "Study", as_json: bool, go_on: str | None = None) -> int:
-    """A study after its trials: the verdicts; what failed is raised behind them. The exit code.
+    """Print a study after its trials and return the exit code; failures raise a UserError at the end.
 
-    `go_on`: what completes it, if that isn't `seedwise resume`.
+    `go_on`: the command that completes it, if that isn't `seedwise resume`.
     """
     from seedwise.cli.print_run import print_places, say_inert, say_leaks, say_unconverged
 
@@ -36,7 +36,7 @@ def print_done(done: "Study", as_json: bool, go_on: str | None = None) -> int:
 
 
 def print_arms(study: StudyLike) -> None:
-    """Arm, n, mean ± SD, difference to the base with its interval, corrected p; then every verdict in words."""
+    """Print arm, n, mean ± SD, difference to the base with its interval, corrected p; then every verdict in words."""
     split = study.primary.split
     rows = [("arm", "n", f"{split} top-1", "difference, 95% interval", "p (Holm)")]
     for arm in study.arms:
@@ -63,7 +63,7 @@ def print_arms(study: StudyLike) -> None:
 
 
 def place_lines(holds: dict[str, Any] | None) -> list[str]:
-    """Where all verdicts of a study or a comparison hold; nothing where an older record doesn't say."""
+    """Lines on the setting that all verdicts hold for; empty where an older record doesn't say."""
     if holds is None:
         return []
     from seedwise.study.setting import holds_said
@@ -72,7 +72,7 @@ def place_lines(holds: dict[str, Any] | None) -> list[str]:
 
 
 def verdict_lines(sentence: str, holds: dict[str, Any] | None, advice: Sequence[dict[str, Any]]) -> list[str]:
-    """A verdict, what is different about its arm, and what to do next: a command is a line of its own, to be copied."""
+    """Lines of a verdict, its arm's differences, and advice: a command has its own line, to be copied."""
     from seedwise.study.setting import holds_said
 
     own = "" if holds is None else holds_said(holds)[1]
@@ -105,12 +105,12 @@ def _footnote(study: StudyLike, found: dict[str, Any]) -> str:
 
 
 def duration(seconds: float) -> str:
-    """`1:02:03`."""
+    """Seconds as `1:02:03`."""
     return str(timedelta(seconds=round(seconds)))
 
 
 def print_trials(study: StudyLike, progress: dict[str, str]) -> None:
-    """A line a seed: what each arm's trial has come to."""
+    """Print a line for each seed: the state of each arm's trial."""
     width = max(12, *(len(arm) for arm in study.arms), *(len(words) for words in progress.values()))
     first = max(4, *(len(str(seed)) for seed in study.seeds))
     print(f"{'seed':>{first}}  {'  '.join(f'{arm:<{width}}' for arm in study.arms)}".rstrip())

@@ -1,4 +1,4 @@
-"""Live progress, and the signals that stop a run in an orderly way."""
+"""Live progress, and signals that stop a run in an orderly way."""
 
 import shlex
 import signal
@@ -24,13 +24,13 @@ from seedwise.engine.protocols import Silent
 from seedwise.records.run import BAGGING, RECORD, STUDY, EpochRow
 
 PLAIN_SECONDS = 10.0
-"""At most one line of running loss in this time when the output is not a terminal."""
+"""Least seconds between two lines of running loss when the output is not a terminal."""
 
 
 @contextmanager
 def watching(folder: Path) -> Iterator[RunControl]:
-    """A Watch that shows progress on stderr and stops at Ctrl-C or SIGTERM; how to go on is said with the stop, and
-    that nothing was left to do."""
+    """A RunControl that shows progress on stderr and stops at Ctrl-C or SIGTERM; says how to continue, or that nothing
+    was left to do."""
     stop = threading.Event()
 
     def ask(number: int, frame: FrameType | None) -> None:
@@ -60,21 +60,21 @@ def watching(folder: Path) -> Iterator[RunControl]:
 
 
 def _command(folder: Path) -> str:
-    """What goes on with the work of a folder."""
+    """The command that continues the work of a folder."""
     began = any((folder / name).exists() for name in (RECORD, STUDY, BAGGING))
     return f"seedwise resume {shlex.quote(str(folder))}" if began else "the same command; nothing is lost"
 
 
 @contextmanager
 def phases() -> Iterator[Callable[[str, int, int], None]]:
-    """A progress for long work that leaves nothing half done: it is shown on stderr, and Ctrl-C ends it at once."""
+    """A progress callback for long work that leaves nothing half done: shown on stderr, and ended at once by Ctrl-C."""
     console = Console(stderr=True, highlight=False)
     with Live(console) if console.is_terminal else _Plain() as observer:
         yield observer.on_phase
 
 
 class _Quiet(Silent):
-    """The other processes of torchrun."""
+    """The observer of torchrun's other processes."""
 
     def __enter__(self) -> "_Quiet":
         return self
@@ -84,7 +84,7 @@ class _Quiet(Silent):
 
 
 class _Plain:
-    """Lines for logs and pipes."""
+    """An observer that prints lines, for logs and pipes."""
 
     def __init__(self) -> None:
         self._shown = time.monotonic()

@@ -68,7 +68,7 @@ def resume(
 
 
 def _is_broken_off(folder: Path) -> bool:
-    """Whether a run's record says `running` while nobody works on it."""
+    """Whether a run's record says `running` while no process works on it."""
     from seedwise.base.files import is_held
     from seedwise.records.finished import is_ensemble
     from seedwise.records.run import RECORD, read_record

@@ -1,4 +1,4 @@
-"""Says that a command found all of a folder's runs trained already."""
+"""Says when a command found all of a folder's runs trained already."""
 
 import sys
 import time
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Settled:
-    """What a folder's runs have come to."""
+    """Counts of a folder's finished runs."""
 
     kind: str
     runs: int
     finished: int
     at: float
-    """When the last of them was finished, in seconds since 1970."""
+    """Time at which the last one finished, in seconds since 1970."""
 
 
 def settled(folder: Path) -> Settled | None:
-    """Of the folder of a run, a study or a bagging; None for any other or a damaged one, and before one is finished."""
+    """Count the finished runs of a run, a study or an ensemble; None for any other, or before one is finished."""
     if study := trusted(folder / STUDY, "study", 1):
         trials = study["trials"]
         kind, runs = "study", len(trials)
@@ -44,7 +44,7 @@ def settled(folder: Path) -> Settled | None:
 
 
 def finished_seeds(folder: Path) -> set[int]:
-    """The seeds that a run, a study of one recipe or a bagging has finished, of as much of it as is sound."""
+    """Seeds that a run, a study of one recipe or an ensemble has finished, as far as its records are sound."""
     if study := trusted(folder / STUDY, "study", 1):
         return {trial["seed"] for trial in study["trials"] if trial["arm"] == BASE and trial["status"] == "finished"}
     members = sorted(folder.glob("runs/member-*")) if (folder / BAGGING).is_file() else [folder]
@@ -53,7 +53,7 @@ def finished_seeds(folder: Path) -> set[int]:
 
 
 def stored_recipe(folder: Path) -> "Recipe | None":
-    """The resolved recipe that a folder's runs, or its first member, have; None before it began."""
+    """The resolved recipe of a folder's runs, or of its first member; None before it began."""
     from seedwise.config.section import load
     from seedwise.recipe.schema import Recipe
 
@@ -65,7 +65,7 @@ def stored_recipe(folder: Path) -> "Recipe | None":
 
 @contextmanager
 def saying_nothing_trained(folder: Path) -> Iterator[None]:
-    """Say it on stderr, before any result, if all was finished before and the block has added nothing."""
+    """Say on stderr, before any result, that all was finished before, if the block added nothing."""
     before = settled(folder)
     yield
     after = None if before is None else settled(folder)

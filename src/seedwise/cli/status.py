@@ -41,7 +41,7 @@ def status(
 
 
 def _demand_sound(folder: Path) -> None:
-    """Raise a UserError for a record that the careful readers refuse."""
+    """Raise a UserError for a damaged record."""
     from seedwise.records.run import RECORD, read_record
     from seedwise.study.progress import trial_folder
     from seedwise.study.record import read_study
@@ -81,7 +81,7 @@ def _show(folder: Path, as_json: bool) -> None:
 
 
 def _state(folder: Path, run: dict[str, Any]) -> str:
-    """A run's status; `running` only where somebody really works on it."""
+    """A run's status; `running` only while a process works on it."""
     return BROKEN_OFF if run["status"] == "running" and not is_held(folder) else str(run["status"])
 
 
@@ -108,7 +108,7 @@ def _words(study: "StudyLike", arm: str, run: dict[str, Any] | None) -> str:
 
 
 def _seconds_left(study: "StudyLike", runs: Runs, jobs: int) -> float | None:
-    """From what finished trials took, an arm's own where there are any; None before the first."""
+    """Seconds left, from finished trials' times, an arm's own where it has any; None before the first."""
     times: dict[str, list[float]] = {}
     for trial in study.trials:
         if trial.status == "finished":

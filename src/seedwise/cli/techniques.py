@@ -64,7 +64,7 @@ def show(
 
 
 def text(technique: "Technique") -> str:
-    """The card for a terminal."""
+    """A technique's card for a terminal."""
     import textwrap
 
     from seedwise.recipe.techniques import card

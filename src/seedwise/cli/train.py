@@ -86,7 +86,7 @@ def _names(text: str | None) -> list[str]:
 
 @dataclass(frozen=True)
 class _TrainRequest:
-    """What to train on, how often, and where to."""
+    """The arguments of `seedwise train`."""
 
     context: typer.Context
     data: str
@@ -99,16 +99,16 @@ class _TrainRequest:
     out: Path | None
     as_json: bool
     seconds: float | None
-    """What all of it may take; None: as long as it takes."""
+    """Wall seconds for all of it; None: unlimited."""
 
     def members(self, recipe: "Recipe") -> list["Recipe"]:
-        """The recipes of a bagging's members, none of another training."""
+        """Recipes of an ensemble's members; empty for another training."""
         from seedwise.inference.training import members_of
 
         return members_of(recipe, self.seed, self.seeds, self.bagging, self.bagging_models, self.bagging_augment)
 
     def train(self, recipe: "Recipe") -> int:
-        """Do it; the exit code."""
+        """Train; returns the exit code."""
         from seedwise.cli.ensemble import print_ensemble
         from seedwise.cli.print_run import announce_trial, print_run, print_study
         from seedwise.cli.progress import watching
@@ -129,7 +129,7 @@ class _TrainRequest:
         return print_run(folder, done.record, self.as_json) if machine.rank() == 0 else 0
 
     def show(self, recipe: "Recipe") -> int:
-        """Print what would be done."""
+        """Print a dry run; returns the exit code."""
         import time
 
         from seedwise.cli import BEGAN

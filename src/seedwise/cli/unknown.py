@@ -1,11 +1,11 @@
-"""What somebody may have meant by an option that a verb doesn't have: one nearly of this name, another verb's."""
+"""Suggestions for an unknown option: one with a similar name, or of another verb."""
 
 from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import Any
 
 ALIKE = 0.7
-"""Of `difflib`: `--epoch` is like `--epochs`, `--time` is not like `--img-size`."""
+"""Least similarity by `difflib`: `--epoch` is like `--epochs`, `--time` is not like `--img-size`."""
 _SEEDS = "a study has --budget TIME: as many seeds as fit, each trained whole (--epochs N makes them shorter)"
 INSTEAD = {
     ("ablate", "--time"): _SEEDS,
@@ -13,11 +13,11 @@ INSTEAD = {
     ("resume", "--time"): "its epochs are fixed since it began; for a study give --budget TIME",
     ("train", "--budget"): "give --time TIME: epochs and image size are chosen so that all seeds end in it",
 }
-"""What another verb's option would be here."""
+"""The option of this verb that does what another verb's option does."""
 
 
 def advised(command: Any, error: Any) -> str:
-    """A wrong command line in a sentence, with what to give instead where that can be told."""
+    """A mistake in the command line in a sentence, with a suggestion where there is one."""
     option, context = getattr(error, "option_name", None), error.ctx
     if option is None or context is None:
         return str(error.format_message()).rstrip(".")

@@ -1,4 +1,4 @@
-"""Usage lines as everybody writes them: `seedwise predict [OPTIONS] RUN IMAGE...`.
+"""Usage lines in the usual form: `seedwise predict [OPTIONS] RUN IMAGE...`.
 
 typer writes `{RUN} {IMAGE...}...` from 0.29 on.
 """
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def plain_usage(command: Any) -> None:
-    """Let this command and those below name their arguments by their metavars alone.
+    """Make this command and those below show their arguments by their metavars alone.
 
     Where typer looks different inside, this changes nothing.
     """
@@ -18,7 +18,7 @@ def plain_usage(command: Any) -> None:
 
 
 def _pieces(command: Any, context: Any) -> list[str]:
-    """The words behind the command's own name."""
+    """The words of the usage line behind the command's own name."""
     pieces = [command.options_metavar] if command.options_metavar else []
     for parameter in command.get_params(context):
         if parameter.param_type_name == "argument":

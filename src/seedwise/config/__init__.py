@@ -1,1 +1,1 @@
-"""From YAML to sections: reading, options, overrides, and messages for what is wrong. No torch."""
+"""YAML to validated sections: reading, options, overrides, and error messages. No torch."""

@@ -1,4 +1,4 @@
-"""pydantic's errors as lines that say where in the file a mistake stands, what it is and what would be right."""
+"""Turns pydantic's errors into lines that say where in the file a mistake is, what it is and what would be right."""
 
 import difflib
 import re
@@ -26,13 +26,13 @@ _NOUNS = {"float_type": "a number", "int_type": "an integer", "bool_type": "true
 
 @dataclass
 class Input:
-    """What is validated: a document with the overrides that changed it."""
+    """A document to validate, with the overrides that changed it."""
 
     source: str
-    """The file's name, at the start of its errors."""
+    """The file's name, with which its errors begin."""
     document: Document
     overrides: list[tuple[Path, str]] = field(default_factory=list)
-    """The path that each override set and the override's text, in their order."""
+    """The path that each override set and the override's text, in the order given."""
 
 
 @dataclass(frozen=True)
@@ -47,20 +47,20 @@ class _Location(NamedTuple):
     path: Path
     kind: Type
     section: type[BaseModel]
-    """The class around the value."""
+    """The class that holds the value."""
     in_union: bool
-    """It ends at one alternative of a union, so that the errors of all alternatives belong together."""
+    """Whether it ends at one alternative of a union, so that the errors of all alternatives belong together."""
 
 
 def explain(cls: type[BaseModel], error: ValidationError, given: Input) -> list[str]:
-    """One line per mistake, in the order of the file and then of the overrides."""
+    """Say each mistake in a line, in the order of the file and then of the overrides."""
     problems = _problems(cls, error.errors(include_url=False), given.document.value)
     lines = [_placed(cls, problem, given) for problem in problems]
     return list(dict.fromkeys(text for _, text in sorted(lines, key=lambda line: line[0])))
 
 
 def unknown_key(cls: type[BaseModel], sections: Sequence[type[BaseModel]], name: str, inside: Path = ()) -> str:
-    """What to do about a key that `sections`, the classes at path `inside` below `cls`, do not have."""
+    """Advice for an unknown key `name`; `sections` are the classes at path `inside` below `cls` that could hold it."""
     names = [known for section in sections for known in section.model_fields]
     elsewhere = [owner for owner in owners(cls, name) if owner != dotted(inside)]
     if elsewhere:
@@ -72,13 +72,13 @@ def unknown_key(cls: type[BaseModel], sections: Sequence[type[BaseModel]], name:
 
 
 def similar(name: str, names: Sequence[str]) -> str | None:
-    """The name that was probably meant."""
+    """The most similar of `names`, if any is close."""
     close = difflib.get_close_matches(name.lower().replace("-", "_"), names, n=1, cutoff=0.6)
     return close[0] if close else None
 
 
 def shown(value: Any) -> str:
-    """A value as a message shows it: short, on one line."""
+    """A value for a message: short, on one line."""
     if isinstance(value, dict | list):
         text = write_inline(value)
         name = "a mapping" if isinstance(value, dict) else "a list"
@@ -87,7 +87,7 @@ def shown(value: Any) -> str:
 
 
 def sections_at(cls: type[BaseModel], path: Path) -> list[type[BaseModel]]:
-    """The classes of the section at a path; several where a union leaves the choice."""
+    """The section classes at a path; several where a union allows several."""
     kind = _type_at(cls, path)
     return kind.sections() if kind else []
 
@@ -135,7 +135,7 @@ def _problems(cls: type[BaseModel], errors: Sequence[ErrorDetails], value: Any) 
 
 
 def _located(cls: type[BaseModel], loc: tuple[int | str, ...]) -> _Location:
-    """The path in the file of a pydantic location, which also names the alternatives of unions on its way."""
+    """The path in the file of a pydantic location, which also names the alternatives of unions it passes."""
     path: Path = ()
     kind, section = Type(cls), cls
     rest = list(loc)
@@ -196,13 +196,13 @@ def _problem(cls: type[BaseModel], error: ErrorDetails, at: _Location, value: An
 
 
 def _is_numeric(value: Any) -> bool:
-    """Whether it is a float, or text that would be a number without its quotes."""
+    """Whether the value is a float, or text that would be a number without its quotes."""
     is_text = isinstance(value, str) and re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", value)
     return isinstance(value, float) or bool(is_text)
 
 
 def _own_words(cls: type[BaseModel], path: Path, message: str) -> _Problem:
-    """A validator's message; a dotted path at its start says where, from the section or from the top."""
+    """A validator's message as a problem; a dotted path at its start is the place, from the section or from the top."""
     message = " ".join(message.split())
     if match := re.match(r"(\w+(?:\.\w+)*): ", message):
         named = tuple(int(name) if name.isdecimal() else name for name in match[1].split("."))
@@ -256,7 +256,7 @@ def _wrong_choice(choices: Sequence[Any], description: str, value: Any) -> str:
 
 
 def _placed(cls: type[BaseModel], problem: _Problem, given: Input) -> tuple[tuple[int, int, int], str]:
-    """The line for a problem, with a key to sort by."""
+    """The line that reports a problem, with a key to sort by."""
     inside = problem.path[:-1]
     hint = unknown_key(cls, [problem.section], str(problem.path[-1]), inside) if problem.section else ""
     number = _override_of(problem.path, given)
@@ -275,7 +275,7 @@ def _placed(cls: type[BaseModel], problem: _Problem, given: Input) -> tuple[tupl
 
 
 def _override_of(path: Path, given: Input) -> int | None:
-    """The number of the override that set the value at a path, or made the section in which it is missing."""
+    """Index of the override that set the value at a path, or created the section in which it is missing."""
     numbers = list(reversed(range(len(given.overrides))))
     for number in numbers:
         set_path = given.overrides[number][0]
@@ -287,7 +287,7 @@ def _override_of(path: Path, given: Input) -> int | None:
 
 
 def _mark(problem: _Problem, places: dict[Path, Location]) -> Mark:
-    """The value's place, or the key's; a missing value is placed at the key of the section that lacks it."""
+    """Position of the value, or of the key; a missing value has that of the section that lacks it."""
     if place := places.get(problem.path):
         return place.key if problem.section else place.value
     above = problem.path[:-1]

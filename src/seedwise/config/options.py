@@ -1,4 +1,4 @@
-"""What a configuration class declares: its options, their types in words, and where an option of some name lives."""
+"""The options that a configuration class declares: paths, types in words, defaults, and where a name occurs."""
 
 import types
 from collections.abc import Iterator, Sequence
@@ -15,12 +15,12 @@ from seedwise.config.yaml12 import write_inline
 
 @dataclass(frozen=True)
 class Option:
-    """One option that `-s` reaches."""
+    """An option that `-s` sets."""
 
     path: str
-    """Dotted, such as `augment.cutmix.prob`."""
+    """Dotted path, such as `augment.cutmix.prob`."""
     type: str
-    """In words, such as `a number > 0`."""
+    """The type in words, such as `a number > 0`."""
     default: str | None
     """As YAML; None when the option must be given."""
     description: str
@@ -29,7 +29,7 @@ class Option:
 
 @dataclass(frozen=True)
 class Type:
-    """A field's annotation with its constraints, taken apart as far as messages need it."""
+    """A field's annotation and its constraints, as messages need them."""
 
     annotation: Any
     metadata: tuple[Any, ...] = ()
@@ -40,7 +40,7 @@ class Type:
         return cls(field.annotation, tuple(field.metadata))
 
     def members(self) -> list["Type"]:
-        """The alternatives of a union (without null), or the type itself."""
+        """The alternatives of a union (without null), else the type itself."""
         if get_origin(self.annotation) is Annotated:
             base, *metadata = get_args(self.annotation)
             for part in metadata:
@@ -51,7 +51,7 @@ class Type:
         return [member for arg in get_args(self.annotation) for member in Type(arg, self.metadata).members()]
 
     def takes_null(self) -> bool:
-        """Whether null is a value of it."""
+        """Whether null is allowed."""
         return types.NoneType in get_args(self.annotation)
 
     def sections(self) -> list[type[BaseModel]]:
@@ -79,7 +79,7 @@ class Type:
         return values
 
     def describe(self) -> str:
-        """In words, as after "must be": `an integer > 0 or 'auto'`. Null goes without saying."""
+        """The type in words, as after "must be": `an integer > 0 or 'auto'`. That null is allowed goes unsaid."""
         words = [choice_words(choices)] if (choices := self.choices()) else []
         others = [m for m in self.members() if not m.choices()]
         return " or ".join(dict.fromkeys([*(other._words() for other in others), *words])) or "null"
@@ -111,23 +111,23 @@ class Type:
 
 
 def is_section(annotation: Any) -> bool:
-    """Whether it is a configuration class."""
+    """Whether an annotation is a configuration class."""
     return isinstance(annotation, type) and get_origin(annotation) is None and issubclass(annotation, BaseModel)
 
 
 def is_list(annotation: Any) -> bool:
-    """Whether values of it are written as a YAML list."""
+    """Whether values of an annotation are written as a YAML list."""
     return (get_origin(annotation) or annotation) in (tuple, list)
 
 
 def choice_words(choices: Sequence[Any]) -> str:
-    """`'a', 'b' or 'c'`."""
+    """Choices in words: `'a', 'b' or 'c'`."""
     words = [repr(choice) if isinstance(choice, str) else write_inline(choice) for choice in choices]
     return " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def paths(cls: type[BaseModel], prefix: str = "") -> list[Option]:
-    """Every option below a class in declaration order; an optional section comes itself, then what is in it."""
+    """List every option below a class in order of declaration; an optional section comes before its own options."""
     options: dict[str, Option] = {}
     for name, field in cls.model_fields.items():
         kind = Type.of(field)
@@ -149,7 +149,7 @@ def default_of(field: FieldInfo) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """A value as YAML holds it."""
+    """A value as plain data that YAML can hold."""
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     if isinstance(value, tuple | list):

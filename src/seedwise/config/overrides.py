@@ -11,10 +11,10 @@ from seedwise.config.yaml12 import Path, ascii_safe, dotted, quoted, read_value
 
 
 def apply(cls: type[BaseModel], given: Input, override: str) -> None:
-    """Change the document by one override; sections on the way are made if they are absent or null.
+    """Change the document by one override, creating sections on the way where they are absent or null.
 
     The value `default` gives an option its declared default, and an optional section that is null by default its own
-    options' defaults. The value `null` takes an optional section or value out.
+    options' defaults. The value `null` takes an optional section or value out. A UserError for an unknown option.
     """
     override = override.strip()
     shown_text = override if override.isprintable() and len(override) <= 120 else quoted(override)
@@ -37,7 +37,7 @@ def apply(cls: type[BaseModel], given: Input, override: str) -> None:
 
 
 def _parent(cls: type[BaseModel], given: Input, path: Path, shown_text: str) -> dict[str, Any]:
-    """The mapping in which the last key of the path is to be set."""
+    """The mapping that the last key of the path belongs in."""
     value: dict[str, Any] = given.document.value
     for depth, key in enumerate(map(str, path[:-1]), start=1):
         here = path[:depth]
@@ -77,7 +77,7 @@ def _set_default(cls: type[BaseModel], parent: dict[str, Any], path: Path, shown
 
 
 def _unknown(cls: type[BaseModel], path: Path) -> str:
-    """The complaint about the last key of a path."""
+    """The message about an unknown last key of a path."""
     inside = path[:-1]
     where = f" in {dotted(inside)}" if inside else ""
     hint = unknown_key(cls, sections_at(cls, inside), str(path[-1]), inside)

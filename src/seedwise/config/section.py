@@ -1,4 +1,4 @@
-"""The base of every part's configuration, and how a recipe becomes one: YAML plus overrides, validated once."""
+"""The base class of every part's configuration, and loading a recipe: YAML plus overrides, validated once."""
 
 import json
 from collections.abc import Sequence
@@ -41,11 +41,11 @@ S = TypeVar("S", bound=Section)
 
 
 def load(cls: type[S], source: FilePath | str, source_name: str | None = None, overrides: Sequence[str] = ()) -> S:
-    """Read a recipe, apply overrides (`optim.lr=1e-3`, the later winning) and validate.
+    """Read a recipe, apply overrides (`optim.lr=1e-3`, the later winning) and validate it.
 
     A `Path` is read as a file, a `str` is the YAML itself. Every mistake becomes one line of the UserError,
-    `recipe.yaml:4:3: train.epohcs: unknown key; did you mean 'epochs'?`; `source_name` is the name at its start,
-    by default the path.
+    `recipe.yaml:4:3: train.epohcs: unknown key; did you mean 'epochs'?`; `source_name` is the name at its start, by
+    default the path.
     """
     name = source_name or (str(source) if isinstance(source, FilePath) else "recipe")
     document = read(_read_text(source, name) if isinstance(source, FilePath) else source, name)
@@ -61,23 +61,23 @@ def load(cls: type[S], source: FilePath | str, source_name: str | None = None, o
 
 
 def dump(section: BaseModel, header: str = "") -> str:
-    """Complete YAML: every option in the order of declaration, below the header as a comment. `load` gives it back."""
+    """Write a section as complete YAML for `load`: every option in order of declaration, below the header's comment."""
     comment = "".join(f"# {line}".rstrip() + "\n" for line in header.splitlines())
     return comment + write(plain(section))
 
 
 def diff(a: BaseModel, b: BaseModel) -> list[str]:
-    """The options that differ, one a line: `optim.lr: 0.001 -> 0.0004`."""
+    """List the options that differ between two sections, one a line: `optim.lr: 0.001 -> 0.0004`."""
     return _diff(plain(a), plain(b), "")
 
 
 def paths(cls: type[BaseModel]) -> list[Option]:
-    """Every option that `-s` reaches, with its type in words, default and description, in order of declaration."""
+    """List every option that `-s` sets, with type in words, default and description, in order of declaration."""
     return option_paths(cls)
 
 
 def json_schema(cls: type[BaseModel]) -> dict[str, Any]:
-    """JSON schema (draft 2020-12) of a recipe, for completion and checks in editors."""
+    """JSON schema (draft 2020-12) of a configuration class, for completion and checks in editors."""
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **cls.model_json_schema()}
 
 

@@ -1,8 +1,8 @@
-"""YAML 1.2 (core schema) on top of PyYAML, with the place of every key and value kept.
+"""YAML 1.2 (core schema) on top of PyYAML; keeps the position of every key and value.
 
 PyYAML speaks YAML 1.1, where `1e-3` is a string, `off` is False and `0123` is octal. Here its composer makes the nodes
-and the scalars are resolved by the core schema of YAML 1.2 (section 10.3.2). Of the language's larger features a
-recipe needs none, so tags and several documents in a file are refused; aliases work within bounds.
+and the scalars are resolved by the core schema of YAML 1.2 (section 10.3.2). Of the language's larger features a recipe
+needs none, so tags and several documents in a file are refused; aliases work within bounds.
 """
 
 import math
@@ -17,11 +17,11 @@ from yaml.reader import Reader
 from seedwise.base.errors import UserError
 
 Path = tuple[str | int, ...]
-"""The way from the root to a value: keys of mappings, positions in lists."""
+"""A path from the root to a value: keys of mappings, positions in lists."""
 
 MAX_CHARACTERS = 1_000_000
 MAX_NODES = 10_000
-"""Counted after aliases are expanded, so that a few lines can't unfold to gigabytes."""
+"""Largest number of nodes after aliases are expanded, so that a few lines can't unfold to gigabytes."""
 MAX_DEPTH = 32
 
 _NULL = re.compile(r"null|Null|NULL|~|")
@@ -44,7 +44,7 @@ class Mark(NamedTuple):
 
 
 class Location(NamedTuple):
-    """Where a value stands. For the root and for items of a list both marks are the value's."""
+    """Positions of a value and its key; for the root and for items of a list both are the value's."""
 
     key: Mark
     value: Mark
@@ -52,14 +52,14 @@ class Location(NamedTuple):
 
 @dataclass(frozen=True)
 class Document:
-    """A parsed document: plain Python values, and the place of each by its path."""
+    """A parsed document: plain Python values, and the position of each by its path."""
 
     value: Any
     places: dict[Path, Location]
 
 
 def dotted(path: Path) -> str:
-    """`train.milestones[1]`; keys that are no plain names are quoted, so that the text is always one line."""
+    """A path in dots, `train.milestones[1]`; keys that are no plain names are quoted, so that it is always one line."""
     text = ""
     for element in path:
         if isinstance(element, int):
@@ -70,17 +70,17 @@ def dotted(path: Path) -> str:
 
 
 def quoted(text: str) -> str:
-    """The string between quotes on one line, shortened in the middle when it is long."""
+    """A string in quotes on one line, shortened in the middle when it is long."""
     return ascii_safe(repr(text if len(text) <= 60 else f"{text[:40]}...{text[-10:]}"))
 
 
 def ascii_safe(text: str) -> str:
-    """The text with lone surrogates escaped, so that it can be printed anywhere."""
+    """Text with lone surrogates escaped, so that it can be printed anywhere."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 def resolve(text: str) -> Any:
-    """The value of a plain (unquoted) scalar in the core schema: null, a boolean, an integer, a float or a string.
+    """Resolve a plain (unquoted) scalar by the core schema: null, a boolean, an integer, a float or a string.
 
     Raises ValueError for an integer of thousands of digits, which Python declines to convert.
     """
@@ -100,7 +100,7 @@ def resolve(text: str) -> Any:
 
 
 def read(text: str, source: str) -> Document:
-    """Parse one document; `source` is the name that errors begin with. Raises UserError `source:line:column: ...`."""
+    """Parse one document; a UserError `source:line:column: ...` for what isn't valid."""
     if len(text) > MAX_CHARACTERS:
         raise UserError(f"{source}: {len(text):,} characters, too long for a recipe; at most {MAX_CHARACTERS:,}")
     if bad := Reader.NON_PRINTABLE.search(text):
@@ -115,7 +115,7 @@ def read(text: str, source: str) -> Document:
 
 
 def read_value(text: str) -> Any:
-    """The value of an override: YAML where the whole text is one flow value (`1e-3`, `[1, 2]`, `{a: 1}`, `'x'`).
+    """Parse an override's value: YAML where the whole text is one flow value (`1e-3`, `[1, 2]`, `{a: 1}`, `'x'`).
 
     Anything else (`@name`, `a: b`, `x #y`) was meant as it stands and is returned as a string.
     """
@@ -136,7 +136,7 @@ def read_value(text: str) -> Any:
 
 
 def position(text: str, index: int) -> Mark:
-    """The line and column of a character."""
+    """Line and column of the character at an index."""
     return Mark(text.count("\n", 0, index) + 1, index - text.rfind("\n", 0, index))
 
 
@@ -175,7 +175,7 @@ def _compose(text: str, source: str) -> Any:
 
 
 def _problem(error: yaml.MarkedYAMLError) -> str:
-    """PyYAML's complaint in one line, in plainer words where people meet it often."""
+    """PyYAML's message in one line, in plainer words for frequent ones."""
     problem = ascii_safe(" ".join(str(error.problem).split()))
     if "'\\t'" in problem:
         return "a tab character; indent with spaces"
@@ -192,7 +192,7 @@ def _mark(mark: Any) -> Mark:
 
 
 class _Builder:
-    """Turns nodes into values and notes their places."""
+    """Builds values from nodes and records their positions."""
 
     def __init__(self, source: str) -> None:
         self.source = source
@@ -200,7 +200,7 @@ class _Builder:
         self.nodes = 0
 
     def build(self, node: yaml.Node, path: Path, place: Location, around: tuple[int, ...]) -> Any:
-        """The value of a node; `around` are the ids of the collections that it stands in."""
+        """Build the value of a node; `around`: ids of the collections that contain it."""
         self.nodes += 1
         if self.nodes > MAX_NODES:
             raise self.error(place.value, path, f"more than {MAX_NODES:,} values once aliases are expanded")
@@ -219,7 +219,7 @@ class _Builder:
         return self.scalar(node, path)
 
     def mapping(self, node: yaml.MappingNode, path: Path, around: tuple[int, ...]) -> dict[str, Any]:
-        """Keys are strings, whatever they look like: no option is called by a number."""
+        """Build a mapping; its keys are strings, whatever they look like: no option is called by a number."""
         values: dict[str, Any] = {}
         for key_node, value_node in node.value:
             mark = _mark(key_node.start_mark)
@@ -234,7 +234,7 @@ class _Builder:
         return values
 
     def scalar(self, node: yaml.Node, path: Path) -> Any:
-        """A plain scalar by the core schema; a quoted or block one is a string."""
+        """Build a scalar: a plain one by the core schema, a quoted or block one as a string."""
         text = self.checked(node.value, node, path)
         if getattr(node, "style", None):
             return text
@@ -244,7 +244,7 @@ class _Builder:
             raise self.error(_mark(node.start_mark), path, f"a number of {len(text):,} digits is too long") from None
 
     def checked(self, text: str, node: yaml.Node, path: Path) -> str:
-        """Escapes such as "\\ud800" can make half a character, which no file can hold."""
+        """Refuse escapes such as "\\ud800", which make half a character that no file can hold."""
         if any("\ud800" <= character <= "\udfff" for character in text):
             raise self.error(_mark(node.start_mark), path, "a lone surrogate is no character; remove the escape")
         return text
@@ -255,7 +255,7 @@ class _Builder:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes what readers of YAML 1.1 and 1.2 take for the same value."""
+    """Writes YAML that readers of 1.1 and 1.2 take for the same values."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True

@@ -1,4 +1,4 @@
-"""Images and their labels: found, decoded once into a shared cache, split without touching the test part.
+"""Finds images and labels, decodes them once into a shared cache, and splits them without touching the test part.
 
 Names are imported when they are first used: `data.config`, which every recipe needs, needs no numpy.
 """

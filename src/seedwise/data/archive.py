@@ -1,4 +1,4 @@
-"""A .zip or .tar of class folders, read where it lies: nothing of it is ever written to disk as a file.
+"""Reads class folders from a .zip or .tar, without writing its members to disk.
 
 An archive may come from a stranger. Links, absolute names and names with `..` are refused, although nothing here would
 follow them; so is an archive that unpacks to hundreds of times its size.
@@ -29,12 +29,12 @@ SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", "
 MAX_MEMBERS = 5_000_000
 MAX_MEMBER_BYTES = 512 << 20
 MAX_BYTES = 1 << 30
-"""An archive may always unpack to this much; to more only if it does not grow by more than MAX_GROWTH."""
+"""Bytes that any archive may unpack to; more only if it does not grow by more than MAX_GROWTH."""
 MAX_GROWTH = 200
 
 
 class ArchiveMember(NamedTuple):
-    """A file in an archive. `file` opens it for reading, before the next member is asked for."""
+    """A file in an archive; `size` in bytes. `file` must be read before the next member is asked for."""
 
     name: str
     size: int
@@ -42,24 +42,24 @@ class ArchiveMember(NamedTuple):
 
 
 def is_archive(path: Path) -> bool:
-    """Whether a file is taken for an archive, by its name."""
+    """Whether a file's name is an archive's."""
     return path.name.lower().endswith(SUFFIXES)
 
 
 @dataclass(frozen=True)
 class ArchiveSource:
-    """The layout of a folder of images, below any number of folders that hold nothing else."""
+    """An archive with the layout of a folder of images, which may lie below folders that hold nothing else."""
 
     name: str
     path: Path
     config: DataConfig
 
     def stamp(self) -> list[str]:
-        """The archive with its size and time."""
+        """The archive's path, size and time."""
         return [file_stamp(self.path)]
 
     def read(self) -> Contents:
-        """Lists the archive once for the labels; the images follow in a second pass, in the archive's order."""
+        """List the archive once for the labels; the images follow in a second pass, in the archive's order."""
         names: list[str] = []
 
         def seen() -> Iterator[tuple[str, Callable[[], bytes]]]:
@@ -85,7 +85,7 @@ class ArchiveSource:
 
 
 def members(path: Path) -> Iterator[ArchiveMember]:
-    """Every file of an archive in its order; anything hostile or damaged about it is a UserError."""
+    """Yield every file of an archive in its order; a UserError where it is hostile or damaged."""
     with reading(path):
         budget = max(MAX_BYTES, MAX_GROWTH * path.stat().st_size)
         is_zip = path.name.lower().endswith(".zip")
@@ -126,10 +126,7 @@ def _unpacked(path: Path) -> IO[bytes]:
 
 
 class _Bounded(io.RawIOBase):
-    """A file of which nobody may read too much at a time: tarfile takes headers of any length into memory.
-
-    `last`: what was read last.
-    """
+    """A file that refuses long reads: tarfile takes headers of any length into memory. `last`: the last bytes read."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file, self.last = file, b""
@@ -167,7 +164,7 @@ _DAMAGE = (
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Turns what a damaged archive raises into one line."""
+    """Turn what a damaged archive raises into a UserError of one line."""
     try:
         yield
     except _DAMAGE as error:

@@ -1,4 +1,4 @@
-"""Decoding a source into files: in parallel threads, in bounded memory, in an order that is not the source's.
+"""Decodes a source into files: in parallel threads, in bounded memory, in an order that doesn't depend on the source's.
 
 A folder gets, for each part, `<part>.pixels` (h * w * 3 bytes an image, one after the other as they came),
 `<part>.index` (int64[n, 5]: label, height, width, the image's number in the pixel file, and the CRC-32 of its pixels),
@@ -41,8 +41,8 @@ INDEX_COLUMNS = 5
 
 @dataclass(frozen=True)
 class Built:
-    """What was written, with the content hash over it, and one over the `originals`. `pixel_range`: what images of more
-    than 8 bits were scaled by; None where there are none."""
+    """What `build` wrote: sha256 over it (`fingerprint`) and over the original images (`originals`), sides in pixels.
+    `pixel_range`: black and white of images of more than 8 bits; None where there are none."""
 
     contents: Contents
     fingerprint: str
@@ -53,8 +53,9 @@ class Built:
 
 
 class _Prepared(NamedTuple):
-    """`identity`: sha256 of the original, by which images are ordered; `content`: of the pixels as stored, whose
-    CRC-32, `crc`, is what every later process checks. The rest is what the original was like."""
+    """A decoded image, uint8[h, w, 3], with its hashes and facts about its original: `original_size` (height, width);
+    `identity`, its sha256, by which images are ordered; `content`, the sha256 of the stored pixels; `crc`, their
+    CRC-32."""
 
     pixels: UInt8Array
     original_size: tuple[int, int]
@@ -69,7 +70,8 @@ class _Prepared(NamedTuple):
 
 @dataclass(frozen=True)
 class _Written:
-    """In the order of the pixel file; digests are uint8[n, 32]."""
+    """Facts about the images of a pixel file, in its order: sizes int64[n, 2] as (height, width); sha256 of originals
+    and of stored pixels uint8[n, 32]; CRC-32 int64[n]."""
 
     sizes: Int64Array
     original_sizes: Int64Array
@@ -91,12 +93,13 @@ def build(
     threads: int,
     least_classes: int = 2,
 ) -> Built:
-    """Writes every part of what is used of the source.
+    """Decode every part of a source, as far as it is used, and write it to `folder`.
 
-    Images of one common size with a short side of at most `short_side` are kept as they are. Otherwise all get the
-    short side min(short_side, the largest short side in the data). Since that is known only at the end, the first pass
-    shrinks what is too large, and a second one over the stored pixels follows only if smaller or too long ones remain.
-    Images of more than 8 bits are scaled by `data.pixel_range`; without one, all are looked at for it first.
+    Images of one common size with a short side of at most `short_side` pixels are kept as they are. Otherwise all get
+    the short side min(short_side, the largest short side in the data). Since that is known only at the end, the first
+    pass shrinks what is too large, and a second one over the stored pixels follows only if smaller or too long ones
+    remain. Images of more than 8 bits are scaled by `data.pixel_range`; without one, all are looked at for it first. A
+    UserError for images that can't be read, unless `data.skip_damaged` is set.
     """
     contents, pixel_range = read_contents(source, config, least_classes), config.pixel_range
     damaged: dict[str, list[Damage]] = {}
@@ -149,8 +152,8 @@ def _decode(
     owners: tuple[str, ...],
     damaged: dict[str, list[Damage]],
 ) -> tuple[dict[str, _Written], Light]:
-    """Every part, with images that are too large shrunk; and whether any pixel is bright or dark. What can't be read
-    goes to `damaged`."""
+    """Decode every part, shrinking large images; also returns whether any pixel is bright or dark. Unreadable images go
+    to `damaged`."""
     has_light = has_dark = False
 
     def shrink(raw: RawImage) -> _Prepared | DamagedImage:
@@ -233,7 +236,7 @@ def _write_durably(file: Path, contents: Iterable[bytes]) -> None:
 
 
 def _refit(file: Path, before: _Written, short_side: int, threads: int) -> _Written:
-    """Every stored image at this short side and an aspect of at most 2:1; the file is left alone if all are."""
+    """Resize stored images to this short side in pixels and an aspect of at most 2:1, where any has another."""
     sizes = before.sizes
     if (sizes.min(axis=1) == short_side).all() and (sizes.max(axis=1) <= MAX_ASPECT * short_side).all():
         return before
@@ -255,7 +258,7 @@ def _refit(file: Path, before: _Written, short_side: int, threads: int) -> _Writ
 
 
 def _write_index(file: Path, part: str, labels: Int64Array, written: _Written) -> bytes:
-    """Writes the rows in canonical order; returns what the fingerprint takes of the part: no path, no file order."""
+    """Write the rows in canonical order; returns the part's bytes for the fingerprint: no path, no file order."""
     order = canonical(labels, written.identities)
     seen = np.column_stack([labels, written.sizes])[order]
     _write_durably(file, [np.column_stack([seen, order, written.crcs[order]]).tobytes()])

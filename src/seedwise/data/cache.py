@@ -34,16 +34,16 @@ from seedwise.data.source import Int64Array, PassedOver, Progress, Source, Surve
 from seedwise.data.storage import Names, StoredImages, map_images
 
 FORMAT = 8
-"""Raise when what the files hold changes."""
+"""Version of the cache's files; raise it when their content changes."""
 POLL_SECONDS = 0.2
-"""Between looks at a lock that another process holds; a stop is noticed as soon."""
+"""Seconds between attempts to take a lock that another process holds; a stop is noticed as soon."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class StoredPart:
-    """Labels int64[n], images, their names and the prints of their originals, of one part."""
+    """One decoded part: labels int64[n], n images, their names, and hashes of their originals, uint64[n]."""
 
     labels: Int64Array
     images: StoredImages
@@ -53,8 +53,9 @@ class StoredPart:
 
 @dataclass(frozen=True)
 class DecodedSource:
-    """A decoded source. `largest_short_side`: of the originals, which decides what other requests it can serve.
-    `pixel_range`: black and white in images of more than 8 bits, None without any."""
+    """A decoded source on disk; `short_side` in pixels. `largest_short_side`: of the originals, which decides what
+    other requests it can serve. `superclass_of`: int64[k] for k classes. `pixel_range`: black and white in images of
+    more than 8 bits, None without any."""
 
     fingerprint: str
     originals: str
@@ -69,7 +70,7 @@ class DecodedSource:
 
 
 class Damaged(Exception):
-    """A cache folder does not hold what was written there."""
+    """The files of a cache folder are not those that were written."""
 
 
 def open_cached(
@@ -81,7 +82,8 @@ def open_cached(
     threads: int | None = None,
     least_classes: int = 2,
 ) -> DecodedSource:
-    """The decoded source, at a short side of `short_side` or of its largest image if that is smaller."""
+    """Open the decoded source, decoding it if need be, at `short_side` pixels or that of its largest image. A UserError
+    for fewer than `least_classes` classes."""
     folder = place_of(source)
     stored = _open(source, config, short_side, folder, progress or silent, threads or machine.cores(), least_classes)
     note_use(folder, source.name, source.path)
@@ -116,13 +118,13 @@ def _open(
 
 
 def place_of(source: Source) -> Path:
-    """The folder of all that is kept of a source."""
+    """The cache folder for all decodings of a source."""
     place = hashlib.sha256(raw_bytes(f"{source.path}")).hexdigest()[:12]
     return cache_root() / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', source.name)[:40]}-{place}"
 
 
 def key_of(source: Source, config: DataConfig) -> str:
-    """What changes in the name of a kept file when the source, or what is read of it, does."""
+    """Hash for the name of a cached file, which changes with the source and with what is read of it."""
     return _key(_stamp(source, config))
 
 
@@ -136,7 +138,7 @@ def _key(stamp: list[str]) -> str:
 
 @contextmanager
 def cache_errors(folder: Path) -> Iterator[None]:
-    """One line for what the cache's disk refuses; sources report their own files as UserError."""
+    """Turn the disk's errors into a UserError of one line; sources report their own files themselves."""
     try:
         yield
     except OSError as error:
@@ -147,7 +149,7 @@ def cache_errors(folder: Path) -> Iterator[None]:
 
 
 def silent(_label: str, _done: int, _total: int) -> None:
-    """Progress that nobody looks at."""
+    """A progress callback that ignores its calls."""
 
 
 def _find(folder: Path, key: str, short_side: int) -> DecodedSource | None:
@@ -183,7 +185,8 @@ def _make(build_in: Callable[[Path], Built], folder: Path, key: str) -> DecodedS
 
 @contextmanager
 def alone(folder: Path, doing: str, report: Progress) -> Iterator[None]:
-    """Makes the folder and keeps other processes out of it; they wait for whoever `doing`, "decodes cats", is."""
+    """Create the folder and lock it for the block; waits for another process that `doing` ("decodes cats")
+    describes."""
     while True:
         with _opened(folder) as lock:
             # a blocking flock would begin anew after a signal, and the report not see the stop
@@ -196,7 +199,7 @@ def alone(folder: Path, doing: str, report: Progress) -> Iterator[None]:
 
 
 def _opened(folder: Path) -> IO[str]:
-    """The folder's lock, both made where they are missing."""
+    """Open the folder's lock file; both are created where they are missing."""
     folder.mkdir(parents=True, exist_ok=True)
     try:
         return (folder / LOCK).open("w")
@@ -244,7 +247,7 @@ def _write_meta(folder: Path, built: Built) -> None:
 
 
 def load(folder: Path) -> DecodedSource:
-    """Maps a cache folder; raises `Damaged` on anything but what was written; pixel values are checked later."""
+    """Map a cache folder's files; raises `Damaged` for other files than were written. Pixels are checked later."""
     try:
         meta = json.loads((folder / "meta.json").read_bytes())
         body = meta["body"]

@@ -1,4 +1,4 @@
-"""The published Python archives of CIFAR-10 and CIFAR-100 (Krizhevsky 2009), packed or unpacked."""
+"""Reads the published Python archives of CIFAR-10 and CIFAR-100 (Krizhevsky 2009), packed or unpacked."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,9 +19,9 @@ SIDE = 32
 
 @dataclass(frozen=True)
 class Published:
-    """A published archive: how to know it, what lies in it, and where it is offered.
+    """A published archive: its checksum, its content, and where to download it; `size` in bytes.
 
-    `urls`: the author's own site first; the others hold the same file, and `md5` is what decides whether they do.
+    `urls`: the author's own site first; the others hold the same file, and `md5` decides whether they do.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Published:
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The files in the archive's folder that are read."""
+        """The files of the archive that are read."""
         return (self.meta, *(file for files in self.batches.values() for file in files))
 
 
@@ -80,7 +80,7 @@ PUBLISHED = {
 
 
 def find_published(place: Path, names: tuple[str, ...] = tuple(PUBLISHED)) -> "CifarSource | None":
-    """A published archive or its unpacked folder: the place itself, or in it."""
+    """Find a published archive or its unpacked folder: the place itself, or in it; None without."""
     for name in names:
         published = PUBLISHED[name]
         for folder in (place, place / published.folder):
@@ -94,19 +94,19 @@ def find_published(place: Path, names: tuple[str, ...] = tuple(PUBLISHED)) -> "C
 
 @dataclass(frozen=True)
 class CifarSource:
-    """`path` is the archive, or the folder that was unpacked from it."""
+    """CIFAR-10 or CIFAR-100 in its archive or in the unpacked folder, at `path`."""
 
     name: str
     path: Path
 
     def stamp(self) -> list[str]:
-        """The archive or the unpacked files, with size and time."""
+        """Path, size and time of the archive or of the unpacked files."""
         if not self.path.is_dir():
             return [file_stamp(self.path)]
         return [file_stamp(self.path / file) for file in PUBLISHED[self.name].files]
 
     def read(self) -> Contents:
-        """Classes, superclasses if there are any, and both parts; all 184 MB of pixels are in memory meanwhile."""
+        """Read classes, superclasses if there are any, and both parts; holds all 184 MB of pixels in memory."""
         published = PUBLISHED[self.name]
         pickles = dict(self._pickles())
         if missing := [file for file in published.files if file not in pickles]:
@@ -160,7 +160,7 @@ class CifarSource:
 
     @contextmanager
     def _plain(self, file: str) -> Iterator[None]:
-        """One line for whatever a damaged or hostile pickle brings about."""
+        """Turn all that a damaged or hostile pickle raises into a UserError of one line."""
         try:
             yield
         except Exception as error:  # a damaged pickle can raise nearly anything

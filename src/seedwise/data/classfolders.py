@@ -1,4 +1,4 @@
-"""From folders of a part to classes and their images, and from those to what a source contains."""
+"""Turns the folders of a part into classes and images, and these into the contents of a source."""
 
 import unicodedata
 from collections.abc import Callable, Iterator
@@ -26,12 +26,12 @@ from seedwise.data.tree import Node
 Classes = dict[str, list[str]]
 """The images of each class, by name; a class may have none."""
 Reader = Callable[[list[str]], Iterator[RawImage]]
-"""Images of these files, in this order."""
+"""Opens the images of these files, in this order."""
 
 
 @dataclass(frozen=True)
 class Laid:
-    """Images by part and class. `where`: the folder of each part, from the root on, for messages."""
+    """Images by part and class. `where`: the folder of each part, relative to the root, for messages."""
 
     parts: dict[str, Classes]
     where: dict[str, str]
@@ -40,14 +40,14 @@ class Laid:
 
 @dataclass
 class ClassFolders:
-    """Collects the images of class folders, and what is passed over and doubtful on the way."""
+    """Collects the images of class folders, and what is skipped or doubtful in them."""
 
     config: DataConfig
     tally: Tally
     doubts: dict[str, None] = field(default_factory=dict)
 
     def of(self, part: Node) -> Classes:
-        """The images of each class of a part."""
+        """The images of each class of a part, by class name."""
         level = self.config.class_level or 1
         found: Classes = {}
         if level == "leaf":
@@ -59,12 +59,12 @@ class ClassFolders:
         return found
 
     def loose(self, node: Node) -> None:
-        """Images that lie where folders are expected."""
+        """Note images that lie where folders are expected."""
         for image in node.images:
             self.tally.add("files", "beside the class folders", image)
 
     def below(self, folder: Node) -> list[str]:
-        """All images of a class, without those in hidden folders."""
+        """All images of a class folder, without those in hidden folders."""
         images = list(folder.images)
         for name, inside in folder.folders.items():
             if name.startswith("."):
@@ -74,7 +74,7 @@ class ClassFolders:
         return images
 
     def name(self, folder: str) -> str:
-        """The class that a folder's name means."""
+        """The class name of a folder's name."""
         text = unicodedata.normalize("NFC", printable(folder))
         if folder.startswith("."):
             self.doubts[f"class '{text}' begins with a dot: is it meant to be seen?"] = None
@@ -99,7 +99,7 @@ class ClassFolders:
             self._leaves(folder, found, at_top=False)
 
     def _doubt_level(self, part: Node) -> None:
-        """Say so where the classes, or parts, might be meant to lie a level deeper."""
+        """Add a doubt where the classes, or parts, may be meant to lie a level deeper."""
         filled = part.filled
         deep = {name: set(node.filled) for name, node in filled.items() if len(node.filled) > 1 and not node.images}
         again = {name: set(node.filled) & set(filled) for name, node in filled.items()}
@@ -125,7 +125,7 @@ class ClassFolders:
 
 
 def contents(laid: Laid, root: Path, read: Reader, order: list[str] | None = None, *, join: bool = False) -> Contents:
-    """Classes from the training part, and the images of every part, read by `read`.
+    """Build the contents: classes from the training part, and the images of every part, which `read` opens.
 
     `order`: all images as they should be read when that matters. `join`: a folder of another part that is spelled
     otherwise there is the same class.

@@ -1,4 +1,4 @@
-"""Which columns of a table count: from what they are called, in any case and spelling, or from an option."""
+"""Finds the columns of a table that hold images, labels and parts: by name, in any spelling, or by option."""
 
 import re
 import shlex
@@ -26,36 +26,36 @@ IMAGES = (
 )
 COARSE = "coarselabel"
 KINDS = ("breed", "variety", "subspecies", "genus", "kind")
-"""Columns that are labels as well, only finer or coarser than a column beside them that is called as labels are."""
+"""Names of columns that are labels too, finer or coarser than a column beside them that is named like labels."""
 NAMES = ("name", "names", "text", "title", "description", "breed", "variety", "kind", "type")
-"""Columns that may spell out a number beside them, and often hold something else."""
+"""Names of columns that may spell out a number beside them, and often hold something else."""
 SPELLED = re.compile(r"(\w*)(names?|text|str|string|words?)")
-"""Columns that spell out what another one, called alike, has as a number."""
+"""Names of columns that spell out the numbers of another one with a similar name."""
 _PART = "|".join(PART_OF)
 FLAG = re.compile(rf"i[sn](?P<part>{_PART})(set|image|img|data|split|part)?|(?P<set>{_PART})set")
-"""Columns that say of each row whether it belongs to one part."""
+"""Names of columns that say whether a row belongs to one part."""
 HELD_OUT = re.compile(rf"(i[sn])?(holdout|heldout)({_PART})?(set|data|split)?")
-"""Columns that say of each row whether it was held out, but not what for."""
+"""Names of columns that say whether a row was held out, but not what for."""
 SPLIT = re.compile(
     r"(data|dataset|traintest|trainval|trainvaltest)?splits?(names?|ids?|sets?)?\d*|sets?|subsets?|usage|phase"
     rf"|partitions?(ids?|no|numbers?)?|\d*(k|cv|crossval(idation)?|{_PART})?folds?(ids?|no|numbers?|idx|index)?\d*"
     r"|(cv|crossval(idation)?)(ids?|no|numbers?|idx|index|sets?|splits?|groups?)?\d*"
 )
-"""Columns that say a part of each row."""
+"""Names of columns that say each row's part."""
 
 
 def key(name: str) -> str:
-    """What a name has in common with all its spellings: `Image ID`, `image_id` and `imageId` are `imageid`."""
+    """Normalize a name: `Image ID`, `image_id` and `imageId` become `imageid`."""
     return re.sub(r"[\W_]+", "", unicodedata.normalize("NFC", name).casefold())
 
 
 def says_parts(name: str) -> bool:
-    """Whether a column may say the parts by its name alone; `test` and the like are flags to ask about."""
+    """Whether a column may name the parts by its own name alone; `test` and the like are flags to ask about."""
     return any(kind.fullmatch(key(name)) for kind in (SPLIT, FLAG, HELD_OUT)) or key(name) in PART_OF
 
 
 def tells_parts(values: Iterable[Any]) -> bool:
-    """Whether values speak of images to train on and of held-out ones, among others or not."""
+    """Whether values name both a training and a held-out part, among others or not."""
     words = {word(value) for value in set(values)}
     if not any(PART_OF.get(each) == "train" for each in words):
         return False
@@ -63,12 +63,12 @@ def tells_parts(values: Iterable[Any]) -> bool:
 
 
 def word(value: Any) -> str:
-    """A value of a column as text, without blanks around and in one case; missing ones are empty."""
+    """A value of a column as text, stripped and in lower case; empty for a missing one."""
     return "" if value is None else str(value).strip().casefold()
 
 
 def part_if_true(name: str, asked: bool) -> str | None:
-    """The part that true means in a column: by its name, or where that is less clear, when the person asked for it."""
+    """The part that true stands for in a column: by its name, or where that is less clear, if it was asked for."""
     if flag := FLAG.fullmatch(key(name)):
         return PART_OF[flag["part"] or flag["set"]]
     if not asked:
@@ -77,7 +77,7 @@ def part_if_true(name: str, asked: bool) -> str | None:
 
 
 def find_column(names: Sequence[str], wanted: str, option: str, file: Path) -> str:
-    """The column that an option names: by its exact name, else in any case and spelling when that is one."""
+    """The column that an option names: by its exact name, else in any spelling if only one matches; or a UserError."""
     if wanted in names:
         return wanted
     alike = [name for name in names if key(name) == key(wanted)]
@@ -89,8 +89,8 @@ def find_column(names: Sequence[str], wanted: str, option: str, file: Path) -> s
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns that count, by name. `others`: further columns that look like labels; `spelled`: columns that may
-    be the names of labels; `split`: the one that an option names as saying the parts."""
+    """Names of the columns to read. `coarse`: of superclasses; `split`: of the parts, if an option names one. `others`:
+    further columns that look like labels; `spelled`: columns that may hold the names of labels."""
 
     image: str
     label: str
@@ -102,9 +102,9 @@ class Columns:
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says about its columns: all of them, and which could hold images or labels; `stated` are class labels
-    by the file's own metadata. `only_parts`: whether all values of a column are names of parts. `lead`: given the
-    column of images, or None where it isn't known, that which leads to image files, and the options by which."""
+    """A table's columns, and which of them could hold images or labels. `stated`: class labels by the file's own
+    metadata. `only_parts`: whether all values of a column are names of parts. `lead`: for the column of images (None:
+    unknown), the column that leads to image files, and the options for it."""
 
     names: Sequence[str]
     images: Sequence[str]
@@ -114,7 +114,7 @@ class Header:
     lead: Callable[[str | None], tuple[str, str] | None] = lambda _image: None
 
     def choose(self, config: DataConfig, file: Path) -> Columns:
-        """The named columns, or those that are certain from name and type."""
+        """Choose the named columns, or those that are certain by name and type; a UserError otherwise."""
         asked = {
             option: None if wanted is None else find_column(self.names, wanted, option, file)
             for option, wanted in (("image_column", config.image_column), ("label_column", config.label_column))
@@ -135,7 +135,7 @@ class Header:
         return Columns(image, label, coarse, others, tuple(it for it in spelled if not self.only_parts(it)), split)
 
     def _unclear(self, file: Path, image: str | None, label: str | None, taken: set[str | None]) -> UserError:
-        """Every option that is needed, in one message: the columns, and what leads from the one to its images."""
+        """A UserError with every option that is needed: for the columns, and from the names to the images."""
         lead = self.lead(image)
         if image is None and lead is not None:
             label = label or self._label({lead[0], *taken})
@@ -160,7 +160,7 @@ class Header:
         return _only(free) or _only([name for name in free if not self.only_parts(name)])
 
     def _others(self, label: str, taken: set[str | None]) -> tuple[str, ...]:
-        """Columns with the name of a label, and those called like this label (`breed` and `breed_name`)."""
+        """Further columns named like labels, and those called like this label (`breed` and `breed_name`)."""
         free = [name for name in self.labels if name not in taken]
         spelled = [
             match for name in free if (match := SPELLED.fullmatch(key(name))) and key(label).startswith(match[1])
@@ -171,7 +171,7 @@ class Header:
 
 
 def _first(names: Sequence[str], known: Sequence[str]) -> str | None:
-    """The column whose name is known, in the order of those names; none when two spell the same one."""
+    """The column with the first of the known names; none when two spell the same one."""
     for each in known:
         if alike := [name for name in names if key(name) == each]:
             return _only(alike)

@@ -1,4 +1,4 @@
-"""Options of the data part."""
+"""Options of the data."""
 
 from typing import Annotated, Any, Literal, TypedDict
 
@@ -9,7 +9,7 @@ from seedwise.config.section import Section
 
 
 def _share(value: Any) -> Any:
-    """One message in place of the two that pydantic gives when neither member of a union fits."""
+    """Refuse what is neither a fraction nor a whole number, in one message in place of pydantic's two."""
     is_count = isinstance(value, int) and not isinstance(value, bool) and value >= 0
     is_fraction = isinstance(value, float) and 0 <= value < 1
     if not (is_count or is_fraction):
@@ -38,7 +38,7 @@ def _fold(value: Any) -> Any:
 
 
 class StoredSides(TypedDict):
-    """Short sides in pixels at which larger photos are stored: all of them, and once more those to train on."""
+    """Short sides in pixels at which larger photos are stored: all photos, and those to train on."""
 
     short_side: int
     train_short_side: int
@@ -50,7 +50,7 @@ PixelRange = Annotated[tuple[float, float], BeforeValidator(_range)]
 
 
 class DataConfig(Section):
-    """Which images are trained on and which are held out."""
+    """The images to train on and to hold out, and how they are read."""
 
     val: Share = 0.1
     """Validation images, stratified by class: a fraction in [0, 1) of the training part, or a whole number of images;
@@ -140,7 +140,7 @@ class DataConfig(Section):
         return self
 
     def reading(self) -> list[str]:
-        """The options that decide which images are read, where they are not the default: a line each, for a stamp."""
+        """Options that change which images are read and aren't at their default, a line each, for a stamp."""
         names = ("image_column", "label_column", "split_column", "image_folder", "image_suffix", "class_level")
         values = {name: getattr(self, name) for name in (*names, "min_per_class")}
         values["test"] = self.test if self.test == "none" else None

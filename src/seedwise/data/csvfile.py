@@ -26,7 +26,7 @@ METADATA, ONE_HOT = "metadata.csv", "_classes.csv"
 
 
 def label_folder(folder: Path) -> Path | None:
-    """Where a folder of images keeps its labels in tables: itself, or `data/` in a clone from the Hugging Face hub."""
+    """Folder of the tables that label a folder of images: itself, or `data/` in a clone from the Hugging Face hub."""
     if _holds_labels(folder):
         return folder
     data = folder / "data"
@@ -36,7 +36,7 @@ def label_folder(folder: Path) -> Path | None:
 
 
 def _holds_labels(folder: Path) -> bool:
-    """Whether there are tables of a known name, and no class folders."""
+    """Whether a folder has tables of a known name, and no class folders."""
     parts = _part_folders(folder)
     tables = {name for place in (folder, *parts) for name in (METADATA, ONE_HOT) if (place / name).is_file()}
     if not tables:
@@ -56,7 +56,7 @@ def _listed(folder: Path) -> list[Path]:
 
 
 def _part_folders(folder: Path) -> dict[Path, str]:
-    """The folders in it that are named like parts, and their part."""
+    """The subfolders that are named like parts, and their part."""
     return {
         inside: part for inside in _listed(folder) if (part := PART_OF.get(inside.name.lower())) and inside.is_dir()
     }
@@ -68,7 +68,7 @@ def _has_image(folder: Path) -> bool:
 
 @dataclass(frozen=True)
 class _Sheet:
-    """One file as it was read, and where its image names lead."""
+    """A table as read from its file, with `places`, where its image names lead."""
 
     file: Path
     part: str | None
@@ -76,10 +76,10 @@ class _Sheet:
     lines: list[tuple[int, list[str]]]
     places: Places
     classes: tuple[str, ...] = ()
-    """Those that have a column each."""
+    """Classes with a column each."""
 
     def column(self, name: str) -> list[str]:
-        """Its values; all empty when the file does not have it, which only a test part may."""
+        """Values of a column; empty texts where the file lacks it, which only a test part may."""
         if name not in self.names:
             if self.part == "test":
                 return [""] * len(self.lines)
@@ -88,7 +88,7 @@ class _Sheet:
         return [line[at] for _, line in self.lines]
 
     def images(self, name: str) -> list[str]:
-        """Names of images, each of which there has to be."""
+        """Names of images in a column; a UserError for a row without one."""
         for value, (number, _) in zip(values := self.column(name), self.lines, strict=True):
             if not value:
                 raise UserError(f"{self.file}:{number}: nothing in column '{name}': fill it or remove the line")
@@ -116,7 +116,7 @@ class CsvSource:
 
     @cached_property
     def _files(self) -> dict[Path, str | None]:
-        """The tables, and the part that the folder of each says."""
+        """The tables, and the part that each one's folder is named after."""
         if not self.path.is_dir():
             return {self.path: None}
         for name in (METADATA, ONE_HOT):
@@ -150,7 +150,7 @@ class CsvSource:
 
     @cached_property
     def _columns(self) -> Columns:
-        """Chosen in the training part, or the only file."""
+        """The columns to read, chosen in the training part's table or the only one."""
         sheet = next(sheet for sheet in self._sheets if sheet.part in (None, "train"))
         used = [name for name in sheet.names if name]
         images = [name for name in used if named_as_image(os.path.basename(sheet.column(name)[0]))]  # noqa: PTH119
@@ -164,7 +164,7 @@ class CsvSource:
         return Header(used, images or used, used, only_parts=only_parts, lead=lead).choose(self.config, sheet.file)
 
     def _demand_header(self, file: Path, names: list[str], lines: list[tuple[int, list[str]]], places: Places) -> None:
-        """Raise when the first line looks like an image's: taken as a header it would be lost."""
+        """Raise a UserError when the first line looks like an image's: as a header it would be lost."""
         told = [at for at, name in enumerate(names) if name and _names_image(name, places)]
         images = bool(told)
         asked = [key(name) for name in (self.config.image_column, self.config.label_column) if name]
@@ -184,7 +184,7 @@ class CsvSource:
         )
 
     def stamp(self) -> list[str]:
-        """The tables and every image that they name, with size and time, and the options that choose columns."""
+        """Path, size and time of the tables and of every image in them, and the options that choose columns."""
         images = stamps(
             (sheet.places, name, f"{sheet.file}:{number}")
             for sheet in self._sheets
@@ -193,7 +193,7 @@ class CsvSource:
         return [*map(file_stamp, self._files), *images, *options_stamp(self.config)]
 
     def read(self) -> Contents:
-        """Classes and labels, checked."""
+        """Read classes and labels, checked."""
         rows, files = self._rows()
 
         def images(chosen: Int64Array) -> Iterator[RawImage]:
@@ -206,7 +206,7 @@ class CsvSource:
         return replace(contents, survey=survey + contents.survey)
 
     def _rows(self) -> tuple[Rows, list[str]]:
-        """Labels and whatever says the parts, and the image file of each row."""
+        """The labels and the columns that may say the parts, and the image file of each row."""
         sheets, columns = self._sheets, self._columns
         lines = [(sheet.file, number) for sheet in sheets for number, _ in sheet.lines]
         names = [name for sheet in sheets for name in sheet.images(columns.image)]
@@ -236,7 +236,7 @@ class CsvSource:
         return [value for sheet in self._sheets for value in sheet.column(name)]
 
     def _not_used(self, files: Sequence[str], classes: Sequence[str]) -> Survey:
-        """Images in the folder that no table names, and classes that have a column and no image."""
+        """Images in the folder that no table names, and classes with a column and no image."""
         named, tally = {os.path.normpath(file) for file in files}, Tally()
         for name in dict.fromkeys(name for sheet in self._sheets for name in sheet.classes):
             if clean_name(name) not in classes:
@@ -259,7 +259,7 @@ def _names_image(cell: str, places: Places) -> bool:
 def _one_hot(
     file: Path, names: list[str], lines: list[tuple[int, list[str]]]
 ) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """A column of names in place of a column for each class."""
+    """Replace the columns of 0 and 1, one for each class, by one column of class names."""
     image, *classes = names
     labelled = []
     for number, line in lines:

@@ -1,4 +1,4 @@
-"""The text of a CSV or TSV as a header and lines: its encoding, its delimiter, and stray ones at the ends of lines."""
+"""Parses the text of a CSV or TSV: encoding, delimiter, header and lines."""
 
 import codecs
 import csv
@@ -23,14 +23,14 @@ _MARKS = (
 
 @dataclass(frozen=True)
 class Lines:
-    """Names of columns, and the other lines with their number in the file, each with as many fields."""
+    """Column names, and the other lines as (line number, fields), all of one length."""
 
     names: list[str]
     lines: list[tuple[int, list[str]]]
 
 
 def read_lines(path: Path) -> Lines:
-    """The table in a file; blanks around fields go, and so do lines with nothing in them."""
+    """Parse the table in a file; strips fields and drops empty lines. A UserError names the line that doesn't fit."""
     text = _text(path)
     first = next((line for line in text.splitlines() if line.strip()), "")
     delimiter = _delimiter(first, path)
@@ -81,7 +81,7 @@ def _text(path: Path) -> str:
 
 
 def _delimiter(first: str, path: Path) -> str:
-    """What separates most fields of the first line, outside of quotes; a tab in a TSV that has one."""
+    """The character that separates most fields of the first line, outside of quotes; a tab in a TSV that has one."""
     if named := re.fullmatch(r"(?i)sep=(.)", first.strip("\r\n")):
         return named[1]
     unquoted = re.sub(r'"[^"]*"', "", first)

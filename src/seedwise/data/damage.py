@@ -1,4 +1,4 @@
-"""Images that can't be read: all are named at once, or left out by `data.skip_damaged`."""
+"""Images that can't be read: all are named at once, or left out with `data.skip_damaged`."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -12,9 +12,9 @@ from seedwise.data.labels import some
 from seedwise.data.source import Contents, PassedOver, Source, SourcePart, Survey, printable
 
 NAMED = 10
-"""Damaged images that are named, a line each."""
+"""Largest number of damaged images that are named, a line each."""
 RECORDED = 100
-"""Names of images that were left out, in the record."""
+"""Largest number of left-out images that are named in the record."""
 REASON = "damaged"
 OPTION = "-s data.skip_damaged=true"
 
@@ -22,14 +22,14 @@ Made = TypeVar("Made")
 
 
 class Damage(NamedTuple):
-    """A damaged image, and its number among those of its part, from 0."""
+    """A damaged image, and its index in its part, from 0."""
 
     number: int
     image: DamagedImage
 
 
 def sound(images: Iterable[Made | DamagedImage], found: list[Damage]) -> Iterator[Made]:
-    """Those that could be read; the others are added to `found`."""
+    """Yield the images that could be read; the others are added to `found`."""
     for number, image in enumerate(images):
         if isinstance(image, DamagedImage):
             found.append(Damage(number, image))
@@ -49,7 +49,7 @@ def refuse(damaged: Sequence[Damage]) -> None:
 
 
 def without(contents: Contents, damaged: Mapping[str, Sequence[Damage]], source: Source) -> Contents:
-    """The contents without these images, by part, which are passed over and named; a UserError if too few are left."""
+    """The contents without damaged images, by part, noted as passed over; a UserError if too few are left."""
     every = [it for of in damaged.values() for it in of]
     if not every:
         return contents

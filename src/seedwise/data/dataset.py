@@ -1,4 +1,4 @@
-"""A data set as training sees it: classes, and subsets of stored parts."""
+"""A data set for training: its classes, and subsets of the stored parts."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,14 +15,14 @@ from seedwise.data.storage import Names, StoredImages
 
 @dataclass(frozen=True)
 class Subset:
-    """Some images of a stored part.
+    """Some images of a stored part, with ids and targets.
 
     `ids`: int64[m], ascending rows in the stored part, which stands in canonical order (see build): image i of a part
-    is the same one wherever the images come from, whatever is held out or limited, and at any stored size.
-    `targets`: int64[m], class indices. `rows_in_part`: rows of the whole part, the height of a table of random draws
-    that is indexed by id. `copies`: in a sample with replacement, the most copies of an image in it; copy c of image
-    i then has the id i + c * rows_in_part, and so draws of its own. `names`: what the images of the stored part are
-    called in the source. `prints`: of the originals of the stored part.
+    is the same one wherever the images come from, whatever is held out or limited, and at any stored size. `targets`:
+    int64[m], class indices. `rows_in_part`: rows of the whole part, the height of a table of random draws that is
+    indexed by id. `copies`: in a sample with replacement, the most copies of an image in it; copy c of image i then has
+    the id i + c * rows_in_part, and so draws of its own. `names`: of the stored part's images in the source. `prints`:
+    uint64[rows_in_part], hashes of their originals.
     """
 
     ids: Int64Array
@@ -37,7 +37,7 @@ class Subset:
         return len(self.ids)
 
     def gather(self, positions: Int64Array) -> tuple[UInt8Array, Int64Array | None]:
-        """Images at positions in 0..m-1: uint8[n, 3, h, w], channels last in memory, and sizes int64[n, 2] or None.
+        """Read `positions` int64[b] in [0, m): images uint8[b, 3, h, w], channels last, and sizes int64[b, 2] or None.
 
         Images of different sizes lie at the top left of a canvas as large as the largest of them, zero elsewhere, and
         sizes holds their (height, width); None says that every stored image has the same size.
@@ -46,40 +46,40 @@ class Subset:
 
     @property
     def files(self) -> npt.NDArray[np.str_] | None:
-        """str[m]: each image's file, relative to the data's folder, or its row in a table; None where none is known."""
+        """str[m]: each image's file, relative to the data's folder, or its row in a table; None where unknown."""
         return None if self.names is None else self.names.take(self.ids % self.rows_in_part)
 
     @property
     def originals(self) -> Prints | None:
-        """uint64[m]: the print of each image's original; None where none is known."""
+        """uint64[m]: hash of each image's original; None where unknown."""
         return None if self.prints is None else self.prints[self.ids % self.rows_in_part]
 
     @property
     def draw_rows(self) -> int:
-        """The height of a table of random draws that has a row for each copy of each image of the part."""
+        """Rows of a table of random draws, one for each copy of each image of the part."""
         return self.rows_in_part * self.copies
 
     @property
     def short_side(self) -> int:
-        """Pixels of the short side of every image."""
+        """Short side of every stored image, in pixels."""
         return min(int(side) for side in self.gather(np.zeros(1, np.int64))[0].shape[2:])
 
     def take(self, positions: Int64Array) -> "Subset":
-        """The images at these positions as a smaller subset with the same ids."""
+        """The images at positions int64[b] in [0, m) as a smaller subset with the same ids."""
         return replace(self, ids=self.ids[positions], targets=self.targets[positions])
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Classes, and what to train on, select on and score once.
+    """Classes, and the images to train on, to select by and to score once.
 
     `fingerprint`: sha256 over class names, labels and stored pixels; the same for a folder, a table or an archive of
     the same images, whatever their names and order. `originals`: the same over the images before they were resized, so
-    that it does not depend on the stored size. `superclass_of`: int64[k], the index into `superclasses` of each
-    class. `path`: absolute folder or file of the source, None when it comes inside a package. `oob`: with
-    a bootstrap sample, the training images that are not in it. `given`: the parts that the source itself has; others
-    were drawn. `survey`: what was passed over, and what is doubtful. `pixel_range`: black and white in
-    images of more than 8 bits, None without any.
+    that it does not depend on the stored size. `superclass_of`: int64[k], the index into `superclasses` of each class.
+    `path`: absolute folder or file of the source, None when it comes inside a package. `oob`: with a bootstrap sample,
+    the training images that are not in it. `given`: the parts that the source itself has; others were drawn. `survey`:
+    what was passed over, and what is doubtful. `pixel_range`: black and white in images of more than 8 bits, None
+    without any.
     """
 
     name: str
@@ -104,11 +104,11 @@ class Dataset:
         return {name: 0 if subset is None else len(subset) for name, subset in subsets.items()}
 
     def lines(self) -> list[str]:
-        """What a run says of its data before it trains; at most 100 columns each."""
+        """Describe the data before training, in lines of at most 100 columns."""
         return data_lines(self.classes, self.splits, self.given, self.survey)
 
     def summary(self) -> dict[str, Any]:
-        """What a run's record keeps about its data; `image_size` is [h, w], or null when sizes differ."""
+        """The data for a run's record; `image_size` is [h, w] in pixels, or null when sizes differ."""
         size = self.train.images.size
         return {
             "name": self.name,

@@ -1,4 +1,4 @@
-"""Images of more than 8 bits a channel, or of floats: their own numbers, and these as bytes from black to white."""
+"""Images of more than 8 bits a channel, or of floats: reads their numbers and scales them to bytes."""
 
 import io
 import sys
@@ -19,12 +19,12 @@ Numbers = npt.NDArray[Any]
 """uint16, int32, uint32 or float32 [h, w] or [h, w, c]; of 2 or 4 channels the last is alpha, whose 65535 is opaque."""
 OPAQUE = 65535
 BURNT = 0.5
-"""An image of which a larger share lies above white is not on that scale."""
+"""Largest share of an image's values above white for which it fits the range."""
 NO_LIGHT = 0.001
-"""Of the scale: an image that shows nothing above it is black."""
+"""Share of the range below which all of an image is black."""
 
 WHOLE = (0.0, 65535.0)
-"""What 16 bits can hold: the scale of 16-bit integers where nothing else is said (PNG specification, 12.4)."""
+"""Range of 16-bit integers without a given one (PNG specification, 12.4)."""
 
 
 class Oddity(StrEnum):
@@ -41,15 +41,15 @@ class Oddity(StrEnum):
 
 
 class NoRange(UserError):
-    """An image of more than 8 bits, where nothing says what is black and what is white in it."""
+    """An image of more than 8 bits without a known range from black to white."""
 
     def __init__(self, where: str) -> None:
         super().__init__(f"{where}: has more than 8 bits a channel, unlike the images trained on: convert it to 8 bits")
 
 
 def is_deep(image: "Image.Image") -> bool:
-    """Whether an opened image holds more than 8 bits a channel, going by its header. Pillow keeps the upper 8 bits of
-    colors of 16; until they are read, its plan for reading them (`tile`) shows it."""
+    """Whether an opened image holds more than 8 bits a channel, by its header. Pillow keeps the upper 8 bits of colors
+    of 16; until they are read, its plan for reading them (`tile`) shows it."""
     return (
         image.mode in ("I", "F")
         or image.mode.startswith("I;")
@@ -58,7 +58,8 @@ def is_deep(image: "Image.Image") -> bool:
 
 
 def numbers(image: "Image.Image") -> Numbers:
-    """The numbers of a deep image as its file has them. Raises ValueError for a layout that nothing here reads."""
+    """Pixel values of a deep image as its file has them, [h, w] or [h, w, channels]; a ValueError for unknown
+    layouts."""
     if image.mode in ("I", "F") or image.mode.startswith("I;"):
         found = _one_channel(image)
     else:
@@ -73,7 +74,7 @@ def numbers(image: "Image.Image") -> Numbers:
 
 
 def to_bytes(found: Numbers, pixel_range: Range) -> UInt8Array:
-    """uint8[h, w, 3], alpha laid over white. What is no number counts as black, as do values below the range."""
+    """Scale pixel values to uint8[h, w, 3], alpha laid over white; NaN and values below the range become black."""
     low, high = pixel_range
     colors, alpha = (found, None) if found.ndim == 2 or found.shape[2] == 3 else (found[..., :-1], found[..., -1:])
     if colors.dtype == np.uint16:  # a table of all values: photos of 50 megapixels in floats would be a gigabyte
@@ -89,7 +90,7 @@ def to_bytes(found: Numbers, pixel_range: Range) -> UInt8Array:
 
 
 def oddities(found: Numbers, pixel_range: Range) -> tuple[Oddity, ...]:
-    """What is doubtful about the numbers of a deep image on a scale."""
+    """What is doubtful about a deep image's values, given a range."""
     colors = _colors(found)
     odd = []
     if np.issubdtype(colors.dtype, np.floating) and not np.isfinite(found).all():
@@ -100,7 +101,7 @@ def oddities(found: Numbers, pixel_range: Range) -> tuple[Oddity, ...]:
 
 
 def off_scale(found: Numbers, pixel_range: Range) -> str:
-    """What a person is to know who shows a network a deep image that does not fit its scale; nothing if it does."""
+    """A warning that an image doesn't fit the range that its network was trained with; empty if it does."""
     (low, high), colors = pixel_range, _colors(found)
     finite = colors[np.isfinite(colors)]
     if not finite.size:
@@ -134,7 +135,7 @@ def _is_wide(image: "Image.Image", decoder: str, args: Any) -> bool:
 
 
 def _is_planar(image: "Image.Image") -> bool:
-    """Whether it is a TIFF with a plane a channel, and with 16 bits in each."""
+    """Whether it is a TIFF with one plane a channel, of 16 bits."""
     tags = getattr(image, "tag_v2", {})
     return tags.get(284) == 2 and max(np.atleast_1d(tags.get(258, 1))) > 8
 
@@ -162,7 +163,7 @@ def _sgi(image: "Image.Image", offset: int) -> Numbers:
 
 
 def _both_bytes(image: "Image.Image", tiles: list[tuple[str, Any, int, Any]]) -> Numbers:
-    """Decodes twice: for the upper bytes, which Pillow keeps, and for the lower ones, as if bytes had another order."""
+    """Decode twice: for the upper bytes, which Pillow keeps, and for the lower ones, as if bytes had another order."""
     from PIL import Image, ImageFile
 
     decoder, extents, offset, args = tiles[0]
@@ -197,7 +198,7 @@ def _both_bytes(image: "Image.Image", tiles: list[tuple[str, Any, int, Any]]) ->
 
 
 def _in_order(args: Any, order: str) -> Any:
-    """The arguments of a tile, with another order of bytes."""
+    """The arguments of a tile with the other byte order."""
     if not isinstance(args, str):
         return (_in_order(args[0], order), *args[1:])
     channels = args.split(";")[0]

@@ -1,4 +1,4 @@
-"""What a run says of its data before it trains: images, classes, parts, what was passed over, doubts."""
+"""Describes data before training: images, classes, parts, what was passed over, doubts."""
 
 import textwrap
 from collections import defaultdict
@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from seedwise.data.source import PARTS, PassedOver, Survey, visible
 
 WIDTH = 98
-"""Columns that a line has at most; a dry run puts "# " before it."""
+"""Largest number of columns of a line; a dry run puts "# " before it."""
 SHOWN_DOUBTS, SHOWN_REASONS, LONGEST_NAME, LONGEST_REASON = 8, 8, 24, 40
 NAMED_CLASSES = 4
-"""So many classes are all named; of more the first and the last."""
+"""Largest number of classes that are all named; of more only the first and the last."""
 
 
 def data_lines(classes: Sequence[str], splits: Mapping[str, int], given: Sequence[str], survey: Survey) -> list[str]:
-    """The first lines of a run, at most `WIDTH` columns each.
+    """Describe the data in a run's first lines, of at most `WIDTH` columns.
 
     `splits`: images by part; `given`: the parts that the data have themselves, the others were drawn from train.
     """
@@ -30,7 +30,7 @@ def data_lines(classes: Sequence[str], splits: Mapping[str, int], given: Sequenc
 
 
 def passed_over_lines(passed_over: Sequence[PassedOver]) -> list[str]:
-    """`passed over: 14 files (.heic 9, no image 5), 1 folder (@eaDir)`; nothing when nothing was."""
+    """`passed over: 14 files (.heic 9, no image 5), 1 folder (@eaDir)`; no line when nothing was."""
     by_kind: dict[str, list[PassedOver]] = defaultdict(list)
     for each in passed_over:
         by_kind[each.kind].append(each)
@@ -46,7 +46,7 @@ def passed_over_lines(passed_over: Sequence[PassedOver]) -> list[str]:
 
 
 def counted(count: int, kind: str) -> str:
-    """`1 class`, `3 classes`: a number before a noun in the plural."""
+    """A number before a noun in the plural: `1 class`, `3 classes`."""
     singular = {"classes": "class", "copies": "copy"}.get(kind, kind.removesuffix("s"))
     return f"{count:,} {singular if count == 1 else kind}"
 

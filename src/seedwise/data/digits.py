@@ -17,17 +17,17 @@ padding moves a digit by one original pixel, and strokes have the smooth edges I
 
 @dataclass(frozen=True)
 class DigitsSource:
-    """The digits 0 to 9, white on black, as RGB; they have no test part, so one is carved out."""
+    """The digits 0 to 9, white on black, as RGB; without a test part, so one is held out of them."""
 
     name: str = "digits"
     path: Path | None = None
 
     def stamp(self) -> list[str]:
-        """The images change only with the package that holds them."""
+        """Version of the package that holds the images."""
         return [f"scikit-learn {version('scikit-learn')}", f"{SIZE} px"]
 
     def read(self) -> Contents:
-        """All 1,797 images in one part."""
+        """Read all 1,797 images as one part."""
         from sklearn.datasets import load_digits
 
         digits = load_digits()

@@ -1,4 +1,4 @@
-"""What decoded images tell of their own set: one picture under two labels, test images in train, nothing but black."""
+"""Doubts that the decoded images themselves raise: one picture under two labels, test images in train, all black."""
 
 import os
 import re
@@ -15,14 +15,14 @@ from seedwise.data.naming import within
 from seedwise.data.source import Int64Array, UInt8Array, printable
 
 _ROW = re.compile(r"(?P<table>.+?): row \d+: (?P<name>.+)", re.DOTALL)
-"""How a table names an image that lies beside it."""
+"""A table's name for an image that lies beside it."""
 DARK = 31
-"""Of 255: a set without any brighter pixel is nearly black, and one without any as far from white nearly white."""
+"""Level of 255: a set without any brighter pixel is nearly black, one without any as far from white nearly white."""
 
 
 class Originals(NamedTuple):
-    """Of one part, in any order: labels int64[n], the sha256 of each original uint8[n, 32], and what names each image.
-    `odd`: the names of those that something is doubtful about."""
+    """Original images of one part, in any order: labels int64[n], sha256 uint8[n, 32], and names for messages. `odd`:
+    the names of those that something is doubtful about."""
 
     labels: Int64Array
     identities: UInt8Array
@@ -31,7 +31,7 @@ class Originals(NamedTuple):
 
 
 class Light(NamedTuple):
-    """Whether any pixel of a set is bright, and any dark."""
+    """Whether any pixel of a data set is bright, and any dark."""
 
     has_light: bool
     has_dark: bool
@@ -46,7 +46,7 @@ _ODD = {
 
 
 def doubts(parts: Mapping[str, Originals], root: Path | None, light: Light, *, is_deep: bool) -> tuple[str, ...]:
-    """One line for each thing that may not be what the person meant. `root`: what names of images are shortened by."""
+    """A line for each doubt about the images. `root`: the folder that image names are shown relative to."""
     found = [*_two_labels(parts, root), *_in_train(parts, root)]
     for oddity, (one, many, what) in _ODD.items():
         if names := sorted(_short(where, root) for part in parts.values() for where in part.odd.get(oddity, ())):
@@ -78,7 +78,7 @@ def _two_labels(parts: Mapping[str, Originals], root: Path | None) -> list[str]:
 
 
 def _in_train(parts: Mapping[str, Originals], root: Path | None) -> list[str]:
-    """Of the parts that the source itself has."""
+    """Doubts about held-out images, of parts that the source has, which are also in train."""
     train = parts["train"]
     known = _keys(train)
     order = np.argsort(known, kind="stable")
@@ -106,7 +106,7 @@ def _in_train(parts: Mapping[str, Originals], root: Path | None) -> list[str]:
 
 
 def _file(where: str) -> str:
-    """The file of an image, however its path is spelled; rows with an image in them are each one of their own."""
+    """Normalized path of an image's file; rows with an image in them count as files."""
     if row := _ROW.fullmatch(where):
         where = os.path.join(os.path.dirname(row["table"]), row["name"])  # noqa: PTH118, PTH120
     return os.path.normpath(where)

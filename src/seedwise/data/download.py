@@ -1,4 +1,4 @@
-"""A file from the first of several places that has it, whole and checked: resumable, with progress.
+"""Downloads a file from the first of several URLs that has it: resumable, checked by MD5, with progress.
 
 Bytes land in `<file>.part`, which any later attempt continues, from whichever place. Only a file with the right MD5
 gets the name without `.part`.
@@ -24,8 +24,7 @@ REPORT_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class Patience:
-    """How long to bear with a place: seconds without a byte, then, after a while, bytes a second; and how often to
-    begin again after a connection broke that had brought something."""
+    """Limits of a download: `timeout` seconds without a byte; `slowest` bytes/s after `measured_seconds`; attempts."""
 
     timeout: float = 20
     measured_seconds: float = 15
@@ -34,7 +33,7 @@ class Patience:
 
 
 class _Failed(Exception):
-    """A place does not give the file; the message says why."""
+    """A URL doesn't give the file; the message says why."""
 
 
 class _Slow(_Failed):
@@ -42,12 +41,12 @@ class _Slow(_Failed):
 
 
 class _Broken(_Failed):
-    """The connection broke: the same place may go on."""
+    """The connection broke: the same URL may go on."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is fetched: a name for messages, where it goes, and how the right file is known."""
+    """A file to download: name for messages, target, size in bytes and MD5."""
 
     name: str
     file: Path
@@ -56,14 +55,14 @@ class Wanted:
 
     @property
     def part(self) -> Path:
-        """Where it grows."""
+        """The partial file."""
         return self.file.with_name(self.file.name + ".part")
 
 
 def fetch(wanted: Wanted, urls: Sequence[str], report: Progress, patience: Patience | None = None) -> None:
-    """The file from one of these places; a slow one is left for the next, and taken after all when there is no better.
+    """Download the file from one of these URLs; a slow one is used only when no other is faster.
 
-    The caller keeps other processes away.
+    The caller keeps other processes away. A UserError says why every URL failed.
     """
     patience = patience or Patience()
     reasons: dict[str, str] = {}
@@ -109,7 +108,7 @@ def _fetch_from(wanted: Wanted, url: str, report: Progress, patience: Patience, 
 
 
 def _continue(wanted: Wanted, url: str, report: _Report, patience: Patience, may_be_slow: bool) -> None:
-    """Adds what is missing to the part file."""
+    """Append the missing bytes to the partial file."""
     have = _size(wanted.part)
     if have >= wanted.size:
         return
@@ -139,7 +138,7 @@ def _continue(wanted: Wanted, url: str, report: _Report, patience: Patience, may
 
 
 def _start(response: http.client.HTTPResponse, have: int) -> int:
-    """Where in the file the answer begins: a server may ignore that a part was asked for, and begin anew."""
+    """Offset in the file at which a response begins: a server may ignore the requested range, and begin anew."""
     if response.status != 206:
         return 0
     if not (response.headers.get("Content-Range") or "").startswith(f"bytes {have}-"):

@@ -1,4 +1,4 @@
-"""From what the user typed to a source: a known name, or a folder, a table or an archive."""
+"""Finds the source that DATA names: a known name, or a folder, a table or an archive."""
 
 import difflib
 import os
@@ -26,7 +26,8 @@ DATA_VARIABLE = "SEEDWISE_DATA"
 
 
 def find_source(name: str, data_dir: Path | None, config: DataConfig | None = None) -> Source:
-    """The source of this name; known names come before folders of the same name (write `./digits` for the folder)."""
+    """The source of a name or path; known names come before folders of the same name (write `./digits` for the folder).
+    `data_dir`: folder of local copies. A UserError says what is there instead."""
     config = config or DataConfig()
     if config.factory is not None:
         return _find_own(name, config.factory)
@@ -46,7 +47,7 @@ def find_source(name: str, data_dir: Path | None, config: DataConfig | None = No
 
 
 def _find_own(name: str, factory: str) -> Source:
-    """The user's own data; DATA is a name for it, and none that stands for other images."""
+    """The user's own data; a UserError where DATA, which only names them, is a known name."""
     if name in KNOWN_NAMES or name != str(Path(name)) or printable(name) != name:
         raise UserError(
             f"{printable(name)}: with {OPTION} it is only a name for what {factory} returns; give another, such as "
@@ -79,7 +80,7 @@ def _find_by_content(path: Path, config: DataConfig) -> Source:
 
 
 def _stem(path: Path) -> str:
-    """The name without all that says how it is packed."""
+    """A file's name without the suffix of an archive."""
     name = path.name
     suffix = max((suffix for suffix in archive.SUFFIXES if name.lower().endswith(suffix)), key=len)
     return name[: -len(suffix)] or name

@@ -14,7 +14,7 @@ from seedwise.data.tree import Tree, list_folder
 
 @dataclass(frozen=True)
 class FolderSource:
-    """Class names are folder names; folders may nest below a class."""
+    """A folder of images; class names are folder names, and folders may nest below a class."""
 
     name: str
     path: Path
@@ -26,21 +26,21 @@ class FolderSource:
 
     @cached_property
     def tree(self) -> Tree:
-        """All that lies there."""
+        """The listing of the folder."""
         return list_folder(self.path)
 
     @property
     def passed_over(self) -> tuple[PassedOver, ...]:
-        """What lies there now and is not used."""
+        """What lies in the folder now and is not used."""
         return self._laid.survey.passed_over
 
     def stamp(self) -> list[str]:
-        """Every image file with its size and time."""
+        """Path, size and time of every image file."""
         parts = self._laid.parts.values()
         return [file_stamp(f"{self.path}/{file}") for part in parts for files in part.values() for file in files]
 
     def read(self) -> Contents:
-        """Classes from the training part, and the files of every part as its images."""
+        """Read classes from the training part, and the image files of every part."""
 
         def images(files: list[str]) -> Iterator[RawImage]:
             return (RawImage(f"{self.path}/{file}", self.path / file) for file in files)

@@ -1,4 +1,4 @@
-"""Which files are images: whatever Pillow opens, by a known suffix at once, else by its first bytes.
+"""Tells image files from others: by a known suffix, else by their first bytes.
 
 No reader is loaded for that, nor is Pillow: 100,000 text files beside the images cost a second.
 """
@@ -14,7 +14,7 @@ IMAGE = "image"
 NO_IMAGE = "no image"
 NOT_READABLE = "not readable"
 HEAD = 4096
-"""Bytes of a file that `kind_of` wants to see."""
+"""Bytes of a file's start that `kind_of` needs."""
 
 
 def _suffixes(words: str) -> tuple[str, ...]:
@@ -26,7 +26,7 @@ SUFFIXES = _suffixes(
     "jpeg jpf jpg jpx mpo msp pbm pcd pcx pfm pgm png pnm ppm psd pxr qoi ras rgb rgba sgi tga tif tiff vda vst webp "
     "xbm xpm"
 )
-"""What Pillow's own readers register, in lower case (and .mpo, which it registers for writing alone)."""
+"""Suffixes of Pillow's own readers, in lower case (and .mpo, which it registers for writing alone)."""
 
 STUBS = ("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF")
 """Pillow's readers that load no pixels by themselves; EPS is a program for Ghostscript to run."""
@@ -77,19 +77,19 @@ _COMMENT = re.compile(rb"#[^\n]*")
 
 
 def named_as_image(name: str) -> bool:
-    """Whether a name alone says that it is an image's, read here or not: by its suffix."""
+    """Whether a suffix is an image's, whether or not it can be read here."""
     return (suffix := os.path.splitext(name)[1].lower()) in SUFFIXES or suffix in _EXTRA  # noqa: PTH122
 
 
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
-"""What Git leaves in place of a large file that was not fetched begins so."""
+"""Start of the file that Git leaves in place of a large one that was not fetched."""
 LFS_ADVICE = "a Git LFS pointer: git lfs pull"
 EMPTY = "empty"
 
 
 def kind_of(name: str, read_head: Callable[[], bytes]) -> str:
-    """`IMAGE`, or the reason why a file is none: its suffix (.mp4) when that is a picture's or a film's, else
-    `NO_IMAGE`. `read_head` gives its first `HEAD` bytes; it is only called when the suffix does not decide."""
+    """`IMAGE`, or why a file is none: its suffix (.mp4) when that is a picture's or a film's, else `NO_IMAGE`.
+    `read_head`: returns its first `HEAD` bytes; only called when the suffix does not decide."""
     suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122 -- a Path for each of 100,000 files takes a second
     if suffix in _CERTAIN:
         return IMAGE
@@ -110,7 +110,7 @@ def kind_of(name: str, read_head: Callable[[], bytes]) -> str:
 
 
 def file_head(path: str) -> bytes:
-    """The first `HEAD` bytes of an ordinary file; none of a pipe or a device, which might never end."""
+    """Read the first `HEAD` bytes of a regular file; none of a pipe or a device, which might never end."""
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
         return os.read(handle, HEAD) if stat.S_ISREG(os.fstat(handle).st_mode) else b""
@@ -119,7 +119,7 @@ def file_head(path: str) -> bytes:
 
 
 def sniff(head: bytes) -> str:
-    """What the first bytes of a file show: a suffix of those that an extra may read, `IMAGE`, or nothing."""
+    """The format that a file's first bytes show: a suffix that an extra may read, `IMAGE`, or ''."""
     if head[4:8] == b"ftyp":
         brands = head[8 : max(16, min(int.from_bytes(head[:4], "big"), 256))]
         if re.search(rb"avi[fs]", brands):
@@ -133,7 +133,7 @@ def sniff(head: bytes) -> str:
 
 
 def _is_plain(kind: int, text: bytes, is_whole: bool) -> bool:
-    """Whether what follows P1, P2 or P3 are the numbers of an image, and not of a person's table."""
+    """Whether the text after P1, P2 or P3 is an image's numbers, and not a person's table."""
     numbers = _COMMENT.sub(b"", text).split()
     if len(numbers) < 3 or not all(number.isdigit() for number in numbers):
         return False
@@ -144,13 +144,13 @@ def _is_plain(kind: int, text: bytes, is_whole: bool) -> bool:
 
 
 def can_read(suffix: str) -> bool:
-    """Whether images of a suffix out of `advice`'s are read here."""
+    """Whether images with one of `advice`'s suffixes can be read here."""
     return _EXTRA[suffix][0] in readers()
 
 
 @cache
 def readers() -> tuple[str, ...]:
-    """The formats that Pillow reads here, those of installed plugins for HEIC, AVIF and JPEG XL included."""
+    """Formats that Pillow can read here, with those of installed plugins for HEIC, AVIF and JPEG XL."""
     from PIL import Image, features
 
     Image.init()
@@ -168,7 +168,7 @@ def readers() -> tuple[str, ...]:
 
 
 def advice(counts: Mapping[str, int]) -> list[str]:
-    """A line for each reason, with its count of files, that goes away when a package is installed."""
+    """A line for each suffix, with its count of files, that an installed package would make readable."""
     return [
         f"{count} {reason} {'file is' if count == 1 else 'files are'} not read: {_EXTRA[reason][1]}"
         for reason, count in counts.items()

@@ -1,4 +1,4 @@
-"""What a default may depend on: how many images there are, of how many classes, how large; before any is decoded."""
+"""Counts and sizes of data, from labels and file headers before decoding, for defaults that depend on them."""
 
 import io
 from dataclasses import dataclass
@@ -23,8 +23,9 @@ PARTS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class Glance:
-    """Data as far as it decides defaults. `train`: images to train on; `short_side`: median of the training part's own
-    short sides, in pixels; `val`, `test`: images that are held out; `images`: all that are decoded."""
+    """Numbers of images and classes, and the images' size, as far as they decide defaults. `train`: images to train on;
+    `short_side`: median of the training part's own short sides, in pixels; `val`, `test`: images that are held out;
+    `images`: all that are decoded."""
 
     train: int
     classes: int
@@ -35,7 +36,8 @@ class Glance:
 
 
 def glance(name: str, config: DataConfig, *, data_dir: Path | None, progress: Progress | None = None) -> Glance:
-    """Look at labels and at the head of each file; the same for a folder, a table or an archive of the same images."""
+    """Read labels and the header of each file; a folder, a table or an archive of the same images give the same. A
+    UserError where `open_data` would raise one for labels."""
     source, report = find_source(name, data_dir, config), progress or silent
     if isinstance(source, DownloadSource):
         source.fetch(report)
@@ -46,7 +48,7 @@ def glance(name: str, config: DataConfig, *, data_dir: Path | None, progress: Pr
 
 
 def _counts(contents: Contents, config: DataConfig) -> dict[str, int]:
-    """Images to train on when test, validation and a limit have been taken off (`open_data` does it), and these two."""
+    """Images to train on after test, validation and a limit are taken off (as `open_data` does), and these two."""
     counts = {part: len(contents.parts[part].labels) if part in contents.parts else 0 for part in PARTS}
     spare = len(contents.classes)  # each class keeps one
     for part, share in (("test", config.test), ("val", config.val)):
@@ -59,7 +61,7 @@ def _counts(contents: Contents, config: DataConfig) -> dict[str, int]:
 
 
 def _short_side(source: Source, contents: Contents, config: DataConfig, report: Progress) -> int:
-    """Kept beside the decoded images, since the heads of 50,000 photos take seconds to read."""
+    """Median short side in pixels; cached beside the decoded images, since 50,000 headers take seconds to read."""
     memo = place_of(source) / f"sides-{key_of(source, config)}.txt"
     try:
         return int(memo.read_text())
@@ -77,7 +79,7 @@ def _short_side(source: Source, contents: Contents, config: DataConfig, report: 
 
 
 def _side(raw: RawImage) -> int:
-    """Pixels of an image's short side; 0 for one that can't be read, which decoding will name."""
+    """An image's short side in pixels; 0 for one that can't be read, which decoding will name."""
     from PIL import Image
 
     if isinstance(raw.data, np.ndarray):

@@ -1,4 +1,4 @@
-"""What the README.md of a Hugging Face data set says of its files: the split of each, and how many rows splits have.
+"""Reads the README.md of a Hugging Face data set: the split of each file, and the rows of each split.
 
 The header is described in https://huggingface.co/docs/datasets/repository_structure.
 """
@@ -17,13 +17,13 @@ from seedwise.data.naming import exact_part
 
 README = "README.md"
 LONGEST = 1 << 20
-"""Bytes of a README.md that are read."""
+"""Bytes of a README.md that are read at most."""
 
 
 @dataclass(frozen=True)
 class HubCard:
-    """`splits`: the split of each Parquet file that it names; `rows`: how many rows it says that each split has;
-    `missing`: (split, path) of what it names and isn't there."""
+    """Splits as a data set's README.md declares them. `splits`: the split of each Parquet file that it names; `rows`:
+    how many rows it says that each split has; `missing`: (split, path) of what it names and isn't there."""
 
     file: Path | None = None
     splits: Mapping[Path, str] = field(default_factory=dict)
@@ -31,12 +31,12 @@ class HubCard:
     missing: tuple[tuple[str, str], ...] = ()
 
     def stamp(self) -> list[str]:
-        """What it says, for the stamp of the source; nothing when it says nothing."""
+        """Its declarations, for the stamp of the source; empty without any."""
         said = (sorted((str(file), split) for file, split in self.splits.items()), dict(self.rows), self.missing)
         return [f"card {said!r}"] if any(said) else []
 
     def doubts(self, rows: Mapping[str, int]) -> list[str]:
-        """Where the rows of the parts, by part, are not as many as it says; a training file that lacks is an error."""
+        """Doubts about parts with other numbers of rows than declared; a missing training file is a UserError."""
         for split, path in self.missing:
             if exact_part(split) == "train":
                 raise UserError(
@@ -57,7 +57,7 @@ class HubCard:
 
 
 def read_card(root: Path, files: Iterable[Path]) -> HubCard:
-    """The card in a folder, of these files alone; empty when it says nothing of them."""
+    """Read the card of a folder, for these files alone; empty when it declares nothing about them."""
     header, listed = _header(root / README), list(files)
     configs = {str(it.get("config_name", "default")): it for it in _dicts(header.get("configs"))}
     fitting = {name: found for name, it in configs.items() if (found := _splits(root, _patterns(it), listed))}
@@ -118,7 +118,7 @@ def _matching(root: Path, pattern: str, files: list[Path]) -> list[Path]:
 
 
 def _splits(root: Path, patterns: list[tuple[str, str]], files: list[Path]) -> dict[Path, str]:
-    """The split of each file; a file that two splits name belongs to none for sure, so then it is an error."""
+    """The split of each file; a UserError for a file that two splits name."""
     found: dict[Path, str] = {}
     for split, pattern in patterns:
         for file in _matching(root, pattern, files):

@@ -1,4 +1,4 @@
-"""Any image that Pillow opens as uint8[h, w, 3], upright, and at the size it is stored in."""
+"""Decodes any image that Pillow opens to uint8[h, w, 3], upright, and resizes it to the stored size."""
 
 import io
 import math
@@ -24,7 +24,7 @@ MAX_RESIZED_ASPECT = 64
 """Anything longer is cut to this before it is resized: a strip of one pixel by a million is no photo."""
 
 MAX_PIXELS = 178_956_970
-"""Larger images are taken for decompression bombs: twice what Pillow warns of, whatever its own limit was set to."""
+"""Largest number of pixels; more are a decompression bomb: twice what Pillow warns of, whatever its own limit is."""
 
 ORIENTATION_TAG = 0x0112
 
@@ -41,8 +41,7 @@ class DamagedImage(UserError):
 
 
 class Read(NamedTuple):
-    """An image as it is trained on: uint8[h, w, 3]. `is_deep`: it had more than 8 bits a channel. `oddities`: what is
-    doubtful about it (see deep)."""
+    """A decoded image, uint8[h, w, 3]. `is_deep`: it had more than 8 bits a channel. `oddities`: see deep."""
 
     pixels: UInt8Array
     is_deep: bool = False
@@ -50,20 +49,20 @@ class Read(NamedTuple):
 
 
 def decode(raw: RawImage, pixel_range: Range | None = None) -> UInt8Array:
-    """uint8[h, w, 3]: EXIF orientation applied, more than 8 bits scaled by the range, alpha laid over white, the first
-    frame only. Without a range an image of more than 8 bits is a `NoRange`."""
+    """Decode an image to uint8[h, w, 3]: EXIF orientation applied, alpha laid over white, the first frame only. More
+    than 8 bits are scaled by the range; without one they raise `NoRange`. `DamagedImage` for what can't be read."""
     return read(raw, pixel_range).pixels
 
 
 def read(raw: RawImage, pixel_range: Range | None = None) -> Read:
-    """As `decode`, with what else is to be known of the image."""
+    """`decode`, with what else is to be known of the image."""
     pixels, odd = opened(raw)
     found = scaled(raw.where, pixels, pixel_range)
     return found._replace(oddities=(*found.oddities, *odd)) if odd else found
 
 
 def unscaled(raw: RawImage, *, deep_only: bool = False) -> Numbers:
-    """What the image holds: uint8[h, w, 3], or its own numbers (see deep) when these have more than 8 bits.
+    """Decode an image without scaling: uint8[h, w, 3], or its own numbers (see deep) of more than 8 bits.
 
     `deep_only`: an image of 8 bits is not decoded, and an empty array takes its place.
     """
@@ -71,7 +70,7 @@ def unscaled(raw: RawImage, *, deep_only: bool = False) -> Numbers:
 
 
 def opened(raw: RawImage, *, deep_only: bool = False) -> tuple[Numbers, tuple[Oddity, ...]]:
-    """The image as of `unscaled`, and what is doubtful about its file."""
+    """`unscaled`, with what is doubtful about the file; raises `DamagedImage`."""
     from PIL import Image
 
     if isinstance(raw.data, np.ndarray):
@@ -92,7 +91,7 @@ def opened(raw: RawImage, *, deep_only: bool = False) -> tuple[Numbers, tuple[Od
 
 
 def scaled(where: str, pixels: Numbers, pixel_range: Range | None) -> Read:
-    """The bytes of `unscaled` pixels."""
+    """Scale `unscaled` pixels to bytes by the range; `NoRange` where they need one."""
     if pixels.dtype == np.uint8:
         return Read(pixels)
     if pixel_range is None:
@@ -101,13 +100,14 @@ def scaled(where: str, pixels: Numbers, pixel_range: Range | None) -> Read:
 
 
 def as_trained(where: str, pixels: Numbers, pixel_range: Range | None) -> UInt8Array:
-    """The bytes of `unscaled` pixels for a network: on the scale of the images it was trained on, or, when these had 8
-    bits, 16-bit integers on their own whole scale, which is no guess. Floats and more bits are then a `NoRange`."""
+    """Scale `unscaled` pixels to uint8[h, w, 3] for a network, by the range of the images that it was trained on. Where
+    these had 8 bits, 16-bit integers are scaled by their whole range, which is no guess; floats and more bits raise
+    `NoRange`."""
     return scaled(where, pixels, scale_of(pixels, pixel_range)).pixels
 
 
 def scale_of(pixels: Numbers, pixel_range: Range | None) -> Range | None:
-    """The scale of `as_trained`."""
+    """The range by which `as_trained` scales."""
     return WHOLE if pixel_range is None and pixels.dtype == np.uint16 else pixel_range
 
 
@@ -127,20 +127,20 @@ def _reason(error: Exception, data: bytes | Path | Numbers) -> str:
 
 
 def _oddities(image: "Image.Image") -> tuple[Oddity, ...]:
-    """Of a phone's JPEG (MPO) the second picture is a depth map or a preview, by design."""
+    """Oddities of a file. In a phone's JPEG (MPO) the second picture is a depth map or a preview, by design."""
     several = image.format in PAGED and bool(getattr(image, "is_animated", False))
     ours = image.info.get("Software") == SOFTWARE
     return (*([Oddity.SEVERAL] if several else []), *([Oddity.OURS] if ours else []))
 
 
 def _demand_size(image: "Image.Image") -> None:
-    """Before a pixel is decoded; Pillow has the same check, but any other code in the process may have lifted it."""
+    """Refuse images that are too large, before a pixel is decoded; other code may have lifted Pillow's own check."""
     if image.width * image.height > MAX_PIXELS:
         raise ValueError(f"{image.width} x {image.height} pixels are more than {MAX_PIXELS}")
 
 
 def pixels_of(image: "Image.Image") -> Numbers:
-    """What an opened image holds, upright: uint8[h, w, 3], or its own numbers when these have more than 8 bits."""
+    """Pixels of an opened image, upright: uint8[h, w, 3], or its own numbers when these have more than 8 bits."""
     from PIL import ImageOps
 
     if is_deep(image):
@@ -160,11 +160,11 @@ _TURNS: dict[int, Callable[[Numbers], Numbers]] = {
     7: lambda it: it.swapaxes(0, 1)[::-1, ::-1],
     8: np.rot90,
 }
-"""What a viewer has to do for each value of EXIF's orientation."""
+"""The transformation for each value of EXIF's orientation."""
 
 
 def _widen_key(image: "Image.Image") -> None:
-    """A PNG of 2 or 4 bits: Pillow widens its grays to 8 bits and not the one that is nothing."""
+    """Scale the transparent gray of a PNG of 2 or 4 bits to 8 bits, as Pillow scales its pixels."""
     tile, key = getattr(image, "tile", None), image.info.get("transparency")
     if tile and isinstance(key, int) and tile[0][3] in ("L;2", "L;4"):
         image.info["transparency"] = key * (85 if tile[0][3] == "L;2" else 17)
@@ -195,10 +195,10 @@ def _to_rgb(image: "Image.Image") -> "Image.Image":
 
 
 def resize_short_side(pixels: UInt8Array, short_side: int) -> UInt8Array:
-    """Bicubic with antialiasing to the given short side, as torchvision's Resize; cropped to an aspect of at most 2:1.
+    """Resize uint8[h, w, 3] to a short side in pixels, bicubic with antialiasing, as torchvision's Resize.
 
-    What is cut off is an even number of pixels at both ends: the center square of the result, whose offset torchvision
-    rounds to even, is then the center square of the whole.
+    Cropped to an aspect of at most 2:1. What is cut off is an even number of pixels at both ends: the center square of
+    the result, whose offset torchvision rounds to even, is then the center square of the whole.
     """
     from PIL import Image
 

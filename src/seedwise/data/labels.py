@@ -1,4 +1,4 @@
-"""Labels and the names of classes: how they are cleaned, numbered, and what may be wrong with them."""
+"""Cleans and numbers labels and class names, and finds faults in them."""
 
 import re
 import unicodedata
@@ -15,7 +15,7 @@ from seedwise.data.describe import counted
 from seedwise.data.source import EXAMPLES, Int64Array, class_order
 
 MISSING = ("nan", "none", "null", "nil", "na", "n/a", "#n/a", "<na>", "nat", "undefined", "?")
-"""What programs write where there is no label, in lower case."""
+"""Texts that programs write for a missing label, in lower case."""
 
 JOINS = "; -s data.join_spellings=true joins them"
 
@@ -28,12 +28,12 @@ _JOINED = re.compile(r"\s*[_&+/]+\s*")
 
 
 def clean_name(name: str) -> str:
-    """Without blanks around, and in the composed form of Unicode (NFC), so that one word is one class."""
+    """Strip a name and compose its Unicode characters (NFC), so that one word is one class."""
     return unicodedata.normalize("NFC", name.strip())
 
 
 def label_doubts(classes: Sequence[str], counts: Sequence[int] | None = None, *, join: bool = False) -> tuple[str, ...]:
-    """One line for each kind of fault that names of classes show, whatever they come from.
+    """A line for each kind of fault that class names show, whatever they come from.
 
     `counts`: images to train on of each class, if known. `join`: spellings of one name will be joined.
     """
@@ -60,7 +60,7 @@ def label_doubts(classes: Sequence[str], counts: Sequence[int] | None = None, *,
 
 
 def some(names: Iterable[str]) -> str:
-    """The first names, and how many more there are."""
+    """The first names, and the number of the others."""
     listed = list(names)
     more = f" and {len(listed) - EXAMPLES} more" if len(listed) > EXAMPLES else ""
     return ", ".join(listed[:EXAMPLES]) + more
@@ -71,7 +71,7 @@ def _counted(names: list[str], images: Mapping[str, int] | None) -> list[str]:
 
 
 def _groups(classes: Sequence[str]) -> tuple[list[list[str]], list[list[str]]]:
-    """Names that are one number, and names that are one word."""
+    """Groups of names that are one number, and groups of names that are one word."""
     same: dict[Hashable, list[str]] = {}
     for name in classes:
         same.setdefault(meaning(name), []).append(name)
@@ -83,12 +83,12 @@ def _groups(classes: Sequence[str]) -> tuple[list[list[str]], list[list[str]]]:
 
 
 def meaning(name: str) -> Hashable:
-    """What all spellings of a class have in common: the number that it is, or its word."""
+    """A key that all spellings of a class share: its number, or its word."""
     return Decimal(name) if _NUMBER.fullmatch(name) else _word(name)
 
 
 def as_in_train(known: Iterable[str], others: Iterable[str]) -> dict[str, str]:
-    """For names that are not among the known ones, as train spells classes, the known one that means the same."""
+    """Map other names to the known name with the same meaning, where they aren't known themselves."""
     ours = class_order(known)
     spelled = {meaning(name): name for name in reversed(ours)}
     found = {name: spelled.get(meaning(name)) for name in set(others).difference(ours)}
@@ -96,13 +96,13 @@ def as_in_train(known: Iterable[str], others: Iterable[str]) -> dict[str, str]:
 
 
 def other_spelling(known: Iterable[str], name: str) -> str:
-    """The beginning of advice on a name that train doesn't have, where it has it in another spelling."""
+    """The beginning of advice on a name that train has in another spelling; empty if it doesn't."""
     to = as_in_train(known, [name]).get(name)
     return "" if to is None else f"take it for {to!r} with -s data.join_spellings=true, "
 
 
 def _word(name: str) -> str:
-    """The letters and digits alone, in one case; the name itself where there are none."""
+    """A name's letters and digits in lower case; the name itself where there are none."""
     folded = unicodedata.normalize("NFKC", name).casefold()
     return "".join(c for c in folded if c not in "_-" and unicodedata.category(c)[0] not in "ZC") or name
 
@@ -110,8 +110,8 @@ def _word(name: str) -> str:
 def _several(classes: Sequence[str]) -> list[str]:
     """Names with a bracket or a separator of lists, and names made of other classes' names.
 
-    A comma with a blank behind it is usual in single names ("tench, Tinca tinca"), so it counts when another class
-    has one of the words.
+    A comma with a blank behind it is usual in single names ("tench, Tinca tinca"), so it counts when another class has
+    one of the words.
     """
     known = set(classes)
     found = []
@@ -130,12 +130,12 @@ def _several(classes: Sequence[str]) -> list[str]:
 
 
 def is_whole(value: Any) -> bool:
-    """Whether a label is a whole number, as one or as text."""
+    """Whether a label is a whole number, as a number or as text."""
     return isinstance(value, int) if not isinstance(value, str) else bool(_WHOLE.fullmatch(value))
 
 
 def whole_floats(labels: list[Any]) -> list[Any] | None:
-    """Labels without the `.0` that a program wrote behind each whole number, or None when that is not the case."""
+    """Labels without the `.0` that a program wrote behind each whole number; None unless all have it."""
     texts = {label for label in labels if label is not None}
     if not texts or not all(isinstance(text, str) and _WHOLE_FLOAT.fullmatch(text) for text in texts):
         return None
@@ -144,8 +144,8 @@ def whole_floats(labels: list[Any]) -> list[Any] | None:
 
 
 def one_to_one(left: Sequence[Any], right: Sequence[Any]) -> dict[Any, Any] | tuple[Any, Any, int]:
-    """What stands on the right of each value on the left; or, where that is not one to one, an example: a value, and
-    the two values that it goes with, as (value, other, row) with the row of the second."""
+    """Map each value on the left to the one on the right. Where that is not one to one, an example: a value, and the
+    two values that it goes with, as (value, other, row) with the row of the second."""
     forth: dict[Any, Any] = {}
     back: dict[Any, Any] = {}
     for row, (a, b) in enumerate(zip(left, right, strict=True)):
@@ -156,7 +156,7 @@ def one_to_one(left: Sequence[Any], right: Sequence[Any]) -> dict[Any, Any] | tu
 
 @dataclass(frozen=True)
 class Labels:
-    """Classes, and the class index int64[n] of each image of each part."""
+    """Class names, and the class index of each image, int64[n] by part."""
 
     classes: tuple[str, ...]
     indices: dict[str, Int64Array]
@@ -171,11 +171,11 @@ class Labels:
         *,
         join: bool = False,
     ) -> "Labels":
-        """Indices of the values' classes.
+        """Number the values of each part by class; a UserError for values without a class in train.
 
-        `names`: a list that whole numbers index, or the name of each whole number, in whose order the classes then
-        are. Without them the classes are the different values of the training part. `join`: text of other parts that
-        is spelled otherwise there is the same class.
+        `names`: a list that whole numbers index, or the name of each whole number, in whose order the classes then are.
+        Without them the classes are the different values of the training part. `join`: text of other parts that is
+        spelled otherwise there is the same class.
         """
         known = set(values["train"])
         if join and not names:
@@ -207,7 +207,7 @@ class Labels:
 
 
 def superclass_of(labels: Labels, coarse: Labels) -> Int64Array | None:
-    """The superclass of each class; None when some class does not lie in exactly one (then it is not a hierarchy)."""
+    """int64[k]: the superclass of each class; None when a class lies in several (then it is not a hierarchy)."""
     pairs = {
         (int(fine), int(above))
         for part in labels.indices

@@ -1,4 +1,4 @@
-"""Images in folders, on disk or in an archive: which folders are parts, and which hold the classes.
+"""Recognizes parts and classes in folders of images, on disk or in an archive.
 
 What is unmistakable is used, what is not is refused with the option that decides it, and what is passed over is
 counted. docs/data.md shows every layout that is understood, made from the inputs of the tests.
@@ -25,7 +25,7 @@ Places = dict[str, tuple[Node, str]]
 
 
 def understand(tree: Tree, root: Path, config: DataConfig) -> Laid:
-    """Parts and classes of a listing; a UserError where they can't be told. `root` names it in messages."""
+    """Find parts and classes in a listing; a UserError where that isn't certain. `root`: its name in messages."""
     return _Layout(tree, root, config, ClassFolders(config, tree.tally)).read()
 
 
@@ -50,7 +50,7 @@ class _Layout:
         return Laid(made, where, Survey(self.tree.tally.passed_over(), tuple(self.classes.doubts)))
 
     def _inside(self, node: Node, way: str, part: str | None = None, known: tuple[str, ...] = ()) -> tuple[Node, str]:
-        """Down through folders that only wrap one other folder, which is neither a part nor a class.
+        """Descend through folders that only hold one other folder, which is neither a part nor a class.
 
         `part`: of which the node is the folder already, so that train/train/ and train/training_set/ wrap, too.
         """
@@ -70,7 +70,7 @@ class _Layout:
     # --- train/<class>, test/<class> ---
 
     def _parts(self, top: Node, way: str) -> Places:
-        """The folder of each part; none when the folders are something else."""
+        """The folder of each part; empty when the folders are something else."""
         filled = top.filled
         parts = parts_among(filled)
         others = [name for name in filled if name not in parts]
@@ -94,7 +94,7 @@ class _Layout:
         return self._checked(parts, top, way)
 
     def _can_be_classes(self, top: Node) -> bool:
-        """Whether the top folders can be meant as classes, and not those in the parts."""
+        """Whether the topmost folders may be the classes, rather than those in the parts."""
         filled = top.filled
         parts = parts_among(filled)
         both = len(set(parts.values())) > 1 and any(filled[name].filled for name in parts)
@@ -112,7 +112,7 @@ class _Layout:
         )
 
     def _without_train(self, top: Node, way: str, parts: dict[str, str], others: list[str]) -> Places:
-        """There are folders called like parts, but none to train on with classes in it."""
+        """Parts of a layout with folders called like parts, but without one to train on that has classes."""
         filled = top.filled
         held_out = [name for name, part in parts.items() if part != "train"]
         if all(named_part(name) for name in others):
@@ -139,7 +139,7 @@ class _Layout:
         return bool(node.filled) and set(node.filled) <= classes
 
     def _all_parts(self, way: str, names: list[str], top: Node) -> UserError:
-        """For folders that are called like parts and hold no classes to train on."""
+        """A UserError for folders that are called like parts and hold no classes to train on."""
         are = f"{listed(names)} {'is a part' if len(names) == 1 else 'are parts'}, not classes"
         if any(top.folders[name].images for name in names):
             what = f"{are}, and images lie there without class folders"
@@ -149,7 +149,7 @@ class _Layout:
         return self._wrong(way, f"{what}: {give}")
 
     def _checked(self, parts: dict[str, str], top: Node, way: str) -> Places:
-        """The parts, each down to where its classes begin; held-out ones without labels are left out or refused."""
+        """The parts, each at the level of its classes; held-out ones without labels are left out or refused."""
         self.classes.loose(top)
         folder_of = {part: name for name, part in parts.items()}
         for name, node in top.folders.items():
@@ -173,7 +173,7 @@ class _Layout:
         return found
 
     def _demand_no_parts_in(self, train: Node, way: str) -> None:
-        """Refuse a training part with a folder in it that is called like another part, beside classes."""
+        """Raise a UserError where a training part holds a folder called like another part, beside classes."""
         filled = train.filled
         odd = [name for name in filled if exact_part(name)]
         if odd and len(odd) < len(filled) and self.config.class_level is None:
@@ -184,7 +184,7 @@ class _Layout:
             )
 
     def _left_out(self, part: str, node: Node, way: str, known: set[str]) -> bool:
-        """Whether a part shall not count, as the user said; a UserError for one whose images have no labels."""
+        """Whether the user excluded a part; a UserError for one whose images have no labels."""
         name = way.rstrip("/")
         option = "data.test=none" if part == "test" else "data.val=0"
         off = self.config.test == "none" if part == "test" else self.config.val == 0
@@ -215,7 +215,7 @@ class _Layout:
     # --- <class>/train, <class>/test ---
 
     def _class_first(self, top: Node, way: str) -> dict[str, Classes]:
-        """The images of each part and class, when every class has nothing but parts in it; else nothing."""
+        """Images by part and class, when every class folder holds only parts; else empty."""
         if self.config.class_level is not None:
             return {}
         filled = {name: _unwrapped(node) for name, node in top.filled.items()}
@@ -257,7 +257,7 @@ class _Layout:
     # --- what to say where nothing is found ---
 
     def _table(self, way: str) -> str:
-        """What to do with the tables that lie there, the likeliest first; nothing without any."""
+        """Advice on the tables that lie there, the likeliest first; empty without any."""
         tables = [table for table in self.tree.tables if table.startswith(way)]
         if not tables:
             return ""
@@ -272,7 +272,7 @@ class _Layout:
         return f"if {printable(likely)} has the labels, give it: seedwise train {self.root / likely}{more}"
 
     def _demand_classes(self, classes: Classes, part: Node, way: str) -> None:
-        """Say what may be meant where the training part has no images in class folders, or those of one class alone."""
+        """Raise a UserError, with what may be meant, where the training part has no class folders, or only one."""
         having = [name for name, images in classes.items() if images]
         table = self._table(way)
         if len(having) == 1 and table:
@@ -302,12 +302,12 @@ _NO_CLASS = re.compile(
 
 
 def _says_no_class(name: str) -> bool:
-    """Whether a folder of held-out images is called as one that is no class."""
+    """Whether a folder of held-out images has a name that is no class."""
     return bool(_NO_CLASS.fullmatch(name.lower()) or named_part(name))
 
 
 def _unwrapped(node: Node) -> Node:
-    """The folder itself, or the one that it only wraps."""
+    """The folder itself, or the only one inside it."""
     while len(filled := node.filled) == 1 and not node.images:
         (child,) = filled.values()
         if not child.filled or child.images or exact_part(child.name):

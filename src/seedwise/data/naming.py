@@ -1,4 +1,4 @@
-"""Names of folders that may mean a part of the data, names of images, and rows of names for messages."""
+"""Recognizes parts in folder names; names images and lists names for messages."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -8,15 +8,15 @@ from seedwise.data.source import EXAMPLES, PART_OF, RawImage, printable
 
 _JOINED = re.compile(rf"({'|'.join(PART_OF)})(set|data|images|imgs)")
 MAYBE = re.compile(r"hold[ _-]?out|held[ _-]?out|validate|vali\b|tuning|trn\b|tst\b|unseen|query|gallery")
-"""Words that may mean a part, in no way that is sure."""
+"""Words that may mean a part, without certainty."""
 
 
 LONGEST_NAME = 240
-"""Letters of an image's name, at most; of a longer one the end is kept. It bounds what a run keeps of names."""
+"""Largest length of an image's name in a record; of a longer one the end is kept."""
 
 
 def exact_part(name: str) -> str | None:
-    """The part that a folder's whole name says: train, Valid, TESTING."""
+    """The part that a whole name stands for: train, Valid, TESTING."""
     return PART_OF.get(name.lower())
 
 
@@ -29,7 +29,7 @@ def named_part(name: str) -> str | None:
 
 
 def parts_among(names: Iterable[str]) -> dict[str, str]:
-    """The part of each name that says one: by whole names where any does, else by words where two parts are said."""
+    """The part of each name that has one: by whole names where any is one, else by words if they give two parts."""
     given = list(names)
     exact = {name: part for name in given if (part := exact_part(name))}
     if exact:
@@ -39,7 +39,7 @@ def parts_among(names: Iterable[str]) -> dict[str, str]:
 
 
 def twice(parts: Mapping[str, str]) -> list[str]:
-    """The names of the first part that several names say."""
+    """Names of the first part that several names stand for."""
     for part in ("train", "val", "test"):
         names = sorted((name for name, its in parts.items() if its == part), key=str.lower)
         if len(names) > 1:
@@ -48,7 +48,7 @@ def twice(parts: Mapping[str, str]) -> list[str]:
 
 
 def listed(names: Iterable[str]) -> str:
-    """Folders in a row: "a/, b/ and c/"; of many the first few and how many more."""
+    """A list of folders for messages: "a/, b/ and c/"; of many the first few and how many more."""
     shown = [f"{printable(name)}/" for name in dict.fromkeys(names)]
     if len(shown) > EXAMPLES + 1:
         return f"{', '.join(shown[:EXAMPLES])} and {len(shown) - EXAMPLES} more"
@@ -56,7 +56,7 @@ def listed(names: Iterable[str]) -> str:
 
 
 def within(where: str, root: Path | None) -> str:
-    """What names an image or a place, without the folder, archive or table that all of the data lies in.
+    """The name of an image or a place relative to the folder, archive or table of the data.
 
     What lies beside a table is named from the table's folder on.
     """
@@ -66,9 +66,9 @@ def within(where: str, root: Path | None) -> str:
 
 
 def image_name(raw: RawImage, root: Path | None, owners: Iterable[str]) -> str:
-    """What an image is called within its data, in one line of text: the file's path, or the row of a table.
+    """The name of an image within its data, in one line: the file's path, or the row of a table.
 
-    `owners`: what else stands before the names of images that are in no file, and says nothing.
+    `owners`: prefixes of the names of images that are in no file, to be dropped.
     """
     if isinstance(raw.data, Path):
         name = within(str(raw.data), root)

@@ -1,4 +1,4 @@
-"""Files that are numbered: a gap in the numbers is half a data set, and `train (1)` beside `train` the same file twice.
+"""Finds gaps in numbered files (half a data set), and copies such as `train (1)` beside `train`.
 
 Half a training set is another training set, so what is surely incomplete is refused and what may be so is a doubt.
 """
@@ -15,17 +15,17 @@ _TAIL = re.compile(
     r"|[-_](?=[0-9a-f]*[a-f])[0-9a-f]{6,}(-[0-9a-f]{4,})*(?=([-_.]c\d{3})?([-.][a-z0-9]+)*$)",
     re.IGNORECASE,
 )
-"""What programs add to a name behind its number: a hash, a UUID, the compression."""
+"""Suffixes that programs add to a numbered name: a hash, a UUID, the compression."""
 _COPY = re.compile(r"(?P<name>.+?)( ?\(\d+\)| - copy( \(\d+\))?| copy( \d+)?)", re.IGNORECASE)
-"""What browsers and file managers call a second download or a copy."""
+"""Names that browsers and file managers give to a second download or a copy."""
 _MOST = 100_000
-"""From here on numbers without zeros before them are dates or times."""
+"""Least number without leading zeros that is taken for a date or time."""
 _YEARS = 1000
-"""Below this a first number above 1 may well mean that earlier ones are missing."""
+"""Limit of a first number: one from 2 up to it may mean that earlier ones are missing."""
 
 
 def demand_all(folder: Path, files: Iterable[Path]) -> list[str]:
-    """Doubts about files of one folder whose numbers do not begin at 0 or 1; a UserError when some surely lack."""
+    """Doubts about files of a folder whose numbers do not begin at 0 or 1; a UserError when some are surely missing."""
     listed, doubts = list(files), []
     _demand_no_copies(listed)
     groups: dict[str, dict[int, str]] = {}
@@ -51,13 +51,13 @@ def demand_all(folder: Path, files: Iterable[Path]) -> list[str]:
 
 
 def beside(file: Path, files: Iterable[Path]) -> list[str]:
-    """Names of the other files that differ from this one in a number alone."""
+    """Names of other files that differ from this one only in a number."""
     own = {pattern for pattern, _ in _numbered(file)}
     return [it.name for it in files if it != file and any(pattern in own for pattern, _ in _numbered(it))]
 
 
 def _numbered(file: Path) -> Iterator[tuple[str, str]]:
-    """Each number in a file's name, with a pattern that the files have in common which differ only in this number."""
+    """Each number in a file's name, with the pattern that files share which differ only in this number."""
     stem = _TAIL.sub("", file.stem)
     tail = "" if stem == file.stem else "*"
     for match in re.finditer(r"\d+", stem):

@@ -1,4 +1,4 @@
-"""From a name and a configuration to a data set."""
+"""Opens a data set by name and configuration."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -31,13 +31,13 @@ def open_data(
     progress: Progress | None = None,
     least_classes: int = 2,
 ) -> Dataset:
-    """Finds the data, decodes it on the first start, and splits it.
+    """Find the data, decode them on the first start, and split them; a UserError for all that can't be used.
 
     `name`: `digits`, `cifar10`, `cifar100`, a folder of images or Parquet files, a Parquet file, a CSV, or an archive
     of a folder of images. `data_dir`: where local copies lie (else the environment variable SEEDWISE_DATA). The network
     is touched only when `config.download` says so and there is no local copy. `short_side`: pixels of the short side
-    that larger images are stored at. `train_short_side`: as much for those to train on, when it is another; both
-    stores have the same rows. `least_classes`: with fewer they are refused; one is enough to be scored.
+    that larger images are stored at. `train_short_side`: as much for those to train on, when it is another; both stores
+    have the same rows. `least_classes`: with fewer they are refused; one is enough to be scored.
     """
     source = find_source(name, data_dir, config)
     if isinstance(source, DownloadSource):
@@ -76,7 +76,7 @@ def open_data(
 
 
 def _subset(kept: StoredPart) -> Subset:
-    """All of a part."""
+    """All images of a part."""
     count = len(kept.labels)
     return Subset(np.arange(count), kept.labels, count, kept.images, names=kept.names, prints=kept.originals)
 
@@ -84,7 +84,7 @@ def _subset(kept: StoredPart) -> Subset:
 def _divided(
     parts: Mapping[str, Subset], config: DataConfig, classes: tuple[str, ...]
 ) -> tuple[Subset, Subset | None, Subset | None]:
-    """Train, val and test: the source's own, and what the options hold out of train where it has none."""
+    """Train, val and test: the source's own, or held out of train by the options where it has none."""
     train, val, test = parts["train"], parts.get("val"), parts.get("test")
     if config.test == "none":
         test = None
@@ -98,7 +98,7 @@ def _divided(
 
 
 def _survey(source: Source, stored: Survey) -> Survey:
-    """What was noted when the images were decoded; of a folder, what lies there now besides them."""
+    """The survey from decoding; for a folder, with what lies there now and is passed over."""
     now = stored
     if isinstance(source, FolderSource):
         kept = (TEST_LEFT_OUT, DAMAGED)

@@ -1,4 +1,4 @@
-"""Images through threads in bounded memory, in their own order."""
+"""Processes images in threads, in bounded memory, and returns them in order."""
 
 import threading
 from collections import deque
@@ -12,7 +12,7 @@ CHUNK = 32
 """Images a thread takes at a time: enough to hide the cost of handing them over, few enough for photos in memory."""
 FIRST_CHUNK = 4
 CHUNK_BYTES = 8 << 20
-"""A chunk of encoded images ends when it has grown to this, so that large photos out of archives stay few."""
+"""Bytes of encoded images at which a chunk ends, so that large photos out of archives stay few."""
 
 Made = TypeVar("Made")
 
@@ -20,7 +20,7 @@ Made = TypeVar("Made")
 def in_order(
     images: Iterable[RawImage], make: Callable[[RawImage], Made], threads: int, report: Callable[[int], None]
 ) -> Iterator[Made]:
-    """What `make` makes of each image, in their order, with at most two chunks a thread under way.
+    """Yield `make(image)` for each image in order, with at most two chunks a thread in progress.
 
     `report` is told how many are done after each chunk; the first ones are small, so that it soon knows the pace. When
     it raises, or whoever takes the images does, no further image is begun.

@@ -1,4 +1,4 @@
-"""Parquet files: shards in the Hugging Face layout, files named after their part, or a single file."""
+"""Reads Parquet files: shards in the Hugging Face layout, files named after their part, or a single file."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -26,7 +26,7 @@ class ParquetSource:
     name: str
     path: Path
     expected_classes: int | None = None
-    """How many classes a data set known by name has, so that another one in its place is noticed."""
+    """Number of classes of a known data set, so that another one in its place is noticed."""
     config: DataConfig = field(default_factory=DataConfig)
     given: Path | None = None
     """The folder in which `path` was found, when it is another."""
@@ -41,7 +41,7 @@ class ParquetSource:
 
     @cached_property
     def _first(self) -> ParquetFile:
-        """The file that says what the columns are: one to train on."""
+        """The file that decides the columns: one to train on."""
         return next(file for file in self._files if file.part in (None, "train"))
 
     @cached_property
@@ -57,14 +57,14 @@ class ParquetSource:
         return Header(names, images or paths, labels, stated, first.only_parts).choose(self.config, first.file)
 
     def stamp(self) -> list[str]:
-        """Every Parquet file, and every image that lies outside of them, with its size and time."""
+        """Path, size and time of every Parquet file, and of every image outside of them."""
         files = [file_stamp(file.file) for file in self._files]
         read = [*options_stamp(self.config), f"beside {self._found.beside!r}", *self._found.card.stamp()]
         images = (image for file in self._files for image in file.beside(self._columns.image))
         return [*files, *read, *stamps(images)]
 
     def read(self) -> Contents:
-        """Class names from the metadata or the training labels, and labels of every part."""
+        """Read class names from the metadata or the training labels, and the labels of every part."""
         rows = self._rows()
         contents = rows.contents(self._images)
         if self.expected_classes not in (None, len(contents.classes)):
@@ -83,14 +83,14 @@ class ParquetSource:
         return replace(contents, survey=survey + Survey(doubts=tuple(said)) + contents.survey)
 
     def _counts(self, contents: Contents) -> dict[str, int]:
-        """Rows of each part as the files have them, used or not; where no file's name says a part, those used."""
+        """Rows of each part in the files, used or not; those used where no file's name says a part."""
         counts: Counter[str] = Counter()
         for file in self._files:
             counts[file.part or ""] += file.count
         return {part: len(it.labels) for part, it in contents.parts.items()} if "" in counts else dict(counts)
 
     def _rows(self) -> Rows:
-        """Labels and whatever says the parts, of all files."""
+        """The labels and the columns that may say the parts, of all files."""
         columns, files = self._columns, self._files
         ends = np.cumsum([file.count for file in files])
 
@@ -124,13 +124,13 @@ class ParquetSource:
         )
 
     def _labels(self, file: ParquetFile) -> list[Any]:
-        """A test file may do without the column of labels."""
+        """Labels of a file; a test file may lack the column."""
         if file.part == "test" and self._columns.label not in file.schema.names:
             return [None] * file.count
         return file.labels(self._columns.label)
 
     def _class_names(self, column: str) -> list[str] | None:
-        """What the files' own metadata call the classes; it must be the same in all of them."""
+        """Class names in the files' metadata; a UserError where files disagree."""
         names: list[str] | None = self._first.features.get(column, {}).get("names")
         for file in self._files:
             other = file.features.get(column, {}).get("names")
@@ -142,7 +142,7 @@ class ParquetSource:
         return names
 
     def _split_columns(self) -> list[str]:
-        """Columns that may say the parts: by their name, or text that starts with names of parts."""
+        """Columns that may say the parts: by their name, or by texts that start with names of parts."""
         columns, first = self._columns, self._first
         taken = {columns.image, columns.label, columns.coarse, *columns.others, *columns.spelled}
         free = [name for name in first.schema.names if name not in taken]
@@ -153,7 +153,7 @@ class ParquetSource:
         return name == asked or (asked is None and self.config.split_column is None and says_parts(name))
 
     def _values(self, column: str, read: Callable[[ParquetFile, str], list[Any]] = ParquetFile.values) -> list[Any]:
-        """A column of all files; what a file that lacks it has is only known by the file's part."""
+        """Values of a column in all files; None for the rows of a file that lacks it."""
         values: list[Any] = []
         for file in self._files:
             values += read(file, column) if column in file.schema.names else [file.part] * file.count

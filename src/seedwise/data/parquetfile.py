@@ -1,4 +1,4 @@
-"""One Parquet file: its columns, their values, and its images, in the file or beside it."""
+"""Reads one Parquet file: its columns, their values, and its images, in the file or beside it."""
 
 import json
 import os
@@ -18,12 +18,12 @@ from seedwise.data.source import PART_OF, Int64Array, RawImage
 
 ROWS_AT_A_TIME = 32
 PEEKED_ROWS = 100
-"""Rows in which a column of text shows whether it may say the parts."""
+"""Rows of a text column that decide whether it may say the parts."""
 
 
 @dataclass(frozen=True)
 class ParquetFile:
-    """A file with the part that its name says; nothing is read before it is needed."""
+    """A Parquet file, and the part that its name says; reads nothing before it is needed."""
 
     file: Path
     part: str | None
@@ -38,7 +38,7 @@ class ParquetFile:
 
     @cached_property
     def schema(self) -> Any:
-        """Names and types of the columns, as pyarrow has them."""
+        """pyarrow's schema: names and types of the columns."""
         with readable(self.file):
             return self._meta.schema.to_arrow_schema()
 
@@ -49,24 +49,24 @@ class ParquetFile:
 
     @cached_property
     def features(self) -> dict[str, Any]:
-        """What the Hugging Face libraries write about the columns."""
+        """Metadata of the columns as the Hugging Face libraries write them."""
         with readable(self.file):
             metadata = json.loads((self.schema.metadata or {}).get(b"huggingface", b"{}"))
             return dict(metadata.get("info", {}).get("features", {}))
 
     @cached_property
     def places(self) -> Places:
-        """Where image names lead."""
+        """Resolves image names to files."""
         return Places(self.file, self.config)
 
     def kind(self, column: str) -> Any:
-        """A column's type."""
+        """Type of a column; a UserError without one."""
         if column not in self.schema.names:
             raise UserError(f"{self.file}: no column '{column}', which other files there have: write all alike")
         return self.schema.field(column).type
 
     def holds_bytes(self, column: str) -> bool:
-        """Whether a column may have images as bytes."""
+        """Whether a column may hold images as bytes."""
         import pyarrow as pa
 
         kind = self.kind(column)
@@ -75,17 +75,17 @@ class ParquetFile:
         return str(kind) in ("binary", "large_binary", "binary_view")
 
     def is_text(self, column: str) -> bool:
-        """Whether a column is of strings."""
+        """Whether a column holds strings."""
         return _is_text(self.kind(column))
 
     def is_integer(self, column: str) -> bool:
-        """Whether a column is of whole numbers."""
+        """Whether a column holds whole numbers."""
         import pyarrow as pa
 
         return bool(pa.types.is_integer(self.kind(column)))
 
     def is_float(self, column: str) -> bool:
-        """Whether a column is of numbers with a point."""
+        """Whether a column holds floating-point numbers."""
         import pyarrow as pa
 
         return bool(pa.types.is_floating(self.kind(column)))
@@ -99,7 +99,7 @@ class ParquetFile:
         return _is_text(kind) or any(test(kind) for test in others)
 
     def words(self, column: str) -> list[Any]:
-        """All values of a column that may say the parts: as `values` has them, and bytes as text."""
+        """Values of a column that may say the parts: as `values` returns them, and bytes as text."""
         import pyarrow as pa
 
         kind = self.kind(column)
@@ -119,7 +119,7 @@ class ParquetFile:
             return pq.read_table(self.file, columns=[column], partitioning=None).column(column)
 
     def values(self, column: str, clean: bool = True) -> list[Any]:
-        """All values of a column: numbers, text (cleaned as names of classes are, if asked), booleans as text, None."""
+        """Values of a column: numbers, text, booleans as text, None. `clean`: text as `clean_name` returns it."""
         import pyarrow as pa
 
         if not self.is_plain(column):
@@ -139,7 +139,7 @@ class ParquetFile:
         return values
 
     def labels(self, column: str) -> list[Any]:
-        """Whole numbers, text or None; floats are whole numbers as programs write them beside missing values (NaN)."""
+        """Labels of a column: whole numbers, text or None; floats must be whole, as programs write them beside NaN."""
         values = self.values(column)
         if not self.is_float(column):
             return values
@@ -152,16 +152,16 @@ class ParquetFile:
         return [None if value is None or value != value else int(value) for value in values]
 
     def only_parts(self, column: str) -> bool:
-        """Whether the first rows of a column of text hold nothing but names of parts."""
+        """Whether the first rows of a text column hold only names of parts."""
         values = self._peek(column)
         return bool(values) and all(word(value) in PART_OF for value in values)
 
     def tells_parts(self, column: str) -> bool:
-        """Whether the first rows of a column of text speak of parts, or of parts and more."""
+        """Whether the first rows of a text column name parts, alone or among others."""
         return self.only_parts(column) or tells_parts(self._peek(column))
 
     def _peek(self, column: str) -> list[Any]:
-        """The first rows of a column of text; none of another one."""
+        """First rows of a text column; empty for another one."""
         import pyarrow.parquet as pq
 
         if not self.is_text(column):
@@ -171,7 +171,7 @@ class ParquetFile:
             return [] if batch is None else list(batch.column(0).to_pylist())
 
     def outside(self, column: str) -> Iterator[tuple[int, str, bool]]:
-        """(row, name, whether it must be there) of images that may lie outside of the file.
+        """Yield (row, name, whether it must exist) of images that may lie outside of the file.
 
         Of structs with bytes and paths only the paths are read, and only in row groups that lack bytes by their
         statistics. Where some rows of a group have bytes it is not looked up which, so a name is then one of a file if
@@ -203,13 +203,13 @@ class ParquetFile:
                 first += rows
 
     def beside(self, column: str) -> Iterator[tuple[Places, str, str]]:
-        """Images outside of the file, as `places.stamps` takes them."""
+        """Yield images outside of the file, as `places.stamps` takes them."""
         for row, name, is_needed in self.outside(column):
             if is_needed or os.path.isfile(self.places.path(name)):  # noqa: PTH113
                 yield self.places, name, f"{self.file}: row {row}"
 
     def images(self, column: str, wanted: Int64Array) -> Iterator[RawImage]:
-        """Images of these rows one by one; only a few rows are in memory at a time."""
+        """Yield the images of rows int64[n] in order; only a few rows are in memory at a time."""
         import pyarrow.parquet as pq
 
         row, chosen = 0, set(wanted.tolist())
@@ -244,7 +244,7 @@ def _is_text(kind: Any) -> bool:
 
 @contextmanager
 def readable(file: Path) -> Iterator[None]:
-    """Turns what pyarrow and json say about a damaged file into one line."""
+    """Turn what pyarrow and json raise for a damaged file into a UserError of one line."""
     import pyarrow as pa
 
     try:

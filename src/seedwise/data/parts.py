@@ -1,4 +1,4 @@
-"""Which part each row of a table belongs to: by its columns, by the name of its file, or by its image's folder.
+"""Assigns each row of a table to a part: by its columns, its file's name, or its image's folder.
 
 What is unmistakable is used, and what only may be meant as parts is refused, since rows that were held out by somebody
 must not be trained on.
@@ -25,12 +25,12 @@ _TRUTH = {
 _DRAW = "draw the parts with -s data.split_column=none"
 
 Place = Callable[[int], str]
-"""Where a row stands, for messages."""
+"""Says where a row stands, for messages."""
 
 
 @dataclass(frozen=True)
 class Assigned:
-    """The part of each row, and what is doubtful about it."""
+    """The part of each row, and doubts about it."""
 
     parts: list[str]
     doubts: tuple[str, ...] = ()
@@ -38,8 +38,8 @@ class Assigned:
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that may say the part of each row. `columns`: values by name; `chosen`: the one that an option names;
-    `files`: parts by the names of the table's files; `images`: the image's path, where rows have one."""
+    """Everything that may say the part of each row. `columns`: values by name; `chosen`: the column that an option
+    names; `files`: parts by the names of the table's files; `images`: the image's path, where rows have one."""
 
     where: Path
     place: Place
@@ -49,7 +49,7 @@ class Evidence:
     images: Sequence[str | None] | None = None
 
     def assign(self, use_columns: bool) -> Assigned:
-        """The part of each row; all are for training when nothing says otherwise."""
+        """Assign each row to a part, to train when nothing says otherwise; a UserError where that isn't certain."""
         usable, unclear = self._readable_columns() if use_columns else ({}, [])
         given = any(part is not None for part in self.files)
         folders = None if self.chosen or not use_columns else self._folders(is_all=not usable and not given)
@@ -75,7 +75,7 @@ class Evidence:
         return Assigned(parts, tuple(doubts))
 
     def _readable_columns(self) -> tuple[dict[str, list[int]], list[str]]:
-        """What each column leaves possible for each row, as bits; and columns that look as if they said more."""
+        """The parts that each column allows for each row, as bits; and columns that seem to say more."""
         usable, unclear = {}, []
         for name, values in self.columns.items():
             if self.chosen not in (None, name):
@@ -109,7 +109,7 @@ class Evidence:
         )
 
     def _agree(self, usable: Mapping[str, Sequence[int]]) -> list[str]:
-        """The one part that all columns allow for each row; train, where flags only say what it is not."""
+        """The one part that all columns allow for each row; train, where flags only exclude others."""
         parts = []
         for row, allowed in enumerate(zip(*usable.values(), strict=True)):
             bits = _ANY
@@ -133,8 +133,8 @@ class Evidence:
         return parts
 
     def _folders(self, is_all: bool) -> list[str] | None:
-        """Parts that the first folders say in which images' paths differ, when all do and one is train. `is_all`: there
-        is nothing else that says parts, so folders of held-out images beside others are an error."""
+        """Parts by the first folders in which images' paths differ, when all folders are parts and one is train.
+        `is_all`: nothing else says parts, so folders of held-out images beside others are an error."""
         if self.images is None or not all(self.images):
             return None
         paths = [PurePosixPath(image.replace("\\", "/")).parts[:-1] for image in self.images if image]
@@ -160,7 +160,7 @@ class Evidence:
 
 
 def _meaning(name: str, values: Sequence[Any], chosen: bool) -> dict[Any, int] | None:
-    """What each value leaves possible, as bits; None when some value has no meaning."""
+    """The parts that each value allows, as bits; None when a value has no meaning."""
     words = {}
     for value in values:
         if value not in words:

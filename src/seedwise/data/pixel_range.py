@@ -1,4 +1,4 @@
-"""What is black and what is white in images of more than 8 bits: one range for a data set, taken from all of them."""
+"""Finds black and white for images of more than 8 bits: one range for a data set, from all its images."""
 
 import math
 from typing import NamedTuple
@@ -12,13 +12,13 @@ from seedwise.data.parallel import in_order
 from seedwise.data.source import Contents, Progress, RawImage, Survey, printable
 
 TOPS = (255, 4095, 65535)
-"""What white may be besides 1: of 8, of 12 and of 16 bits."""
+"""Possible values of white besides 1: of 8, 12 and 16 bits."""
 SLACK = 0.05
-"""Floats in [0, 1] may lie so far outside: resizing and rounding does that."""
+"""Distance by which floats may lie outside of [0, 1]: resizing and rounding does that."""
 
 
 class Values(NamedTuple):
-    """The least and the largest number in an image; nothing between them if all is 0 or no number."""
+    """Least and largest finite value in an image; both 0 where none is."""
 
     where: str
     low: float
@@ -30,15 +30,15 @@ class Values(NamedTuple):
 
     @property
     def top(self) -> int | None:
-        """The white that the image speaks for; None when it fits none."""
+        """The white that the image's values fit; None when they fit none."""
         if self.is_float and self.low >= -SLACK and self.high <= 1 + SLACK:
             return 1
         return next((top for top in TOPS if self.low >= 0 and self.high <= top), None)
 
 
 def guess(contents: Contents, name: str, report: Progress, threads: int) -> Range:
-    """The range that all images of more than 8 bits agree on, of any part. Raises a UserError, with a range that covers
-    all, when they don't: no image alone can tell what white is in a data set."""
+    """Find the range of black and white that all images of more than 8 bits agree on, in any part. A UserError, with a
+    range that covers all, when they don't: no image alone can tell what white is in a data set."""
     # for each white that one speaks for, and for none: the images with the least and with the largest values
     extremes: dict[int | None, tuple[Values, Values]] = {}
     for part, content in contents.parts.items():
@@ -75,7 +75,7 @@ def _by_high(values: Values) -> tuple[float, str]:
 
 
 def _values(raw: RawImage) -> Values | None:
-    """None for an image of 8 bits, and for a damaged one, which is told of where it is decoded."""
+    """Values of an image; None for one of 8 bits, and for a damaged one, which decoding reports."""
     try:
         found = unscaled(raw, deep_only=True)
     except UserError:
@@ -90,7 +90,7 @@ def _values(raw: RawImage) -> Values | None:
 
 
 def remarks(given: Range | None, used: Range | None) -> Survey:
-    """What is to be said of `data.pixel_range`, beside the range of the decoded images: None when all had 8 bits."""
+    """Remarks on `data.pixel_range`, given the range that was used (None: all images had 8 bits)."""
     if given is not None and used is None:
         shown = ", ".join(f"{it:g}" for it in given)
         return Survey(doubts=(f"data.pixel_range is [{shown}], and no image has more than 8 bits: it does nothing",))

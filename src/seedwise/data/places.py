@@ -1,4 +1,4 @@
-"""Where the image names in a table lead, and what to do when nothing is there."""
+"""Resolves the image names in a table to files, and advises when a file is missing."""
 
 import os
 import re
@@ -18,21 +18,21 @@ from seedwise.data.tree import is_hidden
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _FOUND = "it is found with "
 NAMED = 10
-"""Images that are not there of which each has a line."""
+"""Largest number of missing images that are named, a line each."""
 MOST_FOLDERS = 200
-"""Folders that are searched, at most, for an image that is not where it should be."""
+"""Largest number of folders searched for a missing image."""
 
 
 @dataclass(frozen=True)
 class Places:
-    """Image names in one table become paths: from its own folder or `data.image_folder`, with `data.image_suffix`."""
+    """Resolves image names of one table: from its folder or `data.image_folder`, with `data.image_suffix`."""
 
     table: Path
     config: DataConfig
 
     @cached_property
     def base(self) -> str:
-        """The folder that names start from."""
+        """The folder that names are relative to."""
         asked = self.config.image_folder
         if asked is None:
             return str(self.table.parent)
@@ -42,7 +42,7 @@ class Places:
         return folder
 
     def path(self, name: str) -> str:
-        """The file of a name; backslashes separate folders, and other forms of Unicode count, where that finds it."""
+        """The file of a name; tries backslashes as separators, and other forms of Unicode."""
         suffix = self.config.image_suffix or ""
         whole = name if name.lower().endswith(suffix.lower()) else name + suffix
         path = os.path.join(self.base, whole)  # noqa: PTH118 -- 100,000 Paths take a second
@@ -54,14 +54,14 @@ class Places:
         return path
 
     def lead(self, name: str) -> str | None:
-        """The options that lead to the file of a name, none where it is there without; None where nothing does."""
+        """The options that lead to the file of a name, '' if none is needed; None where no file is found."""
         if os.path.isfile(self.path(name)):  # noqa: PTH113
             return ""
         advice = self.advice(name)
         return advice.removeprefix(_FOUND) if advice.startswith(_FOUND) else None
 
     def advice(self, name: str) -> str:
-        """What to do about a name that leads to no file."""
+        """Advice on a name that leads to no file."""
         path = self.path(name)
         if _ADDRESS.match(name):
             return "images at addresses are not fetched: download them first, and write their paths"
@@ -85,7 +85,7 @@ class Places:
         return os.path.relpath(path, self.table.parent)
 
     def _folders(self) -> Iterator[str]:
-        """The table's own folder and those below it, nearest first."""
+        """Yield the table's own folder and those below it, nearest first."""
         level, seen = [str(self.table.parent)], 0
         while level and seen < MOST_FOLDERS:
             below: list[str] = []
@@ -101,8 +101,7 @@ class Places:
 
 
 def stamps(named: Iterable[tuple[Places, str, str]]) -> list[str]:
-    """The stamp of the file of each name, of which each says where it stands; an error names all that are not there,
-    and what would lead to the first."""
+    """Stamps of the files of names, each with where it stands; a UserError names all missing files."""
     found, lost = [], []
     for places, name, where in named:
         try:
@@ -124,7 +123,7 @@ def stamps(named: Iterable[tuple[Places, str, str]]) -> list[str]:
 
 
 def _alike(folder: str, name: str) -> list[str]:
-    """Files of this name in a folder: the very same, with the suffix of an image, or in another case."""
+    """Files of this name in a folder: exactly, with the suffix of an image, or in another case."""
     try:
         names = os.listdir(folder)  # noqa: PTH208
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Published data sets that are downloaded when the user asks for it: into the cache, once, by one process."""
+"""Downloads published data sets when the user asks for it: into the cache, once, by one process."""
 
 import os
 from dataclasses import dataclass
@@ -11,38 +11,38 @@ from seedwise.data.download import Patience, Wanted, fetch
 from seedwise.data.source import Contents, Progress
 
 MIRRORS_VARIABLE = "SEEDWISE_MIRRORS"
-"""Addresses of folders, separated by spaces, that are asked for the archives in place of the usual ones."""
+"""Environment variable with URLs of folders, separated by spaces, that replace the usual download addresses."""
 
 
 def download_folder(name: str) -> Path:
-    """Where the archive of this name is kept."""
+    """The folder of the downloaded archive of this name."""
     return cache_root() / "downloads" / name
 
 
 @dataclass(frozen=True)
 class DownloadSource:
-    """An archive that is not there yet; `fetch` brings it, and then it is read like any local copy."""
+    """A published archive that `fetch` downloads, and which is then read like a local copy."""
 
     name: str
 
     @property
     def path(self) -> Path:
-        """Where the archive will lie."""
+        """The archive's future path."""
         return (download_folder(self.name) / PUBLISHED[self.name].archive).absolute()
 
     def fetch(self, report: Progress, patience: Patience | None = None) -> None:
-        """Downloads the archive unless another process has just done it."""
+        """Download the archive unless another process has just done it."""
         published, folder = PUBLISHED[self.name], download_folder(self.name)
         with cache_errors(folder), alone(folder, f"downloads {self.name}", report):
             if not self.path.exists():
                 fetch(Wanted(self.name, self.path, published.size, published.md5), self._urls(), report, patience)
 
     def stamp(self) -> list[str]:
-        """The archive with its size and time."""
+        """Path, size and time of the archive."""
         return CifarSource(self.name, self.path).stamp()
 
     def read(self) -> Contents:
-        """What the archive holds."""
+        """Read the archive's contents."""
         return CifarSource(self.name, self.path).read()
 
     def _urls(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""What of a source's contents is used: classes with images enough, and what is doubtful about the rest."""
+"""Selects what of a source's contents is used: classes with enough images, and doubts about the rest."""
 
 from collections.abc import Hashable, Iterator
 from dataclasses import replace
@@ -25,12 +25,12 @@ from seedwise.data.source import (
 TEST_LEFT_OUT = "the test part, by data.test=none"
 NOTHING_JOINED = "data.join_spellings joins nothing: no two classes are spellings of one"
 SURELY_IDS = 20
-"""Classes from which on one image each is taken for a mistake: a column of numbers or names that tell images apart."""
+"""Least number of classes for which one image each is a mistake: a column of numbers or names that identify images."""
 
 
 def read_contents(source: Source, config: DataConfig, least_classes: int = 2) -> Contents:
-    """The source's contents with the classes that `data.join_spellings` joins, and without those that
-    `data.min_per_class` drops; checked once more as a whole."""
+    """Read a source's contents, with `data.join_spellings` and `data.min_per_class` applied, and check them. A
+    UserError for fewer than `least_classes` classes."""
     contents = source.read()
     if config.join_spellings:
         contents = _joined(contents)
@@ -53,7 +53,7 @@ def read_contents(source: Source, config: DataConfig, least_classes: int = 2) ->
 
 
 def unscored(dataset: Dataset, config: DataConfig) -> list[str]:
-    """Doubts about classes that no held-out image belongs to: nothing says how well they are told apart."""
+    """Doubts about classes without held-out images: nothing says how well they are recognized."""
     found = []
     names = dataset.classes
     alone = np.flatnonzero(np.bincount(dataset.train.targets, minlength=len(names)) == 1)
@@ -76,7 +76,7 @@ def unscored(dataset: Dataset, config: DataConfig) -> list[str]:
 
 
 def _joined(contents: Contents) -> Contents:
-    """Spellings of one class become that class, called as most of its training images are."""
+    """Join spellings of one class under the one that most of its training images have."""
     names = contents.classes
     counts = np.bincount(contents.parts["train"].labels, minlength=len(names))
     groups: dict[Hashable, list[int]] = {}
@@ -99,7 +99,7 @@ def _joined(contents: Contents) -> Contents:
 
 
 def _without_small(contents: Contents, least: int, source: Source, least_classes: int) -> Contents:
-    """Without the classes that have fewer training images than `least`, in every part."""
+    """Drop the classes with fewer than `least` training images, in every part."""
     counts = np.bincount(contents.parts["train"].labels, minlength=len(contents.classes))
     kept = np.flatnonzero(counts >= least)
     if len(kept) == len(counts):

@@ -1,4 +1,4 @@
-"""Which Parquet files lie in a folder, and the part of each: shards in the Hugging Face layout, or other names."""
+"""Finds the Parquet files in a folder, and the part of each: shards in the Hugging Face layout, or other names."""
 
 import os
 import re
@@ -29,8 +29,8 @@ _SHARD = re.compile(
 
 @dataclass(frozen=True)
 class Files:
-    """The files to read in order, with the part that the name of each says (None when no name says any), and what is
-    said of the others. `beside`: names of those that hold data, for the stamp. `card`: what a README.md says."""
+    """Parquet files to read, in order, with the part that each one's name says (None: no part). `survey`: about the
+    files not used. `beside`: names of those that hold data, for the stamp. `card`: of a README.md."""
 
     parts: dict[Path, str | None]
     survey: Survey = field(default_factory=Survey)
@@ -55,8 +55,7 @@ class _Shard:
 
 
 def shard_folder(folder: Path) -> Path | None:
-    """Where Parquet files lie: the folder itself, `data/` in it as in a clone from the Hugging Face hub, or the folder
-    of folders `train/`, `test/` that hold them.
+    """The folder of Parquet files: itself, `data/` in it as in a clone from the hub, or one with `train/`, `test/`.
 
     Files that are not named like shards may be somebody's notes beside folders of images, so then they do not count.
     """
@@ -71,9 +70,9 @@ def shard_folder(folder: Path) -> Path | None:
 
 
 def config_folder(folder: Path) -> Path | None:
-    """The folder of Parquet files in a clone from the hub: `data/`, or the one of a configuration, `plain_text/`.
+    """The folder of Parquet files in a clone from the hub: `data/`, or that of a configuration, `plain_text/`.
 
-    Several configurations are as many data sets, so they are an error.
+    Several configurations are several data sets, so they are a UserError.
     """
     if not folder.is_dir():
         return None
@@ -94,7 +93,7 @@ def config_folder(folder: Path) -> Path | None:
 
 
 def _is_config(folder: Path) -> bool:
-    """Whether Parquet files in it have parts by their names; stops at an image, which class folders are full of."""
+    """Whether it holds Parquet files with parts in their names; stops at an image, which class folders are full of."""
     if folder.name.lower() in PART_OF:
         return False
     with _entries(folder) as entries:
@@ -122,14 +121,14 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _names(folder: Path) -> list[str]:
-    """Sorted names in a folder, without the hidden ones."""
+    """Names in a folder, sorted, without hidden ones."""
     with _entries(folder) as entries:
         return sorted(entry.name for entry in entries if not is_hidden(entry.name))
 
 
 @contextmanager
 def _entries(folder: Path) -> Iterator[Iterator[os.DirEntry[str]]]:
-    """Of a folder as it comes: a class folder may have a million files."""
+    """Entries of a folder as they come: a class folder may have a million files."""
     try:
         with os.scandir(folder) as entries:
             yield entries
@@ -138,7 +137,7 @@ def _entries(folder: Path) -> Iterator[Iterator[os.DirEntry[str]]]:
 
 
 def _parquet_files(folder: Path) -> list[Path]:
-    """Sorted; those in folders named after parts, unless the names of some in the folder itself say parts."""
+    """Parquet files, sorted; those in folders named after parts, unless files in the folder itself name parts."""
     own = _parquets(folder)
     inside = [file for part in _folders(folder) if part.name.lower() in PART_OF for file in _parquets(part)]
     saying = next((file for file in own if _part_alone(file)), None)
@@ -154,7 +153,7 @@ def _parquets(folder: Path) -> list[Path]:
 
 
 def find_files(path: Path, root: Path | None = None) -> Files:
-    """A single file, which says no part; or those of a `shard_folder`, found in the folder `root` that was given."""
+    """Find a single file, which says no part, or those of a `shard_folder`, found in the given folder `root`."""
     if not path.is_dir():
         shard = _shard(path)
         if shard is not None and shard.count > 1:
@@ -195,7 +194,7 @@ def find_files(path: Path, root: Path | None = None) -> Files:
 
 
 def _without_other_splits(files: list[Path], card: HubCard, tally: Tally) -> list[Path]:
-    """Files of splits that the card calls otherwise than parts are passed over, unless they are all there is."""
+    """Pass over files of splits that the card doesn't call parts, unless they are all there is."""
     others = {file for file, split in card.splits.items() if exact_part(split) is None}
     if len(others) in (0, len(files)):
         return files
@@ -205,7 +204,7 @@ def _without_other_splits(files: list[Path], card: HubCard, tally: Tally) -> lis
 
 
 def _said(file: Path, part: str | None, card: HubCard) -> str | None:
-    """The part that a file's name says, or the card where it doesn't."""
+    """The part that a file's name says, or else the card."""
     said = exact_part(card.splits.get(file, ""))
     if said and part and said != part:
         raise UserError(f"{file}: its name says {part}, and {card.file} says {said}: mend one of them")
@@ -225,7 +224,7 @@ def _shard(file: Path) -> _Shard | None:
 def _parts_of_shards(
     folder: Path, shards: list[_Shard], others: list[Path], tally: Tally, card: HubCard
 ) -> dict[Path, str | None]:
-    """Shards of splits that are not known here are passed over, unless they are all there is."""
+    """The part of each shard; shards of unknown splits are passed over, unless they are all there is."""
     prefix = _common_prefix({shard.split for shard in shards})
     named = {shard.file: _said(shard.file, _part_of_shard(folder, shard, prefix), card) for shard in shards}
     known = [shard for shard in shards if named[shard.file] is not None]
@@ -250,7 +249,7 @@ def _parts_of_shards(
 
 
 def _common_prefix(splits: Iterable[str]) -> str:
-    """The words that all splits begin with, and none is: a data set's name (`cifar10-train`, `cifar10-test`)."""
+    """Words that all splits begin with: a data set's name (`cifar10-train`, `cifar10-test`)."""
     words = [re.split(r"(?<=[-_.])", split.lower())[:-1] for split in splits]
     return "".join(same[0] for same in takewhile(lambda same: len(set(same)) == 1, zip(*words, strict=False)))
 
@@ -264,7 +263,7 @@ def _part_of_shard(folder: Path, shard: _Shard, prefix: str) -> str | None:
 
 
 def _demand_complete(folder: Path, shards: Iterable[_Shard], part_of: dict[Path, str | None]) -> None:
-    """A missing file is an error: half a training set is another training set."""
+    """Raise a UserError for a missing shard: half a training set is another training set."""
     group_of: dict[str | None, str] = {}
     there: dict[str | None, list[_Shard]] = {}
     for shard in shards:
@@ -297,7 +296,7 @@ def _words(file: Path) -> tuple[str, ...]:
 
 
 def _doubts(folder: Path, parts: dict[Path, str | None]) -> list[str]:
-    """Files of one part that are called differently may be different things (`train`, `train_extra`)."""
+    """Doubts about files of one part with different names, which may be different things (`train`, `train_extra`)."""
     doubts = []
     for part in dict.fromkeys(part for part in parts.values() if part):
         named = {_words(file.relative_to(folder)): file for file, it in parts.items() if it == part}
@@ -309,7 +308,7 @@ def _doubts(folder: Path, parts: dict[Path, str | None]) -> list[str]:
 
 
 def _tally_beside(folder: Path, used: Iterable[Path], tally: Tally, card: HubCard) -> tuple[str, ...]:
-    """Counts what else lies in a folder; Parquet files beside others are counted where their names are read."""
+    """Count what else lies in a folder; Parquet files beside others are counted where their names are read."""
     tops = {file.relative_to(folder).parts[0] for file in used}
     has_files = any(name.lower().endswith(SUFFIX) for name in tops)
     beside = [name for name in _names(folder) if name not in tops and folder / name != card.file]

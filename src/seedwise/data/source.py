@@ -1,4 +1,4 @@
-"""What a source of images tells about itself: a cheap stamp for the cache, then labels, then pixels one by one."""
+"""The protocol of a source of images: a cheap stamp for the cache, then labels, then pixels one by one."""
 
 import os
 import re
@@ -26,7 +26,7 @@ PART_NAMES = {
     "val": ("val", "valid", "validation", "dev"),
     "test": ("test", "testing", "eval", "evaluation"),
 }
-"""What each part is called in names of folders and files and in columns of tables, in lower case."""
+"""Names of each part in folders, files and columns of tables, in lower case."""
 PART_OF = {name: part for part, names in PART_NAMES.items() for name in names}
 """The part that a lower-case name means."""
 EXAMPLES = 3
@@ -34,8 +34,8 @@ EXAMPLES = 3
 
 
 class RawImage(NamedTuple):
-    """One image before decoding; `where` names it in error messages. An array is uint8[h, w, 3] already, or the numbers
-    of an image of more than 8 bits (see deep)."""
+    """One image before decoding; `where` names it in messages. `data`: its file's bytes or path, uint8[h, w, 3], or the
+    numbers of an image of more than 8 bits (see deep)."""
 
     where: str
     data: bytes | Path | npt.NDArray[Any]
@@ -43,7 +43,7 @@ class RawImage(NamedTuple):
 
 @dataclass(frozen=True)
 class PassedOver:
-    """What a source holds and nobody trains on. `kind`: files, folders, rows, images or classes; `reason`: a suffix, a
+    """Things in a source that aren't trained on. `kind`: files, folders, rows, images or classes; `reason`: a suffix, a
     system folder's name or a few words; `examples`: the first names, at most `EXAMPLES`."""
 
     kind: str
@@ -54,10 +54,10 @@ class PassedOver:
 
 @dataclass(frozen=True)
 class Survey:
-    """What a run has to say about its data before it trains.
+    """What was passed over in the data, and doubts about them, a line each.
 
-    `doubts`: one line each about what may not be what the person meant; a result is still a result. What would make it
-    meaningless is a UserError instead.
+    A doubt may not be what the person meant; a result is still a result. What would make it meaningless is a UserError
+    instead.
     """
 
     passed_over: tuple[PassedOver, ...] = ()
@@ -68,29 +68,28 @@ class Survey:
 
 
 class Tally:
-    """Collects what is passed over, by kind and reason."""
+    """Counts what is passed over, by kind and reason."""
 
     def __init__(self) -> None:
         self._names: dict[tuple[str, str], list[str]] = {}
         self._counts: dict[tuple[str, str], int] = {}
 
     def add(self, kind: str, reason: str, name: str, count: int = 1) -> None:
-        """Count `name` as passed over."""
+        """Count `name`, or `count` such things, as passed over."""
         key = (kind, reason)
         self._counts[key] = self._counts.get(key, 0) + count
         if len(names := self._names.setdefault(key, [])) < EXAMPLES:
             names.append(printable(name))
 
     def passed_over(self) -> tuple[PassedOver, ...]:
-        """What was counted, the most frequent first."""
+        """The counts, the largest first."""
         ordered = sorted(self._counts, key=lambda key: (key[0], -self._counts[key], key[1]))
         return tuple(PassedOver(*key, self._counts[key], tuple(self._names[key])) for key in ordered)
 
 
 @dataclass(frozen=True)
 class SourcePart:
-    """Labels int64[n] of one part, and its images in the same order, read as a stream. The order is the source's own:
-    what is stored has one that does not depend on it (see build)."""
+    """Labels int64[n] of one part, and a stream of its images in the same order, which is the source's own."""
 
     labels: Int64Array
     images: Callable[[], Iterator[RawImage]]
@@ -98,7 +97,8 @@ class SourcePart:
 
 @dataclass(frozen=True)
 class Contents:
-    """Classes and parts (keys from `PARTS`, always with train). `superclass_of[c]` indexes `superclasses`."""
+    """Classes and parts of a source (keys from `PARTS`, always with train). `superclass_of`: int64[k], each class's
+    index in `superclasses`."""
 
     classes: tuple[str, ...]
     parts: dict[str, SourcePart]
@@ -112,7 +112,7 @@ class Source(Protocol):
 
     @property
     def name(self) -> str:
-        """Short name for run folders and messages."""
+        """Short name, for run folders and messages."""
         ...
 
     @property
@@ -121,16 +121,16 @@ class Source(Protocol):
         ...
 
     def stamp(self) -> list[str]:
-        """What has to change when the content does (paths, sizes, times); cheap, since every start computes it."""
+        """Lines that change when the content does (paths, sizes, times); cheap, since every start computes them."""
         ...
 
     def read(self) -> Contents:
-        """Classes and labels, checked, with images ready to be streamed."""
+        """Read classes and labels, checked, with images ready to be streamed; a UserError for what can't be used."""
         ...
 
 
 def file_stamp(path: str | Path) -> str:
-    """Path, size and times of a file in one line: what has to change when its content does."""
+    """Path, size and times of a file in one line, which changes when its content does; a UserError if it is missing."""
     try:
         status = os.stat(path)  # noqa: PTH116 -- a Path for each of 100,000 files takes a second
     except (OSError, ValueError) as error:  # ValueError: a null byte in a name out of a table
@@ -143,7 +143,7 @@ def file_stamp(path: str | Path) -> str:
 
 
 def require_classes(classes: tuple[str, ...], where: Path | str, least: int = 2) -> None:
-    """Raise unless there are classes enough: two to tell apart, or one to score."""
+    """Raise a UserError unless there are at least `least` classes: two to tell apart, or one to score."""
     if len(classes) < least:
         found = f"only the class '{printable(classes[0])}'" if classes else "no class"
         raise UserError(f"{where}: {found} was found, and training needs at least 2: add another class")
@@ -153,7 +153,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
 
 
 def raw_bytes(name: str) -> bytes:
-    """A name's bytes, text of our own or a file's: `os.fsencode`, whatever the locale says that names are."""
+    """A file name's bytes by `os.fsencode`, whatever the locale says about names."""
     return name.encode("utf-8", "surrogateescape")
 
 
@@ -164,7 +164,7 @@ def printable(name: str) -> str:
 
 
 def visible(name: str) -> str:
-    r"""The same for a terminal: what has no width or turns the direction of text (U+202E) is written as `\u202e`."""
+    """`printable` for a terminal: characters without width or that turn the direction of text (U+202E) are escaped."""
     hidden = ("Cc", "Cf")
     return "".join(
         char.encode("ascii", "backslashreplace").decode() if unicodedata.category(char) in hidden else char

@@ -1,4 +1,4 @@
-"""Stratified, seeded choices of images: what is held out, what a limit keeps, what is probed."""
+"""Stratified, seeded choices of images: held-out parts, limits, samples and folds."""
 
 from dataclasses import replace
 
@@ -11,9 +11,10 @@ from seedwise.data.source import Int64Array
 
 
 def allocate(counts: Int64Array, total: int, capacity: Int64Array) -> Int64Array:
-    """`total` seats shared among classes in proportion to `counts` by largest remainder, at most `capacity` each.
+    """Allocate `total` seats to classes, int64[k], in proportion to `counts` by largest remainder, within `capacity`.
 
-    In whole numbers throughout, so it is exact; ties go to the class with the lower index.
+    In whole numbers throughout, so it is exact; ties go to the class with the lower index. A ValueError where
+    `capacity` doesn't suffice.
     """
     seats: Int64Array = np.minimum(counts * total // max(1, counts.sum()), capacity)
     by_remainder = np.argsort(-(counts * total % max(1, counts.sum())), kind="stable")
@@ -26,7 +27,7 @@ def allocate(counts: Int64Array, total: int, capacity: Int64Array) -> Int64Array
 
 
 def _ranks(targets: Int64Array, generator: np.random.Generator) -> Int64Array:
-    """Each image's place, from 0, in a random order of its own class."""
+    """int64[n]: each image's rank, from 0, in a random order of its class."""
     order = np.lexsort((generator.random(len(targets)), targets))
     sorted_targets = targets[order]
     ranks = np.empty(len(targets), np.int64)
@@ -35,14 +36,14 @@ def _ranks(targets: Int64Array, generator: np.random.Generator) -> Int64Array:
 
 
 def stratified_sample(targets: Int64Array, count: int, generator: np.random.Generator) -> Int64Array:
-    """Ascending positions of exactly `count` images, each class in proportion by largest remainder."""
+    """Draw `count` images by stratified sampling: ascending positions int64[count]; targets int64[n]."""
     counts = np.bincount(targets)
     seats = allocate(counts, count, capacity=counts)
     return np.flatnonzero(_ranks(targets, generator) < seats[targets])
 
 
 def stratified_order(targets: Int64Array, generator: np.random.Generator) -> Int64Array:
-    """An order of all positions whose every prefix is stratified.
+    """An order int64[n] of all images whose every prefix is stratified; targets int64[n].
 
     Largest remainders would not nest (a class can lose a seat when the total grows, the Alabama paradox), so image r of
     a class of n gets the priority (r + 1/2) / n, which is Sainte-Laguë's method. Equal priorities are ordered by a
@@ -55,14 +56,14 @@ def stratified_order(targets: Int64Array, generator: np.random.Generator) -> Int
 
 
 def share_of(share: int | float, size: int) -> int:
-    """A whole number of images, from a fraction in [0, 1) (rounded half up) or a count."""
+    """A number of images, from a fraction in [0, 1) of `size` (rounded half up) or a count."""
     return share if isinstance(share, int) else int(share * size + 0.5)
 
 
 def hold_out(
     train: Subset, share: int | float, *, option: str, seed: int, classes: tuple[str, ...]
 ) -> tuple[Subset, Subset | None]:
-    """(rest, held out): a stratified share of the training images, by a seeded draw named after the option.
+    """Split training images into (rest, held out): a stratified share, drawn by a seed and the option's name.
 
     Every class keeps at least one image to train on, so those with a single one give none. A fraction that comes to no
     image, or finds none to spare, holds out nothing: None; a number of images that can't be had is a UserError.
@@ -85,7 +86,8 @@ def hold_out(
 
 
 def limit_train(train: Subset, limit: int, *, seed: int) -> Subset:
-    """`limit` stratified training images, or all when there are no more; smaller limits lie within larger ones."""
+    """`limit` stratified training images, or all if there are fewer; smaller limits lie within larger ones. A UserError
+    for a limit below the number of classes."""
     if limit >= len(train):
         return train
     classes = len(np.unique(train.targets))
@@ -96,7 +98,7 @@ def limit_train(train: Subset, limit: int, *, seed: int) -> Subset:
 
 
 def bootstrap(dataset: Dataset, *, seed: int) -> Dataset:
-    """The data with as many training images drawn from its own with replacement, and those not drawn as `oob`."""
+    """Draw a bootstrap sample of the training images, as many with replacement; those not drawn become `oob`."""
     train, size = dataset.train, len(dataset.train)
     drawn = np.sort(rng.generator(seed, "data", "bootstrap").integers(0, size, size))
     copy = np.arange(size) - np.searchsorted(drawn, drawn)  # which one of its image each is, from 0
@@ -111,7 +113,7 @@ def bootstrap(dataset: Dataset, *, seed: int) -> Dataset:
 
 
 def folds(labels: Int64Array, count: int) -> Int64Array:
-    """For each label the fold it belongs to, from 0 to count - 1: stratified, by a fixed draw."""
+    """int64[n]: the fold of each label int64[n], in [0, count): stratified, by a fixed draw."""
     order = np.lexsort((rng.generator(0, "data", "folds").random(len(labels)), labels))
     fold = np.empty(len(labels), np.int64)
     fold[order] = np.arange(len(labels)) % count
@@ -119,9 +121,9 @@ def folds(labels: Int64Array, count: int) -> Int64Array:
 
 
 def leave_fold(dataset: Dataset, fold: tuple[int, int]) -> Dataset:
-    """The data without one fold of its training images, (number from 1, count), and that fold as `oob`.
+    """Leave out one fold of the training images, (number from 1, count), which becomes `oob`.
 
-    A class with two images or more is trained on in every fold.
+    A class with two images or more is trained on in every fold. A UserError for too few images.
     """
     (number, count), train = fold, dataset.train
     if len(train) < 2 * count:

@@ -1,4 +1,4 @@
-"""Noise in place of photos, as many and as large: what a step costs on it is known before a photo is decoded."""
+"""Noise images in place of photos, as many and as large, to time a step before photos are decoded."""
 
 import numpy as np
 
@@ -7,12 +7,13 @@ from seedwise.data.glance import Glance
 from seedwise.data.storage import RaggedImages
 
 HELD = 64
-"""Different images; more are these again."""
+"""Number of different images; further ones repeat them."""
 ASPECT = 4 / 3
 
 
 def stand_in(seen: Glance, short_side: int) -> Dataset:
-    """A data set with the numbers of this one, of noise at the size at which its images would be stored."""
+    """A data set of noise with the same numbers of images and classes, at the size at which it would be stored.
+    `short_side`: the stored short side in pixels."""
     short = max(1, min(short_side, seen.short_side))
     sizes = np.array([(short, round(ASPECT * short)), (round(ASPECT * short), short)], np.int64)
     pixels = np.random.default_rng(0).integers(0, 256, HELD * int(sizes[0].prod()) * 3, np.uint8)

@@ -1,5 +1,4 @@
-"""Images as they lie in the cache: memory-mapped bytes, one shape for all or a shape each, checked when first read; and
-what they are called."""
+"""Stored images: memory-mapped bytes, of one shape or a shape each, checked when first read; and their names."""
 
 import hashlib
 import zlib
@@ -20,23 +19,23 @@ class StoredImages(Protocol):
 
     @property
     def size(self) -> tuple[int, int] | None:
-        """(height, width) when all images share it."""
+        """(height, width) in pixels when all images share it, else None."""
         ...
 
     def gather(self, rows: Int64Array) -> tuple[UInt8Array, Int64Array | None]:
-        """uint8[n, 3, h, w] (channels last in memory) and, unless all images share one size, int64[n, 2] sizes."""
+        """Read rows int64[b]: uint8[b, 3, h, w], channels last, and sizes int64[b, 2], None where all share one."""
         ...
 
 
 class Checksums:
-    """The CRC-32 of every row, int64[n], compared with its pixels the first time that this process reads them."""
+    """CRC-32 of every row, int64[n], compared with its pixels the first time that this process reads them."""
 
     def __init__(self, file: Path, crcs: Int64Array) -> None:
         self._file, self._crcs = file, crcs
         self._unread = np.ones(len(crcs), np.bool_)
 
     def verify(self, rows: Int64Array, images: Sequence[UInt8Array] | UInt8Array) -> None:
-        """Raise a UserError if any of these rows' images is not what was written."""
+        """Raise a UserError if an image of rows int64[b] is not what was written; images uint8[h, w, 3] each."""
         fresh = np.flatnonzero(self._unread[rows])
         if not len(fresh):
             return
@@ -50,7 +49,7 @@ class Checksums:
 
 
 class Names:
-    """What the images of a part are called in their source, by row.
+    """Names of the images of a part in their source, by row.
 
     The file is mapped at once, so that a training finds it at its end, even if the data are decoded anew meanwhile.
     """
@@ -60,20 +59,20 @@ class Names:
 
     @property
     def sha256(self) -> str:
-        """Of the file."""
+        """SHA-256 of the file."""
         return hashlib.sha256(self._text.data).hexdigest()
 
     def take(self, rows: Int64Array) -> npt.NDArray[np.str_]:
-        """The names of these rows."""
+        """Names str[b] of rows int64[b]."""
         names = self._text.tobytes().decode().split("\n")
         return np.array([names[row] for row in rows.tolist()], np.str_)
 
 
 @dataclass(frozen=True)
 class UniformImages:
-    """Pixels uint8[n, h, w, 3]: what torch's channels_last wants, so no copy follows the one out of the map.
+    """Images of one size: pixels uint8[n, h, w, 3], which torch takes as channels_last without a further copy.
 
-    `slots`: int64[n], where in the pixels each row lies.
+    `slots`: int64[n], index in the pixels of each row.
     """
 
     pixels: UInt8Array
@@ -82,11 +81,11 @@ class UniformImages:
 
     @property
     def size(self) -> tuple[int, int] | None:
-        """(height, width) of every image."""
+        """(height, width) of every image in pixels."""
         return self.pixels.shape[1], self.pixels.shape[2]
 
     def gather(self, rows: Int64Array) -> tuple[UInt8Array, Int64Array | None]:
-        """The rows as uint8[n, 3, h, w]."""
+        """Read rows int64[b] as uint8[b, 3, h, w]."""
         taken = self.pixels[self.slots[rows]]
         if self.checksums is not None:
             self.checksums.verify(rows, taken)
@@ -95,7 +94,7 @@ class UniformImages:
 
 @dataclass(frozen=True)
 class RaggedImages:
-    """Pixels uint8[bytes], one image after the other, with the offset int64[n] and size int64[n, 2] of each."""
+    """Images of different sizes: pixels uint8[bytes], offsets int64[n], (height, width) int64[n, 2] in pixels."""
 
     pixels: UInt8Array
     offsets: Int64Array
@@ -108,7 +107,7 @@ class RaggedImages:
         return None
 
     def gather(self, rows: Int64Array) -> tuple[UInt8Array, Int64Array | None]:
-        """The rows at the top left of canvases as large as the largest of them, zero elsewhere."""
+        """Read rows int64[b], each at the top left of a canvas as large as the largest of them, zero elsewhere."""
         sizes = self.sizes[rows]
         height, width = sizes.max(axis=0, initial=0)
         canvas = np.zeros((len(rows), height, width, 3), np.uint8)
@@ -122,7 +121,8 @@ class RaggedImages:
 
 
 def map_images(file: Path, sizes: Int64Array, slots: Int64Array, crcs: Int64Array) -> StoredImages:
-    """Images of a file that holds h * w * 3 bytes of each, for sizes int64[n, 2]; row i is number `slots[i]` in it."""
+    """Map a file of h * w * 3 bytes for each image, (height, width) int64[n, 2]; row i is number `slots[i]` in it.
+    `slots`, `crcs`: int64[n]."""
     checksums = Checksums(file, crcs)
     # a plain array over the map: memmap's subclass machinery costs more than a small gather
     pixels = np.asarray(np.memmap(file, np.uint8, mode="r"))

@@ -1,4 +1,4 @@
-"""What a Parquet file and a CSV have in common: rows with labels become parts, and what is odd about them is said."""
+"""Turns the rows of a Parquet file or a CSV into parts with labels, and says what is odd about them."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -27,17 +27,17 @@ from seedwise.data.source import (
 )
 
 FEWEST_IDS = 4
-"""With fewer rows, a class of its own for each image says nothing about the column."""
+"""Least number of rows for which a class of its own for each image is a mistake."""
 
 FEW_CLASSES = 8
-"""Up to this many may well have an image or two each."""
+"""Largest number of classes that may well have an image or two each."""
 
 Reader = Callable[[Int64Array], Iterator[RawImage]]
-"""The images of these rows (ascending, counted over all files), in this order."""
+"""Opens the images of rows int64[n] (ascending, counted over all files), in this order."""
 
 
 def options_stamp(config: DataConfig) -> list[str]:
-    """The options that change what a table holds, for its stamp."""
+    """Options that change what a table holds, for its stamp."""
     columns = (config.image_column, config.label_column, config.split_column)
     images = (config.image_folder, config.image_suffix)
     return [f"columns {columns!r} images {images!r}", *(["test none"] if config.test == "none" else [])]
@@ -46,7 +46,7 @@ def options_stamp(config: DataConfig) -> list[str]:
 def other_parts(
     file: Path, suffixes: Sequence[str], part_of: Callable[[Path], str | None] | None = None
 ) -> tuple[str, ...]:
-    """A doubt when a table that was given alone is called like a part, and other parts lie beside it."""
+    """A doubt when a single given table is called like a part, and other parts lie beside it."""
     part_of = part_of or (lambda path: PART_OF.get(path.stem.lower()))
     if (own := part_of(file)) is None:
         return ()
@@ -60,7 +60,7 @@ def other_parts(
 
 
 def lacking(label: str, tables: Iterable[tuple[Path, str | None, Sequence[str]]]) -> str:
-    """Which of (file, part, columns) is of the test part and has no column of labels; empty for none."""
+    """Which of (file, part, columns) is of the test part and lacks the column of labels; empty for none."""
     for file, part, names in tables:
         if part == "test" and label not in names:
             return f"{file} has no column '{label}', but {some(names)}"
@@ -69,12 +69,12 @@ def lacking(label: str, tables: Iterable[tuple[Path, str | None, Sequence[str]]]
 
 @dataclass(frozen=True)
 class Rows:
-    """Labels and whatever says the parts, of all rows of all files.
+    """Labels of all rows of all files, and the columns that may say their parts.
 
     `labels`: whole numbers, cleaned text, or None where there is none. `more`: other columns. `files`: the part that
     the name of each row's file says. `names` and `coarse_names`: what whole numbers stand for, when a file says so.
-    `image_names` and `images`: names as in the table and the files that they lead to, where images are files.
-    `header`: all columns. `lacking`: which table of the test part has no column of labels, and what it has.
+    `image_names` and `images`: names as in the table and the files that they lead to, where images are files. `header`:
+    all columns. `lacking`: which table of the test part has no column of labels, and what it has.
     """
 
     where: Path
@@ -94,7 +94,7 @@ class Rows:
     lacking: str = ""
 
     def contents(self, read: Reader) -> Contents:
-        """Classes from the training part, and the rows of each part as its images."""
+        """Build the contents: classes from the training part, and the rows of each part as its images."""
         spoken = (*self.columns.others, *self.columns.spelled)
         others = {name: values for name, values in self.more.items() if name not in spoken}
         evidence = Evidence(self.where, self.place, others, self.columns.split, self.files, self.image_names)
@@ -136,7 +136,7 @@ class Rows:
         )
 
     def _labelled(self, rows: dict[str, Int64Array], tally: Tally) -> dict[str, Int64Array]:
-        """The rows with labels: others are an error, but those of a test part that `data.test=none` leaves out."""
+        """The rows with labels; others are a UserError, except in a test part that `data.test=none` leaves out."""
         train = {self.labels[row] for row in rows["train"]}
         kept = {}
         for part, chosen in rows.items():
@@ -158,8 +158,8 @@ class Rows:
         return kept
 
     def _is_missing(self, label: Any, part: str, train: set[Any]) -> bool:
-        """Whether a label stands for none. -1 does, but for the two classes -1 and 1 of the older literature; what
-        programs write for nothing does where no image to train on has it."""
+        """Whether a label stands for none: -1 does, except for the two classes -1 and 1 of the older literature; what
+        programs write for nothing does where no training image has it."""
         if label is None:
             return True
         if str(label) == "-1":
@@ -183,7 +183,7 @@ class Rows:
         )
 
     def _names(self, rows: Int64Array) -> tuple[list[str] | Mapping[Any, str] | None, list[str]]:
-        """What whole numbers are called, by the file or by a column beside them; and columns that say otherwise."""
+        """Names of whole numbers, by the file or by a column beside them; and columns that contradict."""
         labels = [self.labels[row] for row in rows]
         whole, found, doubts = all(is_whole(label) for label in labels), None, []
         spelled = self.columns.spelled if whole else ()
@@ -210,7 +210,7 @@ class Rows:
         return self.names or found, doubts
 
     def _demand_no_ids(self, labels: list[Any]) -> None:
-        """Raise when every image would be a class of its own, unless the column was asked for."""
+        """Raise a UserError when every image would be its own class, unless the column was asked for."""
         if self.config.label_column is not None or self.names or not FEWEST_IDS <= len(labels) == len(set(labels)):
             return
         taken = (self.columns.image, self.columns.label, self.columns.split)
@@ -229,7 +229,7 @@ class Rows:
         return self.where if self.where.is_dir() else self.where.parent
 
     def _file_doubts(self, parts: Sequence[str]) -> list[str]:
-        """Files that stand in several rows: with other labels, in other parts, or just again."""
+        """Doubts about files in several rows: with other labels, in other parts, or repeated."""
         folder, first = self._folder, dict[str, int]()
         odd: dict[str, dict[str, None]] = {}
         for row, file in enumerate(self.images or ()):

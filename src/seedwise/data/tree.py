@@ -1,4 +1,4 @@
-"""Folders of images as they are listed: on disk or from an archive's names, with what is passed over on the way."""
+"""Lists folders of images, on disk or from an archive's names, with what is passed over."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -33,10 +33,10 @@ SYSTEM_FOLDERS = frozenset(
         *(".ruff_cache", ".pytest_cache", ".sync", ".stfolder", ".stversions", ".dropbox", ".dropbox.cache"),
     )
 )
-"""Folders that systems and programs leave beside people's files, in lower case."""
+"""Names of folders that systems and programs leave beside people's files, in lower case."""
 
 OUTPUT_FILES = (LOCK, OUTPUT_MARK, STUDY, BAGGING)
-"""One of these, or a record beside a recipe or predictions, and a folder is one that we wrote."""
+"""Files that mark a folder as our own output; so does a record beside a recipe or predictions."""
 TABLE_SUFFIXES = (".csv", ".tsv")
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".7z", ".rar")
 MAX_DEPTH = 100
@@ -44,7 +44,7 @@ MAX_DEPTH = 100
 
 @dataclass
 class Node:
-    """A folder: images and folders in it. `images`: names from the root on, "a/b/1.jpg", in order."""
+    """A folder: its images and folders. `images`: names from the root on, "a/b/1.jpg", in order."""
 
     name: str
     images: list[str] = field(default_factory=list)
@@ -57,11 +57,11 @@ class Node:
 
     @property
     def has_images(self) -> bool:
-        """Whether an image lies in it or below."""
+        """Whether an image lies in the folder or below."""
         return bool(self.images) or any(folder.has_images for folder in self.folders.values())
 
     def all_images(self) -> Iterator[str]:
-        """Its images and those of all folders below."""
+        """Yield its images and those of all folders below."""
         yield from self.images
         for name in sorted(self.folders):
             yield from self.folders[name].all_images()
@@ -69,8 +69,8 @@ class Node:
 
 @dataclass
 class Tree:
-    """A whole listing. `tables`: CSV files, by their name from the root on, which the tally leaves out; `archives`
-    likewise, which it counts."""
+    """A listing of everything below a folder. `tables`: CSV files, by their name from the root on, which the tally
+    leaves out; `archives` likewise, which it counts."""
 
     root: Node = field(default_factory=lambda: Node(""))
     tables: list[str] = field(default_factory=list)
@@ -78,11 +78,11 @@ class Tree:
     tally: Tally = field(default_factory=Tally)
 
     def hidden(self, name: str) -> None:
-        """A file that is not meant to be seen; one that a cloud keeps elsewhere is an image that is missing here."""
+        """Note a hidden file; a cloud's placeholder is an image that is missing here."""
         self.tally.add("files", "not downloaded" if name.endswith(".icloud") else "hidden", name)
 
     def no_image(self, name: str, reason: str) -> None:
-        """A file that is no image."""
+        """Note a file that is no image."""
         if name.lower().endswith(TABLE_SUFFIXES):
             self.tables.append(name)
             return
@@ -93,22 +93,22 @@ class Tree:
 
 
 def is_system(name: str) -> bool:
-    """Whether a folder is a system's or a program's own, and never somebody's photos."""
+    """Whether a folder is a system's or a program's own, never somebody's photos."""
     return name.lower() in SYSTEM_FOLDERS or name.lower().startswith(".trash-")
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a folder or file is a system's own or not meant to be seen."""
+    """Whether a folder or file is a system's own or hidden."""
     return is_hidden_file(name) or is_system(name)
 
 
 def is_hidden_file(name: str) -> bool:
-    """Whether a file is not meant to be seen: .DS_Store, ._photo.jpg."""
+    """Whether a file is hidden: .DS_Store, ._photo.jpg."""
     return name.startswith(".")
 
 
 def list_folder(root: Path, note: Callable[[OSError], None] | None = None) -> Tree:
-    """All below a folder. Links are followed unless they lead back to where they lie; our own output is passed over.
+    """List everything below a folder; follows links except in circles, and passes over seedwise's own output.
 
     `note` is told of folders that can't be listed; without it they are a UserError.
     """
@@ -151,7 +151,7 @@ class _Walk:
                     self.tree.tally.add("folders", "seedwise's output", name)
 
     def file(self, node: Node, entry: "os.DirEntry[str]", name: str) -> None:
-        """An image, a table, or something to pass over."""
+        """Add an image or a table, or count another file as passed over."""
         if is_hidden_file(entry.name):
             self.tree.hidden(name)
             return
@@ -162,7 +162,7 @@ class _Walk:
         self.tree.no_image(name, kind)
 
     def wanted(self, entry: "os.DirEntry[str]", name: str, way: tuple[tuple[int, int], ...]) -> bool:
-        """Whether to go into a folder; what is not is counted."""
+        """Whether to descend into a folder; counts those passed over."""
         if is_system(entry.name):
             self.tree.tally.add("folders", entry.name, name)
             return False
@@ -177,7 +177,7 @@ class _Walk:
 
 
 def _is_folder(entry: "os.DirEntry[str]") -> bool:
-    """Whether it leads to a folder; a link to itself leads nowhere."""
+    """Whether an entry leads to a folder; a link to itself leads nowhere."""
     try:
         return entry.is_dir()
     except OSError:
@@ -185,7 +185,7 @@ def _is_folder(entry: "os.DirEntry[str]") -> bool:
 
 
 def _is_output(path: str) -> bool:
-    """Whether a folder is one that we wrote: a run, a study, an ensemble, pictures."""
+    """Whether seedwise wrote a folder: a run, a study, an ensemble, pictures."""
 
     def has(name: str) -> bool:
         return os.path.exists(f"{path}/{name}")  # noqa: PTH110
@@ -194,7 +194,7 @@ def _is_output(path: str) -> bool:
 
 
 def _is_only_output(path: str, node: Node) -> bool:
-    """Whether a folder holds nothing but folders that were passed over as output, as `runs/` does."""
+    """Whether a folder holds only folders that were passed over as output, as `runs/` does."""
     if node.images or node.folders:
         return False
     try:
@@ -206,7 +206,7 @@ def _is_only_output(path: str, node: Node) -> bool:
 
 
 def tree_of_names(names: Iterable[tuple[str, Callable[[], bytes]]]) -> Tree:
-    """The same from an archive's members: (name, how to read its first bytes)."""
+    """List an archive's members: (name, how to read its first bytes). A UserError for too many nested folders."""
     tree = Tree()
     for name, read_head in names:
         *folders, file = name.split("/")

@@ -1,4 +1,4 @@
-"""Reading pickles that may come from a stranger: numbers, text, plain containers and byte arrays, nothing else.
+"""Reads pickles that may come from a stranger: numbers, text, plain containers and byte arrays, nothing else.
 
 A pickle is a program. Whatever it names is looked up here in a table of three things, none of which can do anything but
 become an array of bytes; anything else ends the reading. Not even numpy's own constructors are reached.
@@ -13,11 +13,11 @@ from seedwise.data.source import UInt8Array
 
 
 class Refused(Exception):
-    """The pickle asks for something that data has no need of."""
+    """The pickle names something that data don't need."""
 
 
 class _Array:
-    """What numpy.ndarray becomes; the state that numpy writes is (version, shape, dtype, is_fortran, bytes)."""
+    """Stands in for numpy.ndarray; numpy's state is (version, shape, dtype, is_fortran, bytes)."""
 
     __slots__ = ("array",)
 
@@ -29,7 +29,7 @@ class _Array:
 
 
 class _DType:
-    """What numpy.dtype becomes: unsigned bytes, or nothing."""
+    """Stands in for numpy.dtype: unsigned bytes, or nothing."""
 
     __slots__ = ()
 
@@ -60,7 +60,7 @@ class _NewDType(_Name):
 
 
 class _Encode(_Name):
-    """How Python 3 writes bytes in Python 2's protocol: as text to be encoded in Latin-1."""
+    """Stands in for the encoder of Python 3's bytes in protocol 2: text to be encoded in Latin-1."""
 
     def __call__(self, text: Any, encoding: Any = "latin1") -> bytes:
         if not isinstance(text, str) or encoding != "latin1":
@@ -92,21 +92,21 @@ def read_pickle(file: IO[bytes]) -> dict[str, Any]:
 
 
 def texts(value: Any) -> list[str]:
-    """A list of text out of a pickle, where Python 2 left bytes."""
+    """Check a list of text from a pickle, where Python 2 left bytes; raises `Refused`."""
     if not isinstance(value, list) or not all(isinstance(item, bytes | str) for item in value):
         raise Refused("names that are no list of text")
     return [item.decode("utf-8") if isinstance(item, bytes) else item for item in value]
 
 
 def integers(value: Any, below: int) -> list[int]:
-    """A list of labels out of a pickle."""
+    """Check a list of labels in [0, below) from a pickle; raises `Refused`."""
     if not isinstance(value, list) or not all(type(item) is int and 0 <= item < below for item in value):
         raise Refused(f"labels that are no list of integers from 0 to {below - 1}")
     return value
 
 
 def byte_array(value: Any) -> UInt8Array:
-    """An array out of a pickle."""
+    """Check an array uint8[...] from a pickle; raises `Refused`."""
     if not isinstance(value, _Array):
         raise Refused("pixels that are no array")
     return value.array

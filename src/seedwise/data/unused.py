@@ -1,4 +1,4 @@
-"""Options that say how something else than the data at hand is to be read."""
+"""Finds options that have no effect on the data at hand."""
 
 from seedwise.data.archive import ArchiveSource
 from seedwise.data.config import DataConfig
@@ -13,13 +13,13 @@ OF_FOLDERS = ("class_level",)
 
 
 def unused(source: Source, config: DataConfig) -> list[str]:
-    """Names of the options that are set and that nothing heeds where images come from such a source."""
+    """Names of the options that are set and have no effect on images from such a source."""
     options = (() if _is_table(source) else OF_TABLES) + (() if _has_folders(source) else OF_FOLDERS)
     return [name for name in options if getattr(config, name) is not None]
 
 
 def unused_options(source: Source, config: DataConfig) -> list[str]:
-    """The same as a doubt, or none: `data.split_column does nothing for a folder of images`."""
+    """`unused` as a doubt, or none: `data.split_column does nothing for a folder of images`."""
     names = [f"data.{name}" for name in unused(source, config)]
     if not names:
         return []

@@ -1,4 +1,4 @@
-"""A user's own data: what a callable returns, by import path, as a source like any other.
+"""A user's own data as a source: what a callable returns, found by import path.
 
 The callable runs at every start, and what it returns decides whether the decoded images in the cache are still good:
 the stamp holds classes, labels, the bytes of arrays and the path, size and time of files. A stamp of the module's file
@@ -26,18 +26,18 @@ _WANTED = "give uint8[h, w, 3], a PIL image, or a path"
 
 @dataclass(frozen=True)
 class OwnSource:
-    """`factory()` -> {"classes": [...], "train": (images, labels), and "val" and "test" if there are any}."""
+    """A user's data: `factory()` -> {"classes": [...], "train": (images, labels)}, with "val" and "test" if any."""
 
     factory: str
     name: str
 
     @property
     def path(self) -> Path:
-        """The name: there is no place that everything comes from, and it is what finds the data again."""
+        """The name as a path: the data come from no one place, and it is what finds them again."""
         return Path(self.name)
 
     def stamp(self) -> list[str]:
-        """Everything that the callable returned, images as they are before decoding."""
+        """Everything that the callable returned, images before decoding."""
         lines = [f"{OPTION} {self.factory}", *self._contents.classes]
         for part, content in self._contents.parts.items():
             digest = hashlib.sha256(content.labels.tobytes())
@@ -47,7 +47,7 @@ class OwnSource:
         return lines
 
     def read(self) -> Contents:
-        """The same, as classes, labels and streams of images."""
+        """Call the factory and check classes, labels and images; a UserError for what doesn't fit."""
         return self._contents
 
     @cached_property
@@ -121,7 +121,7 @@ class OwnSource:
 
 
 def _identity(raw: RawImage) -> bytes:
-    """What changes when an image does: an array's pixels, or a file's path, size and time."""
+    """Bytes that change when an image does: an array's pixels, or a file's path, size and time."""
     if isinstance(raw.data, np.ndarray):
         return hashlib.sha256(f"{raw.data.dtype} {raw.data.shape}\0".encode() + raw.data.tobytes()).digest()
     assert isinstance(raw.data, Path)

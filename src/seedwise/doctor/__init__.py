@@ -1,1 +1,1 @@
-"""What is wrong with the machine, and what to do about it."""
+"""Finds what is wrong with the machine, and says what to do about it."""

@@ -1,4 +1,4 @@
-"""From what doctor found to one line for each thing that will hurt: what, and what to do about it.
+"""Turns the findings of doctor into advice: a line for each thing that will hurt, and what to do about it.
 
 Figures in the lines are measured on this machine, or come with the file that holds their measurement. A finding that is
 None is unknown, and unknown things get no advice.
@@ -13,7 +13,7 @@ CPU_TORCH = "pip install torch torchvision --index-url https://download.pytorch.
 
 
 def advise(findings: dict[str, Any]) -> list[str]:
-    """The lines, the gravest first."""
+    """Lines of advice, the gravest first."""
     parts = (_torch, _gpu, _cores, _threads, _compiler, _memory, _folders, _data, _weights)
     return [line for part in parts for line in part(findings)]
 

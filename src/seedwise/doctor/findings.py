@@ -1,4 +1,4 @@
-"""What `seedwise doctor` finds on this machine. A probe that fails gives None; looking never raises or writes.
+"""Examines this machine for `seedwise doctor`. A probe that fails gives None; nothing raises or writes.
 
 Memory and disk are in GiB, under names that end in `_gb` as in run records.
 """
@@ -21,7 +21,7 @@ GIB = 2**30
 
 
 def examine(data_dir: Path | None) -> Findings:
-    """Everything that doctor shows, as JSON's types; `data_dir` is where the user's local copies are."""
+    """Everything that doctor shows, as JSON data; `data_dir`: the user's local copies."""
     here, cache = _try(Path.cwd), _try(_cache)
     if here is None:
         os.chdir("/")  # in a folder that has been deleted, importing torch ends the process (MKL can't load its parts)
@@ -43,7 +43,7 @@ def examine(data_dir: Path | None) -> Findings:
 
 
 def hub_cache() -> Path:
-    """The Hugging Face hub's cache, by the rules of its client: HF_HUB_CACHE, else `hub` in HF_HOME."""
+    """The Hugging Face hub's cache folder, by its client's rules: HF_HUB_CACHE, else `hub` in HF_HOME."""
     given = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     home = os.environ.get("HF_HOME") or os.path.join(base, "huggingface")  # noqa: PTH118 -- Path's raises for ~nobody
@@ -68,7 +68,7 @@ def _try(probe: Callable[..., T], *arguments: Any) -> T | None:
 
 
 def _compute() -> Findings:
-    """What a recipe's `auto` becomes here, and what torch can use."""
+    """The values that a recipe's `auto` becomes here, and the devices that torch can use."""
     found: Findings = dict.fromkeys(
         ("device", "precision", "threads", "torch_cuda", "cuda_libraries_gb", "torch_error")
     )
@@ -148,7 +148,7 @@ def _cache() -> Path:
 
 
 def _existing(path: Path) -> Path:
-    """The path, or the folder above it in which it would be made."""
+    """The path, or the nearest folder above it that exists."""
     return next(place for place in (path, *path.parents) if place.exists())
 
 
@@ -191,7 +191,7 @@ def _has_fine_labels(folder: Path) -> bool:
 
 
 def _downloads() -> dict[str, Findings]:
-    """Published archives in the cache, whole or begun, by name."""
+    """Published archives in the cache, complete or partial, by name."""
     from seedwise.data.cifar import PUBLISHED
     from seedwise.data.published import download_folder
 
@@ -213,7 +213,7 @@ def _pip_weights() -> list[str]:
 
 
 def _hub_weights() -> list[str]:
-    """timm's models with a file of weights in the hub's cache; a download that broke off has a folder, but no file."""
+    """timm's models with weights in the hub's cache; a broken-off download has a folder, but no file."""
     models = hub_cache().glob("models--timm--*")
     whole = [m for m in models if any(any(m.glob(f"snapshots/*/{file}")) for file in WEIGHT_FILES)]
     return sorted(model.name.removeprefix("models--timm--") for model in whole)
@@ -226,7 +226,7 @@ def _versions() -> dict[str, str]:
 
 
 def _has_nvidia() -> bool:
-    """Whether the machine has a GPU of NVIDIA's, whatever torch says: by the driver, else by its tool."""
+    """Whether the machine has an NVIDIA GPU, whatever torch says: by the driver, else by its tool."""
     if any(Path("/proc/driver/nvidia/gpus").glob("*")):
         return True
     tool = shutil.which("nvidia-smi")
@@ -237,7 +237,7 @@ def _has_nvidia() -> bool:
 
 
 def _cuda_libraries() -> int:
-    """Bytes of what torch's CUDA wheels bring along beside torch itself."""
+    """Size in bytes of the CUDA libraries that torch's wheels install beside torch itself."""
     site = Path(sysconfig.get_path("platlib"))
     files = (file for package in ("nvidia", "triton") for file in (site / package).rglob("*"))
     return sum(file.stat().st_size for file in files if file.is_file())

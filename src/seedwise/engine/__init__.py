@@ -1,1 +1,1 @@
-"""Training and evaluation: a visible loop over protocols; no technique is imported here."""
+"""Training and evaluation: an explicit loop over protocols; imports no technique."""

@@ -23,7 +23,7 @@ ADVICE = f"delete {POINTER} to train this run anew"
 
 
 def save(folder: Path, step: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
-    """Write a checkpoint and remove the one before it."""
+    """Write a checkpoint after optimizer step `step`, and remove the one before it; `state`: JSON data."""
     path = folder / f"checkpoint-{step}-{secrets.token_hex(4)}.safetensors"
     checksum = write_tensors(path, tensors, {"state": json.dumps(state, allow_nan=False)})
     write_json(folder / POINTER, {"file": path.name, "sha256": checksum})
@@ -31,7 +31,7 @@ def save(folder: Path, step: int, tensors: dict[str, Tensor], state: dict[str, A
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
-    """Write a safetensors file atomically; returns its SHA-256."""
+    """Write a safetensors file atomically and return its SHA-256; a UserError where the disk refuses it."""
     on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic_path(path) as temporary:
         try:
@@ -42,7 +42,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
 
 
 def load(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """The tensors and the state of the folder's checkpoint; None without one; a UserError when it is damaged."""
+    """Read the folder's checkpoint: its tensors and its state; None without one, a UserError when it is damaged."""
     if not (folder / POINTER).exists():
         return None
     pointer = read_json(folder / POINTER, ADVICE)
@@ -69,14 +69,14 @@ def clear(folder: Path) -> None:
 
 
 def _remove(folder: Path, but: Path | None) -> None:
-    """Remove tensor files but one, and what writers that were killed left unfinished (the folder's lock is ours)."""
+    """Remove all tensor files but one, and the unfinished ones of killed writers (the folder's lock is ours)."""
     for leftover in (*folder.glob("checkpoint-*.safetensors"), *folder.glob(".checkpoint*.tmp")):
         if leftover != but:
             leftover.unlink(missing_ok=True)
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimizer's state as flat names `optimizer/<parameter number>/<name>`."""
+    """The optimizer's state as flat tensors, named `optimizer/<parameter number>/<name>`."""
     return {
         f"optimizer/{index}/{name}": value
         for index, values in optimizer.state_dict()["state"].items()
@@ -86,7 +86,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Put `optimizer_tensors` back.
+    """Restore the optimizer's state from `optimizer_tensors`.
 
     Each tensor gets its parameter's memory layout: kernels round differently over another one.
     """
@@ -103,10 +103,10 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tenso
 
 
 def model_tensors(model: nn.Module, prefix: str) -> dict[str, Tensor]:
-    """The model's parameters and buffers as flat names `<prefix>/<name>`."""
+    """The model's parameters and buffers, named `<prefix>/<name>`."""
     return {f"{prefix}/{name}": value for name, value in model.state_dict().items()}
 
 
 def under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors whose names begin with `<prefix>/`, without it."""
+    """The tensors whose names begin with `<prefix>/`, named without it."""
     return {name.removeprefix(f"{prefix}/"): t for name, t in tensors.items() if name.startswith(f"{prefix}/")}

@@ -1,4 +1,4 @@
-"""Who looks on while a run goes, and who may stop it."""
+"""Control of a run: who observes it, and who may stop it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,22 +11,22 @@ from seedwise.engine.protocols import Observer, Silent
 
 @dataclass(frozen=True)
 class RunControl:
-    """Who looks on, and who may ask the run to stop (it then leaves a checkpoint and raises Interrupted)."""
+    """An observer of a run, and a callback that asks it to stop: it then writes a checkpoint and raises Interrupted."""
 
     observer: Observer = field(default_factory=Silent)
     should_stop: Callable[[], bool] = lambda: False
     began: float | None = None
-    """`time.monotonic()` when the command began, for `--time`; None: when the training was asked for."""
+    """`time.monotonic()` in seconds when the command began, for `--time`; None: when training was asked for."""
 
 
 def announce(watch: RunControl, dataset: Dataset) -> Dataset:
-    """Say what will be trained on; returns the data."""
+    """Tell the observer which data are trained on; returns them."""
     watch.observer.on_data(dataset.lines())
     return dataset
 
 
 def stoppable(watch: RunControl) -> Callable[[str, int, int], None]:
-    """Progress of phases outside the loop; raises Interrupted when the run shall stop."""
+    """A progress callback for phases outside the loop, which raises Interrupted when the run is asked to stop."""
 
     def report(name: str, done: int, total: int) -> None:
         watch.observer.on_phase(name, done, total)

@@ -1,4 +1,4 @@
-"""Several processes that train one model together, as torchrun starts them: who am I, and what do the others say?"""
+"""Several processes that train one model together, started by torchrun: their ranks and collective operations."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -16,18 +16,19 @@ from seedwise.base import machine
 
 @dataclass(frozen=True)
 class World:
-    """One process of `size`; alone, every method below is the identity."""
+    """One process of `size`; with a single process every method is the identity."""
 
     rank: int = 0
+    """Number of this process, in [0, size)."""
     size: int = 1
 
     @property
     def is_first(self) -> bool:
-        """Whether this process writes the files and talks to the user."""
+        """Whether this is process 0, which writes the files and prints."""
         return self.rank == 0
 
     def shard(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
-        """This process's part of a step's images; parts differ by one image at most."""
+        """This process's part of a step's images, int64[n] positions; parts differ by at most one image."""
         return np.array_split(positions, self.size)[self.rank]
 
     def any(self, flag: bool) -> bool:
@@ -39,13 +40,13 @@ class World:
         return bool(votes.item())
 
     def sum(self, values: Tensor) -> Tensor:
-        """The sum over all processes, the same tensor in each."""
+        """Sum a tensor of any shape over all processes (all-reduce)."""
         if self.size > 1:
             dist.all_reduce(values)
         return values
 
     def all_gather(self, parts: dict[int, Tensor]) -> dict[int, Tensor]:
-        """The parts of all processes, the same in each."""
+        """Gather tensors of any shape from all processes, by key, in each of them."""
         if self.size == 1:
             return parts
         gathered: list[dict[int, Tensor]] = [{} for _ in range(self.size)]
@@ -53,34 +54,34 @@ class World:
         return {key: part for parts in gathered for key, part in parts.items()}
 
     def broadcast(self, tensors: Iterable[Tensor]) -> None:
-        """Give every process the first one's values."""
+        """Overwrite tensors of any shape with those of process 0."""
         if self.size > 1:
             for tensor in tensors:
                 dist.broadcast(tensor, 0)
 
     def wait(self) -> None:
-        """Wait until every process is here."""
+        """Wait for all processes (barrier)."""
         if self.size > 1:
             dist.barrier()
 
     def ddp(self, model: nn.Module) -> nn.Module:
-        """The model whose backward averages gradients over the processes."""
+        """Wrap the model in DistributedDataParallel, which averages gradients over the processes."""
         if self.size == 1:
             return model
         return DistributedDataParallel(model, gradient_as_bucket_view=True)
 
     def no_sync(self, model: nn.Module, alone: bool) -> AbstractContextManager[None]:
-        """While the block lasts, gradients of a `shared` model stay in this process if `alone`."""
+        """Don't average gradients of a `ddp` model during the block, if `alone`."""
         return model.no_sync() if alone and isinstance(model, DistributedDataParallel) else nullcontext()
 
 
 ALONE = World()
-"""The world of a run without torchrun."""
+"""The single process of a run without torchrun."""
 
 
 @contextmanager
 def joined() -> Iterator[World]:
-    """The world that torchrun's environment names, joined while the block lasts; alone without it."""
+    """Join the process group that torchrun's environment describes for the block; a single process without it."""
     if machine.processes() == 1:
         yield ALONE
         return

@@ -1,4 +1,4 @@
-"""Logits of a set of images."""
+"""Evaluates a model: logits of a set of images."""
 
 from collections.abc import Callable
 
@@ -27,7 +27,8 @@ def predict(
     world: World = ALONE,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Predictions:
-    """Logits of every image, each exactly once, in the set's own order; processes share the batches out."""
+    """Compute the logits float32[m, k] of each of m images once, in the set's order; processes share the batches.
+    `size`: side in pixels of the model's input."""
     count = len(images.ids)
     parts = {}
     model.eval()

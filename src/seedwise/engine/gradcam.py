@@ -1,4 +1,4 @@
-"""Grad-CAM: where in an image a network saw a class."""
+"""Grad-CAM: heat maps of where in an image a network sees a class."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -15,16 +15,16 @@ from seedwise.base.errors import UserError
 HEAT = ((0.0, (0.27, 0.0, 0.33)), (0.5, (0.13, 0.57, 0.55)), (1.0, (0.99, 0.91, 0.14)))
 """Colors of the overlay, dark where the network hardly looked: three points of viridis, with straight lines between."""
 COVER = 0.5
-"""How much of the overlay is heat; the rest is the picture."""
+"""Weight of the heat map in an overlay, in [0, 1]."""
 
 
 def gradcam(model: nn.Module, images: Tensor, classes: Sequence[int] | Tensor | None = None) -> NDArray[np.float32]:
     """Heat maps float32[n, h, w] in [0, 1] of float[n, 3, h, w] `images`, normalized as the model takes them.
 
     Selvaraju et al. 2017, arXiv 1610.02391, equations 1 and 2: channels of a feature map, weighted by the spatial mean
-    of the class's gradient, added, and what is negative left out; here stretched to [0, 1] and to the images' size.
-    The map is the last one of more than one pixel. `classes`: one for each image; by default what the model predicts.
-    Weights, their gradients, the model's mode and random streams stay as they were. A UserError if there is no map.
+    of the class's gradient, added, and what is negative left out; here stretched to [0, 1] and to the images' size. The
+    map is the last one of more than one pixel. `classes`: int[n]; by default what the model predicts. Weights, their
+    gradients, the model's mode and random streams stay as they were. A UserError if there is no map.
     """
     training = model.training
     model.eval()
@@ -48,7 +48,7 @@ def gradcam(model: nn.Module, images: Tensor, classes: Sequence[int] | Tensor | 
 
 
 def overlay(pixels: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """A uint8[h, w, 3] picture with a heat map float[h, w] in [0, 1] over it."""
+    """Draw a heat map float32[h, w] in [0, 1] over a picture uint8[h, w, 3]; returns uint8[h, w, 3]."""
     points = [point for point, _ in HEAT]
     colors = np.stack([np.interp(heat, points, [color[i] for _, color in HEAT]) for i in range(3)], axis=-1)
     gray = pixels.mean(axis=-1, keepdims=True)  # the heat's colors are then the only ones
@@ -58,7 +58,7 @@ def overlay(pixels: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.
 
 @dataclass(frozen=True)
 class _Map:
-    """Where a feature map comes from: a module, and which of its calls, for one module may stand at several places."""
+    """The origin of a feature map: a module, and which of its calls, as a module may be called at several places."""
 
     module: nn.Module
     call: int
@@ -66,7 +66,7 @@ class _Map:
 
 
 def _features_and_logits(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor, bool]:
-    """The last feature map, cut off from what made it, the logits that follow from it, and if its channels are last."""
+    """The last feature map as a leaf of the graph, the logits computed from it, and whether its channels are last."""
     last = _last_map(model, images)
     kept: list[Tensor] = []
     calls = 0
@@ -89,7 +89,7 @@ def _features_and_logits(model: nn.Module, images: Tensor) -> tuple[Tensor, Tens
 
 
 def _last_map(model: nn.Module, images: Tensor) -> _Map:
-    """The last feature map of more than one pixel, [n, c, h, w] or [n, h, w, c].
+    """The last feature map of more than one pixel, [n, c, h, w] or [n, h, w, c]; a UserError without one.
 
     None where layers follow that work on a row of tokens, as in a ViT: of its last map, the patches, nearly the whole
     network is still to come, and the heads of its attention only look like maps.
@@ -120,5 +120,5 @@ def _last_map(model: nn.Module, images: Tensor) -> _Map:
 
 
 def _fits(height: int, width: int, images: Tensor) -> bool:
-    """Whether a grid has the images' shape, but for a pixel of rounding."""
+    """Whether a grid has the images' aspect, up to a pixel of rounding."""
     return abs(height * images.shape[3] - width * images.shape[2]) <= max(images.shape[2:])

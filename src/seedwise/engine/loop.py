@@ -1,4 +1,4 @@
-"""The training loop, and the state with which it continues after a stop as if nothing had happened."""
+"""The training loop, and the state with which it continues after a stop as if it had not stopped."""
 
 import json
 import math
@@ -19,7 +19,7 @@ from seedwise.base import rng
 from seedwise.base.batch import Batch
 from seedwise.base.errors import Interrupted, UserError, first_sentence
 from seedwise.engine import checkpoint
-from seedwise.engine.evaluate import predict, score
+from seedwise.engine.evaluate import score
 from seedwise.engine.protocols import Observer
 from seedwise.engine.setup import Setup, State
 from seedwise.engine.stages import note_batch
@@ -30,16 +30,16 @@ from seedwise.recipe.progressive import PlannedStage
 from seedwise.records.run import EpochRow, Scores, StagePart
 
 REPORT_EVERY, REPORT_SECONDS = 10, 0.5
-"""Optimizer steps between two looks at the running loss, or, in a single process, seconds: each look waits for the
-device, and several processes have to look together."""
+"""Optimizer steps between two reports of the running loss, or, in a single process, seconds: each one waits for the
+device, and several processes have to make it together."""
 
 
 def fit(setup: Setup, *, observer: Observer, should_stop: Callable[[], bool] = lambda: False) -> State:
     """Train to the end, from the folder's checkpoint if it has one; the model ends with the selected weights.
 
     The average of the weights, if there is one, ends as it was after the same epoch. Raises Interrupted, after a
-    checkpoint, once `should_stop()` is true (asked after every step and validation batch);
-    UserError when the loss is no longer finite.
+    checkpoint, once `should_stop()` is true (asked after every step and validation batch); UserError when the loss is
+    no longer finite.
     """
     state, best = _restore(setup)
     _demand_enough_images(setup)
@@ -64,7 +64,7 @@ def fit(setup: Setup, *, observer: Observer, should_stop: Callable[[], bool] = l
 def warm_up(
     setup: Setup, warm_start: WarmStart, observer: Observer, should_stop: Callable[[], bool]
 ) -> dict[str, float]:
-    """Train the classifier of the model, and so of the average of its weights; nothing is kept of one that stops."""
+    """Train the classifier of the model and its average; returns measurements. A stop (Interrupted) keeps nothing."""
 
     def report(phase: str, done: int, total: int) -> None:
         observer.on_phase(phase, done, total)
@@ -88,7 +88,7 @@ def warm_up(
 
 
 def _demand_enough_images(setup: Setup) -> None:
-    """Every process needs an image for each batch of each step, or it would wait for the others for ever."""
+    """Raise a UserError unless every process gets an image in each batch of each step; it would wait for ever."""
     fewest = len(setup.train.ids) // setup.steps_per_epoch
     needed = setup.world.size * (setup.config.accumulate if setup.world.size > 1 else 1)
     if fewest < needed:
@@ -152,7 +152,7 @@ def _train_epoch(
 
 
 def _enter(setup: Setup, step: int) -> PlannedStage:
-    """The stage of a step, with its dropout in place."""
+    """The stage of a step; sets its dropout."""
     stage = setup.stage(step)
     if setup.dropout is not None and stage.dropout is not None:
         setup.dropout.set(stage.dropout)
@@ -160,7 +160,10 @@ def _enter(setup: Setup, step: int) -> PlannedStage:
 
 
 def optimizer_step(setup: Setup, batches: Sequence[Batch], step: int, lr: float, *, total: int) -> Tensor:
-    """Step number `step` (from 0) at this rate; sums of loss and hits over this process's part of `total` images."""
+    """Make optimizer step `step` (from 0) at this rate; returns float[2], loss and hits summed over its images.
+
+    The images are this process's; `total`: images of the step in all processes. A UserError when the loss isn't finite.
+    """
     set_lr(setup.optimizer, lr)
     try:
         with rng.ambient:
@@ -188,7 +191,7 @@ def optimizer_step(setup: Setup, batches: Sequence[Batch], step: int, lr: float,
 def _end_epoch(
     setup: Setup, state: State, best: dict[str, Tensor], observer: Observer, should_stop: Callable[[], bool]
 ) -> dict[str, Tensor]:
-    """Validate, add the epoch's row, select; returns the best weights so far (empty unless they are wanted)."""
+    """Validate, append the epoch's row and select; returns the best weights so far (empty unless they are wanted)."""
 
     def report(phase: str, done: int, total: int) -> None:
         observer.on_phase(phase, done, total)
@@ -236,39 +239,30 @@ def _end_epoch(
 def _validate(setup: Setup, model: nn.Module, on_progress: Callable[[int, int], None]) -> Scores | None:
     if setup.val is None:
         return None
-    predictions = predict(
-        model,
-        setup.val,
-        setup.augment,
-        size=setup.config.image_size,
-        placement=setup.placement,
-        world=setup.world,
-        on_progress=on_progress,
-    )
-    return score(predictions)
+    return score(setup.predict(setup.val, model=model, on_progress=on_progress))
 
 
 def epoch_steps(setup: Setup, epoch: int) -> list[NDArray[np.int64]]:
-    """The epoch's images in a random order, cut into one group of positions for each optimizer step."""
+    """Shuffle the epoch's images into one group of positions int64[n] for each optimizer step."""
     order = rng.generator(setup.seed, "order", epoch).permutation(len(setup.train.ids)).astype(np.int64)
     return split_evenly(order, setup.steps_per_epoch)
 
 
 def split_evenly(positions: NDArray[np.int64], parts: int) -> list[NDArray[np.int64]]:
-    """At most `parts` groups whose sizes differ by one at most, none empty: BatchNorm never meets a tiny last batch."""
+    """Split positions int64[n] into at most `parts` groups, equal up to one; BatchNorm never meets a tiny batch."""
     return [np.asarray(part) for part in np.array_split(positions, min(parts, len(positions)))]
 
 
 def my_batches(
     setup: Setup, positions: NDArray[np.int64], epoch: int, stage: PlannedStage | None = None
 ) -> list[Batch]:
-    """This process's part of a step's images, in the batches that are accumulated."""
+    """This process's part of a step's images, int64[n] positions, as the batches to accumulate."""
     mine = setup.world.shard(positions)
     return [make_batch(setup, part, epoch, stage) for part in split_evenly(mine, setup.config.accumulate)]
 
 
 def make_batch(setup: Setup, positions: NDArray[np.int64], epoch: int, stage: PlannedStage | None = None) -> Batch:
-    """The augmented batch of the training images at these positions, as in a stage or else at the final size."""
+    """The augmented batch of training images at positions int64[n], with a stage's size, else the final one."""
     pixels, sizes = setup.train.gather(positions)
     labels = setup.placement.tensor(setup.train.targets[positions])
     return setup.augment.train(
@@ -283,7 +277,7 @@ def make_batch(setup: Setup, positions: NDArray[np.int64], epoch: int, stage: Pl
 
 
 def _average(setup: Setup) -> dict[str, Tensor]:
-    """The averaged weights under `ema/`; empty without an average."""
+    """The averaged weights, named `ema/...`; empty without an average."""
     return {} if setup.ema is None else checkpoint.model_tensors(setup.ema.module, "ema")
 
 

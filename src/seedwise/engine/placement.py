@@ -1,4 +1,4 @@
-"""Where tensors live and in which form they are computed: device, memory layout, precision."""
+"""Placement of tensors: device, memory layout, precision, and CPU threads."""
 
 import logging
 import os
@@ -16,14 +16,14 @@ from seedwise.base import machine
 from seedwise.recipe.schema import ComputeConfig
 
 POLL_SECONDS = 0.2
-"""How often somebody who waits for a turn looks whether to go on waiting."""
+"""Seconds between two checks, while waiting for a turn, of whether to go on waiting."""
 
 log = logging.getLogger("seedwise")
 
 
 @dataclass(frozen=True)
 class Placement:
-    """A resolved compute section as torch wants it."""
+    """Device, precision and memory layout of a run, as torch takes them."""
 
     device: torch.device
     bf16: bool
@@ -38,26 +38,26 @@ class Placement:
         return cls(device, compute.precision == "bf16", compute.channels_last is True)
 
     def autocast(self) -> AbstractContextManager[None]:
-        """bf16 autocast, or nothing for fp32."""
+        """A context of bf16 autocast, or one without effect for fp32."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
 
     def module(self, module: nn.Module) -> nn.Module:
-        """The module on the device, its weights in the memory layout."""
+        """Move a module to the device, its weights in the memory layout."""
         module = module.to(self.device)
         return module.to(memory_format=torch.channels_last) if self.channels_last else module
 
     def images(self, images: Tensor) -> Tensor:
-        """Images on the device in the memory layout."""
+        """Move images [n, c, h, w] to the device, in the memory layout."""
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
         return images.contiguous(memory_format=layout)
 
     def tensor(self, array: NDArray[np.generic]) -> Tensor:
-        """A NumPy array as a tensor on the device."""
+        """Copy a NumPy array of any shape to a tensor on the device."""
         return torch.from_numpy(array).to(self.device)
 
 
 class _Turn:
-    """Whose turn it is to compute in this process."""
+    """A lock on computing in this process, and what holds it."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
@@ -72,7 +72,7 @@ os.register_at_fork(after_in_child=_turn.__init__)  # type: ignore[misc]  # the 
 def computing_threads(
     count: int, what: str = "another computation", waiting: Callable[[str, int, int], None] | None = None
 ) -> Iterator[None]:
-    """Compute with this many CPU threads, alone in this process, and give the caller's number back.
+    """Compute with `count` CPU threads during the block, alone in this process, and restore the caller's number.
 
     The number of threads is the process's, not a Python thread's, and it decides the last bits; kernels and train.log
     are the process's too. So trainings and evaluations in several Python threads take turns, and each has the bits that

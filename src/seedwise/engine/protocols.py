@@ -1,4 +1,4 @@
-"""What the engine asks of data, augmentation and onlookers."""
+"""Protocols that the engine requires of data, augmentation, meters and observers."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -12,29 +12,30 @@ from seedwise.records.run import EpochRow
 
 
 class Images(Protocol):
-    """A set of labeled images, for instance the training part of a split."""
+    """A set of m labeled images, for instance the training part of a split."""
 
     @property
     def ids(self) -> NDArray[np.int64]:
-        """int64[m]: the images' numbers in the data set, stable under any split or limit."""
+        """int64[m]: indices of the images in the data set, stable under any split or limit."""
 
     @property
     def targets(self) -> NDArray[np.int64]:
-        """int64[m]: class numbers."""
+        """int64[m]: classes, in [0, k)."""
 
     def gather(self, positions: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64] | None]:
-        """The images at these positions in 0..m-1: uint8[n, 3, h, w], and their sizes when they share a canvas."""
+        """Read positions int64[n] in [0, m): uint8[n, 3, h, w], and (height, width) int64[n, 2] on a shared canvas."""
 
 
 class Evaluated(Protocol):
-    """From stored pixels, on the device, to the input of a model that is evaluated; `sizes` stay on the CPU."""
+    """Preprocessing for evaluation: stored pixels on the device to a model's input; `sizes` stay on the CPU."""
 
     def evaluate(self, images: Tensor, sizes: Tensor | None, *, size: int) -> Tensor:
-        """Resized and normalized images, the same every time."""
+        """Resize and normalize uint8[n, 3, h, w] to float32[n, 3, size, size], the same every time. `sizes`: int64[n,
+        2] (height, width) of images on a shared canvas, else None."""
 
 
 class Augment(Evaluated, Protocol):
-    """As Evaluated, and to the input of one that is trained; `ids` stay on the CPU too."""
+    """Preprocessing for evaluation and for training; `ids` stay on the CPU too."""
 
     def train(
         self,
@@ -47,63 +48,64 @@ class Augment(Evaluated, Protocol):
         size: int,
         strengths: Mapping[str, float] | None = None,
     ) -> Batch:
-        """Augmented, resized and normalized training images with their targets; `strengths` replace the recipe's."""
+        """Augment, resize and normalize training images uint8[n, 3, h, w], with targets float32[n, k] and ids int64[n].
+        `sizes` as in `evaluate`; `strengths` replace the recipe's."""
 
     def effects(self) -> dict[str, dict[str, float]]:
-        """What each technique measurably did so far."""
+        """Measured effect of each technique so far."""
 
     def state(self) -> dict[str, Any]:
-        """The measured effects as JSON, for a checkpoint."""
+        """The measured effects as JSON data, for a checkpoint."""
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Continue measuring from a checkpoint."""
 
 
 class Meter(Protocol):
-    """Counts what something in the model did, and keeps the counts on the device until they are asked for."""
+    """Counts what a technique in the model does, on the device until the counts are asked for."""
 
     def effects(self) -> dict[str, dict[str, float]]:
-        """What each technique measurably did so far."""
+        """Measured effect of each technique so far."""
 
     def state(self) -> dict[str, Any]:
-        """The counts as JSON, for a checkpoint."""
+        """The counts as JSON data, for a checkpoint."""
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Continue counting from a checkpoint."""
 
 
 class Average(Protocol):
-    """A running average of the model's weights, which training never sees."""
+    """A running average of the model's weights, which training never reads."""
 
     @property
     def module(self) -> nn.Module:
         """The model with the averaged weights, in evaluation mode."""
 
     def update(self, model: nn.Module, step: int) -> None:
-        """Take in the weights after an optimizer step, counted from 1."""
+        """Update the average from the weights after an optimizer step, counted from 1."""
 
 
 class Observer(Protocol):
-    """Watches a run; changes nothing."""
+    """Observes a run without changing it."""
 
     def on_data(self, lines: Sequence[str]) -> None:
-        """The data are open: what will be trained on, what was passed over, and what is doubtful about it."""
+        """The data are open; `lines` describe them, what was passed over, and doubts."""
 
     def on_start(self, epochs: int, steps_per_epoch: int, steps_done: int) -> None:
         """Training starts or resumes."""
 
     def on_step(self, epoch: int, step: int, loss: float, top1: float, images_per_second: float) -> None:
-        """Some steps were made: mean loss and mixed top-1 of this epoch so far."""
+        """Steps were made: mean loss and mixed top-1, in [0, 1], of this epoch so far."""
 
     def on_epoch(self, row: EpochRow, rows: Sequence[EpochRow]) -> None:
         """An epoch ended."""
 
     def on_phase(self, name: str, done: int, total: int) -> None:
-        """Something besides training moves on: decoding, evaluation."""
+        """Progress of a phase besides training: decoding, evaluation."""
 
 
 class Silent:
-    """The observer that shows nothing."""
+    """An observer that shows nothing."""
 
     def on_data(self, lines: Sequence[str]) -> None:
         """Show nothing."""

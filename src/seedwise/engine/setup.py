@@ -1,7 +1,7 @@
-"""What a run trains, with what, on what; and how far it is."""
+"""Everything that a run trains with, and how far it is."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from seedwise.engine.distributed import ALONE, World
+from seedwise.engine.evaluate import predict
 from seedwise.engine.placement import Placement
 from seedwise.engine.protocols import Augment, Average, Images, Meter
 from seedwise.engine.stages import Dropout
@@ -21,12 +22,13 @@ from seedwise.optim.schedules import lr_at
 from seedwise.recipe.progressive import PlannedStage, planned
 from seedwise.recipe.progressive_config import Stage
 from seedwise.recipe.schema import TrainConfig
+from seedwise.records.predictions import Predictions
 from seedwise.records.run import EpochRow
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What a run trains, with what, on what."""
+    """Everything that the loop needs: model, optimizer, loss, data, augmentation, options."""
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
@@ -40,7 +42,7 @@ class Setup:
     placement: Placement
     seed: int
     folder: Path
-    """Where checkpoints go."""
+    """The folder for checkpoints."""
     world: World = ALONE
     """The processes that train this model together."""
     ema: Average | None = None
@@ -48,26 +50,26 @@ class Setup:
     warm_start: WarmStart | None = None
     """Trains the classifier before the first step."""
     stages: tuple[Stage, ...] = ()
-    """Of progressive learning, resolved."""
+    """Resolved stages of progressive learning."""
     dropout: Dropout | None = None
-    """What the stages set the dropout of."""
+    """The dropout that the stages set."""
     noise: Meter | None = None
     """Counts what dropout and stochastic depth drop."""
     data_lines: Sequence[str] = ()
-    """What the run says of its data before it trains."""
+    """Description of the data, for the observer."""
 
     @cached_property
     def plan(self) -> tuple[PlannedStage, ...]:
-        """The stages with their first steps; a single one without progressive learning."""
+        """The planned stages; a single one without progressive learning."""
         return planned(self.stages, self.total_steps) or (PlannedStage(1, 0, self.config.image_size),)
 
     def stage(self, step: int) -> PlannedStage:
-        """The stage of an optimizer step, from 0."""
+        """The stage of optimizer step `step`, from 0."""
         return next(stage for stage in reversed(self.plan) if stage.first_step <= step)
 
     @cached_property
     def forward(self) -> nn.Module:
-        """The model as the training step calls it: its gradients are averaged over the world."""
+        """The model for the training step, wrapped for distributed training."""
         return self.world.ddp(self.model)
 
     @property
@@ -80,19 +82,37 @@ class Setup:
         """Optimizer steps of the whole run."""
         return self.steps_per_epoch * self.config.epochs
 
+    def predict(
+        self,
+        images: Images,
+        *,
+        model: nn.Module | None = None,
+        on_progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> Predictions:
+        """Predict images at the final size, by `model` (None: the trained one), as `evaluate.predict` does."""
+        return predict(
+            model or self.model,
+            images,
+            self.augment,
+            size=self.config.image_size,
+            placement=self.placement,
+            world=self.world,
+            on_progress=on_progress,
+        )
+
     def lr(self, step: int) -> float:
-        """The learning rate of an optimizer step, from 0."""
+        """Learning rate of optimizer step `step`, from 0."""
         return lr_at(self.optim, step, steps_per_epoch=self.steps_per_epoch, total_steps=self.total_steps)
 
 
 @dataclass
 class State:
-    """How far a run is: JSON, beside the tensors in the checkpoint."""
+    """Progress of a run, stored as JSON beside the tensors in the checkpoint."""
 
     step: int = 0
-    """Optimizer steps done."""
+    """Number of optimizer steps made."""
     loss_sum: float = 0.0
-    """Over the images of the current epoch."""
+    """Sum over the images of the current epoch; so is `hit_sum`."""
     hit_sum: float = 0.0
     images: int = 0
     """Images seen in the current epoch."""
@@ -101,14 +121,15 @@ class State:
     parts: list[dict[str, Any]] = field(default_factory=list)
     """With progressive learning, the current epoch by stage, as StagePart."""
     evaluate_seconds: float = 0.0
+    """Wall seconds of validation so far."""
     warm_start: dict[str, float] = field(default_factory=dict)
-    """What the warm start did; empty without one."""
+    """Measurements of the warm start; empty without one."""
     rows: list[dict[str, Any]] = field(default_factory=list)
     """Finished epochs, as EpochRow."""
     best_epoch: int | None = None
     best_top1: float = -1.0
     done: bool = False
-    """No epoch is left to train."""
+    """Whether no epoch is left to train."""
 
     @property
     def epochs(self) -> list[EpochRow]:

@@ -1,4 +1,4 @@
-"""Stages of progressive learning at work: the classifier's dropout, and what each stage had of an epoch."""
+"""Applies stages of progressive learning: the classifier's dropout, and the counts of each stage in an epoch."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,14 +11,14 @@ from seedwise.recipe.progressive import PlannedStage
 
 
 class Dropout:
-    """The classifier's dropout of a network, wherever it keeps it: timm's `drop_rate`, or Dropout layers.
+    """The classifier's dropout of a network, wherever it is: timm's `drop_rate`, or Dropout layers.
 
     Found by its value: the places with exactly the rate that the network was built with. Stochastic depth and layers
     with a rate of their own stay as they are.
     """
 
     def __init__(self, model: nn.Module, rate: float) -> None:
-        """`rate`, above 0: what the network was built with; a UserError if it is nowhere in it."""
+        """`rate`, in (0, 1): what the network was built with; a UserError if it is nowhere in it."""
         self._layers, self._attributes = dropout_places(model, rate)
         if not self._layers and not self._attributes:
             raise UserError(
@@ -27,7 +27,7 @@ class Dropout:
             )
 
     def set(self, rate: float) -> None:
-        """Let features be dropped with this probability from now on."""
+        """Set the probability, in [0, 1), with which features are dropped from now on."""
         for layer in self._layers:
             layer.p = rate
         for module in self._attributes:
@@ -40,7 +40,7 @@ def dropout_of(model: nn.Module, built_with: float, stages: Sequence[PlannedStag
 
 
 def note_batch(parts: list[dict[str, Any]], stage: PlannedStage, image_size: int, images: int) -> None:
-    """Count a step's images, of the size in pixels that they were fed at, in an epoch's parts (as StagePart)."""
+    """Add a step's images, with the side in pixels that they were trained at, to an epoch's parts (as StagePart)."""
     if not parts or (parts[-1]["stage"], parts[-1]["image_size"]) != (stage.number, image_size):
         parts.append({"stage": stage.number, "image_size": image_size, "images": 0, "seconds": 0.0})
     parts[-1]["images"] += images

@@ -1,4 +1,4 @@
-"""One optimizer step, in the order in which it is written in every textbook."""
+"""One optimizer step: forward, loss, backward, step."""
 
 from collections.abc import Sequence
 
@@ -22,7 +22,7 @@ def training_step(
     world: World = ALONE,
     total: int | None = None,
 ) -> Tensor:
-    """Forward, loss, backward, step; several batches accumulate into one step, each image with the same weight.
+    """Make one optimizer step; several batches are accumulated, each image with the same weight.
 
     With more processes than one `model` is `world.ddp(...)`, and `total` the number of images of all of them.
 

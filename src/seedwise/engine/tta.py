@@ -1,4 +1,4 @@
-"""Test-time augmentation: the mean probabilities of several views of each image."""
+"""Test-time augmentation: averages the probabilities of several views of each image."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -25,7 +25,7 @@ def predict_tta(
     world: World = ALONE,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Predictions:
-    """As `predict`, of every view; the logits are log(mean over the views of the softmax), float32[m, k].
+    """Predict every view as `predict` does; logits float32[m, k] are log(mean over the views of the softmax).
 
     `size`: side in pixels at which the run was trained, and of the views unless `tta` has its own. Progress counts
     images over all views.
@@ -57,20 +57,20 @@ def predict_tta(
 def tta_effects(
     tta: TtaConfig, size: int, plain: Mapping[str, Predictions], averaged: Mapping[str, Predictions]
 ) -> dict[str, float]:
-    """For the record: number and size of the views, and the share of the scored images, if any, that change class."""
+    """Measurements for the record: number and size of the views, and the share of scored images that change class."""
     moved = [plain[name].predicted != it.predicted for name, it in averaged.items()]
     views = {"views": len(tta.views), "image_size": tta.size(size), "resized_to": tta.resized_to(size)}
     return views | ({"changed": float(np.concatenate(moved).mean())} if moved else {})
 
 
 class _Viewed:
-    """An augmentation whose evaluated images are one view of them."""
+    """Preprocessing that returns one view of each image."""
 
     def __init__(self, augment: Evaluated, view: View, resized_to: int) -> None:
         self._augment, self._view, self._resized_to = augment, view, resized_to
 
     def evaluate(self, images: Tensor, sizes: Tensor | None, *, size: int) -> Tensor:
-        """The view, float32[n, c, size, size]."""
+        """The view of uint8[n, c, h, w], float32[n, c, size, size]."""
         whole = self._augment.evaluate(images, sizes, size=self._resized_to)
         top, left = _corner(self._view, self._resized_to, size)
         whole = whole.flip(3) if self._view.flip else whole  # before the crop, as TenCrop does: a center may be uneven
@@ -79,7 +79,7 @@ class _Viewed:
 
 
 def _corner(view: View, side: int, size: int) -> tuple[int, int]:
-    """Top and left of a crop of `size` in a square of `side` pixels, rounded as torchvision does."""
+    """(top, left) of a crop of side `size` in a square of `side` pixels, rounded as torchvision does."""
     end, middle = side - size, round((side - size) / 2)
     places = {
         "top_left": (0, 0),

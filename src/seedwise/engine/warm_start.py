@@ -1,4 +1,4 @@
-"""A warm start: the classifier is trained alone, on features that are computed once, before the fine-tuning."""
+"""Warm start: trains the classifier alone on precomputed features, before fine-tuning."""
 
 import copy
 import math
@@ -23,11 +23,11 @@ from seedwise.optim.loss import Loss
 from seedwise.recipe.warm_start_config import WarmStartConfig
 
 TOLERANCE = 1e-2
-"""How far logits by way of the features may be from the network's own, relative to the largest: rounding in bf16."""
+"""Largest difference of logits computed from the features, relative to the largest logit: rounding in bf16."""
 
 
 class WarmStart:
-    """A network's classifier, and how to train it on what comes before it."""
+    """Trains a network's classifier on the features before it."""
 
     def __init__(self, config: WarmStartConfig, model: nn.Module, head: Sequence[str]) -> None:
         """`head`: names of the submodules that are the classifier; a UserError unless that is one linear layer."""
@@ -53,7 +53,7 @@ class WarmStart:
         world: World,
         on_progress: Callable[[str, int, int], None],
     ) -> dict[str, float]:
-        """Train the classifier, in place; what it did, for the record. Draws come from (seed, "warm_start") alone."""
+        """Train the classifier in place and return measurements. Draws come from (seed, "warm_start") alone."""
         began = time.perf_counter()
         of_images = predict(
             self._headless(),
@@ -97,11 +97,11 @@ class WarmStart:
         }
 
     def copy_into(self, other: nn.Module) -> None:
-        """Give a copy of the network the classifier as it is now."""
+        """Copy the classifier into a copy of the network."""
         other.get_submodule(self._name).load_state_dict(self._head.state_dict())
 
     def _headless(self) -> nn.Module:
-        """A copy of the network that returns the classifier's input."""
+        """A copy of the network that returns the classifier's input; a UserError where that is impossible."""
         try:
             copied = copy.deepcopy(self._model)
         except Exception as error:  # a user's own network may hold what can't be copied
@@ -112,7 +112,7 @@ class WarmStart:
     def _demand_last(
         self, features: Tensor, images: Images, augment: Evaluated, size: int, placement: Placement
     ) -> None:
-        """The classifier of the features must be the whole rest of the network."""
+        """Raise a UserError unless the classifier is all that follows the features."""
         few = np.arange(min(2, len(features)))
         fits = features.dim() == 2 and features.shape[1] == self._head.in_features
         if fits:

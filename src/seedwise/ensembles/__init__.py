@@ -1,1 +1,1 @@
-"""Ensembles: several runs that vote. Votes, selection and records work on stored answers, without torch."""
+"""Ensembles: several runs that vote. Votes, selection and records work on stored predictions, without torch."""

@@ -1,4 +1,4 @@
-"""Bagging: members trained on bootstrap samples, then their soft vote, all in one folder."""
+"""Bagging: trains members on bootstrap samples, and lets them vote by mean probability, all in one folder."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -35,24 +35,24 @@ from seedwise.run.rehearsal import fitted
 from seedwise.run.train import run
 
 OnMember = Callable[[str, int, int, int], None]
-"""(member, seed, number from 1, count): a member is about to be trained."""
+"""Called with (member, seed, number from 1, count) before a member is trained."""
 
 
 class BaggingRecord(RecordPart):
-    """bagging.json: what the folder's ensemble is trained from. The ensemble's own record is there when it is done."""
+    """bagging.json: the configuration of the members' training; the ensemble's own record follows when it is done."""
 
     schema_version: int = 1
     kind: Literal["bagging"] = "bagging"
     data: str
-    """What finds the data again: a known name, or an absolute path."""
+    """Where to find the data again: a known name, or an absolute path."""
     data_dir: str | None
     seed: Seed
-    """The members' seeds are drawn from it."""
+    """The master seed of the members' seeds."""
     count: int = Field(ge=2)
     timed: Timed | None = None
-    """The time that all members were given; null without one."""
+    """The `--time` given for all members; null without it."""
     recipes: list[dict[str, Any]] = Field(min_length=1)
-    """Resolved; the members take them in turns."""
+    """Resolved recipes that the members take in turn."""
 
     def recipe(self, member: int) -> Recipe:
         """The resolved recipe of a member, counted from 0."""
@@ -60,10 +60,10 @@ class BaggingRecord(RecordPart):
 
 
 def members_recipes(recipe: Recipe, models: Sequence[str], augments: Sequence[Recipe]) -> list[Recipe]:
-    """The recipes that members take in turns: on bootstrap samples, with these models and these recipes' augmentation.
+    """The recipes that members take in turn: on bootstrap samples, with these models and these recipes' augmentation.
 
     They are as many as it takes for both lists to come round together with the members: models and augmentations each
-    go round for themselves.
+    go round for themselves. A UserError where a model and an augmentation contradict.
     """
     content = plain(recipe)
     content["data"]["bootstrap"] = True
@@ -94,10 +94,10 @@ def train_bagging(
     on_member: OnMember,
     seconds: float | None = None,
 ) -> EnsembleRecord:
-    """Train `count` members that take these recipes in turns, and let them vote; a folder that holds part is completed.
+    """Train `count` members that take these recipes in turn, and let them vote; completes a folder that holds a part.
 
     `seconds`: what all members may take; epochs, and an image size that is `auto`, are chosen to fit. More members can
-    be added to a folder; fewer leave it as it is.
+    be added to a folder; fewer leave it as it is. A UserError for a folder of another bagging.
     """
     _demand_one_process()
     if not (folder / BAGGING).exists():
@@ -145,7 +145,7 @@ def train_bagging(
 def resume_bagging(
     folder: Path, *, data_dir: Path | None, watch: RunControl, on_member: OnMember, elsewhere: bool = False
 ) -> EnsembleRecord:
-    """Train what is missing of a folder that `train_bagging` began."""
+    """Train the missing members of a folder that `train_bagging` began, and let all vote."""
     _demand_one_process()
     with sole_writer(folder):
         bagging = read_bagging(folder)

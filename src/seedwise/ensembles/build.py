@@ -1,4 +1,4 @@
-"""From finished runs to the folder of their ensemble."""
+"""Builds an ensemble's folder from finished runs."""
 
 import os
 from collections import defaultdict
@@ -40,7 +40,8 @@ def build(
     select: Selection = "all",
     seed: int | None = None,
 ) -> EnsembleRecord:
-    """Let finished runs vote, and write their ensemble into a folder; the same ensemble there is left as it is."""
+    """Let finished runs vote, and write their ensemble into a folder; leaves the same ensemble as it is. A UserError
+    for runs that can't vote together, or a folder of something else."""
     answered = _demand_members(members)
     if not members[0].data.splits["val"] and (vote == "weighted" or select == "greedy"):
         option = "--vote weighted" if vote == "weighted" else "--voters greedy"
@@ -57,7 +58,7 @@ def build(
 
 
 def _demand_members(members: Sequence[Finished]) -> dict[str, list[Predictions]]:
-    """The members' answers by split; a UserError unless they are different runs that answered for the same images."""
+    """The members' predictions by split; a UserError unless they are different runs scored on the same images."""
     runs: dict[Path, Path] = {}
     for member in members:
         if not isinstance(member.record, RunRecord):
@@ -139,7 +140,7 @@ def _write(
 def _weights(
     log_p: dict[str, Floats], answered: dict[str, list[Predictions]], count: int, vote: Vote, select: Selection
 ) -> tuple[NDArray[np.int64], Floats]:
-    """How often each member is picked, and what weight it votes with (for a hard vote a number of votes)."""
+    """How often each member is picked, int64[m], and the weight of its vote, float64[m] (for a hard vote its votes)."""
     picks = np.ones(count, np.int64)
     if select == "greedy":
         picks = select_greedy(log_p["val"], answered["val"][0].targets, "soft" if vote == "weighted" else vote)
@@ -173,12 +174,12 @@ def _held(together: Predictions, apart: Sequence[Predictions], log_p: Floats, be
 
 
 def _names(given: Sequence[Predictions]) -> Files | None:
-    """What the images are called, by the first member that has kept it."""
+    """Names of the images, from the first member that stored them."""
     return next((it.files for it in given if it.files is not None), None)
 
 
 def _originals_of(members: Sequence[Finished]) -> dict[str, Originals]:
-    """What tells their images from others, of train those of all members; nothing unless all have kept it."""
+    """Hashes of the original images by split, in train of all members; empty unless all stored them."""
     known = [read_originals(member.folder, member.record) for member in members]
     if not all("train" in it for it in known):
         return {}
@@ -211,7 +212,7 @@ def _member(member: Finished, folder: Path, picks: int, weight: float) -> Member
 
 
 def _out_of_bag(members: Sequence[Finished], weights: Floats, vote: Vote) -> OutOfBag | None:
-    """Each training image judged by the members that did not see it: Breiman 1996, Out-of-bag estimation (Berkeley)."""
+    """Out-of-bag scores of training images: Breiman 1996, Out-of-bag estimation (Berkeley)."""
     given = {
         place: it
         for place, member in enumerate(members)

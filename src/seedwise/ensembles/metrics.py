@@ -1,4 +1,4 @@
-"""Diversity, from answers on the same images."""
+"""Diversity of members, from predictions on the same images."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -8,25 +8,26 @@ from seedwise.records.ensemble import Vote
 from seedwise.records.predictions import Predictions
 
 STARTS = 8
-"""Votes of a size that are tried, at most."""
+"""Largest number of votes tried of each size."""
 
 
 def disagreement(answers: NDArray[np.int64]) -> float:
-    """Share of images on which two members' answers (int64[m, n]) differ, averaged over all pairs of members."""
+    """Share of images on which two members' predictions int64[m, n] differ, averaged over all pairs of members."""
     pairs = disagreements(answers)[np.tril_indices(len(answers), -1)]
     return float(np.mean(pairs)) if len(pairs) else 0.0
 
 
 def disagreements(answers: NDArray[np.int64]) -> Floats:
-    """float[m, m]: the share of images on which each two of the members' answers (int64[m, n]) differ."""
+    """float64[m, m]: share of images on which the predictions int64[m, n] of each two members differ."""
     return np.array([[(one != other).mean() for other in answers] for one in answers], np.float64)
 
 
 def by_size(log_p: Floats, votes: ArrayLike, vote: Vote, targets: NDArray[np.int64]) -> dict[int, list[float]]:
     """Top-1 of votes of 1, 2, … members, several of each size.
 
-    log_p, votes: as `combine` takes them. A size's members are those that follow one another, round and round, from up
-    to eight places on, so that all take part about equally often. Above eight members not every size is tried.
+    log_p: float64[m, n, k]; votes: float[m], as `combine` takes them; targets: int64[n]. A size's members are those
+    that follow one another, round and round, from up to eight places on, so that all take part about equally often.
+    Above eight members not every size is tried.
     """
     counts = np.asarray(votes, np.float64)
     voting, found = np.flatnonzero(counts > 0), dict[int, list[float]]()

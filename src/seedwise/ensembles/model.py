@@ -1,4 +1,4 @@
-"""An ensemble as an object, with the surface of a run."""
+"""An ensemble as an object, with the methods of a run."""
 
 from functools import cached_property
 from pathlib import Path
@@ -31,7 +31,7 @@ class Ensemble:
 
     @property
     def classes(self) -> list[str]:
-        """Class names by class number."""
+        """Class names by class index."""
         return self.record.data.classes
 
     @cached_property
@@ -55,20 +55,20 @@ class Ensemble:
         return runs
 
     def logits(self, split: str = "test") -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-        """The stored (ids, targets, log probabilities of the vote) of `val` or `test`."""
+        """Stored ids int64[m], targets int64[m], and log probabilities float32[m, k] of the vote on `val` or `test`."""
         stored = self.predictions(split)
         return stored.ids, stored.targets, stored.logits
 
     def predictions(self, split: str = "test") -> Predictions:
-        """The vote's stored answers on `val` or `test`, as of `Run.predictions`."""
+        """The vote's stored predictions on `val` or `test`, as `Run.predictions`."""
         return Finished(self.folder, self.record).predictions(split)
 
     def table(self, split: str = "test") -> list[dict[str, Any]]:
-        """A row an image of `val` or `test`, as of `Run.table`."""
+        """A row for each image of `val` or `test`, as `Run.table`."""
         return read_answers(Finished(self.folder, self.record), split).table()
 
     def to_dict(self) -> dict[str, Any]:
-        """record.json."""
+        """The content of record.json."""
         return self.record.to_dict()
 
     def _repr_html_(self) -> str:
@@ -85,7 +85,7 @@ class Ensemble:
         return html_table(rows, f"{self.folder}: {self.record.networks} networks, {split} images", lines)
 
     def predict(self, images: "Given") -> NDArray[np.float32]:
-        """Class probabilities float32[n, k] of images by the members' vote, as `Run.predict` gives them for one.
+        """Class probabilities float32[n, k] of images by the members' vote, as `Run.predict` for a single run.
 
         Each image is read once, and no more than a batch of them is held.
         """
@@ -104,11 +104,11 @@ class Ensemble:
 
 
 LEAST = float(np.log(np.finfo(np.float32).tiny))
-"""Log of the least probability: a float32 that underflowed to 0 was not 0."""
+"""Log of the least probability, for a float32 that underflowed to 0."""
 
 
 def load(folder: Path | str) -> "Run | Ensemble":
-    """The run or the ensemble in this folder; a UserError when it is neither or is damaged."""
+    """Open the run or the ensemble in this folder; a UserError when it is neither or is damaged."""
     place = Path(folder)
     from seedwise.run.run import Run
 

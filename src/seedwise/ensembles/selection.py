@@ -1,4 +1,4 @@
-"""Which members vote: forward selection on validation images."""
+"""Selects the members that vote: greedy forward selection on validation images."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -7,15 +7,16 @@ from seedwise.ensembles.votes import Floats, combine
 from seedwise.records.ensemble import Vote
 
 ROUNDS = 3
-"""Picks tried, for each member: later ones hardly change the weights, and the best prefix of them is kept."""
+"""Picks tried for each member: later ones hardly change the weights, and the best prefix of them is kept."""
 
 
 def select_greedy(members: Floats, targets: ArrayLike, vote: Vote) -> NDArray[np.int64]:
     """int64[m]: how often each member is picked, by greedy forward selection with replacement.
 
-    Caruana et al. 2004, Ensemble Selection from Libraries of Models (ICML): start with nothing, add again and again the
-    member that makes the vote best on validation, and keep the best of all these ensembles (the smallest of equals).
-    Best is the highest top-1, and of equals the lowest loss: accuracies of a few images tie all the time.
+    members: log probabilities float64[m, n, k]; targets: int[n]. Caruana et al. 2004, Ensemble Selection from Libraries
+    of Models (ICML): start with nothing, add again and again the member that makes the vote best on validation, and
+    keep the best of all these ensembles (the smallest of equals). Best is the highest top-1, and of equals the lowest
+    loss: accuracies of a few images tie all the time.
     """
     labels = np.asarray(targets)
     counts = np.zeros(len(members), np.int64)

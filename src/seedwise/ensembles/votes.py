@@ -1,4 +1,4 @@
-"""How members vote: from the logits of each to one probability a class."""
+"""Votes of members: combines the logits of each into class probabilities."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -8,19 +8,19 @@ from seedwise.records.ensemble import Vote
 Floats = NDArray[np.float64]
 
 GAP = 1e-6
-"""How far, in nats, the weights' validation loss may be from the least possible."""
+"""Largest distance, in nats, of the weights' validation loss from the least possible."""
 MOST_STEPS = 20_000
 
 
 def log_probabilities(logits: ArrayLike) -> Floats:
-    """log softmax over the last axis, in double precision."""
+    """Log softmax over the last axis of logits [..., k], in float64."""
     values = np.asarray(logits, dtype=np.float64)
     values = values - values.max(axis=-1, keepdims=True)
     return np.asarray(values - np.log(np.exp(values).sum(axis=-1, keepdims=True)))
 
 
 def combine(members: Floats, weights: ArrayLike, vote: Vote) -> Floats:
-    """log p[n, k] of the vote, from members' log probabilities [m, n, k] and a weight ≥ 0 for each.
+    """Log probabilities float64[n, k] of the vote, from members' ones float64[m, n, k] and weights float[m] ≥ 0.
 
     soft and weighted: the mean of the members' probabilities, by weight (Lakshminarayanan et al. 2017, 1612.01474).
     hard: each member has `weight` votes, all for its most probable class, and the mean probability is one vote more,
@@ -39,16 +39,17 @@ def combine(members: Floats, weights: ArrayLike, vote: Vote) -> Floats:
 
 
 def answers(members: Floats) -> NDArray[np.int64]:
-    """int64[m, n]: each member's most probable class, the first of equals."""
+    """int64[m, n]: each member's most probable class, the first in a tie, from log probabilities [m, n, k]."""
     return np.asarray(members.argmax(axis=2))
 
 
 def fit_weights(members: Floats, targets: ArrayLike) -> Floats:
-    """The weights ≥ 0 with sum 1 whose mean probability has the least loss on these (validation) images.
+    """Weights float64[m] ≥ 0 with sum 1 whose mean probability has the least loss on these (validation) images.
 
-    Stacking of densities: Smyth & Wolpert 1999, Machine Learning 36, 59-83, by the EM algorithm for mixing weights. The
-    loss is convex in the weights, and max over members of mean(p_member/p_mixture) - 1 bounds how far it is from the
-    least (Lindsay 1983, Ann. Stat. 11, 86-94), so this stops when it is there.
+    members: log probabilities float64[m, n, k]; targets: int[n]. Stacking of densities: Smyth & Wolpert 1999, Machine
+    Learning 36, 59-83, by the EM algorithm for mixing weights. The loss is convex in the weights, and max over members
+    of mean(p_member/p_mixture) - 1 bounds how far it is from the least (Lindsay 1983, Ann. Stat. 11, 86-94), so this
+    stops when it is there.
     """
     rows = np.arange(members.shape[1])
     likelihood = members[:, rows, np.asarray(targets)]

@@ -1,1 +1,1 @@
-"""A finished run or ensemble on data and on files."""
+"""Applies a finished run or ensemble to data and files; the verbs as functions."""

@@ -1,4 +1,4 @@
-"""A finished run or an ensemble scored again: on its own data, or on any whose classes it knows."""
+"""Scores a finished run or an ensemble again: on its own data, or on any whose classes it knows."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +9,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from seedwise.augment.pipeline import Augmenter
 from seedwise.base.errors import UserError
 from seedwise.config.section import load
 from seedwise.data.config import DataConfig
@@ -20,22 +19,19 @@ from seedwise.data.open import open_data
 from seedwise.data.selection import NOTHING_JOINED, unscored
 from seedwise.data.source import Progress
 from seedwise.data.unused import unused
-from seedwise.engine.evaluate import Predictions, predict, score
-from seedwise.engine.placement import Placement, computing_threads
-from seedwise.engine.tta import predict_tta
+from seedwise.engine.evaluate import Predictions, score
 from seedwise.ensembles.model import Ensemble
 from seedwise.ensembles.votes import combine, log_probabilities
-from seedwise.kernels.swap import accelerate
 from seedwise.recipe.schema import Recipe
 from seedwise.recipe.tta_config import TtaConfig
 from seedwise.records.evaluations import ClassScore, Evaluation, TtaGain
 from seedwise.records.predictions import read_originals
 from seedwise.run import resolve
+from seedwise.run.deferred_scoring import Kind, logits_of
 from seedwise.run.run import Run
 from seedwise.stats import mcnemar
 from seedwise.stats.proportion import wilson
 
-Kind = Literal["raw", "ema"]
 Split = Literal["val", "test", "all"]
 READING = (
     *("class_level", "image_column", "label_column", "split_column", "image_folder", "image_suffix"),
@@ -46,7 +42,7 @@ READING = (
 
 @dataclass(frozen=True)
 class ScoredImages:
-    """What is scored. `own`: it is the data of the training, so `subset` is one of its splits."""
+    """Images to score. `own`: they are of the data of the training, so `subset` is one of its splits."""
 
     dataset: Dataset
     subset: Subset
@@ -121,7 +117,7 @@ def find_images(
     tta: TtaConfig | None = None,
     settings: Sequence[str] = (),
 ) -> ScoredImages:
-    """The run's own data in its own splits, recognized by their fingerprint, or other data as it is."""
+    """Find the images of a split: of the run's own data, recognized by their fingerprint, or of other data."""
     asked = read_options(settings)
     if asked and data is None:
         raise UserError(f"-s {settings[0]}: says how other data are read: give them with --data, or drop it")
@@ -157,7 +153,7 @@ def find_images(
 
 
 def read_options(settings: Sequence[str]) -> dict[str, Any]:
-    """Overrides such as `data.class_level=2` as options of the data and their values; a UserError for any other."""
+    """Parse overrides such as `data.class_level=2` to options of the data and values; a UserError for any other."""
     config, asked = load(Recipe, "{}", overrides=settings).data, {}
     for word in settings:
         section, _, name = word.partition("=")[0].strip().partition(".")
@@ -174,7 +170,7 @@ def _joins(run: Run, settings: Sequence[str]) -> bool:
 
 
 def _other_config(run: Run, data: str, data_dir: Path | None, asked: dict[str, Any]) -> DataConfig:
-    """How other data are read: as the run's own, where that says something about them, and as asked for."""
+    """Configuration for other data: the run's own, where that applies to them, with the options asked for."""
     record, config = run.record.data, run.recipe.data
     names = [name for name in READING if name not in ("test", "min_per_class", "pixel_range")]
     names += ["min_per_class"] if str(Path(data).resolve()) == record.source else []
@@ -205,8 +201,8 @@ def _of_other(
 def match_classes(
     classes: list[str], images: ScoredImages, *, join: bool = False
 ) -> tuple[NDArray[np.int64], list[str]]:
-    """The images' targets as the run numbers its classes, by name, in any spelling where they are to be joined; and the
-    run's classes that have no image."""
+    """Targets int64[m] in the run's class indices, matched by name (in any spelling with `join`); and the run's classes
+    without images. A UserError for a class that the run doesn't know."""
     number = {name: index for index, name in enumerate(classes)}
     if join:
         number |= {name: number[to] for name, to in as_in_train(classes, images.dataset.classes).items()}
@@ -224,35 +220,8 @@ def match_classes(
     return targets, [name for index, name in enumerate(classes) if index not in seen]
 
 
-def logits_of(
-    run: Run,
-    subset: Subset,
-    weights: Kind,
-    on_progress: Callable[[int, int], None],
-    tta: TtaConfig | None = None,
-) -> Predictions:
-    """Logits as the training itself computed them after its last epoch: same preprocessing, kernels and precision."""
-    compute = run.recipe.compute
-    placement = Placement.of(compute)
-    model = placement.module(run.model if weights == "raw" else run.ema_model)
-    accelerate(model, compute.kernels, run.record.kernels)
-    augment = Augmenter(
-        run.recipe.augment,
-        seed=run.record.seed,
-        rows=subset.rows_in_part,
-        mean=run.record.model.mean,
-        std=run.record.model.std,
-        device=placement.device,
-    )
-    with computing_threads(int(compute.threads), f"an evaluation of {run.folder}"):
-        size = run.recipe.train.image_size
-        if tta is not None:
-            return predict_tta(model, subset, augment, tta, size=size, placement=placement, on_progress=on_progress)
-        return predict(model, subset, augment, size=size, placement=placement, on_progress=on_progress)
-
-
 def _trained_on(run: Run | Ensemble, subset: Subset) -> NDArray[np.bool_] | None:
-    """bool[m]: which of the images the run, or a member, was trained on; None where that isn't known."""
+    """bool[m]: whether each image was trained on by the run or a member; None where unknown."""
     trained, own = read_originals(run.folder, run.record).get("train"), subset.originals
     return None if trained is None or own is None else np.isin(own, trained)
 
@@ -265,7 +234,7 @@ def _answers(
     progress: Progress,
     views: TtaConfig | None = None,
 ) -> Predictions:
-    """Logits of a run, or of the vote of an ensemble's members."""
+    """Predictions of a run, or of the vote of an ensemble's members."""
     voters, answers = run.members if isinstance(run, Ensemble) else [run], []
     for number, voter in enumerate(voters, 1):
         said = label + (f", member {number} of {len(voters)}" if len(voters) > 1 else "")
@@ -274,13 +243,13 @@ def _answers(
 
 
 def _gain(plain: Predictions, averaged: Predictions) -> TtaGain:
-    """What test-time augmentation changed: the images that it won and lost."""
+    """Images that test-time augmentation won and lost."""
     found = mcnemar(averaged.correct(), plain.correct())
     return TtaGain(without=score(plain).top1, won=found.only_arm, lost=found.only_base, ci95=found.ci95, p=found.p)
 
 
 def _vote(ensemble: Ensemble, answers: list[Predictions]) -> Predictions:
-    """The members' vote, as the ensemble's stored predictions were made."""
+    """Combine the members' predictions, as the ensemble's stored ones were."""
     voting = [member for member in ensemble.record.members if member.weight]
     weights = [member.picks if ensemble.record.vote == "hard" else member.weight for member in voting]
     log_p = np.stack([log_probabilities(it.logits) for it in answers])
@@ -290,7 +259,7 @@ def _vote(ensemble: Ensemble, answers: list[Predictions]) -> Predictions:
 def _compare(
     run: Run | Ensemble, images: ScoredImages, weights: Kind, predictions: Predictions
 ) -> tuple[bool, float] | tuple[None, None]:
-    """Whether the stored logits are the same, and how far they are apart at most."""
+    """Whether the stored logits are equal, and their largest absolute difference."""
     if not images.own or images.split == "all":
         return None, None
     stored = _stored(run, images, weights, predictions)
@@ -301,7 +270,7 @@ def _compare(
 
 
 def _stored(run: Run | Ensemble, images: ScoredImages, weights: Kind, predictions: Predictions) -> Predictions | None:
-    """What the training stored for the very images of these predictions; None where it did not score them."""
+    """Predictions that the training stored on these very images; None without any."""
     if not images.own or images.split == "all":
         return None
     stored = run.predictions(images.split if weights == "raw" else f"{images.split}_ema")

@@ -1,4 +1,4 @@
-"""Pictures of where a network looked: the image, what spoke for the answer, and the most probable classes."""
+"""Draws where a network looked: the image, its Grad-CAM heat map, and the most probable classes."""
 
 import itertools
 import re
@@ -21,25 +21,25 @@ if TYPE_CHECKING:
     from seedwise.run.run import Run
 
 SIDE, GAP, BARS, MARGIN = 320, 24, 380, 20
-"""Pixels: of a panel's side, between panels, of the widest bar with its name, and around all."""
+"""Lengths in pixels: a panel's side, between panels, the widest bar with its name, and the margin."""
 TITLE, ANSWER, NAME, NOTE = 19, 30, 18, 16
 """Heights of letters in pixels."""
 MOST = 6
-"""Classes with a bar."""
+"""Number of classes with a bar."""
 PIXELATED = 64
-"""Up to this side an image is enlarged pixel by pixel: smooth, it would look like a photo out of focus."""
+"""Largest side that is enlarged pixel by pixel: smooth, it would look like a photo out of focus."""
 PAPER, INK, MUTED, BLUE, GRAY = "#ffffff", "#1a1c1f", "#5c6269", "#0b63b0", "#b9bfc6"
 FONTS = (
     *("NotoSansCJK-Regular.ttc", "NotoSansKR-Regular.otf", "NanumGothic.ttf", "AppleSDGothicNeo.ttc", "malgun.ttf"),
     *("NotoSans-Regular.ttf", "DejaVuSans.ttf", "Arial Unicode.ttf"),
 )
-"""Looked for where Pillow's own font lacks a letter."""
+"""Fonts to try where Pillow's own lacks a letter."""
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 class Explainer:
-    """Writes a picture an image into a folder."""
+    """Writes an explaining picture for each image into a folder."""
 
     def __init__(self, run: "Run", folder: Path, top: int = MOST) -> None:
         self._run, self._folder, self._top = run, folder, min(top, MOST)
@@ -48,7 +48,7 @@ class Explainer:
         write_text(folder / OUTPUT_MARK, "Pictures by seedwise predict --explain; no data.\n")
 
     def explain(self, found: "Predicted") -> Path:
-        """The picture's path: the image's name with the class behind it, and a number where that is taken already."""
+        """Write a picture; returns its path: the image's name, the class, and a number if that is taken."""
         best = int(found.top(1)[0])
         stem = re.sub(r"[^\w.-]+", "_", f"{Path(found.path).stem}-{self._run.classes[best]}")[:150]
         name = next(n for k in itertools.count(1) if (n := stem if k == 1 else f"{stem}-{k}") not in self._used)
@@ -62,8 +62,8 @@ class Explainer:
 
 
 def draw(pixels: UInt8Array, heat: NDArray[np.float32], title: str, bars: list[tuple[str, int, float]]) -> Image.Image:
-    """The square of an image uint8[h, w, 3] that the network sees, the same under its heat map float[s, s] in [0, 1],
-    and a bar for each (class, its number, probability), the first of which is the answer."""
+    """Draw an image's center square, the same under its heat map, and a bar for each class. pixels: uint8[h, w, 3];
+    heat: float32[s, s] in [0, 1]; bars: (class, its index, probability), the first the predicted."""
     width, top = 2 * MARGIN + 2 * (SIDE + GAP) + BARS, MARGIN + 36
     canvas = Image.new("RGB", (width, top + SIDE + 44), PAPER)
     on = ImageDraw.Draw(canvas)
@@ -101,7 +101,7 @@ def _percent(share: float) -> str:
 
 
 def _enlarged(pixels: UInt8Array) -> Image.Image:
-    """The center square of uint8[h, w, 3] at a panel's size."""
+    """Resize the center square of uint8[h, w, 3] to a panel's size."""
     square = center_square(torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None], None)[0].permute(1, 2, 0)
     image = Image.fromarray(np.ascontiguousarray(square.numpy()))
     how = Image.Resampling.NEAREST if len(square) <= PIXELATED else Image.Resampling.LANCZOS
@@ -109,7 +109,7 @@ def _enlarged(pixels: UInt8Array) -> Image.Image:
 
 
 def _stretched(heat: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The map at a panel's size."""
+    """Resize a heat map float32[s, s] to a panel's size."""
     return np.asarray(Image.fromarray(heat).resize((SIDE, SIDE), Image.Resampling.BILINEAR)).clip(0, 1)
 
 
@@ -124,7 +124,7 @@ def _write(
     *,
     at_right: bool = False,
 ) -> None:
-    """Text of at most `room` pixels, shortened in its middle; `instead` where no font here has its letters."""
+    """Write text of at most `room` pixels, shortened in its middle; `instead` where no font here has its letters."""
     font = _font(frozenset(text), size)
     if font is None:
         text, font = instead, ImageFont.load_default(size)
@@ -138,7 +138,7 @@ def _write(
 
 @lru_cache(maxsize=256)
 def _font(letters: frozenset[str], size: int) -> Font | None:
-    """The first font that has all of the letters; None without one."""
+    """The first font that has all these letters; None without one."""
     for font in (ImageFont.load_default(size), *_others(size)):
         none = bytes(font.getmask("\uffff"))
         if all(letter.isspace() or bytes(font.getmask(letter)) != none for letter in letters):

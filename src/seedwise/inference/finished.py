@@ -1,4 +1,4 @@
-"""The verbs about what is finished, as functions: the command line calls them, Python has them as `seedwise.compare` …
+"""The verbs about finished runs as functions, for the command line and as `seedwise.compare`, ….
 
 What needs no tensors imports none.
 """
@@ -29,15 +29,15 @@ VOTES, SELECTIONS = ("soft", "hard", "weighted"), ("all", "greedy")
 FOLDS = 5
 """Networks that an audit of labels trains with a run."""
 Progress = Callable[[str, int, int], None]
-"""(what is done, how far, of how many)."""
+"""Called with (what is done, how far, of how many)."""
 
 
 def _nothing(label: str, done: int, total: int) -> None:
-    """Nobody looks on."""
+    """A progress callback that ignores its calls."""
 
 
 def to_stderr(line: str) -> None:
-    """Say a line beside the result."""
+    """Print a line on stderr."""
     print(line, file=sys.stderr, flush=True)
 
 
@@ -246,7 +246,7 @@ def report(folder: "str | Path | Run | Ensemble | Study", *, out: str | Path | N
 
 
 def _folders(given: Any) -> list[Path]:
-    """Folders as they are named, or of what was loaded from them."""
+    """Paths of folders, as named or of loaded objects."""
     several = [given] if isinstance(given, str | Path) or hasattr(given, "folder") else given
     return [Path(getattr(each, "folder", each)) for each in several]
 
@@ -261,7 +261,7 @@ def _loaded(given: "str | Path | Run | Ensemble") -> "Run | Ensemble":
 
 
 def _demand_writable(out: Path, what: str) -> None:
-    """Said before the work rather than after it."""
+    """Raise a UserError, before any work, where `out` can't be written."""
     if out.is_dir():
         raise UserError(f"{out}: is a folder; give {what} to write")
     if not out.parent.is_dir():
@@ -277,7 +277,7 @@ def _judged(file: Path) -> "Judgements":
 def _judge(
     given: "Judgements", file: str | Path | None, data: str, say: Callable[[str], None], images: set[str]
 ) -> "Judgements":
-    """What was said of pairs, now and before; what is said now is kept."""
+    """Judgements on pairs, new and stored; stores the new ones."""
     from seedwise.audits.judged import keep_judged, kept
 
     if not given:

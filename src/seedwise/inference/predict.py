@@ -1,4 +1,4 @@
-"""Files and folders of images through a run, in batches, so that memory does not grow with their number."""
+"""Classifies files and folders of images in batches, so that memory does not grow with their number."""
 
 import os
 import re
@@ -21,29 +21,29 @@ from seedwise.ensembles.model import Ensemble
 from seedwise.run.run import PREDICT_BATCH, Run
 
 BATCH_BYTES = 512 << 20
-"""A batch of decoded photos ends when it has grown to this."""
+"""Bytes of decoded photos at which a batch ends."""
 
 _NUMBER = re.compile(r"(\d+)", re.ASCII)
 
 
 @dataclass(frozen=True)
 class Predicted:
-    """An image, and what the run makes of it."""
+    """An image and its class probabilities."""
 
     path: str
     pixels: UInt8Array
     """uint8[h, w, 3], upright."""
     probabilities: NDArray[np.float32]
-    """float32[k]."""
+    """float32[k], summing to 1."""
 
     def top(self, count: int) -> NDArray[np.int64]:
-        """The numbers of its most probable classes, most probable first."""
+        """Indices int64[count] of its most probable classes, most probable first."""
         return np.argsort(-self.probabilities, kind="stable")[:count]
 
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A path that gave no image, and why, in a line."""
+    """A path that can't be read as an image, and the reason in a line."""
 
     path: str
     reason: str
@@ -51,25 +51,25 @@ class Unreadable:
 
 @dataclass(frozen=True)
 class Note:
-    """A line about a folder, what was passed over there, or about an image that is doubtful and used all the same."""
+    """A line about what was passed over in a folder, or about a doubtful image that is used all the same."""
 
     line: str
 
 
 @dataclass(frozen=True)
 class Classified:
-    """What a run makes of files and folders of images."""
+    """Results of `predict` on files and folders of images."""
 
     images: list[dict[str, Any]]
-    """In order: `path`, `top` (a `class` and its `probability` each, most probable first), and `explained`, a picture's
-    path, where one was made."""
+    """In order: `path`, `top` (`class` and `probability` of each, most probable first), and `explained`, the path of a
+    picture if one was drawn."""
     unreadable: list[Unreadable]
     notes: list[str]
-    """A line about what was passed over, or is doubtful and used all the same."""
+    """Lines about what was passed over, or is doubtful and used all the same."""
 
     @classmethod
     def of(cls, found: Iterable[dict[str, Any] | Unreadable | Note]) -> Self:
-        """All that `classify` finds."""
+        """Collect everything that `classify` yields."""
         every = list(found)
         return cls(
             [each for each in every if isinstance(each, dict)],
@@ -78,11 +78,11 @@ class Classified:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything in it."""
+        """All results as JSON data."""
         return asdict(self)
 
     def table(self) -> list[dict[str, Any]]:
-        """A row an image: path, and the most probable class with its probability."""
+        """A row for each image: path, most probable class and its probability."""
         return [{"path": image["path"]} | image["top"][0] for image in self.images]
 
     def _repr_html_(self) -> str:
@@ -92,9 +92,9 @@ class Classified:
 def classify(
     run: Run | Ensemble, paths: Iterable[str], *, top: int = 5, explained: Path | None = None
 ) -> Iterator[dict[str, Any] | Unreadable | Note]:
-    """A row an image, as `Classified.images` has them, one after the other; what can't be read is passed on as such.
+    """Yield a row for each image, as in `Classified.images`; what can't be read is yielded as `Unreadable`.
 
-    `explained`: the folder for a picture an image, of where the network looked; a UserError for an ensemble.
+    `explained`: folder for pictures of where the network looked; a UserError for an ensemble.
     """
     explainer = None
     if explained is not None:
@@ -113,7 +113,7 @@ def classify(
 
 
 def find_images(paths: Iterable[str]) -> Iterator[str | Unreadable | Note]:
-    """Files as they are given, whatever they are called, and the images below folders, image 2 before image 10."""
+    """Yield files as given, whatever they are called, and the images below folders, image 2 before image 10."""
     for path in paths:
         if os.path.isdir(path):  # noqa: PTH112 -- False for names too long or otherwise impossible, where Path's raises
             yield from _below(path)
@@ -147,12 +147,12 @@ def _in_order(node: Node) -> Iterator[str]:
 
 
 def natural(name: str) -> list[tuple[int, str]]:
-    """A sorting key by which numbers in names count as numbers."""
+    """A sorting key that compares numbers in names as numbers."""
     return [(int(part), "") if part.isdecimal() else (-1, part.lower()) for part in _NUMBER.split(name)] + [(0, name)]
 
 
 def predict_files(run: Run | Ensemble, paths: Iterable[str]) -> Iterator[Predicted | Unreadable | Note]:
-    """Each image's class probabilities, in the order of `find_images`; what can't be read is passed on as such."""
+    """Yield each image's class probabilities, in the order of `find_images`; what can't be read is yielded as such."""
     batch: list[tuple[str, UInt8Array]] = []
     size = 0
     for path in find_images(paths):

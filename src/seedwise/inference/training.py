@@ -1,6 +1,6 @@
-"""The verbs that train, as functions: each leaves its report, as the command line does, which calls them.
+"""The verbs that train as functions, for the command line and as `seedwise.train`, …; each writes its report.
 
-Python callers get them as `seedwise.train` and so on. Nothing is shown while they run; `watch` and `on_trial` look on.
+Nothing is shown while they run; `watch` and `on_trial` look on.
 """
 
 import contextlib
@@ -29,17 +29,17 @@ if TYPE_CHECKING:  # these import torch: a mistake in the words is said before
     from seedwise.study.sweep import Swept
 
 OnTrial = Callable[[str, int, int, int], None]
-"""(arm, seed, number from 1, count): a trial is about to begin."""
+"""Called with (arm, seed, number from 1, count) before a trial begins."""
 Seeds = int | str | Sequence[int]
-"""A count, which are drawn from the recipe's seed, or the seeds themselves; or both as `--seeds` takes them."""
+"""A count of seeds, drawn from the recipe's, or the seeds themselves; or either as `--seeds` takes it."""
 
 
 def _nothing(arm: str, seed: int, number: int, count: int) -> None:
-    """Nobody looks on."""
+    """An `on_trial` that ignores its calls."""
 
 
 class _Words(TypedDict, total=False):
-    """What `train` takes, whatever it returns."""
+    """The arguments of `train`, whatever it returns."""
 
     settings: Sequence[str]
     seed: int | None
@@ -126,7 +126,7 @@ def train(
 
 
 def seconds_for(time: str | float | None) -> float | None:
-    """The seconds that a training may take; a UserError for none at all."""
+    """Seconds of a `--time`; a UserError for none at all."""
     seconds = seconds_of("--time", time)
     if seconds == 0:
         raise UserError(f"--time {time}: give more than nothing, such as 10min")
@@ -141,7 +141,7 @@ def members_of(
     models: Sequence[str],
     augments: Sequence[str],
 ) -> list[Recipe]:
-    """The recipes of a bagging's members, none of another training; a UserError where options contradict."""
+    """Recipes of an ensemble's members, empty for another training; a UserError where options contradict."""
     if seeds is not None and seed is not None:
         raise UserError("--seed and --seeds: give one of them; --seeds takes a list such as 3,7,11 too")
     if bagging is None:
@@ -196,7 +196,7 @@ def ablate(
 
 
 def run_ablation(asked: StudyRequest, folder: Path, conduct: "Conduct") -> Study:
-    """Do what is asked, as far as it can be done: the study says which trials failed."""
+    """Run an ablation as far as possible; the study says which trials failed."""
     from seedwise.study.execute import ablate as compare_arms
 
     with _begun(folder):
@@ -230,7 +230,7 @@ def sweep(
 
 
 def run_sweep(asked: SweepRequest, data: str, folder: Path, conduct: "Conduct") -> "Swept | Study":
-    """Do what is asked. Its verdicts are a ranking, which no report shows yet; what is incomplete has a report."""
+    """Run a sweep; an incomplete one has a report, a complete one a ranking, which no report shows yet."""
     from seedwise.study.sweep import sweep as rank_settings
 
     with _begun(folder):
@@ -285,7 +285,7 @@ def _recipe(recipe: Recipe | str | Path | None, data: str, settings: Sequence[st
 
 
 def _shown(run: "Run") -> "Run":
-    """The run with its report; a UserError if its record lacks what a finished one has."""
+    """Write a run's report and return the run; a UserError if its record is incomplete."""
     demand_final(run.folder, run.record)
     if machine.rank() == 0:
         leave_report(run.folder)
@@ -304,7 +304,7 @@ def _path(given: str | Path | None) -> Path | None:
 
 @contextlib.contextmanager
 def _begun(folder: Path) -> Iterator[None]:
-    """A folder that was made for a run that could not begin goes with it."""
+    """Remove a folder that was created for a run that could not begin."""
     try:
         yield
     finally:

@@ -1,1 +1,1 @@
-"""Architectures and weights: which network a recipe names, where its weights come from, and what they expect."""
+"""Architectures and weights: the network that a recipe names, and where its weights come from."""

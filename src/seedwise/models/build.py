@@ -1,4 +1,4 @@
-"""From a recipe's model section and a seed to a network with its weights."""
+"""Builds a network with its weights from a recipe's model section and a seed."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -33,13 +33,13 @@ _LARGEST_SIDE = 4096
 
 @dataclass(frozen=True)
 class BuiltModel:
-    """A network on the CPU in float32, and what one must know to feed it and to describe it."""
+    """A network on the CPU in float32, with its normalization and its origin."""
 
     module: nn.Module
-    """uint8 images normalized to float[n, 3, h, w] -> logits float[n, num_classes]."""
+    """Maps normalized images float32[n, 3, h, w] to logits float32[n, num_classes]."""
 
     mean: tuple[float, ...]
-    """Per channel, for pixels in [0, 1]: what the weights were trained with, not the data set's."""
+    """Per channel, for pixels in [0, 1]: the statistics that the weights were trained with, not the data set's."""
 
     std: tuple[float, ...]
     """As `mean`."""
@@ -54,7 +54,7 @@ class BuiltModel:
     """Where the weights came from, with hash or tag, and whether the head is new."""
 
     model_args: Mapping[str, Any] = field(default_factory=dict)
-    """What the architecture's constructor is told beside its name, for config.json."""
+    """Arguments of the architecture's constructor beside its name, for config.json."""
 
 
 def build_model(
@@ -65,12 +65,13 @@ def build_model(
     classes: Sequence[str] = (),
     image_sizes: Mapping[str, int] | None = None,
 ) -> BuiltModel:
-    """The recipe's network with its weights, in training mode.
+    """Build the recipe's network with its weights, in training mode.
 
     What is random comes from (seed, "model") and the head from (seed, "head"), whatever weights, dropout and drop path
     are: paired runs start from the same head. torch's global generator is left as it was. `classes`: the data's class
-    names; weights that name others get a new head. `image_sizes`: sides in pixels of the images that it will be fed,
-    by the option that asks for them (`plan.image_sizes`): it is built for them where it must be, and tried.
+    names; weights that name others get a new head. `image_sizes`: sides in pixels of the images that it will be fed, by
+    the option that asks for them (`plan.image_sizes`): it is built for them where it must be, and tried. A UserError
+    where weights or sizes don't fit.
     """
     found, tried = find_weights(config), dict(image_sizes or {})
     rates = {"dropout": config.dropout, "drop_path": config.drop_path}
@@ -93,9 +94,10 @@ def build_model(
 
 
 def load_model(path: Path) -> BuiltModel:
-    """The network of a run folder (or any in timm's `local-dir:` layout), or of its ema.safetensors; to evaluate.
+    """Load the network of a run folder (or any in timm's `local-dir:` layout), or of its ema.safetensors.
 
-    Architecture, classes and normalization come from config.json alone; the head must be in the weights.
+    In evaluation mode. Architecture, classes and normalization come from config.json alone; a UserError where the
+    weights lack the head.
     """
     checkpoint = read_checkpoint(path)
     architecture, num_classes = checkpoint.config.get("architecture"), checkpoint.config.get("num_classes")
@@ -112,7 +114,7 @@ def load_model(path: Path) -> BuiltModel:
 
 @contextmanager
 def _drawing_from(seed: int) -> Iterator[None]:
-    """Let torch's global CPU generator start from a seed, and put it back afterwards.
+    """Seed torch's global CPU generator for the block, and restore it afterwards.
 
     `torch.manual_seed` would reseed every accelerator too, and those are not put back.
     """
@@ -122,7 +124,7 @@ def _drawing_from(seed: int) -> Iterator[None]:
 
 
 def _stored_size(config: Mapping[str, Any]) -> dict[str, int]:
-    """Side in pixels of the images that a folder's config.json says the network is for, to try it at."""
+    """Side in pixels of the images that a folder's config.json names, to try the network at."""
     described = config.get("pretrained_cfg")
     size = described.get("input_size") if isinstance(described, dict) else None
     side = size[-1] if isinstance(size, list) and size else None
@@ -132,7 +134,7 @@ def _stored_size(config: Mapping[str, Any]) -> dict[str, int]:
 def _construct(
     weights: Weights, num_classes: int, tried: Mapping[str, int], draws: int, *, dropout: float, drop_path: float
 ) -> tuple[nn.Module, dict[str, Any]]:
-    """The network, its random weights drawn from this seed, and what its constructor was told of its images' size."""
+    """The network with random weights from the seed `draws`, and what its constructor was told of the image size."""
     name = weights.architecture
     if name.startswith(FACTORY_PREFIX):
         path, rates = name.removeprefix(FACTORY_PREFIX), {"dropout": dropout, "drop_path": drop_path}
@@ -170,7 +172,7 @@ def _timm_model(name: str, arguments: Mapping[str, Any], drop_path: float) -> nn
 
 
 def _reset_head(module: nn.Module, architecture: str) -> None:
-    """Initialize the head anew from the current generator, the same way for every architecture.
+    """Reinitialize the head from the current generator, the same way for every architecture.
 
     torch's own Linear initialization: bound 1/sqrt(features). timm's for EfficientNet is 1/sqrt(classes), for 100
     classes 3.6 times and for 10 classes 11 times as wide, so that a fine-tune starts from confident nonsense.

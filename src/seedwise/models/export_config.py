@@ -9,7 +9,7 @@ from seedwise.models.build import BuiltModel
 def timm_config(
     built: BuiltModel, *, num_classes: int, classes: Sequence[str], size: int, interpolation: str
 ) -> dict[str, Any]:
-    """What timm needs to rebuild the network and to repeat our evaluation preprocessing.
+    """Build the config.json by which timm rebuilds the network and repeats our evaluation preprocessing.
 
     `classes`: label names by class index. `size`: side in pixels that the run was evaluated at. `interpolation`:
     nearest, bilinear or bicubic. Evaluation resizes the short side to `size` and crops the center, hence crop_pct 1.

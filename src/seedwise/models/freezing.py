@@ -1,4 +1,4 @@
-"""The first stages of a network held as they came: no gradients, no noise, and BatchNorm folded into convolutions.
+"""Freezes the first stages of a network: no gradients, no noise, and BatchNorm folded into convolutions.
 
 Nothing in front of the first trainable layer needs a gradient, so autograd keeps no activation of it and its backward
 is not computed. Its BatchNorm layers use their running statistics, so that each is folded into the convolution before
@@ -18,10 +18,10 @@ from seedwise.kernels.layers.folded import AbsorbedNorm, FoldedConv
 
 
 def stages(model: nn.Module, head: Sequence[str]) -> list[list[str]]:
-    """The parameters' names by stage, in order: timm's coarse groups, but for the last if it has the classifier in it.
+    """Names of the parameters by stage, in order: timm's coarse groups without a last one that holds the classifier.
 
     `head`: names of the submodules that are the classifier. An EfficientNet has 8: the stem, and 7 of blocks, the last
-    with the convolution behind it.
+    with the convolution behind it. A UserError for a network that doesn't say its stages.
     """
     matcher = getattr(model, "group_matcher", None)
     if not callable(matcher):
@@ -40,10 +40,10 @@ def stages(model: nn.Module, head: Sequence[str]) -> list[list[str]]:
 
 
 def freeze(model: nn.Module, count: int, head: Sequence[str], image_size: int) -> nn.Module:
-    """Freeze the first `count` stages, in place; 0 changes nothing. A UserError when there are fewer.
+    """Freeze the first `count` stages in place; 0 changes nothing. A UserError when there are fewer.
 
-    `image_size`: side in pixels of images, of which a few of noise are passed through to see which convolution feeds
-    which BatchNorm. The network's mode is kept in its other stages.
+    `image_size`: side in pixels of noise images that are passed through to see which convolution feeds which BatchNorm.
+    The other stages keep their mode.
     """
     if count == 0:
         return model
@@ -62,7 +62,7 @@ def freeze(model: nn.Module, count: int, head: Sequence[str], image_size: int) -
 
 
 def freeze_effects(model: nn.Module) -> dict[str, dict[str, float]]:
-    """For the record: frozen stages, layers with parameters of their own, parameters, and BatchNorm layers folded."""
+    """Counts for the record: frozen stages, layers with own parameters, parameters, and BatchNorm layers folded."""
     if not isinstance(model, _Frozen):
         return {}
     parts = [module for name in model.frozen_parts for module in model.get_submodule(name).modules()]
@@ -75,21 +75,21 @@ def freeze_effects(model: nn.Module) -> dict[str, dict[str, float]]:
 
 
 class _Frozen(nn.Module):
-    """Comes before a network's own class: its frozen parts stay in evaluation mode, folded as their weights are."""
+    """Mixed in before a network's class: its frozen parts stay in evaluation mode, folded again when weights change."""
 
     frozen_stages: int
     frozen_parts: tuple[str, ...]
     """Names of the largest modules that are frozen whole."""
 
     def train(self, mode: bool = True) -> Self:
-        """Training mode is for the other parts."""
+        """Set training mode for the other parts only."""
         super().train(mode)
         for name in self.frozen_parts:
             self.get_submodule(name).eval()
         return self
 
     def load_state_dict(self, *arguments: Any, **options: Any) -> Any:
-        """Other weights are folded anew."""
+        """Load weights and fold them anew."""
         result = super().load_state_dict(*arguments, **options)
         _refold(self)
         return result
@@ -101,7 +101,7 @@ class _Frozen(nn.Module):
 
 
 def _fold_parts(model: _Frozen, image_size: int) -> None:
-    """Fold what can be in the frozen parts, unless the logits would be others."""
+    """Fold BatchNorm in the frozen parts, unless that changes the logits."""
     training = model.training
     model.eval()
     generator = torch.Generator().manual_seed(0)
@@ -123,7 +123,7 @@ def _fold_parts(model: _Frozen, image_size: int) -> None:
 
 
 def _refold(model: _Frozen) -> None:
-    """Compute the folded weights from the parameters and running statistics as they are now."""
+    """Compute the folded weights from the present parameters and running statistics."""
     for conv in model.modules():
         if isinstance(conv, FoldedConv):
             computes, norm = conv.folded
@@ -132,7 +132,7 @@ def _refold(model: _Frozen) -> None:
 
 
 def _whole(model: nn.Module, names: set[str], path: str = "") -> Iterator[str]:
-    """The largest modules whose parameters all have one of these names."""
+    """Yield the largest modules whose parameters are all among `names`."""
     for name, child in model.named_children():
         below = [f"{path}{name}.{parameter}" for parameter, _ in child.named_parameters()]
         if below and names.issuperset(below):

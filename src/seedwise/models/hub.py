@@ -1,4 +1,4 @@
-"""timm's published weights: downloaded once into the hub client's cache, read from there ever after.
+"""timm's published weights: downloaded once into the Hugging Face hub client's cache, then read from there.
 
 What is in the cache needs no network: the hub is not even asked. Otherwise one request shows within seconds whether the
 file can be had; left to itself the hub's client retries for most of a minute, and resumes a download that is cut off at
@@ -25,10 +25,10 @@ log = logging.getLogger("seedwise")
 
 FILES = ("model.safetensors", "pytorch_model.bin")
 PATIENCE_SECONDS = 4.0
-"""How long the hub has to answer; the variable HF_HUB_ETAG_TIMEOUT sets another."""
+"""Seconds that the hub has to answer; the variable HF_HUB_ETAG_TIMEOUT sets another."""
 
 _CUTS, _CUT_SECONDS = 3, 15.0
-"""A download is given up after so many interruptions with less than so many seconds between them."""
+"""A download is given up after this many interruptions with less than so many seconds between them."""
 
 _LARGER_DATA = re.compile(r"in(12|21|22)k")
 _IMAGENET_1K = re.compile(r"(^|_)in1k$")
@@ -54,9 +54,9 @@ class HubFile:
 
 
 def fetch(architecture: str, otherwise: str) -> HubFile:
-    """The weights of a timm model, from the cache or else from the hub.
+    """Find the weights of a timm model in the cache, or download them from the hub.
 
-    `otherwise`: the weights to advise when these can't be had.
+    `otherwise`: the weights that a UserError advises when these can't be had.
     """
     import huggingface_hub
 
@@ -78,7 +78,7 @@ def fetch(architecture: str, otherwise: str) -> HubFile:
 
 
 def require_timm_model(architecture: str) -> None:
-    """Refuse a name that timm doesn't know, with the nearest ones that it does."""
+    """Raise a UserError for a name that timm doesn't know, with the most similar ones."""
     import timm
 
     bare = architecture.split(".")[0]
@@ -89,7 +89,7 @@ def require_timm_model(architecture: str) -> None:
 
 
 def require_tag(architecture: str) -> None:
-    """Refuse a tag that timm has no weights for, since timm itself would raise on it."""
+    """Raise a UserError for a tag that timm has no weights for."""
     bare, _, tag = architecture.partition(".")
     if tag and architecture not in (known := _names(bare)):
         listed = ", ".join(f"timm:{name}" for name in known[:6]) or f"timm:{bare} (no weights are published)"
@@ -97,14 +97,14 @@ def require_tag(architecture: str) -> None:
 
 
 def _names(bare: str) -> list[str]:
-    """A timm model with each tag that weights are published under."""
+    """A timm model's name with each tag that weights are published under."""
     import timm
 
     return [name for name in timm.list_models(f"{bare}*", pretrained=True) if name.partition(".")[0] == bare]
 
 
 def _published(architecture: str, otherwise: str) -> tuple[str, str, str | None]:
-    """timm's name with the tag, the repository that holds the weights, and their file if it isn't a usual one.
+    """timm's name with the tag, the repository that holds the weights, and their file if its name is unusual.
 
     Without a tag it is timm's default, but weights that saw more than ImageNet-1k must be asked for by name: timm's
     default for EfficientNetV2 and many others saw ImageNet-21k.
@@ -135,7 +135,7 @@ def _published(architecture: str, otherwise: str) -> tuple[str, str, str | None]
 
 
 def _cached(repo: str, names: tuple[str, ...], revision: str) -> tuple[Path, str] | None:
-    """A file of the cache and its SHA-256; a damaged one is removed, so that it is downloaded anew."""
+    """A cached file and its SHA-256; a damaged one is removed, so that it is downloaded anew."""
     from huggingface_hub import try_to_load_from_cache
 
     for name in names:
@@ -146,7 +146,7 @@ def _cached(repo: str, names: tuple[str, ...], revision: str) -> tuple[Path, str
 
 
 def _download(repo: str, names: tuple[str, ...], revision: str) -> tuple[Path, str]:
-    """Bring the first of these files that the repository has into the cache."""
+    """Download the first of these files that the repository has into the cache."""
     from huggingface_hub import hf_hub_download, hf_hub_url
     from huggingface_hub.errors import EntryNotFoundError
 
@@ -165,7 +165,7 @@ def _download(repo: str, names: tuple[str, ...], revision: str) -> tuple[Path, s
 
 
 def _probe(url: str, patience: float) -> None:
-    """Ask for a file's description, once; raise when there is no answer, or a refusal.
+    """Request a file's description once; raises without an answer within `patience` seconds, or on a refusal.
 
     In a thread, since neither a name server that doesn't answer nor many addresses tried in turn obey a timeout.
     """
@@ -190,7 +190,7 @@ def _probe(url: str, patience: float) -> None:
 
 
 def _checked(path: Path) -> str | None:
-    """A cached file's SHA-256; None, and the file gone, when the name it has in the cache is another."""
+    """A cached file's SHA-256; None, and the file removed, when it differs from the name that it has in the cache."""
     blob = path.resolve()
     sha256 = file_sha256(blob)
     if sha256 == blob.name or not _SHA256.fullmatch(blob.name):
@@ -206,7 +206,7 @@ def _checked(path: Path) -> str | None:
 
 @contextmanager
 def _quiet_client() -> Iterator[None]:
-    """The hub's client with its messages in our log instead of on the terminal, without telemetry, of limited zeal."""
+    """Send the hub client's messages to our log for the block, without telemetry and endless retries."""
     from huggingface_hub import constants
 
     logger = logging.getLogger("huggingface_hub")
@@ -221,7 +221,7 @@ def _quiet_client() -> Iterator[None]:
 
 
 class _Listener(logging.Handler):
-    """Passes the client's messages on, and ends a download that is cut off at once again and again.
+    """Forwards the hub client's messages, and ends a download that is cut off again and again.
 
     A message is the one place where the client lets anybody step in before it resumes.
     """

@@ -1,4 +1,4 @@
-"""Networks of timm's and the size of their images: built for the size that is asked for, and tried at every size.
+"""Builds timm's networks for the image size that is asked for, and tries them at every size.
 
 Transformers and mixers are made for images of one size, which timm's constructors take as `img_size`; other networks
 take many sizes, but not those at which their maps vanish or don't divide into windows. Which sizes those are, nothing
@@ -17,7 +17,7 @@ from seedwise.models.trial import black_images
 from seedwise.models.weights import Weights, bare_name, classifier_names, our_name
 
 TRAINED = "train.image_size"
-"""The option that a network is built for; all others of a recipe's sizes must do with that."""
+"""The option that a network is built for; the recipe's other sizes must work with that network."""
 
 IMAGE_SIZE = "img_size"
 """timm's name of the constructor's argument."""
@@ -30,10 +30,10 @@ _NO_CLASSIFIER = "it is no classifier"
 def fit(
     build: Callable[[Mapping[str, Any]], nn.Module], weights: Weights, sizes: Mapping[str, int], num_classes: int
 ) -> tuple[nn.Module, dict[str, Any]]:
-    """A network of timm's that takes images of these sizes, and what its constructor was told of them.
+    """Build a timm network that takes images of these sizes; also returns what its constructor was told of them.
 
-    `build`: the constructor. `sizes`: sides in pixels by the option that asks for them; without any nothing is tried.
-    A network that takes them as it is published stays so. A UserError says which size it can't take, and why.
+    `build`: the constructor. `sizes`: sides in pixels by the option that asks for them; without any nothing is tried. A
+    network that takes them as it is published stays so. A UserError says which size it can't take, and why.
     """
     made_for, fixed = side_of(weights), is_fixed(weights.architecture)
     as_made = {IMAGE_SIZE: made_for} if fixed and IMAGE_SIZE not in weights.model_args else {}
@@ -68,7 +68,7 @@ def is_fixed(architecture: str) -> bool:
 
 
 def side_of(weights: Weights) -> int:
-    """Side in pixels of the images that an architecture, or the folder its weights come from, is made for."""
+    """Side in pixels of the images that an architecture, or the folder of its weights, is made for."""
     import timm
 
     described = timm.get_pretrained_cfg(weights.architecture)
@@ -79,7 +79,7 @@ def side_of(weights: Weights) -> int:
 
 
 def resampled(weights: Weights, module: nn.Module, size: Mapping[str, Any]) -> Weights:
-    """The weights with what depends on the size of images brought to the network's, as timm does it.
+    """Resample the weights that depend on the image size, such as position embeddings, as timm does.
 
     `size`: what the network's constructor was told of it. A UserError where timm can't, as for mixers.
     """
@@ -112,7 +112,7 @@ def resampled(weights: Weights, module: nn.Module, size: Mapping[str, Any]) -> W
 
 
 def _refusals(module: nn.Module, sizes: Mapping[str, int], num_classes: int) -> dict[str, str]:
-    """Why the network can't take the first of these sizes that it can't, by option; empty when it takes them all."""
+    """Why the network can't take the first of the sizes that it can't, by option; empty when it takes them all."""
     for option, side in sizes.items():
         try:
             out = black_images(module, side)
@@ -128,7 +128,7 @@ def _refusals(module: nn.Module, sizes: Mapping[str, int], num_classes: int) -> 
 
 
 def _remainder(module: nn.Module, side: int) -> dict[str, str]:
-    """Patches that don't divide the image would leave its right and lower edge unseen, and timm wouldn't say so."""
+    """Why patches that don't divide the image are refused: timm would silently ignore its right and lower edge."""
     for part in module.children():
         patch = getattr(part, "patch_size", 1)
         patch = max(patch) if isinstance(patch, tuple | list) else patch

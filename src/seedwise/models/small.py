@@ -1,4 +1,4 @@
-"""One small residual network for 32 px images, trained from scratch: 1.6 M parameters, 57 M multiply-adds at 32 px.
+"""A small residual network for 32 px images, trained from scratch: 1.6 M parameters, 57 M multiply-adds at 32 px.
 
 A full-resolution stem, then three stages of two basic blocks that halve the image and double the channels, so that most
 of the work happens at 16 px and below and two CPU cores train it. Any input of 16 px or more works.
@@ -17,7 +17,7 @@ _BLOCKS_PER_STAGE = 2
 
 
 class Block(nn.Module):
-    """Two 3×3 convolutions and a shortcut; the first convolution may halve the image."""
+    """Residual block of two 3×3 convolutions and a shortcut; the first convolution may halve the image."""
 
     def __init__(self, in_channels: int, channels: int, stride: int, drop_path: float) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class Block(nn.Module):
 
 
 class SmallNet(nn.Module):
-    """The network; it carries the same description of its input and head as timm's models do (`pretrained_cfg`)."""
+    """Small residual network; describes its input and head as timm's models do (`pretrained_cfg`)."""
 
     def __init__(self, num_classes: int, drop_rate: float = 0.0, drop_path_rate: float = 0.0) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ class SmallNet(nn.Module):
                 nn.init.zeros_(module.bn2.weight)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, str]:
-        """Which parameters make up the stem and each block (`coarse`: each stage), as timm's models say it."""
+        """Patterns of parameter names for the stem and each block (`coarse`: each stage), as in timm's models."""
         if not coarse:
             return {"stem": r"^stem\.", "blocks": r"^blocks\.(\d+)\."}
         starts = range(0, len(self.blocks), _BLOCKS_PER_STAGE)
@@ -89,7 +89,7 @@ class SmallNet(nn.Module):
         return {"stem": r"^stem\."} | {f"stage{i}": rf"^blocks\.(?:{numbers})\." for i, numbers in enumerate(stages)}
 
     def get_classifier(self) -> nn.Linear:
-        """The last layer, under the name that timm's models give it."""
+        """The last layer, by timm's method name."""
         return self.classifier
 
     def forward(self, images: Tensor) -> Tensor:

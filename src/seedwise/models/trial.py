@@ -1,4 +1,4 @@
-"""A network shown black images before anything is trained with it."""
+"""Tries a network on black images before anything is trained."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from torch import nn
 
 
 def black_images(module: nn.Module, side: int) -> Any:
-    """What the network answers to two black images float[2, 3, side, side] in evaluation mode; its modes are kept."""
+    """Output of the network for two black images float32[2, 3, side, side] in evaluation mode; its modes are kept."""
     modes = [(part, part.training) for part in module.modules()]
     try:
         with torch.no_grad():

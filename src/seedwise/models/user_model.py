@@ -1,4 +1,4 @@
-"""A user's own network: found by import path, called once, and tried before anything is trained with it."""
+"""A user's own network: found by import path, built once, and tried before anything is trained."""
 
 import inspect
 import random
@@ -24,10 +24,10 @@ _TRIED_SIZE = 64
 def build(
     factory: str, *, num_classes: int, dropout: float, drop_path: float, image_sizes: Sequence[int] = ()
 ) -> nn.Module:
-    """The user's network in the state that their callable left it in, with a complete `pretrained_cfg`.
+    """Build the user's network, with a complete `pretrained_cfg`; its mode stays as their callable left it.
 
     Drawn from torch's global generator, and Python's and NumPy's seeded like it. `image_sizes`: sides in pixels of the
-    images it is tried on.
+    images it is tried on. A UserError in one line for what fails in it.
     """
     call = find(OPTION, factory)
     arguments = {"num_classes": num_classes, **_regularization(factory, call, dropout, drop_path)}
@@ -48,7 +48,7 @@ def build(
 
 
 def _regularization(factory: str, call: Callable[..., Any], dropout: float, drop_path: float) -> dict[str, float]:
-    """The recipe's rates, as far as the callable has parameters for them."""
+    """The recipe's rates, those that the callable has parameters for; a UserError for one on that it lacks."""
     try:
         parameters = inspect.signature(call).parameters
     except (TypeError, ValueError):  # some builtins have no signature
@@ -61,7 +61,7 @@ def _regularization(factory: str, call: Callable[..., Any], dropout: float, drop
 
 @contextmanager
 def _seeded_like_torch() -> Iterator[None]:
-    """Let Python's and NumPy's global generators start from torch's seed, and put them back afterwards."""
+    """Seed Python's and NumPy's global generators from torch's seed for the block, and restore them afterwards."""
     seed, python, numpy = torch.default_generator.initial_seed(), random.getstate(), np.random.get_state()
     random.seed(seed)
     np.random.seed(seed % 2**32)
@@ -73,7 +73,7 @@ def _seeded_like_torch() -> Iterator[None]:
 
 
 def _described(factory: str, module: nn.Module) -> dict[str, Any]:
-    """timm's description of the network: the user's own words where there are any, else ImageNet's normalization."""
+    """timm's description of the network: the user's own where there is one, else ImageNet's normalization."""
     own = getattr(module, "pretrained_cfg", None)
     cfg: dict[str, Any] = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD, "input_size": (3, _TRIED_SIZE, _TRIED_SIZE)}
     cfg |= {name: value for name, value in own.items() if value is not None} if isinstance(own, Mapping) else {}
@@ -91,7 +91,7 @@ def _described(factory: str, module: nn.Module) -> dict[str, Any]:
 
 
 def _try(factory: str, module: nn.Module, num_classes: int, side: int) -> None:
-    """Show the network two black images; lazy layers get their shapes by it."""
+    """Pass two black images through the network; lazy layers get their shapes by it. A UserError for a wrong output."""
     shape = [2, 3, side, side]
     try:
         out = black_images(module, side)
@@ -108,7 +108,7 @@ def _try(factory: str, module: nn.Module, num_classes: int, side: int) -> None:
 
 
 def _last_layer(module: nn.Module, num_classes: int) -> str | None:
-    """The last linear or convolution layer with an output a class: where weights for other classes get a new head."""
+    """Name of the last linear or convolution layer with an output per class: new heads replace it."""
     layers = [(name, part) for name, part in module.named_modules() if isinstance(part, nn.Linear | nn.Conv2d) and name]
     name, layer = layers[-1] if layers else ("", None)
     outputs = layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels if layer else None

@@ -65,7 +65,7 @@ _TORCHVISION_NORMALIZATION = {
     "efficientnetv2_m": (IMAGENET_MEAN, IMAGENET_STD),
     "efficientnetv2_l": (HALF, HALF),
 }
-"""What torchvision's `EfficientNet_V2_{S,M,L}_Weights.transforms()` normalize with; only L was ported from Google."""
+"""Normalization of torchvision's `EfficientNet_V2_{S,M,L}_Weights.transforms()`; only L was ported from Google."""
 
 _TORCHVISION_ARGS = {"bn_eps": 1e-3}
 _COUNTER = "num_batches_tracked"
@@ -80,22 +80,22 @@ _NOT_ARCHITECTURE = {
 
 @dataclass(frozen=True)
 class Weights:
-    """Tensors for an architecture, not yet in a network."""
+    """Tensors for an architecture, not yet copied into a network."""
 
     origin: str
-    """Where they came from, for records and messages."""
+    """Source of the weights, for records and messages."""
 
     architecture: str
     """timm's name of the network they fit, with tag if known; `seedwise:small`, or `factory:module:callable`."""
 
     state: dict[str, Tensor] | None = None
-    """The tensors by name; None leaves the network as initialized."""
+    """Tensors by name; None leaves the network as initialized."""
 
     model_args: dict[str, Any] = field(default_factory=dict)
-    """What the architecture's constructor must be told beside its name."""
+    """Arguments of the architecture's constructor beside its name."""
 
     in_order: bool = False
-    """The names are another library's: tensors map onto the network's by order, with kind and shape checked."""
+    """Whether the names are another library's, so that tensors are matched by order, with kind and shape checked."""
 
     mean: RGB | None = None
     """Per channel, for pixels in [0, 1]; None means the architecture's own."""
@@ -104,11 +104,11 @@ class Weights:
     """As `mean`."""
 
     classes: tuple[str, ...] = ()
-    """Class names by class number, where the weights came with them."""
+    """Class names by class index, where the weights come with them."""
 
 
 def find_weights(config: ModelConfig) -> Weights:
-    """Read the weights that the recipe asks for."""
+    """Read the weights that the recipe names; a UserError where they can't be had."""
     source = resolve_weights(config)
     architecture = SMALL_ARCHITECTURE if config.name == SMALL else timm_name(config)
     if source == "none":
@@ -157,12 +157,12 @@ def _from_hub(name: str, architecture: str) -> Weights:
 
 
 def bare_name(architecture: str) -> str:
-    """An architecture without timm's tag of weights."""
+    """An architecture's name without timm's tag of weights."""
     return architecture if ":" in architecture else architecture.split(".")[0]
 
 
 def weights_of_checkpoint(checkpoint: Checkpoint, architecture: str) -> Weights:
-    """Tell whose layout a checkpoint has, and with it padding and normalization."""
+    """Detect whose layout a checkpoint has, and with it padding and normalization; a UserError where it doesn't fit."""
     state, bare = checkpoint.state, bare_name(architecture)
     if "_conv_stem.weight" in state and bare.startswith("tf_efficientnet_lite"):
         return Weights(checkpoint.origin, architecture, state, in_order=True, mean=LITE_MEAN, std=LITE_STD)
@@ -192,7 +192,7 @@ def weights_of_checkpoint(checkpoint: Checkpoint, architecture: str) -> Weights:
 
 
 def _stored_arguments(checkpoint: Checkpoint) -> dict[str, Any]:
-    """The constructor's arguments in a folder's config.json that belong to the architecture."""
+    """Arguments for the architecture's constructor in a folder's config.json."""
     given = checkpoint.config.get("model_args", {})
     if not isinstance(given, dict):
         raise UserError(f"{checkpoint.file.with_name(CONFIG_FILE)}: model_args is no object; write the folder again")
@@ -215,13 +215,13 @@ def _stored_rgb(checkpoint: Checkpoint, key: str) -> RGB | None:
 
 
 def _stored_classes(checkpoint: Checkpoint) -> tuple[str, ...]:
-    """The class names in a folder's config.json; none of them if they aren't a list of names."""
+    """Class names in a folder's config.json; empty unless they are a list of names."""
     names = checkpoint.config.get("label_names")
     return tuple(names) if isinstance(names, list) and all(isinstance(name, str) for name in names) else ()
 
 
 def our_name(architecture: str) -> str:
-    """What a user types for timm's name."""
+    """The name by which a user asks for a timm architecture."""
     if architecture == SMALL_ARCHITECTURE:
         return SMALL
     ours = {theirs.split(".")[0]: name for name, theirs in TIMM_NAMES.items()}
@@ -229,17 +229,17 @@ def our_name(architecture: str) -> str:
 
 
 def classifier_names(module: nn.Module) -> tuple[str, ...]:
-    """The submodules that map features to classes, as timm's description of the model names them."""
+    """Names of the submodules that map features to classes, as timm's description of the model has them."""
     cfg: Mapping[str, Any] = module.pretrained_cfg  # type: ignore[assignment]
     names = cfg.get("classifier") or ()
     return (names,) if isinstance(names, str) else tuple(names)
 
 
 def put_weights(module: nn.Module, weights: Weights, classes: Sequence[str] = ()) -> str:
-    """Copy tensors into the network; '' when the head came with them, else why it stays as initialized.
+    """Copy tensors into the network; returns '' when the head is among them, else why it stays as initialized.
 
     The head is left out when the checkpoint has none, one for another number of classes, or one for other classes than
-    those given. Anything else that doesn't fit is the wrong model or a damaged file, and is refused.
+    those given. Anything else that doesn't fit is the wrong model or a damaged file: a UserError.
     """
     own = module.state_dict()
     given = _by_order(own, weights) if weights.in_order else weights.state or {}
@@ -264,7 +264,7 @@ def put_weights(module: nn.Module, weights: Weights, classes: Sequence[str] = ()
 def _other_head(
     head: Mapping[str, Tensor | None], own: Mapping[str, Tensor], theirs: Sequence[str], ours: Sequence[str]
 ) -> str:
-    """Why the checkpoint's head is not for our classes; '' when it is."""
+    """Why the checkpoint's head doesn't fit our classes; '' when it does."""
     for name, tensor in head.items():
         if tensor is None:
             return "the weights have none"
@@ -288,7 +288,7 @@ def _check_numbers(weights: Weights, name: str, tensor: Tensor, own: Tensor) -> 
 
 
 def _by_order(own: Mapping[str, Tensor], weights: Weights) -> dict[str, Tensor]:
-    """Rename another library's tensors to the network's names: both list the same layers in the order of the forward.
+    """Rename another library's tensors to the network's names: both list the same layers in forward order.
 
     The last part of a name (weight, running_mean, ...) must agree for each pair; `put_weights` checks the shapes.
     """

@@ -90,7 +90,7 @@ class OneCycle(Section):
 
 
 def _by_name(value: Any) -> Any:
-    """`schedule: cosine` is short for `schedule: {name: cosine}`."""
+    """Accept `schedule: cosine` for `schedule: {name: cosine}`."""
     return {"name": value} if isinstance(value, str) else value
 
 
@@ -119,7 +119,7 @@ class EmaConfig(Section):
 
 
 class OptimConfig(Section):
-    """How the weights are updated."""
+    """Optimizer, learning rate, weight decay and their schedule."""
 
     algorithm: Algorithm = AdamW()
     """`adamw` or `sgd`, by name or with its own options."""

@@ -1,4 +1,4 @@
-"""An exponential moving average of a model's weights, which training never sees."""
+"""Exponential moving average of a model's weights; training never reads it."""
 
 import copy
 import math
@@ -11,7 +11,7 @@ from seedwise.optim.config import EmaConfig
 
 
 class Ema:
-    """Holds the averaged model; no state but its tensors, for the decay follows from the step."""
+    """Holds the averaged copy of a model; its tensors are all its state, since the decay follows from the step."""
 
     def __init__(self, config: EmaConfig, model: nn.Module) -> None:
         self._config = config
@@ -23,12 +23,12 @@ class Ema:
             ) from error
 
     def decay_at(self, step: int) -> float:
-        """The share of the average that stays in optimizer step `step`, from 1."""
+        """Decay d in (0, 1) at optimizer step `step`, counted from 1."""
         return min(self._config.decay, (1 + step) / (10 + step)) if self._config.warmup else self._config.decay
 
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
-        """Move the average towards the model's weights after optimizer step `step`, counted from 1."""
+        """Update the average from the model's weights after optimizer step `step`, counted from 1."""
         averages, values = [], []
         for average, value in zip(tensors(self.module), tensors(model), strict=True):
             if average.is_floating_point():
@@ -41,7 +41,7 @@ class Ema:
 
 @torch.no_grad()
 def relative_distance(average: nn.Module, model: nn.Module) -> float:
-    """The L2 norm of (average - weights) over that of the weights, both over all parameters."""
+    """L2 norm of (average - weights) over that of the weights, across all parameters."""
     pairs = list(zip(average.parameters(), model.parameters(), strict=True))
     apart = math.fsum(float((mine.double() - value.double()).square().sum()) for mine, value in pairs)
     size = math.fsum(float(value.double().square().sum()) for _, value in pairs)
@@ -49,5 +49,5 @@ def relative_distance(average: nn.Module, model: nn.Module) -> float:
 
 
 def tensors(model: nn.Module) -> list[Tensor]:
-    """Every parameter and buffer, each once even if layers share it."""
+    """List every parameter and buffer, each once even if layers share it."""
     return [*model.parameters(), *model.buffers()]

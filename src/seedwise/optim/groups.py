@@ -1,4 +1,4 @@
-"""Parameter groups: which rate and which weight decay each parameter has."""
+"""Parameter groups: learning rate and weight decay of each parameter."""
 
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatch
@@ -15,7 +15,7 @@ Group = dict[str, Any]
 
 
 def parameter_groups(config: OptimConfig, model: nn.Module, head: Sequence[str]) -> list[Group]:
-    """The trainable parameters in groups of one rate and one weight decay; one group when the recipe asks for none.
+    """Group the trainable parameters by learning rate and weight decay; one group when the recipe asks for none.
 
     `head`: names of the submodules that `head_lr` is for. The order is that in which the model names the first
     parameter of each group, so that the same recipe finds its checkpoint's state again. A UserError when the model
@@ -42,7 +42,7 @@ def parameter_groups(config: OptimConfig, model: nn.Module, head: Sequence[str])
 def group_effects(
     config: OptimConfig, model: nn.Module, head: Sequence[str], optimizer: torch.optim.Optimizer
 ) -> dict[str, dict[str, float]]:
-    """What the optimizer's groups really are, by the option that asked for it; nothing for options at their default."""
+    """Measure the optimizer's real groups, by the option that asked for them; nothing for options at their default."""
     group_of = {id(parameter): group for group in optimizer.param_groups for parameter in group["params"]}
     named = [(name, p.numel(), group_of[id(p)]) for name, p in _trainable(model)]
     effects: dict[str, dict[str, float]] = {}
@@ -69,7 +69,7 @@ def _is_in(name: str, modules: Iterable[str]) -> bool:
 
 
 def _without_decay(model: nn.Module) -> set[str]:
-    """Parameters that timm leaves out: of one dimension, biases, and those that the model itself names."""
+    """Parameters that timm excludes from decay: of one dimension, biases, and those that the model itself names."""
     own = getattr(model, "no_weight_decay", None)
     patterns: Iterable[str] = own() if callable(own) else ()
     return {
@@ -80,7 +80,7 @@ def _without_decay(model: nn.Module) -> set[str]:
 
 
 def _layer_scales(config: OptimConfig, model: nn.Module) -> dict[str, float]:
-    """For each parameter layer_decay^(distance from the last layer), layers counted as timm does."""
+    """layer_decay^(distance from the last layer) for each parameter, layers counted as timm does."""
     names = [name for name, _ in model.named_parameters()]
     if config.layer_decay == 1:
         return dict.fromkeys(names, 1.0)

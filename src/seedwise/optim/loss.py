@@ -1,4 +1,4 @@
-"""Cross-entropy against soft targets, the only loss: mixing and smoothing need no branch of their own."""
+"""Cross-entropy against soft targets, the only loss: mixing and smoothing need no branches."""
 
 from collections.abc import Callable
 
@@ -16,10 +16,11 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def build_loss(config: LossConfig, train_targets: NDArray[np.int64], num_classes: int, device: torch.device) -> Loss:
-    """The loss of a recipe. `train_targets` (int[n]) are counted when the class weights are `balanced`.
+    """Build the loss: logits float[n, k] and targets float[n, k] -> scalar in nats.
 
-    Class weights scale each class's term, and the mean is over images, not over weights (as torch has it for soft
-    targets): an image's gradient does not depend on its neighbours in the batch.
+    `train_targets`: int64[m], counted for `balanced` class weights. Class weights scale each class's term, and the mean
+    is over images, not over weights (as torch has it for soft targets): an image's gradient does not depend on its
+    neighbours in the batch.
     """
     weights = _class_weights(config, train_targets, num_classes)
     weight = None if weights is None else torch.tensor(weights, dtype=torch.float32, device=device)
@@ -33,10 +34,10 @@ def build_loss(config: LossConfig, train_targets: NDArray[np.int64], num_classes
 def loss_effects(
     config: LossConfig, train_targets: NDArray[np.int64], logits: NDArray[np.float32], targets: NDArray[np.int64]
 ) -> dict[str, dict[str, float]]:
-    """What smoothing and class weights do; nothing for options at their default.
+    """Measure the effects of smoothing and class weights; nothing for options at their default.
 
-    `smoothing`: by how much the loss differs on the images of float32[m, k] `logits` and int64[m] `targets`.
-    `class_weights`: the share of the training images whose weight isn't 1, and the range of the weights.
+    `smoothing`: by how much the loss differs on float32[m, k] `logits` and int64[m] `targets`. `class_weights`: the
+    share of the training images (`train_targets`: int64[n]) whose weight isn't 1, and the range of the weights.
     """
     k = logits.shape[1]
     effects: dict[str, dict[str, float]] = {}

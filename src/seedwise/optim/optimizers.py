@@ -1,4 +1,4 @@
-"""Optimizers by configuration."""
+"""Builds optimizers from their configuration."""
 
 from collections.abc import Iterable
 
@@ -10,7 +10,7 @@ from seedwise.optim.groups import Group
 
 
 def build_optimizer(config: OptimConfig, parameters: Iterable[nn.Parameter] | Iterable[Group]) -> torch.optim.Optimizer:
-    """The optimizer over these parameters, or groups of them; `set_lr` gives the rate before each step."""
+    """Build the optimizer over parameters or groups of them; `set_lr` sets its rate before each step."""
     algorithm = config.algorithm
     if isinstance(algorithm, AdamW):
         return torch.optim.AdamW(
@@ -32,6 +32,6 @@ def build_optimizer(config: OptimConfig, parameters: Iterable[nn.Parameter] | It
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Set the learning rate of every parameter group: `lr`, times the group's own `lr_scale` if it has one."""
+    """Set the learning rate of every parameter group: `lr` times the group's own `lr_scale` if it has one."""
     for group in optimizer.param_groups:
         group["lr"] = lr * group.get("lr_scale", 1.0)

@@ -30,7 +30,7 @@ def _after_warmup(
 
 
 def _one_cycle(schedule: OneCycle, step: int, total_steps: int) -> float:
-    """The phases of torch.optim.lr_scheduler.OneCycleLR with two phases and cosine annealing, peak = 1."""
+    """Rate relative to the peak, as torch.optim.lr_scheduler.OneCycleLR with two phases and cosine annealing."""
     peak_step = schedule.warmup_fraction * total_steps - 1
     first = 1 / schedule.initial_divisor
     if step <= peak_step:

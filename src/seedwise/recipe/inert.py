@@ -1,4 +1,4 @@
-"""Which techniques were on and did nothing, although that was all but impossible."""
+"""Finds techniques that were on and had no effect, although that was all but impossible."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -11,17 +11,17 @@ Measured = Mapping[str, float]
 
 
 def inert(recipe: Recipe, effects: Mapping[str, Measured]) -> list[str]:
-    """Names of the techniques that did nothing, although the chance of that was below one in a million.
+    """Names of the techniques that were on and had no effect, although the chance of that was below one in a million.
 
     `recipe` is resolved; `effects` are those of the run's record. What was asked to do nothing (`prob: 0`, a head_lr
-    equal to lr) isn't inert, nor is what nobody could measure.
+    equal to lr) isn't inert, nor is what couldn't be measured.
     """
     names = inert_augmentation(recipe.augment, effects)
     return names + [name for name, nothing in _NOTHING.items() if name in effects and nothing(recipe, effects[name])]
 
 
 def _unlikely(rate: float, tries: float) -> bool:
-    """Whether that many tries at this rate would hardly all fail."""
+    """Whether that many tries at this rate fail all together with a chance below one in a million."""
     return rate >= 1 or tries * math.log1p(-rate) < math.log(CHANCE)
 
 
@@ -30,9 +30,10 @@ def _mix_off(recipe: Recipe, measured: Measured) -> bool:
 
 
 def _drop_path(recipe: Recipe, measured: Measured) -> bool:
-    """No branch at all, or none dropped; rates that differ between blocks make that rarer than their mean says.
+    """Whether there was no branch to drop, or none was dropped.
 
-    A network of one's own may drop branches in layers that nobody here can count.
+    Rates that differ between blocks make that rarer than their mean says. A user's own network may drop branches in
+    layers that aren't counted.
     """
     if measured["blocks"] == 0:
         return recipe.model.factory is None
@@ -47,14 +48,14 @@ def _dropout(recipe: Recipe, measured: Measured) -> bool:
 
 
 def _progressive(recipe: Recipe, measured: Measured) -> bool:
-    """Every image at the final size, although a stage asks for smaller ones."""
+    """Whether every image had the final size, although a stage asks for smaller ones."""
     stages = () if isinstance(recipe.progressive, str) else recipe.progressive
     smaller = any((stage.image_size or 0) < recipe.train.image_size for stage in stages)
     return measured["images"] > 0 and measured["share"] == 0 and smaller
 
 
 def _class_weights(recipe: Recipe, measured: Measured) -> bool:
-    """`balanced` classes, or weights for classes without images; a list of ones asks for nothing."""
+    """Whether `balanced` met balanced classes, or weights met classes without images; a list of ones isn't inert."""
     return measured["share"] == 0 and (recipe.loss.class_weights == "balanced" or measured["max_weight"] != 1)
 
 
@@ -75,4 +76,4 @@ _NOTHING: dict[str, Callable[[Recipe, Measured], bool]] = {
     "warm_start": lambda recipe, measured: measured["images"] == 0,
     "tta": lambda recipe, measured: measured["views"] == 1 and measured["image_size"] == recipe.train.image_size,
 }
-"""Of techniques outside of augmentation, by the name of their block: whether it says that nothing happened."""
+"""By record block of a technique outside of augmentation: whether its measurements say that nothing happened."""

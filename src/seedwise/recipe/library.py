@@ -1,4 +1,4 @@
-"""The recipes that come with seedwise, and how a recipe is found by name or path."""
+"""The built-in recipes, and finding a recipe by name or path."""
 
 import os
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ FOLDER = Path(__file__).parent / "builtin"
 
 
 def recipes(name: str | None = None) -> "Listing":
-    """The built-in recipes: a row each of name, summary and path; of one name or path, its YAML as `text` too."""
+    """List the built-in recipes: name, summary and path of each; for one name or path its YAML as `text` too."""
     from seedwise.base.notebook import Listing
 
     rows = [{"name": it, "summary": summary(it), "path": str(find(it))} for it in ([name] if name else names())]
@@ -25,7 +25,7 @@ def recipes(name: str | None = None) -> "Listing":
 
 
 def default_recipe(data: str) -> str:
-    """The recipe that data get where none is named: tuned ones for the named sets, `photos` for all else."""
+    """The recipe for data when none is named: tuned ones for the known sets, `photos` for all else."""
     return {"digits": "demo", "cifar10": "lite", "cifar100": "lite"}.get(data, "photos")
 
 
@@ -35,7 +35,7 @@ def names() -> list[str]:
 
 
 def find(name: str) -> Path:
-    """The file of a built-in recipe's name, or the path itself; a UserError suggests a name."""
+    """The file of a built-in recipe's name, or the path itself; a UserError suggests a similar name."""
     built_in = FOLDER / f"{name}.yaml"
     if name in names():
         return built_in
@@ -49,7 +49,7 @@ def find(name: str) -> Path:
 
 
 def read(name: str, overrides: Sequence[str] = ()) -> "Recipe":
-    """The recipe of this name or path with overrides such as `optim.lr=1e-3`; its file's name unless it has its own."""
+    """Load the recipe of a name or path with overrides such as `optim.lr=1e-3`; a nameless one is named by its file."""
     from seedwise.config.section import load  # here, for pydantic takes longer than all that listing recipes needs
     from seedwise.recipe.schema import Recipe
 
@@ -60,7 +60,7 @@ def read(name: str, overrides: Sequence[str] = ()) -> "Recipe":
 
 
 def changed(recipe: "Recipe", overrides: Sequence[str]) -> "Recipe":
-    """A recipe that was made in Python with overrides, as `read` takes them."""
+    """Apply overrides, as `read` takes them, to a recipe made in Python."""
     from seedwise.config.section import dump, load
     from seedwise.recipe.schema import Recipe
 
@@ -75,5 +75,5 @@ def text(name: str) -> str:
 
 
 def summary(name: str) -> str:
-    """What a recipe is for: the first line of its header."""
+    """What a recipe is for, in a line: the first of its header."""
     return text(name).splitlines()[0].removeprefix("#").strip()

@@ -1,6 +1,6 @@
-"""Progressive learning: from a preset or a list of stages to (first step, size, strengths), before training begins.
+"""Progressive learning: turns a preset or a list of stages into planned stages before training begins.
 
-`resolve` writes the stages out in the recipe, `planned` counts their steps, `stage_rows` and `measured` say what really
+`resolve` writes the stages out in the recipe, `planned` counts their steps, `stage_rows` and `measured` say what
 happened. Tables: EfficientNetV2 (arXiv 2104.00298, Table 6) and google/automl's `effnetv2_configs.py`.
 """
 
@@ -20,47 +20,49 @@ from seedwise.records.run import EpochRow, StageRow
 MULTIPLE, SMALLEST = 8, 16
 """Rescaled sizes are multiples of 8 pixels, at least 16."""
 STAGES, FIRST_SIZE = 4, 128
-"""Of both presets."""
+"""Number of stages and first image size in pixels of both presets."""
 
 PAPER = {
     "s": {"final": 300, "magnitude": (5, 15), "mixup": (0.0, 0.0), "dropout": (0.1, 0.3)},
     "m": {"final": 380, "magnitude": (5, 20), "mixup": (0.0, 0.2), "dropout": (0.1, 0.4)},
     "l": {"final": 380, "magnitude": (5, 25), "mixup": (0.0, 0.5), "dropout": (0.1, 0.5)},
 }
-"""Table 6: the final size, and the first and last stage's strengths."""
+"""Table 6 of the paper: final size in pixels, and the first and last stage's strengths."""
 AUTOML = {
     "s": {"final": 300, "magnitude": (5, 10), "alpha": (0.0, 0.0)},
     "m": {"final": 384, "magnitude": (5, 15), "alpha": (0.0, 0.2)},
     "l": {"final": 384, "magnitude": (5, 20), "alpha": (0.0, 0.5)},
 }
-"""The released code: one alpha for Mixup and CutMix; dropout is the recipe's throughout."""
+"""google/automl's released code: one alpha for Mixup and CutMix; dropout is the recipe's throughout."""
 
 
 @dataclass(frozen=True)
 class PlannedStage:
-    """A stage as the loop follows it."""
+    """A stage of progressive learning as the training loop follows it."""
 
     number: int
     """From 1."""
     first_step: int
     """Optimizer steps before it."""
     image_size: int
+    """Height and width in pixels of its training images."""
     augment: Mapping[str, float] = field(default_factory=dict)
-    """Strengths for `Augmenter.train`."""
+    """Strengths by option for `Augmenter.train`."""
     dropout: float | None = None
-    """The classifier's dropout; None: as the recipe built it."""
+    """The classifier's dropout rate in [0, 1); None: the recipe's."""
 
     @property
     def strengths(self) -> dict[str, float]:
-        """Everything that it sets besides the size, by name."""
+        """All that it sets besides the image size, by name."""
         return {**self.augment, **({} if self.dropout is None else {"dropout": self.dropout})}
 
 
 def resolve(recipe: Recipe) -> Recipe:
-    """The recipe with its stages written out in full, and with every technique on whose strength they raise above 0.
+    """Write the recipe's stages out in full, and switch on every technique whose strength a stage raises above 0.
 
     What the recipe has on keeps its options; Mixup comes with prob 1 and CutMix with prob 1, so that with both on every
-    image goes to one of them. A network built without dropout gets the largest one of the stages.
+    image goes to one of them. A network built without dropout gets the largest one of the stages. A UserError where the
+    stages contradict the recipe.
     """
     if recipe.progressive == "none":
         return recipe
@@ -107,14 +109,14 @@ def preset(name: str, model: str, final: int) -> tuple[Stage, ...]:
 
 
 def scaled(share: float | Fraction, final: int) -> int:
-    """A share of the final size in pixels, to the nearest multiple of 8 and at least 16; never above the final size."""
+    """A share of the final size in pixels, rounded to a multiple of 8; at least 16, at most the final size."""
     if share == 1:
         return final
     return min(final, max(SMALLEST, MULTIPLE * _round(Fraction(str(share)) * final / MULTIPLE)))
 
 
 def stages_of(recipe: Recipe) -> tuple[Stage, ...]:
-    """The stages of a resolved recipe; none without progressive learning."""
+    """The stages of a resolved recipe, none without progressive learning; a ValueError if it isn't resolved."""
     if recipe.progressive == "none":
         return ()
     if isinstance(recipe.progressive, str):
@@ -123,7 +125,7 @@ def stages_of(recipe: Recipe) -> tuple[Stage, ...]:
 
 
 def planned(stages: Sequence[Stage], total_steps: int) -> tuple[PlannedStage, ...]:
-    """The steps of resolved stages; those too short for a single step are left out."""
+    """Plan the optimizer steps of resolved stages; those too short for a single step are left out."""
     plan: list[PlannedStage] = []
     first = 0
     for number, stage in enumerate(stages, 1):
@@ -137,7 +139,7 @@ def planned(stages: Sequence[Stage], total_steps: int) -> tuple[PlannedStage, ..
 
 
 def stage_rows(plan: Sequence[PlannedStage], rows: Sequence[EpochRow]) -> list[StageRow]:
-    """What each stage of the plan took in the epochs so far; nothing for one that hasn't begun."""
+    """Measurements of each planned stage in the epochs so far; zeros for one that hasn't begun."""
     found = []
     for stage in plan:
         parts = [part for row in rows for part in row.parts if part.stage == stage.number]
@@ -156,7 +158,7 @@ def stage_rows(plan: Sequence[PlannedStage], rows: Sequence[EpochRow]) -> list[S
 
 
 def measured(rows: Sequence[EpochRow], final: int) -> dict[str, float]:
-    """What progressive learning did, from the batches that were really fed.
+    """Effects of progressive learning, from the batches that were trained on.
 
     `share` of the images that were smaller than the final size, and of each epoch the mean size in pixels.
     """
@@ -173,7 +175,7 @@ def measured(rows: Sequence[EpochRow], final: int) -> dict[str, float]:
 
 
 def _complete(stages: Sequence[Stage], number: int, recipe: Recipe) -> Stage:
-    """A stage with its end and size written out, and its dropout if another one has any."""
+    """A stage with its end and size written out, and its dropout if another stage has any."""
     stage, final = stages[number], recipe.train.image_size
     until = stage.until or (number + 1) / len(stages)
     size = stage.image_size or scaled(1.0 if stage.size is None else stage.size, final)
@@ -184,7 +186,7 @@ def _complete(stages: Sequence[Stage], number: int, recipe: Recipe) -> Stage:
 
 
 def _switched_on(augment: AugmentConfig, stages: Sequence[Stage]) -> AugmentConfig:
-    """With the techniques on that some stage raises above 0, at their greatest strength where they were off."""
+    """Switch on the techniques that a stage raises above 0, at their greatest strength where they were off."""
 
     def greatest(option: str) -> float:
         return max(getattr(stage, option) or 0.0 for stage in stages)
@@ -204,5 +206,5 @@ def _switched_on(augment: AugmentConfig, stages: Sequence[Stage]) -> AugmentConf
 
 
 def _round(value: float | Fraction) -> int:
-    """To the nearest whole number, halves up."""
+    """Round to the nearest integer, halves up."""
     return math.floor(value + Fraction(1, 2))

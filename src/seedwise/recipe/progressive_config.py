@@ -1,4 +1,4 @@
-"""What progressive learning can be asked for: a preset's name, or a list of stages."""
+"""Options of progressive learning: a preset's name, or a list of stages."""
 
 from collections.abc import Sequence
 from typing import Annotated, Literal
@@ -41,7 +41,7 @@ Progressive = Literal["none", "paper", "automl"] | Stages
 
 
 def check_order(stages: Sequence[Stage]) -> None:
-    """Raise ValueError unless each stage ends behind the one before it, the last at 1, or none says where."""
+    """Raise ValueError unless each stage ends after the one before it, the last at 1, or none says where it ends."""
     if all(stage.until is None for stage in stages):
         return
     before = 0.0

@@ -1,4 +1,4 @@
-"""The recipe: everything that decides a run's weights but the data and the seed, frozen and validated once."""
+"""The recipe: all that decides a run's weights besides data and seed, frozen and validated once."""
 
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
@@ -28,12 +28,12 @@ else:
 
 
 def is_auto(value: object) -> bool:
-    """Whether an option is still to be chosen."""
+    """Whether an option is `auto`, still to be chosen."""
     return value == "auto"
 
 
 class TrainConfig(Section):
-    """How long, how large, and which epoch's weights are kept."""
+    """Length of the training, batch and image size, and which epoch's weights are kept."""
 
     epochs: Epochs = 10
     """Passes over the training images; auto: from their number and that of the classes (docs/photos.md), or what fits
@@ -61,7 +61,8 @@ class TrainConfig(Section):
 
 
 class ComputeConfig(Section):
-    """Where and how to compute. Each `auto` is decided once, before training, and written into the run's recipe."""
+    """Device, precision, threads and kernels. Each `auto` is chosen once, before training, and stored in the run's
+    recipe."""
 
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
     """`cpu`, `mps`, `cuda`, `cuda:N`; auto: CUDA, then MPS, then CPU."""
@@ -123,7 +124,7 @@ class Recipe(Section):
 
 
 def check(recipe: Recipe) -> None:
-    """Raise ValueError, with the place at the front, where sections contradict; what is `auto` fits everything."""
+    """Raise ValueError that begins with the option's path where sections contradict; `auto` fits everything."""
     train, epochs = recipe.train, recipe.train.epochs
     if recipe.data.val == 0 and train.select == "best":
         raise ValueError("train.select: 'best' needs validation images; set data.val above 0 or select to last")
@@ -140,7 +141,7 @@ def check(recipe: Recipe) -> None:
 
 
 def check_stages(recipe: Recipe) -> None:
-    """Raise ValueError, with the place at the front, unless the recipe's list of stages is in order and fits it."""
+    """Raise ValueError that begins with the option's path unless the recipe's stages are in order and fit it."""
     if isinstance(recipe.progressive, str):
         return
     check_order(recipe.progressive)

@@ -1,4 +1,4 @@
-"""Every technique: its name, the option that switches it, and its card. No torch here.
+"""The catalogue of techniques: name, the option that switches each, and its card. No torch.
 
 Those of augmentation follow from their sections (`augment.config.TECHNIQUES`).
 """
@@ -18,26 +18,26 @@ from seedwise.config.section import Option, dump, load, paths
 from seedwise.recipe.schema import Recipe
 
 COSTS = Path(__file__).with_name("technique_costs.json")
-"""Microseconds an image, as benchmarks/augment.py measured them."""
+"""Costs in microseconds an image, as benchmarks/augment.py measured them."""
 _PARTS = re.compile(r"\b(Helps|Hurts|Source):\s+")
 
 
 @dataclass(frozen=True)
 class Technique:
-    """A switch of the recipe that stands for a published idea."""
+    """A published technique and the option of the recipe that switches it."""
 
     name: str
-    """As users, records (`techniques.<name>`) and docs/techniques.md write it."""
+    """The name for users, in records (`techniques.<name>`) and in docs/techniques.md."""
     path: str
-    """The option that switches it, as `-s` takes it."""
+    """The option's path, as `-s` takes it."""
     on: str = "default"
     """A value that switches it on, as `-s` takes it."""
     off: str = "null"
     """The value that switches it off."""
     pixels: bool = False
-    """Whether it changes images, and so has a row in the picture that `seedwise augment` draws."""
+    """Whether it changes images, so that `seedwise augment` draws a row of it."""
     needs_epochs: bool = False
-    """Whether its card says that short schedules hurt it: a bad verdict on it may be one on the schedule."""
+    """Whether its card says that short schedules hurt it: a bad verdict may then be the schedule's."""
 
 
 TECHNIQUES: tuple[Technique, ...] = (
@@ -83,40 +83,40 @@ ALIASES = {
     "balanced": "class_weights",
     "progressive_learning": "progressive",
 }
-"""As people call them."""
+"""Other names in use -> techniques."""
 
 
 @dataclass(frozen=True)
 class TechniqueCard:
-    """What one should know before switching a technique on: the docstring of its section or option, taken apart."""
+    """The card of a technique, from its docstring: what it does, when it helps and hurts, its source."""
 
     what: str
     helps: str
     hurts: str
     source: str
     options: tuple[Option, ...]
-    """The switch and what is below it."""
+    """The switch and the options below it."""
 
     @property
     def summary(self) -> str:
-        """Its first sentence."""
+        """The first sentence of `what`."""
         return re.split(r"(?<=[^.])[.;] ", self.what, maxsplit=1)[0].rstrip(".")
 
 
 def techniques(name: str | None = None) -> Listing:
-    """The catalogue: a row a technique with its switch, card and measured cost; of a name, however spelled, its row."""
+    """List the catalogue, a row for each technique with switch, card and measured cost; for one name, its row."""
     cost = costs().get("techniques", {})
     chosen = TECHNIQUES if name is None else [find(name)]
     return Listing(asdict(each) | asdict(card(each)) | {"cost": cost.get(each.name)} for each in chosen)
 
 
 def squeeze(name: str) -> str:
-    """A name without what people spell differently: `Color-Jitter` and `color_jitter` are one."""
+    """Normalize a name: `Color-Jitter` and `color_jitter` are one."""
     return "".join(letter for letter in name.lower() if letter.isalnum())
 
 
 def find(name: str) -> Technique:
-    """The technique of this name, however it is spelled, or whose option this is; a UserError names the nearest."""
+    """Find a technique by name, however spelled, or by its option; a UserError names the most similar."""
     from difflib import get_close_matches
 
     named = {squeeze(alias): of for alias, of in ALIASES.items()} | {squeeze(t.name): t.name for t in TECHNIQUES}
@@ -129,7 +129,7 @@ def find(name: str) -> Technique:
 
 
 def card(technique: Technique) -> TechniqueCard:
-    """The card of a technique; a ValueError when its docstring lacks a part."""
+    """Parse the card of a technique from its docstring; a ValueError when a part is missing."""
     options = tuple(o for o in paths(Recipe) if o.path == technique.path or o.path.startswith(f"{technique.path}."))
     what, *parts = _PARTS.split(_docstring(technique.path))
     found = dict(zip(parts[::2], map(str.strip, parts[1::2]), strict=True))
@@ -139,13 +139,13 @@ def card(technique: Technique) -> TechniqueCard:
 
 
 def is_on(recipe: Recipe, name: str) -> bool:
-    """Whether a recipe has a technique on: its switch is not at the value that means off."""
+    """Whether a recipe has a technique on: its switch differs from the off value."""
     technique = find(name)
     return bool(_value(recipe, technique.path) != _value(_with(recipe, technique, technique.off), technique.path))
 
 
 def switched(recipe: Recipe, name: str, on: bool) -> Recipe:
-    """The recipe with a technique on or off, and nothing else changed; it keeps the options it has if it is on."""
+    """The recipe with one technique switched on or off; one that is on already keeps its options."""
     technique = find(name)
     if on and is_on(recipe, name):
         return recipe
@@ -153,12 +153,12 @@ def switched(recipe: Recipe, name: str, on: bool) -> Recipe:
 
 
 def toggle(recipe: Recipe, name: str) -> Recipe:
-    """The recipe with a technique off where it was on, and on with its defaults where it was off."""
+    """The recipe with a technique switched off where it was on, or on with its defaults where it was off."""
     return switched(recipe, name, not is_on(recipe, name))
 
 
 def costs() -> dict[str, Any]:
-    """What benchmarks/augment.py measured on its machine; empty without its file."""
+    """Costs that benchmarks/augment.py measured; empty without its file."""
     content: dict[str, Any] = json.loads(COSTS.read_text(encoding="utf-8")) if COSTS.exists() else {}
     return content
 
@@ -175,7 +175,7 @@ def _value(recipe: Recipe, path: str) -> Any:
 
 
 def _docstring(path: str) -> str:
-    """The docstring of an optional section, or else the option's own, in one line."""
+    """Docstring of an optional section, else of the option, in one line."""
     *sections, name = path.split(".")
     owner: Any = Recipe
     for section in sections:

@@ -1,4 +1,4 @@
-"""What test-time augmentation can be asked for: which views of an image are scored together."""
+"""Options of test-time augmentation: which views of an image are averaged."""
 
 from typing import Literal, NamedTuple
 
@@ -11,20 +11,20 @@ CORNERS: tuple[Corner, ...] = ("top_left", "top_right", "bottom_left", "bottom_r
 """In the order of torchvision's FiveCrop."""
 
 MARGIN = 256 / 224
-"""Images are resized to this much more than the crops that are cut out of them (AlexNet's 256 and 224)."""
+"""Ratio of the resized image's side to that of its crops (AlexNet's 256 and 224)."""
 
 
 class View(NamedTuple):
-    """One way to look at an image."""
+    """One view of an image: a crop, mirrored or not."""
 
     corner: Corner
-    """Which crop of the larger image; `whole`: no crop."""
+    """Which crop of the larger image; `whole`: none."""
     flip: bool
     """Whether the image is mirrored left to right, before the crop."""
 
 
 SHORTHANDS = ("flip", "five", "ten")
-"""What `--tta` takes: mirrored views, torchvision's five crops, its ten crops."""
+"""Values of `--tta`: mirrored views, torchvision's five crops, its ten crops."""
 
 
 class TtaConfig(Section):
@@ -48,21 +48,21 @@ class TtaConfig(Section):
 
     @property
     def views(self) -> tuple[View, ...]:
-        """The views, each counting alike."""
+        """The views, all of equal weight."""
         corners: tuple[Corner, ...] = ("whole",) if self.crops == 1 else CORNERS
         mirrors = (False, True) if self.flip or self.crops == 10 else (False,)
         return tuple(View(corner, flip) for flip in mirrors for corner in corners)
 
     def size(self, trained: int) -> int:
-        """Side in pixels of each view, in a run trained at `trained` pixels."""
+        """Side in pixels of each view, for a run trained at `trained` pixels."""
         return self.image_size or trained
 
     def resized_to(self, trained: int) -> int:
-        """Side in pixels to which the image is resized before it is cropped."""
+        """Side in pixels to which an image is resized before the crop."""
         size = self.size(trained)
         return size if self.crops == 1 else round(size * MARGIN)
 
     @classmethod
     def named(cls, name: str) -> "TtaConfig":
-        """The views of a shorthand."""
+        """The options that a shorthand stands for."""
         return {"flip": cls(), "five": cls(flip=False, crops=5), "ten": cls(crops=10)}[name]

@@ -1,4 +1,4 @@
-"""What a warm start of the classifier can be asked for."""
+"""Options of the classifier's warm start."""
 
 from pydantic import Field
 

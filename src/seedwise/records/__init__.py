@@ -1,1 +1,1 @@
-"""What lies on disk: records of runs and ensembles, their checksums, answers image by image. No torch."""
+"""Records of runs and ensembles on disk, their checksums, and stored predictions image by image. No torch."""

@@ -1,4 +1,4 @@
-"""Files of ours that carry their own checksum; without pydantic, so that status starts at once."""
+"""Records that carry their own checksum; read here without pydantic, so that `seedwise status` starts at once."""
 
 import hashlib
 import json
@@ -6,20 +6,20 @@ from pathlib import Path
 from typing import Any
 
 RECORD, STUDY = "record.json", "study.json"
-"""What makes a folder a run's or an ensemble's, or a study's."""
+"""The files that make a folder a run's or an ensemble's, and a study's."""
 LOG = "train.log"
-"""In a run's folder, what happened to it in words."""
+"""A run's log in words, in its folder."""
 SEAL = "sha256"
-"""A record's own checksum, over the rest of its content: a bit that flips in a number gives another number."""
+"""Key of a record's own checksum, over the rest of its content: a flipped bit in a number gives another number."""
 
 
 def seal(content: dict[str, Any]) -> str:
-    """The checksum of a record's content, itself left out: SHA-256 in hex."""
+    """Checksum of a record's content without the checksum: SHA-256 in hex."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def trusted(path: Path, kind: str, version: int) -> dict[str, Any] | None:
-    """The content of a file that is as seedwise wrote it; None where only a careful reader can say what it is."""
+    """Read a record of this kind and version with a checksum that fits; None for all else (`read_checked` says why)."""
     try:
         content = json.loads(path.read_bytes())
         written = content.pop(SEAL)

@@ -1,4 +1,4 @@
-"""record.json of a folder that holds an ensemble: its members, how they vote, and what that gains."""
+"""record.json of an ensemble: its members, how they vote, and what the vote gains."""
 
 from pathlib import Path
 from typing import Literal
@@ -20,13 +20,14 @@ class Member(RecordPart):
     seed: Seed
     architecture: str
     image_size: int | None
-    """Pixels a side in its last epoch."""
+    """Height and width in pixels in its last epoch."""
     picks: int = Field(ge=0)
-    """How often the selection took it; 1 without a selection, 0 if it has no vote."""
+    """How often the selection took it: 1 without a selection, 0 without a vote."""
     weight: float = Field(ge=0, le=1)
-    """Its share of the vote; all of them sum to 1."""
+    """Its share of the vote, in [0, 1]; all sum to 1."""
     parameters: int
     train_seconds: float
+    """Wall seconds of its training steps."""
     final: Final
     gap: float | None
     """Top-1 on its own training images minus top-1 on test (on validation where there is no test)."""
@@ -35,42 +36,43 @@ class Member(RecordPart):
 
 
 class Gain(RecordPart):
-    """Top-1 of the ensemble minus another's on the same images, as a fraction."""
+    """Top-1 of the ensemble minus another's on the same images, a fraction."""
 
     mean: float
     ci95: tuple[float, float] | None
-    """With the images random, and these networks as they are."""
+    """95% interval with the images random and the networks fixed."""
     p: float | None
 
 
 class HeldOut(RecordPart):
-    """What the ensemble reached on held-out images, and what its members did."""
+    """Scores of the ensemble and of its members on held-out images."""
 
     scores: Scores
     ece: float
     """Expected calibration error, 15 bins."""
     mean_of_members: Scores
     ece_of_members: float
-    """Mean of the members' own."""
+    """Mean of the members' expected calibration errors."""
     best_member: Scores | None
-    """Of the member that is best by validation; null without validation images."""
+    """Scores of the member that is best by validation; null without validation images."""
     gain_over_mean: Gain
     gain_over_best: Gain | None
     disagreement: float
-    """Share of images on which two members answer differently, averaged over all pairs."""
+    """Share of images on which two members predict different classes, averaged over all pairs."""
     disagreement_ratio: float | None
-    """The same, as a share of the members' mean error: 0 for copies of one network (Fort et al. 2019, 1912.02757)."""
+    """`disagreement` over the members' mean error: 0 for copies of one network (Fort et al. 2019, arXiv 1912.02757)."""
 
 
 class OutOfBag(RecordPart):
-    """What the members say of training images that they were not trained on, voting as the ensemble does."""
+    """Out-of-bag scores: each training image is scored by those members that weren't trained on it."""
 
     top1: float
     loss: float
+    """Mean cross-entropy in nats."""
     images: int
-    """Training images that at least one member did not see."""
+    """Training images that at least one member wasn't trained on."""
     votes: float
-    """Members that voted on an image, on average: about 37% of them, so the ensemble itself is better than this."""
+    """Mean number of members that vote on an image: about 37% of them, so the ensemble itself is better than this."""
 
 
 class EnsembleRecord(RecordPart):
@@ -82,32 +84,32 @@ class EnsembleRecord(RecordPart):
     vote: Vote
     select: Selection
     seed: Seed | None
-    """The master seed that the members' seeds were drawn from, if they were trained as one ensemble."""
+    """The master seed that the members' seeds were drawn from; null unless they were trained as one ensemble."""
     members: list[Member]
     best: int | None
-    """The place in `members` of the one that is best by validation; null without validation images."""
+    """Index in `members` of the one that is best by validation; null without validation images."""
     data: DataRecord
     val: HeldOut | None
     test: HeldOut | None
     oob: OutOfBag | None
     """Null unless members were trained on bootstrap samples."""
     parameters: int
-    """Of all members that vote."""
+    """Trainable numbers of all members that vote."""
     networks: int
-    """Members that vote: how many networks each image goes through."""
+    """Members that vote, and thus networks that each image passes through."""
     relative_time: float | None
-    """Time to predict, in units of a single member's; null where members differ in architecture or image size."""
+    """Prediction time in units of a single member's; null where members differ in architecture or image size."""
     seconds: dict[str, float]
     """Wall seconds that the voting members took to train, as in a run's record."""
     test_evaluations: int
-    """How often the votes were scored on test. The members' own reads are in their records."""
+    """How often the votes were scored on test; the members' own evaluations are in their records."""
     versions: dict[str, str]
     files: dict[str, str] = {}
     """SHA-256 of the folder's other files."""
 
     @property
     def votes(self) -> list[float]:
-        """What each member's vote counts, as `combine` takes it: for a hard vote how many votes it has."""
+        """Weight of each member's vote, as `combine` takes it; for a hard vote its number of votes."""
         return [member.picks if self.vote == "hard" else member.weight for member in self.members]
 
 

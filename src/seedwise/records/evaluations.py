@@ -1,4 +1,4 @@
-"""Evaluations after training, a line each in evaluations.jsonl, so that every later look at test is counted."""
+"""Evaluations after training, a line each in evaluations.jsonl, so that every later evaluation on test is counted."""
 
 import json
 import os
@@ -17,64 +17,64 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class ClassScore(RecordPart):
-    """One class of the evaluated images."""
+    """Accuracy on one class of the evaluated images."""
 
     name: str
     images: int
     top1: Share
-    """Share of its images whose most probable class it is."""
+    """Share of the class's images that are right."""
 
 
 class TtaGain(RecordPart):
-    """What test-time augmentation changed on the same images."""
+    """Top-1 with and without test-time augmentation, on the same images."""
 
     without: Share
-    """Top-1 without it."""
+    """Top-1 without test-time augmentation."""
     won: int
-    """Images that are right with it alone."""
+    """Images that are right only with it."""
     lost: int
-    """Images that are right without it alone."""
+    """Images that are right only without it."""
     ci95: tuple[float, float]
-    """Of the difference in top-1, over images (see stats.mcnemar)."""
+    """95% interval of the difference in top-1, over images (`stats.mcnemar`)."""
     p: Share
     """McNemar's exact test, two-sided."""
 
 
 class Evaluation(RecordPart):
-    """What one evaluation found; also a line of evaluations.jsonl, there without `classes`."""
+    """Result of one evaluation; also a line of evaluations.jsonl, there without `classes`."""
 
     data: str
     """Path or name of the data."""
     fingerprint: str
-    """The data's, as in a run's record."""
+    """SHA-256 of the data, as in a run's record."""
     own: bool
     """Whether it is the data that the run was trained on."""
     split: Literal["val", "test", "all"]
     weights: Literal["raw", "ema"]
     tta: str | None
-    """Test-time augmentation; null without."""
+    """The test-time augmentation; null without."""
     images: int
     scores: Scores
     top1_interval: tuple[Share, Share]
-    """95%, Wilson's, over images: what other images of the same kind would give. Seeds are another source of spread."""
+    """Wilson's 95% interval over images: for other images of the kind. Seeds are another source of spread."""
     agrees: bool | None
-    """Whether logits and scores are the ones stored by the training, bit for bit; null where none are stored."""
+    """Whether logits and scores equal those stored by the training bit for bit; null where none are stored."""
     largest_difference: float | None
-    """The largest absolute difference to the stored logits."""
+    """Largest absolute difference to the stored logits."""
     gain: TtaGain | None = None
     """Against the same network on the same images without test-time augmentation; null where there is none."""
     trained: int | None = None
-    """Images that are equal in every pixel to one that the run, or a member of the ensemble, was trained on: of these
-    the score is no estimate for new images. Null where the run did not keep what it was trained on."""
+    """Images equal in every pixel to one that the run, or a member of the ensemble, was trained on: on these the score
+    is no estimate for new images. Null where the run's record doesn't tell its training images."""
     new_top1: Share | None = None
-    """Top-1 of all others; null where every image or none of them is one of those."""
+    """Top-1 of the images that aren't `trained`; null where that is all or none."""
     missing: list[str]
-    """The run's classes that the data has no images of."""
+    """Classes of the run without images in the data."""
     classes: list[ClassScore] = []
-    """Those with images, worst first."""
+    """The classes with images, worst first."""
 
     def table(self) -> list[dict[str, Any]]:
-        """A row a class with images, the worst first: name, images, top1."""
+        """A row for each class with images, worst first: name, images, top1."""
         return [each.to_dict() for each in self.classes]
 
     def _repr_html_(self) -> str:
@@ -85,7 +85,8 @@ class Evaluation(RecordPart):
 
 
 def append_evaluation(folder: Path, evaluation: Evaluation) -> None:
-    """Add a line to the run's evaluations.jsonl: a single write, so that two processes at once lose none."""
+    """Add a line to the run's evaluations.jsonl in a single write, so that two processes at once lose none. A UserError
+    where it can't be written."""
     path = folder / EVALUATIONS
     line = evaluation.model_dump_json(exclude={"classes"}) + "\n"
     try:
@@ -102,7 +103,7 @@ def append_evaluation(folder: Path, evaluation: Evaluation) -> None:
 
 
 def read_evaluations(folder: Path) -> list[Evaluation]:
-    """Evaluations made of a run since its training, oldest first; lines that are not whole are passed over."""
+    """Read the evaluations of a run, oldest first; incomplete lines are skipped. A UserError where it can't be read."""
     try:
         lines = (folder / EVALUATIONS).read_bytes().splitlines()
     except FileNotFoundError:
@@ -119,5 +120,5 @@ def read_evaluations(folder: Path) -> list[Evaluation]:
 
 
 def later_test_reads(folder: Path) -> int:
-    """How often the run's own test images were scored since its training, beside record.test_evaluations."""
+    """How often the run's own test images were scored after its training, not counted in record.test_evaluations."""
     return sum(each.own and each.split == "test" for each in read_evaluations(folder))

@@ -1,4 +1,4 @@
-"""Finished runs and ensembles as they lie on disk: records and answers, for what works without tensors."""
+"""Reads finished runs and ensembles from disk, records and predictions, without torch."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -25,18 +25,18 @@ from seedwise.records.run import (
 
 @dataclass(frozen=True)
 class Finished:
-    """A finished run or an ensemble."""
+    """A finished run or ensemble on disk."""
 
     folder: Path
     record: RunRecord | EnsembleRecord
 
     @property
     def data(self) -> DataRecord:
-        """What it was trained on."""
+        """The record of the data that it was trained on."""
         return self.record.data
 
     def predictions(self, split: str) -> Predictions:
-        """Its stored answers on a split; a UserError when it has none."""
+        """Read its stored predictions on a split; a UserError when it has none."""
         if (found := read_predictions(self.folder, self.record, split).get(split)) is not None:
             return found
         kept = ", ".join(read_predictions(self.folder, self.record, "val", "test", "oob"))
@@ -50,7 +50,7 @@ def is_ensemble(folder: Path) -> bool:
 
 
 def read_finished(folder: Path) -> Finished:
-    """The finished run or the ensemble in this folder; a UserError when it is something else or not finished."""
+    """Read the finished run or ensemble in this folder; a UserError for anything else."""
     if is_ensemble(folder):
         return Finished(folder, read_ensemble(folder))
     record = read_record(folder)
@@ -69,7 +69,7 @@ def read_ensemble(folder: Path) -> EnsembleRecord:
 
 
 def find_runs(folder: Path) -> Iterator[Path]:
-    """The folders of runs and ensembles at or below a folder, sorted; nothing within another one is looked at."""
+    """Yield the folders of runs and ensembles at or below a folder, sorted; it doesn't search within a run."""
     if (folder / RECORD).is_file():
         yield folder
         return
@@ -82,9 +82,9 @@ def find_runs(folder: Path) -> Iterator[Path]:
 
 
 def find_finished(folder: Path) -> tuple[list[Finished], list[Path]]:
-    """What is finished at or below a folder, and the runs there that are not; a UserError when nothing is there.
+    """Read the finished runs and ensembles at or below a folder; also returns the folders of unfinished runs.
 
-    A run that is named itself must be finished.
+    A UserError when nothing is finished, or when `folder` itself is an unfinished run.
     """
     if (folder / BAGGING).is_file() and not (folder / RECORD).is_file():
         raise UserError(f"{folder}: an ensemble whose members are not all trained; `seedwise resume` it first")
@@ -120,7 +120,7 @@ def demand_same_images(one: Finished, other: Finished, split: str, ours: Predict
 
 
 def _first(ours: Sequence[str], theirs: Sequence[str]) -> str:
-    """Where two lists of classes begin to differ; the same names in another order are other classes too."""
+    """The first difference between two lists of classes; the same names in another order differ too."""
     if sorted(ours) == sorted(theirs):
         place = next(i for i, (one, other) in enumerate(zip(ours, theirs, strict=True)) if one != other)
         return f"the same in another order: class {place} is {ours[place]}, and {theirs[place]}"

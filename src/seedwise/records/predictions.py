@@ -1,4 +1,4 @@
-"""A model's stored answers, image by image, and scores from them: numpy only."""
+"""Stored predictions, image by image, and scores computed from them: numpy only."""
 
 import math
 import zipfile
@@ -16,47 +16,48 @@ from seedwise.base.files import atomic_path
 from seedwise.records.run import DAMAGED, PREDICTIONS, DataRecord, Scores, WithFiles, check_files
 
 Files = NDArray[np.str_]
-"""str[m]: what each image of a split is called (see Subset.files)."""
+"""str[m]: name of each image of a split (see Subset.files)."""
 
 Originals = NDArray[np.uint64]
-"""uint64[m]: the first 8 bytes of the sha256 of each image as it was before it was resized (see data.originals)."""
+"""uint64[m]: the first 8 bytes of the sha256 of each original image, before it was resized (see data.originals)."""
 
 PARTS = ("ids", "targets", "logits")
 LARGEST = 2**31
-"""Bytes of a file's arrays, at most: a damaged header must not ask for all memory."""
+"""Largest size in bytes of a file's arrays: a damaged header must not ask for all memory."""
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """A model's logits on a set of images, row by row; what counts as right is decided here and nowhere else."""
+    """A model's logits on a set of m images; only here is it decided what counts as right."""
 
     ids: NDArray[np.int64]
-    """int64[m]: the images' numbers in the data set."""
+    """int64[m]: indices of the images in the data set."""
     targets: NDArray[np.int64]
-    """int64[m]: their classes."""
+    """int64[m]: their classes, in [0, k)."""
     logits: NDArray[np.float32]
-    """float32[m, k]."""
+    """float32[m, k] for k classes."""
     files: Files | None = None
     """str[m]: the images' names; None where they are not known."""
 
     def correct(self, top: int = 1) -> NDArray[np.bool_]:
         """bool[m]: whether fewer than `top` wrong classes have a logit at least as high as the target's.
 
-        Ties are broken against the model: one that answers the same for every class scores 0, not 1.
+        A tie counts as wrong: a model with the same logits for every class scores 0, not 1.
         """
         of_target = self.logits[np.arange(len(self.targets)), self.targets]
         return np.asarray((self.logits >= of_target[:, None]).sum(axis=1) <= top)
 
     @cached_property
     def predicted(self) -> NDArray[np.int64]:
-        """int64[m]: each image's most probable class; among equals another one than the target, as in `correct`."""
+        """int64[m]: the class with the highest logit; in a tie another one than the target, as in `correct`."""
         others = self.logits.copy()
         others[np.arange(len(others)), self.targets] = -np.inf
         return np.where(self.correct(), self.targets, others.argmax(axis=1))
 
 
 def score(predictions: Predictions) -> Scores:
-    """Top-1, top-5 (top-k below five classes) and cross-entropy; an image counts as in `Predictions.correct`."""
+    """Top-1, top-5 (top-k below five classes) and cross-entropy; right is what `Predictions.correct` says. A UserError
+    where the loss isn't finite."""
     logits = predictions.logits.astype(np.float64)
     of_target = logits[np.arange(len(logits)), predictions.targets]
     highest = logits.max(axis=1)
@@ -79,8 +80,8 @@ def write_predictions(
 ) -> None:
     """Write `<split>_ids`, `<split>_targets` and `<split>_logits` of each split into an .npz file, atomically.
 
-    `<split>_files`, where known, stands there once for a split and what was made of it (`val`, `val_ema`, `val_tta`);
-    so does `<split>_originals`, of train too.
+    `<split>_files`, where known, is stored once for a split and its variants (`val`, `val_ema`, `val_tta`).
+    `originals`: uint64[n] hashes of a split's original images, of train too, stored as `<split>_originals`.
     """
     arrays = {f"{split}_{part}": getattr(it, part) for split, it in scored.items() for part in PARTS}
     names = {_files_of(split): it.files for split, it in scored.items() if it.files is not None}
@@ -95,7 +96,8 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
 
 
 def read_arrays(path: Path, *names: str) -> dict[str, NDArray[Any]]:
-    """These arrays of an .npz file, as far as it has them, or all of them, in the file's order."""
+    """Read the named arrays of an .npz file, as far as it has them, or all; a UserError if it is damaged or too
+    large."""
     try:
         with np.load(path, allow_pickle=False) as stored:
             if sum(info.file_size for info in stored.zip.infolist()) > LARGEST:
@@ -106,16 +108,16 @@ def read_arrays(path: Path, *names: str) -> dict[str, NDArray[Any]]:
 
 
 class WithPredictions(WithFiles, Protocol):
-    """A record of what has stored predictions: a run's or an ensemble's."""
+    """A record with stored predictions: a run's or an ensemble's."""
 
     data: DataRecord
 
 
 def read_predictions(folder: Path, record: WithPredictions, *splits: str) -> dict[str, Predictions]:
-    """The stored predictions of a finished run or an ensemble on these splits, as far as it has them, or on all.
+    """Read stored predictions by split, of the given splits as far as they are stored, or of all.
 
-    A UserError when the file is gone or damaged, or doesn't fit the record: its checksum, shapes and types, finite
-    logits, and targets among the classes are looked at.
+    A UserError when the file is missing or damaged, or doesn't fit the record: its checksum, shapes and types, finite
+    logits, and targets among the classes are checked.
     """
     path, classes = folder / PREDICTIONS, len(record.data.classes)
     check_files(folder, record, PREDICTIONS)
@@ -132,8 +134,8 @@ def read_predictions(folder: Path, record: WithPredictions, *splits: str) -> dic
 
 
 def read_originals(folder: Path, record: WithPredictions) -> dict[str, Originals]:
-    """By split, train too, what tells its images from all others; nothing where an older version did not keep it, or
-    the file was dropped. A UserError when it is damaged."""
+    """Read the hashes uint64[n] of each split's original images, train too; empty where they weren't stored or the file
+    is gone. A UserError when it is damaged."""
     path = folder / PREDICTIONS
     if not path.exists():
         return {}
@@ -162,5 +164,5 @@ def _demand_fit(path: Path, split: str, found: Predictions, classes: int) -> Non
 
 
 def damage(path: Path, words: str) -> UserError:
-    """What is wrong with a file of ours, in one line."""
+    """A UserError that says in one line how a file that seedwise wrote is damaged."""
     return UserError(f"{path}: damaged: {words}; {DAMAGED}")

@@ -1,4 +1,4 @@
-"""The run record: what a run was, did and reached. Everything downstream reads it, without torch."""
+"""The run record: configuration, course and results of a run. Everything after training reads it, without torch."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,10 +17,10 @@ from seedwise.records.which_run import no_run
 
 SCHEMA_VERSION = 1
 BAGGING = "bagging.json"
-"""What an ensemble in the same folder is trained from."""
+"""Configuration of the ensemble that is trained in the same folder."""
 RECIPE, WEIGHTS, PREDICTIONS, MODEL_CONFIG = "recipe.yaml", "model.safetensors", "predictions.npz", "config.json"
 INSIGHT = "insight.npz"
-"""A run folder's other files that later steps read; the last one holds pictures for its report."""
+"""Other files of a run folder that later steps read; the last one holds images for its report."""
 DAMAGED = "restore it, or delete it and give the train command again"
 REMAKE = f"delete it and {RECORD} and give the train command again"
 
@@ -31,50 +31,50 @@ Scalar = str | int | float | bool | None
 
 
 class RecordPart(BaseModel):
-    """Base of the record's parts: unknown keys are damage, numbers are finite."""
+    """Base class of the record's parts: unknown keys and numbers that aren't finite are damage."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything in it, as JSON has it."""
+        """The part as JSON data."""
         return self.model_dump(mode="json")
 
 
 class Scores(RecordPart):
-    """How a set of images is classified."""
+    """Classification scores on a set of images."""
 
     top1: float = Field(ge=0, le=1)
-    """Share of images whose most probable class is the target."""
+    """Share of images whose most probable class is the target, in [0, 1]."""
     top5: float = Field(ge=0, le=1)
-    """Share whose target is among the min(5, k) most probable classes."""
+    """Share of images whose target is among the min(5, k) most probable classes, in [0, 1]."""
     loss: float
     """Mean cross-entropy against the hard targets, without smoothing or class weights, in nats."""
 
 
 def tells_top5(classes: int) -> bool:
-    """Whether top-5 can be anything but 100%: with five classes or fewer it is shown nowhere."""
+    """Whether top-5 can be below 100%; with five classes or fewer it is shown nowhere."""
     return classes > 5
 
 
 class StagePart(RecordPart):
-    """What one stage of progressive learning had of an epoch."""
+    """The part of an epoch that belongs to one stage of progressive learning."""
 
     stage: int
     """From 1."""
     image_size: int
-    """Height and width in pixels of the batches that the model was really fed."""
+    """Height and width in pixels of the batches that were trained on."""
     images: int
     seconds: float
     """Wall seconds of its training steps."""
 
 
 def score_rows(by_name: Mapping[str, Scores | None], of: str = "split") -> list[dict[str, Any]]:
-    """A row a name that has scores, for a notebook; `of`: the first column, what the names are."""
+    """Scores as rows for a notebook, one for each name that has scores; `of`: heading of the names' column."""
     return [{of: name} | scores.to_dict() for name, scores in by_name.items() if scores is not None]
 
 
 class EpochRow(RecordPart):
-    """One epoch; also a line of metrics.jsonl."""
+    """Measurements of one epoch; also a line of metrics.jsonl."""
 
     epoch: int
     """From 1."""
@@ -85,17 +85,17 @@ class EpochRow(RecordPart):
     image_size: int
     """Height and width of the training images, in pixels; where a stage begins within the epoch, at its end."""
     strengths: dict[str, float] = {}
-    """What progressive learning set at the epoch's end, such as `mixup.alpha` and `dropout`."""
+    """Technique strengths that progressive learning set at the epoch's end, such as `mixup.alpha` and `dropout`."""
     parts: list[StagePart] = []
-    """With progressive learning, the stages that the epoch belongs to."""
+    """With progressive learning, the stages that the epoch consists of."""
     train_loss: float
-    """Mean training loss, as it was optimized (smoothed, weighted, on augmented images)."""
+    """Mean training loss in nats, as it was optimized (smoothed, weighted, on augmented images)."""
     train_top1_mixed: float
     """Mean target probability of the predicted class on augmented images: top-1 where nothing mixes labels."""
     val: Scores | None
-    """On the validation images, or null without any."""
+    """Scores on the validation images; null without any."""
     val_ema: Scores | None = None
-    """The average's (optim.ema), on the same images; null without one."""
+    """Scores of the averaged weights (optim.ema) on the same images; null without optim.ema."""
     seconds: float
     """Wall seconds of the epoch's training steps."""
     images_per_second: float
@@ -103,70 +103,71 @@ class EpochRow(RecordPart):
 
 
 class StageRow(RecordPart):
-    """A stage of progressive learning."""
+    """A stage of progressive learning, planned and measured."""
 
     first_step: int
     """Optimizer steps before it."""
     image_size: int
     """Height and width of its training images, in pixels."""
     strengths: dict[str, float]
-    """What it sets, such as `rand_augment.magnitude`, `mixup.alpha` and `dropout`."""
+    """Technique strengths that it sets, such as `rand_augment.magnitude`, `mixup.alpha` and `dropout`."""
     images: int
-    """Training images so far, in finished epochs."""
+    """Images trained on so far, in finished epochs."""
     seconds: float
-    """Wall seconds of their training steps."""
+    """Wall seconds of the training steps on them."""
     images_per_second: float | None
     """Training images per wall second; null before it began."""
 
 
 class Final(RecordPart):
-    """Scores of the kept weights."""
+    """Scores of the selected weights."""
 
     train: Scores
-    """On up to 5,000 fixed training images, without augmentation and with BatchNorm's running statistics. What it lies
-    above test is overfitting where it is more than noise and these statistics have settled (`Convergence.lag`)."""
+    """On up to 5,000 fixed training images, without augmentation and with BatchNorm's running statistics. A gap to test
+    is overfitting where it is more than noise and these statistics have settled (`Convergence.lag`)."""
     val: Scores | None
     test: Scores | None
 
 
 class Convergence(RecordPart):
-    """Whether a finished run was long enough."""
+    """Diagnostics of whether a finished run was trained long enough."""
 
     steps: int
-    """Optimizer steps."""
+    """Optimizer steps of the run."""
     few_steps: bool
-    """They are fewer than 100, and the training images are not learned yet (top-1 below 99%)."""
+    """Whether they are fewer than 100 and the training images are not learned yet (top-1 below 99%)."""
     rising: bool
-    """Validation top-1 rose by more than noise at the end, and the training images are not learned."""
+    """Whether validation top-1 rose by more than noise at the end while the training images are not learned."""
     rise: float | None
     """Validation top-1 of the last epoch above the best one before the last epoch, or before the last tenth of them;
-    null without a validation or with one epoch."""
+    null without validation images or with one epoch."""
     noise: float | None
-    """Two standard errors of such a difference on so many validation images."""
+    """Two standard errors of such a difference on this number of validation images."""
     lag: float | None
-    """Share that BatchNorm's running statistics still hold of what they were before training, (1 - momentum)^batches;
-    null without BatchNorm that learns. While it is large, no accuracy here is quite the trained network's."""
+    """Share of their values before training that BatchNorm's running statistics still hold, (1 - momentum)^batches;
+    null without BatchNorm that is trained. While it is large, evaluation doesn't show the trained network's accuracy.
+    """
 
     @property
     def reached(self) -> bool:
-        """Nothing says that the run was too short."""
+        """Whether nothing says that the run was too short."""
         return not (self.few_steps or self.rising)
 
 
 class Timed(RecordPart):
-    """`--time`, what it bought, and what the rule for the data (docs/photos.md) takes without it."""
+    """The `--time` given, the epochs and image size chosen for it, and those of the data's rule (docs/photos.md)."""
 
     seconds: float = Field(gt=0)
-    """What all runs of the command might take, with all that they need."""
+    """Wall seconds given for all runs of the command, everything included."""
     epochs: int
     rule_epochs: int
     image_size: int
-    """Pixels."""
+    """Height and width in pixels, as `rule_image_size`."""
     rule_image_size: int
 
     @property
     def cut(self) -> str | None:
-        """`--time 2m: 5 of the 9 epochs that the rule would take`, or None where the time was long enough."""
+        """`--time 2m: 5 of the 9 epochs that the rule would take`; None where the time sufficed for the rule."""
         said = []
         if self.epochs < self.rule_epochs:
             said.append(f"{self.epochs} of the {self.rule_epochs} epochs that the rule would take")
@@ -176,56 +177,56 @@ class Timed(RecordPart):
 
 
 class EmaRecord(RecordPart):
-    """The average of the weights (optim.ema), beside the raw ones that everything else in the record is about."""
+    """Scores of the averaged weights (optim.ema); everything else in the record is about the raw ones."""
 
     val: Scores | None
     test: Scores | None
-    """Scored once, after the last epoch, as the raw weights are: that read of the test images is counted too."""
+    """Scored once, after the last epoch, as the raw weights are; this evaluation on test is counted too."""
     distance: float = Field(ge=0)
-    """L2 norm of the average's difference to the kept raw weights, over that of the raw weights."""
+    """L2 norm of (average - selected raw weights), over the norm of the raw weights."""
 
 
 class TtaRecord(RecordPart):
-    """Test-time augmentation (tta), of the kept raw weights, beside the plain scores in `final`."""
+    """Scores of the selected raw weights with test-time augmentation (tta), beside the plain ones in `final`."""
 
     val: Scores | None
     test: Scores | None
-    """One more read of the test images, which is counted."""
+    """One more evaluation on test, which is counted."""
     views: int = Field(ge=1)
-    """Views of each image whose probabilities were averaged."""
+    """Views of each image whose probabilities are averaged."""
 
 
 class PartRecord(RecordPart):
-    """A part of the data."""
+    """One split of the data: train, val or test."""
 
     images: int
     given: bool
-    """The data have it themselves; false: it was drawn from their training part."""
+    """Whether the data bring this split; false: it was drawn from their training part."""
 
 
 class PassedOverRecord(RecordPart):
-    """What lies with the data and was not used."""
+    """Files, rows or classes of the data that were not used, and why."""
 
     kind: Literal["files", "folders", "images", "rows", "classes"]
     reason: str
     count: int
     examples: list[str]
-    """The first names, three at most."""
+    """Up to three names, the first ones."""
 
 
 class DataRecord(RecordPart):
-    """What the run was trained on."""
+    """The data that the run was trained on."""
 
     name: str
     source: str
-    """What finds the data again: a known name, or an absolute path."""
+    """Where to find the data again: a known name, or an absolute path."""
     data_dir: str | None = None
     """For a known name, the absolute folder where its local copy was found."""
     fingerprint: str
-    """SHA-256 over pixels as stored, labels and class names: equal data, equal fingerprint, wherever it lies."""
+    """SHA-256 over stored pixels, labels and class names: equal data have equal fingerprints, wherever they lie."""
     originals: str | None = None
-    """As much over the pixels of the original images: one for all sizes at which they are stored, by which audits are
-    found again. Null in records from before there was one."""
+    """SHA-256 over the original images' pixels, labels and class names: the same for all sizes at which they are
+    stored; finds their audit again. Null in records of older versions."""
     classes: list[str]
     superclasses: list[str] | None = None
     superclass_of: list[int] | None = None
@@ -233,16 +234,16 @@ class DataRecord(RecordPart):
     splits: dict[str, int]
     """Images in train, val and test."""
     parts: dict[str, PartRecord] = {}
-    """Those of them that have images."""
+    """The splits that have images."""
     passed_over: list[PassedOverRecord] = []
     doubts: list[str] = []
-    """What may not be what was meant; a line each."""
+    """Doubts about the data's layout that may be mistakes, a line each."""
     pixel_range: tuple[float, float] | None = None
-    """What was black and what was white in images of more than 8 bits; null when all had 8 bits."""
+    """Stored values that became black and white, for images of more than 8 bits; null when all had 8 bits."""
 
 
 class ModelRecord(RecordPart):
-    """What was trained."""
+    """The network that was trained."""
 
     name: str
     architecture: str
@@ -250,7 +251,7 @@ class ModelRecord(RecordPart):
     weights: str
     """Where the initial weights came from."""
     mean: RGB
-    """Normalization per channel, on images in [0, 1]; it comes from the weights."""
+    """Per channel, for pixels in [0, 1]: normalization that belongs to the weights; so is `std`."""
     std: RGB
 
 
@@ -275,14 +276,14 @@ class RunRecord(RecordPart):
     """Training images per wall second over the whole run."""
     epochs: list[EpochRow] = []
     stages: list[StageRow] = []
-    """With progressive learning: what was planned, and how fast each stage was."""
+    """With progressive learning, each stage as planned, and its measured speed."""
     final: Final | None = None
     ema: EmaRecord | None = None
-    """The average of the weights, saved in ema.safetensors; null without optim.ema."""
+    """Scores of the averaged weights, saved in ema.safetensors; null without optim.ema."""
     tta: TtaRecord | None = None
-    """Test-time augmentation's scores; null without it."""
+    """Scores with test-time augmentation; null without it."""
     selected_epoch: int | None = None
-    """The epoch whose weights were kept."""
+    """The epoch, from 1, whose weights were kept."""
     epochs_to_95: int | None = None
     """First epoch whose validation top-1 is at least 95% of the best one's."""
     test_evaluations: int = 0
@@ -292,11 +293,11 @@ class RunRecord(RecordPart):
     techniques: dict[str, dict[str, float]] = {}
     """Measured effects of each technique that was on."""
     timed: Timed | None = None
-    """The time that it was given; null without one."""
+    """The `--time` given; null without it."""
     convergence: Convergence | None = None
-    """Whether it was long enough; null before it is finished, and in records of older versions."""
+    """Whether it was trained long enough; null before it is finished, and in records of older versions."""
     inert: list[str] = []
-    """Techniques that were on and did nothing, although the chance of that was below one in a million."""
+    """Techniques that were on and had no effect, although the chance of that was below one in a million."""
     files: dict[str, str] = {}
     """SHA-256 of the run's other files, in hex."""
 
@@ -305,13 +306,13 @@ P = TypeVar("P", bound=RecordPart)
 
 
 def write_checked(path: Path, part: RecordPart) -> None:
-    """Write a part as JSON, atomically, with its own checksum in it."""
+    """Write a part as JSON with its own checksum, atomically."""
     content = part.model_dump(mode="json")
     write_json(path, content | {SEAL: seal(content)})
 
 
 def read_checked(path: Path, kind: type[P]) -> P:
-    """Read what `write_checked` wrote; a UserError says what is wrong with it. Without a checksum it isn't compared."""
+    """Read and validate what `write_checked` wrote, with its checksum if it has one; a UserError says what is wrong."""
     content = read_json(path, DAMAGED)
     version = content.get("schema_version") if isinstance(content, dict) else None
     if not isinstance(version, str | int | None):
@@ -336,14 +337,14 @@ def read_checked(path: Path, kind: type[P]) -> P:
 
 
 def damaged(path: Path, error: ValidationError) -> UserError:
-    """The first problem of a file of ours, in one line whatever its keys are."""
+    """A UserError that names the first invalid place of one of our files, in one line whatever its keys are."""
     first = error.errors(include_url=False, include_input=False)[0]
     place, message = _printable(".".join(map(str, first["loc"]))), _printable(first["msg"])
     return UserError(f"{path}: damaged at {place:.80}: {message:.300}; {DAMAGED}")
 
 
 def _printable(text: str) -> str:
-    """The text with line ends, control characters and lone surrogates escaped: keys and messages quote the file."""
+    """Escape line ends, control characters and lone surrogates: keys and messages quote the file."""
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
@@ -362,14 +363,14 @@ def read_record(folder: Path) -> RunRecord:
 
 
 def demand_final(folder: Path, record: RunRecord) -> Final:
-    """The scores of a finished run; a UserError when they, or the times beside them, are not in its record."""
+    """Return the scores of a finished run; a UserError when they, or the times beside them, are missing."""
     if record.final is None or record.images_per_second is None or "total" not in record.seconds:
         raise UserError(f"{folder / RECORD}: damaged, of a finished run but without its scores; {DAMAGED}")
     return record.final
 
 
 class WithFiles(Protocol):
-    """A record that knows the checksums of its folder's files."""
+    """A record with the checksums of its folder's files."""
 
     files: dict[str, str]
 

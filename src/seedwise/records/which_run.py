@@ -1,4 +1,4 @@
-"""Which run was meant, where a folder is none's: said at once, with nothing heavy imported."""
+"""Says which run may have been meant by a folder that is no run's; starts at once, without heavy imports."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -9,11 +9,12 @@ from seedwise.base.nearest import demand_folder
 from seedwise.records.checksum import RECORD, STUDY, trusted
 
 _NAMED = 4
-"""Runs that are named, at most."""
+"""Largest number of runs that are named."""
 
 
 def no_run(folder: Path, command: Callable[[str], str] | None = None) -> UserError:
-    """Of a folder that is no run's: which runs it holds, and what to type; `command`: with a run in its place."""
+    """A UserError about a folder that is no run's: which runs it holds and what to type. `command`: makes the command
+    to type, given a run's folder."""
     runs = _runs_in(folder)
     if not runs:
         return UserError(f"{folder}: not a run folder (it has no {RECORD})")
@@ -25,10 +26,10 @@ def no_run(folder: Path, command: Callable[[str], str] | None = None) -> UserErr
 
 
 def demand_run(folder: Path, whose: str, command: Callable[..., str], others: Sequence[str] = ()) -> None:
-    """Raise a UserError, with nothing heavy imported, unless this is the folder of a finished run or an ensemble.
+    """Raise a UserError unless this is the folder of a finished run or an ensemble; imports nothing heavy.
 
-    `command`: the one that was given, with another folder and, if they were swapped, other images in it; `others`: what
-    stands behind the folder.
+    `command`: makes the command to type, given a folder and, if they were swapped, images; `others`: the arguments
+    behind the folder.
     """
     if (folder / RECORD).is_file():
         status = (trusted(folder / RECORD, "run", 1) or {}).get("status", "finished")
@@ -50,6 +51,6 @@ def _lies(place: str, name: str) -> bool:
 
 
 def _runs_in(folder: Path) -> list[Path]:
-    """The runs of a study or an unfinished bagging, and those that lie in a folder of runs."""
+    """The runs of a study or an unfinished ensemble, and those that lie directly in a folder."""
     found = (file.parent for pattern in ("runs/*/*", "runs/*", "*") for file in folder.glob(f"{pattern}/{RECORD}"))
     return sorted(found)

@@ -1,4 +1,4 @@
-"""The page of an audit: findings and pictures become one HTML file."""
+"""Renders an audit's page: findings and pictures as one HTML file."""
 
 import base64
 import io
@@ -17,21 +17,21 @@ from seedwise.reports.shared import passed_over
 from seedwise.reports.words import Words
 
 OPPOSED, ACROSS, WITHIN, ALIKE, SUSPECTS = 60, 100, 40, 60, 20
-"""Pairs and suspects that are shown with pictures, at most: some 10 KB a pair of photos."""
+"""Largest numbers of pairs and suspects shown with pictures: some 10 KB a pair of photos."""
 SMALL = 64
-"""Pixels of a side up to which a picture is stored without loss and shown pixel by pixel."""
+"""Largest side in pixels of a picture that is stored without loss and shown pixel by pixel."""
 
 Pictures = Callable[[Iterable[Image]], Mapping[tuple[str, int], NDArray[np.uint8]]]
 
 
 def write_audit(findings: Findings, pictures: Pictures, path: Path, language: str = "en") -> None:
-    """Write the page of an audit; `pictures` gives uint8[h, w, 3] of images by part and row, where they exist."""
+    """Write the page of an audit; `pictures` maps (part, row) to uint8[h, w, 3] images, where they exist."""
     words = Words(language)
     write_text(path, render_page("audit.html", words, audit_context(findings, pictures, words)))
 
 
 def audit_context(findings: Findings, pictures: Pictures, words: Words) -> dict[str, Any]:
-    """What the template shows."""
+    """Build the template's variables."""
     same = [pair for pair in findings.pairs if pair.is_same]
     alike = [pair for pair in findings.pairs if not pair.is_same]
     tables = {
@@ -79,25 +79,25 @@ def audit_context(findings: Findings, pictures: Pictures, words: Words) -> dict[
 
 
 def _short(where: str, source: str) -> str:
-    """A file's name as seen from the data's folder."""
+    """A file's name relative to the data's folder."""
     return where.removeprefix(source).lstrip("/") or where
 
 
 def _spread(pairs: list[Pair], count: int) -> list[Pair]:
-    """All of them, or as many evenly over their order, which runs from the most to the least alike."""
+    """All pairs, or `count` of them evenly spread over their order, from the most to the least alike."""
     if len(pairs) <= count:
         return pairs
     return [pairs[i * (len(pairs) - 1) // (count - 1)] for i in range(count)]
 
 
 def _ratio(findings: Findings) -> float | None:
-    """Images of the largest class for one of the smallest, in the training split."""
+    """Size of the largest class over that of the smallest, in the training split."""
     counts = [each.images.get("train", 0) for each in findings.balance]
     return max(counts) / min(counts) if min(counts, default=0) else None
 
 
 def _encoded(pixels: NDArray[np.uint8]) -> str:
-    """Small pictures without loss, photos as JPEG, at a tenth of the bytes."""
+    """Encode uint8[h, w, 3] as a data URI: small pictures as PNG, photos as JPEG, at a tenth of the bytes."""
     from PIL import Image as Pillow
 
     file = io.BytesIO()

@@ -1,4 +1,4 @@
-"""The charts of a run's report, and those that a study's shares with it."""
+"""Charts of a run's report, some of which a study's report uses too."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,14 +12,14 @@ from seedwise.stats import SHARE
 from seedwise.stats.calibration import Calibration
 
 FEW = 10
-"""Images of a bin of confidence whose accuracy is drawn as seriously as others'."""
+"""Least number of images in a bin of confidence whose accuracy is drawn in full color."""
 
 Series = Mapping[str, Sequence[Point]]
 """Style of a line -> its points."""
 
 
 def lines(series: Series, x_label: str, y_label: str, title: str, *, percent: bool = False) -> Markup | None:
-    """Lines over epochs; None without any point."""
+    """Line chart over epochs; None without any point."""
     points = [point for line in series.values() for point in line]
     if not points:
         return None
@@ -36,7 +36,7 @@ def lines(series: Series, x_label: str, y_label: str, title: str, *, percent: bo
 
 
 def curves(rows: Sequence[EpochRow], words: Words) -> list[dict[str, object]]:
-    """Loss, accuracy, learning rate and, where it changes, image size over epochs."""
+    """Charts of loss, accuracy, learning rate and, where it changes, image size over epochs."""
     epoch = words("curves.epoch")
     loss: Series = {
         "one": [(row.epoch, row.train_loss) for row in rows],
@@ -67,7 +67,7 @@ def curves(rows: Sequence[EpochRow], words: Words) -> list[dict[str, object]]:
 
 
 def reliability(found: Calibration, title: str, words: Words) -> Markup:
-    """Accuracy against confidence by bin; a faint bar below each dot says how many images are in it.
+    """Reliability diagram: accuracy against confidence by bin; a faint bar below each dot shows its number of images.
 
     Bins of few images are pale and not joined: their accuracy is nearly chance.
     """
@@ -91,7 +91,7 @@ def reliability(found: Calibration, title: str, words: Words) -> Markup:
 
 
 def bars(values: Sequence[float], labels: Sequence[str], title: str, x_label: str) -> Markup:
-    """The distribution of shares in [0, 1], in 20 equal bins; `labels` name what is counted."""
+    """Histogram of shares in [0, 1], in 20 equal bins; `labels` name what is counted."""
     counts, edges = np.histogram(np.asarray(values), bins=20, range=(0, 1))
     low = next((index for index, count in enumerate(counts) if count), 0)
     x = Axis.over([float(edges[low]), 1.0], pad=0)

@@ -1,4 +1,4 @@
-"""The charts of an ensemble's report."""
+"""Charts of an ensemble's report."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,11 +13,11 @@ from seedwise.stats import SHARE
 ROW = 32
 """Height of a member's row: its name above, its dots below."""
 MEMBERS_SHOWN, NAME = 40, 36
-"""Members drawn, and letters of a name, at most."""
+"""Largest numbers of members drawn, and of letters of a name."""
 
 
 def gains(record: EnsembleRecord, names: Sequence[str], words: Words) -> Markup | None:
-    """The vote minus its members: a dot a member, their mean with its interval, and the best of them."""
+    """Accuracy of the vote minus its members': a dot for each, their mean with its interval, and the best of them."""
     rows = []
     for split in ("test", "val"):
         held: HeldOut | None = getattr(record, split)
@@ -38,7 +38,7 @@ def _row(name: str, gain: Gain, dots: Sequence[tuple[float, str]], words: Words)
 
 
 def members(record: EnsembleRecord, names: Sequence[str], split: str, words: Words) -> Markup | None:
-    """A row a member, from its accuracy on held-out images to that on its own training images, beside the vote's."""
+    """A row for each member, from its accuracy on held-out to that on its own training images, beside the vote's."""
     held: HeldOut | None = getattr(record, split)
     if held is None:
         return None
@@ -73,7 +73,7 @@ def members(record: EnsembleRecord, names: Sequence[str], split: str, words: Wor
 
 
 def growth(found: Mapping[str, Mapping[int, Sequence[float]]], words: Words) -> Markup | None:
-    """Accuracy by the number of members that vote, by split: the mean of several votes, lowest to highest in a band."""
+    """Accuracy by number of voting members and split: the mean of several votes, and a band from lowest to highest."""
     if not found:
         return None
     values = [value for by_size in found.values() for tried in by_size.values() for value in tried]

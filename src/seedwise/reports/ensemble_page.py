@@ -1,4 +1,4 @@
-"""What the page of an ensemble says and shows."""
+"""Builds the page of an ensemble."""
 
 import shlex
 from collections.abc import Sequence
@@ -24,11 +24,11 @@ from seedwise.stats.convergence import gap_noise
 Context = dict[str, Any]
 
 MOST_ANSWERS = 20_000_000
-"""Members × images × classes up to which votes of fewer members are tried: above, it would take minutes."""
+"""Members × images × classes up to which votes of fewer members are computed: above, it would take minutes."""
 
 
 def ensemble_context(folder: Path, words: Words) -> Context:
-    """Everything that `ensemble.html` shows."""
+    """Build the variables of `ensemble.html` from an ensemble's folder."""
     files = read_ensemble_files(folder)
     record, names = files.record, short_names([member.folder for member in files.record.members])
     held: HeldOut | None = getattr(record, files.split)
@@ -63,7 +63,7 @@ def ensemble_context(folder: Path, words: Words) -> Context:
 
 
 def short_names(folders: Sequence[str]) -> list[str]:
-    """The folders without the leading parts that all of them share."""
+    """The folders without the leading parts that they share."""
     parts = [folder.split("/") for folder in folders]
     shared = 0
     while all(len(each) > shared + 1 for each in parts) and len({each[shared] for each in parts}) == 1:
@@ -72,7 +72,7 @@ def short_names(folders: Sequence[str]) -> list[str]:
 
 
 def _said(held: HeldOut | None, split: str, words: Words) -> str | None:
-    """What the vote reaches against the mean of its members and the best of them, in a sentence."""
+    """A sentence on the vote's accuracy against the mean of its members and the best of them."""
     if held is None:
         return None
     over_mean = difference_said(held.gain_over_mean.mean, held.gain_over_mean.ci95, words)
@@ -91,7 +91,7 @@ def _said(held: HeldOut | None, split: str, words: Words) -> str | None:
 
 
 def _gains(held: HeldOut | None, words: Words) -> list[Context]:
-    """Whether the vote beats the mean of its members, and the best of them, as far as these images can tell."""
+    """Whether the vote is better than the mean of its members, and than the best of them, as far as images tell."""
     if held is None:
         return []
     rows = [("mean", held.gain_over_mean)]
@@ -116,7 +116,7 @@ def _verdict(gain: Gain) -> str:
 
 
 def _scores(files: EnsembleFiles, log_p: dict[str, Floats], words: Words) -> list[Context]:
-    """The vote, its members and the best of them by split; other votes on validation images alone, to choose by."""
+    """Scores of the vote, its members and the best of them by split; other votes only on validation, to choose by."""
     rows = []
     for split in ("test", "val"):
         held: HeldOut | None = getattr(files.record, split)
@@ -139,7 +139,7 @@ def _others(vote: Vote) -> list[Vote]:
 
 
 def _other(files: EnsembleFiles, log_p: Floats, vote: Vote, words: Words) -> tuple[str, Scores, float]:
-    """What another vote of the same members would reach on validation images."""
+    """Scores of another vote of the same members on validation images."""
     given = files.held["val"]
     together = combine(log_p, [member.picks for member in files.record.members], vote).astype(np.float32)
     voted = Predictions(given.ids, given.targets, together)
@@ -169,13 +169,13 @@ def _members(record: EnsembleRecord, names: Sequence[str]) -> Context:
 
 
 def _gap(record: EnsembleRecord) -> tuple[float, float] | None:
-    """The least and the largest train-test gap of the members that vote."""
+    """Least and largest train-test gap of the members that vote."""
     known = [member.gap for member in record.members if member.gap is not None and member.weight]
     return (min(known), max(known)) if known else None
 
 
 def _overfit(record: EnsembleRecord) -> bool:
-    """Whether every gap is more than the chance of which images were taken."""
+    """Whether every member's gap is more than noise."""
     voting = [member for member in record.members if member.gap is not None and member.weight]
     for member in voting:
         held, name = (member.final.test, "test") if member.final.test else (member.final.val, "val")
@@ -199,7 +199,7 @@ def _growth(files: EnsembleFiles, log_p: dict[str, Floats]) -> dict[str, dict[in
 
 
 def _disagreement(files: EnsembleFiles, log_p: dict[str, Floats], names: Sequence[str]) -> Context | None:
-    """How often two members answer differently; on the diagonal how often a member is wrong."""
+    """Shares of images on which two members differ; on the diagonal a member's error."""
     if files.split not in log_p or len(names) > MEMBERS_SHOWN:
         return None
     said = answers(log_p[files.split])
@@ -211,7 +211,7 @@ def _disagreement(files: EnsembleFiles, log_p: dict[str, Floats], names: Sequenc
 
 
 def _families(files: EnsembleFiles) -> list[Context]:
-    """The vote minus the mean of its members by superclass and by class, those most likely real first."""
+    """Accuracy of the vote minus its members' mean by superclass and by class, the most certain first."""
     ours, theirs, data = files.held.get(files.split), files.answers.get(files.split), files.record.data
     if ours is None or theirs is None:
         return []
@@ -226,7 +226,8 @@ def _families(files: EnsembleFiles) -> list[Context]:
 def by_group(
     right: NDArray[np.float64], mean: NDArray[np.float64], groups: NDArray[np.int64], names: Sequence[str]
 ) -> list[Context]:
-    """Differences on the images of each class, images random as in the record's gain, Holm-corrected as one family."""
+    """Mean differences by class with images random, as in the record's gain, Holm-corrected as one family. right, mean:
+    float64[m], the vote's hits and the members' mean; groups: int64[m]."""
     places = [(name, np.flatnonzero(groups == index)) for index, name in enumerate(names)]
     kept = [(name, place) for name, place in places if len(place) > 1]
     differences = [over_images(right[place], mean[place]) for _, place in kept]

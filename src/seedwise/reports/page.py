@@ -1,4 +1,4 @@
-"""A folder becomes one HTML file that needs nothing else."""
+"""Renders the folder of a run, a study or an ensemble as one self-contained HTML file."""
 
 import base64
 import hashlib
@@ -23,7 +23,7 @@ REPORT = "report.html"
 
 
 def write_report(folder: Path, out: Path | None = None, language: str = "en") -> Path:
-    """Write the report of a run, a study or an ensemble, by default as report.html in its folder; returns where it is.
+    """Write the report of a run, a study or an ensemble, by default as report.html in its folder; returns its path.
 
     The same records give the same bytes. A UserError says what is missing or damaged.
     """
@@ -39,7 +39,7 @@ def write_report(folder: Path, out: Path | None = None, language: str = "en") ->
 
 
 def leave_report(folder: Path) -> Path | None:
-    """The report of a folder that has just been completed. What keeps it from being made must not fail the run."""
+    """Write the report of a folder that has just been completed; a failure is logged, and doesn't fail the run."""
     try:
         return write_report(folder)
     except UserError as error:
@@ -74,7 +74,7 @@ def render(folder: Path, language: str = "en") -> str:
 
 
 def render_page(name: str, words: Words, context: dict[str, Any]) -> str:
-    """One of the templates as a page that needs nothing else."""
+    """Render a template as a self-contained page."""
     environment = Environment(
         loader=PackageLoader("seedwise.reports"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )

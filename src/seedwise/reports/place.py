@@ -1,16 +1,16 @@
-"""Where a study's verdicts hold and what to do next, in the reader's language."""
+"""The setting that a study's verdicts hold for, and advice, in the reader's language."""
 
 from seedwise.reports.read_study import StoredComparison, StoredSetting
 from seedwise.reports.words import Words
 
 
 def place(base: StoredSetting, words: Words) -> str:
-    """What was trained, on how much, for how long, and whether the base has converged."""
+    """The base's setting in words: model, data, schedule, and whether it converged."""
     return words("holds.lead", what=_setting(base, words)) + " " + _converged(base, words, "base")
 
 
 def beside(found: StoredComparison, words: Words) -> str:
-    """What is different about an arm; empty where nothing is."""
+    """An arm's differences from the base's setting; empty without any."""
     if found.holds is None:
         return ""
     base, arm, parts = found.holds.base, found.holds.arm, []
@@ -24,7 +24,7 @@ def beside(found: StoredComparison, words: Words) -> str:
 
 
 def too_short(found: StoredComparison, words: Words) -> str:
-    """That its technique needs a longer schedule than this one, as a part of the verdict's sentence."""
+    """The part of the verdict's sentence that says that its technique needs a longer schedule."""
     names = [name for each in found.advice if each.kind == "epochs" for name in each.techniques]
     if not names or found.holds is None:
         return ""
@@ -32,7 +32,7 @@ def too_short(found: StoredComparison, words: Words) -> str:
 
 
 def advice_rows(found: StoredComparison, words: Words) -> list[dict[str, str | None]]:
-    """What to do next: the words, and the command if it is known."""
+    """Rows of advice: words, and the command if it is known."""
     rows: list[dict[str, str | None]] = []
     for each in found.advice:
         timed = "" if each.seconds is None else "_timed"

@@ -1,4 +1,4 @@
-"""What a report is made from: the files of run and study folders, checked before anything is drawn from them."""
+"""Reads and checks the files that a report is made from."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,18 +22,18 @@ Arrays = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class RunFiles:
-    """A run folder, read and checked."""
+    """The files of a run folder, read and checked."""
 
     record: RunRecord
     recipe: Recipe
     held: dict[str, Predictions]
-    """By split: val and test, as far as they were scored and the file is still there."""
+    """Predictions on val and test, as far as they are stored."""
     pictures: Arrays
-    """The content of insight.npz; empty without one."""
+    """Arrays of insight.npz; empty without it."""
     leaks: Leak | None
-    """Test images that are among the images to train on, as far as is known."""
+    """Test images that are also among the training images; None where unknown."""
     later_test_reads: int
-    """How often `seedwise evaluate` scored the test images since."""
+    """How often `seedwise evaluate` scored the test images since then."""
 
     @property
     def scored(self) -> Predictions | None:
@@ -42,7 +42,7 @@ class RunFiles:
 
 
 def read_run(folder: Path) -> RunFiles:
-    """A run folder; a UserError says which of its files is damaged. Predictions and pictures may have been dropped."""
+    """Read a run folder; a UserError names a damaged file. Predictions and pictures may be gone."""
     record = read_record(folder)
     demand_classes(folder / RECORD, record.data)
     check_files(folder, record, RECIPE)
@@ -52,7 +52,7 @@ def read_run(folder: Path) -> RunFiles:
 
 
 def demand_classes(path: Path, data: DataRecord) -> None:
-    """Raise a UserError unless a record's classes are there and its superclasses, if any, fit them."""
+    """Raise a UserError unless a record has classes, and superclasses that fit them, if any."""
     if not data.classes:
         raise damage(path, "data.classes is empty")
     if (data.superclasses is None) != (data.superclass_of is None):
@@ -65,14 +65,14 @@ def demand_classes(path: Path, data: DataRecord) -> None:
 
 
 def leaks_of(folder: Path) -> Leak | None:
-    """What is known of the test images of a finished run or an ensemble; None where its answers were dropped."""
+    """Known leaks of the test images of a finished run or ensemble; None without stored predictions."""
     record = read_finished(folder).record
     return read_leaks(folder, record, read_held(folder, record, ("test",)))
 
 
 def read_leaks(folder: Path, record: RunRecord | EnsembleRecord, held: Mapping[str, Predictions]) -> Leak | None:
-    """Test images that are among those trained on or selected by: equal in every pixel, by the prints that the folder
-    keeps, or one picture by what the last audit of this data says of them, wherever it drew its own."""
+    """Test images that are among those trained on or selected by: equal in every pixel, by the stored hashes, or
+    duplicates by the last audit of these data, wherever it drew its own."""
     if "test" not in held:
         return None
     rows = _equal(held["test"], read_originals(folder, record)) | _audited(folder, record.data, held["test"])
@@ -80,7 +80,7 @@ def read_leaks(folder: Path, record: RunRecord | EnsembleRecord, held: Mapping[s
 
 
 def _equal(test: Predictions, originals: Mapping[str, Originals]) -> set[int]:
-    """The rows of test images whose originals are also in train or val."""
+    """Rows of test images whose originals are also in train or val."""
     own = originals.get("test")
     if "train" not in originals or own is None or own.shape != test.ids.shape:
         return set()
@@ -89,7 +89,7 @@ def _equal(test: Predictions, originals: Mapping[str, Originals]) -> set[int]:
 
 
 def _audited(folder: Path, data: DataRecord, held: Predictions) -> set[int]:
-    """The rows of those that the last audit of this data found again."""
+    """Rows of test images that the last audit of these data found in train or val."""
     if (found := _audit_of(folder, data)) is None:
         return set()
     drawn = "test" in data.parts and not data.parts["test"].given
@@ -103,14 +103,14 @@ def _audited(folder: Path, data: DataRecord, held: Predictions) -> set[int]:
 
 
 def _audit_of(folder: Path, data: DataRecord) -> Findings | None:
-    """The kept audit of this data; else the one that was made for this folder, which may have come from elsewhere."""
+    """The stored audit of these data, else the one that was made for this folder, which may come from elsewhere."""
     return find_audit(data.originals) or read_audit(folder / AUDIT)
 
 
 def read_held(
     folder: Path, record: RunRecord | EnsembleRecord, splits: tuple[str, ...] = ("val", "test")
 ) -> dict[str, Predictions]:
-    """The predictions of a run or an ensemble by split, as far as it has them."""
+    """Read the predictions of a run or an ensemble by split, as far as they are stored."""
     if record.status != "finished" or not (folder / PREDICTIONS).exists():
         return {}
     return read_predictions(folder, record, *splits)

@@ -1,4 +1,4 @@
-"""What the page of an ensemble is made from: its folder, and those of its members as far as they are still there."""
+"""Reads an ensemble's folder, and those of its members that still exist."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,30 +17,30 @@ from seedwise.reports.read import demand_classes, read_held, read_leaks
 
 @dataclass(frozen=True)
 class EnsembleFiles:
-    """An ensemble's folder, read and checked."""
+    """The files of an ensemble's folder, read and checked."""
 
     record: EnsembleRecord
     held: dict[str, Predictions]
-    """By split the vote's answers, as log probabilities; none where predictions.npz was dropped."""
+    """The vote's predictions by split, as log probabilities; empty where predictions.npz is gone."""
     runs: list[RunRecord]
-    """The records of the members that are there."""
+    """Records of the members that exist."""
     answers: dict[str, list[Predictions]]
-    """By split the answers of all members, in their order; empty unless every member has them."""
+    """Predictions of all members by split, in order; empty unless every member has them."""
     missing: list[str]
-    """Folders of members that are gone, damaged or other runs than those of the ensemble."""
+    """Folders of members that are gone, damaged or other runs than the ensemble's."""
     leaks: Leak | None
     test_reads: int
-    """How often test was read by the members, by the vote, and by `seedwise evaluate` since."""
+    """How often test was scored by the members, by the vote, and by `seedwise evaluate` since."""
     bagging: bool
 
     @property
     def split(self) -> str:
-        """Where it is judged: on test, or on validation images where there is no test."""
+        """The split that it is judged on: test, or val where there is no test."""
         return "test" if self.record.test is not None else "val"
 
 
 def read_ensemble_files(folder: Path) -> EnsembleFiles:
-    """An ensemble's folder; a UserError says which of its files is damaged. Members may be gone."""
+    """Read an ensemble's folder; a UserError names a damaged file. Members may be gone."""
     record, path = read_ensemble(folder), folder / RECORD
     demand_classes(path, record.data)
     if not record.members:
@@ -70,7 +70,7 @@ def read_ensemble_files(folder: Path) -> EnsembleFiles:
 def _member(
     place: Path, member: Member, ensemble: EnsembleRecord, held: dict[str, Predictions]
 ) -> tuple[RunRecord, dict[str, Predictions], int] | None:
-    """A member's record, its answers to the ensemble's images, and its reads of test; None if it is not that run."""
+    """A member's record, its predictions on the ensemble's images, and its reads of test; None for another run."""
     try:
         record = read_record(place)
         if record.data.classes != ensemble.data.classes or not _same_files(member, record):

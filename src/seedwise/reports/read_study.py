@@ -1,4 +1,4 @@
-"""A study folder, read and checked: what its own record says, and the records of its finished runs."""
+"""Reads and checks a study folder: its record, and those of its finished runs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,13 +21,13 @@ Interval = tuple[float, float]
 
 
 class StudyPart(BaseModel):
-    """A part of study.json that its record keeps as plain JSON; keys that a report doesn't show are passed over."""
+    """Base of the parts of study.json that its record keeps as plain JSON; ignores keys that a report doesn't show."""
 
     model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
 
 
 class ScoreSummary(StudyPart):
-    """Of an arm's scores over seeds."""
+    """Summary of an arm's scores over seeds, as fractions; `ci95`: t-interval of the mean."""
 
     n: int = Field(ge=1)
     mean: float
@@ -37,7 +37,7 @@ class ScoreSummary(StudyPart):
 
 
 class StoredSetting(StudyPart):
-    """Of base or arm, as `seedwise.study.setting.Setting` is stored."""
+    """A stored `seedwise.study.setting.Setting` of base or arm."""
 
     model: str
     image_size: int | None
@@ -50,14 +50,14 @@ class StoredSetting(StudyPart):
 
 
 class Holds(StudyPart):
-    """Where a verdict holds."""
+    """The settings that a verdict holds for."""
 
     base: StoredSetting
     arm: StoredSetting
 
 
 class Advice(StudyPart):
-    """What to do next, as `seedwise.study.advice` says it."""
+    """Stored advice of `seedwise.study.advice`; `seconds` are wall seconds."""
 
     kind: Literal["seeds", "epochs"]
     count: int
@@ -67,7 +67,7 @@ class Advice(StudyPart):
 
 
 class StoredComparison(StudyPart):
-    """An arm minus its base, as `seedwise.stats.Comparison` is stored."""
+    """A stored `seedwise.stats.Comparison`, arm minus base, in fractions."""
 
     n: int
     mean: float
@@ -80,7 +80,7 @@ class StoredComparison(StudyPart):
     p_signflip: float | None = None
     seeds_to_decide: int | None = None
     alpha: float = Field(default=0.05, gt=0, lt=1)
-    """What the study's look spends; differences by class are held to it too."""
+    """Significance level of the study's look; differences by class use it too."""
     verdict: Verdict
     holds: Holds | None = None
     advice: list[Advice] = []
@@ -92,30 +92,30 @@ class ArmFiles:
 
     name: str
     runs: dict[int, RunRecord]
-    """By seed, the finished ones."""
+    """Records of the finished runs, by seed."""
     summary: Mapping[str, ScoreSummary]
-    """Top-1 by split."""
+    """Top-1 over seeds, by split."""
     compared: StoredComparison | None
-    """With the base, on the study's split."""
+    """The comparison with the base, on the study's split."""
 
     def outcomes(self, split: str) -> dict[int, float]:
-        """Top-1 by seed."""
+        """Top-1 by seed, in [0, 1]."""
         scores = {seed: _scores(run, split) for seed, run in self.runs.items()}
         return {seed: score.top1 for seed, score in scores.items() if score is not None}
 
 
 @dataclass(frozen=True)
 class StudyFiles:
-    """A study folder."""
+    """The files of a study folder, read and checked."""
 
     folder: Path
     record: StudyRecord
     base: str
     arms: dict[str, ArmFiles]
     split: str
-    """What is compared: test, or validation images where no run has a test."""
+    """The split that is compared: test, or val where no run has a test."""
     statuses: dict[tuple[str, int], str]
-    """The status of each trial, by arm and seed."""
+    """Status of each trial, by arm and seed."""
 
     @property
     def runs(self) -> list[RunRecord]:
@@ -123,7 +123,7 @@ class StudyFiles:
         return [run for arm in self.arms.values() for run in arm.runs.values()]
 
     def right(self, arm: str) -> tuple[dict[int, NDArray[np.bool_]], NDArray[np.int64], NDArray[np.int64]] | None:
-        """(by seed whether each image is right, the images' ids, their classes); None if runs don't tell the same."""
+        """Hits bool[m] by seed, ids int64[m] and classes int64[m] of the images; None if runs disagree on them."""
         found, ids, targets = dict[int, NDArray[np.bool_]](), None, None
         for seed, run in self.arms[arm].runs.items():
             held = read_held(self.folder / trial_folder(arm, seed), run, (self.split,)).get(self.split)
@@ -134,7 +134,7 @@ class StudyFiles:
 
 
 def read_study_files(folder: Path) -> StudyFiles:
-    """A study folder; a UserError says which of its files is damaged."""
+    """Read a study folder; a UserError names a damaged file."""
     study = read_study(folder)
     if not study.arms:
         raise UserError(f"{folder / STUDY}: damaged, it has no arms")

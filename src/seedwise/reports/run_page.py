@@ -1,4 +1,4 @@
-"""What the page of a single run says and shows."""
+"""Builds the page of a single run."""
 
 import base64
 import shlex
@@ -19,9 +19,9 @@ from seedwise.stats.confusion import Counts, class_scores, confusion, merged, mo
 from seedwise.stats.convergence import gap_noise
 
 MATRIX_CLASSES, PAIRS = 40, 10
-"""A matrix of more classes, or superclasses, can't be read, and those of a thousand are millions of bytes."""
+"""Largest number of classes, or superclasses, of a readable matrix; one of a thousand has millions of bytes."""
 UPRIGHT = 2
-"""Letters of the longest class name that stand upright above their column."""
+"""Length of the longest class name that stands upright above its column."""
 
 UNSETTLED = 0.05
 """Share of BatchNorm's statistics from before training above which a gap is not called overfitting."""
@@ -30,7 +30,7 @@ Context = dict[str, Any]
 
 
 def run_context(run: RunFiles, words: Words) -> Context:
-    """Everything that `run.html` shows."""
+    """Build the variables of `run.html` from a run's files."""
     record, held = run.record, run.scored
     context: Context = {
         "kind": "run",
@@ -79,7 +79,7 @@ def _scores(run: RunFiles, words: Words) -> list[Context]:
 
 
 def _gap(run: RunFiles) -> Context | None:
-    """How much better the training images are classified than those never trained on, and what that may be called."""
+    """The gap between accuracies on training and held-out images, and its interpretation."""
     final, splits = run.record.final, run.record.data.splits
     held = (final.test or final.val) if final else None
     if final is None or held is None:
@@ -96,7 +96,7 @@ def _gap(run: RunFiles) -> Context | None:
 
 
 def _cut(run: RunFiles, words: Words) -> str | None:
-    """What `--time` took from the rule's numbers; None where it took nothing."""
+    """What `--time` took from the rule's numbers; None if nothing."""
     timed = run.record.timed
     if timed is None or not timed.cut:
         return None
@@ -109,7 +109,7 @@ def _cut(run: RunFiles, words: Words) -> str | None:
 
 
 def _unconverged(run: RunFiles, words: Words) -> list[str]:
-    """What says that the run was too short, and what to do; nothing where nothing does."""
+    """Signs that the run was too short, and advice; empty without any."""
     found, rows = run.record.convergence, run.record.epochs
     if found is None or found.reached:
         return []
@@ -145,7 +145,7 @@ def _classes(run: RunFiles, matrix: Counts, words: Words) -> Context:
 
 
 def _named_pairs(matrix: Counts, most: int = 2) -> list[list[tuple[int, int]]]:
-    """For each class what its images are most often taken for, with counts."""
+    """For each class the classes that its images are most often taken for, with counts."""
     wrong = matrix.copy()
     np.fill_diagonal(wrong, 0)
     order = np.argsort(-wrong, axis=1, kind="stable")[:, :most]
@@ -153,7 +153,7 @@ def _named_pairs(matrix: Counts, most: int = 2) -> list[list[tuple[int, int]]]:
 
 
 def _confusion(run: RunFiles, matrix: Counts) -> Context | None:
-    """Over superclasses, each of which opens into its classes; over classes where there are no superclasses.
+    """Confusion matrix over superclasses, each of which opens into its classes, or over classes without superclasses.
 
     None, or an opened one without its matrix, where there are too many of them to be read.
     """
@@ -178,7 +178,7 @@ def _confusion(run: RunFiles, matrix: Counts) -> Context | None:
 
 
 def _cells(matrix: Counts, names: list[str]) -> Context:
-    """Counts with their shares of the row; right ones and errors are shaded each on a scale of its own."""
+    """Cells of a confusion matrix, with shares of the row; the diagonal and errors have separate color scales."""
     totals = np.maximum(1, matrix.sum(axis=1))
     shares = matrix / totals[:, None]
     off = [shares[i, j] for i, j in np.ndindex(shares.shape) if i != j]
@@ -225,7 +225,7 @@ def _gradcam(run: RunFiles, held: Predictions) -> list[Context]:
 
 
 def _captioned(run: RunFiles, held: Predictions, name: str) -> list[Context]:
-    """Pictures with their true and predicted classes and both probabilities."""
+    """Pictures with true and predicted class and both probabilities."""
     rows = np.asarray(run.pictures.get(f"{name}_rows", np.zeros(0, np.int64)), np.int64)
     if not len(rows):
         return []
@@ -248,7 +248,7 @@ def _captioned(run: RunFiles, held: Predictions, name: str) -> list[Context]:
 
 
 def _file(held: Predictions, row: int) -> str | None:
-    """What the image in a row is called."""
+    """File name of the image in a row; None where unknown."""
     return None if held.files is None else str(held.files[row])
 
 
@@ -261,7 +261,7 @@ def _grid(arrays: Arrays, words: Words) -> list[Context]:
 
 
 def pictures(arrays: Arrays, name: str) -> list[str]:
-    """A list of pictures as data URIs."""
+    """The pictures of this name in insight.npz, as data URIs."""
     if f"{name}_ends" not in arrays:
         return []
     content, ends = arrays[f"{name}_bytes"].tobytes(), [int(end) for end in arrays[f"{name}_ends"].ravel()]

@@ -1,4 +1,4 @@
-"""What runs, studies and ensembles tell alike: differences, calibration, techniques, where a result came from."""
+"""Parts that the pages of runs, studies and ensembles share: differences, calibration, techniques, provenance."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,7 +19,7 @@ HIDDEN = ("share", "images")
 
 
 def techniques(record: RunRecord, words: Words) -> list[dict[str, Any]]:
-    """Each technique that was on: how many images it changed, what else was measured, and whether it is inert."""
+    """A row for each technique that was on: images changed, other measurements, and whether it is inert."""
     return [
         {
             "name": name.replace("_", " "),
@@ -33,7 +33,7 @@ def techniques(record: RunRecord, words: Words) -> list[dict[str, Any]]:
 
 
 def _measured(effects: Mapping[str, float], words: Words) -> list[tuple[str, str]]:
-    """What was measured, with a mean and its range in one."""
+    """Measurements, with mean and range of a quantity in one."""
     found = []
     for key, value in effects.items():
         kind, _, name = key.partition("_")
@@ -50,7 +50,7 @@ def _measured(effects: Mapping[str, float], words: Words) -> list[tuple[str, str
 
 
 def difference_said(mean: float, interval: tuple[float, float] | None, words: Words) -> str:
-    """A difference in points, with its interval."""
+    """A difference in words: points, with its interval. `mean`: a fraction."""
     scale = Scale(unit=words("verdict.unit"))
     decimals = scale.decimals(mean, *(interval or ()))
     said = words("verdict.difference", mean=scale.text(mean, decimals))
@@ -61,7 +61,7 @@ def difference_said(mean: float, interval: tuple[float, float] | None, words: Wo
 
 
 def calibrated(held: Mapping[str, Predictions], words: Words) -> dict[str, Any] | None:
-    """Before and after temperature scaling, with the temperature from validation images."""
+    """Calibration before and after temperature scaling, with the temperature fitted on validation images."""
     scored, val = held.get("test") or held.get("val"), held.get("val")
     if scored is None:
         return None
@@ -82,7 +82,7 @@ def calibrated(held: Mapping[str, Predictions], words: Words) -> dict[str, Any] 
 
 
 def _lean(found: Calibration, words: Words) -> dict[str, str]:
-    """Whether the network claims more or less than it holds, beyond what so few images may show by chance."""
+    """Whether the network is over- or underconfident, beyond chance for so few images."""
     filled, images = found.count > 0, int(found.count.sum())
     confidence, accuracy = (
         float((mean[filled] * found.count[filled]).sum() / images) for mean in (found.confidence, found.accuracy)
@@ -94,7 +94,7 @@ def _lean(found: Calibration, words: Words) -> dict[str, str]:
 
 
 def options(recipe: Recipe) -> list[tuple[str, str]]:
-    """The resolved recipe, one option a line, by its path."""
+    """The resolved recipe as (path, value) of each option."""
     return list(_flat("", plain(recipe)))
 
 
@@ -107,12 +107,12 @@ def _flat(path: str, value: Any) -> Any:
 
 
 def _weights(record: RunRecord, words: Words) -> str:
-    """Where they came from, and what became of their head."""
+    """Origin of the weights, and whether their head was replaced."""
     return "; ".join(words.known(part) for part in record.model.weights.split("; "))
 
 
 def provenance(records: Sequence[RunRecord], words: Words, later_reads: int = 0) -> list[tuple[str, str]]:
-    """Where the numbers come from: data, weights, machine, versions, and how often test was read, later too."""
+    """Provenance of the numbers: data, weights, machine, versions, and how often test was scored."""
     first = records[0]
     return [
         *_data(first.data, words),
@@ -130,7 +130,7 @@ def provenance(records: Sequence[RunRecord], words: Words, later_reads: int = 0)
 
 
 def _data(data: DataRecord, words: Words) -> list[tuple[str, str]]:
-    """What was trained on, what was passed over, and what is doubtful."""
+    """The data trained on, what was passed over, and doubts."""
     rows = [(words("from.data"), data.name)]
     parts = [
         f"{words(f'split.{name}')} {part.images:,} ({words('from.given' if part.given else 'from.drawn')})"
@@ -142,7 +142,7 @@ def _data(data: DataRecord, words: Words) -> list[tuple[str, str]]:
 
 
 def passed_over(found: Sequence[PassedOverRecord], words: Words) -> list[tuple[str, str]]:
-    """What lies with the data and is not used: how many of what and why, and the first names."""
+    """What was passed over: how many of what and why, and the first names."""
     return [
         (
             words(
@@ -158,7 +158,7 @@ def passed_over(found: Sequence[PassedOverRecord], words: Words) -> list[tuple[s
 
 
 def _all(values: Any) -> str:
-    """What the runs have in common, or each of what they differ in."""
+    """The value that runs share, or each of those in which they differ."""
     return " | ".join(dict.fromkeys(values))
 
 

@@ -1,4 +1,4 @@
-"""The charts of a study's report."""
+"""Charts of a study's report."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,18 +14,18 @@ from seedwise.stats import DIFFERENCE, SHARE
 ROW = 46
 """Height of an arm's row: its name above, its dots below."""
 NAME = 0.44
-"""Share of it that the name and the numbers take; neither lines nor the band run through them."""
+"""Share of a row's height for the name and the numbers; neither lines nor the band run through them."""
 
 
 @dataclass(frozen=True)
 class ChartRow:
-    """An arm in a chart of rows."""
+    """An arm's row in a chart; `mean` and intervals in the chart's unit."""
 
     name: str
     said: str
     """Its numbers in words, at the right end."""
     dots: Sequence[tuple[float, str]]
-    """Each seed: the number, and what is said when it is pointed at."""
+    """The number of each seed, and its tooltip."""
     mean: float
     thick: Interval | None = None
     thin: Interval | None = None
@@ -34,7 +34,7 @@ class ChartRow:
 def rows_chart(
     rows: Sequence[ChartRow], title: str, label: str, *, margin: float | None = None, signed: bool = False
 ) -> Markup | None:
-    """A row an arm, on one scale: a dot a seed, the mean, and its intervals; a band for ±`margin` around 0."""
+    """A chart with a row for each arm: a dot for each seed, the mean, and intervals; a band for ±`margin` around 0."""
     if not rows:
         return None
     numbers = [value for row in rows for value in (row.mean, *(dot for dot, _ in row.dots))]
@@ -68,12 +68,12 @@ def rows_chart(
 
 
 def below_names(rows: int) -> list[tuple[float, float]]:
-    """The stretches of y, on an axis from 0 to `rows`, in which lines and bands meet no name and no number."""
+    """Ranges of y, on an axis from 0 to `rows`, where lines and bands cross neither names nor numbers."""
     return [(row + 0.03, row + 1 - NAME) for row in range(rows)]
 
 
 def forest(study: StudyFiles, words: Words, margin: float | None) -> Markup | None:
-    """Paired differences to the base: a dot a seed, mean, 95% interval, and the simultaneous one."""
+    """Forest plot: paired differences to the base with their mean, 95% interval, and the simultaneous one."""
     rows, base = [], study.arms[study.base].outcomes(study.split)
     for arm in study.arms.values():
         if arm.compared is None:
@@ -90,7 +90,7 @@ def forest(study: StudyFiles, words: Words, margin: float | None) -> Markup | No
 
 
 def seeds_chart(study: StudyFiles, words: Words) -> Markup | None:
-    """Every seed's accuracy, by arm."""
+    """Accuracy of every seed, by arm."""
     rows = []
     for arm in study.arms.values():
         outcomes, summary = arm.outcomes(study.split), arm.summary.get(study.split)
@@ -107,7 +107,7 @@ def seeds_chart(study: StudyFiles, words: Words) -> Markup | None:
 
 
 def learning(study: StudyFiles, words: Words) -> list[dict[str, object]]:
-    """For each arm the mean over seeds with a band from the lowest to the highest, beside the base's in gray."""
+    """Learning curves: for each arm the mean over seeds, a band from lowest to highest, and the base's in gray."""
     ranges = {name: _range(list(arm.runs.values())) for name, arm in study.arms.items()}
     ranges = {name: found for name, found in ranges.items() if found}
     values = [value for found in ranges.values() for _, low, _, high in found for value in (low, high)]
@@ -139,7 +139,7 @@ def _range(runs: Sequence[RunRecord]) -> list[tuple[int, float, float, float]]:
 
 
 def cost(study: StudyFiles, words: Words) -> Markup | None:
-    """Accuracy against the training time of a run: small dots are seeds, large ones means."""
+    """Accuracy against a run's training time: small dots are seeds, large ones means."""
     points: dict[str, list[Point]] = {}
     for arm in study.arms.values():
         outcomes = arm.outcomes(study.split)

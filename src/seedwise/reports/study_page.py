@@ -1,4 +1,4 @@
-"""What the page of a study says and shows."""
+"""Builds the page of a study."""
 
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,13 @@ SHORT: dict[Verdict, str] = {
     "real but too small to matter": "too-small",
     "undecided": "undecided",
 }
-"""A verdict as it stands in data-verdict and in the keys of the strings."""
+"""A verdict's name in data-verdict and in the keys of the texts."""
 CLASSES_SHOWN, SEEDS_SHOWN = 100, 12
-"""Rows by class of an arm, and columns by seed, at most."""
+"""Largest numbers of an arm's rows by class, and of columns by seed."""
 
 
 def study_context(folder: Path, words: Words) -> Context:
-    """Everything that `study.html` shows."""
+    """Build the variables of `study.html` from a study's folder."""
     study = read_study_files(folder)
     runs, record = study.runs, study.record
     margin = record.margin
@@ -68,7 +68,7 @@ def study_context(folder: Path, words: Words) -> Context:
 
 
 def _verdict(arm: str, found: StoredComparison, margin: float | None, words: Words) -> Context:
-    """The verdict in words: which, how much, and what would decide it."""
+    """The verdict in words: its kind, its size, and what would decide it."""
     short = SHORT[found.verdict]
     said = difference_said(found.mean, found.ci95_simultaneous, words)
     if margin is not None and short in ("too-small", "no-difference"):
@@ -87,13 +87,13 @@ def _verdict(arm: str, found: StoredComparison, margin: float | None, words: Wor
 
 
 def _level(compared: dict[str, StoredComparison]) -> str | None:
-    """What the look's intervals are held to, in percent, where that is more than 95."""
+    """Confidence level of the look's intervals in percent, if above 95."""
     alpha = next((found.alpha for found in compared.values()), 0.05)
     return f"{100 * (1 - alpha):.6g}" if alpha < 0.05 else None
 
 
 def _width(compared: dict[str, StoredComparison], arms: int, words: Words) -> str:
-    """What the intervals of the verdicts allow for: the number of arms, and looking more than once."""
+    """What widens the intervals of the verdicts: the number of arms, and several looks."""
     level = _level(compared)
     kind = ("both" if arms > 1 else "look") if level else ("arms" if arms > 1 else "alone")
     return words(f"verdict.width_{kind}", level=level, n=arms)
@@ -152,7 +152,7 @@ def _runs(study: StudyFiles) -> list[Context]:
 
 
 def _techniques(study: StudyFiles, words: Words) -> list[Context]:
-    """Of the first finished run of each arm: the draws of the other seeds are different ones of the same kind."""
+    """Measurements of techniques in each arm's first finished run; the other seeds' differ only by chance."""
     rows = []
     for name, arm in study.arms.items():
         for run in list(arm.runs.values())[:1]:
@@ -161,7 +161,7 @@ def _techniques(study: StudyFiles, words: Words) -> list[Context]:
 
 
 def _by_class(study: StudyFiles) -> dict[str, list[Context]]:
-    """Differences to the base by superclass and by class, those most likely real first."""
+    """Differences to the base by superclass and by class, the most certain first."""
     found: dict[str, list[Context]] = {"superclasses": [], "classes": []}
     base = study.right(study.base) if len(study.arms) > 1 else None
     if base is None:

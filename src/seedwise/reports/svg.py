@@ -1,4 +1,4 @@
-"""Charts as SVG: colors are the page's CSS variables, so that they follow light, dark and print."""
+"""Draws charts as SVG; colors are the page's CSS variables, so that they follow light, dark and print."""
 
 import math
 import unicodedata
@@ -8,20 +8,20 @@ from dataclasses import dataclass
 from markupsafe import Markup, escape
 
 WIDTH, HEIGHT = 360, 210
-"""In CSS pixels on a phone; wider screens enlarge the whole chart."""
+"""Size in CSS pixels on a phone; wider screens enlarge the whole chart."""
 FAR = 1e12
-"""Numbers beyond it are drawn at it: a damaged record must not break the arithmetic of a chart."""
+"""Largest number that is drawn: a damaged record must not break the arithmetic of a chart."""
 LETTER = 6.8
-"""Units of a letter of a name, on average: they are bold, and 11.5 high."""
+"""Mean width of a letter of a name in the drawing's units: they are bold, and 11.5 high."""
 MOST_POINTS = 240
-"""Of a line: more would not be seen."""
+"""Largest number of a line's points: more would not be seen."""
 
 Point = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Axis:
-    """An interval of numbers, with ticks at round ones."""
+    """A range of numbers, with ticks at round ones."""
 
     low: float
     high: float
@@ -37,7 +37,7 @@ class Axis:
         pad: float = 0.04,
         limits: Point = (-math.inf, math.inf),
     ) -> "Axis":
-        """Around these values; `whole` for counts, whose ticks are whole numbers. `limits`: it goes no further."""
+        """An axis around these values; `whole`: ticks are whole numbers, for counts. `limits`: bounds of the range."""
         kept = [_near(value) for value in values] or [0.0]
         low, high = min(kept), max(kept)
         if high - low <= 1e-12 * max(1.0, abs(high)):
@@ -50,12 +50,12 @@ class Axis:
         return cls(low, high, tuple(index * step for index in range(first, last + 1)))
 
     def place(self, value: float, start: float, end: float) -> float:
-        """Where a number lies between two edges of the drawing."""
+        """Map a number to a position between two edges of the drawing."""
         share = (_near(value) - self.low) / (self.high - self.low)
         return start + min(1.0, max(0.0, share)) * (end - start)
 
     def texts(self, *, percent: bool = False, signed: bool = False) -> list[str]:
-        """The ticks in words, all with as many decimals as they need to differ."""
+        """Labels of the ticks, all with as many decimals as they need to differ."""
         scale = 100 if percent else 1
         step = (self.ticks[1] - self.ticks[0]) * scale if len(self.ticks) > 1 else abs((self.ticks or (1,))[0] * scale)
         decimals = max(0, -math.floor(math.log10(step) + 1e-9)) if step > 0 else 0
@@ -65,7 +65,7 @@ class Axis:
 
 
 class Plot:
-    """A pair of axes to draw on; what is drawn later lies above. `svg` gives the whole."""
+    """A pair of axes to draw on, in the drawing's units; what is drawn later lies above. `svg` gives the whole."""
 
     def __init__(
         self,
@@ -83,15 +83,15 @@ class Plot:
         self._parts: list[str] = []
 
     def across(self, value: float) -> float:
-        """The horizontal place of a number."""
+        """Horizontal position of a number."""
         return self.x.place(value, self.left, self.right)
 
     def up(self, value: float) -> float:
-        """The vertical place of a number."""
+        """Vertical position of a number."""
         return self.y.place(value, self.bottom, self.top)
 
     def axes(self, x_label: str, y_label: str, *, x_percent: bool = False, y_percent: bool = False) -> None:
-        """Both axes: fine lines at the ticks of y, numbers, and what they count."""
+        """Draw both axes: grid lines at the ticks of y, numbers, and labels."""
         for tick, text in zip(self.y.ticks, self.y.texts(percent=y_percent)):
             self.segment((self.x.low, tick), (self.x.high, tick), "grid")
             self.text(self.left - 5, self.up(tick) + 3.5, text, "tick end")
@@ -100,7 +100,7 @@ class Plot:
             self.text(0, 8, y_label, "axis")
 
     def x_axis(self, label: str, *, percent: bool = False, signed: bool = False, lines: Sequence[Point] = ()) -> None:
-        """The horizontal axis alone; at its ticks fine lines over these stretches of y."""
+        """Draw the horizontal axis only; `lines`: ranges of y for grid lines at its ticks."""
         self._parts.append(f'<path class="base" d="M{self.left} {self.bottom}H{self.right}"/>')
         for tick, text in zip(self.x.ticks, self.x.texts(percent=percent, signed=signed)):
             for low, high in lines:
@@ -109,12 +109,12 @@ class Plot:
         self.text(self.right, self.height - 4, label, "axis end")
 
     def segment(self, start: Point, end: Point, style: str) -> None:
-        """A straight line."""
+        """Draw a straight line."""
         a, b = self._at(start), self._at(end)
         self._parts.append(f'<path class="{style}" d="M{a}L{b}"/>')
 
     def line(self, points: Sequence[Point], style: str) -> None:
-        """A line through points; a dot where there is only one."""
+        """Draw a line through points; a dot for a single one."""
         if len(points) == 1:
             return self.dot(points[0], "", f"dot {style}")
         if points:
@@ -123,32 +123,32 @@ class Plot:
         return None
 
     def band(self, low: Sequence[Point], high: Sequence[Point], style: str) -> None:
-        """The area between two lines."""
+        """Fill the area between two lines."""
         if len(low) > 1:
             path = "L".join(self._at(point) for point in [*thinned(low), *reversed(thinned(high))])
             self._parts.append(f'<path class="band {style}" d="M{path}Z"/>')
 
     def box(self, x: Point, y: Point, style: str) -> None:
-        """A rectangle, from its edges."""
+        """Draw a rectangle, given its edges."""
         left, right = sorted(map(self.across, x))
         top, bottom = sorted(map(self.up, y))
         size = f'width="{_n(right - left)}" height="{_n(bottom - top)}"'
         self._parts.append(f'<rect class="{style}" x="{_n(left)}" y="{_n(top)}" {size}/>')
 
     def dot(self, point: Point, title: str, style: str = "dot", radius: float = 3.0) -> None:
-        """A dot, whose title is shown when it is pointed at."""
+        """Draw a dot with a tooltip."""
         x, y = self.across(point[0]), self.up(point[1])
         inner = f"<title>{escape(title)}</title>" if title else ""
         self._parts.append(f'<circle class="{style}" cx="{_n(x)}" cy="{_n(y)}" r="{radius:g}">{inner}</circle>')
 
     def text(self, x: float, y: float, words: str, style: str, room: float | None = None) -> None:
-        """Words at a place of the drawing, in its own units; shortened to `room` of them."""
+        """Write words at a position of the drawing, in its own units; shortened to a width of `room`."""
         shown = words if room is None else shortened(words, room / LETTER)
         inner = escape(shown) if shown == words else f"<title>{escape(words)}</title>{escape(shown)}"
         self._parts.append(f'<text class="{style}" x="{_n(x)}" y="{_n(y)}">{inner}</text>')
 
     def svg(self, title: str) -> Markup:
-        """The drawing, with what it shows in words for those who can't see it."""
+        """The complete SVG; `title` describes it for those who can't see it."""
         head = f'<svg role="img" viewBox="0 0 {self.width} {self.height}" aria-label="{escape(title)}">'
         return Markup(head + "".join(self._parts) + "</svg>")
 
@@ -165,7 +165,7 @@ def thinned(points: Sequence[Point]) -> Sequence[Point]:
 
 
 def shortened(text: str, room: float) -> str:
-    """Without its middle where it is wider than `room` lowercase Latin letters; both ends tell long names apart."""
+    """Cut a text's middle where it is wider than `room` lowercase Latin letters; both ends tell long names apart."""
     widths = [2.0 if unicodedata.east_asian_width(letter) in "WF" else 1.0 for letter in text]
     if sum(widths) <= room:
         return text
@@ -178,13 +178,13 @@ def shortened(text: str, room: float) -> str:
 
 
 def number(value: float, decimals: int, *, signed: bool = False) -> str:
-    """With a true minus; zero has no sign."""
+    """A number with a true minus sign; zero has no sign."""
     text = f"{value:+.{decimals}f}" if signed else f"{value:.{decimals}f}"
     return (text.lstrip("+-") if float(text) == 0 else text).replace("-", "−")
 
 
 def _step(least: float, whole: bool) -> float:
-    """The least of 1, 2 and 5 times a power of ten that is about as large."""
+    """The least of 1, 2 and 5 times a power of ten that is at least about `least`."""
     power = 10.0 ** math.floor(math.log10(least))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= 0.8 * least)
     return max(1.0, step) if whole else step

@@ -1,4 +1,4 @@
-"""What a report says, in the reader's language, and how it prints numbers."""
+"""The texts of a report in the reader's language, and its formats of numbers."""
 
 import re
 from functools import cached_property
@@ -12,7 +12,7 @@ from seedwise.stats import Scale
 
 LANGUAGES = ("en", "ko")
 NARROW = 24
-"""Letters of a name at the edge of a matrix."""
+"""Length of a name at the edge of a matrix."""
 
 
 class Words:
@@ -24,13 +24,13 @@ class Words:
         self.language = language
 
     def __call__(self, key: str, **values: Any) -> str:
-        """The string with these values in it."""
+        """The text of a key with values filled in."""
         text = self.table[key]
         return text.format(**values) if values else text
 
     def known(self, text: str) -> str:
-        """Words of a record in the reader's language: `known.<words>`, where # is a number and * anything, or as they
-        are. They are English, so that its table has none."""
+        """Translate the words of a record, which are English: `known.<words>`, where # is a number and * anything;
+        unchanged where the table lacks them."""
         for pattern, said in self._known:
             if match := pattern.fullmatch(text):
                 return said.format(*(re.sub(r" and (\d+) more\b", r" (+\1)", part) for part in match.groups()))
@@ -38,7 +38,7 @@ class Words:
 
     @cached_property
     def _known(self) -> list[tuple[re.Pattern[str], str]]:
-        """Of several that fit, the one that says most of the text itself."""
+        """Patterns of known words, the most specific first."""
         known = {key.removeprefix("known."): said for key, said in self.table.items() if key.startswith("known.")}
         fixed = sorted(known, key=lambda key: (len(key.replace("*", "").replace("#", "")), key), reverse=True)
         parts = {"\\#": r"(\d[\d,]*)", "\\*": "(.*?)"}
@@ -47,13 +47,13 @@ class Words:
 
     @cached_property
     def table(self) -> dict[str, str]:
-        """Every string by its key."""
+        """All texts by key."""
         name = f"{self.language}.yaml"
         source = files("seedwise.reports").joinpath("text", name).read_text(encoding="utf-8")
         return {str(key): str(value) for key, value in read(source, name).value.items()}
 
     def short(self, name: str) -> str:
-        """A name that has to stand in a narrow place."""
+        """A name shortened for a narrow place."""
         return shortened(name, NARROW)
 
     def percent(self, share: float | None, decimals: int = 1) -> str:
@@ -61,16 +61,16 @@ class Words:
         return "–" if share is None else number(share * 100, decimals)
 
     def signed(self, share: float) -> str:
-        """A difference of fractions in points, with its sign."""
+        """A difference of fractions in percentage points, with its sign."""
         return number(share * 100, 2, signed=True)
 
     def interval(self, interval: tuple[float, float]) -> str:
-        """Of a difference, in points; an end that rounds to 0 reads `>0` or `<0` where 0 is left out."""
+        """The interval of a difference of fractions, in points; an end that rounds to 0 reads `>0` or `<0`."""
         low, high = (Scale().end(value, 2, interval[0] > 0 or interval[1] < 0) for value in interval)
         return f"[{low}, {high}]"
 
     def fixed(self, value: float | None, decimals: int = 3) -> str:
-        """A number with so many decimals."""
+        """A number with this many decimals."""
         if value is None:
             return "–"
         return number(value, decimals) if abs(value) < 1e9 else f"{value:.3g}"
@@ -86,7 +86,7 @@ class Words:
         )
 
     def duration(self, seconds: float) -> str:
-        """A wall time."""
+        """A wall time in words."""
         if seconds < 60:
             return self("time.seconds", s=f"{seconds:.1f}")
         minutes, rest = divmod(round(min(seconds, 1e15)), 60)

@@ -1,1 +1,1 @@
-"""One run: recipe, data and seed become a run folder."""
+"""One run: turns recipe, data and seed into a run folder."""

@@ -1,4 +1,4 @@
-"""What a run or an ensemble answered, image by image: which file, which label, what it said, and how sure it was."""
+"""Stored predictions image by image, with files and probabilities: which are wrong, and how confident."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,23 +14,25 @@ from seedwise.stats.confusion import confusion, most_confused
 
 @dataclass(frozen=True)
 class Answers:
-    """Stored answers on a split, row by row; an image is right as it counts in top-1 (see Predictions.correct)."""
+    """Stored predictions on the m images of a split; right is what `Predictions.correct` says."""
 
     classes: list[str]
     files: Files | None
-    """str[m]: relative to the data's folder, or rows of a table; None in runs of versions that did not keep them."""
+    """str[m]: relative to the data's folder, or rows of a table; None in runs of versions that did not store them."""
     targets: NDArray[np.int64]
+    """int64[m]: given classes."""
     predicted: NDArray[np.int64]
+    """int64[m]: predicted classes."""
     probabilities: NDArray[np.float64]
-    """float64[m, k]."""
+    """float64[m, k]: class probabilities."""
 
     @property
     def right(self) -> NDArray[np.bool_]:
-        """bool[m]."""
+        """bool[m]: whether each prediction is right."""
         return np.asarray(self.predicted == self.targets)
 
     def table(self) -> list[dict[str, Any]]:
-        """A row an image: file (None where it is not known), label, predicted, probability of that, correct."""
+        """A row for each image: file (None where unknown), label, predicted class and its probability, correct."""
         rows = np.arange(len(self.targets))
         columns = zip(self._files(rows), self.targets, self.predicted, self._of(self.predicted), self.right)
         return [
@@ -45,7 +47,7 @@ class Answers:
         ]
 
     def errors(self) -> list[dict[str, Any]]:
-        """A row a wrong answer, the most confident first: file, given, predicted, and the probability of both."""
+        """A row for each error, the most confident first: file, given and predicted class, and both probabilities."""
         sure, given = self._of(self.predicted), self._of(self.targets)
         wrong = np.flatnonzero(~self.right)
         wrong = wrong[np.argsort(-sure[wrong], kind="stable")]
@@ -61,7 +63,7 @@ class Answers:
         ]
 
     def most_confused(self, count: int) -> list[tuple[str, str, int]]:
-        """The most frequent (given class, predicted class, images)."""
+        """The most frequent errors as (given class, predicted class, images)."""
         matrix = confusion(self.targets, self.predicted, len(self.classes))
         return [(self.classes[one], self.classes[other], n) for one, other, n in most_confused(matrix, count)]
 
@@ -73,9 +75,9 @@ class Answers:
 
 
 def read_answers(stored: Finished, split: str) -> Answers:
-    """A split's answers: val or test, of the average as val_ema, with test-time augmentation as val_tta.
+    """Read the predictions on a split: val or test, with the suffix _ema of averaged weights, _tta with augmentation.
 
-    A UserError where it has none.
+    A UserError where none are stored.
     """
     predictions = stored.predictions(split)
     return Answers(

@@ -1,4 +1,4 @@
-"""Joins the parts of a resolved recipe into what the loop trains."""
+"""Joins the parts of a resolved recipe into the loop's setup."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -34,9 +34,9 @@ def prepare(
     num_classes: int | None = None,
     known_kernels: Mapping[str, str] | None = None,
 ) -> Setup:
-    """Join the parts of a resolved recipe into what the loop trains.
+    """Build the loop's setup from a resolved recipe, a seed, data and a network.
 
-    `num_classes` is the data's unless given; `known_kernels`: what a run's record says was chosen before.
+    `num_classes` is the data's unless given; `known_kernels`: implementations that a run's record says were chosen.
     """
     num_classes = num_classes or len(dataset.classes)
     placement = Placement.of(recipe.compute)
@@ -78,5 +78,5 @@ def prepare(
 
 
 def warm_start_of(recipe: Recipe, model: torch.nn.Module) -> WarmStart | None:
-    """The recipe's warm start, on this model's classifier."""
+    """The recipe's warm start of this model's classifier; None without one."""
     return None if recipe.warm_start is None else WarmStart(recipe.warm_start, model, classifier_names(model))

@@ -1,4 +1,4 @@
-"""Whether a run was long enough, by its curves: few steps, or validation accuracy that still rose. No torch here."""
+"""Whether a run was trained long enough, by its curves: enough steps, and validation no longer rising. No torch."""
 
 import math
 
@@ -10,11 +10,11 @@ FEW_STEPS = 100
 steps, is 12 to 36 points below runs of 100 and more, of which every one had learned its training images to 95% or more.
 BiT gives its smallest sets 500 steps of 512 images (arXiv 1912.11370)."""
 LEARNED = 0.99
-"""Top-1 on training images, without augmentation, from which there is nothing left to learn from them."""
+"""Top-1 on training images, without augmentation, above which nothing is left to learn from them."""
 
 
 def convergence_of(rows: list[EpochRow], final: Final, val_images: int, lag: float | None) -> Convergence:
-    """What a finished run's curves say. `lag`: as in Convergence."""
+    """Diagnose a finished run from its curves. `lag`: as in Convergence."""
     learned = final.train.top1 >= LEARNED
     tops = [row.val.top1 for row in rows if row.val is not None]
     rise = end_rise(tops, val_images) if val_images and len(tops) == len(rows) else None
@@ -29,13 +29,13 @@ def convergence_of(rows: list[EpochRow], final: Final, val_images: int, lag: flo
 
 
 def longer(rows: list[EpochRow]) -> int:
-    """Epochs to try when a run was too short: twice as many, and no fewer than make enough steps."""
+    """Epochs to try after a run that was too short: twice as many, and at least enough for 100 steps."""
     each = rows[-1].steps / len(rows)
     return max(2 * len(rows), math.ceil(FEW_STEPS / each))
 
 
 def sentence(found: Convergence, rows: list[EpochRow]) -> str | None:
-    """`not converged: …; give more epochs: --epochs 6`, or None when nothing speaks against it."""
+    """`not converged: …; give more epochs: --epochs 6`; None for a run that was long enough."""
     why = []
     if found.few_steps:
         why.append(f"{found.steps} optimizer steps are few")

@@ -1,4 +1,4 @@
-"""What a run will cost, measured on this machine rather than guessed."""
+"""Measures on this machine what a run will take in time and memory."""
 
 import math
 import resource
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from seedwise.data.dataset import Subset
-from seedwise.engine.evaluate import EVALUATION_BATCH, predict
+from seedwise.engine.evaluate import EVALUATION_BATCH
 from seedwise.engine.loop import make_batch
 from seedwise.engine.protocols import Images
 from seedwise.engine.setup import Setup
@@ -22,34 +22,34 @@ from seedwise.engine.step import training_step
 from seedwise.recipe.progressive import PlannedStage
 
 STEPS = 3
-"""Measured steps, after one that warms up."""
+"""Number of measured steps, after one that warms up."""
 FILES_SECONDS = 1.5
-"""What checkpoints, records and the report take at the end; not measured."""
+"""Seconds for checkpoints, records and the report; not measured."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one run takes."""
+    """Time and memory of one run."""
 
     steps: int
-    """Optimizer steps."""
+    """Optimizer steps of the run."""
     seconds: float
-    """Expected wall seconds of steps and evaluation, once the data is decoded."""
+    """Expected wall seconds of steps and evaluation, after the data are decoded."""
     epoch_seconds: float
-    """Of these, what each epoch takes."""
+    """Wall seconds of each epoch, which `seconds` includes."""
     besides_seconds: float
-    """What comes on top, once a run: what its first step takes longer, its pictures, its files."""
+    """Further wall seconds, once a run: the first step's overhead, report images, files."""
     memory_gb: float
-    """Peak memory of this process, or of the CUDA device, in a training step."""
+    """Peak memory of this process, or of the CUDA device, in a training step, in GiB."""
 
     @property
     def run_seconds(self) -> float:
-        """All that a run takes once the program has started and the images are decoded."""
+        """Wall seconds of the whole run, after the program's start and the decoding."""
         return self.seconds + self.besides_seconds
 
 
 def measure(setup: Setup, held_out: int = 0, patience: float = math.inf) -> Cost:
-    """Time a few training steps and one evaluation on images of the data; the setup's model is used up by it.
+    """Time a few training steps and one evaluation on images of the data; changes the setup's model.
 
     `held_out`: images that are scored once at the end, besides those for validation and the training images that are
     looked at: test images, and all of them again for each view of test-time augmentation. `patience`: seconds after
@@ -68,7 +68,7 @@ def measure(setup: Setup, held_out: int = 0, patience: float = math.inf) -> Cost
     shown = first_of(setup.train if setup.val is None else setup.val, EVALUATION_BATCH)
 
     def evaluate() -> None:
-        predict(setup.model, shown, setup.augment, size=config.image_size, placement=placement)
+        setup.predict(shown)
 
     setup.model.train()
     spans = _steps_by_size(setup)
@@ -85,13 +85,13 @@ def measure(setup: Setup, held_out: int = 0, patience: float = math.inf) -> Cost
 
 
 def first_of(images: Images, count: int) -> Subset:
-    """The first images of a part."""
+    """The first `count` images of a part."""
     assert isinstance(images, Subset)
     return images.take(np.arange(min(count, len(images))))
 
 
 def _steps_by_size(setup: Setup) -> dict[int, int]:
-    """How many optimizer steps the run makes at each image size."""
+    """Number of optimizer steps at each image size in pixels."""
     ends = [*(stage.first_step for stage in setup.plan[1:]), setup.total_steps]
     steps: dict[int, int] = {}
     for stage, end in zip(setup.plan, ends, strict=True):
@@ -104,7 +104,7 @@ def _size(images: object) -> int:
 
 
 class _Times(NamedTuple):
-    """Seconds of the first time, which warms up, and of each later one."""
+    """Seconds of the first call, which warms up, and of each later one."""
 
     first: float
     each: float

@@ -1,4 +1,4 @@
-"""What `--time` leaves for training, and a refusal as soon as it shows that nothing would fit."""
+"""The time that `--time` leaves for training; refuses as soon as it is clear that nothing would fit."""
 
 import time
 from collections.abc import Callable
@@ -9,55 +9,56 @@ from seedwise.data.source import Progress
 from seedwise.run import sizing
 
 FIRST_LOOK = 1.0
-"""Seconds after which the pace of what is under way is believed."""
+"""Seconds after which the pace of a phase is reliable."""
 DECODING = "decoding "
-"""How the label of images that are decoded begins; there may be several parts of them."""
+"""Start of the label of decoding; several parts may be decoded."""
 MEASURED = 1 / 40
-"""Share of the time after which no step, and no evaluation, is measured another time."""
+"""Share of the time after which no step, and no evaluation, is measured again."""
 
 
 @dataclass(frozen=True)
 class Least:
-    """The shortest training that is one."""
+    """The shortest training that is worth it."""
 
     said: str
-    """`4 epochs at 96 px (128 steps)`."""
+    """In words: `4 epochs at 96 px (128 steps)`."""
     seconds: float
-    """Of a trial."""
+    """Wall seconds of one trial."""
 
 
 @dataclass
 class Deadline:
-    """Seconds that all of some trials may take, one after the other, with what comes before them."""
+    """The wall seconds that all trials together may take, with what comes before them."""
 
     limit: float
+    """In seconds, for all `trials`."""
     trials: int = 1
     clock: Callable[[], float] = time.monotonic
     since: float | None = None
-    """The clock when it began, where that is not now: starting a program takes long on a busy machine."""
+    """The clock when it began, if before now: starting a program takes long on a busy machine."""
     began: float = field(init=False)
 
     def __post_init__(self) -> None:
         self.began = self.clock() if self.since is None else self.since
 
     def elapsed(self) -> float:
-        """Since it began, for one trial: reading the data and measuring."""
+        """Seconds since it began, for one trial: reading the data and measuring."""
         return (self.clock() - self.began) / self.trials
 
     def left(self) -> float:
-        """For one trial, with a margin."""
+        """Seconds left for one trial, with a margin."""
         return sizing.MARGIN * (self.limit / self.trials - self.elapsed()) - sizing.SPENT
 
     @property
     def patience(self) -> float:
-        """Seconds for measuring one thing."""
+        """Seconds that measuring one thing may take."""
         return MEASURED * self.limit
 
     def watched(self, progress: Progress, images: int = 0, least: Least | None = None) -> Progress:
-        """The progress of what comes before training, refused by its pace: with its first images, not with its last.
+        """Wrap the progress callback of a phase before training: raises a UserError once its pace is too slow.
 
         `images`: all that will be decoded, in however many parts; 0 where that is none of it. `least`: what must fit
-        behind it; None while nobody knows.
+        behind it; None while unknown.
         """
         current, began, first, size, before = "", 0.0, 0, 0, 0
 
@@ -77,7 +78,7 @@ class Deadline:
         return report
 
     def demand(self, doing: str, rest: float, took: float = 0.0, least: Least | None = None) -> None:
-        """Raise a UserError unless the rest of what is done now, and then `least`, would end in time."""
+        """Raise a UserError unless the rest of this phase (seconds), and then `least`, would end in time."""
         needed = 0.0 if least is None else least.seconds
         if self.left() - sizing.MARGIN * rest / self.trials >= needed:
             return

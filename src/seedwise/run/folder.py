@@ -1,4 +1,4 @@
-"""Which folder may be written: new ones, and those that hold the same run or study. Nothing else is ever touched."""
+"""Which folders may be written: new ones, and those of the same run or study. No other is touched."""
 
 import logging
 import re
@@ -11,13 +11,12 @@ from seedwise.base.files import LOCK, make_new_folder
 from seedwise.config.section import load
 from seedwise.data.find import KNOWN_NAMES, find_source
 from seedwise.data.folder import FolderSource
-from seedwise.data.open import open_data
 from seedwise.data.source import Progress
 from seedwise.kernels.rule import NATIVE_KERNELS
 from seedwise.recipe.schema import Recipe
 from seedwise.records.finished import is_ensemble
 from seedwise.records.run import BAGGING, RECIPE, RECORD, STUDY, RunRecord
-from seedwise.run import resolve
+from seedwise.run.data import open_for
 
 log = logging.getLogger("seedwise")
 
@@ -25,9 +24,9 @@ ELSEWHERE = "choose another folder with -o"
 
 
 def default_folder(data: str, recipe: Recipe, data_dir: Path | None) -> Path:
-    """`runs/<data>-<recipe>-<time>`, made at once, so that two runs started in one second get two folders.
+    """Create `runs/<data>-<recipe>-<time>`; runs started in the same second get different folders.
 
-    Data that can't be found is an error before anything is made.
+    A UserError for data that can't be found, before anything is created.
     """
     if machine.processes() > 1:
         raise UserError("torchrun: every process must know the run folder; give it with -o")
@@ -41,7 +40,7 @@ def default_folder(data: str, recipe: Recipe, data_dir: Path | None) -> Path:
 
 
 def demand_free(folder: Path, *, study: bool) -> None:
-    """Raise a UserError unless the folder is new, or empty, or holds what is to be completed."""
+    """Raise a UserError unless the folder is new, or empty, or holds a run (or `study`) to complete."""
     if (folder / BAGGING).exists() or is_ensemble(folder):
         raise UserError(f"{folder}: holds an ensemble, not a {'study' if study else 'single run'}; {ELSEWHERE}")
     if (folder / (RECORD if study else STUDY)).exists():
@@ -55,14 +54,14 @@ def demand_free(folder: Path, *, study: bool) -> None:
 
 
 def demand_outside(picture: Path, data: str, recipe: Recipe, data_dir: Path | None) -> None:
-    """Raise a UserError where a picture would be written into the folder of images that it is about, and be one."""
+    """Raise a UserError for a picture inside the folder of images that it shows: it would be taken for one."""
     source = find_source(data, data_dir, recipe.data)
     if isinstance(source, FolderSource) and source.path in picture.resolve().parents:
         raise UserError(f"{picture}: would lie among the images of {data}: give a path outside with -o")
 
 
 def read_recipe(folder: Path) -> Recipe | None:
-    """The resolved recipe of a run folder, or None when there is none yet."""
+    """The resolved recipe of a run folder; None before it is written."""
     path = folder / RECIPE
     return load(Recipe, path) if path.exists() else None
 
@@ -78,7 +77,7 @@ def demand_same_data(
     *,
     finished: bool,
 ) -> None:
-    """Raise a UserError unless `data` is what the folder was made from: the same content, wherever it lies.
+    """Raise a UserError unless `data` are those of the folder's run: the same content, wherever it lies.
 
     `finished`: nothing is left to train. What goes on training opens the data anyway, and looks then whether the same
     place still holds the same.
@@ -87,7 +86,7 @@ def demand_same_data(
     same_place = (data if data in KNOWN_NAMES else str(found.path)) == source
     if same_place and not finished:
         return
-    now = open_data(data, recipe.data, data_dir=data_dir, progress=progress, **resolve.storage_resolution(recipe))
+    now = open_for(recipe, data, data_dir=data_dir, progress=progress)
     if now.fingerprint != fingerprint:
         if same_place:
             raise UserError(f"{folder}: began with other data than {data} holds now; {ELSEWHERE}")
@@ -95,7 +94,7 @@ def demand_same_data(
 
 
 def demand_same_machine(folder: Path, record: RunRecord, recipe: Recipe) -> None:
-    """Raise a UserError when the run's bits can't be kept here."""
+    """Raise a UserError where this machine would change the run's bits."""
     for name, before, now in changed(record, recipe):
         raise UserError(
             f"{folder}: began with {name} {before}, here it is {now}, so the same bits can't be kept; "
@@ -104,20 +103,20 @@ def demand_same_machine(folder: Path, record: RunRecord, recipe: Recipe) -> None
 
 
 def changed(record: RunRecord, recipe: Recipe) -> list[tuple[str, str, str]]:
-    """(what, then, now) of all that decides a run's bits and is not here as it was when the run last went on."""
+    """List (what, then, now) for everything that decides a run's bits and differs from when it last trained."""
     then, here = decided(record), environment(recipe)
     return [(name, then.get(name, "None"), now) for name, now in here.items() if then.get(name, "None") != now]
 
 
 def environment(recipe: Recipe) -> dict[str, str]:
-    """What decides a run's bits here, beside recipe, data and seed."""
+    """Everything on this machine that decides a run's bits, besides recipe, data and seed."""
     here, versions = machine.facts(), machine.versions()
     named = {"CPU capability": here["cpu_capability"], "number of processes": here["processes"]}
     return {name: str(value) for name, value in (named | {"torch": versions["torch"]}).items()} | own_code_of(recipe)
 
 
 def decided(record: RunRecord) -> dict[str, str]:
-    """The same of a run when it last went on, with the versions of what decides nothing."""
+    """The `environment` in a run's record, and versions that decide nothing."""
     named = {
         "CPU capability": record.machine.get("cpu_capability"),
         "number of processes": record.machine.get("processes"),
@@ -126,7 +125,7 @@ def decided(record: RunRecord) -> dict[str, str]:
 
 
 def note_moves(record: RunRecord, known: RunRecord, recipe: Recipe) -> None:
-    """Add to `machine` of a run's new record, as `moved`, what changed on its way, after which epoch."""
+    """Add to `machine` of a run's new record, as `moved`, what changed since the `known` one, and after which epoch."""
     before = known.machine.get("moved")
     moved = list(before) if isinstance(before, list) else []
     for name, then, now in changed(known, recipe):
@@ -137,7 +136,7 @@ def note_moves(record: RunRecord, known: RunRecord, recipe: Recipe) -> None:
 
 
 def own_code_of(recipe: Recipe) -> dict[str, str]:
-    """The file and hash of the user's own code that trains, by option and import path: versions, for the record.
+    """File and hash of the user's own code in training, by option and import path, for the record's versions.
 
     Data is left out, whose fingerprint says more than the code that brings it. Native kernels are code of this
     machine's own too: their bits depend on what compiled them.

@@ -1,4 +1,4 @@
-"""What `predict` may be given: one image or many, in the forms that people have them in. Nothing is guessed."""
+"""Accepts images for `predict` in the forms that people have them in, one or many. Nothing is guessed."""
 
 import io
 import itertools
@@ -27,11 +27,10 @@ _WANTED = "give a path, a PIL image, uint8[h, w, 3], gray uint8[h, w], or a torc
 
 
 def batches(given: "Given", size: int, pixel_range: Range | None) -> Iterator[list[UInt8Array]]:
-    """The images' pixels uint8[h, w, 3] in lists of at most `size`: no more of them are in memory at once.
+    """Yield the images' pixels uint8[h, w, 3] in lists of at most `size`, so that few are in memory at once.
 
-    `pixel_range`: what files and PIL images of more than 8 bits are scaled by, as the run's own images were.
-
-    A UserError says which image it is, counted from 0, and what is wrong with it.
+    `pixel_range`: black and white of files and PIL images of more than 8 bits, as for the run's own images. A UserError
+    says which image, counted from 0, and what is wrong with it.
     """
     numbered = enumerate(_each(given))
     while batch := [pixels(one, pixel_range, f"images[{number}]") for number, one in itertools.islice(numbered, size)]:
@@ -39,7 +38,7 @@ def batches(given: "Given", size: int, pixel_range: Range | None) -> Iterator[li
 
 
 def _each(given: Any) -> Iterable[Any]:
-    """One image becomes a list of one; many stay as lazy as they are."""
+    """Turn one image into a list of one; many stay as lazy as they are."""
     if isinstance(given, str | os.PathLike) or _is_pil(given):
         return [given]
     if isinstance(given, Tensor | np.ndarray):
@@ -51,7 +50,7 @@ def _each(given: Any) -> Iterable[Any]:
 
 
 def pixels(one: "One", pixel_range: Range | None, name: str = "the image") -> UInt8Array:
-    """uint8[h, w, 3] of one image, upright; `name` is how messages call it."""
+    """Pixels uint8[h, w, 3] of one image, upright; a UserError calls it `name`."""
     if isinstance(one, str | os.PathLike):
         return as_trained(os.fspath(one), unscaled(RawImage(os.fspath(one), Path(one))), pixel_range)
     if isinstance(one, Tensor):

@@ -1,4 +1,4 @@
-"""Learning-rate range test (Smith 2015, arXiv 1506.01186): train a little at rates that rise, and watch the loss.
+"""Learning-rate finder (range test, Smith 2015, arXiv 1506.01186): trains at rising rates and observes the loss.
 
 The rate of step t of n is low * (high / low)^(t / (n - 1)), and the steps are a run's own: its batches, augmentation,
 dropout, optimizer and loss. The loss of each step is smoothed by an exponential average without bias, and the test
@@ -20,7 +20,6 @@ from seedwise.base import machine
 from seedwise.base.errors import Interrupted, UserError
 from seedwise.base.files import SOFTWARE
 from seedwise.data.glance import glance
-from seedwise.data.open import open_data
 from seedwise.engine.control import RunControl, announce, stoppable
 from seedwise.engine.loop import epoch_steps, my_batches, optimizer_step, warm_up
 from seedwise.engine.placement import computing_threads
@@ -28,35 +27,36 @@ from seedwise.engine.setup import Setup
 from seedwise.models.build import build_model
 from seedwise.recipe.schema import Recipe
 from seedwise.run import resolve, sizing
+from seedwise.run.data import open_for
 from seedwise.run.train import prepare
 
 SMOOTHING = 0.9
-"""Share of the average that stays in each step: it looks back over some ten."""
+"""Decay of the exponential average of losses: it looks back over some ten steps."""
 DIVERGED = 4.0
 FEWEST = 10
-"""Steps before the test may find that the loss diverges, and that a suggestion rests on."""
+"""Least number of steps before the loss may be found to diverge, and for a suggestion."""
 
 
 @dataclass(frozen=True)
 class RangeTest:
-    """The rates that were tried, up to where the loss diverged, and what follows from them."""
+    """Learning rates tried, up to where the loss diverged, with raw and smoothed losses and the suggested rate."""
 
     rates: list[float]
     losses: list[float]
-    """Of each step, as it was optimized."""
+    """Training loss of each step, in nats."""
     smoothed: list[float]
     lowest: float
-    """The rate with the lowest smoothed loss."""
+    """Rate with the lowest smoothed loss."""
     steepest: float
-    """The rate at which the smoothed loss falls most, before the lowest."""
+    """Rate at which the smoothed loss falls most, before the lowest."""
     suggestion: float
     """A tenth of `lowest`."""
     diverged: bool
-    """Whether the loss rose out of bounds before the last rate."""
+    """Whether the loss diverged before the last rate."""
 
     @property
     def doubt(self) -> str | None:
-        """Why the suggestion is a guess: the lowest loss lies at an end of the rates, so it may lie beyond."""
+        """Why the suggestion is a guess: the lowest loss lies at an end of the rates; None otherwise."""
         if self.lowest == self.rates[0]:
             return "the loss never fell below its first value; lower --min, or give more --steps"
         if self.lowest == self.rates[-1] and not self.diverged:
@@ -90,8 +90,7 @@ def range_test(
         recipe = sizing.filled(recipe, seen)
     resolved = resolve.resolve(_never_ending(recipe, steps))
     seed = resolved.seed if seed is None else seed
-    sides = resolve.storage_resolution(resolved)
-    dataset = announce(watch, open_data(data, resolved.data, data_dir=data_dir, **sides, progress=stoppable(watch)))
+    dataset = announce(watch, open_for(resolved, data, data_dir=data_dir, progress=stoppable(watch)))
     with (
         computing_threads(int(resolved.compute.threads), "a range test", stoppable(watch)),
         torch.random.fork_rng(devices=[]),
@@ -111,7 +110,7 @@ def range_test(
 
 
 def conclude(rates: Sequence[float], losses: Sequence[float]) -> RangeTest:
-    """What the losses say, of the first so many rates: those until the loss diverged."""
+    """Analyze the losses of the first rates, those until the loss diverged."""
     smoothed = smooth(losses)
     tried = list(rates[: len(losses)])
     best = int(np.argmin(smoothed))
@@ -129,7 +128,7 @@ def conclude(rates: Sequence[float], losses: Sequence[float]) -> RangeTest:
 
 
 def smooth(losses: Sequence[float]) -> list[float]:
-    """The exponential average of the losses so far, after each; divided by the weights' sum, so without bias."""
+    """Exponential average of the losses so far, after each one, without bias (divided by the sum of weights)."""
     average, smoothed = 0.0, []
     for step, loss in enumerate(losses, 1):
         average = SMOOTHING * average + (1 - SMOOTHING) * loss
@@ -138,14 +137,14 @@ def smooth(losses: Sequence[float]) -> list[float]:
 
 
 def _never_ending(recipe: Recipe, steps: int) -> Recipe:
-    """The recipe with as many epochs as any test may need, so that nothing ends or changes within it."""
+    """The recipe with so many epochs that nothing ends or changes within a test."""
     train = recipe.train.model_copy(update={"epochs": recipe.train.epochs + steps})
     optim = recipe.optim.model_copy(update={"ema": None})
     return recipe.model_copy(update={"train": train, "optim": optim, "progressive": "none"})
 
 
 def _losses(setup: Setup, rates: Sequence[float], watch: RunControl) -> list[float]:
-    """The loss of each step, until it diverges."""
+    """Train a step at each rate; returns the losses until they diverge."""
     losses: list[float] = []
     setup.model.train()
     for step, rate in enumerate(rates):
@@ -168,7 +167,7 @@ def _losses(setup: Setup, rates: Sequence[float], watch: RunControl) -> list[flo
 
 
 def draw(path: Path, found: RangeTest, title: str) -> None:
-    """The curve as PNG, SVG or PDF, by the file's name."""
+    """Draw the curve as PNG, SVG or PDF, by the file's suffix; a UserError where it can't be written."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -1,4 +1,4 @@
-"""What a run would take, and a recipe with the numbers that fit the data and the time."""
+"""Predicts what a run will take, and fits the recipe's `auto` numbers to the data and the time."""
 
 import math
 import time
@@ -9,11 +9,9 @@ from seedwise.base import machine
 from seedwise.base.errors import UserError
 from seedwise.data.dataset import Dataset
 from seedwise.data.glance import Glance, glance
-from seedwise.data.open import open_data
 from seedwise.data.source import Progress
 from seedwise.data.stand_in import stand_in
 from seedwise.engine.control import RunControl, stoppable
-from seedwise.engine.evaluate import predict
 from seedwise.engine.placement import computing_threads
 from seedwise.engine.setup import Setup
 from seedwise.kernels import launch
@@ -24,15 +22,16 @@ from seedwise.records.run import Timed
 from seedwise.run import report_images, resolve, sizing
 from seedwise.run.assemble import prepare
 from seedwise.run.cost import Cost, first_of, measure
+from seedwise.run.data import open_for
 from seedwise.run.deadline import Deadline, Least
 
 FEW = 64
-"""Images whose answers are looked at for pictures: as many as tell what they cost."""
+"""Number of predicted images from which report images are made: enough to measure their cost."""
 
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """A resolved recipe, the data, and the measured cost of a run; with a time, what it made of the rule's numbers."""
+    """A resolved recipe, its data, and the measured cost of a run; `timed`: the numbers that `--time` changed."""
 
     recipe: Recipe
     dataset: Dataset
@@ -40,7 +39,7 @@ class Rehearsal:
     timed: Timed | None = None
 
     def lines(self, trials: int) -> list[str]:
-        """What the data or the time decided, before so many trials."""
+        """Lines on what the data or the time decided, before so many trials."""
         each = f", {trials} times" if trials > 1 else ""
         said = sizing.sentence(self.recipe, len(self.dataset.train), self.cost.steps, self.cost.run_seconds) + each
         cut = self.timed and self.timed.cut
@@ -56,9 +55,10 @@ def fitted(
     seconds: float | None = None,
     trials: int = 1,
 ) -> tuple[Recipe, Timed | None]:
-    """The resolved recipe of so many trials that share it; what the data or the time decided is said in a line.
+    """Resolve the recipe that so many trials share, and say in a line what the data or the time decided.
 
-    `seconds`: what all trials may take, one after the other. Under torchrun nothing is measured.
+    `seconds`: what all trials may take, one after the other. Under torchrun nothing is measured. A UserError where no
+    training fits.
     """
     if seconds is None and not sizing.has_auto(recipe):
         return resolve.resolve(recipe), None
@@ -80,10 +80,7 @@ def rehearse(
     seconds: float | None = None,
     trials: int = 1,
 ) -> Rehearsal:
-    """What a run would be and cost, without training or downloading.
-
-    `seconds`: as of `fitted`.
-    """
+    """Resolve a recipe and measure a run's cost, without training or downloading; `seconds` as in `fitted`."""
     watch = watch or RunControl()
     progress = stoppable(watch)
     if seconds is not None and not is_auto(recipe.train.epochs):
@@ -97,14 +94,14 @@ def rehearse(
     first = recipe if seen is None else sizing.filled(recipe, seen)
     if deadline is not None and seen is not None:
         return _InTime(recipe, data, data_dir, progress, seen, first, deadline).rehearsal()
-    dataset = open_data(data, recipe.data, data_dir=data_dir, progress=progress, **resolve.storage_resolution(first))
+    dataset = open_for(first, data, data_dir=data_dir, progress=progress)
     resolved = resolve.resolve(first)
     return Rehearsal(resolved, dataset, _cost(resolved, dataset))
 
 
 @dataclass(frozen=True)
 class _InTime:
-    """Finds the epochs and the image size that the time allows; a UserError, soon, where no training would fit.
+    """Finds the epochs and the image size that the time allows; a UserError, soon, where no training fits.
 
     A step costs as much on noise as on photos, so it is measured before these are decoded, and decoding may take what
     is left beside the least training.
@@ -116,14 +113,14 @@ class _InTime:
     progress: Progress
     seen: Glance
     first: Recipe
-    """With the rule's numbers."""
+    """The recipe with the rule's numbers."""
     deadline: Deadline
     opened: dict[int, tuple[Dataset, float]] = field(default_factory=dict)
-    """By image size: the data, and the seconds that opening them took."""
+    """By image size in pixels: the data, and the seconds that opening them took."""
     costs: dict[int, Cost] = field(default_factory=dict)
 
     def rehearsal(self) -> Rehearsal:
-        """Opens the data at the size that is chosen, and at another one where what is left then buys that."""
+        """Open the data at the chosen size, and at a larger one where the time left then allows that."""
         own, compute = self.first.train.image_size, self.first.compute
         native_ones = compute.device in ("auto", "cpu") and compute.kernels in ("auto", *NATIVE_KERNELS)
         if native_ones and (seconds := launch.seconds_to_prepare()):
@@ -145,7 +142,7 @@ class _InTime:
 
     @property
     def steps(self) -> int:
-        """Of an epoch."""
+        """Optimizer steps of an epoch."""
         return math.ceil(self.seen.train / (self.first.train.batch_size * self.first.train.accumulate))
 
     def _within(self, sizes: tuple[int, ...]) -> tuple[int, int]:
@@ -153,7 +150,7 @@ class _InTime:
         return sizing.within(left, self.first.train.epochs, self.steps, sizes, self._price, elapsed, trials)
 
     def _price(self, size: int) -> sizing.Price:
-        """With the decoding that is to come."""
+        """Seconds of a run at this image size, with the decoding that is to come."""
         again = 0.0 if size in self.opened else max((seconds for _, seconds in self.opened.values()), default=0.0)
         price = self._training(size)
         return sizing.Price(price.once + again / self.deadline.trials, price.epoch)
@@ -172,11 +169,12 @@ class _InTime:
     def _open(self, size: int) -> None:
         price, epochs = self._training(size), sizing.least_epochs(self.first.train.epochs, self.steps)
         least = Least(sizing.training(epochs, self.steps, size), price.once + epochs * price.epoch)
-        sides = resolve.storage_resolution(self._sized(epochs, size))
+        recipe = self._sized(epochs, size)
+        sides = resolve.storage_resolution(recipe)
         passes = len({sides["short_side"], sides["train_short_side"]})
         watched = self.deadline.watched(self.progress, passes * self.seen.images, least)
         began = time.monotonic()
-        dataset = open_data(self.data, self.recipe.data, data_dir=self.data_dir, progress=watched, **sides)
+        dataset = open_for(recipe, self.data, data_dir=self.data_dir, progress=watched)
         self.opened[size] = dataset, time.monotonic() - began
 
     def _sized(self, epochs: int, size: int) -> Recipe:
@@ -185,7 +183,7 @@ class _InTime:
 
 
 def _cost(resolved: Recipe, dataset: Dataset, patience: float = math.inf, besides_seconds: float | None = None) -> Cost:
-    """Measured with random weights, which cost as much; `patience`: as of `measure`. `besides_seconds`: where known."""
+    """Measure a run's cost with random weights, which cost as much; `patience` as in `measure`."""
     random = resolved.model.model_copy(update={"weights": "none"})
     sizes = resolve.image_sizes(resolved)
     test = len(dataset.test) if dataset.test is not None and resolved.train.score_test else 0
@@ -201,16 +199,13 @@ def _cost(resolved: Recipe, dataset: Dataset, patience: float = math.inf, beside
 
 
 def _pictures(setup: Setup, resolved: Recipe, dataset: Dataset) -> float:
-    """Seconds that the pictures of the report take."""
+    """Seconds that the report's images take."""
     if not resolved.train.insight:
         return 0.0
     few = {
         name: first_of(part, FEW) for name, part in (("val", dataset.val), ("test", dataset.test)) if part is not None
     }
-    scored = {
-        name: predict(setup.model, part, setup.augment, size=setup.config.image_size, placement=setup.placement)
-        for name, part in few.items()
-    }
+    scored = {name: setup.predict(part) for name, part in few.items()}
     began = time.monotonic()
     shown = replace(dataset, val=few.get("val"), test=few.get("test"))
     report_images.look(setup, resolved.augment, shown, scored, lambda done, total: None)

@@ -1,4 +1,4 @@
-"""insight.npz: the pictures that a run's report shows, made at the end of training while images and network are there.
+"""Makes the images of a run's report, insight.npz, at the end of training.
 
 Every list of pictures is one uint8 array of encoded files, `<name>_bytes`, with where each ends in `<name>_ends`:
 
@@ -49,7 +49,7 @@ def look(
     scored: Mapping[str, Predictions],
     on_progress: Callable[[int, int], None],
 ) -> Arrays:
-    """The arrays of insight.npz of a trained network; of test images where there are any, else of validation images."""
+    """Make the arrays of insight.npz for a trained network, from test images or, without any, validation images."""
     found = grid_of(augment, dataset.train, len(dataset.classes), seed=setup.seed, size=setup.config.image_size)
     on_progress(1, 3)
     split = next((name for name in ("test", "val") if name in scored), None)
@@ -68,7 +68,8 @@ def look(
 
 
 def grid_of(augment: AugmentConfig, train: Subset, classes: int, *, seed: int, size: int) -> Arrays:
-    """What each technique of the recipe does to a training image, alone, and all of them together."""
+    """Draw what each technique of the recipe does to a training image, alone, and all together. `size`: side in
+    pixels."""
     count = min(GRID_IMAGES, len(train))
     chosen = np.sort(rng.generator(seed, "insight", "grid").permutation(len(train))[:count]).astype(np.int64)
     pixels, sizes = train.gather(chosen)
@@ -84,13 +85,13 @@ def grid_of(augment: AugmentConfig, train: Subset, classes: int, *, seed: int, s
 
 
 class _Shown:
-    """Images as evaluation sees them."""
+    """Images as evaluation preprocesses them."""
 
     def __init__(self, subset: Subset, config: AugmentConfig, size: int) -> None:
         self._subset, self._config, self._size = subset, config, size
 
     def inputs(self, rows: Sequence[int], augment: Augment, placement: Placement) -> torch.Tensor:
-        """float32[n, 3, size, size] on the device."""
+        """float32[n, 3, size, size] on the device for the images of `rows`."""
         parts = []
         for row in rows:  # one by one: photos of several shapes would be cut to the smallest
             pixels, sizes = self._subset.gather(np.array([row], np.int64))
@@ -99,7 +100,7 @@ class _Shown:
         return placement.images(torch.cat(parts))
 
     def pixels(self, rows: Sequence[int]) -> list[Pixels]:
-        """uint8[size, size, 3] of each."""
+        """uint8[size, size, 3] of each image of `rows`."""
         if not len(rows):
             return []
         cpu = Placement(torch.device("cpu"), bf16=False, channels_last=True)
@@ -125,7 +126,7 @@ def _errors_and_pairs(shown: _Shown, scored: Predictions) -> Arrays:
 
 
 def _heated(setup: Setup, shown: _Shown, scored: Predictions) -> Arrays:
-    """Grad-CAM of the most confident errors and of some right answers: for what was said, and for what is true."""
+    """Grad-CAM of the most confident errors and of some right images, for the predicted and for the true class."""
     targets, predicted = scored.targets, scored.predicted
     confidence = np.exp(log_softmax(scored.logits).max(axis=1))
     order = np.argsort(-confidence, kind="stable")
@@ -151,7 +152,7 @@ def _packed(name: str, pictures: Sequence[bytes]) -> Arrays:
 
 
 def _encode(pixels: Pixels, side: int = SIDE) -> bytes:
-    """A picture as a file: small ones as they are, others shrunk to `side` and as JPEG."""
+    """Encode a picture as a file: a small one as PNG, another as JPEG with sides of at most `side` pixels."""
     image, buffer = Image.fromarray(pixels), io.BytesIO()
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
     if max(image.size) <= LOSSLESS_SIDE:

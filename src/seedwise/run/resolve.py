@@ -1,4 +1,4 @@
-"""Automatic choices, made once: from a recipe to a resolved recipe with no `auto` left."""
+"""Automatic choices, made once: turns a recipe into a resolved recipe without `auto`."""
 
 import math
 
@@ -14,21 +14,21 @@ from seedwise.recipe.tta_config import TtaConfig
 from seedwise.run import sizing
 
 PHOTO_HEADROOM = 256 / 224
-"""Photos to train on are stored this much larger than the training size when boxes are cut out of them."""
+"""Ratio of the stored to the training size of photos that boxes are cut out of."""
 
 MAX_THREADS = 1024
-"""More than the cores at hand are fine, to get the bits of a larger machine; at millions the process would die."""
+"""Largest number of threads: more than the cores are fine, to get a larger machine's bits; millions would crash."""
 
 
 def resolve(recipe: Recipe) -> Recipe:
-    """The recipe with every automatic choice written out, for this machine; `train`'s are (see `sizing`) by now."""
+    """Write out every automatic choice for this machine; those of `train` are made already (see `sizing`)."""
     recipe = progressive.resolve(recipe)
     model = recipe.model.model_copy(update={"weights": resolve_weights(recipe.model)})
     return recipe.model_copy(update={"model": model, "compute": _resolve_compute(recipe.compute)})
 
 
 def adopt(recipe: Recipe, resolved: Recipe) -> Recipe:
-    """The recipe with its automatic choices taken from one that was resolved earlier, perhaps elsewhere."""
+    """Take the recipe's automatic choices from one that was resolved earlier, perhaps elsewhere."""
     train = sizing.with_numbers(recipe.train, resolved.train)  # arms of a study are as long as their base
     model = sizing.with_freeze(recipe.model, resolved.model.freeze)
     recipe = progressive.resolve(sizing.checked(recipe.model_copy(update={"train": train, "model": model})))
@@ -47,7 +47,7 @@ def adopt(recipe: Recipe, resolved: Recipe) -> Recipe:
 
 
 def demand_same(recipe: Recipe, resolved: Recipe, place: str) -> None:
-    """Raise a UserError unless the recipe is the resolved one of a folder, automatic choices and name apart."""
+    """Raise a UserError unless the recipe equals a folder's resolved one, up to automatic choices and the name."""
     differences = diff(resolved, adopt(recipe, resolved).model_copy(update={"name": resolved.name}))
     if differences:
         more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
@@ -55,7 +55,7 @@ def demand_same(recipe: Recipe, resolved: Recipe, place: str) -> None:
 
 
 def storage_resolution(recipe: Recipe) -> StoredSides:
-    """The short sides at which larger photos are stored for this recipe.
+    """Short sides in pixels at which larger photos are stored for this recipe.
 
     What is scored has the training size, so that it is resampled once, as torchvision's Resize would do it.
     """
@@ -65,9 +65,9 @@ def storage_resolution(recipe: Recipe) -> StoredSides:
 
 
 def image_sizes(recipe: Recipe) -> dict[str, int]:
-    """The sides in pixels of the images that a resolved recipe feeds its model, by the option that asks for them.
+    """Sides in pixels of the model's input images in a resolved recipe, by the option that sets them.
 
-    The final size comes first; stages and test-time augmentation follow as far as theirs are others.
+    The final size comes first; stages and test-time augmentation follow where theirs differ.
     """
     sizes = {"train.image_size": recipe.train.image_size}
     for number, stage in enumerate(progressive.stages_of(recipe)):
@@ -79,7 +79,7 @@ def image_sizes(recipe: Recipe) -> dict[str, int]:
 
 
 def stored_sides_for_tta(recipe: Recipe, tta: TtaConfig) -> StoredSides:
-    """The short side at which larger photos are stored for test-time augmentation: that which it resizes them to."""
+    """Short side in pixels at which larger photos are stored for test-time augmentation: what it resizes them to."""
     side = tta.resized_to(recipe.train.image_size)
     return {"short_side": side, "train_short_side": side}
 

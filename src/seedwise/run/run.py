@@ -54,7 +54,7 @@ class Run:
 
     @property
     def classes(self) -> list[str]:
-        """Class names by class number."""
+        """Class names by class index."""
         return self.record.data.classes
 
     @cached_property
@@ -66,7 +66,7 @@ class Run:
 
     @cached_property
     def ema_model(self) -> torch.nn.Module:
-        """As `model`, with the average of the weights; a UserError where the recipe's optim.ema is null."""
+        """The network with the averaged weights, as `model`; a UserError where the recipe's optim.ema is null."""
         self._demand_finished()
         if self.record.ema is None:
             raise UserError(f"{self.folder}: has no average of its weights; train with -s 'optim.ema={{}}'")
@@ -78,12 +78,12 @@ class Run:
             raise UserError(f"{self.folder}: not finished (status: {self.record.status}); `seedwise resume` it first")
 
     def logits(self, split: str = "test") -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-        """The stored (ids, targets, logits) of `val` or `test`; of the average as `val_ema` or `test_ema`."""
+        """Stored ids int64[m], targets int64[m] and logits float32[m, k] on `val` or `test` (averaged: `val_ema`)."""
         stored = self.predictions(split)
         return stored.ids, stored.targets, stored.logits
 
     def predictions(self, split: str = "test") -> Predictions:
-        """The stored answers on `val`, `test` or `oob`; of the average as `val_ema`, with several views as `val_tta`.
+        """Stored predictions on `val`, `test` or `oob` (averaged weights: `val_ema`; several views: `val_tta`).
 
         Their `correct()` is what top-1 counts, their `predicted` the classes, their `files` the images' names. Raises
         UserError where there are none on these images, or the file is damaged.
@@ -99,7 +99,7 @@ class Run:
         return read_answers(Finished(self.folder, self.record), split).table()
 
     def to_dict(self) -> dict[str, Any]:
-        """record.json."""
+        """The content of record.json."""
         return self.record.to_dict()
 
     def _repr_html_(self) -> str:
@@ -109,7 +109,7 @@ class Run:
         return html_table(score_rows(scores), f"{self.folder}: {self.record.recipe} on {self.record.data.name}", lines)
 
     def predict(self, images: "Given") -> NDArray[np.float32]:
-        """Class probabilities float32[n, k] of images, preprocessed as in this run's own evaluation; [1, k] of one.
+        """Class probabilities float32[n, k] of images, preprocessed as in this run's evaluation; [1, k] for one image.
 
         `images`: one image, or any iterable of them, a generator too, of which no more than a batch is held at once. An
         image is a path, a PIL image, an array uint8[h, w, 3] or gray uint8[h, w], or a torch tensor uint8[3, h, w], of
@@ -126,9 +126,9 @@ class Run:
         return probabilities
 
     def explain(self, image: "One", of: int | None = None) -> NDArray[np.uint8]:
-        """Where the network saw a class (by default the most probable one): uint8[size, size, 3], Grad-CAM.
+        """Draw where the network sees class index `of` (by default the most probable one) by Grad-CAM.
 
-        The image is one as `predict` takes them; it is shown as the network is fed it.
+        Returns uint8[size, size, 3]. The image is one as `predict` takes them; it is shown as the network is fed it.
         """
         fed, heat = self._seen(image, of)
         mean, std = (np.asarray(it, np.float32) for it in (self.record.model.mean, self.record.model.std))
@@ -136,17 +136,17 @@ class Run:
         return overlay(shown, heat)
 
     def heat(self, image: "One", of: int | None = None) -> NDArray[np.float32]:
-        """The heat map alone: float32[size, size] in [0, 1] over the center square of the image."""
+        """Grad-CAM heat map float32[size, size] in [0, 1] over the center square of the image."""
         return self._seen(image, of)[1]
 
     def _seen(self, image: "One", of: int | None) -> tuple[torch.Tensor, NDArray[np.float32]]:
-        """An image as the network is fed it, and where the network saw a class in it."""
+        """An image preprocessed for the network, and its heat map."""
         augment, placement, model = self._network()
         fed = self._input(pixels(image, self.record.data.pixel_range), augment)
         return fed, gradcam(model, placement.images(fed), None if of is None else [of])[0]
 
     def _network(self) -> tuple[Augmenter, Placement, torch.nn.Module]:
-        """What a prediction needs: preprocessing, and the network where it computes."""
+        """Preprocessing, placement, and the network on its device."""
         augment = Augmenter(
             self.recipe.augment,
             seed=0,
@@ -167,5 +167,5 @@ class Run:
 
 
 def load(folder: Path | str) -> Run:
-    """The run in this folder; a UserError when it isn't one or is damaged."""
+    """Open the run in this folder; a UserError when it isn't one or is damaged."""
     return Run(Path(folder))

@@ -1,4 +1,4 @@
-"""What a trained run is worth: scores, effects of its techniques, pictures; the test images come last."""
+"""Scores a trained run: predictions, effects of its techniques, report images; test images come last."""
 
 import time
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from seedwise.data.dataset import Dataset, Subset
 from seedwise.data.open import open_data
 from seedwise.data.splits import train_probe
 from seedwise.engine.control import RunControl, stoppable
-from seedwise.engine.evaluate import Predictions, predict
+from seedwise.engine.evaluate import Predictions
 from seedwise.engine.setup import Setup, State
 from seedwise.engine.tta import predict_tta, tta_effects
 from seedwise.models.build import BuiltModel
@@ -37,7 +37,7 @@ def outcome_of(
     data_seconds: float,
     watch: RunControl,
 ) -> Outcome:
-    """Score the kept weights, and their average if there is one: the test images last, once by each."""
+    """Score the selected weights, and their average if there is one; test images last, once by each."""
     began, size = time.perf_counter(), recipe.train.image_size
     test = dataset.test if recipe.train.score_test else None
     subsets = {"train": train_probe(dataset.train), "oob": dataset.oob, "val": dataset.val, "test": test}
@@ -78,7 +78,7 @@ def outcome_of(
 
 
 def statistics_lag(model: torch.nn.Module, batches: int) -> float | None:
-    """The largest share that a BatchNorm's running statistics still hold of what they were so many batches ago."""
+    """The largest share that a BatchNorm's running statistics hold of their values `batches` ago; None without any."""
     norms = [it for it in model.modules() if isinstance(it, torch.nn.modules.batchnorm._BatchNorm)]
     trained = [it for it in norms if it.track_running_stats and any(p.requires_grad for p in it.parameters())]
     left = [1 / (batches + 1) if it.momentum is None else (1 - it.momentum) ** batches for it in trained]
@@ -88,7 +88,7 @@ def statistics_lag(model: torch.nn.Module, batches: int) -> float | None:
 def _insight(
     recipe: Recipe, setup: Setup, dataset: Dataset, scored: Mapping[str, Predictions], watch: RunControl
 ) -> report_images.Arrays:
-    """Pictures for the report; none in the processes that don't write, or where they are not wanted."""
+    """Images for the report; none in processes that don't write, or where they are off."""
     if not recipe.train.insight or not setup.world.is_first:
         return {}
     report = stoppable(watch)
@@ -100,7 +100,7 @@ def _insight(
 def _effects(
     recipe: Recipe, setup: Setup, state: State, dataset: Dataset, probe: Predictions
 ) -> dict[str, dict[str, float]]:
-    """What each technique that was on measurably did, by its name."""
+    """Measured effect of each technique that was on, by its name."""
     return {
         **setup.augment.effects(),
         **({} if setup.noise is None else setup.noise.effects()),
@@ -113,7 +113,7 @@ def _effects(
 
 
 def _averaged(setup: Setup, subsets: Mapping[str, Subset], watch: RunControl) -> Averaged | None:
-    """The average of the weights, scored on these images; None without one."""
+    """The averaged weights with their predictions on these images; None without an average."""
     if setup.ema is None:
         return None
     module = setup.ema.module
@@ -124,7 +124,7 @@ def _averaged(setup: Setup, subsets: Mapping[str, Subset], watch: RunControl) ->
 def stored_for_tta(
     recipe: Recipe, tta: TtaConfig, data: str, data_dir: Path | None, dataset: Dataset, watch: RunControl
 ) -> Dataset:
-    """The data as test-time augmentation needs it: photos that were shrunk for the plain scores, stored larger."""
+    """Reopen the data for test-time augmentation: photos that were shrunk for the plain scores, stored larger."""
     size, held_out = recipe.train.image_size, dataset.test or dataset.val
     if held_out is None or held_out.short_side < size or tta.resized_to(size) <= size:
         return dataset
@@ -135,7 +135,7 @@ def stored_for_tta(
 def with_tta(
     outcome: Outcome, tta: TtaConfig, setup: Setup, dataset: Dataset, began: float, watch: RunControl
 ) -> Outcome:
-    """Scores with test-time augmentation beside the plain ones, which are made by then; and how far they differ."""
+    """Add scores with test-time augmentation to the plain ones, and how far they differ."""
     subsets = {
         name: it
         for name, it in (("val", dataset.val), ("test", dataset.test))
@@ -166,13 +166,5 @@ def with_tta(
 
 def _predict(setup: Setup, model: torch.nn.Module, subset: Subset, name: str, watch: RunControl) -> Predictions:
     report = stoppable(watch)
-    found = predict(
-        model,
-        subset,
-        setup.augment,
-        size=setup.config.image_size,
-        placement=setup.placement,
-        world=setup.world,
-        on_progress=lambda done, total: report(f"scoring {name}", done, total),
-    )
+    found = setup.predict(subset, model=model, on_progress=lambda done, total: report(f"scoring {name}", done, total))
     return replace(found, files=subset.files)

@@ -1,4 +1,4 @@
-"""Epochs, batch and image size where a recipe leaves them `auto`: from the data, and from the time there is.
+"""Chooses epochs, batch and image size that a recipe leaves `auto`: from the data, and from the time given.
 
 docs/photos.md shows on which data the rule was tuned, and against what.
 """
@@ -17,32 +17,33 @@ AUTO = ("epochs", "batch_size", "image_size")
 """The options of `train` that this module writes out."""
 
 STEPS, STEPS_FROM = 200, 200
-"""Optimizer steps for ten classes with up to so many images; eight times as many images get twice as many steps."""
+"""Optimizer steps for ten classes, with up to so many images; eight times as many images get twice as many steps."""
 FEWEST_EPOCHS, MOST_EPOCHS = 3, 40
 SMALLEST_BATCH, LARGEST_BATCH = 8, 128
 IMAGE_SIZES = (64, 96, 128, 160, 224)
-"""The smallest is only for a lack of time."""
+"""Image sizes in pixels; the smallest is only for a lack of time."""
 FEW, MANY = 1000, 2000
-"""Training images below which most is frozen and images are larger, and from which on nothing is frozen."""
+"""Numbers of training images below which most is frozen and images are larger, and from which nothing is frozen."""
 FROZEN_OF_FEW, FROZEN = 6, 4
 """Stages, of 8, that stay as ImageNet left them."""
 LARGE_SIDE = 192
 """Short side in pixels from which on photos count as large."""
 LEAST_STEPS = 100
-"""Fewer are no training (see `convergence`): `--time` refuses."""
+"""Least number of optimizer steps (see `convergence`), below which `--time` refuses."""
 LONGEST = 2
-"""How many times the rule's epochs `--time` gives before it takes larger images."""
+"""Largest factor on the rule's epochs that `--time` chooses before larger images."""
 LARGER = (160, 192, 224)
 """Image sizes that only `--time` chooses, up to the images' own."""
 
 
 @dataclass(frozen=True)
 class Numbers:
-    """What the rule chooses."""
+    """The numbers that the rule chooses."""
 
     epochs: int
     batch_size: int
     image_size: int
+    """Height and width in pixels."""
 
 
 def rule(images: int, classes: int, short_side: int) -> Numbers:
@@ -69,7 +70,7 @@ def frozen_stages(images: int) -> int:
 
 
 def epochs_of(steps: float, images: int, batch: int) -> int:
-    """The epochs that make about so many optimizer steps, within bounds."""
+    """Epochs that make about this many optimizer steps, within bounds."""
     return min(MOST_EPOCHS, max(FEWEST_EPOCHS, round(steps / math.ceil(images / batch))))
 
 
@@ -79,7 +80,7 @@ def has_auto(recipe: Recipe) -> bool:
 
 
 def filled(recipe: Recipe, seen: Glance) -> Recipe:
-    """The recipe with the rule's numbers where it says `auto`; epochs follow from the batch that it really has."""
+    """Fill in the rule's numbers where the recipe says `auto`; epochs follow from the batch that it then has."""
     numbers = rule(seen.train, seen.classes, seen.short_side)
     train = with_numbers(recipe.train, numbers)
     if is_auto(recipe.train.epochs) and not is_auto(recipe.train.batch_size):
@@ -91,7 +92,7 @@ def filled(recipe: Recipe, seen: Glance) -> Recipe:
 
 
 def with_freeze(model: ModelConfig, stages: int) -> ModelConfig:
-    """The section with so many frozen stages where it says `auto`, of a network to which that applies."""
+    """The section with this many frozen stages where it says `auto`, for a network to which that applies."""
     if not is_auto(model.freeze):
         return model
     suits = model.name in TIMM_NAMES and model.weights != "none"
@@ -106,7 +107,7 @@ def with_numbers(train: TrainConfig, numbers: "Numbers | TrainConfig") -> TrainC
 
 
 def checked(recipe: Recipe) -> Recipe:
-    """The recipe, unless its sections contradict now that its numbers are known: a UserError."""
+    """Return the recipe; a UserError if its sections contradict now that its numbers are known."""
     try:
         check(recipe)
     except ValueError as error:
@@ -116,7 +117,7 @@ def checked(recipe: Recipe) -> Recipe:
 
 @dataclass(frozen=True)
 class Price:
-    """Seconds that a run of some image size takes: once, and for each epoch."""
+    """Seconds of a run at some image size: once, and for each epoch."""
 
     once: float
     epoch: float
@@ -131,12 +132,12 @@ def within(
     elapsed: Callable[[], float] = lambda: 0.0,
     trials: int = 1,
 ) -> tuple[int, int]:
-    """Epochs and image size of the best training that ends in a trial's seconds, `left()`; a UserError names the least.
+    """Choose epochs and image size of the best training that ends within a trial's seconds, `left()`.
 
     `wanted`: the rule's epochs; `sizes`: the rule's size, and behind it the others that may be taken (only the first
     where it is fixed). Time for less than half of the epochs: the largest of the smaller sizes with time for half; time
     for more than twice as many: the largest size with time for all of them. `price` measures, so it is asked rarely,
-    and what it takes is gone from `left()` and comes to `elapsed()`.
+    and what it takes is gone from `left()` and comes to `elapsed()`. A UserError names the least time.
     """
 
     def affordable(size: int) -> int:
@@ -169,17 +170,17 @@ def within(
 
 
 def least_epochs(wanted: int, epoch_steps: int) -> int:
-    """The fewest epochs that are a training, of so many steps each."""
+    """The fewest epochs that count as a training, for so many steps each."""
     return min(wanted, math.ceil(LEAST_STEPS / epoch_steps))
 
 
 def training(epochs: int, epoch_steps: int, size: int) -> str:
-    """`10 epochs at 64 px (110 steps)`."""
+    """A training in words: `10 epochs at 64 px (110 steps)`."""
     return f"{count_of(epochs, 'epoch')} at {size} px ({epochs * epoch_steps} steps)"
 
 
 def enough(seconds: float, trials: int) -> str:
-    """The `--time` that gives each trial so many seconds: `--time 2.5m`."""
+    """The `--time` that gives each trial this many seconds: `--time 2.5m`."""
     return f"--time {short(30 * math.ceil(seconds * trials / 30))}" + (f" for {trials} runs" if trials > 1 else "")
 
 
@@ -191,7 +192,7 @@ program's own start, the network, pictures, files."""
 
 
 def sizes_within(recipe: Recipe, seen: Glance, first: int) -> tuple[int, ...]:
-    """The image sizes that `--time` may choose from, the rule's first; only the recipe's where it gives a number."""
+    """Image sizes in pixels that `--time` may choose from, the rule's first; only the recipe's if it is a number."""
     if not is_auto(recipe.train.image_size):
         return (first,)
     larger = tuple(size for size in LARGER if size <= seen.short_side)
@@ -199,7 +200,7 @@ def sizes_within(recipe: Recipe, seen: Glance, first: int) -> tuple[int, ...]:
 
 
 def sentence(recipe: Recipe, images: int, steps: int, seconds: float | None) -> str:
-    """What was chosen, in a line: `86 photos: 40 epochs of batch 8, 440 steps at 128 px, about 3 min`."""
+    """The choices in a line: `86 photos: 40 epochs of batch 8, 440 steps at 128 px, about 3 min`."""
     train = recipe.train
     words = f"{images:,} photos: {count_of(train.epochs, 'epoch')} of batch {train.batch_size}"
     time = "" if seconds is None else f", about {about(seconds)}"
@@ -207,12 +208,12 @@ def sentence(recipe: Recipe, images: int, steps: int, seconds: float | None) -> 
 
 
 def count_of(number: int, noun: str) -> str:
-    """`1 epoch`, `40 epochs`."""
+    """A number with its noun: `1 epoch`, `40 epochs`."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def about(seconds: float) -> str:
-    """A duration as one says it: `40 s`, `3 min`, `1 h 20 min`."""
+    """A rounded duration in words: `40 s`, `3 min`, `1 h 20 min`."""
     if seconds < 55:
         return f"{max(5, 5 * round(seconds / 5))} s"
     minutes = max(1, round(seconds / 60))

@@ -1,4 +1,4 @@
-"""The composition root: a recipe, data and a seed become a run folder."""
+"""The composition root: trains a recipe on data with a seed, into a run folder."""
 
 import contextlib
 import logging
@@ -16,7 +16,6 @@ from seedwise.base.files import LOCK, discard, sole_writer
 from seedwise.base.user_code import fails
 from seedwise.config.section import load as load_section
 from seedwise.data.dataset import Dataset
-from seedwise.data.open import open_data
 from seedwise.data.splits import bootstrap, leave_fold
 from seedwise.engine import checkpoint
 from seedwise.engine.control import RunControl, stoppable
@@ -34,6 +33,7 @@ from seedwise.records.run import RECORD, RunRecord, Timed, check_files, read_rec
 from seedwise.run import resolve
 from seedwise.run.assemble import prepare as prepare
 from seedwise.run.assemble import warm_start_of
+from seedwise.run.data import open_for
 from seedwise.run.folder import (
     default_folder,
     demand_free,
@@ -96,7 +96,7 @@ def train(
 def resume(
     folder: Path, *, watch: RunControl | None = None, data_dir: Path | None = None, elsewhere: bool = False
 ) -> Run:
-    """Complete a run folder; a finished one is returned as it is, after a look at its files' checksums.
+    """Complete a run folder; a finished one is returned as it is, after its files' checksums are checked.
 
     `elsewhere` allows another CPU capability or torch version than the run began with, and other bits with it.
     """
@@ -118,11 +118,10 @@ def run(
     elsewhere: bool = False,
     timed: Timed | None = None,
 ) -> Run:
-    """Train or complete the run of a resolved recipe in a folder that nobody else may write meanwhile.
+    """Train or complete the run of a resolved recipe in a folder, under its lock.
 
-    `timed`: the time that a new run's numbers were chosen for, as its record keeps it.
-
-    Under torchrun every process calls this; the first one holds the folder's lock and writes its files.
+    `timed`: the time that a new run's numbers were chosen for, as its record keeps it. Under torchrun every process
+    calls this; the first one holds the folder's lock and writes its files. A UserError for all that can be mended.
     """
     with joined() as world, contextlib.ExitStack() as held:
         if world.is_first:
@@ -209,14 +208,8 @@ def _train(
 
 
 def _opened(recipe: Recipe, data: str, seed: int, data_dir: Path | None, watch: RunControl) -> Dataset:
-    """The images that this run trains on and is held against."""
-    dataset = open_data(
-        data,
-        recipe.data,
-        data_dir=data_dir,
-        **resolve.storage_resolution(recipe),
-        progress=stoppable(watch),
-    )
+    """Open the images that this run trains on and is scored on."""
+    dataset = open_for(recipe, data, data_dir=data_dir, progress=stoppable(watch))
     if dataset.val is None and (recipe.train.select == "best" or recipe.train.patience is not None):
         raise UserError(
             f"{data}: no image can be spared for validation, which train.select=best and train.patience need: "
@@ -229,7 +222,7 @@ def _opened(recipe: Recipe, data: str, seed: int, data_dir: Path | None, watch: 
 
 @contextlib.contextmanager
 def _explained(folder: Path, recipe: Recipe) -> Iterator[None]:
-    """What the user can mend in an exception from deep below becomes a line; train.log has the whole of it."""
+    """Turn exceptions that the user can mend into a UserError of one line; train.log has the traceback."""
     try:
         yield
     except (UserError, Interrupted):

@@ -1,4 +1,4 @@
-"""Keeps a run folder's files in step with the run; of several processes only the first one's writes."""
+"""Writes a run folder's files as the run goes on; with several processes only the first one writes."""
 
 import contextlib
 import logging
@@ -54,44 +54,44 @@ log = logging.getLogger("seedwise")
 
 @dataclass(frozen=True)
 class Averaged:
-    """The average of the weights that a run ended with."""
+    """The averaged weights at the end of a run, with their predictions."""
 
     weights: dict[str, Tensor]
     scored: Mapping[str, Predictions]
-    """By split: val and test where they exist."""
+    """Predictions by split: val and test where they exist."""
     distance: float
-    """To the kept raw weights, relative to them."""
+    """L2 distance to the selected raw weights, relative to their norm."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run ended with."""
+    """Everything that a finished run writes; times are wall seconds."""
 
     rows: list[EpochRow]
     selected_epoch: int
     scored: Mapping[str, Predictions]
-    """By split: train (the probe), val and test where they exist."""
+    """Predictions by split: train (a fixed sample), val and test where they exist."""
     effects: dict[str, dict[str, float]]
-    """Measured, by technique."""
+    """Measured effects by technique."""
     weights: dict[str, Tensor]
     originals: Mapping[str, Originals | None]
-    """By split, train too, what tells its images from all others."""
+    """By split, train too: uint64[n] hashes of its original images."""
     averaged: Averaged | None
     tta: Mapping[str, Predictions]
-    """By split, with test-time augmentation; empty without it."""
+    """Predictions with test-time augmentation, by split; empty without it."""
     warm_start_seconds: float | None
     model_config: dict[str, Any]
     """config.json, for timm."""
     lag: float | None
     """As in the record's Convergence."""
     insight: Mapping[str, NDArray[Any]]
-    """Pictures for the report; none with train.insight off."""
+    """Arrays of insight.npz, images for the report; empty with train.insight off."""
     data_seconds: float
     evaluate_seconds: float
 
 
 class RunWriter:
-    """An observer of the training loop that writes what it sees, and passes it on to the user's own observer."""
+    """An observer of the training loop that writes the run folder, and calls the user's own observer."""
 
     def __init__(self, folder: Path, recipe: Recipe, record: RunRecord, inner: Observer, *, writes: bool) -> None:
         self._folder, self._recipe, self._record = folder, recipe, record
@@ -116,7 +116,7 @@ class RunWriter:
         log.info("model %s, %d parameters, %s", record.model.architecture, record.parameters, record.model.weights)
 
     def on_step(self, epoch: int, step: int, loss: float, top1: float, images_per_second: float) -> None:
-        """Keep what a stopwatch chose before a checkpoint rests on it; a rule would choose the same again."""
+        """Write the kernels that a stopwatch chose before a checkpoint rests on them; a rule chooses the same again."""
         if self._writes and self._recipe.compute.kernels == "tuned" and self._record.kernels != self.kernels():
             self._record.kernels = self.kernels()
             write_record(self._folder, self._record)
@@ -134,7 +134,7 @@ class RunWriter:
 
     @contextlib.contextmanager
     def kept(self) -> Iterator[None]:
-        """However the block ends, no record goes on saying `running`: it says how it ended, and train.log why.
+        """Record how the block ends, so that no record goes on saying `running`; train.log says why.
 
         What was asked for (Ctrl-C, an exit, a cancelled task) is an interruption, all else a failure.
         """
@@ -146,7 +146,7 @@ class RunWriter:
             raise
 
     def _leave(self, status: Status, error: BaseException) -> None:
-        """Note how the run ended, even if a full disk keeps the note from being written."""
+        """Record how the run ended, even if a full disk keeps the record from being written."""
         foreseen = isinstance(error, UserError | Interrupted | KeyboardInterrupt)
         level = logging.ERROR if status == "failed" else logging.INFO
         log.log(level, "%s: %s", status, in_words(error), exc_info=None if foreseen else error)
@@ -157,7 +157,7 @@ class RunWriter:
                 write_record(self._folder, self._record)
 
     def finish(self, outcome: Outcome) -> None:
-        """Write predictions, weights and metrics, and only then call the run finished and drop its checkpoint."""
+        """Write predictions, weights and metrics; only then mark the run finished and remove its checkpoint."""
         if not self._writes:
             return
         folder, record = self._folder, self._record
@@ -262,7 +262,7 @@ def _epochs_to_95(rows: Sequence[EpochRow]) -> int | None:
 
 @contextlib.contextmanager
 def logging_to(path: Path) -> Iterator[None]:
-    """Append the program's log to the run's train.log while the run lasts."""
+    """Append the program's log to the run's train.log during the block; a UserError where it can't be written."""
     try:
         handler = logging.FileHandler(path, encoding="utf-8")
     except OSError as error:

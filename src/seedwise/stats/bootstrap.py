@@ -6,12 +6,12 @@ from numpy.typing import ArrayLike
 from seedwise.stats.difference import numbers
 
 LEAST = 20
-"""Seeds from which a bootstrap is given: with few, resampling understates the spread by √((n - 1)/n) and more."""
+"""Least number of seeds for a bootstrap: with few, resampling understates the spread by √((n - 1)/n) and more."""
 RESAMPLES = 9999
 
 
 def bootstrap(values: ArrayLike, level: float = 0.95, resamples: int = RESAMPLES) -> tuple[float, float] | None:
-    """Bias-corrected and accelerated (BCa) interval of the mean of n ≥ 20 values; None for fewer.
+    """Bias-corrected and accelerated (BCa) bootstrap interval of the mean of float[n] values, n ≥ 20; None for fewer.
 
     Efron 1987, J. Amer. Statist. Assoc. 82, 171-185; Efron & Tibshirani 1993, section 14.3: the quantiles of the
     resampled means at Φ(z₀ + (z₀ + z)/(1 - a(z₀ + z))), with bias z₀ from their share below the mean and acceleration

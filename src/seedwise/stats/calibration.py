@@ -1,4 +1,4 @@
-"""Whether a network's confidence can be believed, before and after temperature scaling."""
+"""Calibration of a network's confidences, before and after temperature scaling."""
 
 from dataclasses import dataclass
 
@@ -9,34 +9,37 @@ Floats = NDArray[np.float64]
 
 BINS = 15
 LOWEST, HIGHEST = 0.02, 50.0
-"""Temperatures that are looked at."""
+"""Range of temperatures."""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Of confidences in equal bins over (0, 1]; a bin's confidence and accuracy are NaN where it is empty."""
+    """Calibration error of confidences in equal-width bins over (0, 1]."""
 
     ece: float
     """Expected calibration error: |accuracy - confidence| of the bins, weighted by their images."""
     nll: float
     """Mean negative log-likelihood of the targets, in nats."""
     confidence: Floats
+    """float64[bins]: mean highest probability of a bin's images; NaN where the bin is empty."""
     accuracy: Floats
+    """float64[bins]: share of a bin's images that are right; NaN where the bin is empty."""
     count: NDArray[np.int64]
+    """int64[bins]: images in each bin."""
 
 
 def log_softmax(logits: ArrayLike, temperature: float = 1.0) -> Floats:
-    """Log probabilities float64[n, k] of logits divided by a temperature."""
+    """Log probabilities float64[n, k] of logits float[n, k] divided by a temperature > 0."""
     scaled = np.asarray(logits, dtype=np.float64) / temperature
     shifted = scaled - scaled.max(axis=1, keepdims=True)
     return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
 
 
 def fit_temperature(logits: ArrayLike, targets: ArrayLike) -> float:
-    """The temperature in [0.02, 50] with the least NLL: Guo et al. 2017, arXiv 1706.04599. Give validation logits.
+    """Find the temperature in [0.02, 50] that minimizes the NLL of logits float[n, k] and targets int[n] of validation.
 
-    NLL is convex in 1/T, so a search over log T finds the only minimum; where every image is right by far it lies at
-    the lower end.
+    Guo et al. 2017, arXiv 1706.04599. NLL is convex in 1/T, so a search over log T finds the only minimum; where every
+    image is right by far it lies at the lower end.
     """
     from scipy.optimize import minimize_scalar
 
@@ -52,9 +55,9 @@ def fit_temperature(logits: ArrayLike, targets: ArrayLike) -> float:
 def calibration(
     logits: ArrayLike, targets: ArrayLike, right: ArrayLike, *, temperature: float = 1.0, bins: int = BINS
 ) -> Calibration:
-    """Of n ≥ 1 images: logits float[n, k], targets int[n], right bool[n]. The confidence is the highest probability.
+    """Calibration of n ≥ 1 images from logits float[n, k], targets int[n] and right bool[n].
 
-    Bins as in Guo et al. 2017: equal widths, each with its upper end.
+    The confidence is the highest probability. Bins as in Guo et al. 2017: equal widths, each with its upper end.
     """
     log_probabilities, rows = log_softmax(logits, temperature), np.asarray(targets)
     confidence = np.exp(log_probabilities.max(axis=1))

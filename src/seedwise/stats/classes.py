@@ -1,4 +1,4 @@
-"""Which classes an arm changed: accuracy by class and by superclass, corrected for looking at all of them."""
+"""Accuracy differences by class and by superclass, corrected for testing all of them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,27 +16,28 @@ from seedwise.stats.student import Interval
 
 @dataclass(frozen=True)
 class ClassDifference:
-    """Arm minus base on the images of one class, or of one superclass, as fractions."""
+    """Accuracy of the arm minus the base's on the images of one class or superclass, as fractions."""
 
     name: str
     images: int
     mean: float
+    """Over seeds, in [-1, 1]."""
     sd: float
-    """Over seeds."""
+    """Standard deviation over seeds."""
     p_t: float
-    """Of the paired t-test over seeds: for these very images, and not corrected. It decides nothing here."""
+    """Paired t-test over seeds, for these very images and not corrected. Decides nothing here."""
     p: float
-    """With seeds and images random."""
+    """Two-sided p with seeds and images random."""
     p_holm: float
-    """`p`, corrected for all classes (or superclasses)."""
+    """`p`, corrected for all classes (or superclasses) by Holm."""
     ci95: Interval
-    """With seeds and images random, of this class alone."""
+    """95% interval with seeds and images random, of this class alone."""
     ci95_simultaneous: Interval
-    """Leaves out 0 if and only if p_holm < alpha."""
+    """Interval that leaves out 0 if and only if p_holm < alpha."""
     verdict: Literal["better", "worse", "undecided"]
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON holds it: intervals as lists, floats in full."""
+        """The fields as JSON data: intervals as lists, floats in full precision."""
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
 
@@ -49,7 +50,7 @@ def compare_classes(
     alpha: float = 0.05,
     superclass_of: Sequence[int] | None = None,
 ) -> list[ClassDifference]:
-    """Differences by class of two arms with common seeds, as one family, in the order of the classes.
+    """Compare two arms with common seeds class by class, as one family, in the order of the classes.
 
     arm, base: seed -> bool[images], right or not; labels: int[images], the class of each image. With `superclass_of`
     (for each class the index of its superclass) they are by superclass, and `names` are the superclasses'. Classes with

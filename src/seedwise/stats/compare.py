@@ -1,4 +1,4 @@
-"""A family of arms against their base: every number of `study.json`'s comparisons, and the verdicts."""
+"""A family of arms against their base: every number of a comparison in `study.json`, and the verdict."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -28,7 +28,7 @@ Correct = Mapping[str, Mapping[int, ArrayLike]]
 
 @dataclass(frozen=True)
 class Comparison:
-    """One arm minus its base, on one split. Differences are fractions where the outcomes are; None: not to be had."""
+    """One arm minus its base on one split, in the outcome's unit (fractions for accuracies); None: not computable."""
 
     kind: Kind
     """paired (by seed), welch (seeds don't match) or single (one value on a side)."""
@@ -39,39 +39,43 @@ class Comparison:
     mean: float
     sd: float | None
     ci95: Interval | None
-    """t-interval of this comparison alone; None where all seeds show the same difference, and so no noise."""
+    """t-interval of this comparison alone; None where all seeds show the same difference, so that there is no noise."""
     p_t: float | None
+    """Two-sided p of the t-test, not corrected."""
     p_holm: float | None
-    """Corrected for the family; to be compared with `alpha`."""
+    """Holm's p, corrected for the family; significant below `alpha`."""
     alpha: float
-    """What this look may spend."""
+    """Significance level of this look at the study (`spent`)."""
     p_signflip: float | None
+    """Two-sided p of the sign-flip test."""
     signflip_floor: float | None
-    """The least that p_signflip can be with so many pairs."""
+    """The smallest p_signflip that so many pairs can reach."""
     signflip_exact: bool
     """False where p_signflip is the normal approximation (above 36 pairs)."""
     ci95_simultaneous: Interval | None
-    """Agrees with p_holm: it leaves out 0 if and only if p_holm < alpha. For all arms at once, and over looks."""
+    """Interval for all arms at once and over all looks; leaves out 0 if and only if p_holm < alpha."""
     ci95_images: Interval | None
-    """Of this comparison alone, with the test images random as well."""
+    """95% interval of this comparison alone, with the test images random as well."""
     se_seeds: float | None
     se_images: float | None
-    """The two parts of the standard error behind ci95_images."""
+    """With `se_seeds` the two parts of the standard error behind ci95_images."""
     ci95_bootstrap: Interval | None
-    """BCa, from 20 pairs."""
+    """BCa interval, from 20 pairs."""
     effect_size: float | None
+    """Mean in units of the SD (`Difference.effect_size`)."""
     p_equivalence: float | None
     p_equivalence_holm: float | None
+    """p of the two one-sided tests against ±margin (`tost`), alone and corrected for the family."""
     seeds_to_decide: int | None
-    """About how many seeds would decide it; given for `undecided` only."""
+    """About how many seeds in all would decide it; only for `undecided`."""
     p_mcnemar: float | None
-    """Of two single runs."""
     ci95_mcnemar: Interval | None
+    """McNemar's exact p and interval for two single runs."""
     verdict: Verdict
     sentence: str
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON holds it: intervals as lists, floats in full."""
+        """The fields as JSON data: intervals as lists, floats in full precision."""
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
 
@@ -88,14 +92,15 @@ def compare_arms(
     size: int | None = None,
     bounds: Interval = ANYWHERE,
 ) -> dict[str, Comparison]:
-    """Every arm but `base` compared with it, as one family, in the order of `outcomes`.
+    """Compare every arm but `base` with it, as one family, in the order of `outcomes`.
 
     margin: the least difference that matters, in the outcome's own units (0.005 is half a point). look: 1 for the first
     look at a study that may get more seeds, 2 for the second, …, which spends alpha/2ᵏ; None for one look ever, with
     all of alpha. correct: gives ci95_images and McNemar's test where both sides have it; only where the outcome is
     top-1. better: -1 for a loss. scale: how the sentences print it (fractions as points, by default). size: of the
-    family, if arms are still to come; arms without outcomes are left out of the answer but belong to the family.
-    bounds: outside of them no outcome can be, and no interval of a difference reaches beyond what they leave to it.
+    family, if arms are still to come; arms without outcomes are left out of the answer but belong to it. bounds: range
+    of the outcome, which no interval of a difference exceeds. A ValueError for a base without outcomes, and for values
+    that aren't finite.
     """
     if not outcomes.get(base):
         raise ValueError(f"the base {base!r} has no outcomes")
@@ -134,7 +139,7 @@ def compare_arms(
 
 
 def _matched(arm: Mapping[int, float], base: Mapping[int, float]) -> list[int]:
-    """The seeds to pair: those of both; none if only one matches and there are more on both sides."""
+    """The seeds that both sides have, to pair; none if only one matches and there are more on both sides."""
     common = [seed for seed in base if seed in arm]
     return common if len(common) > 1 or min(len(arm), len(base)) == 1 else []
 
@@ -163,7 +168,8 @@ def _by_image(
 def difference_matrix(
     arm: Mapping[int, ArrayLike], base: Mapping[int, ArrayLike], seeds: Sequence[int]
 ) -> np.ndarray[tuple[int, int], np.dtype[np.int8]]:
-    """D[seed, image] in {-1, 0, 1}: right in the arm minus right in the base; a ValueError if images don't match."""
+    """D[seed, image] in {-1, 0, 1}, int8[seeds, images]: right in the arm minus right in the base. arm, base: seed ->
+    bool[images]. A ValueError if their numbers of images differ."""
     rows = [(np.asarray(arm[seed], dtype=bool), np.asarray(base[seed], dtype=bool)) for seed in seeds]
     if len({side.shape for row in rows for side in row}) != 1:
         raise ValueError("the runs were scored on different numbers of images")

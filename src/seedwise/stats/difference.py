@@ -1,4 +1,4 @@
-"""The difference of two arms, whichever way it was estimated: what the family, the verdict and the power work on."""
+"""The difference of two arms, paired or not: what Holm's family, the verdict and the power analysis use."""
 
 import math
 from dataclasses import dataclass
@@ -15,13 +15,14 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Difference:
-    """Arm minus base. With one value a side (`single`) there is no spread, and all but the mean is None; of
-    `images`, the pairs are images, right or wrong."""
+    """Mean difference arm minus base and its standard error; None where one value a side (`single`) shows no spread."""
 
     kind: Kind
+    """How it was estimated; in `images`, each pair is an image and not a seed."""
     n: int
     """Pairs; for `welch`, seeds of the smaller arm."""
     mean: float
+    """In the outcome's unit, as are `sd` and `se`."""
     sd: float | None
     """Standard deviation of the paired differences; for `welch`, root of the sum of both variances."""
     se: float | None
@@ -32,20 +33,20 @@ class Difference:
     """mean / SD of the differences for pairs (d_z: Lakens 2013, Front. Psychol. 4, 863); for `welch` over the root mean
     square of both SDs (Cohen 1988, Statistical Power Analysis); None without spread."""
     floor: float | None
-    """The least p that an exact test of these seeds can reach."""
+    """The smallest p that an exact test of so many seeds can reach."""
     p_exact: float | None = None
     """Exact p where the spread is zero: the floor for a constant difference, 1 for none."""
     bounds: Interval = ANYWHERE
-    """Outside of them no difference can be."""
+    """Range of a possible difference; intervals end there."""
 
     @property
     def constant(self) -> bool:
-        """Whether there are several seeds, and they show no spread at all."""
+        """Whether several seeds all show the same difference."""
         return self.se == 0
 
     @property
     def p_t(self) -> float | None:
-        """Two-sided p of Student's t-test of no difference. Without spread: 0, or 1 where the mean is 0 as well."""
+        """Two-sided p of Student's t-test against 0; without spread 0, or 1 where the mean is 0 as well."""
         if self.se is None or self.df is None:
             return None
         if self.se == 0:
@@ -54,7 +55,7 @@ class Difference:
 
     @property
     def p_decision(self) -> float | None:
-        """The p that enters the family: p_t, but `p_exact` where the spread is zero.
+        """The p that enters Holm's family: p_t, but `p_exact` where the spread is zero.
 
         A handful of equal differences come from outcomes that are multiples of 1/images, not from a technique without
         noise; t = ∞ would call two seeds with one more image right each a certainty.
@@ -62,7 +63,7 @@ class Difference:
         return self.p_exact if self.constant else self.p_t
 
     def interval(self, level: float = 0.95) -> tuple[float, float] | None:
-        """t-interval of the mean; None with one value a side. Without spread the mean twice; of images, `of_equal`."""
+        """t-interval of the mean; None with one value a side; without spread the mean twice (`images`: `of_equal`)."""
         if self.se is None or self.df is None:
             return None
         if self.se == 0:
@@ -70,7 +71,7 @@ class Difference:
         return t_interval(self.mean, self.se, self.df, level, self.bounds)
 
     def p_beyond(self, bound: float) -> float | None:
-        """One-sided p of "the difference is at or beyond the bound", seen from 0 (a bound > 0: at it or above).
+        """One-sided p of the null hypothesis that the true difference is at or beyond `bound`, seen from 0.
 
         Without spread half the floor (one of all sign flips), or 1 where the mean is beyond.
         """
@@ -83,7 +84,7 @@ class Difference:
 
 
 def numbers(values: ArrayLike, name: str) -> Floats:
-    """Values as a vector of floats; a ValueError if they aren't one, or not finite."""
+    """Convert values to float64[n]; a ValueError with `name` unless they are a finite vector."""
     vector = np.asarray(values, dtype=np.float64)
     if vector.ndim != 1 or vector.size == 0:
         raise ValueError(f"{name}: give at least one number a side")
@@ -93,5 +94,5 @@ def numbers(values: ArrayLike, name: str) -> Floats:
 
 
 def rounding(*sides: Floats) -> float:
-    """A span of differences that the rounding of their terms explains: 8 units in the last place of the largest."""
+    """The largest difference that rounding explains: 8 units in the last place of the largest value."""
     return 8 * float(np.finfo(np.float64).eps) * max(float(np.abs(side).max()) for side in sides)

@@ -1,4 +1,4 @@
-"""Several comparisons with one base: Holm's correction, and intervals that agree with its decisions."""
+"""Holm's correction of several comparisons with one base, and intervals that agree with its decisions."""
 
 import math
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from seedwise.stats.student import Interval
 
 
 class TestedDifference(Protocol):
-    """A difference with a p and intervals; both are None where there is no spread to judge by."""
+    """A difference with a p and an interval; both are None where there is no spread."""
 
     @property
     def mean(self) -> float:
@@ -28,20 +28,22 @@ class TestedDifference(Protocol):
 
 @dataclass(frozen=True)
 class Decision:
-    """One comparison as a member of its family. All is None or False where it has no p."""
+    """Holm's decision on one comparison of a family; None or False where it has no p."""
 
     p_holm: float | None
     significant: bool
-    """Whether p_holm < alpha, and, which is the same, whether the interval leaves out 0."""
+    """Whether p_holm < alpha; equivalent: whether the interval leaves out 0."""
     interval: Interval | None
+    """Simultaneous interval of the mean, in the outcome's unit."""
 
 
 def holm(ps: Sequence[float | None] | NDArray[np.float64]) -> list[float | None]:
-    """Holm's adjusted p, in the order given: the i-th smallest of m becomes the running maximum of (m - i + 1)·p, at
-    most 1. Holm 1979, Scand. J. Statist. 6, 65-70; Wright 1992, Biometrics 48, 1005-1013, for the adjusted p.
+    """Holm's adjusted p of float[m], in the order given.
 
-    The chance of one false claim or more in the family is at most α, however the comparisons depend on each other (they
-    share a base). A None counts as 1 and stays None: a comparison that was planned belongs to the family.
+    The i-th smallest of m becomes the running maximum of (m - i + 1)·p, at most 1. Holm 1979, Scand. J. Statist. 6,
+    65-70; Wright 1992, Biometrics 48, 1005-1013, for the adjusted p. The chance of one false claim or more in the
+    family is at most α, however the comparisons depend on each other (they share a base). A None counts as 1 and stays
+    None: a comparison that was planned belongs to the family. A ValueError for a p outside of [0, 1].
     """
     values = np.array([1.0 if p is None else p for p in ps], dtype=np.float64)
     if values.size and not (values.min() >= 0 and values.max() <= 1):
@@ -54,7 +56,7 @@ def holm(ps: Sequence[float | None] | NDArray[np.float64]) -> list[float | None]
 
 
 def decide(estimates: Sequence[TestedDifference], alpha: float = 0.05, size: int | None = None) -> list[Decision]:
-    """Holm's p and the simultaneous interval of each member of a family of `size` (default: as many as are given).
+    """Compute Holm's p and the simultaneous interval of each member of a family of `size` (default: as many as given).
 
     The interval is Bonferroni's, at level 1 - alpha/m (Dunn 1961, J. Amer. Statist. Assoc. 56, 52-64). Holm's test
     finds more than Bonferroni's; where it does, the interval is cut at 0, open there: its end is the float next to 0.

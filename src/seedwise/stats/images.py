@@ -1,4 +1,4 @@
-"""The difference that counts the test images as random too: would it hold on other images of the kind?"""
+"""Difference of two arms with seeds and test images both random: would it hold on other images of the kind?"""
 
 import math
 from dataclasses import dataclass
@@ -10,24 +10,25 @@ from seedwise.stats.paired import signflip_floor
 from seedwise.stats.student import DIFFERENCE, of_equal, t_both, t_interval, t_quantile, within
 
 FEW_SEEDS = 5
-"""Below it the interval adds the squared half-widths of the two parts instead of using Satterthwaite's df."""
+"""Number of seeds below which the interval adds the squared half-widths of both parts instead of Satterthwaite's df."""
 
 
 @dataclass(frozen=True)
 class ImageDifference:
-    """Arm minus base under both noises: seeds, and the finite sample of test images."""
+    """Accuracy of the arm minus the base's, with the noise of the seeds and of the finite sample of test images."""
 
     seeds: int
     images: int
     mean: float
+    """A fraction in [-1, 1]."""
     se_seeds: float
     """Standard error from the seeds alone: SD/√n of the paired differences."""
     se_images: float
-    """What the images add to it, in squares."""
+    """Standard error that the images add, in squares: se² = se_seeds² + se_images²."""
     df: float
     """Satterthwaite's degrees of freedom."""
     se_each: float
-    """Standard error of the mean if the images were all there is to be sampled: SD/√N of their means over seeds."""
+    """Standard error of the mean if only the images were random: SD/√N of their means over seeds."""
 
     @property
     def se(self) -> float:
@@ -35,10 +36,10 @@ class ImageDifference:
         return math.hypot(self.se_seeds, self.se_images)
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """Interval of the mean; from 5 seeds Satterthwaite's, below the wider one that `image_difference` describes.
+        """Interval of the mean within [-1, 1]: Satterthwaite's from 5 seeds, below the wider one of `image_difference`.
 
-        Without any spread that one: the images are judged as if by one network, since a spread of zero on a few of
-        them is no certainty. Nothing of it is outside [-1, 1].
+        Without any spread that of `of_equal`: the images are judged as if by one network, since a spread of zero on a
+        few of them is no certainty.
         """
         if self.se == 0 and self.se_each == 0:
             return of_equal(self.mean, self.images, level)
@@ -51,7 +52,7 @@ class ImageDifference:
 
     @property
     def p_decision(self) -> float:
-        """Two-sided p of no difference: 1 minus the level of the interval that ends at 0; 2/2ⁿ or 1 if se is 0."""
+        """Two-sided p against 0: 1 minus the level of the interval that ends at 0; 2/2ⁿ or 1 if se is 0."""
         if self.se == 0:
             return signflip_floor(self.seeds) if self.mean else 1.0
         if self.seeds >= FEW_SEEDS:
@@ -68,8 +69,9 @@ class ImageDifference:
 
 
 def image_difference(correct: ArrayLike) -> ImageDifference | None:
-    """Mean of D[seed, image] = right in arm - right in base, in {-1, 0, 1}; None with less than 2 seeds or images.
+    """Estimate the mean of D[seed, image] = right in arm - right in base, int[seeds, images] in {-1, 0, 1}.
 
+    None with fewer than 2 seeds or images; a ValueError for other shapes.
     Model: D = μ + seed + image + rest, all random (two-way crossed; Searle, Casella & McCulloch 1992, Variance
     Components, chapter 4). With mean squares A of seeds, B of images and E of the rest, n seeds and N images,
     Var(mean) = (A + B - E)/(nN); A/(nN) is the seeds' part, and (B - E)/(nN), at least 0, the images'. Degrees of

@@ -1,4 +1,4 @@
-"""Two single runs on the same images: McNemar's exact test."""
+"""McNemar's exact test of two single runs on the same images."""
 
 import math
 from dataclasses import dataclass
@@ -11,26 +11,27 @@ from seedwise.stats.student import t_quantile
 
 @dataclass(frozen=True)
 class McNemar:
-    """What differs between two trained networks. It says nothing of the technique: another seed is another network."""
+    """McNemar's test of two trained networks. It says nothing of the technique: another seed is another network."""
 
     images: int
     only_arm: int
-    """Images that the arm alone has right."""
+    """Images that only the arm has right."""
     only_base: int
+    """Images that only the base has right."""
     mean: float
-    """Accuracy of the arm minus that of the base."""
+    """Accuracy of the arm minus that of the base, a fraction in [-1, 1]."""
     ci95: tuple[float, float]
     p: float
     """Two-sided, exact."""
 
 
 def mcnemar(arm: ArrayLike, base: ArrayLike) -> McNemar:
-    """Compare two vectors bool[n]: which of the same n images each run has right.
+    """Compare two runs by bool[n] vectors that say which of the same n images each has right.
 
     p: of the images that one run alone has right, as many fall to either under no difference: a two-sided binomial test
     with probability 1/2, doubled and at most 1 (McNemar 1947, Psychometrika 12, 153-157; Dietterich 1998, Neural
     Computation 10, for classifiers). Interval: Bonett & Price 2012, J. Educ. Behav. Stat. 37, 479-488 (Wald with one
-    image added to each of the two counts).
+    image added to each of the two counts). A ValueError where the vectors differ in length.
     """
     from scipy import special
 

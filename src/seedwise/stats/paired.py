@@ -1,4 +1,4 @@
-"""Two arms with the same seeds: their difference seed by seed, by Student's t and by exact sign flips."""
+"""Paired comparison of two arms with the same seeds: Student's t and the exact sign-flip test."""
 
 import math
 from dataclasses import replace
@@ -10,13 +10,13 @@ from seedwise.stats.difference import Difference, Floats, numbers, rounding
 from seedwise.stats.student import DIFFERENCE, normal_both
 
 EXACT_UP_TO = 36
-"""Pairs up to which all 2ⁿ sign flips are counted; beyond, p_signflip is the normal approximation of their sum."""
+"""Largest number of pairs for which all 2ⁿ sign flips are counted; beyond, p_signflip is the normal approximation."""
 SAME = 1e-9
 """Sums of differences that differ by less than this share of the sum of sizes are ties: rounding, not data."""
 
 
 def paired(arm: ArrayLike, base: ArrayLike) -> Difference:
-    """The mean of arm[i] - base[i], where i are the seeds that both have.
+    """Mean of the paired differences arm[i] - base[i], float[n] each, where i are the seeds that both have.
 
     t = mean / (SD/√n) with n - 1 degrees of freedom: Student 1908, Biometrika 6, 1-25; for runs of one benchmark in
     pairs, Bouthillier et al. 2021, arXiv:2103.03098. Limits: n = 1 has no spread, p or interval; n = 2 has them, with
@@ -39,21 +39,22 @@ def paired(arm: ArrayLike, base: ArrayLike) -> Difference:
 
 
 def over_images(arm: ArrayLike, base: ArrayLike) -> Difference:
-    """As `paired`, where each pair is an image and each side the share of networks that have it right."""
+    """`paired` over images: arm and base are float[images], the share of networks that have each image right."""
     return replace(paired(arm, base), kind="images", bounds=DIFFERENCE)
 
 
 def signflip_floor(n: int) -> float:
-    """The least p that n pairs can reach: 2 of 2ⁿ sign patterns are as extreme as all-equal signs."""
+    """The smallest p that n pairs can reach: 2 of 2ⁿ sign patterns are as extreme as all-equal signs."""
     return 2.0 ** (1 - n)
 
 
 def sign_flip(differences: ArrayLike) -> float:
-    """Two-sided p of "each difference was as likely to have the other sign": the share of sign flips whose sum is as
-    far from zero as the observed one, ties included. Fisher 1935, The Design of Experiments, section 21.
+    """Two-sided p of the sign-flip (randomization) test of float[n] paired differences.
 
-    Exact up to 36 pairs: the sums of the two halves' flips are sorted and matched (Horowitz & Sahni 1974, J. ACM 21),
-    which takes 2^(n/2) steps instead of 2ⁿ. Beyond, the normal approximation sum/√(sum of squares).
+    The share of the 2ⁿ sign patterns whose sum is as far from zero as the observed one, ties included. Fisher 1935, The
+    Design of Experiments, section 21. Exact up to 36 pairs: the sums of the two halves' flips are sorted and matched
+    (Horowitz & Sahni 1974, J. ACM 21), which takes 2^(n/2) steps instead of 2ⁿ. Beyond, the normal approximation
+    sum/√(sum of squares).
     """
     values = numbers(differences, "differences")
     n, size = values.size, float(np.abs(values).sum())
@@ -68,7 +69,7 @@ def sign_flip(differences: ArrayLike) -> float:
 
 
 def _flipped_sums(values: Floats) -> Floats:
-    """The sums of all 2ⁿ sign patterns of n values; [0] of none."""
+    """Sums float64[2ⁿ] of all sign patterns of n values; [0] for no values."""
     sums = np.zeros(1)
     for value in values:
         sums = np.concatenate([sums + value, sums - value])

@@ -1,4 +1,4 @@
-"""About how many seeds would decide a comparison, judged by the spread seen so far."""
+"""Power analysis: about how many seeds would decide a comparison, given the spread seen so far."""
 
 import math
 from collections.abc import Callable
@@ -10,18 +10,18 @@ from seedwise.stats.difference import Floats
 from seedwise.stats.student import t_quantile
 
 POWER = 0.8
-"""The chance of a decision that is asked for."""
+"""Power that a decision should have."""
 MOST = 1000
-"""Seeds beyond which the answer is None."""
+"""Largest number of seeds that is considered."""
 WORTH = 50
-"""Seeds beyond which a decision is called not worth it. With so many the standard error is a seventh of the spread that
+"""Largest number of seeds that is worth its time. With so many the standard error is a seventh of the spread that
 single seeds show; what is still open then is small beside the luck of whoever trains once."""
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(64)
-"""Of the integral over the sample SD, in its probability."""
+"""Nodes and weights of the integral over the sample SD's distribution, in its probability."""
 
 
 def power_difference(n: int, mean: float, sd: float, alpha: float = 0.05) -> float:
-    """Chance that the two-sided t-test of n pairs finds a true difference `mean` with a true SD > 0.
+    """Power of the two-sided t-test of n pairs for a true difference `mean` with a true SD `sd` > 0.
 
     The noncentral t (Cohen 1988, Statistical Power Analysis), computed as the mean over the sample SD's distribution of
     the normal chance of |mean estimate| > t·SD/√n.
@@ -32,7 +32,7 @@ def power_difference(n: int, mean: float, sd: float, alpha: float = 0.05) -> flo
 
 
 def power_equivalence(n: int, mean: float, sd: float, margin: float, alpha: float = 0.05) -> float:
-    """Chance that both one-sided t-tests of n pairs find a true `mean` inside ±margin, with a true SD > 0.
+    """Power of the two one-sided t-tests of n pairs for a true `mean` inside ±margin, with a true SD `sd` > 0.
 
     Owen 1965, Biometrika 52, 437-446; Phillips 1990, J. Pharmacokin. Biopharm. 18, 137-144; computed as above.
     """
@@ -43,11 +43,11 @@ def power_equivalence(n: int, mean: float, sd: float, margin: float, alpha: floa
 
 
 def seeds_to_decide(n: int, mean: float, sd: float, margin: float, alpha: float = 0.05) -> int | None:
-    """The least number of seeds above n at which a difference is found with 80% power, or its absence inside the
-    margin, whichever comes first; None without spread, or above 1000.
+    """The least number of seeds above n that finds a difference, or its absence within the margin, with 80% power.
 
-    It takes the observed mean and SD for the true ones, so it says "about" and not more. For a family give the level of
-    its first step, alpha/m. Arms whose seeds don't match are counted as if new seeds were common to both.
+    None without spread, or above 1000. The observed mean and SD stand in for the true ones, so it says "about" and not
+    more. For a family give the level of its first step, alpha/m. Arms whose seeds don't match are counted as if new
+    seeds were common to both.
     """
     if not sd > 0:
         return None
@@ -58,12 +58,12 @@ def seeds_to_decide(n: int, mean: float, sd: float, margin: float, alpha: float 
 
 
 def worth_deciding(seeds: int | None) -> bool:
-    """Whether so many seeds in all (None: beyond 1000) are within reason."""
+    """Whether this number of seeds in all (None: beyond 1000) is worth the time to run."""
     return seeds is not None and seeds <= WORTH
 
 
 def _least(n: int, power: Callable[[int], float]) -> int | None:
-    """By bisection: power grows with the number of seeds."""
+    """The least number of seeds with enough power, by bisection: power grows with the number of seeds."""
     low, high = max(n, 1), MOST
     if low >= high or power(high) < POWER:
         return None
@@ -75,14 +75,14 @@ def _least(n: int, power: Callable[[int], float]) -> int | None:
 
 @lru_cache(maxsize=MOST)
 def _sample_sd(n: int) -> Floats:
-    """The sample SD of n values, in units of the true one, at the probabilities of the integral's nodes."""
+    """SDs of samples of n values, in units of the true SD, at the nodes of the integral over their distribution."""
     from scipy import special
 
     return np.asarray(np.sqrt(2 * special.gammaincinv((n - 1) / 2, (NODES + 1) / 2) / (n - 1)))
 
 
 def _mean(values: Floats) -> float:
-    """The mean over the sample SD's distribution of values at the nodes."""
+    """Mean over the sample SD's distribution of a function's values at the integral's nodes."""
     return float(values @ WEIGHTS) / 2
 
 

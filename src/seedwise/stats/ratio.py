@@ -13,19 +13,21 @@ from seedwise.stats.welch import welch
 
 @dataclass(frozen=True)
 class Ratio:
-    """Arm / base as a geometric mean; interval and p are None for one value a side."""
+    """Geometric mean of arm / base; interval and p are None for one value a side."""
 
     n: int
+    """Pairs; unpaired, the smaller number of values."""
     ratio: float
     ci95: tuple[float, float] | None
     p_t: float | None
 
 
 def ratio(arm: ArrayLike, base: ArrayLike, *, pairs: bool = True) -> Ratio:
-    """Geometric mean of arm[i]/base[i] > 0 with the interval of the paired t-test of its logarithm (Welch's unpaired).
+    """Geometric mean of the ratios arm[i]/base[i], float[n] > 0, with the t-interval of its logarithm.
 
-    A time's noise multiplies (a busy machine slows all by a share), so that its logarithm is what is nearly normal:
-    the geometric mean of ratios is Fleming & Wallace 1986, Comm. ACM 29, 218-221.
+    pairs: paired t-test, else Welch's. A time's noise multiplies (a busy machine slows all by a share), so that its
+    logarithm is what is nearly normal: the geometric mean of ratios is Fleming & Wallace 1986, Comm. ACM 29, 218-221.
+    A ValueError for values that aren't positive.
     """
     ours, theirs = numbers(arm, "arm"), numbers(base, "base")
     if min(ours.min(), theirs.min()) <= 0:

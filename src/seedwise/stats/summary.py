@@ -1,4 +1,4 @@
-"""Mean, spread and interval of one outcome over seeds."""
+"""Mean, standard deviation and interval of one outcome over seeds."""
 
 import math
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from seedwise.stats.student import ANYWHERE, Interval, t_interval
 
 @dataclass(frozen=True)
 class Summary:
-    """An outcome over n seeds. `sd` and `ci95` are None for n = 1, which has no spread."""
+    """Mean and spread of an outcome over n seeds; `sd` and `ci95` are None for n = 1."""
 
     n: int
     mean: float
@@ -28,7 +28,7 @@ class Summary:
 
 
 def summarize(values: Sequence[float], bounds: Interval = ANYWHERE) -> Summary:
-    """Mean, standard deviation and t-interval of at least one value. `bounds`: outside of them no outcome can be."""
+    """Mean, standard deviation and t-interval of n ≥ 1 values; the interval is cut to `bounds`, the outcome's range."""
     if len(values) == 0:
         raise ValueError("no values to summarize")
     numbers = np.asarray(values, dtype=np.float64)

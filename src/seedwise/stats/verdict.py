@@ -1,4 +1,4 @@
-"""The verdict on one arm, by a fixed rule, and the sentence that says it."""
+"""The verdict on one arm, by a fixed rule, and its sentence."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -12,10 +12,10 @@ Verdict = Literal["helps", "hurts", "real but too small to matter", "no differen
 def judge(
     mean: float, significant: bool, interval: Interval | None, equivalent: bool, margin: float, better: int = 1
 ) -> Verdict:
-    """The rule, first match wins. `better` is 1 where more is better and -1 where less is.
+    """Decide the verdict on an arm; the first rule that matches wins.
 
     1. Significant (p_holm < alpha) and the simultaneous interval inside ±margin: real but too small to matter.
-    2. Significant: helps or hurts, by the sign of the mean.
+    2. Significant: helps or hurts, by the sign of the mean times `better` (1: more is better, -1: less).
     3. Equivalent (Holm's p of the two one-sided tests < alpha): no difference that matters.
     4. Else undecided.
 
@@ -31,23 +31,23 @@ def judge(
 
 @dataclass(frozen=True)
 class Scale:
-    """How outcomes are printed: fractions as points of a hundred, others as they are."""
+    """How an outcome is printed: value times `factor`, in `unit`; by default fractions as percentage points."""
 
     factor: float = 100.0
     unit: str = "points"
 
     def text(self, value: float, decimals: int) -> str:
-        """A signed number with a true minus; zero has no sign."""
+        """A signed number with a true minus sign; zero has no sign."""
         text = f"{value * self.factor:+.{decimals}f}"
         return (text[1:] if float(text) == 0 else text).replace("-", "−")
 
     def decimals(self, *values: float) -> int:
-        """One decimal where the largest value is 1 or more, two below, three for very small ones."""
+        """Decimals to print: one where the largest value is 1 or more, two below, three for very small ones."""
         largest = max(abs(value) for value in values) * self.factor
         return 1 if largest >= 1 else 2 if largest >= 0.02 or largest == 0 else 3
 
     def difference(self, mean: float, interval: Interval | None) -> str:
-        """`+0.5 points, interval [−0.3, +1.3]`; where 0 is left out, an end that rounds to it reads `>0` or `<0`."""
+        """`+0.5 points, interval [−0.3, +1.3]`; an end that rounds to 0 reads `>0` or `<0` where 0 is left out."""
         values = (mean,) if interval is None else (mean, *interval)
         decimals = self.decimals(*values)
         text = f"{self.text(mean, decimals)} {self.unit}"
@@ -57,7 +57,7 @@ class Scale:
         return f"{text}, interval [{low}, {high}]"
 
     def end(self, value: float, decimals: int, without_zero: bool) -> str:
-        """An end of an interval; `>0` or `<0` where it rounds to 0 although 0 is left out."""
+        """One end of an interval; `>0` or `<0` where it rounds to 0 although 0 is left out."""
         text = self.text(value, decimals)
         if without_zero and float(text.replace("−", "-")) == 0:
             return ">0" if value > 0 else "<0"
@@ -67,7 +67,7 @@ class Scale:
 def sentence(
     verdict: Verdict, mean: float, interval: Interval | None, n: int, more: int | None, margin: float, scale: Scale
 ) -> str:
-    """The verdict for a newcomer. `n` seeds were used; `more` of them would decide it, if it is undecided."""
+    """The verdict in a plain sentence. `n`: seeds used; `more`: seeds in all that would decide an undecided one."""
     said = scale.difference(mean, interval)
     matter = f"{margin * scale.factor:g} {scale.unit}"
     if verdict in ("helps", "hurts"):

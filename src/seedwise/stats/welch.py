@@ -1,4 +1,4 @@
-"""Two arms whose seeds don't match: Welch's test of their means."""
+"""Welch's test of two arms whose seeds don't match."""
 
 import math
 
@@ -9,7 +9,7 @@ from seedwise.stats.difference import Difference, numbers, rounding
 
 
 def welch(arm: ArrayLike, base: ArrayLike) -> Difference:
-    """The difference of two independent means with unequal variances; at least two seeds a side, else without spread.
+    """Difference of two independent means with unequal variances, of float[m] and float[n]; no spread below two a side.
 
     Degrees of freedom (a + b)² / (a²/(m - 1) + b²/(n - 1)) with a and b the squared standard errors of the two means:
     Welch 1947, Biometrika 34, 28-35; Satterthwaite 1946. Where neither side has spread, the exact p is that of the

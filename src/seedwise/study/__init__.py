@@ -1,1 +1,1 @@
-"""Studies: the same recipe over several seeds, summarized."""
+"""Studies: trains recipes over several seeds, and compares them."""

@@ -1,4 +1,4 @@
-"""What to do after a verdict: the command for more seeds, or for a longer schedule, with its time. No torch."""
+"""Advice after a verdict: the command for more seeds, or for a longer schedule, with its time. No torch."""
 
 import math
 import shlex
@@ -17,28 +17,28 @@ from seedwise.study.setting import Setting
 from seedwise.study.toggles import TOGGLES
 
 SHORT = 30
-"""Epochs below which a schedule is short for what needs a long one. Those techniques come from trainings of 200 and
-more; `no` from `seedwise.run.convergence` makes any schedule short."""
+"""Number of epochs below which a schedule is short for techniques that need a long one. Those come from trainings of
+200 and more; `no` from `seedwise.run.convergence` makes any schedule short."""
 LONGER, LEAST = 3, 10
-"""The longer schedule that is proposed: so many times the epochs, and so many at least."""
+"""The longer schedule to propose: a factor on the epochs, and a least number."""
 
 
 def impatient(base: Recipe, arm: Recipe) -> dict[str, bool]:
-    """The techniques that an arm switches and that short schedules hurt, says their card -> whether it adds them."""
+    """Techniques that an arm switches and that need long schedules, by their card -> whether the arm adds them."""
     names = [technique.name for technique in TECHNIQUES if technique.needs_epochs]
     has = {name: [TOGGLES[name].patch(recipe)[0] for recipe in (base, arm)] for name in names}
     return {name: after for name, (before, after) in has.items() if before != after}
 
 
 def too_short(switched: Mapping[str, bool], verdict: str, base: Setting) -> list[str]:
-    """Those of `impatient` that did not show a gain, where the schedule may be the reason."""
+    """Those of `impatient` without a gain, where the schedule may be the reason."""
     if base.epochs is None or (base.epochs >= SHORT and base.converged != "no"):
         return []
     return [name for name, added in switched.items() if verdict != ("helps" if added else "hurts")]
 
 
 def caveat(names: Sequence[str], base: Setting) -> str:
-    """What the verdict's sentence says of them; empty without any."""
+    """The part of a verdict's sentence about them; empty without any."""
     if not names:
         return ""
     which = " and ".join(names)
@@ -47,14 +47,14 @@ def caveat(names: Sequence[str], base: Setting) -> str:
 
 
 def longer(base: Setting) -> int:
-    """The epochs of the longer schedule that is proposed: enough for steps that aren't few, too."""
+    """Epochs of the longer schedule to propose; at least enough that the steps aren't few."""
     epochs = base.epochs or 1
     enough = math.ceil(FEW_STEPS * epochs / base.steps) if base.steps else 0
     return max(LEAST, LONGER * epochs, enough)
 
 
 def seeds_wanted(found: Mapping[str, Any]) -> int | None:
-    """How many seeds an undecided comparison should have; None if it is decided, or not worth deciding.
+    """Number of seeds that an undecided comparison should have; None if it is decided, or not worth deciding.
 
     Without a spread (one seed, or equal differences) nobody can count them: five, or twice as many.
     """
@@ -71,7 +71,7 @@ def seeds_wanted(found: Mapping[str, Any]) -> int | None:
 def advise(
     study: StudyRecord, found: Mapping[str, Any], names: Sequence[str], base: Setting, seconds: float | None
 ) -> list[dict[str, Any]]:
-    """What to do about one verdict of a study, as JSON has it: kind (`seeds` or `epochs`), how many, seconds, command.
+    """Advice on one verdict of a study, as JSON data: kind (`seeds` or `epochs`), how many, seconds, command.
 
     seconds: of all arms with one seed, one after the other. Nothing where trials that are planned may decide it.
     """
@@ -92,14 +92,14 @@ def advise(
 
 
 def _latest(study: StudyRecord, word: str = "") -> list[str] | None:
-    """The latest of a study's commands in which this word stands."""
+    """The latest of a study's commands that contains this word."""
     return next((shlex.split(it) for it in reversed(study.commands) if word in it), None)
 
 
 def general(
     found: Mapping[str, Any], names: Sequence[str], base: Setting, seconds: float | None
 ) -> list[dict[str, Any]]:
-    """As `advise`, for arms whose command nobody knows. seconds: of one seed of both."""
+    """`advise` for arms whose command is unknown. seconds: of one seed of both."""
     advice, wanted = [], seeds_wanted(found)
     if wanted is not None:
         more = max(wanted - int(found["n"]), 1)
@@ -115,24 +115,24 @@ def general(
 
 
 def with_option(command: Sequence[str], option: str, value: str) -> list[str]:
-    """A command with this option set, wherever it stood before."""
+    """Set an option of a command, wherever it stood before."""
     return [*_without(command, option), option, value]
 
 
 def joined(command: Sequence[str]) -> str:
-    """A command for a shell; a leading `~/` stays open to it."""
+    """Quote a command for a shell; a leading `~/` stays open to it."""
     return " ".join(f"~/{shlex.quote(it[2:])}" if it.startswith("~/") and it[2:] else shlex.quote(it) for it in command)
 
 
 def in_time(seconds: float) -> str:
-    """`4 min`, `1.3 h`, `26 h`."""
+    """A duration of so many seconds: `4 min`, `1.3 h`, `26 h`."""
     if seconds < 3570:
         return f"{max(1, round(seconds / 60))} min"
     return f"{seconds / 3600:.1f} h" if seconds < 10 * 3600 else f"{min(seconds, 1e12) / 3600:,.0f} h"
 
 
 def _said(kind: str, count: int, seconds: float | None) -> str:
-    """`for 26 seeds, about 25 min more` and `with 10 epochs, about 16 min`."""
+    """Advice in words: `for 26 seeds, about 25 min more`, `with 10 epochs, about 16 min`."""
     if kind == "seeds":
         return _timed(f"for {count} seeds", seconds, " more")
     return _timed(f"with {count} epochs", seconds)
@@ -154,14 +154,14 @@ def _advice(kind: str, count: int, seconds: float | None, command: Sequence[str]
 
 
 def _count(study: StudyRecord, more: int) -> int:
-    """What `--seeds` must say so that a study gets `more` new seeds: it may have begun with seeds of its own choice."""
+    """The `--seeds` that gives a study `more` new seeds: it may have begun with seeds of its own choice."""
     known = set(study.seeds)
     drawn = draw_seeds(study.master_seed, len(known) + more)
     return [place for place, seed in enumerate(drawn, 1) if seed not in known][more - 1]
 
 
 def _longer(command: Sequence[str], epochs: int) -> list[str]:
-    """The command with more epochs, and a folder of its own: a study keeps its arms."""
+    """The command with more epochs and a new folder, since a study keeps its arms."""
     kept = _without(_without(command, "--epochs"), "-s", "train.epochs=")
     place = next((value for name, value in pairwise(command) if name == "-o"), None)
     folder = [] if place is None else ["-o", f"{place.rstrip('/')}-{epochs}-epochs"]
@@ -169,7 +169,7 @@ def _longer(command: Sequence[str], epochs: int) -> list[str]:
 
 
 def _without(command: Sequence[str], option: str, start: str = "") -> list[str]:
-    """A command without an option's uses, those whose value begins with `start`."""
+    """Remove an option from a command, where its value begins with `start`."""
     kept: list[str] = []
     rest = iter(command)
     for word in rest:

@@ -1,4 +1,4 @@
-"""Arms: the base with a patch, from `--toggle` or from a study file. No torch here."""
+"""Arms of a study: the base recipe with patches, from `--toggle` or from a study file. No torch."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,22 +21,22 @@ from seedwise.study.record import ARM_NAME, BASE
 from seedwise.study.toggles import find
 
 MARGIN = 0.005
-"""Half a point."""
+"""The default margin, half a point, as a fraction."""
 
 
 @dataclass(frozen=True)
 class Arms:
-    """What a study compares."""
+    """The base recipe and the arms to compare with it."""
 
     base: Recipe
     recipes: Mapping[str, Recipe]
-    """By arm, without the base."""
+    """Recipe of each arm, without the base."""
     patches: Mapping[str, Mapping[str, Any]]
-    """By arm: dotted option -> value."""
+    """Patch of each arm: dotted option -> value."""
 
 
 def toggled(base: str, settings: Sequence[str], names: Sequence[str]) -> Arms:
-    """The base recipe, and an arm for each technique: `no-x` where the base has x, and `x` where it hasn't."""
+    """Make an arm for each technique: `no-x` where the base has x, and `x` where it hasn't."""
     recipe = recipes.read(base, settings)
     if not names:
         raise UserError("--toggle: no technique named; give some, such as cutmix,rotation")
@@ -61,7 +61,7 @@ class BaseConfig(Section):
     recipe: str
     """Name of a built-in recipe, or a path from the current folder."""
     set: dict[str, Any] = {}
-    """What is changed of it first, for the base and all arms."""
+    """Options to change first, for the base and all arms."""
 
 
 class StudyFile(Section):
@@ -76,7 +76,7 @@ class StudyFile(Section):
     base: Annotated[BaseConfig, BeforeValidator(_base)]
     """`base: lite` is short for `base: {recipe: lite}`."""
     seeds: int | tuple[int, ...] = 6
-    """How many, or which."""
+    """A count of seeds, or the seeds."""
     margin: float = Field(100 * MARGIN, gt=0, lt=100)
     """The least difference that matters, in points."""
     arms: dict[Annotated[str, Field(pattern=ARM_NAME)], dict[str, Any]] = Field(min_length=1)
@@ -84,7 +84,8 @@ class StudyFile(Section):
 
 
 def read_study_file(path: Path, settings: Sequence[str] = ()) -> tuple[StudyFile, Arms]:
-    """A study file and its arms; `settings` are further overrides of the base. Mistakes are `file:line:column: …`."""
+    """Read a study file and its arms; `settings` are further overrides of the base. A UserError has a line
+    `file:line:column: …` for each mistake."""
     file = load(StudyFile, path)
     document = read(read_text(path), str(path))
     if BASE in file.arms:
@@ -104,7 +105,7 @@ def read_study_file(path: Path, settings: Sequence[str] = ()) -> tuple[StudyFile
 
 
 def _leaves(patch: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
-    """Dotted options and their values. Sections that every recipe has are walked into, all else is a value."""
+    """Yield dotted options and their values. Descends into sections that every recipe has, all else is a value."""
     for key, value in patch.items():
         path = (*above, *key.split("."))
         field = field_at(Recipe, path)
@@ -129,7 +130,7 @@ def _read(
     patch: Mapping[str, Any],
     settings: Sequence[str],
 ) -> Recipe:
-    """The recipe with overrides; what is wrong with the patch's is said at their places in the file."""
+    """Read the recipe with overrides; mistakes in the patch are reported at their places in the file."""
     own = _overrides(patch)
     try:
         recipes.find(recipe)
@@ -150,7 +151,7 @@ def _moved(path: Path, document: Document, marks: Mapping[str, Keys], place: Key
 
 
 def _keys(document: Document, place: Keys, option: str) -> Keys:
-    """Where an option stands below `place`, however it was split into nested and dotted keys."""
+    """The place of an option below `place`, however it was split into nested and dotted keys."""
     rest = option
     while rest:
         names = [keys[-1] for keys in document.places if keys[:-1] == place and isinstance(keys[-1], str)]

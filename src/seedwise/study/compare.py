@@ -1,4 +1,4 @@
-"""Runs, studies, ensembles and folders compared with the first of them: pairs by seed where they match."""
+"""Compares runs, studies, ensembles and folders with the first of them: pairs by seed where they match."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,12 +25,12 @@ from seedwise.study.record import BASE, StudyRecord, read_study
 from seedwise.study.setting import Setting, holds, setting, together, verdict_notes
 
 SEEDLESS = -1
-"""Stands for the seed of an ensemble whose members were trained for themselves."""
+"""Stands for the seed of an ensemble whose members were trained one by one."""
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One side of a comparison: the same recipe over seeds, or an ensemble."""
+    """One side of a comparison: runs of one recipe over seeds, or an ensemble."""
 
     name: str
     members: Mapping[int, Finished]
@@ -39,36 +39,37 @@ class Arm:
 
 @dataclass
 class Compared:
-    """What `compare` found; fractions and seconds throughout."""
+    """The result of `compare`; fractions and seconds throughout."""
 
     split: str
     margin: float
+    """The least difference that matters, a fraction."""
     base: str
     arms: list[Arm]
     correct: dict[str, dict[int, NDArray[np.bool_]]]
     """Arm -> seed -> bool[images]: right or not."""
     comparisons: dict[str, Comparison]
     family: int
-    """Comparisons that p and intervals are corrected for: those of a study's arms without a finished run too."""
+    """Number of comparisons that p and intervals are corrected for, with those of arms without a finished run."""
     times: dict[str, Ratio | None]
-    """Training time over the base's; None where one of them isn't known or another machine measured it."""
+    """Ratio of training times to the base's; None where one isn't known or another machine measured it."""
     differs: dict[str, list[str]] = field(default_factory=dict)
-    """Arm -> the options in which its recipe differs from the base's, seed and name apart; none for an ensemble."""
+    """Arm -> options in which its recipe differs from the base's, seed and name apart; none for an ensemble."""
     holds: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Arm -> the `Setting` of base and arm."""
     advice: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     """Arm -> what to do next: `seedwise.study.advice`."""
     classes: dict[str, dict[str, list[dict[str, Any]]]] = field(default_factory=dict)
-    """Arm -> `classes` and `superclasses` -> differences, if they were asked for."""
+    """Arm -> `classes` and `superclasses` -> differences, if asked for."""
     skipped: list[Path] = field(default_factory=list)
-    """Runs that were passed over because they are not finished, or not where their study had them."""
+    """Runs left out because they are not finished, or not where their study had them."""
 
     def top1(self, arm: str) -> dict[int, float]:
         """Top-1 by seed."""
         return {seed: float(right.mean()) for seed, right in self.correct[arm].items()}
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything, in full precision."""
+        """All results as JSON data, in full precision."""
         return {
             "split": self.split,
             "margin": self.margin,
@@ -80,7 +81,7 @@ class Compared:
         }
 
     def table(self) -> list[dict[str, Any]]:
-        """A row an arm, the base first, with the columns of `seedwise.study.outcome.Study.table`; fractions."""
+        """A row for each arm, the base first, with the columns of `seedwise.study.outcome.Study.table`; fractions."""
         rows = []
         for arm in self.arms:
             of, found = self._arm(arm), self.comparisons.get(arm.name)
@@ -124,10 +125,10 @@ class Compared:
 def compare(
     paths: Sequence[Path], *, split: str = "test", margin: float | None = None, classes: bool = False
 ) -> Compared:
-    """Compare what lies in these folders with the first of them, as one family; a UserError if that can't be done.
+    """Compare the runs in these folders with the first, as one family; a UserError where that is impossible.
 
-    margin: by default that of the first study given, else half a point. A study alone is compared as it does it itself:
-    with what its latest look may spend.
+    margin: a fraction, by default that of the first study given, else half a point. A study alone is compared as it
+    does it itself, at the level of its latest look.
     """
     studies = [read_study(path) for path in paths if (path / STUDY).is_file()]
     margin = margin or next((study.margin for study in studies if study.margin is not None), MARGIN)
@@ -169,7 +170,7 @@ def compare(
 
 
 def _next(compared: Compared, arm: Arm, base: Setting, study: StudyRecord | None) -> None:
-    """Note in what an arm differs from the base, whether the schedule was too short for that, and what to do next."""
+    """Note an arm's differences from the base, whether the schedule was too short for them, and advice."""
     first, sides = compared.arms[0], [next(iter(side.members.values())) for side in (compared.arms[0], arm)]
     recipes = [_recipe(side, computed=True) for side in sides if isinstance(side.record, RunRecord)]
     both = len(recipes) == 2
@@ -185,13 +186,13 @@ def _next(compared: Compared, arm: Arm, base: Setting, study: StudyRecord | None
 
 
 def _seconds(arms: Sequence[Arm]) -> float | None:
-    """Wall seconds of one seed of all of these, one after the other; None where one doesn't say."""
+    """Wall seconds of one seed of all these arms, one after the other; None where one doesn't say."""
     found = [[one.record.seconds.get("total", 0.0) for one in arm.members.values()] for arm in arms]
     return sum(sum(of) / len(of) for of in found) if min(map(min, found)) > 0 else None
 
 
 def _arms(paths: Sequence[Path]) -> tuple[list[Arm], int, list[Path]]:
-    """The arms, the comparisons that were planned with the first one, and the runs that were passed over."""
+    """The arms, the number of comparisons planned with the first one, and the runs left out."""
     arms: list[Arm] = []
     skipped: list[Path] = []
     planned = 0
@@ -214,7 +215,7 @@ def _arms(paths: Sequence[Path]) -> tuple[list[Arm], int, list[Path]]:
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
-    """The folders' own names where they differ, else the paths as they were given."""
+    """Names of the folders where they differ, else the paths as given."""
     short = [path.resolve().name for path in paths]
     names = [name if short.count(name) == 1 else str(path) for name, path in zip(short, paths, strict=True)]
     twice = next((path for path, name in zip(paths, names, strict=True) if names.count(name) > 1), None)
@@ -224,7 +225,7 @@ def _names(paths: Sequence[Path]) -> list[str]:
 
 
 def _of_study(path: Path, name: str, study: StudyRecord) -> tuple[list[Arm], list[Path]]:
-    """The arms of a study, the base first; those without a finished run are left out."""
+    """The arms of a study with finished runs, the base first."""
     order = sorted(study.arms, key=lambda arm: arm != BASE)
     finished: dict[str, list[Finished]] = {arm: [] for arm in order}
     skipped = []
@@ -258,7 +259,7 @@ def _by_seed(path: Path, stored: Sequence[Finished]) -> dict[int, Finished]:
 
 
 def _demand_one_recipe(arm: Arm) -> None:
-    """Refuse a folder whose runs were trained by different recipes, for their spread is not that of the seeds."""
+    """Refuse a folder of runs with different recipes: their spread is not that of the seeds."""
     members = list(arm.members.values())
     first, known = members[0], None
     for one in members[1:]:
@@ -277,10 +278,7 @@ def _demand_one_recipe(arm: Arm) -> None:
 
 
 def _recipe(stored: Finished, *, computed: bool = False) -> Recipe:
-    """A run's recipe without what doesn't belong to the arm: its name, the master seed, and where it was computed.
-
-    computed: keep the last of these.
-    """
+    """A run's recipe without its name and master seed and, unless `computed`, without where it was computed."""
     check_files(stored.folder, stored.record, RECIPE)
     recipe = load(Recipe, stored.folder / RECIPE)
     plain = Recipe()
@@ -309,7 +307,7 @@ def _without_seeds_as_names(found: dict[str, Comparison]) -> dict[str, Compariso
 
 
 def _time(arm: Arm, base: Arm) -> Ratio | None:
-    """Ratio of training times, for equal seeds in pairs."""
+    """Ratio of training times, paired by seed."""
     both = [seed for seed in base.members if seed in arm.members]
     pairs = len(both) > 1
     sides = [[side.members[seed] for seed in both] if pairs else list(side.members.values()) for side in (arm, base)]

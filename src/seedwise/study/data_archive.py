@@ -1,4 +1,4 @@
-"""A data source on its way to a machine that doesn't see it: its files as a tar archive in chunks. No torch here."""
+"""Packs a data source for a machine that doesn't see it: its files as a tar archive in chunks. No torch."""
 
 import os
 import tarfile
@@ -17,21 +17,22 @@ CHUNK_BYTES = 64 << 20
 
 @dataclass(frozen=True)
 class Parcel:
-    """Says how to find the data in the folder that the chunks are unpacked into."""
+    """A packed data source: its chunks, and how to find the data among the unpacked files."""
 
     data: str
-    """A known name, or the path below that folder."""
+    """A known name, or the path below the unpacked folder."""
     chunks: int
     fetch: Callable[[int], bytes] = field(repr=False)
-    """A chunk by its number."""
+    """Returns a chunk by its number."""
 
     def inside(self, folder: Path) -> tuple[str, Path | None]:
-        """Name and data_dir, as `open_data` wants them."""
+        """Name and data_dir for `open_data`."""
         return (self.data, folder) if self.data in KNOWN_NAMES else (str(folder / self.data), None)
 
 
 def pack(data: str, source: Source) -> tuple[str, Iterator[bytes]]:
-    """What a parcel's `data` is, and the chunks: of all files that the source's stamp names."""
+    """Pack all files in the source's stamp: returns the parcel's `data`, and the chunks. A UserError for data that
+    aren't files."""
     files = [os.path.normpath(line.split("\0")[0]) for line in source.stamp() if "\0" in line]
     if source.path is None or not files:
         raise UserError(f"{data}: nodes without it can't be sent it; let all of them have it at the same path")
@@ -71,7 +72,7 @@ class _Buffer:
 
 
 def unpack(parcel: Parcel, place: Path) -> Path:
-    """The source's files in a folder of this machine's, fetched once for all its trials."""
+    """Unpack the source's files into a folder of this machine, once for all its trials."""
     with cache_errors(place), alone(place, "fetches the data", silent):
         whole, folder = place / "whole", place / "files"
         if not whole.exists():  # what a killed process left of them is written over
@@ -82,7 +83,7 @@ def unpack(parcel: Parcel, place: Path) -> Path:
 
 
 class _Stream:
-    """A parcel as a file to read from, one chunk of it in memory at a time."""
+    """A parcel as a file to read from, with one chunk in memory at a time."""
 
     def __init__(self, parcel: Parcel) -> None:
         self._parcel, self._next, self._buffer = parcel, 0, memoryview(b"")

@@ -1,4 +1,4 @@
-"""Begins, extends and completes studies."""
+"""Starts, extends and completes studies."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,12 +16,12 @@ from seedwise.config.options import plain
 from seedwise.config.section import diff
 from seedwise.data.dataset import Subset
 from seedwise.data.find import KNOWN_NAMES, find_source
-from seedwise.data.open import open_data
 from seedwise.engine import checkpoint
 from seedwise.engine.control import RunControl, announce, stoppable
 from seedwise.recipe.schema import Recipe
 from seedwise.records.run import RECORD, STUDY, RunRecord, Timed, read_record
 from seedwise.run import resolve
+from seedwise.run.data import open_for
 from seedwise.run.folder import ELSEWHERE, demand_free, demand_same_data
 from seedwise.run.rehearsal import fitted
 from seedwise.study.arms import MARGIN, Arms
@@ -35,15 +35,15 @@ from seedwise.study.schedule import Budget, Runner, run_all
 from seedwise.study.trial import Task
 
 WRITING = 0.05
-"""Share of the time that writing study.json may take."""
+"""Largest share of the time spent on writing study.json."""
 
 OnTrial = Callable[[str, int, int, int], None]
-"""(arm, seed, number from 1, count): a trial is about to begin."""
+"""Called with (arm, seed, number from 1, count) before a trial begins."""
 
 
 @dataclass(frozen=True)
 class Conduct:
-    """How trials are run and watched; no result depends on it."""
+    """How trials are run and observed; no result depends on it."""
 
     watch: RunControl
     on_trial: OnTrial
@@ -51,19 +51,19 @@ class Conduct:
     jobs: int = 1
     """Trials at a time."""
     budget_seconds: float | None = None
-    """No seed is begun that would not fit; None: all are."""
+    """Wall seconds: no seed is begun that would not fit; None: all are."""
     elsewhere: bool = False
     """As in `seedwise.run.train.resume`."""
     cluster: Cluster | None = None
-    """Run them there instead of here."""
+    """A Ray cluster to run trials on; None: this machine."""
     command: str | None = None
-    """The command that asked for it, as the study keeps it."""
+    """The command line, for the study's record."""
 
     time_seconds: float | None = None
-    """What all trials of a new study may take, one after the other: their epochs are chosen to fit."""
+    """Wall seconds for all trials of a new study, one after the other: their epochs are chosen to fit."""
 
     def fitted(self, recipe: Recipe, data: str, trials: int) -> tuple[Recipe, Timed | None]:
-        """The resolved base of a new study of so many trials, as `rehearsal.fitted` gives it."""
+        """Resolve the base of a new study of so many trials, as `rehearsal.fitted`."""
         return fitted(
             self.divided(recipe),
             data,
@@ -74,7 +74,7 @@ class Conduct:
         )
 
     def divided(self, recipe: Recipe) -> Recipe:
-        """The recipe with the threads that a trial gets, where it leaves their number open."""
+        """The recipe with a trial's share of threads, where it leaves their number open."""
         if self.cluster is None or recipe.compute.threads != "auto":
             return divided(recipe, self.jobs)
         threads = self.cluster.cpus or DEFAULT_CPUS
@@ -95,7 +95,8 @@ def train_seeds(
 ) -> Study:
     """Train a recipe with each seed; a folder that holds part of the same study is completed or extended.
 
-    `seconds`: what all seeds may take; epochs, and an image size that is `auto`, are chosen to fit.
+    `seconds`: what all seeds may take; epochs, and an image size that is `auto`, are chosen to fit. A UserError for a
+    folder of something else.
     """
     conduct = Conduct(watch, on_trial, data_dir, command=command, time_seconds=seconds)
     return _study(Arms(recipe, {}, {}), data, seeds, folder, None, conduct).demand_complete()
@@ -114,7 +115,7 @@ def ablate(
 
 
 def resume_study(folder: Path, conduct: Conduct) -> Study:
-    """Train what is missing of a study."""
+    """Train the missing trials of a study."""
     _demand_one_process()
     with sole_writer(folder):
         study = read_study(folder)
@@ -123,7 +124,7 @@ def resume_study(folder: Path, conduct: Conduct) -> Study:
 
 
 def divided(recipe: Recipe, jobs: int) -> Recipe:
-    """The recipe with this machine's threads, where it leaves their number open, divided among so many trials."""
+    """Divide this machine's threads among so many trials, where the recipe leaves their number open."""
     if recipe.compute.threads != "auto" or jobs == 1:
         return recipe
     share = max(1, machine.threads() // jobs)
@@ -174,7 +175,7 @@ def _study(arms: Arms, data: str, seeds: Sequence[int], folder: Path, margin: fl
 def _extended(
     arms: Arms, data: str, seeds: Sequence[int], folder: Path, margin: float | None, conduct: Conduct
 ) -> StudyRecord:
-    """The study in a folder with the arms and seeds that are asked for; a UserError where it can't have them."""
+    """The study in a folder with the arms and seeds asked for; a UserError where it can't have them."""
     before = read_study(folder)
     _demand_same(folder, before, arms, margin)
     records = _records(folder, before)
@@ -193,7 +194,7 @@ def _extended(
 def planned(
     arms: Arms, data: str, seeds: Sequence[int], folder: Path, margin: float | None, conduct: Conduct
 ) -> StudyRecord | None:
-    """What `ablate` would complete in this folder, its trials as they are now, nothing written; None: a new study."""
+    """The study that `ablate` would complete in this folder, with its trials' present state; None for a new one."""
     demand_free(folder, study=True)
     if not (folder / STUDY).exists():
         return None
@@ -201,7 +202,7 @@ def planned(
 
 
 def _demand_same(folder: Path, before: StudyRecord, arms: Arms, margin: float | None) -> None:
-    """Raise a UserError where what is asked for differs from what a study has fixed before its first trial."""
+    """Raise a UserError where the request differs from what the study fixed before its first trial."""
     base = before.recipe(BASE)
     resolve.demand_same(arms.base, base, str(folder))
     if arms.recipes and before.margin is None:
@@ -216,13 +217,13 @@ def _demand_same(folder: Path, before: StudyRecord, arms: Arms, margin: float | 
 
 
 def _records(folder: Path, study: StudyRecord) -> list[RunRecord]:
-    """The records of the runs that began."""
+    """Records of the runs that began."""
     targets = [folder / trial_folder(arm, seed) for arm in study.arms for seed in study.seeds]
     return [read_record(target) for target in targets if (target / RECORD).exists()]
 
 
 def _complete(folder: Path, study: StudyRecord, conduct: Conduct, data: str | None = None) -> Study:
-    """Run what is missing; study.json is written before the first trial and after every one, or, where that takes long
+    """Run the missing trials; writes study.json before the first trial and after every one, or, where that takes long
     because there are thousands, as often as leaves it `WRITING` of the time."""
     data = study.data if data is None else data
     results, budget = Results(folder), Budget(conduct.budget_seconds)
@@ -258,7 +259,7 @@ def _complete(folder: Path, study: StudyRecord, conduct: Conduct, data: str | No
 
 
 def _tasks(folder: Path, study: StudyRecord, data: str, conduct: Conduct) -> dict[int, list[Task]]:
-    """By seed, what isn't finished."""
+    """Unfinished trials by seed."""
     recipes = {arm: study.recipe(arm) for arm in study.arms}
     tasks: dict[int, list[Task]] = {}
     for trial in study.trials:
@@ -282,7 +283,7 @@ def _runner(folder: Path, tasks: Mapping[int, Sequence[Task]], study: StudyRecor
 
 
 def _opened(folder: Path, study: StudyRecord, data: str, conduct: Conduct) -> StudyRecord:
-    """Open the data as each arm does, so that it is decoded once and trials find it; note what it is."""
+    """Open the data as each arm does, so that they are decoded once before trials start; records their fingerprints."""
     version = study.numerics_version
     if version not in (None, NUMERICS_VERSION) and not conduct.elsewhere:
         raise UserError(
@@ -293,11 +294,9 @@ def _opened(folder: Path, study: StudyRecord, data: str, conduct: Conduct) -> St
     by_arm, fingerprints = {}, {}
     for arm in study.arms:
         recipe = study.recipe(arm)
-        sides = resolve.storage_resolution(recipe)
-        key = recipe.data.model_dump_json() + str(sides)
+        key = recipe.data.model_dump_json() + str(resolve.storage_resolution(recipe))
         if key not in opened:
-            progress = stoppable(conduct.watch)
-            opened[key] = open_data(data, recipe.data, data_dir=conduct.data_dir, progress=progress, **sides)
+            opened[key] = open_for(recipe, data, data_dir=conduct.data_dir, progress=stoppable(conduct.watch))
         by_arm[arm] = opened[key]
         fingerprints[arm] = opened[key].fingerprint
         if study.fingerprints.get(arm, fingerprints[arm]) != fingerprints[arm]:

@@ -1,4 +1,4 @@
-"""The settings of a sweep, as the arms of a study; without tensors, so that a mistake in them is said at once."""
+"""The grid of a sweep as arms of a study; without tensors, so that a mistake in it is said at once."""
 
 import itertools
 from collections.abc import Sequence
@@ -16,16 +16,17 @@ UNREAD = "train.score_test=false"
 
 @dataclass(frozen=True)
 class Grid:
-    """What is swept."""
+    """The settings that a sweep compares."""
 
     arms: Arms
     """The first setting is the base."""
     settings: dict[str, dict[str, Any]]
-    """By arm: swept option -> value."""
+    """Arm -> swept option -> value."""
 
 
 def grid(recipe: str, given: Sequence[str]) -> Grid:
-    """The settings of `optim.lr=1e-4,4e-4`, each with each of the other options' values; single values hold for all."""
+    """Make the grid of all combinations of `optim.lr=1e-4,4e-4` and other options; single values hold for all. A
+    UserError for a setting without several values, or one that isn't valid."""
     fixed, swept = [], {}
     for override in given:
         path, equals, text = override.partition("=")
@@ -64,7 +65,7 @@ def _name(path: str, short: dict[str, str]) -> str:
 
 
 def _values(text: str) -> list[Any]:
-    """The values between commas, as YAML's own lists separate them; one where the text is no such list."""
+    """Values between commas, as YAML's own lists separate them; one where the text is no such list."""
     try:
         found = read(f"[{text}]", "sweep").value
     except UserError:

@@ -1,4 +1,4 @@
-"""Runners on this machine: trials one after the other in this process, or several at once in processes of their own."""
+"""Runs trials on this machine: one after the other in this process, or several at once in processes of their own."""
 
 import multiprocessing
 import os
@@ -24,7 +24,7 @@ from seedwise.study.trial import RunTrial, Task, run_trial
 POLL_SECONDS = 0.2
 REPORT_SECONDS = 1.0
 GRACE_SECONDS = 60.0
-"""What a trial that is asked to stop gets until it is killed; a step may be long, its checkpoint large."""
+"""Seconds from asking a trial to stop to killing it; a step may be long, its checkpoint large."""
 
 
 def _failed(task: Task, error: str) -> Ended:
@@ -34,7 +34,7 @@ def _failed(task: Task, error: str) -> Ended:
 
 @dataclass
 class InProcess:
-    """One trial at a time, here."""
+    """A runner of one trial at a time, in this process."""
 
     watch: RunControl
     run: RunTrial = run_trial
@@ -42,11 +42,11 @@ class InProcess:
     _next: list[Task] = field(default_factory=list)
 
     def start(self, task: Task) -> None:
-        """Remember it."""
+        """Store the trial for `wait`."""
         self._next.append(task)
 
     def wait(self) -> Ended:
-        """Run it."""
+        """Run the trial."""
         task = self._next.pop()
         try:
             self.run(task, self.watch)
@@ -60,7 +60,7 @@ class InProcess:
         return Ended(task)
 
     def close(self) -> None:
-        """Nothing runs between the calls."""
+        """Do nothing: no trial runs between the calls."""
 
 
 @dataclass
@@ -70,24 +70,24 @@ class _Running:
     messages: Connection
     progress: float = 0.0
     result: tuple[str, str] | None = None
-    """(finished, failed or stopped; the error)."""
+    """State (finished, failed or stopped) and error."""
 
 
 @dataclass
 class Processes:
-    """A process a trial, forked from one that has imported everything and computed nothing.
+    """A runner with a process for each trial, forked from one that has imported everything and computed nothing.
 
     Forking takes some milliseconds where starting Python with torch takes seconds, and every trial still begins in the
-    same fresh state, so that its bits are those of the same trial alone. The forked-from process has one thread and
-    has run no parallel region, which is what makes forking it safe.
+    same fresh state, so that its bits are those of the same trial alone. The forked-from process has one thread and has
+    run no parallel region, which is what makes forking it safe.
     """
 
     watch: RunControl
     slots: int
     threads: int
-    """CPU threads a trial."""
+    """CPU threads for each trial."""
     total: int
-    """Trials, for the display."""
+    """Number of trials, for display."""
     run: RunTrial = run_trial
     _running: list[_Running] = field(default_factory=list)
     _ended: int = 0
@@ -100,7 +100,7 @@ class Processes:
             forkserver.ensure_running()
 
     def start(self, task: Task) -> None:
-        """Fork a process for it."""
+        """Fork a process for the trial."""
         ours, theirs = self._context.Pipe(duplex=False)
         process = self._context.Process(target=_work, args=(theirs, task, self.run), name=str(task), daemon=False)
         with _without_main():
@@ -109,7 +109,7 @@ class Processes:
         self._running.append(_Running(task, process, ours))
 
     def wait(self) -> Ended:
-        """Wait for one of them; shows meanwhile how far they are."""
+        """Wait for a trial to end, showing progress."""
         while True:
             if self.watch.should_stop():
                 self._stop()
@@ -127,11 +127,11 @@ class Processes:
             self.watch.observer.on_phase(f"training {', '.join(parts)}; trials", self._ended, self.total)
 
     def close(self) -> None:
-        """Those that still run are stopped as by Ctrl-C, and killed when they don't."""
+        """Stop running trials as by Ctrl-C, and kill those that don't stop."""
         self._stop()
 
     def _heard(self) -> Iterator[_Running]:
-        """Take in messages; yields those whose process has closed its end of the pipe."""
+        """Receive messages; yields the trials whose process has closed its end of the pipe."""
         ready = wait([each.messages for each in self._running], POLL_SECONDS)
         for each in list(self._running):
             if each.messages in ready:
@@ -167,12 +167,12 @@ def _death(exit_code: int | None) -> str:
 
 
 _swapping = threading.Lock()
-"""Studies in two threads would else put each other's stand-in back."""
+"""Held while `__main__` is replaced: studies in two threads would else restore each other's."""
 
 
 @contextmanager
 def _without_main() -> Iterator[None]:
-    """Children need nothing of the program's own file, which multiprocessing would run again in each of them."""
+    """Keep multiprocessing from running the program's own file again in each child process."""
     with _swapping:
         before = sys.modules["__main__"]
         sys.modules["__main__"] = ModuleType("__main__")
@@ -197,7 +197,7 @@ def _environment(variables: dict[str, str]) -> Iterator[None]:
 
 
 def _work(messages: Connection, task: Task, run: RunTrial) -> None:
-    """A trial's process."""
+    """Run a trial in its process."""
     _die_with_parent()
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda number, frame: stop.set())
@@ -213,7 +213,7 @@ def _work(messages: Connection, task: Task, run: RunTrial) -> None:
 
 
 def _die_with_parent() -> None:
-    """End this process as soon as the one that started it is gone, however it went: nobody may write on.
+    """End this process as soon as its parent is gone, however it ended: nobody may write on.
 
     At once, as by kill -9, and not in an orderly way: who resumes the study finds its folders free, and a trial can
     always go on from its last checkpoint.
@@ -229,17 +229,17 @@ def _die_with_parent() -> None:
 
 
 class Reporter(Silent):
-    """Sends a trial's progress, a share of its steps, to the process that shows it."""
+    """An observer that sends a trial's progress, a share of its steps in [0, 1], to the displaying process."""
 
     def __init__(self, send: Callable[[float], None], seconds: float = REPORT_SECONDS) -> None:
         self._send, self._seconds, self._steps, self._sent = send, seconds, 1, time.monotonic()
 
     def on_start(self, epochs: int, steps_per_epoch: int, steps_done: int) -> None:
-        """Learn how many steps there are."""
+        """Set the total number of steps."""
         self._steps = epochs * steps_per_epoch
 
     def on_step(self, epoch: int, step: int, loss: float, top1: float, images_per_second: float) -> None:
-        """Send, unless that was lately."""
+        """Send the progress, at most once in `seconds`."""
         if time.monotonic() - self._sent >= self._seconds:
             self._sent = time.monotonic()
             self._send(step / self._steps)

@@ -1,4 +1,4 @@
-"""A study after its trials, as an object: its record, and what failed. No torch here."""
+"""A study after its trials, as an object: its record and its failures. No torch."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +20,12 @@ class Study:
     folder: Path
     record: StudyRecord
     failures: tuple[str, ...] = ()
-    """The last error of each trial that failed twice."""
+    """Last error of each trial that failed twice."""
     left: int = 0
-    """Trials that were not begun for lack of time."""
+    """Trials not begun for lack of time."""
 
     def demand_complete(self) -> "Study":
-        """The study itself; a UserError if trials failed."""
+        """Return the study; a UserError if trials failed."""
         if self.failures:
             others = [failure.split(": ")[0] for failure in self.failures[1:]]
             named = f" (and {'; '.join(others)})" if others else ""
@@ -34,11 +34,11 @@ class Study:
         return self
 
     def to_dict(self) -> dict[str, Any]:
-        """study.json."""
+        """The content of study.json."""
         return self.record.to_dict()
 
     def table(self) -> list[dict[str, Any]]:
-        """A row an arm, the base first: its top-1, and what it is above or below the base, in fractions.
+        """A row for each arm, the base first: its top-1, and its difference from the base, in fractions.
 
         Columns: arm, n, mean, sd, low, high (95% interval of the mean), difference, difference_low, difference_high,
         p_holm, verdict. The base's last five are None, and so is what is not known yet.
@@ -46,7 +46,7 @@ class Study:
         return [self._row(arm) for arm in self.record.arms]
 
     def trials(self) -> list[dict[str, Any]]:
-        """A row a trial: arm, seed, status, folder, and top-1 on train, val and test."""
+        """A row for each trial: arm, seed, status, folder, and top-1 on train, val and test."""
         done: dict[str, int] = {}
         rows = []
         for trial in self.record.trials:
@@ -61,7 +61,7 @@ class Study:
         return rows
 
     def verdicts(self) -> dict[str, str]:
-        """By arm, what the study says of it against the base, in a sentence; none before they can be compared."""
+        """The verdict's sentence on each arm against the base; none before they can be compared."""
         split = self.record.primary.split
         return {arm: of[split]["sentence"] for arm, of in self.record.comparisons.items() if split in of}
 
@@ -89,5 +89,5 @@ class Study:
 
 
 def load_study(folder: Path) -> Study:
-    """The study in this folder; a UserError when it is none or is damaged."""
+    """Open the study in this folder; a UserError when it is none or is damaged."""
     return Study(folder, read_study(folder))

@@ -1,4 +1,4 @@
-"""What the process that trials are forked from imports: all that takes seconds, and nothing that computes."""
+"""Imports everything slow for the process that trials are forked from, without computing anything."""
 
 from seedwise.base.machine import prepare_process
 

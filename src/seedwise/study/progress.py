@@ -1,4 +1,4 @@
-"""How far a study is; neither pydantic nor tensors here, so that `seedwise status` starts at once."""
+"""Progress of a study; without pydantic and tensors, so that `seedwise status` starts at once."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,7 +8,7 @@ from seedwise.records.checksum import RECORD, STUDY, trusted
 
 
 class StudyLike(Protocol):
-    """A `seedwise.study.record.StudyRecord`, or study.json just as it is read: what of it is shown."""
+    """The fields of a `seedwise.study.record.StudyRecord`, or of study.json as read, that are shown."""
 
     seeds: list[int]
     arms: dict[str, dict[str, Any]]
@@ -21,28 +21,28 @@ class StudyLike(Protocol):
 
 
 def trial_folder(arm: str, seed: int) -> Path:
-    """Where a trial's run folder lies within the study's."""
+    """Path of a trial's run folder within the study's."""
     return Path("runs") / arm / f"seed-{seed}"
 
 
 def finished(study: StudyLike, arm: str) -> list[int]:
-    """The seeds that an arm has finished, in their order: those of the summary's values."""
+    """Seeds that an arm has finished, in order: those of the summary's values."""
     return [trial.seed for trial in study.trials if trial.arm == arm and trial.status == "finished"]
 
 
 def complete_seeds(study: StudyLike) -> int:
-    """How many seeds every arm has finished; an arm that failed with all of its seeds keeps no other from a verdict."""
+    """Number of seeds that every arm has finished, leaving out arms that failed with all of theirs."""
     alive = {trial.arm for trial in study.trials if trial.status != "failed"} | {next(iter(study.arms))}
     return len(set.intersection(*(set(finished(study, arm)) for arm in study.arms if arm in alive)))
 
 
 def finished_trials(study: StudyLike) -> int:
-    """How many trials are finished."""
+    """Number of finished trials."""
     return sum(trial.status == "finished" for trial in study.trials)
 
 
 def looked(study: StudyLike) -> bool:
-    """Whether a look was taken at what is finished now, and at no less; else the comparisons are provisional."""
+    """Whether a look was taken at all that is finished now; else the comparisons are provisional."""
     if not study.looks:
         return False
     last = study.looks[-1]
@@ -51,7 +51,7 @@ def looked(study: StudyLike) -> bool:
 
 
 def study_content(folder: Path) -> dict[str, Any]:
-    """study.json as it is where its checksum vouches for it; else a UserError says what is wrong with it."""
+    """Read study.json if its checksum fits; else a UserError says what is wrong with it."""
     content = trusted(folder / STUDY, "study", 1)
     if content is None:
         from seedwise.study.record import read_study
@@ -61,7 +61,7 @@ def study_content(folder: Path) -> dict[str, Any]:
 
 
 def run_content(folder: Path) -> dict[str, Any] | None:
-    """record.json of a run, likewise; None before it began."""
+    """Read a run's record.json if its checksum fits; None before the run began."""
     path = folder / RECORD
     if not path.exists():
         return None
@@ -74,7 +74,7 @@ def run_content(folder: Path) -> dict[str, Any] | None:
 
 
 def as_study(content: dict[str, Any]) -> StudyLike:
-    """The content of study.json with names in place of keys, where a record has them."""
+    """The content of study.json with attributes in place of keys, where a record has them."""
     rows = {name: [SimpleNamespace(**row) for row in content[name]] for name in ("trials", "looks")}
     found: StudyLike = SimpleNamespace(**content | rows | {"primary": SimpleNamespace(**content["primary"])})
     return found

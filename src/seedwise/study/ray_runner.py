@@ -1,4 +1,4 @@
-"""The runner on many machines: trials as Ray tasks. Only what runs here imports Ray; no torch here."""
+"""Runs trials on many machines, as Ray tasks. Only what runs here imports Ray; no torch."""
 
 import logging
 import os
@@ -31,16 +31,16 @@ if TYPE_CHECKING:
 
 DEFAULT_CPUS = 2
 RETRIES = 4
-"""Times that Ray starts a trial anew when its worker or node has died."""
+"""Number of times that Ray restarts a trial when its worker or node has died."""
 POLL_SECONDS = 0.2
 LOOK_SECONDS = 5.0
-"""Between looks at which nodes there are."""
+"""Seconds between two updates of which nodes there are."""
 GRACE_SECONDS = 60.0
 """As in `seedwise.study.local_runner`."""
 REPORTS_PER_SECOND = 100
-"""Of all trials together, at most."""
+"""Largest number of progress reports per second, of all trials together."""
 SHOWN = 4
-"""Trials whose progress is shown one by one."""
+"""Number of trials whose progress is shown one by one."""
 CONNECT_SECONDS = 5.0
 EXTRA = 'pip install "seedwise[ray]"'
 
@@ -49,19 +49,19 @@ log = logging.getLogger("seedwise")
 
 @dataclass(frozen=True)
 class Cluster:
-    """Which Ray cluster, and what a trial gets of it."""
+    """A Ray cluster, and the resources of a trial on it."""
 
     address: str = "auto"
-    """HOST:PORT of its head; `auto`: the one that this machine belongs to, else one is started here."""
+    """HOST:PORT of its head; `auto`: the cluster of this machine, else one is started here."""
     cpus: int | None = None
-    """That Ray reserves for a trial; None: the study's threads, for a new one `DEFAULT_CPUS`."""
+    """CPUs reserved for a trial; None: the study's threads, for a new one `DEFAULT_CPUS`."""
     gpus: float = 0.0
-    """As much of GPUs; fractions share one."""
+    """GPUs reserved for a trial; fractions share one."""
     shared: bool = True
-    """Nodes that see the study's folder train there; False: every node on its own disk."""
+    """Whether nodes that see the study's folder train there; False: every node on its own disk."""
 
     def check(self) -> None:
-        """Raise a UserError for what can be known before anything is opened."""
+        """Raise a UserError for what can't work, as far as that is known before anything is opened."""
         spec = find_spec("ray")
         if spec is None or spec.origin is None:  # a folder that happens to have this name has no origin
             raise UserError(f"--on ray: Ray is not installed here; {EXTRA} brings it")
@@ -73,7 +73,7 @@ class Cluster:
 
 @dataclass
 class OnRay:
-    """Runs trials where Ray has room; a few more than fit are handed over, so that no node waits for this process.
+    """A runner on a Ray cluster; submits a few more trials than fit, so that no node waits for this process.
 
     What is written into the study's folder comes from one process a trial: the node's if it sees the folder, under the
     run folder's lock, else this one, from what the node sends back.
@@ -84,13 +84,13 @@ class OnRay:
     study: StudyRecord
     folder: Path
     total: int
-    """Trials, for the display."""
+    """Number of trials, for display."""
     run: "RunTrial | None" = None
-    """Instead of `run_trial`."""
+    """A replacement for `run_trial`."""
     slots: int = 0
     _running: dict[Any, "Task"] = field(default_factory=dict)
     _refused: dict[str, str] = field(default_factory=dict)
-    """Why, by node."""
+    """Reason of refusal, by node."""
     _progress: dict[str, float] = field(default_factory=dict)
     _ended: int = 0
     _stopping: bool = False
@@ -120,7 +120,7 @@ class OnRay:
             raise
 
     def start(self, task: "Task") -> None:
-        """Hand it to Ray."""
+        """Submit the trial to Ray."""
         threads = str(task.recipe.compute.threads)
         variables = {
             "OMP_NUM_THREADS": threads,
@@ -143,7 +143,7 @@ class OnRay:
         self._running[remote.remote(self._order(task), self._parcel, self._board, self.run)] = task
 
     def wait(self) -> Ended:
-        """Wait for one of them; shows meanwhile how far they are."""
+        """Wait for a trial to end, showing progress."""
         while True:
             if self.watch.should_stop():
                 self._stop()
@@ -157,7 +157,7 @@ class OnRay:
             self._show()
 
     def close(self) -> None:
-        """Those that still run are stopped as by Ctrl-C, and killed when they don't."""
+        """Stop running trials as by Ctrl-C, and kill those that don't stop."""
         self._stop()
         self._token[0].unlink(missing_ok=True)
         self.ray.kill(self._board)
@@ -181,7 +181,7 @@ class OnRay:
         )
 
     def _decisive(self, task: "Task") -> dict[str, str]:
-        """What decides the bits of the study's trials: as its first one had it, else as it is here."""
+        """Everything that decides the bits of the study's trials: as in its first one, else as here."""
         if task.arm not in self._reference:
             from seedwise.run.folder import decided, environment
 
@@ -192,7 +192,7 @@ class OnRay:
         return self._reference[task.arm]
 
     def _end(self, ref: Any) -> Ended | None:
-        """What a task came to; None when it was handed over again."""
+        """The end of a trial; None when it was submitted again."""
         task = self._running.pop(ref)
         self._progress.pop(str(task), None)
         try:
@@ -230,7 +230,7 @@ class OnRay:
         return data, [self.ray.put(chunk) for chunk in chunks]
 
     def _look(self) -> None:
-        """How many trials fit on the nodes that are there now."""
+        """Update how many trials fit on the nodes of the cluster."""
         if time.monotonic() - self._looked < LOOK_SECONDS:
             return
         self._looked = time.monotonic()
@@ -278,7 +278,7 @@ class OnRay:
 
 
 class _Board:
-    """Where trials say how far they are."""
+    """A Ray actor that collects the progress of trials."""
 
     def __init__(self) -> None:
         self._seen: dict[str, float] = {}
@@ -294,7 +294,7 @@ class _Board:
 def _on_node(
     order: Order, sent: tuple[str, list[Any]] | None, board: Any, run: "RunTrial | None"
 ) -> tuple[str, str, TrialResult]:
-    """The task. The chunks stay where they are until they are asked for."""
+    """The Ray task that runs a trial. The data's chunks are fetched only when asked for."""
     ray = _ray()
     name = f"{order.arm}, seed {order.seed}"
     parcel = None if sent is None else Parcel(sent[0], len(sent[1]), lambda number: ray.get(sent[1][number]))
@@ -303,7 +303,7 @@ def _on_node(
 
 
 def _board(ray: Any) -> Any:
-    """On the driver's own node, which lives as long as the study runs."""
+    """Create the board on the driver's own node, which lives as long as the study runs."""
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
@@ -311,7 +311,7 @@ def _board(ray: Any) -> Any:
 
 
 def _ray() -> Any:
-    """Ray, without its telemetry and its hook for uv."""
+    """Import Ray, without its telemetry and its hook for uv."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     import ray
@@ -341,7 +341,7 @@ def _connect(ray: Any, address: str) -> bool:
 
 
 def _demand_answer(address: str) -> None:
-    """Ray itself would wait for minutes."""
+    """Raise a UserError where nothing answers at the address: Ray itself would wait for minutes."""
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
@@ -354,7 +354,7 @@ def _demand_answer(address: str) -> None:
 
 @contextmanager
 def _signals_kept() -> Iterator[None]:
-    """Ray takes SIGTERM for itself, which would then not leave checkpoints."""
+    """Keep our handler of SIGTERM during the block: Ray's leaves no checkpoints."""
     numbers: Sequence[signal.Signals] = (signal.SIGINT, signal.SIGTERM)
     alone = threading.current_thread() is threading.main_thread()  # no other may set signals
     before = {number: signal.getsignal(number) for number in numbers if alone}

@@ -1,4 +1,4 @@
-"""What a study is: arms, seeds, and the record that keeps both; neither torch nor numpy here."""
+"""The record of a study: arms, seeds, trials and results; without torch and numpy."""
 
 import hashlib
 import json
@@ -42,13 +42,13 @@ class Trial(RecordPart):
     """SHA-256 over all that decides its weights: resolved recipe, data fingerprint, seed and numerics version; null
     before the data was opened."""
     inert: list[str] = []
-    """Techniques that were on and did nothing in this run."""
+    """Techniques that were on and had no effect in this run."""
     converged: bool | None = None
-    """False: few steps, or validation still rising; null before it is finished."""
+    """Whether it was trained long enough; null before it is finished."""
 
 
 class Primary(RecordPart):
-    """What the verdicts are about."""
+    """The outcome and split that the verdicts are about."""
 
     outcome: Literal["top1"] = "top1"
     split: Literal["test", "val"] = "test"
@@ -56,29 +56,28 @@ class Primary(RecordPart):
 
 
 class Look(RecordPart):
-    """A time at which all trials of the plan were done, and the verdicts could be read."""
+    """A time at which all planned trials were done and the verdicts could be read."""
 
     look: int
     """From 1."""
     seeds: int
-    """Seeds that every arm had."""
+    """Number of seeds that every arm had."""
     arms: int
-    """Arms, with the base."""
+    """Number of arms, with the base."""
     alpha: float
-    """What this look spent: 0.05 / 2**look."""
+    """Its significance level: 0.05 / 2**look."""
     trials: int | None = None
-    """Finished trials that it saw; null in older records."""
+    """Number of finished trials then; null in older records."""
 
 
 class Addition(RecordPart):
-    """What was added to a study after it had begun."""
+    """Seeds and arms added to a study after it had begun."""
 
     after_look: int
-    """Looks that had been taken; 0: none."""
+    """Number of looks before; 0: none."""
     seeds: list[Seed]
     arms: list[Arm]
     inert: list[str] = []
-    """Techniques that were on and did nothing in this run."""
 
 
 class StudyRecord(RecordPart):
@@ -87,7 +86,7 @@ class StudyRecord(RecordPart):
     schema_version: int = SCHEMA_VERSION
     kind: Literal["study"] = "study"
     data: str
-    """What finds the data again: a known name, or an absolute path."""
+    """Where to find the data again: a known name, or an absolute path."""
     data_dir: str | None
     """Absolute folder in which a known name was looked up, if one was given."""
     master_seed: Seed
@@ -95,27 +94,27 @@ class StudyRecord(RecordPart):
     arms: dict[Arm, dict[str, Any]]
     """The resolved recipe of each arm; the base comes first."""
     patches: dict[Arm, dict[str, Any]] = {}
-    """What was asked of each arm but the base: dotted option -> value."""
+    """Patch of each arm but the base: dotted option -> value."""
     margin: float | None = None
     """The least difference that matters, as a fraction; null in a study of one recipe."""
     primary: Primary = Primary()
     numerics_version: int | None = None
     """`seedwise.base.numerics.NUMERICS_VERSION` of its trials."""
     fingerprints: dict[Arm, str] = {}
-    """Of the data that each arm trains on, once it was opened."""
+    """SHA-256 of the data that each arm trains on, once they were opened."""
     timed: Timed | None = None
-    """The time that all its trials were given; null without one."""
+    """The `--time` given for all its trials; null without it."""
     jobs: int = 1
     """Trials at a time, as last asked for; no result depends on it."""
     commands: list[Command] = []
-    """The commands that began it and added to it, in order, without what is this machine's own; empty in older
-    records and in studies that no command line began."""
+    """The commands that began and extended it, in order, without what is this machine's own; empty in older records and
+    in studies that no command line began."""
     trials: list[Trial] = []
     """Seed by seed, all arms of a seed."""
     looks: list[Look] = []
     additions: list[Addition] = []
     summary: dict[str, dict[str, dict[str, dict[str, Any]]]] = {}
-    """Over the finished trials: summary[arm][split][score] = {n, mean, sd, ci95, values}, values in order of seeds."""
+    """Over finished trials: summary[arm][split][score] = {n, mean, sd, ci95, values}, values in order of seeds."""
     comparisons: dict[Arm, dict[str, dict[str, Any]]] = {}
     """comparisons[arm][split]: the arm minus the base, as a `seedwise.stats.Comparison`; see docs/statistics.md. With
     it `holds`, the `Setting` of base and arm, and `advice`, what to do next."""
@@ -126,7 +125,7 @@ class StudyRecord(RecordPart):
 
 
 def parse_seeds(text: str, master_seed: int) -> tuple[int, ...]:
-    """`5` draws five seeds from the master seed; `3,7,11` (or `3,`) takes those."""
+    """Parse `--seeds`: `5` draws five seeds from the master seed; `3,7,11` (or `3,`) takes those; else a UserError."""
     from seedwise.base.rng import draw_seeds  # imports numpy
 
     try:
@@ -155,7 +154,7 @@ def extend(
     arms: Mapping[str, Mapping[str, Any]] | None = None,
     patches: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> StudyRecord:
-    """The study with these seeds and arms added behind those that it has, and a note of what was added."""
+    """Append these seeds and arms to a study, and note the addition."""
     new_seeds = [seed for seed in dict.fromkeys(seeds) if seed not in study.seeds]
     new_arms = {arm: dict(recipe) for arm, recipe in (arms or {}).items() if arm not in study.arms}
     if not new_seeds and not new_arms:

@@ -1,4 +1,4 @@
-"""What a trial is on another machine: an order goes there, and the run's files, or why there are none, come back.
+"""Runs a trial on another machine: a request goes there, and the run's files, or an error, come back.
 
 No torch until the process is prepared for it, and no Ray: what is Ray's comes in as a callable.
 """
@@ -27,33 +27,34 @@ if TYPE_CHECKING:
     from seedwise.study.trial import RunTrial  # imports torch
 
 HELD_SECONDS = 120.0
-"""How long a trial waits for a folder that the process of its last attempt may still hold, on a node that is dying."""
+"""Seconds to wait for a folder that the process of a trial's last attempt may still hold, on a node that is dying."""
 THREAD_LIMIT = "OMP_THREAD_LIMIT"
 
 
 @dataclass(frozen=True)
 class Order:
-    """All that decides a trial, and what a node compares itself with."""
+    """A trial's request: all that decides it, and what a node compares itself with."""
 
     arm: str
     seed: int
     key: str
-    """The trial's hash; where a node keeps it on its own disk."""
+    """The trial's hash, which names its folder on a node's own disk."""
     recipe: str
-    """Resolved, as JSON."""
+    """The resolved recipe, as JSON."""
     data: str
     data_dir: str | None
-    """As study.json has them."""
+    """`data` and `data_dir` as in study.json."""
     fingerprint: str
     environment: Mapping[str, str]
     """`seedwise.run.folder.environment` of the study's trials."""
     folder: str
     """The run folder, for nodes that see the study's."""
     token: tuple[str, str] | None
-    """A file of the study's folder and what it holds, which shows who sees it; None: nobody is to write there."""
+    """A file of the study's folder and its content, which show a node that it sees the folder; None: none may write."""
     elsewhere: bool
-    """Run where other bits come out, and mark it."""
+    """Whether to run where other bits come out, and mark them."""
     report_seconds: float
+    """Seconds between two reports of progress."""
 
 
 State = Literal["finished", "failed", "stopped", "refused", "dataless"]
@@ -61,20 +62,20 @@ State = Literal["finished", "failed", "stopped", "refused", "dataless"]
 
 @dataclass(frozen=True)
 class TrialResult:
-    """What became of an order."""
+    """The result of a trial's request."""
 
     state: State
     error: str = ""
     began: bool = True
     """As in `seedwise.study.schedule.Ended`."""
     files: dict[str, bytes] | None = None
-    """The run's; None where they stand in the study's folder."""
+    """The run's files; None where they are in the study's folder."""
 
 
 def work(
     order: Order, parcel: Parcel | None, report: Callable[[float], None], run: "RunTrial | None" = None
 ) -> TrialResult:
-    """Train or complete the trial here; SIGINT, which is how Ray cancels, makes it leave a checkpoint and stop."""
+    """Train or complete the trial on this node; SIGINT, by which Ray cancels, writes a checkpoint and stops it."""
     prepare_process()  # before torch
     from seedwise.engine.control import RunControl
     from seedwise.recipe.schema import Recipe
@@ -106,7 +107,7 @@ def work(
 
 
 def receive(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write a run's files into its folder, the record last; a run that is finished there is left as it is.
+    """Write a run's files into its folder, the record last; a finished run there is left as it is.
 
     Raises a UserError when their checksums are not the record's.
     """
@@ -125,7 +126,7 @@ def receive(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def _place(order: Order) -> tuple[Path, bool]:
-    """Where the trial is trained, and whether that is the study's own folder."""
+    """The folder that the trial is trained in, and whether it is the study's own."""
     if order.token is not None:
         path, content = order.token
         try:
@@ -137,7 +138,7 @@ def _place(order: Order) -> tuple[Path, bool]:
 
 
 def _differences(order: Order, recipe: "Recipe") -> list[str]:
-    """Why this node gives other bits than the study's trials have."""
+    """Reasons why this node computes other bits than the study's trials."""
     from seedwise.run.folder import environment
 
     threads, limit = int(recipe.compute.threads), os.environ.get(THREAD_LIMIT, "")
@@ -170,7 +171,7 @@ def _alone(run: Callable[[], object], stop: threading.Event) -> None:
 
 
 def _find(order: Order, recipe: "Recipe", parcel: Parcel | None) -> tuple[str, Path | None] | None:
-    """The data by its own path where that leads to the study's data, else unpacked; None: it has to be sent."""
+    """Name and data_dir: the data's own path if it leads to the study's data, else unpacked; None if not sent yet."""
     own = order.data, Path(order.data_dir) if order.data_dir else None
     with suppress(UserError):  # it isn't here
         if _fingerprint(*own, recipe) == order.fingerprint:
@@ -185,15 +186,14 @@ def _find(order: Order, recipe: "Recipe", parcel: Parcel | None) -> tuple[str, P
 
 
 def _fingerprint(data: str, data_dir: Path | None, recipe: "Recipe") -> str:
-    from seedwise.data.open import open_data
-    from seedwise.run import resolve
+    from seedwise.run.data import open_for
 
-    local = recipe.data.model_copy(update={"download": False})
-    return open_data(data, local, data_dir=data_dir, **resolve.storage_resolution(recipe)).fingerprint
+    local = recipe.model_copy(update={"data": recipe.data.model_copy(update={"download": False})})
+    return open_for(local, data, data_dir=data_dir).fingerprint
 
 
 def _correct(order: Order, folder: Path, differences: list[str]) -> None:
-    """Let the record name the data as the study does, and say where the bits are others."""
+    """Set the data's name in the record to the study's, and mark where the bits are others."""
     if not (folder / RECORD).exists():
         return
     record = read_record(folder)
@@ -215,7 +215,7 @@ def _corrected(record: RunRecord, order: Order, differences: list[str]) -> RunRe
 
 
 def _take(folder: Path) -> dict[str, bytes]:
-    """The run's files, which are removed from here."""
+    """Read the run's files and remove them from here."""
     files = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()

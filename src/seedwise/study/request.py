@@ -1,4 +1,4 @@
-"""What an ablation or a sweep is asked to do: from words, or from a study file. No torch here."""
+"""Requests of an ablation or a sweep: from words, or from a study file. No torch."""
 
 import re
 from collections.abc import Sequence
@@ -14,25 +14,25 @@ from seedwise.study.record import parse_seeds
 
 @dataclass(frozen=True)
 class StudyRequest:
-    """What is to be compared."""
+    """The request of an ablation."""
 
     data: str
     arms: Arms
     seeds: tuple[int, ...]
     folder: Path
-    """Where the same words find their study again, if no other is named."""
+    """The study's folder by default: the same words find it again."""
     margin: float | None = None
     """As a fraction; None: the study's own, or the usual one."""
 
 
 @dataclass(frozen=True)
 class SweepRequest:
-    """What is to be tried."""
+    """The request of a sweep."""
 
     grid: Grid
     seeds: tuple[int, ...]
     folder: Path
-    """As of a `StudyRequest`."""
+    """The study's folder by default, as in `StudyRequest`."""
 
 
 def ablation(
@@ -43,7 +43,7 @@ def ablation(
     margin: float | None,
     settings: Sequence[str],
 ) -> StudyRequest:
-    """The request of `seedwise ablate`: data, base and toggles, or a study file in place of the data.
+    """Parse the request of `seedwise ablate`: data, base and toggles, or a study file in place of the data.
 
     `margin`: in points. Raises UserError for what contradicts itself or isn't known.
     """
@@ -67,7 +67,7 @@ def ablation(
 
 
 def swept(data: str, recipe: str | None, seeds: str | None, settings: Sequence[str]) -> SweepRequest:
-    """The request of `seedwise sweep`: of the settings some have several values, `optim.lr=1e-4,4e-4`."""
+    """Parse the request of `seedwise sweep`: some settings have several values, `optim.lr=1e-4,4e-4`."""
     made = grid(default_recipe(data) if recipe is None else recipe, settings)
     base = made.arms.base
     folder = _folder(f"{Path(data).resolve().name}-{base.name}", "sweep")
@@ -75,13 +75,13 @@ def swept(data: str, recipe: str | None, seeds: str | None, settings: Sequence[s
 
 
 def demand_margin(margin: float | None) -> None:
-    """Raise a UserError unless it is a number of points, or not given."""
+    """Raise a UserError unless `margin` is a number of points in range, or None."""
     if margin is not None and not 0 < margin < 100:
         raise UserError(f"--margin {margin:g}: give points of accuracy between 0 and 100, such as 0.5")
 
 
 def seeds_said(seeds: int | str | Sequence[int] | None) -> str | None:
-    """Seeds as `--seeds` takes them: a count, or which; text as it is."""
+    """Seeds as `--seeds` takes them: a count, or a list; text as it is."""
     if seeds is None or isinstance(seeds, str):
         return seeds
     return str(seeds) if isinstance(seeds, int) else "".join(f"{seed}," for seed in seeds)

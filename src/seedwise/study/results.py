@@ -1,4 +1,4 @@
-"""What a study's runs have come to: trials, summaries and comparisons, each finished run read once. No torch here."""
+"""Results of a study's runs: trials, summaries and comparisons, each finished run read once. No torch."""
 
 import hashlib
 import math
@@ -28,31 +28,32 @@ COMPARED: tuple[Split, ...] = ("test", "val")
 
 @dataclass(frozen=True)
 class Hits:
-    """Which images of a split a run had right."""
+    """Which images of a split a run has right."""
 
     images: str
-    """The same for runs that were scored on the same images in the same order."""
+    """A key that is equal for runs scored on the same images in the same order."""
     right: NDArray[np.bool_]
+    """bool[m], in that order."""
 
 
 @dataclass(frozen=True)
 class Scored:
-    """A finished run."""
+    """A finished run's scores, wall seconds and hits."""
 
     final: Final
     seconds: float
     inert: Sequence[str]
-    """Techniques that were on and did nothing."""
+    """Techniques that were on and had no effect."""
     converged: bool | None
-    """Whether it was long enough; None in records of older versions."""
+    """Whether it was trained long enough; None in records of older versions."""
     hits: Mapping[str, Hits]
-    """By split; empty where they were not needed."""
+    """By split; empty where not needed."""
     setting: Setting
 
 
 @dataclass
 class Results:
-    """Reads a study's runs; what has finished doesn't change, and is read once."""
+    """Reads a study's runs; each finished one once, since it doesn't change."""
 
     folder: Path
     scored: dict[tuple[str, int], Scored] = field(default_factory=dict)
@@ -62,7 +63,7 @@ class Results:
     """By arm, what `impatient` found: its recipe doesn't change."""
 
     def refresh(self, study: StudyRecord) -> StudyRecord:
-        """The study with trials, summary and comparisons as its run folders say."""
+        """Update a study's trials, summary and comparisons from its run folders."""
         trials = []
         # A finished trial keeps its hash: other numerics, taken with --elsewhere, are those of later trials.
         hashes = {(trial.arm, trial.seed): trial.hash for trial in study.trials if trial.status == "finished"}
@@ -85,7 +86,7 @@ class Results:
         return study.model_copy(update={"comparisons": self._comparisons(study)})
 
     def look(self, study: StudyRecord) -> StudyRecord:
-        """The study with a look noted, if its arms can be compared over more than was looked at before."""
+        """Add a look to the study, if its arms can be compared over more than at the last one."""
         n = complete_seeds(study)
         if len(study.arms) < 2 or n < 2 or looked(study):
             return study
@@ -118,7 +119,7 @@ class Results:
         return record.status
 
     def _demand_same_trial(self, path: Path, record: RunRecord, study: StudyRecord, arm: str, seed: int) -> None:
-        """Refuse a folder that was copied to the place of another trial: its verdict would be another's."""
+        """Refuse a folder copied to the place of another trial: its verdict would be another's."""
         known, digest = study.fingerprints.get(arm), record.files.get(RECIPE, "")
         differs = None
         if record.seed != seed or known not in (None, record.data.fingerprint):
@@ -160,7 +161,7 @@ class Results:
     def _in_place(
         self, study: StudyRecord, arm: str, found: dict[str, Any], settings: Sequence[Sequence[Setting]]
     ) -> dict[str, Any]:
-        """A comparison with where it holds, what may have been too short for it, and what to do next."""
+        """Add to a comparison where it holds, techniques that the schedule may be too short for, and advice."""
         if arm not in self._impatient:
             self._impatient[arm] = impatient(study.recipe(BASE), study.recipe(arm))
         base = together(settings[0])
@@ -176,7 +177,7 @@ class Results:
 
 
 def _comparable(runs: Mapping[str, Mapping[int, Scored]], split: str) -> dict[str, dict[int, NDArray[np.bool_]]]:
-    """Hits by arm and seed, as far as they are on the images that the base was scored on."""
+    """bool[m] hits by arm and seed, of runs scored on the base's images."""
     known = {arm: {seed: run.hits[split] for seed, run in of.items() if split in run.hits} for arm, of in runs.items()}
     images = next((hits.images for hits in known[BASE].values()), None)
     return {arm: {seed: h.right for seed, h in of.items() if h.images == images} for arm, of in known.items()}

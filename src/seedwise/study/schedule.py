@@ -1,4 +1,4 @@
-"""The one loop over a study's trials: which is next, what a failure means, and when time is up. No torch here."""
+"""The one loop over a study's trials: which is next, what a failure means, and when time is up. No torch."""
 
 import time
 from collections import Counter, deque
@@ -12,21 +12,21 @@ if TYPE_CHECKING:
     from seedwise.study.trial import Task  # imports torch
 
 ATTEMPTS = 2
-"""A trial that failed is tried once more."""
+"""Number of attempts at a trial that fails."""
 
 
 @dataclass(frozen=True)
 class Ended:
-    """A trial that is no longer running."""
+    """A trial that has ended."""
 
     task: "Task"
     error: str | None = None
     began: bool = True
-    """False: it never did, and what kept it from that would keep the others too."""
+    """False where it could not begin, for a reason that would stop the others too."""
 
 
 class Runner(Protocol):
-    """Runs trials somewhere, so many at a time."""
+    """Runs trials somewhere, up to `slots` at a time."""
 
     slots: int
 
@@ -37,21 +37,21 @@ class Runner(Protocol):
         """Wait for one to end. Raises Interrupted when the user asks to stop: none is running then."""
 
     def close(self) -> None:
-        """End at once whatever still runs."""
+        """Stop all running trials at once."""
 
 
 @dataclass
 class Budget:
-    """Time for a study's trials; what is left decides whether another seed is begun."""
+    """Time for a study's trials, which decides whether another seed is begun."""
 
     seconds: float | None
-    """None: as long as it takes."""
+    """Wall seconds; None: unlimited."""
     measured: dict[str, list[float]] = field(default_factory=dict)
     """Wall seconds of trials, by arm."""
     began: float = field(default_factory=time.monotonic)
 
     def fits(self, arms: Sequence[str], slots: int) -> bool:
-        """Whether trials of these arms, so many at a time, would end in time; yes while nothing was measured."""
+        """Whether trials of these arms, `slots` at a time, would end in time; True while nothing was measured."""
         times = [seconds for of in self.measured.values() for seconds in of]
         if self.seconds is None or not times:
             return True
@@ -64,12 +64,12 @@ class Budget:
 
 @dataclass(frozen=True)
 class Report:
-    """How a study's trials went."""
+    """Failures and omissions of a study's trials."""
 
     failures: list[str]
-    """The last error of each trial that failed twice."""
+    """Last error of each trial that failed twice."""
     left: int
-    """Trials that were not begun for lack of time."""
+    """Trials not begun for lack of time."""
 
 
 def run_all(
@@ -83,8 +83,8 @@ def run_all(
 ) -> Report:
     """Run the trials, all of a seed before the next seed; a seed that would not fit is not begun, nor any after it.
 
-    tasks: by seed. open_seeds: those of which some trials ended before, which are completed whatever time is left.
-    A trial that fails twice is reported, and the others go on; one that can't even begin raises its UserError.
+    tasks: by seed. open_seeds: those of which some trials ended before, which are completed whatever time is left. A
+    trial that fails twice is reported, and the others go on; one that can't even begin raises its UserError.
     """
     queue = deque(task for of_seed in tasks.values() for task in of_seed)
     entered, running = set(open_seeds), dict[str, tuple["Task", float]]()

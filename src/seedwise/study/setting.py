@@ -1,4 +1,4 @@
-"""Where a verdict holds: what was trained, on how much, for how long, and whether that was long enough. No torch."""
+"""The setting that a verdict holds for: model, image size, data, schedule, and whether it converged. No torch."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,34 +18,34 @@ WHY = {
     "noisy": "there are too few validation images to tell",
     "no curve": "there is no curve of validation",
 }
-"""Why it is said to have converged or not."""
+"""Reasons why a setting has converged or not, in words."""
 TELLING = 0.02
-"""The largest noise of a rise in validation top-1 with which a level curve says that a run has converged."""
+"""Largest noise of a rise in validation top-1 with which a level curve says that a run has converged."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Of a run, or of all runs of an arm. None where the record doesn't say."""
+    """The setting of a run, or of all runs of an arm; None where the record doesn't say."""
 
     model: str
     image_size: int | None
-    """Pixels a side in the last epoch."""
+    """Height and width in pixels in the last epoch."""
     images: int
-    """Images to train on."""
+    """Number of training images."""
     epochs: int | None = None
-    """Of the middle run, where they stopped at different ones."""
+    """Of the median run, where they stopped at different ones."""
     steps: int | None = None
-    """Optimizer steps, likewise."""
+    """Optimizer steps, of the median run too."""
     converged: str = "unknown"
-    """yes, no or unknown, from `seedwise.run.convergence`; of several runs no where half of them say no."""
+    """yes, no or unknown, from `seedwise.run.convergence`; of several runs no where at least half of them are."""
     reason: str = "no curve"
-    """Why: a key of `WHY`."""
+    """The reason, a key of `WHY`."""
     why: str = "there is no curve of validation"
-    """The same in words."""
+    """The reason in words."""
 
     @property
     def said(self) -> str:
-        """`efficientnet_lite0, 64 px, 1,649 training images, 3 epochs, 36 steps`."""
+        """In words: `efficientnet_lite0, 64 px, 1,649 training images, 3 epochs, 36 steps`."""
         parts = [self.model] + [f"{self.image_size} px"] * (self.image_size is not None)
         parts.append(f"{self.images:,} training images")
         parts += [_count(n, unit) for n, unit in ((self.epochs, "epoch"), (self.steps, "step")) if n is not None]
@@ -53,12 +53,12 @@ class Setting:
 
     @property
     def convergence_said(self) -> str:
-        """`not converged: 36 optimizer steps are few`."""
+        """In words: `not converged: 36 optimizer steps are few`."""
         words = {"yes": "converged", "no": "not converged", "unknown": "perhaps converged"}
         return f"{words.get(self.converged, words['unknown'])}: {self.why}"
 
     def beside(self, base: "Setting") -> str:
-        """What is different from the base's setting, in words; empty where nothing is."""
+        """Differences from the base's setting, in words; empty without any."""
         parts = []
         if (self.model, self.image_size, self.images) != (base.model, base.image_size, base.images):
             parts.append(self.said)
@@ -91,7 +91,7 @@ def setting(record: "RunRecord | EnsembleRecord") -> Setting:
 
 
 def _converged(record: "RunRecord") -> tuple[str, str]:
-    """Whether a run has, and why; records of older versions don't hold it, but all that it follows from."""
+    """Whether a run has converged, and why; computed for records of older versions, which don't say."""
     from seedwise.run.convergence import LEARNED, convergence_of
 
     if record.final is None or not record.epochs:
@@ -107,7 +107,7 @@ def _converged(record: "RunRecord") -> tuple[str, str]:
 
 
 def together(settings: Sequence[Setting]) -> Setting:
-    """That of an arm, from those of its runs; a ValueError without any."""
+    """The setting of an arm, from its runs'; a ValueError without any."""
     if not settings:
         raise ValueError("no runs")
     states = Counter(each.converged for each in settings)
@@ -119,19 +119,19 @@ def together(settings: Sequence[Setting]) -> Setting:
 
 
 def holds(base: Sequence[Setting], arm: Sequence[Setting]) -> dict[str, Any]:
-    """What a verdict keeps of where it holds, as JSON has it."""
+    """The settings that a verdict holds for, as JSON data."""
     return {"base": asdict(together(base)), "arm": asdict(together(arm))}
 
 
 def verdict_notes(holds: Iterable[dict[str, Any] | None]) -> list[str]:
-    """What belongs below verdicts wherever they stand: where they hold, and which intervals are whose."""
+    """Notes for below verdicts: the setting they hold for, and what the intervals mean."""
     first = next((it for it in holds if it is not None), None)
     said = [] if first is None else [f"holds for: {holds_said(first)[0]}"]
     return [*said, "the table's intervals are each arm's alone, the sentences' hold for all at once"]
 
 
 def holds_said(kept: Mapping[str, Any]) -> tuple[str, str]:
-    """What `holds` kept, in words: that of the base, and what the arm's differs in."""
+    """The stored settings in words: the base's, and the arm's differences."""
     base, arm = Setting(**kept["base"]), Setting(**kept["arm"])
     return f"{base.said}; base {base.convergence_said}", arm.beside(base)
 

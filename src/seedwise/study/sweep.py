@@ -22,30 +22,30 @@ from seedwise.study.results import Results
 
 @dataclass(frozen=True)
 class Rank:
-    """A setting's place in the ranking."""
+    """A setting's scores in the ranking."""
 
     arm: str
     setting: dict[str, Any]
     """Swept option -> value."""
     seeds: list[int]
     val: Summary
-    """Top-1 on validation."""
+    """Top-1 on validation, over seeds."""
     loss: float
-    """Mean loss on validation, which decides between equals."""
+    """Mean loss on validation in nats, which breaks ties."""
 
 
 @dataclass(frozen=True)
 class Swept:
-    """A sweep with its winner first."""
+    """A complete sweep, its winner first."""
 
     folder: Path
     study: StudyRecord
     ranking: list[Rank]
     test: Summary | None
-    """The winner's top-1 on test; None where the data has no test images."""
+    """The winner's top-1 on test; None where the data have no test images."""
 
     def to_dict(self) -> dict[str, Any]:
-        """The ranking and its winner, in full precision."""
+        """The ranking and its winner as JSON data, in full precision."""
         best = self.ranking[0]
         return {
             "study": str(self.folder),
@@ -55,7 +55,7 @@ class Swept:
         }
 
     def table(self) -> list[dict[str, Any]]:
-        """A row a setting, the best first: its values, then mean, SD and loss on validation."""
+        """A row for each setting, the best first: its values, then mean, SD and loss on validation."""
         scores = ({"val": place.val.mean, "sd": place.val.sd, "loss": place.loss} for place in self.ranking)
         return [place.setting | of for place, of in zip(self.ranking, scores, strict=True)]
 
@@ -65,7 +65,7 @@ class Swept:
 
 
 def sweep(swept: Grid, data: str, seeds: Sequence[int], folder: Path, conduct: Conduct) -> Swept | Study:
-    """Train every setting with every seed, rank them on validation, and read the winner's test images, once.
+    """Train every setting with every seed, rank them on validation, and score the winner's test images, once.
 
     A folder that holds the sweep is completed. What a budget stopped has no winner yet: it is returned as it is.
     """
@@ -88,7 +88,7 @@ def sweep(swept: Grid, data: str, seeds: Sequence[int], folder: Path, conduct: C
 
 
 def ranked(folder: Path, study: StudyRecord, settings: dict[str, dict[str, Any]]) -> list[Rank]:
-    """The settings, best mean top-1 on validation first, of equals the one with the lower loss."""
+    """Rank the settings by mean top-1 on validation, ties by the lower loss; a UserError without validation."""
     places = []
     for arm, setting in settings.items():
         finals = []

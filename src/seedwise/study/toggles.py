@@ -1,4 +1,4 @@
-"""What `--toggle` knows: the techniques of the catalogue by any of their names, and three more switches. No torch."""
+"""Techniques for `--toggle`: those of the catalogue by any of their names, and three more switches. No torch."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,16 +15,16 @@ from seedwise.recipe.techniques import TECHNIQUES, squeeze
 
 @dataclass(frozen=True)
 class Toggle:
-    """A technique's switch."""
+    """The switch of a technique."""
 
     path: str
     """Dotted option of the recipe."""
     off: Any
     on: Any | Callable[[Recipe], Any]
-    """Its value where the base hasn't got it; for some it follows from the base."""
+    """The value that switches it on where the base has it off; for some it depends on the base."""
 
     def patch(self, base: Recipe) -> tuple[bool, dict[str, Any]]:
-        """Whether the base has it, and the option with which it hasn't, or has."""
+        """Whether the base has it on, and the patch that switches it."""
         has = _value(base, self.path) != self.off
         return has, {self.path: self.off if has else self.on(base) if callable(self.on) else self.on}
 
@@ -56,20 +56,20 @@ TOGGLES = {
     # What the recipe `strong` has.
     "clip_norm": Toggle("optim.clip_norm", None, 5.0),
 }
-"""By the name of its option: the catalogue's techniques, and what else is a switch."""
+"""Switches by name: the catalogue's techniques, and others."""
 
 ALIASES = techniques.ALIASES | {
     "gradient_clipping": "clip_norm",
     "clip": "clip_norm",
     "imagenet": "pretrained",
 }
-"""As people call them."""
+"""Other names in use -> toggles."""
 
 _KNOWN = {squeeze(name): name for name in TOGGLES} | {squeeze(alias): name for alias, name in ALIASES.items()}
 
 
 def find(name: str) -> Toggle:
-    """The toggle of this name, however it is spelled (`CutMix`, `color-jitter`, `flip`); a UserError suggests one."""
+    """Find a toggle by name, however spelled (`CutMix`, `color-jitter`, `flip`); a UserError suggests one."""
     squeezed = squeeze(name)
     if squeezed in _KNOWN:
         return TOGGLES[_KNOWN[squeezed]]

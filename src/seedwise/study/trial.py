@@ -1,4 +1,4 @@
-"""One trial: a pure function of resolved recipe, data and seed that fills a run folder, wherever it is called."""
+"""One trial: trains a resolved recipe on data with a seed into a run folder, wherever it is called."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from seedwise.run.train import run
 
 @dataclass(frozen=True)
 class Task:
-    """What a trial needs; it can be sent to another process."""
+    """A trial to run; can be sent to another process."""
 
     arm: str
     seed: int
     folder: Path
     """The run folder."""
     recipe: Recipe
-    """Resolved."""
+    """The resolved recipe."""
     data: str
     data_dir: Path | None
     elsewhere: bool = False

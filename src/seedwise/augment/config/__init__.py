@@ -1,4 +1,4 @@
-"""What augmentation can be asked for: one optional section a technique, in the order in which they are applied."""
+"""Options of augmentation: one optional section for each technique, in the order in which they are applied."""
 
 from typing import Any, ClassVar
 
@@ -86,7 +86,7 @@ class CustomConfig(TechniqueConfig):
         return {"function": given} if isinstance(given, str) else given
 
     def least_chance(self, augment: "AugmentConfig") -> float:
-        """Nobody knows."""
+        """UNKNOWN: nothing is known about the user's function."""
         return UNKNOWN
 
 
@@ -159,4 +159,4 @@ STRENGTHS = {
     for name, section in TECHNIQUES.items()
     if section.strength is not None
 }
-"""The options that a stage of progressive learning sets, and its own names for them."""
+"""Options that a stage of progressive learning schedules -> the names of its own options for them."""

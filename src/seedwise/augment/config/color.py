@@ -1,4 +1,4 @@
-"""Sections of the techniques that change colors and sharpness, and of the ready-made sets of operations."""
+"""Options of the techniques that change color and sharpness, and of the automatic augmentations."""
 
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
@@ -29,7 +29,7 @@ class ColorJitterConfig(TechniqueConfig):
     """The hue turns by a share of the color circle drawn from [-hue, hue], in [0, 0.5]; 0 leaves it alone."""
 
     def least_chance(self, augment: "AugmentConfig") -> float:
-        """Which factor changes a pixel is for the images to say."""
+        """UNKNOWN: which factors change a pixel depends on the images."""
         return UNKNOWN if any(strength > 0 for _, strength in self) else 0.0
 
 
@@ -62,7 +62,7 @@ class RandAugmentConfig(TechniqueConfig):
         return self
 
     def least_chance(self, augment: "AugmentConfig") -> float:
-        """Equalize alone changes all but even images, whatever the magnitude."""
+        """The chance of equalize, which changes all but even images, whatever the magnitude."""
         return 1 / 14
 
 
@@ -83,7 +83,7 @@ class TrivialAugmentWideConfig(TechniqueConfig):
     """How pixels are read between pixels: `nearest` (torchvision's default; sharp, jagged) or `bilinear` (soft)."""
 
     def least_chance(self, augment: "AugmentConfig") -> float:
-        """As RandAugment's."""
+        """The chance of equalize, as in RandAugment."""
         return 1 / 14
 
 
@@ -117,7 +117,8 @@ class AugMixConfig(TechniqueConfig):
     """How pixels are read between pixels: `nearest` (sharp, jagged) or `bilinear` (torchvision's default; soft)."""
 
     def least_chance(self, augment: "AugmentConfig") -> float:
-        """In half of the cases the heaviest chain has an eighth of the image or more; it may end in equalize."""
+        """The chance that a chain with an eighth of the image or more (the heaviest, in half of the cases) ends in
+        equalize."""
         return 1 / 26
 
 
@@ -157,5 +158,5 @@ class BlurConfig(TechniqueConfig):
         return self
 
     def least_chance(self, augment: "AugmentConfig") -> float:
-        """A narrow filter leaves whole numbers as they are."""
+        """UNKNOWN for a blurred image: a narrow filter changes no whole number."""
         return self.prob * UNKNOWN

@@ -1,4 +1,4 @@
-"""Sections of the techniques that move pixels."""
+"""Options of the techniques that move pixels."""
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -37,7 +37,7 @@ class RandomResizedCropConfig(TechniqueConfig):
         return self
 
     def least_chance(self, augment: "AugmentConfig") -> float:
-        """Which box shows other pixels is for the images to say."""
+        """UNKNOWN: which box shows other pixels depends on the images."""
         return UNKNOWN if self.scale[0] < 1 or self.ratio != (1, 1) else 0.0
 
 
@@ -54,7 +54,7 @@ class RandomCropConfig(TechniqueConfig):
     """What is padded: the mirrored image, black, or its outermost pixels repeated."""
 
     def least_chance(self, augment: "AugmentConfig") -> float:
-        """All shifts are equally likely; one of them is none."""
+        """The share of shifts that move an image: all are equally likely, and one of them is none."""
         return 1 - 1 / (2 * self.padding + 1) ** 2
 
 
@@ -86,7 +86,7 @@ class AlternatingFlipConfig(TechniqueConfig):
     draws: ClassVar = "run"
 
     def least_chance(self, augment: "AugmentConfig") -> float:
-        """In its only epoch an image's coin may leave it alone."""
+        """1/2: in a single epoch an image's coin may leave it unmirrored."""
         return 0.5
 
 
@@ -116,5 +116,5 @@ class RotationConfig(TechniqueConfig):
     """How pixels are read between pixels: `nearest` (torchvision's default; sharp, jagged) or `bilinear` (soft)."""
 
     def least_chance(self, augment: "AugmentConfig") -> float:
-        """Which angle moves a pixel follows from the images' size."""
+        """UNKNOWN: which angle moves a pixel depends on the images' size."""
         return UNKNOWN if self.degrees > 0 else 0.0

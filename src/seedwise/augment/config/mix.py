@@ -1,4 +1,4 @@
-"""Sections of the techniques that cover or mix images at the training size."""
+"""Options of the techniques that cover or mix images at the training size."""
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -41,7 +41,7 @@ class RandomErasingConfig(TechniqueConfig):
         return self
 
     def least_chance(self, augment: "AugmentConfig") -> float:
-        """A box may not fit."""
+        """`prob` / 2: a box may not fit."""
         return self.prob / 2
 
 
@@ -66,7 +66,7 @@ class MixUpConfig(TechniqueConfig):
     """Only where CutMix acts too: the share of images that are left to it (of which it takes its own `prob`)."""
 
     def least_chance(self, augment: "AugmentConfig") -> float:
-        """Beta(alpha, alpha) is symmetric: half of the images to mix take half or more from their partner."""
+        """Half the chance to be mixed: half of the mixed images take half or more from their partner."""
         return self.prob / 2 * (1 - self.switch_prob if augment.cutmix is not None else 1)
 
 
@@ -89,5 +89,5 @@ class CutMixConfig(TechniqueConfig):
     """lambda ~ Beta(alpha, alpha) is the share an image keeps; 1 (the paper's) draws it evenly from [0, 1]."""
 
     def least_chance(self, augment: "AugmentConfig") -> float:
-        """As Mixup's."""
+        """Half the chance to be mixed, as Mixup's."""
         return self.prob / 2 * (1 if augment.mixup is None else augment.mixup.switch_prob)
