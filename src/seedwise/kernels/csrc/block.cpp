@@ -1,6 +1,7 @@
 // A block that nobody differentiates, in one pass. See block.hpp.
 
 #include "block.hpp"
+
 #include "dispatch.hpp"
 
 // All fp32. `pointers`: see Block. Returns what the functions of depthwise.cpp do.

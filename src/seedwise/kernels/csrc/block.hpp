@@ -1,10 +1,11 @@
 // A frozen inverted residual in one pass: a 1x1 convolution that widens (or none), a depthwise one, a 1x1 one that
-// narrows, and the shortcut. The wide maps, which are most of what the layers would write and read, stay in the L2 cache.
+// narrows, and the shortcut. The wide maps, which are most of what the layers would write and read, stay in the L2
+// cache.
 //
-// A task takes some output rows of an image, or all of several small ones, whose weights it then reads once. For 32 wide
-// channels at a time it computes the widened rows into a staged sheet (see depthwise.cpp) and the depthwise convolution
-// from there; what that gives is multiplied at the end, when all wide channels of its pixels are there. Rows that two
-// tasks need are widened twice.
+// A task takes some output rows of an image, or all of several small ones, whose weights it then reads once. For 32
+// wide channels at a time it computes the widened rows into a staged sheet (see depthwise.cpp) and the depthwise
+// convolution from there; what that gives is multiplied at the end, when all wide channels of its pixels are there.
+// Rows that two tasks need are widened twice.
 
 #pragma once
 

@@ -9,8 +9,8 @@
 // Every sum is taken in an order that follows from the shape alone, so the bits depend on neither threads nor timing.
 
 #include "depthwise_backward.hpp"
-#include "dispatch.hpp"
 #include "depthwise_forward.hpp"
+#include "dispatch.hpp"
 
 namespace {
 
@@ -67,8 +67,9 @@ extern "C" int normed_backward(int is_bf16, const void* const* given, void* cons
                                const int64_t* geometry, int threads) {
     const auto in = [&](int i) { return static_cast<const float*>(given[i]); };
     const auto out = [&](int i) { return static_cast<float*>(wanted[i]); };
-    const Norms norms{{in(3), limits[0], limits[1]}, {in(4), limits[2], limits[3]}, in(5), given[6],
-                      out(2), out(3), out(4)};
-    return is_bf16 ? backward_of<bf16>(given[0], given[1], given[2], norms, wanted[0], wanted[1], read(geometry), threads)
-                   : backward_of<float>(given[0], given[1], given[2], norms, wanted[0], wanted[1], read(geometry), threads);
+    const Norms norms{
+        {in(3), limits[0], limits[1]}, {in(4), limits[2], limits[3]}, in(5), given[6], out(2), out(3), out(4)};
+    return is_bf16
+               ? backward_of<bf16>(given[0], given[1], given[2], norms, wanted[0], wanted[1], read(geometry), threads)
+               : backward_of<float>(given[0], given[1], given[2], norms, wanted[0], wanted[1], read(geometry), threads);
 }

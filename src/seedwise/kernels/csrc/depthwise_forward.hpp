@@ -114,8 +114,11 @@ int convolve(const Geometry& geometry, const Source& source, const T* weight, co
                 const int64_t chunk = task / plan.groups / strips, strip = task / plan.groups % strips;
                 const int first = int(task % plan.groups) * plan.blocks;
                 const int rows = behind ? oh : plan.rows, row = int(strip) * rows;
-                job.run({chunk, shape.n * chunk / chunks, shape.n * (chunk + 1) / chunks,
-                         {row, std::min(oh, row + rows)}, first,
+                job.run({chunk,
+                         shape.n * chunk / chunks,
+                         shape.n * (chunk + 1) / chunks,
+                         {row, std::min(oh, row + rows)},
+                         first,
                          int(std::min<int64_t>(plan.blocks * BLOCK, shape.c - first * BLOCK)),
                          staged.data + each * slot});
             }

@@ -2,8 +2,8 @@
 
 #pragma once
 
-#include "moments.hpp"
 #include "depthwise_tiles.hpp"
+#include "moments.hpp"
 
 namespace {
 

@@ -27,9 +27,8 @@ extern "C" int widened_forward(const void* const* pointers, int64_t in, const fl
                                        const_cast<float*>(w.mean), const_cast<double*>(w.cov), threads);
     if (failed) return failed;
     const NormStep step = read_step(behind, numbers + 2);
-    return dispatch(whole, [&](auto k, auto s) {
-        return widened_forward<k.value, s.value>(w, taps, step, out, whole, threads);
-    });
+    return dispatch(
+        whole, [&](auto k, auto s) { return widened_forward<k.value, s.value>(w, taps, step, out, whole, threads); });
 }
 
 // Its gradients. `given`: the gradient of what the BatchNorm behind returned, taps, what that norm keeps, its slope and
@@ -40,8 +39,8 @@ extern "C" int widened_backward(const void* const* pointers, int64_t in, const f
     const auto to = [&](int i) { return static_cast<float*>(wanted[i]); };
     const Widening w = read_widening(pointers, in, limits);
     const WidenedGrads grads{to(0), to(1), to(2), to(3), to(4), to(5)};
-    const Norms norms{{w.saved, limits[0], limits[1]}, {from(2), limits[2], limits[3]}, from(3), given[4],
-                      nullptr, nullptr, nullptr};
+    const Norms norms{
+        {w.saved, limits[0], limits[1]}, {from(2), limits[2], limits[3]}, from(3), given[4], nullptr, nullptr, nullptr};
     const Geometry whole = read(geometry);
     return dispatch(whole, [&](auto k, auto s) {
         return widened_backward<k.value, s.value>(w, from(0), from(1), norms, w.cov, grads, whole, threads);

@@ -36,11 +36,12 @@ struct Correction {
     NOINLINE void finish(const float* x, int64_t count, float* packed, float* grad) const {
         w.pack(x, count, packed);
         const int64_t vecs = w.vecs();
-        product({packed, w.stride(), 1}, {data, vecs}, count, w.in, vecs,
-                [&](int64_t row, int64_t v) { return at(w.in)[v] + load_part(grad + row * w.in + v * LANES, w.in - v * LANES); },
-                [&](int64_t row, int64_t v, vec sum) {
-                    store_part(grad + row * w.in + v * LANES, sum, w.in - v * LANES);
-                });
+        product(
+            {packed, w.stride(), 1}, {data, vecs}, count, w.in, vecs,
+            [&](int64_t row, int64_t v) {
+                return at(w.in)[v] + load_part(grad + row * w.in + v * LANES, w.in - v * LANES);
+            },
+            [&](int64_t row, int64_t v, vec sum) { store_part(grad + row * w.in + v * LANES, sum, w.in - v * LANES); });
     }
 };
 
@@ -144,8 +145,7 @@ struct WidenedBackward {
     NOINLINE void mask(const vec* wide, const vec* line, int width, vec* tile, double* sums) const {
         const vec low = vec{} + w().low, high = vec{} + w().high;
         vec sum[2 * VECS] = {};
-        for (int i = 0; i < width; ++i)
-            UNROLL for (int v = 0; v < VECS; ++v) {
+        for (int i = 0; i < width; ++i) UNROLL for (int v = 0; v < VECS; ++v) {
                 const vec value = wide[i * VECS + v];
                 const vec grad = ((value <= low) | (value >= high)) ? vec{} : line[i * VECS + v];
                 tile[i * VECS + v] = grad;

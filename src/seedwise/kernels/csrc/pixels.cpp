@@ -44,8 +44,8 @@ void stream_line(const float* from, int64_t count, float* to) {
 
 }  // namespace
 
-// out[i, y, x] = images[i, rows[i, y], columns[i, x]]. `shape`: n, c, and height and width of the results; `steps`: from
-// an image's rows and columns to the next one's, 0 if all share them.
+// out[i, y, x] = images[i, rows[i, y], columns[i, x]]. `shape`: n, c, and height and width of the results; `steps`:
+// from an image's rows and columns to the next one's, 0 if all share them.
 extern "C" void pixels_look_up(const uint8_t* images, const int64_t* strides, const int64_t* shape, const int64_t* rows,
                                const int64_t* columns, const int64_t* steps, uint8_t* out, int threads) {
     const Strides given{strides[0], strides[1], strides[2], strides[3]};

@@ -32,7 +32,8 @@ void multiply(Sgemm sgemm, int m, int n, int k, Factor a, Factor b, float* to, i
     const float one = 1, zero = 0;
     const int row_a = int(a.row), row_b = int(b.row);
     if (m > 0 && n > 0)
-        sgemm(b.turned ? "T" : "N", a.turned ? "T" : "N", &n, &m, &k, &one, b.at, &row_b, a.at, &row_a, &zero, to, &row);
+        sgemm(b.turned ? "T" : "N", a.turned ? "T" : "N", &n, &m, &k, &one, b.at, &row_b, a.at, &row_a, &zero, to,
+              &row);
 }
 
 // Each thread its part of the result's longer side: it packs that part of one factor, and the whole of the other.

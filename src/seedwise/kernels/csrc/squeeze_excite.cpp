@@ -15,8 +15,8 @@
 #include <algorithm>
 
 #include "exponential.hpp"
-#include "memory.hpp"
 #include "gemm_tile.hpp"
+#include "memory.hpp"
 
 namespace {
 
@@ -35,7 +35,7 @@ inline void add_rows(const float* first, const float* second, int64_t c, bool ad
     for (int64_t j = 0; j < c; j += LANES) {
         const int64_t left = c - j;
         vec sum = add ? load_part(sums + j, left) : vec{};
-        UNROLL for (int64_t row = 0; row < R; ++row) {
+    UNROLL for (int64_t row = 0; row < R; ++row) {
             const int64_t at = row * c + j;
             if (at % LINE == 0) {
                 __builtin_prefetch(first + at + AHEAD);
