@@ -21,7 +21,8 @@ INLINE void moments(Source rows, const Job& job, int64_t chunk) {
     const int64_t c = job.c, size = job.chunks.size(chunk), probe = std::min<int64_t>(8, size);
     float* k = job.scratch;
     const T* first = rows(chunk * job.chunks.rows, probe);
-    over_channels(c, [&](auto n, int64_t j) LAMBDA_INLINE {
+    over_channels(c, [&](auto n, int64_t j)
+  LAMBDA_INLINE {
         constexpr int N = decltype(n)::value;
         F<N> sum{};
         for (int64_t i = 0; i < probe; ++i) sum += load<N>(first + i * c + j);

@@ -9,6 +9,7 @@
 #include <new>
 
 #include "batch_norm_vectors.hpp"
+#include "code.hpp"
 
 namespace {
 
@@ -52,11 +53,11 @@ struct Job {
 
 // sums(job, chunk) for all, then, when every thread is done, merge(job) and write(job, chunk) for all.
 template <class Sums, class Merge, class Write>
-INLINE int run(const Job& plan, Sums sums, Merge merge, Write write) {
+INLINE Code run(const Job& plan, Sums sums, Merge merge, Write write) {
     const int64_t c = plan.c, count = plan.chunks.count;
     const std::unique_ptr<double[]> doubles(new (std::nothrow) double[(count + plan.threads) * 2 * c]);
     const std::unique_ptr<float[]> floats(new (std::nothrow) float[plan.threads * 3 * c]);
-    if (!doubles || !floats) return 1;
+    if (!doubles || !floats) return NO_MEMORY;
 #pragma omp parallel num_threads(plan.threads) if (plan.threads > 1)
     {
         Job job = plan;
@@ -73,7 +74,7 @@ INLINE int run(const Job& plan, Sums sums, Merge merge, Write write) {
         _mm_sfence();  // what was streamed is seen by the other threads
 #endif
     }
-    return 0;
+    return DONE;
 }
 
 // R rows of c channels: what lies kAhead bytes further, where j begins a cache line.
@@ -100,7 +101,8 @@ INLINE void sum_chunk(const Job& job, int64_t chunk, Source one, const T* two, f
         const int64_t start = (chunk * job.chunks.rows + at) * c, rows = std::min(kTile, size - at);
         const T* tile = one(chunk * job.chunks.rows + at, rows);
         std::fill(s, s + 2 * c, 0.0f);
-        over_block<Rows>(rows, c, [&](auto n, auto r, int64_t i, int64_t j) LAMBDA_INLINE {
+        over_block<Rows>(rows, c, [&](auto n, auto r, int64_t i, int64_t j)
+    LAMBDA_INLINE {
             constexpr int N = decltype(n)::value, R = decltype(r)::value;
             const int64_t element = start + i * c + j;
             const T* from = tile + i * c + j;

@@ -10,6 +10,7 @@
 // sum is taken in an order that follows from the shape alone, so the bits depend on neither threads nor timing. A NaN
 // or an infinity spreads over its tile and those beside it, instead of over the 3x3 pixels around it.
 
+#include "code.hpp"
 #include "epilogue.hpp"
 #include "memory.hpp"
 #include "winograd_transforms.hpp"
@@ -288,10 +289,10 @@ struct Gradient {
 
 }  // namespace
 
-// x: [n, h, w, in]; out: [n, h, w, out]; `strides`: the weight's along out, in, rows and columns; `bias`: [out] or
-// null; `silu`: whether it comes behind a bias. Returns 2 without memory, else 0.
-extern "C" int winograd_forward(const float* x, const float* weight, const int64_t* strides, const int64_t* shape,
-                                const float* bias, int silu, float* out, int threads) {
+// x: [n, h, w, in]; out: [n, h, w, out]; `first` and `strides`: where the weight's first number is, and from there its
+// strides along out, in, rows and columns; `bias`: [out] or null; `silu`: whether it comes behind a bias.
+extern "C" Code winograd_forward(const float* x, const float* weight, const float* bias, float* out, int64_t first,
+                                 const int64_t* strides, const int64_t* shape, int silu, int threads) {
     const Maps maps{shape[0], shape[1], shape[2]};
     const int64_t share = round_up((maps.tiles() + threads - 1) / threads, ROWS);
     const bool streamed = maps.n * maps.h * maps.w * shape[4] >= STREAMED && shape[4] % LINE == 0 &&
@@ -304,14 +305,14 @@ extern "C" int winograd_forward(const float* x, const float* weight, const int64
                          end_of(bias, silu)};
     const int64_t in = it.weight.in, each = round_up(it.image.floats() + it.product_floats(), LINE);
     const Memory taps(it.taps.floats()), zeros(in), memory(each * threads);
-    if (!taps.data || !zeros.data || !memory.data) return 2;
+    if (!taps.data || !zeros.data || !memory.data) return NO_MEMORY;
     std::fill(zeros.data, zeros.data + in, 0.0f);
     const int64_t chunks = (maps.tiles() + it.chunk - 1) / it.chunk;
 #pragma omp parallel num_threads(threads)
     {
 #pragma omp for schedule(static)
         for (int64_t panel = 0; panel < it.taps.count; ++panel)
-            stage_weight(weight, it.weight, it.taps, panel, taps.data);
+            stage_weight(weight + first, it.weight, it.taps, panel, taps.data);
 #pragma omp for schedule(static)
         for (int slot = 0; slot < threads; ++slot) {
             float* const own = memory.data + each * slot;
@@ -321,18 +322,18 @@ extern "C" int winograd_forward(const float* x, const float* weight, const int64
             if (streamed) finish_stream();
         }
     }
-    return 0;
+    return DONE;
 }
 
 // The weight's gradient, of the strides given, from x: [n, h, w, in] and the result's gradient g: [n, h, w, out].
 // Threads share tiles, then positions and panels: each sum belongs to one thread, which takes the chunks in order.
-extern "C" int winograd_weight_gradient(const float* x, const float* g, const int64_t* strides, const int64_t* shape,
-                                        float* out, int threads) {
+extern "C" Code winograd_weight_gradient(const float* x, const float* g, float* out, const int64_t* strides,
+                                         const int64_t* shape, int threads) {
     const Gradient it{{shape[0], shape[1], shape[2]},
                       {shape[3], shape[4], strides[0], strides[1], strides[2], strides[3]}};
     const int64_t tiles = it.maps.tiles(), in = it.weight.in, most = std::max(in, it.weight.out);
     const Memory images(it.image.floats()), grads(it.grad.floats()), sums(it.sums.floats()), zeros(most);
-    if (!images.data || !grads.data || !sums.data || !zeros.data) return 2;
+    if (!images.data || !grads.data || !sums.data || !zeros.data) return NO_MEMORY;
     std::fill(zeros.data, zeros.data + most, 0.0f);
 #pragma omp parallel num_threads(threads)
     {
@@ -364,5 +365,5 @@ extern "C" int winograd_weight_gradient(const float* x, const float* g, const in
 #pragma omp for schedule(static)
         for (int64_t i = 0; i < in; ++i) unstage_weight(sums.data, it.weight, it.sums, i, out);
     }
-    return 0;
+    return DONE;
 }

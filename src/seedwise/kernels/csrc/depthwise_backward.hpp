@@ -2,6 +2,7 @@
 
 #pragma once
 
+#include "code.hpp"
 #include "depthwise_norms.hpp"
 
 namespace {
@@ -135,8 +136,8 @@ struct Backward {
 };
 
 template <class T, int K, int S>
-int backward(const T* x, const T* g, const T* weight, const Norms& norms, T* x_grad, T* weight_grad,
-             const Geometry& geometry, int threads) {
+Code backward(const T* x, const T* g, const T* weight, const Norms& norms, T* x_grad, T* weight_grad,
+              const Geometry& geometry, int threads) {
     const Shape<K, S> shape(geometry);
     const int blocks = shape.blocks();
     // Enough chunks of images for many threads, and few enough that their sums stay small beside the data.
@@ -149,7 +150,7 @@ int backward(const T* x, const T* g, const T* weight, const Norms& norms, T* x_g
     const Memory sums(weight_grad ? int64_t(chunks) * blocks * K * K * VECS : 0);
     const Memory norm_sums(norms ? int64_t(chunks) * blocks * 4 * VECS : 0);  // doubles
     const Memory before(StagedNorm::vectors(norms.before, blocks)), behind(StagedNorm::vectors(norms.behind, blocks));
-    if (!taps.data || !staged.data || !sums.data || !norm_sums.data || !before.data || !behind.data) return 2;
+    if (!taps.data || !staged.data || !sums.data || !norm_sums.data || !before.data || !behind.data) return NO_MEMORY;
     Backward<T, K, S> job{shape,
                           x,
                           g,
@@ -197,7 +198,7 @@ int backward(const T* x, const T* g, const T* weight, const Norms& norms, T* x_g
             }
         }
     }
-    return 0;
+    return DONE;
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 
 #pragma once
 
+#include "code.hpp"
 #include "depthwise_backward.hpp"
 #include "depthwise_forward.hpp"
 #include "gemm_tile.hpp"
@@ -116,12 +117,12 @@ struct InputMoments {
 };
 
 // mean [in] and cov [in, in] of x, and the norm's step.
-inline int widened_moments(const Widening& w, int64_t m, int64_t c, const NormStep& step, float* mean, double* cov,
-                           int threads) {
+inline Code widened_moments(const Widening& w, int64_t m, int64_t c, const NormStep& step, float* mean, double* cov,
+                            int threads) {
     InputMoments job(w, m);
     const int64_t in = w.in, each = (job.task_floats() + LANES - 1) / LANES;
     const Memory doubles(((job.count + 1) * (in + 1) * in * 2 + LANES) / LANES), memory(each * threads);
-    if (!doubles.data || !memory.data) return 2;
+    if (!doubles.data || !memory.data) return NO_MEMORY;
     job.means = reinterpret_cast<double*>(doubles.data);
     job.squares = job.means + job.count * in;
     double* const middle = job.squares + job.count * in * in;
@@ -139,7 +140,7 @@ inline int widened_moments(const Widening& w, int64_t m, int64_t c, const NormSt
 #pragma omp for schedule(static)
         for (int64_t j = 0; j < c; ++j) job.settle(step, c, j, middle, cov);
     }
-    return 0;
+    return DONE;
 }
 
 // The wide map, a block at a time. The narrow rows stand packed behind the sheet.
@@ -203,8 +204,8 @@ struct Widened {
 };
 
 template <int K, int S>
-int widened_forward(const Widening& w, const float* taps, const NormStep& behind, float* out, const Geometry& geometry,
-                    int threads) {
+Code widened_forward(const Widening& w, const float* taps, const NormStep& behind, float* out, const Geometry& geometry,
+                     int threads) {
     const Shape<K, S> shape(geometry);
     const int blocks = shape.blocks();
     Plan plan = make_plan(1, int(shape.oh), [&](int rows) {
@@ -213,7 +214,7 @@ int widened_forward(const Widening& w, const float* taps, const NormStep& behind
     });
     plan.blocks = blocks;
     const Memory staged(Widened::vectors(w, blocks));
-    if (!staged.data) return 2;
+    if (!staged.data) return NO_MEMORY;
     const Widened source(w, geometry, blocks, staged.data);
     return convolve<float, K, S>(geometry, source, taps, Finish{}, &behind, out, plan, threads,
                                  [&](int64_t block) { source.stage(block, shape.c); });

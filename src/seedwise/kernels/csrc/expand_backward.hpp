@@ -200,7 +200,7 @@ struct WidenedBackward {
 };
 
 template <int K, int S>
-int widened_backward(const Widening& w, const float* g, const float* taps, const Norms& norms, const double* cov,
+Code widened_backward(const Widening& w, const float* g, const float* taps, const Norms& norms, const double* cov,
                      const WidenedGrads& grads, const Geometry& geometry, int threads) {
     using Job = WidenedBackward<K, S>;
     const Shape<K, S> shape(geometry);
@@ -218,7 +218,7 @@ int widened_backward(const Widening& w, const float* g, const float* taps, const
     const Memory norm_sums(int64_t(chunks) * blocks * 4 * VECS), memory(std::max(each, packed) * threads);
     const Memory rows(2 * w.vecs() * threads);  // doubles
     for (const Memory* one : {&weights, &narrow, &corrections, &staged, &behind, &sums, &gram, &norm_sums, &memory, &rows})
-        if (!one->data) return 2;
+        if (!one->data) return NO_MEMORY;
     const Widened source(w, geometry, blocks, staged.data);
     const Job job{{shape, nullptr, g, grads.x, weights.data, sums.data, norms, {norms.before, nullptr},
                    {norms.behind, behind.data}, reinterpret_cast<double*>(norm_sums.data), chunks, plan, false},
@@ -260,7 +260,7 @@ int widened_backward(const Widening& w, const float* g, const float* taps, const
                                   grads.x + i * shape.w * w.in);
         }
     }
-    return 0;
+    return DONE;
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "code.hpp"
 #include "epilogue.hpp"
 
 namespace {
@@ -74,22 +75,25 @@ void by_finished_rows(Sgemm sgemm, int m, int n, int k, Factor a, Factor b, cons
 }  // namespace
 
 // `bias`: [out] or null; `silu`: whether it comes behind a bias.
-extern "C" void split_forward(void* sgemm, const float* images, const float* weight, const float* bias, int silu,
-                              float* result, int m, int in, int out, int threads) {
+extern "C" Code split_forward(const float* images, const float* weight, const float* bias, float* result, void* sgemm,
+                              int m, int in, int out, int silu, int threads) {
     const Factor a{images, in, false}, b{weight, in, true};
     switch (end_of(bias, silu)) {
-        case End::plain: return split(Sgemm(sgemm), m, out, in, a, b, result, threads);
-        case End::biased: return by_finished_rows<End::biased>(Sgemm(sgemm), m, out, in, a, b, bias, result, threads);
-        case End::silu: return by_finished_rows<End::silu>(Sgemm(sgemm), m, out, in, a, b, bias, result, threads);
+        case End::plain: split(Sgemm(sgemm), m, out, in, a, b, result, threads); break;
+        case End::biased: by_finished_rows<End::biased>(Sgemm(sgemm), m, out, in, a, b, bias, result, threads); break;
+        case End::silu: by_finished_rows<End::silu>(Sgemm(sgemm), m, out, in, a, b, bias, result, threads); break;
     }
+    return DONE;
 }
 
-extern "C" void split_images_gradient(void* sgemm, const float* grad, const float* weight, float* result, int m, int in,
+extern "C" Code split_images_gradient(const float* grad, const float* weight, float* result, void* sgemm, int m, int in,
                                       int out, int threads) {
     split(Sgemm(sgemm), m, in, out, {grad, out, false}, {weight, in, false}, result, threads);
+    return DONE;
 }
 
-extern "C" void split_weight_gradient(void* sgemm, const float* grad, const float* images, float* result, int m, int in,
+extern "C" Code split_weight_gradient(const float* grad, const float* images, float* result, void* sgemm, int m, int in,
                                       int out, int threads) {
     split(Sgemm(sgemm), out, in, m, {grad, out, true}, {images, in, false}, result, threads);
+    return DONE;
 }
