@@ -52,7 +52,8 @@ class NormStep(NamedTuple):
     @property
     def tensors(self) -> tuple[Tensor | None, ...]:
         """In the order of `STEP`."""
-        return self.weight, self.bias, *(self.running or (None, None)), self.batches
+        mean, variance = self.running or (None, None)
+        return self.weight, self.bias, mean, variance, self.batches
 
 
 def forward(x: Tensor, step: NormStep, plus: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -91,9 +92,10 @@ def _apply(x: Tensor, saved: Tensor, act: int, y: Tensor) -> None:
 
 
 def _forward(x: Tensor, plus: Tensor | None, y: Tensor | None, step: NormStep) -> Tensor:
-    saved = torch.empty(4, x.shape[1])
+    rows, c = _rows(x)
+    saved = torch.empty(4, c)
     tensors = (x, plus, y, *step.tensors, saved)
-    KERNELS.launch("norm_act_forward", tensors, *_rows(x), step.momentum, step.eps, step.act)
+    KERNELS.launch("norm_act_forward", tensors, rows, c, step.momentum, step.eps, step.act)
     return saved
 
 
@@ -121,9 +123,10 @@ def gradient_sums(grad: Tensor, x: Tensor, saved: Tensor, act: int) -> tuple[Ten
 def _backward(
     grad: Tensor, x: Tensor, x_grad: Tensor | None, saved: Tensor, affine: Tensor | None, act: int
 ) -> tuple[Tensor, Tensor]:
-    weight_grad, bias_grad = torch.empty(2, x.shape[1]).unbind()
+    rows, c = _rows(x)
+    weight_grad, bias_grad = torch.empty(c), torch.empty(c)
     tensors = grad, x, x_grad, saved, weight_grad, bias_grad, affine
-    KERNELS.launch("norm_act_backward", tensors, *_rows(x), act)
+    KERNELS.launch("norm_act_backward", tensors, rows, c, act)
     return weight_grad, bias_grad
 
 
@@ -133,4 +136,5 @@ def input_gradient(grad: Tensor, x: Tensor, saved: Tensor, affine: Tensor) -> No
 
 
 def _rows(x: Tensor) -> tuple[int, int]:
-    return x.numel() // x.shape[1], x.shape[1]
+    n, c, h, w = x.shape
+    return n * h * w, c

@@ -42,7 +42,7 @@ def normed_backward(
     norm, affine, result = epilogue
     c, weight = images.shape[1], weight.contiguous()
     image_grad, weight_grad = torch.empty_like(images, memory_format=torch.channels_last), torch.empty_like(weight)
-    grads = NormedGrads(image_grad, weight_grad, torch.empty(2, c), *torch.empty(2, c).unbind())
+    grads = NormedGrads(image_grad, weight_grad, torch.empty(2, c), torch.empty(c), torch.empty(c))
     DEPTHWISE.launch(
         "normed_backward",
         (
@@ -129,9 +129,8 @@ def expanded_backward(
     """The gradients of what `expanded_forward` did; `grad` and `epilogue` are those of `normed_backward`."""
     norm, affine, result = epilogue
     x, c, kernel = expansion.x, len(expansion.weight), kernel.contiguous()
-    grads = ExpandedGrads(
-        *(torch.empty_like(tensor) for tensor in (x, expansion.weight, kernel)), *torch.empty(2, c).unbind()
-    )
+    x_grad, weight_grad, kernel_grad = map(torch.empty_like, (x, expansion.weight, kernel))
+    grads = ExpandedGrads(x_grad, weight_grad, kernel_grad, torch.empty(c), torch.empty(c))
     EXPAND.launch(
         "expanded_backward",
         (
