@@ -194,7 +194,7 @@ def builder_of(found: ctypes.CDLL | None) -> str | None:
     if found is None:
         return None
     with contextlib.suppress(OSError, IndexError):
-        return build.seal(Path(found._name)).read_text().splitlines()[1]
+        return build.checksum_file(Path(found._name)).read_text().splitlines()[1]
     return build.compiler_version()  # it was built for this process alone
 
 
@@ -244,4 +244,4 @@ def _build(source: Path, built: Path) -> None:
             return
         with atomic_path(built) as temporary:
             build.compile_to(temporary, source, target())
-        write_text(build.seal(built), build.seal_text(built))
+        write_text(build.checksum_file(built), build.checksum_text(built))

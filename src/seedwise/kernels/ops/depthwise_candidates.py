@@ -29,7 +29,7 @@ FUSED = "fused"
 def forward(
     images: Tensor, weight: Tensor, geometry: Geometry, choices: Choices, epilogue: Epilogue | None = None
 ) -> Tensor:
-    """The convolution by the implementation that `choices` names."""
+    """The convolution [n, c, oh, ow] of images [n, c, h, w] with a weight [c, 1, k, k], by what `choices` names."""
 
     def trial() -> tuple[Candidates, int]:
         return {name: partial(_on_part, run, images, weight, geometry) for name, run in _FORWARDS.items()}, len(images)
@@ -41,7 +41,10 @@ def forward(
 def backward(
     images: Tensor, grad: Tensor, weight: Tensor, geometry: Geometry, wants: tuple[bool, bool], choices: Choices
 ) -> Grads:
-    """The wanted gradients of images and weight by the implementations that `choices` names."""
+    """The wanted gradients of images [n, c, h, w] and weight [c, 1, k, k], by what `choices` names.
+
+    `grad`: the gradient [n, c, oh, ow] of `forward`'s result.
+    """
     what = {(True, True): "both", (True, False): "images", (False, True): "weight"}[wants]
 
     def run(name: str, n: int) -> Grads:
@@ -64,7 +67,7 @@ def frozen_block(
     *,
     shortcut: bool,
 ) -> Tensor:
-    """`kernels.frozen_block`, or `by_layers(images)`, which computes the same, by what `choices` names."""
+    """`depthwise.frozen_block` of images [n, c, h, w], or the same by `by_layers(images)`: what `choices` names."""
     runs = {
         "native": lambda: depthwise_ops.frozen_block(images, layers, geometry, shortcut=shortcut),
         "layers": lambda: by_layers(images),
@@ -79,7 +82,7 @@ def frozen_block(
 def compute(
     name: str, images: Tensor, grad: Tensor, weight: Tensor, geometry: Geometry, wants: tuple[bool, bool]
 ) -> Grads:
-    """The wanted gradients by the named implementations: `fused`, or `images'+weight's` with `-` for none."""
+    """`backward` by the named implementations: `fused`, or `images'+weight's` with `-` for none."""
     if name == FUSED:
         return depthwise_ops.backward(images, grad, weight, geometry, wants)
     of_images, of_weight = name.split("+")
@@ -89,7 +92,7 @@ def compute(
 
 
 def onednn_forward(images: Tensor, weight: Tensor, geometry: Geometry, epilogue: Epilogue | None = None) -> Tensor:
-    """PyTorch's convolution, of a padded copy where the padding isn't symmetric."""
+    """PyTorch's convolution of images [n, c, h, w], of a padded copy where padding isn't symmetric."""
     launch.synchronize()
     padded_images, padding = padded(images, geometry)
     result = F.conv2d(padded_images, weight, None, geometry.stride, padding, groups=weight.shape[0])
@@ -99,7 +102,7 @@ def onednn_forward(images: Tensor, weight: Tensor, geometry: Geometry, epilogue:
 def onednn_backward(
     images: Tensor, grad: Tensor, weight: Tensor, geometry: Geometry, wants: tuple[bool, bool]
 ) -> Grads:
-    """PyTorch's gradients of images and weight; they can be differentiated once more."""
+    """PyTorch's gradients for `backward`; they can be differentiated once more."""
     launch.synchronize()
     padded_images, padding = padded(images, geometry)
     stride = (geometry.stride, geometry.stride)
@@ -129,14 +132,14 @@ def _one(name: str, images: Tensor, grad: Tensor, weight: Tensor, geometry: Geom
 
 
 def padded(images: Tensor, geometry: Geometry) -> tuple[Tensor, tuple[int, int]]:
-    """What a convolution with symmetric padding takes instead, and that padding."""
+    """Images [n, c, h, w] as a convolution with symmetric padding takes them, and that padding."""
     if geometry.top == geometry.bottom and geometry.left == geometry.right:
         return images, (geometry.top, geometry.left)
     return F.pad(images, [geometry.left, geometry.right, geometry.top, geometry.bottom]), (0, 0)
 
 
 def candidates(images: Tensor, geometry: Geometry, wants: tuple[bool, bool] = (True, True)) -> tuple[str, ...]:
-    """Names for the wanted gradients."""
+    """Names of what computes the wanted gradients of images [n, c, h, w]."""
     stock = "onednn" if images.dtype == torch.float32 else "fp32"
     is_small = min(images.shape[2:]) < geometry.kernel
     return _candidates(stock, "taps" if is_small else stock, wants)
@@ -155,7 +158,7 @@ def _on_part(run: Callable[..., Tensor], images: Tensor, weight: Tensor, geometr
 
 
 def case_of(operation: str, name: str, images: Tensor, geometry: Geometry) -> Case:
-    """What the fastest implementation depends on."""
+    """What the fastest implementation for images [n, c, h, w] depends on."""
     n, c, h, w = images.shape
     g, threads = geometry, torch.get_num_threads()
     padding = (g.top, g.left, g.bottom, g.right)
