@@ -22,7 +22,8 @@ convolution's result [n, c, oh, ow]."""
 class NormedGrads:
     """The gradients of the normalized images, of the weight, and of the parameters of the prologue's BatchNorm.
 
-    `affine`: float32[2, c], from which `batch_norm.input_gradient` makes the images' own gradient.
+    `normalized`: [n, c, h, w]; `weight`: [c, 1, k, k]; `norm_weight`, `norm_bias`: float32[c]; `affine`: float32[2, c],
+    from which `batch_norm.input_gradient` makes the images' own gradient.
     """
 
     normalized: Tensor
@@ -114,7 +115,10 @@ def expanded_forward(
 
 @dataclass(frozen=True)
 class ExpandedGrads:
-    """The gradients of an expansion's x and weight, of the depthwise weight, and of the expansion's norm."""
+    """The gradients of an expansion's x and weight, of the depthwise weight, and of the expansion's norm.
+
+    All float32: `x`: [n, in, h, w]; `weight`: [c, in, 1, 1]; `kernel`: [c, 1, k, k]; `norm_weight`, `norm_bias`: [c].
+    """
 
     x: Tensor
     weight: Tensor
