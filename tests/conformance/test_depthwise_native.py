@@ -153,7 +153,7 @@ def test_bias_and_activation_have_the_bits_of_passes_of_their_own(kernel: int, l
         geometry = geometry_of(kernel, stride, True, size)
         x, weight, bias = draw((n, c, *size), 0), draw((c, 1, kernel, kernel), 1), 4 * draw((c, 1, 1, 1), 2).flatten()
         x[0, 0, 0, 0] = torch.nan
-        found = depthwise_ops.forward(x, weight, geometry, depthwise_ops.Finish(bias, *limits))
+        found = depthwise_ops.forward(x, weight, geometry, depthwise_ops.Epilogue(bias, *limits))
         plain = depthwise_ops.forward(x, weight, geometry) + bias[:, None, None]
         torch.testing.assert_close(found, plain.clamp(*limits), rtol=0, atol=0, equal_nan=True)
         assert found[0, 0].isnan().any()
@@ -161,7 +161,7 @@ def test_bias_and_activation_have_the_bits_of_passes_of_their_own(kernel: int, l
     bias, geometry = draw((40, 1, 1, 1), 2).flatten(), geometry_of(3, 1, True, (8, 8))
     out, _, *_ = truth_of(x, weight, geometry)
     agree(
-        depthwise_ops.forward(x, weight, geometry, depthwise_ops.Finish(bias, *limits)),
+        depthwise_ops.forward(x, weight, geometry, depthwise_ops.Epilogue(bias, *limits)),
         (out + bias.double()[:, None, None]).clamp(*limits),
         2**-8,
     )
@@ -245,7 +245,8 @@ def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     monkeypatch.setattr(build, "compiler_version", lambda: None)
     monkeypatch.setattr(build, "PREBUILT", "nothing was installed")
     monkeypatch.setenv("SEEDWISE_CACHE", str(tmp_path))
-    depthwise_ops.library.cache_clear()
+    for library in depthwise_ops.LIBRARIES:
+        library.forget()
     try:
         assert not available()
         choices = Choices()
@@ -254,7 +255,8 @@ def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
         assert all(torch.equal(a, b) for a, b in zip(step(plain, x), step(asked, x), strict=True))
         assert not choices.as_dict()
     finally:
-        depthwise_ops.library.cache_clear()
+        for library in depthwise_ops.LIBRARIES:
+            library.forget()
 
 
 @needs_compiler

@@ -2,6 +2,7 @@
 
 #pragma once
 
+#include "code.hpp"
 #include "depthwise_norms.hpp"
 
 namespace {
@@ -10,12 +11,12 @@ template <class T, int K, int S>
 struct Backward {
     const Shape<K, S> shape;
     const T *x, *g;
-    T *x_grad;        // or null, and then `taps` is too
+    T* x_grad;        // or null, and then `taps` is too
     const vec* taps;  // staged weight, reversed for stride 1
     vec* sums;        // or null: the weight's gradient, [chunk][block][K*K][VECS]
     const Norms& norms;
-    StagedNorm before, behind;
-    double* norm_sums;  // of the norm before, [chunk][block][2][BLOCK]
+    StagedNorm prologue, epilogue;
+    double* norm_sums;  // of the prologue's norm, [chunk][block][2][BLOCK]
     int chunks;
     Plan plan;
     bool streamed;
@@ -65,7 +66,7 @@ struct Backward {
             const int64_t in = (n + i) * shape.h * shape.w * shape.c + first;
             stage_grad(task, (n + i) * shape.oh * shape.ow * shape.c + first, gs);
             if (sums)
-                stage(x + in, shape.c, int(shape.w), channels, int(shape.left), xs, norms ? &before : nullptr,
+                stage(x + in, shape.c, int(shape.w), channels, int(shape.left), xs, norms ? &prologue : nullptr,
                       task.block);
             for (int block = 0; block < blocks && x_grad; ++block) data_rows(task, block, in + block * BLOCK, gs, y);
         }
@@ -85,8 +86,8 @@ struct Backward {
     void stage_grad(const Task& task, int64_t at, const Sheet& gs) const {
         const int width = int(shape.ow);
         if (norms)
-            stage_behind(g + at, static_cast<const T*>(norms.y) + at, shape.c, width, task.channels, shape.g_left(), gs,
-                         behind, task.block, task.spare);
+            stage_epilogue(g + at, static_cast<const T*>(norms.y) + at, shape.c, width, task.channels, shape.g_left(),
+                           gs, epilogue, task.block, task.spare);
         else
             stage(g + at, shape.c, width, task.channels, shape.g_left(), gs);
     }
@@ -100,7 +101,8 @@ struct Backward {
             const int64_t from = at + int64_t(row) * width * shape.c;
             data_row(gs, block, w, row, task.line);
             if (norms) {
-                add_before(before, task.block + block, x + from, shape.c, width, channels, task.spare, task.line, part);
+                add_prologue(prologue, task.block + block, x + from, shape.c, width, channels, task.spare, task.line,
+                             part);
                 if (pixels >= TILE || row + 1 == y.end) {
                     flush(part, chunk_norm_sums(task.chunk, task.block + block));
                     pixels = 0;
@@ -129,14 +131,14 @@ struct Backward {
                 const float* from = reinterpret_cast<const float*>(chunk_sums(chunk, block) + tap * VECS);
                 for (int i = 0; i < BLOCK; ++i) total[i] += from[i];
             }
-            for (int i = 0; i < count; ++i) narrow(total[i], weight_grad + (block * BLOCK + i) * K * K + tap);
+            for (int i = 0; i < count; ++i) store<1>(weight_grad + (block * BLOCK + i) * K * K + tap, F<1>{total[i]});
         }
     }
 };
 
 template <class T, int K, int S>
-int backward(const T* x, const T* g, const T* weight, const Norms& norms, T* x_grad, T* weight_grad,
-             const Geometry& geometry, int threads) {
+Code backward(const T* x, const T* g, const T* weight, const Norms& norms, T* x_grad, T* weight_grad,
+              const Geometry& geometry, int threads) {
     const Shape<K, S> shape(geometry);
     const int blocks = shape.blocks();
     // Enough chunks of images for many threads, and few enough that their sums stay small beside the data.
@@ -148,11 +150,22 @@ int backward(const T* x, const T* g, const T* weight, const Norms& norms, T* x_g
     const Memory taps(int64_t(blocks) * K * K * VECS), staged(each * threads);
     const Memory sums(weight_grad ? int64_t(chunks) * blocks * K * K * VECS : 0);
     const Memory norm_sums(norms ? int64_t(chunks) * blocks * 4 * VECS : 0);  // doubles
-    const Memory before(StagedNorm::vectors(norms.before, blocks)), behind(StagedNorm::vectors(norms.behind, blocks));
-    if (!taps.data || !staged.data || !sums.data || !norm_sums.data || !before.data || !behind.data) return 2;
-    Backward<T, K, S> job{shape, x, g, x_grad, taps.data, weight_grad ? sums.data : nullptr,
-                          norms, {norms.before, before.data}, {norms.behind, behind.data},
-                          reinterpret_cast<double*>(norm_sums.data), chunks, plan,
+    const Memory prologue(StagedNorm::vectors(norms.prologue, blocks)),
+        epilogue(StagedNorm::vectors(norms.epilogue, blocks));
+    if (!taps.data || !staged.data || !sums.data || !norm_sums.data || !prologue.data || !epilogue.data)
+        return NO_MEMORY;
+    Backward<T, K, S> job{shape,
+                          x,
+                          g,
+                          x_grad,
+                          taps.data,
+                          weight_grad ? sums.data : nullptr,
+                          norms,
+                          {norms.prologue, prologue.data},
+                          {norms.epilogue, epilogue.data},
+                          reinterpret_cast<double*>(norm_sums.data),
+                          chunks,
+                          plan,
                           is_streamed(x_grad, shape.c, shape.n * shape.h * shape.w * shape.c)};
 #pragma omp parallel num_threads(threads)
     {
@@ -164,8 +177,8 @@ int backward(const T* x, const T* g, const T* weight, const Norms& norms, T* x_g
         if (norms) {
 #pragma omp for schedule(static)
             for (int64_t block = 0; block < blocks; ++block) {
-                job.before.stage(norms.before, nullptr, shape.c, block);
-                job.behind.stage(norms.behind, norms.affine, shape.c, block);
+                job.prologue.stage(norms.prologue, nullptr, shape.c, block);
+                job.epilogue.stage(norms.epilogue, norms.affine, shape.c, block);
             }
         }
 #pragma omp for schedule(static)
@@ -176,18 +189,19 @@ int backward(const T* x, const T* g, const T* weight, const Norms& norms, T* x_g
                 const int64_t task = norms ? begin + end - 1 - i : i;  // the norm's sums have just been at the end
                 job.run(task / plan.groups, task % plan.groups, staged.data + each * slot);
             }
-            finish_stream();
+            end_stream();
         }
         if (weight_grad) {
 #pragma omp for schedule(static)
             for (int64_t block = 0; block < blocks; ++block) {
                 job.fold(block, weight_grad);
                 if (norms)
-                    merge_sums(norms, job.norm_sums, chunks, blocks, block, shape.c, double(shape.n * shape.h * shape.w));
+                    merge_sums(norms, job.norm_sums, chunks, blocks, block, shape.c,
+                               double(shape.n * shape.h * shape.w));
             }
         }
     }
-    return 0;
+    return DONE;
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
-// The BatchNorms before and behind a depthwise convolution, each with an activation that clamps, on lines of one block
-// that are in the cache anyhow: neither the map between them nor the gradients around the convolution are written and
-// read once more. Arithmetic as in norm_act.cpp.
+// The BatchNorms before and after a depthwise convolution, its prologue and epilogue, each with an activation that
+// clamps, on lines of one block that are in the cache anyhow: neither the map between them nor the gradients around the
+// convolution are written and read once more. Arithmetic as in batch_norm.cpp.
 
 #pragma once
 
@@ -9,7 +9,7 @@
 namespace {
 
 struct Norm {
-    const float* saved;  // what norm_act_forward keeps, [4, c]: mean, 1 / deviation, scale, shift. Null: there is none
+    const float* saved;  // what `forward` there keeps, [4, c]: mean, 1 / deviation, scale, shift. Null: there is none
     float low, high;     // what the activation holds the normalized values between
 
     explicit operator bool() const { return saved != nullptr; }
@@ -17,12 +17,12 @@ struct Norm {
 
 // What a backward pass through both norms reads and writes beside the convolution's own.
 struct Norms {
-    Norm before, behind;
-    const float* affine;  // of the norm behind: slope and offset, [2, c] (see merge_gradients in norm_act.cpp)
+    Norm prologue, epilogue;
+    const float* affine;  // of the epilogue's norm: slope and offset, [2, c] (see merge_gradients in batch_norm.hpp)
     const void* y;        // the convolution's output
-    float *before_affine, *weight_grad, *bias_grad;  // of the norm before: as above; float[c]
+    float *prologue_affine, *weight_grad, *bias_grad;  // of the prologue's norm: as above; float[c]
 
-    explicit operator bool() const { return bool(before); }
+    explicit operator bool() const { return bool(prologue); }
 };
 
 // A norm's parameters as the arithmetic reads them: [block][part][VECS], zeros past the last channel.
@@ -36,7 +36,8 @@ struct StagedNorm {
 
     const vec* of(int64_t block) const { return data + block * PARTS * VECS; }
     void stage(const Norm& norm, const float* affine, int64_t c, int64_t block) {
-        const float* from[] = {norm.saved, norm.saved + 2 * c, norm.saved + 3 * c, affine, affine ? affine + c : nullptr};
+        const float* from[] = {norm.saved, norm.saved + 2 * c, norm.saved + 3 * c, affine,
+                               affine ? affine + c : nullptr};
         for (int part = 0; part < (affine ? PARTS : SLOPE); ++part) {
             float* line = reinterpret_cast<float*>(data + (block * PARTS + part) * VECS);
             for (int i = 0; i < BLOCK; ++i) line[i] = block * BLOCK + i < c ? from[part][block * BLOCK + i] : 0.0f;
@@ -48,16 +49,15 @@ struct StagedNorm {
 struct NormVec {
     const vec mean, scale, shift, low, high;
     NormVec(const StagedNorm& norm, const vec* p, int v)
-        : mean(p[v]), scale(p[StagedNorm::SCALE * VECS + v]), shift(p[StagedNorm::SHIFT * VECS + v]), low(norm.low),
+        : mean(p[v]),
+          scale(p[StagedNorm::SCALE * VECS + v]),
+          shift(p[StagedNorm::SHIFT * VECS + v]),
+          low(norm.low),
           high(norm.high) {}
 
-    vec activated(vec x) const {
-        vec value = fused(x - mean, scale, shift);
-        value = value < low ? low : value;
-        return value > high ? high : value;
-    }
+    vec activated(vec x) const { return clamp(fused(x - mean, scale, shift), low, high); }
     // The gradient of a normalized value, d off the mean, from the activation's. NaN passes, as in PyTorch.
-    vec held(vec d, vec grad) const {
+    vec masked(vec d, vec grad) const {
         const vec value = fused(d, scale, shift);
         return ((value <= low) | (value >= high)) ? vec{} : grad;
     }
@@ -69,31 +69,31 @@ NOINLINE void norm_line(const StagedNorm& norm, int64_t block, const T* x, int64
     const vec* const p = norm.of(block);
     const int64_t ahead = width * c;
     for (int i = 0; i < width; ++i, x += c, to += VECS) {
-        fetch_block(x, ahead);
-        UNROLL for (int v = 0; v < VECS; ++v) to[v] = NormVec(norm, p, v).activated(load(x + v * LANES));
+    UNROLL for (int v = 0; v < VECS; ++v) to[v] = NormVec(norm, p, v).activated(load(x + v * LANES));
+        prefetch(x + ahead, BLOCK);
     }
 }
 
-// The norm behind: the gradient of its output becomes that of its input y.
+// The epilogue: the gradient of its output becomes that of its input y.
 template <class T>
-NOINLINE void gradient_behind(const StagedNorm& norm, int64_t block, const T* y, int64_t c, int width, vec* line) {
+NOINLINE void epilogue_gradient(const StagedNorm& norm, int64_t block, const T* y, int64_t c, int width, vec* line) {
     const vec* const p = norm.of(block);
     const int64_t ahead = width * c;
     for (int i = 0; i < width; ++i, y += c, line += VECS) {
-        fetch_block(y, ahead);
+        prefetch(y + ahead, BLOCK);
         UNROLL for (int v = 0; v < VECS; ++v) {
             const NormVec lane(norm, p, v);
             const vec d = load(y + v * LANES) - lane.mean;
             const vec rest = fused(d, p[StagedNorm::SLOPE * VECS + v], p[StagedNorm::OFFSET * VECS + v]);
-            line[v] = fused(lane.held(d, line[v]), lane.scale, rest);
+            line[v] = fused(lane.masked(d, line[v]), lane.scale, rest);
         }
     }
 }
 
-// The norm before: the gradient of its output becomes that of the normalized values. Adds this, and its product with
+// The prologue: the gradient of its output becomes that of the normalized values. Adds this, and its product with
 // x - mean, to sums[2][VECS].
 template <class T>
-NOINLINE void gradient_before(const StagedNorm& norm, int64_t block, const T* x, int64_t c, int width, vec* line,
+NOINLINE void prologue_gradient(const StagedNorm& norm, int64_t block, const T* x, int64_t c, int width, vec* line,
                               vec* sums) {
     const vec* const p = norm.of(block);
     vec sum[VECS], dot[VECS];
@@ -101,7 +101,7 @@ NOINLINE void gradient_before(const StagedNorm& norm, int64_t block, const T* x,
     for (int i = 0; i < width; ++i, x += c, line += VECS)
         UNROLL for (int v = 0; v < VECS; ++v) {
             const NormVec lane(norm, p, v);
-            const vec d = load(x + v * LANES) - lane.mean, grad = lane.held(d, line[v]);
+            const vec d = load(x + v * LANES) - lane.mean, grad = lane.masked(d, line[v]);
             line[v] = grad;
             sum[v] += grad;
             dot[v] = fused(grad, d, dot[v]);
@@ -134,14 +134,14 @@ NOINLINE void stage(const T* image, int64_t c, int width, int channels, int left
 
 // Stages rows of a gradient [h, width, c] of a norm's output as those of its input y.
 template <class T>
-NOINLINE void stage_behind(const T* g, const T* y, int64_t c, int width, int channels, int left, const Sheet& to,
+NOINLINE void stage_epilogue(const T* g, const T* y, int64_t c, int width, int channels, int left, const Sheet& to,
                            const StagedNorm& norm, int64_t first, vec* spare) {
     stage_lines(width, channels, left, to, [&](int block, int row, vec* line) {
         const int64_t at = int64_t(row) * width * c + block * BLOCK;
         const int rest = channels - block * BLOCK;
         stage_line(g + at, c, width, rest, line);
         with_block(y + at, c, width, rest, spare, [&](auto pixels, int64_t apart) {
-            gradient_behind(norm, first + block, pixels, apart, width, line);
+            epilogue_gradient(norm, first + block, pixels, apart, width, line);
         });
     });
 }
@@ -150,10 +150,10 @@ constexpr int TILE = 128;  // pixels whose sums are kept in float
 
 // `gradient_before`, where channels may be missing.
 template <class T>
-NOINLINE void add_before(const StagedNorm& norm, int64_t block, const T* x, int64_t c, int width, int channels,
+NOINLINE void add_prologue(const StagedNorm& norm, int64_t block, const T* x, int64_t c, int width, int channels,
                          vec* spare, vec* line, vec* sums) {
     with_block(x, c, width, channels, spare, [&](auto pixels, int64_t apart) {
-        gradient_before(norm, block, pixels, apart, width, line, sums);
+        prologue_gradient(norm, block, pixels, apart, width, line, sums);
     });
 }
 
@@ -178,9 +178,9 @@ NOINLINE void merge_sums(const Norms& norms, const double* sums, int chunks, int
             dot += part[BLOCK];
         }
         const int64_t channel = block * BLOCK + i;
-        const double inverse = norms.before.saved[c + channel], scale = norms.before.saved[2 * c + channel];
-        norms.before_affine[channel] = static_cast<float>(-scale * inverse * inverse * dot / m);
-        norms.before_affine[c + channel] = static_cast<float>(-scale * sum / m);
+        const double inverse = norms.prologue.saved[c + channel], scale = norms.prologue.saved[2 * c + channel];
+        norms.prologue_affine[channel] = static_cast<float>(-scale * inverse * inverse * dot / m);
+        norms.prologue_affine[c + channel] = static_cast<float>(-scale * sum / m);
         norms.weight_grad[channel] = static_cast<float>(dot * inverse);
         norms.bias_grad[channel] = static_cast<float>(sum);
     }

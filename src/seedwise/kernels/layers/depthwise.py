@@ -22,7 +22,7 @@ from seedwise.kernels.layers.depthwise_composed import (
 )
 from seedwise.kernels.ops import depthwise as depthwise_ops
 from seedwise.kernels.ops import depthwise_candidates
-from seedwise.kernels.ops.depthwise import Finish, Geometry
+from seedwise.kernels.ops.depthwise import Epilogue, Geometry
 
 
 class _NativeConv(Function):
@@ -74,7 +74,7 @@ _NATIVE: dict[type[nn.Module], type[nn.Module]] = {nn.Conv2d: _NativeDepthwise, 
 
 def available() -> bool:
     """Whether this machine has the kernels: a compiler builds them here, once, or the cache has them."""
-    return depthwise_ops.library() is not None
+    return depthwise_ops.available()
 
 
 def use_fast_depthwise(model: nn.Module, *, native: bool, choices: Choices) -> int:
@@ -105,15 +105,15 @@ def forward_alone(conv: nn.Conv2d, images: Tensor, limits: tuple[float, float], 
     geometry = geometry_of(conv, images)
     if geometry is None or not depthwise_ops.fits(images, conv.weight, geometry):
         return None
-    finish = None if conv.bias is None else Finish(conv.bias, *limits)
-    return depthwise_candidates.forward(images, conv.weight, geometry, choices, finish)
+    epilogue = None if conv.bias is None else Epilogue(conv.bias, *limits)
+    return depthwise_candidates.forward(images, conv.weight, geometry, choices, epilogue)
 
 
 def geometry_of(conv: nn.Conv2d, images: Tensor) -> Geometry | None:
     """What a depthwise convolution does to maps of the size of `images`; None if no kernel could be for it here."""
     if not is_depthwise(conv) or images.dim() != 4 or images.device.type != "cpu" or not _is_square(conv):
         return None
-    if depthwise_ops.library() is None:
+    if not depthwise_ops.available():
         return None
     kernel, stride = conv.kernel_size[0], conv.stride[0]
     if isinstance(conv, Conv2dSame):
@@ -146,7 +146,7 @@ def _run(conv: nn.Conv2d, images: Tensor, geometry: Geometry | None, choices: Ch
     if torch.is_autocast_enabled("cpu") and images.dtype != torch.float64:
         dtype = torch.get_autocast_dtype("cpu")
         images, weight = images.to(dtype), weight.to(dtype)
-    if geometry is None or depthwise_ops.library() is None or not depthwise_ops.fits(images, weight, geometry):
+    if geometry is None or not depthwise_ops.available() or not depthwise_ops.fits(images, weight, geometry):
         return None
     result: Tensor = _NativeConv.apply(images, weight, geometry, choices)
     return result

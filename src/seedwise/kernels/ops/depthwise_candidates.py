@@ -19,7 +19,7 @@ from torch import Tensor
 from seedwise.kernels import launch
 from seedwise.kernels.dispatch import Candidates, Case, Choices, whole
 from seedwise.kernels.ops import depthwise as depthwise_ops
-from seedwise.kernels.ops.depthwise import Finish, Geometry, Layer
+from seedwise.kernels.ops.depthwise import Epilogue, Geometry, Layer
 from seedwise.kernels.ops.taps import weight_gradient_by_taps
 
 Grads = tuple[Tensor | None, Tensor | None]
@@ -27,21 +27,24 @@ FUSED = "fused"
 
 
 def forward(
-    images: Tensor, weight: Tensor, geometry: Geometry, choices: Choices, finish: Finish | None = None
+    images: Tensor, weight: Tensor, geometry: Geometry, choices: Choices, epilogue: Epilogue | None = None
 ) -> Tensor:
-    """The convolution by the implementation that `choices` names."""
+    """The convolution [n, c, oh, ow] of images [n, c, h, w] with a weight [c, 1, k, k], by what `choices` names."""
 
     def trial() -> tuple[Candidates, int]:
         return {name: partial(_on_part, run, images, weight, geometry) for name, run in _FORWARDS.items()}, len(images)
 
     name = choices.pick(case_of("depthwise forward", "forward", images, geometry), _FORWARDS, trial)
-    return _FORWARDS[name](images, weight, geometry, finish)
+    return _FORWARDS[name](images, weight, geometry, epilogue)
 
 
 def backward(
     images: Tensor, grad: Tensor, weight: Tensor, geometry: Geometry, wants: tuple[bool, bool], choices: Choices
 ) -> Grads:
-    """The wanted gradients of images and weight by the implementations that `choices` names."""
+    """The wanted gradients of images [n, c, h, w] and weight [c, 1, k, k], by what `choices` names.
+
+    `grad`: the gradient [n, c, oh, ow] of `forward`'s result.
+    """
     what = {(True, True): "both", (True, False): "images", (False, True): "weight"}[wants]
 
     def run(name: str, n: int) -> Grads:
@@ -64,7 +67,7 @@ def frozen_block(
     *,
     shortcut: bool,
 ) -> Tensor:
-    """`kernels.frozen_block`, or `by_layers(images)`, which computes the same, by what `choices` names."""
+    """`depthwise.frozen_block` of images [n, c, h, w], or the same by `by_layers(images)`: what `choices` names."""
     runs = {
         "native": lambda: depthwise_ops.frozen_block(images, layers, geometry, shortcut=shortcut),
         "layers": lambda: by_layers(images),
@@ -79,7 +82,7 @@ def frozen_block(
 def compute(
     name: str, images: Tensor, grad: Tensor, weight: Tensor, geometry: Geometry, wants: tuple[bool, bool]
 ) -> Grads:
-    """The wanted gradients by the named implementations: `fused`, or `images'+weight's` with `-` for none."""
+    """`backward` by the named implementations: `fused`, or `images'+weight's` with `-` for none."""
     if name == FUSED:
         return depthwise_ops.backward(images, grad, weight, geometry, wants)
     of_images, of_weight = name.split("+")
@@ -88,25 +91,25 @@ def compute(
     return first, second
 
 
-def onednn_forward(images: Tensor, weight: Tensor, geometry: Geometry, finish: Finish | None = None) -> Tensor:
-    """PyTorch's convolution, of a padded copy where the padding isn't symmetric."""
+def onednn_forward(images: Tensor, weight: Tensor, geometry: Geometry, epilogue: Epilogue | None = None) -> Tensor:
+    """PyTorch's convolution of images [n, c, h, w], of a padded copy where padding isn't symmetric."""
     launch.synchronize()
-    widened, padding = padded(images, geometry)
-    result = F.conv2d(widened, weight, None, geometry.stride, padding, groups=weight.shape[0])
-    return result if finish is None else finish.apply(result)
+    padded_images, padding = padded(images, geometry)
+    result = F.conv2d(padded_images, weight, None, geometry.stride, padding, groups=weight.shape[0])
+    return result if epilogue is None else epilogue.apply(result)
 
 
 def onednn_backward(
     images: Tensor, grad: Tensor, weight: Tensor, geometry: Geometry, wants: tuple[bool, bool]
 ) -> Grads:
-    """PyTorch's gradients of images and weight; they can be differentiated once more."""
+    """PyTorch's gradients for `backward`; they can be differentiated once more."""
     launch.synchronize()
-    widened, padding = padded(images, geometry)
+    padded_images, padding = padded(images, geometry)
     stride = (geometry.stride, geometry.stride)
     image_grad, weight_grad, _ = torch.ops.aten.convolution_backward(
-        grad, widened, weight, None, stride, padding, (1, 1), False, (0, 0), weight.shape[0], (*wants, False)
+        grad, padded_images, weight, None, stride, padding, (1, 1), False, (0, 0), weight.shape[0], (*wants, False)
     )
-    if image_grad is not None and widened is not images:
+    if image_grad is not None and padded_images is not images:
         image_grad = F.pad(image_grad, [-geometry.left, -geometry.right, -geometry.top, -geometry.bottom])
     return image_grad, weight_grad
 
@@ -118,26 +121,25 @@ def _one(name: str, images: Tensor, grad: Tensor, weight: Tensor, geometry: Geom
     if name == "onednn":
         return onednn_backward(images, grad, weight, geometry, wants)[which]
     launch.synchronize()
-    wide_weight = weight.float()
     # the values of the images don't enter their own gradient
-    wide = images.float() if which == 1 else torch.empty_like(images, dtype=torch.float32)
+    images32 = images.float() if which == 1 else torch.empty_like(images, dtype=torch.float32)
     if name == "taps":
-        widened, padding = padded(wide, geometry)
+        padded_images, padding = padded(images32, geometry)
         kernel, stride = (geometry.kernel,) * 2, (geometry.stride,) * 2
-        return weight_gradient_by_taps(widened, grad.float(), kernel, stride, padding).to(weight.dtype)
-    result = onednn_backward(wide, grad.float(), wide_weight, geometry, wants)[which]
+        return weight_gradient_by_taps(padded_images, grad.float(), kernel, stride, padding).to(weight.dtype)
+    result = onednn_backward(images32, grad.float(), weight.float(), geometry, wants)[which]
     return None if result is None else result.to(weight.dtype)
 
 
 def padded(images: Tensor, geometry: Geometry) -> tuple[Tensor, tuple[int, int]]:
-    """What a convolution with symmetric padding takes instead, and that padding."""
+    """Images [n, c, h, w] as a convolution with symmetric padding takes them, and that padding."""
     if geometry.top == geometry.bottom and geometry.left == geometry.right:
         return images, (geometry.top, geometry.left)
     return F.pad(images, [geometry.left, geometry.right, geometry.top, geometry.bottom]), (0, 0)
 
 
 def candidates(images: Tensor, geometry: Geometry, wants: tuple[bool, bool] = (True, True)) -> tuple[str, ...]:
-    """Names for the wanted gradients."""
+    """Names of what computes the wanted gradients of images [n, c, h, w]."""
     stock = "onednn" if images.dtype == torch.float32 else "fp32"
     is_small = min(images.shape[2:]) < geometry.kernel
     return _candidates(stock, "taps" if is_small else stock, wants)
@@ -156,7 +158,7 @@ def _on_part(run: Callable[..., Tensor], images: Tensor, weight: Tensor, geometr
 
 
 def case_of(operation: str, name: str, images: Tensor, geometry: Geometry) -> Case:
-    """What the fastest implementation depends on."""
+    """What the fastest implementation for images [n, c, h, w] depends on."""
     n, c, h, w = images.shape
     g, threads = geometry, torch.get_num_threads()
     padding = (g.top, g.left, g.bottom, g.right)
