@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import Progress, ProgressColumn, Task, TaskID
 from rich.text import Text
 
+from seedwise.engine.protocols import Observer
 from seedwise.records.run import EpochRow
 
 BAR, LONGEST_NAME = 16, 34
@@ -39,7 +40,7 @@ def left_in_words(seconds: float | None) -> str:
     return "" if seconds is None else f"{timedelta(seconds=round(seconds))} left"
 
 
-class Live:
+class Live(Observer):
     """An observer that shows a run on a terminal: finished epochs as lines, and a bar below until all is done."""
 
     def __init__(self, console: Console) -> None:

@@ -85,8 +85,8 @@ class Average(Protocol):
         """Update the average from the weights after an optimizer step, counted from 1."""
 
 
-class Observer(Protocol):
-    """Observes a run without changing it."""
+class Observer:
+    """Observes a run without changing it; this one does nothing, and others override what they look at."""
 
     def on_data(self, lines: Sequence[str]) -> None:
         """The data are open; `lines` describe them, what was passed over, and doubts."""
@@ -102,22 +102,3 @@ class Observer(Protocol):
 
     def on_phase(self, name: str, done: int, total: int) -> None:
         """Progress of a phase besides training: decoding, evaluation."""
-
-
-class Silent:
-    """An observer that shows nothing."""
-
-    def on_data(self, lines: Sequence[str]) -> None:
-        """Show nothing."""
-
-    def on_start(self, epochs: int, steps_per_epoch: int, steps_done: int) -> None:
-        """Show nothing."""
-
-    def on_step(self, epoch: int, step: int, loss: float, top1: float, images_per_second: float) -> None:
-        """Show nothing."""
-
-    def on_epoch(self, row: EpochRow, rows: Sequence[EpochRow]) -> None:
-        """Show nothing."""
-
-    def on_phase(self, name: str, done: int, total: int) -> None:
-        """Show nothing."""
