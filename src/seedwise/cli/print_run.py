@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from seedwise.base import machine
 from seedwise.base.durations import in_words
 from seedwise.cli.errors import print_errors
 from seedwise.config.section import dump
@@ -19,7 +20,10 @@ from seedwise.stats import SHARE, summarize
 from seedwise.study.record import BASE, StudyRecord
 
 if TYPE_CHECKING:
+    from seedwise.ensembles.model import Ensemble
     from seedwise.run.rehearsal import Rehearsal
+    from seedwise.run.run import Run
+    from seedwise.study.outcome import Study
 
 SPLITS = ("train", "val", "test")
 INERT = 3
@@ -29,6 +33,23 @@ INERT = 3
 def announce_trial(arm: str, seed: int, number: int, count: int) -> None:
     """Print on stderr which run of a study is next."""
     print(f"[{number}/{count}] {arm}, seed {seed}", file=sys.stderr, flush=True)
+
+
+def print_finished(done: "Run | Study | Ensemble", as_json: bool) -> int:
+    """Print what a training has come to, whatever it was of; the exit code."""
+    from seedwise.cli.ensemble import print_ensemble
+    from seedwise.cli.print_study import print_done
+    from seedwise.ensembles.model import Ensemble
+    from seedwise.study.outcome import Study
+
+    if isinstance(done, Ensemble):
+        print_ensemble(done.folder, done.record, as_json)
+        return 0
+    if isinstance(done, Study) and len(done.record.arms) > 1:
+        return print_done(done, as_json)
+    if isinstance(done, Study):
+        return print_study(done.folder, done.demand_complete().record, as_json)
+    return print_run(done.folder, done.record, as_json) if machine.rank() == 0 else 0
 
 
 def print_run(folder: Path, record: RunRecord, as_json: bool) -> int:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from seedwise.cli.table import print_named, print_table
 from seedwise.study.progress import StudyLike, complete_seeds, looked
 
 if TYPE_CHECKING:
@@ -47,18 +48,15 @@ def print_arms(study: StudyLike) -> None:
         spread = f" ± {top1['sd']:.4f}" if top1["sd"] is not None else ""
         found = study.comparisons.get(arm, {}).get(split)
         rows.append((arm, str(top1["n"]), f"{top1['mean']:.4f}{spread}", *_difference(found)))
-    widths = [max(len(row[i]) for row in rows) for i in range(5)]
-    for row in rows:
-        print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths)).rstrip())
+    print_table(rows)
     found = {arm: of[split] for arm, of in study.comparisons.items() if split in of}
     if not found:
         return
     first = next(iter(found.values()))
     print("".join(f"\n{line}" for line in place_lines(first.get("holds"))))
-    width = max(map(len, found))
-    for arm, each in found.items():
-        lines = verdict_lines(each["sentence"], each.get("holds"), each.get("advice", ()))
-        print("\n".join(f"{arm if not i else '':<{width}}  {line}" for i, line in enumerate(lines)))
+    print_named(
+        (arm, verdict_lines(each["sentence"], each.get("holds"), each.get("advice", ()))) for arm, each in found.items()
+    )
     print(_footnote(study, first))
 
 
@@ -111,10 +109,8 @@ def duration(seconds: float) -> str:
 
 def print_trials(study: StudyLike, progress: dict[str, str]) -> None:
     """Print a line for each seed: the state of each arm's trial."""
-    width = max(12, *(len(arm) for arm in study.arms), *(len(words) for words in progress.values()))
-    first = max(4, *(len(str(seed)) for seed in study.seeds))
-    print(f"{'seed':>{first}}  {'  '.join(f'{arm:<{width}}' for arm in study.arms)}".rstrip())
+    rows = [("seed", *study.arms)]
     for seed in study.seeds:
         words = {trial.arm: progress[trial.folder] for trial in study.trials if trial.seed == seed}
-        cells = "  ".join(f"{words.get(arm, ''):<{width}}" for arm in study.arms)
-        print(f"{seed:>{first}}  {cells}".rstrip())
+        rows.append((str(seed), *(words.get(arm, "") for arm in study.arms)))
+    print_table(rows, right=(0,))

@@ -8,6 +8,7 @@ import typer
 
 from seedwise.base.errors import Mistakes, UserError
 from seedwise.cli.options import Json
+from seedwise.cli.table import print_table
 from seedwise.recipe import library
 
 app = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
@@ -33,9 +34,7 @@ def ls(as_json: Json = False) -> None:
 
         print(json.dumps(library.recipes(), indent=2, ensure_ascii=False))
         return
-    width = max(map(len, library.names()))
-    for name in library.names():
-        print(f"{name:<{width}}  {library.summary(name)}")
+    print_table((name, library.summary(name)) for name in library.names())
 
 
 @app.command()

@@ -21,6 +21,7 @@ from seedwise.cli.options import (
     overrides,
     short_forms,
 )
+from seedwise.cli.table import print_table
 
 if TYPE_CHECKING:
     from seedwise.study.sweep import Swept
@@ -100,9 +101,7 @@ def _print(folder: Path, found: "Swept", as_json: bool) -> None:
     for place in found.ranking:
         spread = "" if place.val.sd is None else f" ± {place.val.sd:.4f}"
         rows.append([*map(write_inline, place.setting.values()), f"{place.val.mean:.4f}{spread}", f"{place.loss:.3f}"])
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    for row in rows:
-        print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+    print_table(rows)
     options = " ".join(f"-s {path}={write_inline(value)}" for path, value in best.setting.items())
     print(f"best on validation: {options}")
     if found.test is not None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from seedwise.cli.options import Json
+from seedwise.cli.table import print_table
 
 if TYPE_CHECKING:
     from seedwise.recipe.techniques import Technique
@@ -39,9 +40,7 @@ def ls(as_json: Json = False) -> None:
     if as_json:
         _print_json(techniques())
         return
-    names, switches = max(len(t.name) for t in TECHNIQUES), max(len(_switch(t)) for t in TECHNIQUES)
-    for technique in TECHNIQUES:
-        print(f"{technique.name:<{names}}  {_switch(technique):<{switches}}  {card(technique).summary}")
+    print_table((each.name, _switch(each), card(each).summary) for each in TECHNIQUES)
 
 
 @app.command()

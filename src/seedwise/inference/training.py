@@ -255,9 +255,7 @@ def resume(
     A study says itself which of its trials failed: `demand_complete` raises what did. The words are as in `ablate`.
     """
     place, where, looking = Path(folder), _path(data_dir), _looking(watch)
-    seconds = seconds_of("--budget", budget)
-    if seconds is not None and not (place / STUDY).exists():
-        raise UserError(f"--budget {budget}: is for studies, and {folder} is none; drop it")
+    seconds = budget_of(place, budget)
     if (place / STUDY).exists():
         from seedwise.study.execute import Conduct, resume_study
 
@@ -276,6 +274,14 @@ def resume(
 
     run = resume_run(place, watch=looking, data_dir=where, elsewhere=elsewhere)
     return _shown(run)
+
+
+def budget_of(folder: Path, budget: str | float | None) -> float | None:
+    """The seconds that a resumed study may take; a UserError for a budget of anything else."""
+    seconds = seconds_of("--budget", budget)
+    if seconds is not None and not (folder / STUDY).exists():
+        raise UserError(f"--budget {budget}: is for studies, and {folder} is none; drop it")
+    return seconds
 
 
 def _recipe(recipe: Recipe | str | Path | None, data: str, settings: Sequence[str]) -> Recipe:
