@@ -1,5 +1,7 @@
 """`seedwise compare`."""
 
+import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -7,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from seedwise.cli.options import Json, Margin, Split
-from seedwise.cli.table import print_table
+from seedwise.cli.output import print_table
 
 if TYPE_CHECKING:
     from seedwise.stats import Ratio
@@ -37,9 +39,6 @@ def compare(
 
         seedwise compare STUDY --classes --json
     """
-    import json
-    import sys
-
     from seedwise.inference.finished import compare as compare_folders
 
     found = compare_folders(folders, split=split or "test", margin=margin, classes=classes)

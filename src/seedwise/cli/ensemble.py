@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from seedwise.cli.options import Json
-from seedwise.cli.table import print_table
+from seedwise.cli.output import print_table
 
 if TYPE_CHECKING:
     from seedwise.records.ensemble import EnsembleRecord, Gain, HeldOut

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from seedwise.cli.options import Json, Split
-from seedwise.cli.table import print_table
+from seedwise.cli.output import print_table
 
 if TYPE_CHECKING:
     from seedwise.records.finished import Finished

@@ -2,13 +2,13 @@
 
 import time
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress, ProgressColumn, Task, TaskID
 from rich.text import Text
 
+from seedwise.base.durations import clock
 from seedwise.engine.protocols import Observer
 from seedwise.records.run import EpochRow
 
@@ -37,7 +37,7 @@ class Pace:
 
 def left_in_words(seconds: float | None) -> str:
     """The time left: `0:01:23 left`; empty while unknown."""
-    return "" if seconds is None else f"{timedelta(seconds=round(seconds))} left"
+    return "" if seconds is None else f"{clock(seconds)} left"
 
 
 class Live(Observer):

@@ -2,10 +2,9 @@
 
 import textwrap
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from seedwise.cli.table import print_named, print_table
+from seedwise.cli.output import print_named, print_table
 from seedwise.study.progress import StudyLike, complete_seeds, looked
 
 if TYPE_CHECKING:
@@ -100,11 +99,6 @@ def _footnote(study: StudyLike, found: dict[str, Any]) -> str:
         f"({words}: look {look}, {family}, p below {found['alpha']:g}; margin {100 * (study.margin or 0):g} points; "
         f"the table's intervals are each arm's alone, {level}{', for all arms at once' * (len(study.arms) > 2)})"
     )
-
-
-def duration(seconds: float) -> str:
-    """Seconds as `1:02:03`."""
-    return str(timedelta(seconds=round(seconds)))
 
 
 def print_trials(study: StudyLike, progress: dict[str, str]) -> None:

@@ -1,5 +1,6 @@
 """`seedwise sweep`."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,7 +22,7 @@ from seedwise.cli.options import (
     overrides,
     short_forms,
 )
-from seedwise.cli.table import print_table
+from seedwise.cli.output import print_table
 
 if TYPE_CHECKING:
     from seedwise.study.sweep import Swept
@@ -89,8 +90,6 @@ def sweep(
 
 
 def _print(folder: Path, found: "Swept", as_json: bool) -> None:
-    import json
-
     from seedwise.config.yaml12 import write_inline
 
     if as_json:

@@ -1,8 +1,10 @@
-"""Aligned columns on a terminal."""
+"""Aligned columns, and JSON, on stdout."""
 
+import json
 import unicodedata
 from collections.abc import Container, Iterable, Sequence
 from itertools import zip_longest
+from typing import Any
 
 
 def print_table(rows: Iterable[Sequence[str]], right: Container[int] = ()) -> None:
@@ -20,6 +22,11 @@ def print_table(rows: Iterable[Sequence[str]], right: Container[int] = ()) -> No
 def print_named(lines_of: Iterable[tuple[str, Sequence[str]]]) -> None:
     """Print lines beside the name of what they are about, which stands in the first."""
     print_table((name if not number else "", line) for name, lines in lines_of for number, line in enumerate(lines))
+
+
+def print_json(content: Any) -> None:
+    """Print JSON for people, with letters of any script as they are."""
+    print(json.dumps(content, indent=2, ensure_ascii=False))
 
 
 def _width(text: str) -> int:
