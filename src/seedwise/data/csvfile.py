@@ -19,7 +19,7 @@ from seedwise.data.labels import clean_name, whole_floats
 from seedwise.data.places import Places, stamps
 from seedwise.data.source import PART_OF, Contents, Int64Array, RawImage, Survey, Tally, file_stamp
 from seedwise.data.table import Rows, lacking, options_stamp, other_parts
-from seedwise.data.tree import TABLE_SUFFIXES, list_folder, names_in
+from seedwise.data.tree import TABLE_SUFFIXES, folders_in, list_folder
 
 METADATA, ONE_HOT = "metadata.csv", "_classes.csv"
 
@@ -29,7 +29,7 @@ def label_folder(folder: Path) -> Path | None:
     if _holds_labels(folder):
         return folder
     data = folder / "data"
-    if not data.is_dir() or any(_has_image(inside) for inside in _listed(folder) if inside != data):
+    if not data.is_dir() or any(_has_image(inside) for inside in folders_in(folder) if inside != data):
         return None
     return data if _holds_labels(data) else None
 
@@ -41,21 +41,15 @@ def _holds_labels(folder: Path) -> bool:
     if not tables:
         return False
     for place in parts or (folder,):
-        inside = [below for below in _listed(place) if below.is_dir() and below.name.lower() not in PART_OF]
+        inside = [below for below in folders_in(place) if below.name.lower() not in PART_OF]
         if sum(_has_image(below) for below in inside) > 1:
             return False
     return True
 
 
-def _listed(folder: Path) -> list[Path]:
-    return [folder / name for name in names_in(folder)]
-
-
 def _part_folders(folder: Path) -> dict[Path, str]:
     """The subfolders that are named like parts, and their part."""
-    return {
-        inside: part for inside in _listed(folder) if (part := PART_OF.get(inside.name.lower())) and inside.is_dir()
-    }
+    return {inside: part for inside in folders_in(folder) if (part := PART_OF.get(inside.name.lower()))}
 
 
 def _has_image(folder: Path) -> bool:

@@ -15,7 +15,7 @@ from seedwise.data.labels import some
 from seedwise.data.naming import exact_part, parts_in
 from seedwise.data.source import PART_OF, Survey, Tally
 from seedwise.data.table import other_parts
-from seedwise.data.tree import entries, is_hidden, names_in
+from seedwise.data.tree import entries, folders_in, is_hidden, names_in
 
 SUFFIX = ".parquet"
 
@@ -63,7 +63,7 @@ def shard_folder(folder: Path) -> Path | None:
             continue
         files = _parquet_files(candidate)
         has_shards = any(_SHARD.fullmatch(file.name) for file in files)
-        if has_shards or (files and (files[0].parent != candidate or not _folders(candidate))):
+        if has_shards or (files and (files[0].parent != candidate or not folders_in(candidate))):
             return candidate
     return None
 
@@ -78,7 +78,7 @@ def config_folder(folder: Path) -> Path | None:
     own = shard_folder(folder)
     if own == folder:
         return own
-    inside = _folders(folder)
+    inside = folders_in(folder)
     found = [below for below in inside if _is_config(below)]
     if own is not None and own not in found:
         found.append(own)
@@ -114,15 +114,10 @@ def _has_image(folder: Path) -> bool:
         return any(named_as_image(entry.name) for entry in found)
 
 
-def _folders(folder: Path) -> list[Path]:
-    with entries(folder) as found:
-        return sorted(folder / entry.name for entry in found if not is_hidden(entry.name) and entry.is_dir())
-
-
 def _parquet_files(folder: Path) -> list[Path]:
     """Parquet files, sorted; those in folders named after parts, unless files in the folder itself name parts."""
     own = _parquets(folder)
-    inside = [file for part in _folders(folder) if part.name.lower() in PART_OF for file in _parquets(part)]
+    inside = [file for part in folders_in(folder) if part.name.lower() in PART_OF for file in _parquets(part)]
     saying = next((file for file in own if _part_alone(file)), None)
     if saying and inside:
         raise UserError(

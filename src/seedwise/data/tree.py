@@ -121,6 +121,12 @@ def names_in(folder: Path) -> list[str]:
         return sorted(entry.name for entry in found if not is_hidden(entry.name))
 
 
+def folders_in(folder: Path) -> list[Path]:
+    """Folders in a folder, sorted, without hidden ones."""
+    with entries(folder) as found:
+        return sorted(folder / entry.name for entry in found if not is_hidden(entry.name) and _is_folder(entry))
+
+
 def _not_listed(folder: object, error: OSError) -> UserError:
     return UserError(f"{folder}: cannot be listed ({error.strerror}): check its permissions")
 

@@ -34,7 +34,20 @@ class Evaluated(Protocol):
         2] (height, width) of images on a shared canvas, else None."""
 
 
-class Augment(Evaluated, Protocol):
+class Meter(Protocol):
+    """Counts what techniques do, on the device until the counts are asked for."""
+
+    def effects(self) -> dict[str, dict[str, float]]:
+        """Measured effect of each technique so far."""
+
+    def state(self) -> dict[str, Any]:
+        """The counts as JSON data, for a checkpoint."""
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Continue counting from a checkpoint."""
+
+
+class Augment(Evaluated, Meter, Protocol):
     """Preprocessing for evaluation and for training; `ids` stay on the CPU too."""
 
     def train(
@@ -50,28 +63,6 @@ class Augment(Evaluated, Protocol):
     ) -> Batch:
         """Augment, resize and normalize training images uint8[n, 3, h, w], with targets float32[n, k] and ids int64[n].
         `sizes` as in `evaluate`; `strengths` replace the recipe's."""
-
-    def effects(self) -> dict[str, dict[str, float]]:
-        """Measured effect of each technique so far."""
-
-    def state(self) -> dict[str, Any]:
-        """The measured effects as JSON data, for a checkpoint."""
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Continue measuring from a checkpoint."""
-
-
-class Meter(Protocol):
-    """Counts what a technique in the model does, on the device until the counts are asked for."""
-
-    def effects(self) -> dict[str, dict[str, float]]:
-        """Measured effect of each technique so far."""
-
-    def state(self) -> dict[str, Any]:
-        """The counts as JSON data, for a checkpoint."""
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Continue counting from a checkpoint."""
 
 
 class Average(Protocol):
