@@ -9,6 +9,7 @@ from seedwise.study.progress import StudyLike, complete_seeds, looked
 
 if TYPE_CHECKING:
     from seedwise.study.outcome import Study
+    from seedwise.study.record import StudyRecord
 
 
 def print_done(done: "Study", as_json: bool, go_on: str | None = None) -> int:
@@ -16,15 +17,17 @@ def print_done(done: "Study", as_json: bool, go_on: str | None = None) -> int:
 
     `go_on`: the command that completes it, if that isn't `seedwise resume`.
     """
-    from seedwise.cli.print_run import print_places, say_inert, say_leaks, say_unconverged
+    from seedwise.cli.print_run import print_places, say_cut, say_inert, say_leaks, say_unconverged
 
-    study = done.record
+    study, finished = done.record, [trial for trial in done.record.trials if trial.status == "finished"]
     if as_json:
         print(study.model_dump_json(indent=2))
     else:
-        print_arms(study)
-        if (first := next((trial for trial in study.trials if trial.status == "finished"), None)) is not None:
-            say_leaks(done.folder / first.folder)
+        print_arms(study) if len(study.arms) > 1 else print_seeds(study)
+    if finished:
+        say_leaks(done.folder / finished[0].folder, as_json=as_json)
+    if not as_json:
+        say_cut(study.timed)
         say_unconverged(study)
         if done.left:
             n, seeds = complete_seeds(study), len(study.seeds)
@@ -32,7 +35,25 @@ def print_done(done: "Study", as_json: bool, go_on: str | None = None) -> int:
             print(f"stopped by the budget after {n} of {seeds} seeds; go on with: {go_on}")
         print_places(done.folder)
     done.demand_complete()
-    return say_inert([trial.inert for trial in study.trials if trial.status == "finished"])
+    return say_inert([trial.inert for trial in finished])
+
+
+def print_seeds(study: "StudyRecord") -> None:
+    """Print top-1 of each seed of a study without arms, then mean, SD and interval."""
+    from seedwise.stats import SHARE, summarize
+    from seedwise.study.outcome import SPLITS
+    from seedwise.study.record import BASE
+
+    splits, rows = study.summary.get(BASE, {}), [["seed", *SPLITS, " top-1"]]
+    tops = {name: iter(splits[name]["top1"]["values"]) for name in SPLITS if name in splits}
+    for trial in study.trials:
+        done = trial.status == "finished"
+        cells = [f"{next(tops[name]):.4f}" if name in tops else "-" for name in SPLITS] if done else [trial.status]
+        rows.append([str(trial.seed), *cells])
+    print_table(rows, right=range(4))
+    if splits:
+        split = next(name for name in reversed(SPLITS) if name in splits)
+        print(f"{split} top-1 {summarize(splits[split]['top1']['values'], SHARE)}")
 
 
 def print_arms(study: StudyLike) -> None:
