@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 # One thread a test worker: two workers with two threads each would fight over the cores.
 TEST_ENV := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
 
-.PHONY: demo quick test test-slow soak check bench format clean
+.PHONY: demo quick test test-slow soak check docs bench format clean
 
 demo: $(STAMP)                     ## five seeds on embedded data, then the summary
 	$(BIN)/seedwise train digits -r demo --seeds 5 -o runs/demo
@@ -31,6 +31,9 @@ check: $(STAMP)                    ## style, types, layers, sizes
 	$(BIN)/lint-imports
 	$(BIN)/python tests/house.py
 
+docs: $(STAMP)                     ## the documentation site in site/; open site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 bench: $(STAMP)                    ## what is missing in benchmarks/results.json -> docs/performance.md; BENCH=--fresh: all
 	$(BIN)/python benchmarks/suite.py $(BENCH)
 	$(BIN)/python benchmarks/page.py
@@ -40,9 +43,9 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -e ".[dev]"
+	$(BIN)/python -m pip install --quiet -e ".[dev,docs]"
 	touch $@

@@ -76,7 +76,6 @@ def seedwise_works(options: argparse.Namespace) -> dict[str, Work]:
     import torch
 
     from seedwise.data.open import open_data
-    from seedwise.engine.evaluate import predict
     from seedwise.engine.loop import make_batch
     from seedwise.engine.step import training_step
     from seedwise.models.build import build_model
@@ -111,7 +110,7 @@ def seedwise_works(options: argparse.Namespace) -> dict[str, Work]:
         training_step(setup.model, loss, setup.optimizer, [batch], placement=setup.placement, clip_norm=None).tolist()
 
     def evaluate() -> None:
-        predict(setup.model, scored, setup.augment, size=options.size, placement=setup.placement)
+        setup.predict(scored)
 
     return {"step": clock.timed(lambda: make_batch(setup, positions, 0), train), "evaluate": seconds(evaluate)}
 

@@ -13,10 +13,10 @@ from PIL import Image
 from scipy.stats import binomtest
 
 import seedwise
-from seedwise.inference import evaluate
 from seedwise.inference.explain import SIDE
 from seedwise.records.evaluations import EVALUATIONS, later_test_reads, read_evaluations
 from seedwise.records.predictions import Predictions
+from seedwise.run import deferred_scoring
 
 
 @pytest.fixture
@@ -180,14 +180,14 @@ def test_tta_says_how_many_images_it_won_and_lost(
     """A network of a second answers nearly the same for every image, so views of it that differ are made up."""
 
     def three_right_one_wrong(model: Any, subset: Any, augment: Any, tta: Any, **more: Any) -> Predictions:
-        plain = evaluate.predict(model, subset, augment, **more)
+        plain = deferred_scoring.predict(model, subset, augment, **more)
         moved, rows = plain.logits.copy(), np.arange(len(plain.ids))
         right = plain.correct()
         for change, changed in ((100, rows[~right][:3]), (-100, rows[right][:1])):
             moved[changed, plain.targets[changed]] += change
         return Predictions(plain.ids, plain.targets, moved)
 
-    monkeypatch.setattr(evaluate, "predict_tta", three_right_one_wrong)
+    monkeypatch.setattr(deferred_scoring, "predict_tta", three_right_one_wrong)
     own, plain = json.loads(cli("evaluate", finished, "--tta", "flip", "--json").out), seedwise.load(finished).record
     assert own["gain"]["without"] == plain.final.test.top1  # type: ignore[union-attr]
     assert (own["gain"]["won"], own["gain"]["lost"], own["gain"]["p"]) == (3, 1, binomtest(3, 4).pvalue)

@@ -19,7 +19,7 @@ from seedwise.base import rng
 from seedwise.base.batch import Batch
 from seedwise.base.errors import Interrupted, UserError, first_sentence
 from seedwise.engine import checkpoint
-from seedwise.engine.evaluate import predict, score
+from seedwise.engine.evaluate import score
 from seedwise.engine.protocols import Observer
 from seedwise.engine.setup import Setup, State
 from seedwise.engine.stages import note_batch
@@ -239,16 +239,7 @@ def _end_epoch(
 def _validate(setup: Setup, model: nn.Module, on_progress: Callable[[int, int], None]) -> Scores | None:
     if setup.val is None:
         return None
-    predictions = predict(
-        model,
-        setup.val,
-        setup.augment,
-        size=setup.config.image_size,
-        placement=setup.placement,
-        world=setup.world,
-        on_progress=on_progress,
-    )
-    return score(predictions)
+    return score(setup.predict(setup.val, model=model, on_progress=on_progress))
 
 
 def epoch_steps(setup: Setup, epoch: int) -> list[NDArray[np.int64]]:

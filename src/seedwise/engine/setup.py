@@ -1,7 +1,7 @@
 """Everything that a run trains with, and how far it is."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from seedwise.engine.distributed import ALONE, World
+from seedwise.engine.evaluate import predict
 from seedwise.engine.placement import Placement
 from seedwise.engine.protocols import Augment, Average, Images, Meter
 from seedwise.engine.stages import Dropout
@@ -21,6 +22,7 @@ from seedwise.optim.schedules import lr_at
 from seedwise.recipe.progressive import PlannedStage, planned
 from seedwise.recipe.progressive_config import Stage
 from seedwise.recipe.schema import TrainConfig
+from seedwise.records.predictions import Predictions
 from seedwise.records.run import EpochRow
 
 
@@ -79,6 +81,24 @@ class Setup:
     def total_steps(self) -> int:
         """Optimizer steps of the whole run."""
         return self.steps_per_epoch * self.config.epochs
+
+    def predict(
+        self,
+        images: Images,
+        *,
+        model: nn.Module | None = None,
+        on_progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> Predictions:
+        """Predict images at the final size, by `model` (None: the trained one), as `evaluate.predict` does."""
+        return predict(
+            model or self.model,
+            images,
+            self.augment,
+            size=self.config.image_size,
+            placement=self.placement,
+            world=self.world,
+            on_progress=on_progress,
+        )
 
     def lr(self, step: int) -> float:
         """Learning rate of optimizer step `step`, from 0."""

@@ -9,7 +9,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from seedwise.augment.pipeline import Augmenter
 from seedwise.base.errors import UserError
 from seedwise.config.section import load
 from seedwise.data.config import DataConfig
@@ -20,22 +19,19 @@ from seedwise.data.open import open_data
 from seedwise.data.selection import NOTHING_JOINED, unscored
 from seedwise.data.source import Progress
 from seedwise.data.unused import unused
-from seedwise.engine.evaluate import Predictions, predict, score
-from seedwise.engine.placement import Placement, computing_threads
-from seedwise.engine.tta import predict_tta
+from seedwise.engine.evaluate import Predictions, score
 from seedwise.ensembles.model import Ensemble
 from seedwise.ensembles.votes import combine, log_probabilities
-from seedwise.kernels.swap import accelerate
 from seedwise.recipe.schema import Recipe
 from seedwise.recipe.tta_config import TtaConfig
 from seedwise.records.evaluations import ClassScore, Evaluation, TtaGain
 from seedwise.records.predictions import read_originals
 from seedwise.run import resolve
+from seedwise.run.deferred_scoring import Kind, logits_of
 from seedwise.run.run import Run
 from seedwise.stats import mcnemar
 from seedwise.stats.proportion import wilson
 
-Kind = Literal["raw", "ema"]
 Split = Literal["val", "test", "all"]
 READING = (
     *("class_level", "image_column", "label_column", "split_column", "image_folder", "image_suffix"),
@@ -222,33 +218,6 @@ def match_classes(
     targets = renumbered[images.subset.targets]
     seen = set(targets.tolist())
     return targets, [name for index, name in enumerate(classes) if index not in seen]
-
-
-def logits_of(
-    run: Run,
-    subset: Subset,
-    weights: Kind,
-    on_progress: Callable[[int, int], None],
-    tta: TtaConfig | None = None,
-) -> Predictions:
-    """Predict as the training did after its last epoch: same preprocessing, kernels and precision."""
-    compute = run.recipe.compute
-    placement = Placement.of(compute)
-    model = placement.module(run.model if weights == "raw" else run.ema_model)
-    accelerate(model, compute.kernels, run.record.kernels)
-    augment = Augmenter(
-        run.recipe.augment,
-        seed=run.record.seed,
-        rows=subset.rows_in_part,
-        mean=run.record.model.mean,
-        std=run.record.model.std,
-        device=placement.device,
-    )
-    with computing_threads(int(compute.threads), f"an evaluation of {run.folder}"):
-        size = run.recipe.train.image_size
-        if tta is not None:
-            return predict_tta(model, subset, augment, tta, size=size, placement=placement, on_progress=on_progress)
-        return predict(model, subset, augment, size=size, placement=placement, on_progress=on_progress)
 
 
 def _trained_on(run: Run | Ensemble, subset: Subset) -> NDArray[np.bool_] | None:

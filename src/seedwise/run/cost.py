@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from seedwise.data.dataset import Subset
-from seedwise.engine.evaluate import EVALUATION_BATCH, predict
+from seedwise.engine.evaluate import EVALUATION_BATCH
 from seedwise.engine.loop import make_batch
 from seedwise.engine.protocols import Images
 from seedwise.engine.setup import Setup
@@ -68,7 +68,7 @@ def measure(setup: Setup, held_out: int = 0, patience: float = math.inf) -> Cost
     shown = first_of(setup.train if setup.val is None else setup.val, EVALUATION_BATCH)
 
     def evaluate() -> None:
-        predict(setup.model, shown, setup.augment, size=config.image_size, placement=placement)
+        setup.predict(shown)
 
     setup.model.train()
     spans = _steps_by_size(setup)

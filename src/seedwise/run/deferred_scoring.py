@@ -1,19 +1,26 @@
-"""Scores the test images of a finished run that has not read them (train.score_test=false), once."""
+"""Predicts with finished runs as their training did, and scores test images that a run left unread, once."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from seedwise.augment.pipeline import Augmenter
 from seedwise.base.errors import UserError
 from seedwise.base.files import sha256_of, sole_writer
+from seedwise.data.dataset import Subset
 from seedwise.data.source import Progress
-from seedwise.engine.evaluate import predict, score
+from seedwise.engine.evaluate import Predictions, predict, score
 from seedwise.engine.placement import Placement, computing_threads
+from seedwise.engine.tta import predict_tta
 from seedwise.kernels.swap import accelerate
+from seedwise.recipe.tta_config import TtaConfig
 from seedwise.records.predictions import read_originals, read_predictions, write_predictions
 from seedwise.records.run import PREDICTIONS, RunRecord, demand_final, write_record
 from seedwise.run.data import open_for
 from seedwise.run.run import Run
+
+Kind = Literal["raw", "ema"]
 
 
 def score_test(folder: Path, *, data_dir: Path | None = None, progress: Progress | None = None) -> RunRecord:
@@ -30,24 +37,13 @@ def score_test(folder: Path, *, data_dir: Path | None = None, progress: Progress
         dataset = open_for(run.recipe, record.data.source, data_dir=found_in, progress=progress)
         if dataset.fingerprint != record.data.fingerprint or dataset.test is None:
             raise UserError(f"{record.data.source}: is not the data that {folder} was trained on; put that back")
-        models = {"test": run.model} | ({"test_ema": run.ema_model} if record.ema is not None else {})
+        models: dict[str, Kind] = {"test": "raw"}
+        if record.ema is not None:
+            models["test_ema"] = "ema"
         # in the file's order, for the same bytes; a call that was killed may have added the models' own
         kept = {split: it for split, it in read_predictions(folder, record).items() if split not in models}
-        compute, size = run.recipe.compute, run.recipe.train.image_size
-        placement = Placement.of(compute)
-        augment = Augmenter(
-            run.recipe.augment,
-            seed=record.seed,
-            rows=dataset.test.rows_in_part,
-            mean=record.model.mean,
-            std=record.model.std,
-            device=placement.device,
-        )
-        for name, module in models.items():
-            model = placement.module(module)
-            accelerate(model, compute.kernels, record.kernels)
-            with computing_threads(int(compute.threads)):
-                kept[name] = predict(model, dataset.test, augment, size=size, placement=placement)
+        for name, weights in models.items():
+            kept[name] = logits_of(run, dataset.test, weights)
         kept["test"] = replace(kept["test"], files=dataset.test.files)
         originals = read_originals(folder, record) | {"test": dataset.test.originals}
         digest = record.files.pop(PREDICTIONS, None)
@@ -61,3 +57,30 @@ def score_test(folder: Path, *, data_dir: Path | None = None, progress: Progress
         record.files[PREDICTIONS] = sha256_of(folder / PREDICTIONS)
         write_record(folder, record)
         return record
+
+
+def logits_of(
+    run: Run,
+    subset: Subset,
+    weights: Kind,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    tta: TtaConfig | None = None,
+) -> Predictions:
+    """Predict as the training did after its last epoch: same preprocessing, kernels and precision."""
+    compute = run.recipe.compute
+    placement = Placement.of(compute)
+    model = placement.module(run.model if weights == "raw" else run.ema_model)
+    accelerate(model, compute.kernels, run.record.kernels)
+    augment = Augmenter(
+        run.recipe.augment,
+        seed=run.record.seed,
+        rows=subset.rows_in_part,
+        mean=run.record.model.mean,
+        std=run.record.model.std,
+        device=placement.device,
+    )
+    with computing_threads(int(compute.threads), f"an evaluation of {run.folder}"):
+        size = run.recipe.train.image_size
+        if tta is not None:
+            return predict_tta(model, subset, augment, tta, size=size, placement=placement, on_progress=on_progress)
+        return predict(model, subset, augment, size=size, placement=placement, on_progress=on_progress)

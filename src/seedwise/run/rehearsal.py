@@ -12,7 +12,6 @@ from seedwise.data.glance import Glance, glance
 from seedwise.data.source import Progress
 from seedwise.data.stand_in import stand_in
 from seedwise.engine.control import RunControl, stoppable
-from seedwise.engine.evaluate import predict
 from seedwise.engine.placement import computing_threads
 from seedwise.engine.setup import Setup
 from seedwise.kernels import launch
@@ -206,10 +205,7 @@ def _pictures(setup: Setup, resolved: Recipe, dataset: Dataset) -> float:
     few = {
         name: first_of(part, FEW) for name, part in (("val", dataset.val), ("test", dataset.test)) if part is not None
     }
-    scored = {
-        name: predict(setup.model, part, setup.augment, size=setup.config.image_size, placement=setup.placement)
-        for name, part in few.items()
-    }
+    scored = {name: setup.predict(part) for name, part in few.items()}
     began = time.monotonic()
     shown = replace(dataset, val=few.get("val"), test=few.get("test"))
     report_images.look(setup, resolved.augment, shown, scored, lambda done, total: None)

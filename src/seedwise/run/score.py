@@ -11,7 +11,7 @@ from seedwise.data.dataset import Dataset, Subset
 from seedwise.data.open import open_data
 from seedwise.data.splits import train_probe
 from seedwise.engine.control import RunControl, stoppable
-from seedwise.engine.evaluate import Predictions, predict
+from seedwise.engine.evaluate import Predictions
 from seedwise.engine.setup import Setup, State
 from seedwise.engine.tta import predict_tta, tta_effects
 from seedwise.models.build import BuiltModel
@@ -166,13 +166,5 @@ def with_tta(
 
 def _predict(setup: Setup, model: torch.nn.Module, subset: Subset, name: str, watch: RunControl) -> Predictions:
     report = stoppable(watch)
-    found = predict(
-        model,
-        subset,
-        setup.augment,
-        size=setup.config.image_size,
-        placement=setup.placement,
-        world=setup.world,
-        on_progress=lambda done, total: report(f"scoring {name}", done, total),
-    )
+    found = setup.predict(subset, model=model, on_progress=lambda done, total: report(f"scoring {name}", done, total))
     return replace(found, files=subset.files)
