@@ -22,7 +22,7 @@ from seedwise.config.section import dump, load
 from seedwise.data.open import open_data
 from seedwise.engine.control import RunControl
 from seedwise.engine.loop import fit
-from seedwise.engine.protocols import Silent
+from seedwise.engine.protocols import Observer
 from seedwise.models.build import build_model
 from seedwise.recipe import library
 from seedwise.recipe.inert import inert
@@ -88,7 +88,7 @@ def trained(settings: Sequence[str], folder: Path) -> Trained:
     dataset = open_data("digits", recipe.data, **resolve.storage_resolution(recipe))
     built = build_model(recipe.model, num_classes=10, seed=0)
     setup = train.prepare(folder, recipe, 0, dataset, built)
-    state = fit(setup, observer=Silent())
+    state = fit(setup, observer=Observer())
     outcome = score.outcome_of(recipe, setup, state, dataset, built, 0.0, RunControl())
     if recipe.tta is not None:
         outcome = score.with_tta(outcome, recipe.tta, setup, dataset, 0.0, RunControl())

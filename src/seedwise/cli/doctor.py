@@ -1,5 +1,6 @@
 """`seedwise doctor`."""
 
+import json
 from typing import Any
 
 from seedwise.cli.options import DataDir, Json, say_first
@@ -24,8 +25,6 @@ def doctor(
     findings = examine(data_dir)
     advice = advise(findings)
     if as_json:
-        import json
-
         print(json.dumps({**findings, "advice": advice}, indent=2))
         return
     for name, value in _lines(findings).items():

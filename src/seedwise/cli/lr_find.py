@@ -1,5 +1,6 @@
 """`seedwise lr-find`."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -43,7 +44,6 @@ def lr_find(
 
         seedwise lr-find digits -m small -o lr.png
     """
-    import json
     from dataclasses import asdict
 
     from seedwise.base import machine

@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -84,37 +83,30 @@ def open_cached(
 ) -> DecodedSource:
     """Open the decoded source, decoding it if need be, at `short_side` pixels or that of its largest image. A UserError
     for fewer than `least_classes` classes."""
-    folder = place_of(source)
-    stored = _open(source, config, short_side, folder, progress or silent, threads or machine.cores(), least_classes)
+    folder, report = place_of(source), progress or silent
+    key, stored = _look_up(folder, source, config, short_side)
+    if stored is None:
+
+        def build_in(place: Path) -> Built:
+            return build(source, config, short_side, place, report, threads or machine.cores(), least_classes)
+
+        with cache_errors(folder), alone(folder, f"decodes {source.name}", report):
+            # another process may have made it meanwhile
+            stored = _find(folder, key, short_side) or _make(build_in, folder, key)
     note_use(folder, source.name, source.path)
     return stored
 
 
-def _open(
-    source: Source,
-    config: DataConfig,
-    short_side: int,
-    folder: Path,
-    report: Progress,
-    threads: int,
-    least_classes: int,
-) -> DecodedSource:
+def _look_up(folder: Path, source: Source, config: DataConfig, short_side: int) -> tuple[str, DecodedSource | None]:
+    """The key that the decoded source has, and itself where it is there."""
     lines = _stamp(source, config)
-    guessed = key = _key(lines)
+    key = _key(lines)
     if (given := config.pixel_range) is not None:
         # images of 8 bits are the same with any range, and so are others when it is the one that was guessed
-        if (stored := _find(folder, guessed, short_side)) and stored.pixel_range in (None, given):
-            return stored
+        if (stored := _find(folder, key, short_side)) and stored.pixel_range in (None, given):
+            return key, stored
         key = _key([*lines, f"pixel_range {given}"])
-    if stored := _find(folder, key, short_side):
-        return stored
-    with cache_errors(folder), alone(folder, f"decodes {source.name}", report):
-        if stored := _find(folder, key, short_side):
-            return stored
-        build_in = partial(
-            build, source, config, short_side, report=report, threads=threads, least_classes=least_classes
-        )
-        return _make(build_in, folder, key)
+    return key, _find(folder, key, short_side)
 
 
 def place_of(source: Source) -> Path:
