@@ -23,7 +23,7 @@ from timm.layers.conv2d_same import Conv2dSame  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 from seedwise.kernels.layers.depthwise import available  # noqa: E402
-from seedwise.kernels.layers.depthwise_composed import depthwise_conv2d  # noqa: E402
+from seedwise.kernels.layers.depthwise_fallback import depthwise_conv2d  # noqa: E402
 from seedwise.kernels.ops import depthwise as depthwise_ops  # noqa: E402
 from seedwise.kernels.ops import depthwise_candidates  # noqa: E402
 from seedwise.kernels.ops.depthwise import Geometry  # noqa: E402

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 from instruction_sets import each_target
-from one_choice import Only
+from one_implementation import Only
 from torch import Tensor, nn
 
 from seedwise.kernels.layers.pointwise import use_matrix_products

@@ -7,7 +7,7 @@ import pytest
 import timm
 import torch
 from instruction_sets import each_target
-from one_choice import Only
+from one_implementation import Only
 from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 

@@ -9,17 +9,17 @@ layers are evaluated by them, too.
 from collections.abc import Callable, Collection, Sequence
 from typing import cast
 
-import torch
 from timm.models._efficientnet_blocks import DepthwiseSeparableConv, InvertedResidual
 from torch import Tensor, nn
 
-from seedwise.kernels.blocks.frozen import is_product, is_taken, plain_again
-from seedwise.kernels.blocks.fused import ChainedInverted
+from seedwise.kernels.blocks.frozen import is_product, plain_again, why_no_block
+from seedwise.kernels.blocks.fused import FusedInvertedResidual
 from seedwise.kernels.blocks.inverted_residual import JointInvertedResidual
 from seedwise.kernels.dispatch import Case, Choices, Trial
 from seedwise.kernels.folding import Folding, folded, folded_copy, places
 from seedwise.kernels.layers import conv3x3, depthwise, pointwise
 from seedwise.kernels.layers.dense import Run, pick
+from seedwise.kernels.layers.eligibility import takes, why_not_hooked, why_not_maps, why_not_score
 from seedwise.kernels.layers.folded import NO_LIMITS, FoldedConv, convolve_with, limits_of_act
 from seedwise.kernels.layers.squeeze_excite import FusedSqueezeExcite
 from seedwise.kernels.ops import batch_norm as batch_norm_ops
@@ -83,7 +83,7 @@ class FusedConv(_Swapped):
 
     def forward(self, x: Tensor) -> Tensor:
         """float[n, in, h, w] -> float[n, out, oh, ow]."""
-        if not _is_evaluated(x):
+        if not takes(self, "convolution with activation", why_not_score(x)):
             return self._by_layers(x)
         runs: dict[str, Run] = {"onednn": lambda: self._onednn(x), **self._kernels(x)}
         if len(runs) == 1:
@@ -99,7 +99,7 @@ class FusedConv(_Swapped):
             return by_torch | (
                 {"split": self._with_silu(pointwise_ops.forward, x)} if pointwise_ops.available() else {}
             )
-        if conv3x3.fits(conv) and conv3x3_ops.available():
+        if conv3x3.unfit(conv) is None and conv3x3_ops.available():
             return {"winograd": self._with_silu(conv3x3_ops.forward, x)}
         geometry = depthwise.geometry_of(conv, x)
         if geometry and depthwise_ops.has_kernel(geometry, *x.shape[-2:]):
@@ -128,7 +128,7 @@ class FusedConv(_Swapped):
 
     def _activated(self, maps: Tensor) -> Tensor:
         """The convolution's result, which nobody else has, behind the activation."""
-        if self.is_silu and batch_norm_ops.available() and is_taken(maps):
+        if self.is_silu and batch_norm_ops.available() and why_not_maps(maps) is None:
             return batch_norm_ops.activate(maps, self.act)
         result: Tensor = self.act(maps)
         return result
@@ -136,7 +136,7 @@ class FusedConv(_Swapped):
     @staticmethod
     def gains(conv: nn.Conv2d, act: nn.Module) -> bool:
         """Whether anything but PyTorch's own two layers may compute these."""
-        by_kernel = is_product(conv) or conv.groups == conv.in_channels or conv3x3.fits(conv)
+        by_kernel = is_product(conv) or conv.groups == conv.in_channels or conv3x3.unfit(conv) is None
         return by_kernel or limits_of_act(act) not in (None, NO_LIMITS) or type(act) is nn.SiLU
 
 
@@ -149,7 +149,7 @@ class OnePassSqueeze(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """float[n, c, h, w] -> the same shape."""
-        if _is_evaluated(x) and self.layer.is_native():
+        if takes(self, "one kernel", why_not_score(x) or self.layer.why_not_native()):
             return squeeze_excite_ops.forward(x, self.layer.parameters_in_order())[0]
         by_layers: Tensor = self.layer(x)
         return by_layers
@@ -164,23 +164,12 @@ class OnePassBlock(_Swapped):
 
     def forward(self, x: Tensor) -> Tensor:
         """float[n, c, h, w] -> float[n, out, oh, ow]."""
-        geometry = depthwise.geometry_of(self.middle, x) if _is_evaluated(x) else None
-        if geometry is None or not depthwise_ops.has_kernel(geometry, *x.shape[-2:]):
+        geometry = depthwise.geometry_of(self.middle, x)
+        if geometry is None or not takes(self, "one pass", why_not_score(x) or why_no_block(x, geometry)):
             by_layers: Tensor = self.block(x)
             return by_layers
         shortcut = bool(self.block.has_skip)
         return depthwise_candidates.frozen_block(x, self.layers, geometry, self.choices, self.block, shortcut=shortcut)
-
-
-def _is_evaluated(maps: Tensor) -> bool:
-    """Whether kernels may compute this. Compilers and tracers see the layers."""
-    is_plain = not (torch.compiler.is_compiling() or torch.jit.is_tracing())  # type: ignore[attr-defined, no-untyped-call]
-    return is_plain and not torch.is_grad_enabled() and maps.device.type == "cpu" and is_taken(maps)
-
-
-def _is_watched(module: nn.Module) -> bool:
-    """Whether a hook wants to see what goes into or comes out of it, or of a layer in it."""
-    return any(part._forward_hooks or part._forward_pre_hooks for part in module.modules())
 
 
 def _use_kernels(made: Folding) -> list[_Swapped]:
@@ -194,12 +183,12 @@ def _use_kernels(made: Folding) -> list[_Swapped]:
             setattr(*where[block], one_pass)
             swapped.append(one_pass)
     for conv, act in layers:
-        if {act, conv} <= where.keys() and FusedConv.gains(conv, act) and not (_is_watched(conv) or _is_watched(act)):
+        if {act, conv} <= where.keys() and FusedConv.gains(conv, act) and why_not_hooked(conv, act) is None:
             setattr(*where[conv], fused := FusedConv(conv, act))
             setattr(*where[act], nn.Identity())
             swapped.append(fused)
     for layer in where:
-        if isinstance(layer, FusedSqueezeExcite) and not _is_watched(layer):
+        if isinstance(layer, FusedSqueezeExcite) and why_not_hooked(*layer.modules()) is None:
             setattr(*where[layer], OnePassSqueeze(layer))
     return swapped
 
@@ -222,7 +211,7 @@ _BLOCKS: dict[type[nn.Module], tuple[tuple[str, str], ...]] = {
     DepthwiseSeparableConv: (("conv_dw", "bn1"), ("conv_pw", "bn2")),
     InvertedResidual: (("conv_pw", "bn1"), ("conv_dw", "bn2"), ("conv_pwl", "bn3")),
     JointInvertedResidual: (("conv_pw", "bn1"), ("conv_dw", "bn2"), ("conv_pwl", "bn3")),
-    ChainedInverted: (("conv_pw", "bn1"), ("conv_dw", "bn2"), ("conv_pwl", "bn3")),
+    FusedInvertedResidual: (("conv_pw", "bn1"), ("conv_dw", "bn2"), ("conv_pwl", "bn3")),
 }
 """Names of a block's convolutions, and of what stands in the place of the BatchNorm behind each."""
 
@@ -243,6 +232,6 @@ def _one_pass(block: nn.Module, act_of: dict[nn.Conv2d, nn.Module]) -> OnePassBl
         layers[-1].limits == NO_LIMITS
         and all(map(is_product, (*widen, narrow)))
         and all(type(getattr(block, name)) is nn.Identity for name in ("se", "aa"))
-        and not _is_watched(block)
+        and why_not_hooked(*block.modules()) is None
     )
     return OnePassBlock(block, middle, layers) if is_ours else None

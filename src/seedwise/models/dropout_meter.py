@@ -15,6 +15,8 @@ class CountedDropPath(DropPath):
 
     counts: Tensor
     """int64[2] on the device, no part of the state_dict: branches dropped, and branches met."""
+    is_per_image = True
+    """For fused blocks (`seedwise.kernels`): all it does is to scale images."""
 
     def forward(self, x: Tensor) -> Tensor:
         """float[n, ...]: whole images set to 0 with probability `drop_prob`, the others scaled by 1 / (1 - it)."""

@@ -7,16 +7,16 @@ keeps them in the cache.
 
 from collections.abc import Callable
 
-import torch
 from timm.models._efficientnet_blocks import DepthwiseSeparableConv, InvertedResidual
 from torch import Tensor, nn
 
 from seedwise.kernels import dispatch
 from seedwise.kernels.layers import depthwise
-from seedwise.kernels.layers.folded import NO_LIMITS, AbsorbedNorm, FoldedConv, is_fast, limits_of
+from seedwise.kernels.layers.eligibility import Reason, takes, why_not_maps
+from seedwise.kernels.layers.folded import NO_LIMITS, AbsorbedNorm, FoldedConv, limits_of, why_not_fast
 from seedwise.kernels.ops import depthwise as depthwise_ops
 from seedwise.kernels.ops import depthwise_candidates
-from seedwise.kernels.ops.depthwise import Layer
+from seedwise.kernels.ops.depthwise import Geometry, Layer
 
 
 def use_fast_frozen_stages(model: nn.Module, choices: dispatch.Choices) -> None:
@@ -39,8 +39,8 @@ class _OnePass(nn.Module):
         """float[n, c, h, w] -> float[n, out, oh, ow]."""
         by_layers: Callable[[Tensor], Tensor] = super().forward
         *widen, (conv, norm), narrow = _layers(self)
-        geometry = depthwise.geometry_of(conv.folded[0], x) if is_fast(conv, x) and is_taken(x) else None
-        if geometry is None or not depthwise_ops.has_kernel(geometry, *x.shape[-2:]):
+        geometry = depthwise.geometry_of(conv.folded[0], x)
+        if geometry is None or not takes(self, "one pass", why_not_fast(conv, x) or why_no_block(x, geometry)):
             return by_layers(x)
         layers = [Layer(*_folded(conv), limits_of(norm) or NO_LIMITS) for conv, norm in (*widen, (conv, norm), narrow)]
         shortcut = bool(self.has_skip)
@@ -101,12 +101,9 @@ def _folded(conv: FoldedConv) -> tuple[Tensor, Tensor]:
     return computes.weight.detach(), computes.bias.detach()
 
 
-def is_taken(images: Tensor) -> bool:
-    """Whether the kernel takes these. Under autocast the layers choose their type themselves."""
-    return (
-        type(images) is Tensor
-        and images.dtype == torch.float32
-        and not torch.is_autocast_enabled("cpu")
-        and images.numel() > 0
-        and images.is_contiguous(memory_format=torch.channels_last)
-    )
+def why_no_block(maps: Tensor, geometry: Geometry) -> Reason:
+    """Why the kernel doesn't compute a block whose depthwise convolution has this geometry, of float[n, c, h, w]."""
+    reason = why_not_maps(maps)
+    if reason is None and not depthwise_ops.has_kernel(geometry, *maps.shape[-2:]):
+        reason = f"there is no kernel for {geometry.kernel}x{geometry.kernel}/{geometry.stride} on such maps"
+    return reason

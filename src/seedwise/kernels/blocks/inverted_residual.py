@@ -21,7 +21,7 @@ from seedwise.kernels import launch
 from seedwise.kernels.dispatch import Candidates, Choices, whole
 from seedwise.kernels.layers import batch_norm, depthwise, pointwise
 from seedwise.kernels.layers.batch_norm import FusedBatchNormAct2d
-from seedwise.kernels.layers.dense import is_watched, trains_plainly
+from seedwise.kernels.layers.eligibility import Reason, takes, why_not_hooked, why_not_train
 from seedwise.kernels.layers.folded import limits_of
 from seedwise.kernels.layers.pointwise import PointwiseConv
 from seedwise.kernels.ops import batch_norm as batch_norm_ops
@@ -156,6 +156,10 @@ def _joined(x: Tensor, middle: Middle) -> Tensor:
     return result
 
 
+PATH, EXPANDED = "fused depthwise block", "expanded fused depthwise block"
+SLOWER = "by the rule, layers are faster for this shape"
+
+
 class JointInvertedResidual(InvertedResidual):
     """timm's block, its middle by the kernels where they apply and are faster."""
 
@@ -164,43 +168,54 @@ class JointInvertedResidual(InvertedResidual):
     def forward(self, x: Tensor) -> Tensor:
         """float[n, c, h, w] -> float[n, out, oh, ow]."""
         shortcut = x
-        middle = self._widening(x)
-        if middle is None or not middle.is_joint(x, self.choices):
+        middle = self._chosen(EXPANDED, self._expanded(x), x)
+        if middle is None:
             x = self.conv_pw(x)
-            middle = self._middle(x)
-            if middle is not None and not middle.is_joint(x, self.choices):
-                middle = None
+            middle = self._chosen(PATH, self._middle(x), x)
         x = self.bn2(self.conv_dw(self.bn1(x))) if middle is None else _joined(x, middle)
         x = self.bn3(self.conv_pwl(self.se(self.aa(x))))  # type: ignore[misc]
         if self.has_skip:
             x = self.drop_path(x) + shortcut
         return x
 
-    def _middle(self, x: Tensor) -> Middle | None:
-        """The middle, if the kernels do what its layers would do to these maps now."""
-        is_taken = _fits(self) and self.bn1.takes(x) and self.bn2.takes(x) and len(x) > 1
-        if not is_taken or any(map(is_watched, (self.bn1, self.conv_dw, self.bn2))):
+    def _chosen(self, path: str, found: Middle | str, x: Tensor) -> Middle | None:
+        """What was found, unless it is a reason why not or the layers are faster."""
+        if isinstance(found, str):
+            takes(self, path, found)
             return None
+        return found if takes(self, path, None if found.is_joint(x, self.choices) else SLOWER) else None
+
+    def _middle(self, x: Tensor) -> Middle | str:
+        """The middle, if the kernels do what its layers would do to these maps now; or why they don't."""
+        reason = unfit(self) or self.bn1.why_not(x) or self.bn2.why_not_trained()
+        reason = reason or why_not_hooked(self.bn1, self.conv_dw, self.bn2)
+        if reason is not None or not x.requires_grad or len(x) < 2:
+            return reason or ("it is a single image" if x.requires_grad else "what comes in needs no gradient")
         geometry = depthwise.step_geometry(self.conv_dw, x)
+        if isinstance(geometry, str):
+            return geometry
         limits = limits_of(self.bn1), limits_of(self.bn2)
-        if geometry is None or limits[0] is None or limits[1] is None or not x.requires_grad:
-            return None
+        assert limits[0] is not None and limits[1] is not None  # as `unfit` has it
         kernel = self.conv_dw.weight.to(x.dtype)
         return Middle(
             batch_norm.step_of(self.bn1), kernel, batch_norm.step_of(self.bn2), geometry, (limits[0], limits[1])
         )
 
-    def _widening(self, x: Tensor) -> Middle | None:
-        """The middle with the convolution in front, if the kernels do what they all would do."""
+    def _expanded(self, x: Tensor) -> Middle | str:
+        """The middle with the convolution in front, if the kernels do what they all would do; or why they don't."""
         conv = self.conv_pw
-        if not isinstance(conv, PointwiseConv) or conv.bias is not None or is_watched(conv):
-            return None
-        if not (trains_plainly(conv, x) and x.requires_grad and conv.weight.numel() <= MAX_WIDENED):
-            return None
+        if not isinstance(conv, PointwiseConv) or conv.bias is not None:
+            return "its expansion is no 1x1 convolution without a bias"
+        if conv.weight.numel() > MAX_WIDENED:
+            return f"its expansion has more than {MAX_WIDENED} weights"
+        reason = None if x.requires_grad else "what comes in needs no gradient"
+        reason = reason or why_not_train(x, (conv.weight,)) or why_not_hooked(conv)
+        if reason is not None:
+            return reason
         size = len(x), conv.out_channels, *x.shape[-2:]
         stand_in = torch.empty(size, memory_format=torch.channels_last, requires_grad=True)  # of what it would return
         middle = self._middle(stand_in)
-        return None if middle is None else replace(middle, widen=conv.weight)
+        return middle if isinstance(middle, str) else replace(middle, widen=conv.weight)
 
 
 def use_joint_middles(model: nn.Module, choices: Choices) -> int:
@@ -211,19 +226,21 @@ def use_joint_middles(model: nn.Module, choices: Choices) -> int:
     """
     count = 0
     for module in model.modules():
-        if type(module) is InvertedResidual and _fits(module):
+        if type(module) is InvertedResidual and unfit(module) is None:
             module.__class__ = JointInvertedResidual
             module.choices = choices  # type: ignore[assignment]
             count += 1
     return count
 
 
-def _fits(block: InvertedResidual) -> bool:
-    """Whether its layers are the kernels' own; evaluation may have folded its norms since they were swapped in."""
-    norms = block.bn1, block.bn2
-    return (
-        getattr(block, "conv_s2d", None) is None
-        and all(isinstance(norm, FusedBatchNormAct2d) and limits_of(norm) is not None for norm in norms)
-        and depthwise.is_native(block.conv_dw)
-        and block.conv_dw.bias is None
-    )
+def unfit(block: InvertedResidual) -> Reason:
+    """Why its layers are not the kernels' own; evaluation may have folded its norms since they were swapped in."""
+    if getattr(block, "conv_s2d", None) is not None:
+        return "it has a space-to-depth layer"
+    for norm in (block.bn1, block.bn2):
+        if not isinstance(norm, FusedBatchNormAct2d):
+            return "its norms have no kernel"
+        if limits_of(norm) is None:
+            return f"{type(norm.act).__name__} would be dear to compute twice"
+    plain = depthwise.is_native(block.conv_dw) and block.conv_dw.bias is None
+    return None if plain else "its depthwise convolution has no native kernel"

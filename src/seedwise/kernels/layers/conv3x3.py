@@ -14,7 +14,8 @@ from torch.autograd.function import once_differentiable
 
 from seedwise.kernels.dispatch import Choices
 from seedwise.kernels.layers import dense
-from seedwise.kernels.layers.dense import Run, pick, trains_plainly
+from seedwise.kernels.layers.dense import Run, pick
+from seedwise.kernels.layers.eligibility import Reason, takes, why_not_train
 from seedwise.kernels.ops import conv3x3 as conv3x3_ops
 
 MIN_CHANNELS = 16
@@ -75,7 +76,7 @@ class WinogradConv(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """float[n, in, h, w] -> float[n, out, h, w]."""
-        return _convolve(self, input) if trains_plainly(self, input) else super().forward(input)
+        return _convolve(self, input) if trains(self, input) else super().forward(input)
 
 
 class WinogradConvSame(Conv2dSame):
@@ -85,7 +86,7 @@ class WinogradConvSame(Conv2dSame):
 
     def forward(self, x: Tensor) -> Tensor:
         """float[n, in, h, w] -> float[n, out, h, w]."""
-        if trains_plainly(self, x):
+        if trains(self, x):
             return _convolve(self, x)
         stock: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
         return stock
@@ -106,24 +107,27 @@ def use_winograd(model: nn.Module, choices: Choices) -> int:
     count = 0
     for module in model.modules():
         fast = _FAST.get(type(module))
-        if fast is not None and module.bias is None and fits(module):
+        if fast is not None and module.bias is None and unfit(module) is None:
             module.__class__ = fast
             module.choices = choices
             count += 1
     return count
 
 
-def fits(conv: Any) -> bool:
-    """Whether Winograd's filtering, with a bias behind it, computes what a convolution does."""
+def unfit(conv: Any) -> Reason:
+    """Why Winograd's filtering, with a bias behind it, does not compute what a convolution does."""
+    if tuple(conv.kernel_size) != (3, 3) or conv.groups > 1:
+        return "it is no dense 3x3 convolution"
     padded = isinstance(conv, Conv2dSame) or conv.padding in ((1, 1), "same")
-    return bool(
-        padded
-        and tuple(conv.kernel_size) == (3, 3)
-        and tuple(conv.stride) == tuple(conv.dilation) == (1, 1)
-        and conv.groups == 1
-        and conv.padding_mode == "zeros"
-        and min(conv.in_channels, conv.out_channels) >= MIN_CHANNELS
-    )
+    if tuple(conv.stride) != (1, 1) or tuple(conv.dilation) != (1, 1) or not padded or conv.padding_mode != "zeros":
+        return "Winograd's filtering is for stride 1, no dilation and one zero around the maps"
+    few = min(conv.in_channels, conv.out_channels) < MIN_CHANNELS
+    return f"Winograd's filtering is for {MIN_CHANNELS} channels or more, in and out" if few else None
+
+
+def trains(conv: Any, images: Tensor) -> bool:
+    """Whether a convolution is computed by what is chosen: in a training step."""
+    return takes(conv, "Winograd's filtering", why_not_train(images, (conv.weight,)))
 
 
 def _convolve(conv: Any, images: Tensor) -> Tensor:

@@ -5,35 +5,12 @@ from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from seedwise.kernels import launch
 from seedwise.kernels.dispatch import Candidates, Case, Choices, whole
 
 Run = Callable[..., Tensor]
-
-
-def trains_plainly(conv: nn.Conv2d, images: Tensor) -> bool:
-    """Whether this is a plain training step; compilers, tracers and whatever has its own tensors see a convolution."""
-    return (
-        torch.is_grad_enabled()
-        and (images.requires_grad or conv.weight.requires_grad)
-        and type(images) is Tensor
-        and images.device.type == "cpu"
-        and images.dtype == conv.weight.dtype == torch.float32
-        and images.dim() == 4
-        and images.numel() > 0
-        and images.is_contiguous(memory_format=torch.channels_last)
-        and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling()
-        and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
-    )
-
-
-def is_watched(layer: nn.Module) -> bool:
-    """Whether a hook wants to see what goes into or comes out of a layer."""
-    hooks = (layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks, layer._backward_pre_hooks)
-    return any(hooks)
 
 
 def pick(

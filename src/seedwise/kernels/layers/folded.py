@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from seedwise.kernels import dispatch
 from seedwise.kernels.layers import depthwise
+from seedwise.kernels.layers.eligibility import Reason, takes, why_not_frozen
 
 
 class FoldedConv(nn.Conv2d):
@@ -27,7 +28,7 @@ class FoldedConv(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:
         """float[n, in, h, w] -> float[n, out, oh, ow]."""
         computes, norm = self.folded
-        if not is_fast(self, input):
+        if not takes(self, "convolution with activation", why_not_fast(self, input)):
             result: Tensor = computes(input)
             return result
         act = getattr(norm, "act", None)
@@ -52,7 +53,7 @@ class AbsorbedNorm(nn.BatchNorm2d):
     def forward(self, input: Tensor) -> Tensor:
         """float[n, c, h, w] -> the same shape."""
         act = getattr(self, "act", None)
-        result: Tensor = input if act is None or is_fast(self, input) else act(input)
+        result: Tensor = input if act is None or why_not_fast(self, input) is None else act(input)
         return result
 
 
@@ -71,13 +72,9 @@ def limits_of_act(act: nn.Module | None) -> tuple[float, float] | None:
     return NO_LIMITS if act is None or type(act) is nn.Identity else _FUSED.get(type(act))
 
 
-def is_fast(module: "FoldedConv | AbsorbedNorm", maps: Tensor) -> bool:
-    """Whether the convolution applies the activation behind it itself: with native kernels, in training.
-
-    Kernels have no gradients; who asks for the images' own gets PyTorch's layers.
-    """
-    in_training = torch.is_grad_enabled() and not maps.requires_grad and not torch.compiler.is_compiling()
-    return module.choices is not None and in_training
+def why_not_fast(module: "FoldedConv | AbsorbedNorm", maps: Tensor) -> Reason:
+    """Why the convolution doesn't apply the activation behind it itself, as it does with native kernels in training."""
+    return "the network has no native kernels" if module.choices is None else why_not_frozen(maps)
 
 
 def convolve_with(conv: nn.Conv2d, images: Tensor, limits: tuple[float, float]) -> Tensor:

@@ -17,7 +17,8 @@ from torch.autograd.function import once_differentiable
 from seedwise.kernels import launch
 from seedwise.kernels.dispatch import Choices
 from seedwise.kernels.layers import dense
-from seedwise.kernels.layers.dense import Run, pick, trains_plainly
+from seedwise.kernels.layers.dense import Run, pick
+from seedwise.kernels.layers.eligibility import Reason, takes, why_not_train
 from seedwise.kernels.ops import pointwise as pointwise_ops
 
 
@@ -63,7 +64,7 @@ class PointwiseConv(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """float[n, in, h, w] -> float[n, out, h, w]."""
-        if not trains_plainly(self, input):
+        if not takes(self, "matrix products", why_not_train(input, (self.weight,))):
             return super().forward(input)
         result: Tensor = _Pointwise.apply(input, self.weight, self.bias, self.choices)
         return result
@@ -77,16 +78,19 @@ def use_matrix_products(model: nn.Module, choices: Choices) -> int:
     """
     count = 0
     for module in model.modules():
-        if type(module) is nn.Conv2d and _fits(module):
+        if type(module) is nn.Conv2d and unfit(module) is None:
             module.__class__ = PointwiseConv
             module.choices = choices  # type: ignore[assignment]
             count += 1
     return count
 
 
-def _fits(conv: nn.Conv2d) -> bool:
-    plain = conv.groups == 1 and tuple(conv.stride) == (1, 1) and conv.padding in ((0, 0), 0)
-    return plain and tuple(conv.kernel_size) == (1, 1)
+def unfit(conv: nn.Conv2d) -> Reason:
+    """Why a convolution is no single matrix product."""
+    if conv.groups > 1 or tuple(conv.kernel_size) != (1, 1):
+        return "it is no dense 1x1 convolution"
+    plain = tuple(conv.stride) == (1, 1) and conv.padding in ((0, 0), 0)
+    return None if plain else "1x1 convolutions with a stride or a padding have no kernel"
 
 
 @functools.cache

@@ -10,7 +10,7 @@ import timm
 import torch
 import torch.nn.functional as F
 from instruction_sets import each_target
-from one_choice import Only
+from one_implementation import Only
 from timm.layers.norm_act import BatchNormAct2d
 from timm.models._efficientnet_blocks import InvertedResidual
 from torch import Tensor, nn
