@@ -128,7 +128,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    print(machine.describe(machine.facts()), "| kernels:", depthwise_ops.library_name(), "|", options)
+    print(machine.describe(machine.facts()), "| kernels:", depthwise_ops.DEPTHWISE.name(), "|", options)
     rows = ("forward", "images", "weight", "both")
     together = ("pytorch", "torch", "native")
     totals: dict[str, dict[str, list[float]]] = {what: {} for what in rows}

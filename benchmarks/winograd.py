@@ -109,7 +109,7 @@ def main() -> None:
     options = made.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    print(machine.describe(machine.facts()), "| kernels:", conv3x3_ops.library_name(), "|", options)
+    print(machine.describe(machine.facts()), "| kernels:", conv3x3_ops.KERNELS.name(), "|", options)
     layers = layers_of(options.model, options.size)
     totals = [measure(layer, count, options.batch, options.rounds) for layer, count in layers.items()]
     print("all layers: oneDNN {:.0f} ms, Winograd {:.0f} ms".format(*map(sum, zip(*totals, strict=True))))

@@ -245,7 +245,8 @@ def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     monkeypatch.setattr(build, "compiler_version", lambda: None)
     monkeypatch.setattr(build, "PREBUILT", "nothing was installed")
     monkeypatch.setenv("SEEDWISE_CACHE", str(tmp_path))
-    depthwise_ops.library.cache_clear()
+    for library in depthwise_ops.LIBRARIES:
+        library.forget()
     try:
         assert not available()
         choices = Choices()
@@ -254,7 +255,8 @@ def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
         assert all(torch.equal(a, b) for a, b in zip(step(plain, x), step(asked, x), strict=True))
         assert not choices.as_dict()
     finally:
-        depthwise_ops.library.cache_clear()
+        for library in depthwise_ops.LIBRARIES:
+            library.forget()
 
 
 @needs_compiler

@@ -385,7 +385,7 @@ def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     model = nn.Sequential(layer(8, nn.SiLU), nn.BatchNorm2d(8))
     swapped = copy.deepcopy(model)
     use_fused_norm_act(swapped)
-    monkeypatch.setattr(batch_norm_ops, "library", lambda: None)
+    monkeypatch.setattr(batch_norm_ops.KERNELS, "_library", lambda: None)
     assert not available()
     assert use_fused_norm_act(model) == 0
     x = batch((4, 8, 5, 5))

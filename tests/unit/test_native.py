@@ -49,18 +49,11 @@ def test_each_target_has_a_library_of_its_own(source: Path, tmp_path: Path, monk
     source.write_text(
         "#if defined(__AVX2__)\n" + TEXT.format(8) + "#else\n" + TEXT.format(4) + "#endif\n",
     )
-    asked: list[str] = []
-
-    @launch.OnceATarget
-    def loaded() -> ctypes.CDLL | None:
-        asked.append(launch.target())
-        return compiled(source)
-
     names = [name for name in ("generic", "avx2") if launch.why_not(name) is None]
     for name in (*names, *names):
         monkeypatch.setenv(launch.TARGET_VARIABLE, name)
-        assert loaded().answer() == {"generic": 4, "avx2": 8}[name]
-    assert asked == names and len(kept(tmp_path)) == len(names)
+        assert compiled(source).answer() == {"generic": 4, "avx2": 8}[name]
+    assert len(kept(tmp_path)) == len(names)
 
 
 @pytest.mark.parametrize("name", build.TARGETS)

@@ -22,7 +22,7 @@ from seedwise.kernels.ops import pointwise as pointwise_ops
 from seedwise.kernels.ops import squeeze_excite as squeeze_excite_ops
 from seedwise.kernels.rule import NATIVE_KERNELS
 
-PARTS = depthwise_ops, batch_norm_ops, squeeze_excite_ops, conv3x3_ops
+LIBRARIES = *depthwise_ops.LIBRARIES, batch_norm_ops.KERNELS, squeeze_excite_ops.KERNELS, conv3x3_ops.KERNELS
 Kernels = Literal["auto", "stock", "composed", "native", "tuned"]
 """As in a recipe's compute section; `auto` is resolved before a network is built."""
 
@@ -30,16 +30,16 @@ Kernels = Literal["auto", "stock", "composed", "native", "tuned"]
 def available() -> bool:
     """Whether the native kernels are compiled, or can be: unless they were installed, the first call takes a while."""
     launch.prepare()
-    return all(part.library() is not None for part in PARTS)
+    return all(library.available() for library in LIBRARIES)
 
 
 def version() -> str | None:
     """What the native kernels' bits depend on besides PyTorch: compilers and text; None without them."""
     if not available():
         return None
-    parts = *PARTS, pointwise_ops
-    compilers = {str(launch.builder_of(part.library())) for part in parts}
-    return ", ".join((*sorted(compilers), *(str(part.library_name()) for part in parts)))
+    libraries = *LIBRARIES, pointwise_ops.KERNELS
+    compilers = {str(library.compiler()) for library in libraries}
+    return ", ".join((*sorted(compilers), *(str(library.name()) for library in libraries)))
 
 
 def accelerate(model: nn.Module, kernels: Kernels, known: Mapping[str, str]) -> None:

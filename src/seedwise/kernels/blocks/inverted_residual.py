@@ -29,7 +29,7 @@ from seedwise.kernels.ops import depthwise as depthwise_ops
 from seedwise.kernels.ops import depthwise_candidates, depthwise_norm
 from seedwise.kernels.ops.batch_norm import NormStep
 from seedwise.kernels.ops.depthwise import Geometry, Norm
-from seedwise.kernels.ops.depthwise_norm import MAX_WIDENED, Widening
+from seedwise.kernels.ops.depthwise_norm import MAX_EXPANDED, Expansion
 
 Limits = tuple[float, float]
 Behind = tuple[Tensor, Tensor]
@@ -65,11 +65,11 @@ class Middle:
             maps, second = depthwise_ops.forward_and_statistics(x, self.kernel, self.geometry, self.behind, norm)
             first = (saved,)
         else:
-            widening = Widening.of(x, self.widen, self.before.bias, self.limits[0])
-            maps, second = depthwise_norm.widened_forward(
-                widening, self.kernel, self.geometry, self.before, self.behind
+            expansion = Expansion.of(x, self.widen, self.before.bias, self.limits[0])
+            maps, second = depthwise_norm.expanded_forward(
+                expansion, self.kernel, self.geometry, self.before, self.behind
             )
-            first = widening.learnt
+            first = expansion.learnt
         return batch_norm_ops.apply(maps, second, self.behind.act), (maps, second, *first)
 
     def backward(self, grad: Tensor, x: Tensor, kept: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -80,10 +80,10 @@ class Middle:
         if self.widen is None:
             norm = Norm(first[0], *self.limits[0])
             grads = depthwise_norm.normed_backward(x, grad, self.kernel, self.geometry, norm, behind)
-            batch_norm_ops.finish(grads.normalized, x, first[0], grads.affine)
+            batch_norm_ops.input_gradient(grads.normalized, x, first[0], grads.affine)
             return grads.normalized, grads.norm_weight, grads.norm_bias, *of_behind, grads.weight
-        widening = Widening.of(x, self.widen, self.before.bias, self.limits[0], *first)
-        found = depthwise_norm.widened_backward(widening, grad, self.kernel, self.geometry, behind)
+        expansion = Expansion.of(x, self.widen, self.before.bias, self.limits[0], *first)
+        found = depthwise_norm.expanded_backward(expansion, grad, self.kernel, self.geometry, behind)
         return found.x, found.norm_weight, found.norm_bias, *of_behind, found.kernel, found.weight
 
     def together(self, x: Tensor) -> Tensor:
@@ -206,8 +206,8 @@ class JointInvertedResidual(InvertedResidual):
         conv = self.conv_pw
         if not isinstance(conv, PointwiseConv) or conv.bias is not None:
             return "its expansion is no 1x1 convolution without a bias"
-        if conv.weight.numel() > MAX_WIDENED:
-            return f"its expansion has more than {MAX_WIDENED} weights"
+        if conv.weight.numel() > MAX_EXPANDED:
+            return f"its expansion has more than {MAX_EXPANDED} weights"
         reason = None if x.requires_grad else "what comes in needs no gradient"
         reason = reason or why_not_train(x, (conv.weight,)) or why_not_hooked(conv)
         if reason is not None:

@@ -1,13 +1,15 @@
 // A frozen inverted residual in one pass: a 1x1 convolution that widens (or none), a depthwise one, a 1x1 one that
-// narrows, and the shortcut. The wide maps, which are most of what the layers would write and read, stay in the L2 cache.
+// narrows, and the shortcut. The wide maps, which are most of what the layers would write and read, stay in the L2
+// cache.
 //
-// A task takes some output rows of an image, or all of several small ones, whose weights it then reads once. For 32 wide
-// channels at a time it computes the widened rows into a staged sheet (see depthwise.cpp) and the depthwise convolution
-// from there; what that gives is multiplied at the end, when all wide channels of its pixels are there. Rows that two
-// tasks need are widened twice.
+// A task takes some output rows of an image, or all of several small ones, whose weights it then reads once. For 32
+// wide channels at a time it computes the widened rows into a staged sheet (see depthwise.cpp) and the depthwise
+// convolution from there; what that gives is multiplied at the end, when all wide channels of its pixels are there.
+// Rows that two tasks need are widened twice.
 
 #pragma once
 
+#include "code.hpp"
 #include "depthwise_norms.hpp"
 #include "gemm_tile.hpp"
 
@@ -244,7 +246,7 @@ struct StagedBlock {
 };
 
 template <int K, int S>
-int run_block(const Block& block, float* out, const Geometry& geometry, int threads) {
+Code run_block(const Block& block, float* out, const Geometry& geometry, int threads) {
     const Shape<K, S> shape(geometry);
     const int64_t blocks = shape.blocks(), row_size = int64_t(shape.x_columns()) * VECS;
     const auto x_rows = [&](int64_t rows) { return std::min<int64_t>(shape.h, (rows - 1) * S + K); };
@@ -259,7 +261,7 @@ int run_block(const Block& block, float* out, const Geometry& geometry, int thre
     const int64_t pixels = (is_whole ? images * shape.h : x_rows(rows)) * shape.w;
     const StagedBlock weights(block, shape.c, K * K, blocks, threads);
     const Memory memory(each * threads + (pixels + LANES - 1) / LANES);
-    if (!weights.memory.data || !memory.data) return 2;
+    if (!weights.memory.data || !memory.data) return NO_MEMORY;
     int32_t* const places = reinterpret_cast<int32_t*>(memory.data + each * threads);
     for (int64_t i = 0; i < pixels; ++i)
         places[i] = int32_t(i / shape.w * row_size + (shape.left + i % shape.w) * VECS);
@@ -273,7 +275,7 @@ int run_block(const Block& block, float* out, const Geometry& geometry, int thre
             job.run(task / strips, int(std::min(images, end - task)), some, memory.data + each * slot);
         }
     }
-    return 0;
+    return DONE;
 }
 
 }  // namespace

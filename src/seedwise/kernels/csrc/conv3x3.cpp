@@ -10,6 +10,7 @@
 // sum is taken in an order that follows from the shape alone, so the bits depend on neither threads nor timing. A NaN
 // or an infinity spreads over its tile and those beside it, instead of over the 3x3 pixels around it.
 
+#include "code.hpp"
 #include "epilogue.hpp"
 #include "memory.hpp"
 #include "winograd_transforms.hpp"
@@ -18,8 +19,8 @@ namespace {
 
 constexpr int64_t CHUNK = 24;                   // tiles of a chunk: a multiple of ROWS
 constexpr int64_t PANELS_AT_ONCE = 64 / PANEL;  // of results that are transformed back together
-constexpr int64_t GRADIENT_CHUNK = 48;          // of the weight's gradient, whose sums are read and written once for each
-constexpr int64_t STREAMED = 2'000'000;         // numbers of a result from which on it is written past the cache
+constexpr int64_t GRADIENT_CHUNK = 48;   // of the weight's gradient, whose sums are read and written once for each
+constexpr int64_t STREAMED = 2'000'000;  // numbers of a result from which on it is written past the cache
 
 using Memory = Aligned<float>;
 
@@ -124,24 +125,22 @@ void stage_image(const float* x, const Maps& maps, int64_t c, int64_t tile, cons
 }
 
 // Tile `tile` of the result's gradient to row `row` of the panels.
-void stage_gradient(const float* g, const Maps& maps, int64_t c, int64_t tile, const float* zeros,
-                    const Panels& panels, int64_t row, float* to) {
+void stage_gradient(const float* g, const Maps& maps, int64_t c, int64_t tile, const float* zeros, const Panels& panels,
+                    int64_t row, float* to) {
     const Pixels<TILE> pixels(g, maps, c, Corner(maps, tile, 0), zeros);
     panels.each(0, panels.count, [&](auto vecs, int64_t panel) LAMBDA_INLINE {
         constexpr int W = vecs.value;
         const int64_t j = panel * PANEL, rest = c - j;
         float* const at = to + panels.at(0, panel) + row * W * LANES;
         transform<OfGradient, W>(
-            [&](int y, int x, int w) LAMBDA_INLINE {
-                return load_part(pixels.at[y][x] + j + w * LANES, rest - w * LANES);
-            },
+            [&](int y, int x, int w) LAMBDA_INLINE { return load_part(pixels.at[y][x] + j + w * LANES, rest - w * LANES); },
             [&](int y, int x, int w, vec value) LAMBDA_INLINE {
                 store(at + (y * SIDE + x) * panels.size + w * LANES, value);
             });
     });
 }
 
-struct Weight {  // [out, in, 3, 3], or what of it takes the images' place
+struct Weight {                                         // [out, in, 3, 3], or what of it takes the images' place
     int64_t in, out, of_out, of_in, of_row, of_column;  // strides
     int64_t at(int64_t o, int64_t i, int y, int x) const { return o * of_out + i * of_in + y * of_row + x * of_column; }
 };
@@ -200,11 +199,10 @@ struct Convolution {
             taps.each(begin, end, [&](auto vecs, int64_t panel) LAMBDA_INLINE {
                 for (int64_t tile = 0; tile < tiles; tile += ROWS) {
                     meanwhile(((begin * POSITIONS + position * (end - begin) + panel - begin) * chunk + tile) / ROWS);
-                    multiply<ROWS, vecs.value, true>(
-                        x + position * image.size + tile * image.row, image.row, w + taps.at(position, panel),
-                        weight.in, false,
-                        to + ((panel - begin) * chunk + tile) * POSITIONS * PANEL +
-                            position * ROWS * vecs.value * LANES);
+                    multiply<ROWS, vecs.value, true>(x + position * image.size + tile * image.row, image.row,
+                                                     w + taps.at(position, panel), weight.in, false,
+                                                     to + ((panel - begin) * chunk + tile) * POSITIONS * PANEL +
+                                                         position * ROWS * vecs.value * LANES);
                 }
             });
     }
@@ -218,8 +216,7 @@ struct Convolution {
             for (int w = 0; w < W; ++w) shift[w] = load_part(bias + channel + w * LANES, rest - w * LANES);
         float* const to = out + ((corner.n * maps.h + corner.y) * maps.w + corner.x) * weight.out + channel;
         transform<ToResult, W>(
-            [&](int y, int x, int w)
-                LAMBDA_INLINE { return load(from + ((y * SIDE + x) * ROWS * W + w) * LANES); },
+            [&](int y, int x, int w) LAMBDA_INLINE { return load(from + ((y * SIDE + x) * ROWS * W + w) * LANES); },
             [&](int y, int x, int w, vec value) LAMBDA_INLINE {
                 float* const at = to + (y * maps.w + x) * weight.out + w * LANES;
                 if (y >= rows || x >= columns) return;
@@ -252,9 +249,7 @@ struct Convolution {
             stage_image(x, maps, weight.in, first + tile, zeros, image, memory + tile * image.row);
         for (int64_t begin = 0; begin < taps.count; begin += PANELS_AT_ONCE) {
             const int64_t end = std::min(taps.count, begin + PANELS_AT_ONCE);
-            products(memory, w, tiles, begin, end, sums, [&](int64_t call) LAMBDA_INLINE {
-                ahead.fetch(call);
-            });
+            products(memory, w, tiles, begin, end, sums, [&](int64_t call) LAMBDA_INLINE { ahead.fetch(call); });
             for (int64_t tile = 0; tile < tiles; ++tile)
                 taps.each(begin, end, [&](auto vecs, int64_t panel) LAMBDA_INLINE {
                     constexpr int W = vecs.value;
@@ -294,10 +289,10 @@ struct Gradient {
 
 }  // namespace
 
-// x: [n, h, w, in]; out: [n, h, w, out]; `strides`: the weight's along out, in, rows and columns; `bias`: [out] or null;
-// `silu`: whether it comes behind a bias. Returns 2 without memory, else 0.
-extern "C" int winograd_forward(const float* x, const float* weight, const int64_t* strides, const int64_t* shape,
-                                const float* bias, int silu, float* out, int threads) {
+// x: [n, h, w, in]; out: [n, h, w, out]; `first` and `strides`: where the weight's first number is, and from there its
+// strides along out, in, rows and columns; `bias`: [out] or null; `silu`: whether it comes behind a bias.
+extern "C" Code winograd_forward(const float* x, const float* weight, const float* bias, float* out, int64_t first,
+                                 const int64_t* strides, const int64_t* shape, int silu, int threads) {
     const Maps maps{shape[0], shape[1], shape[2]};
     const int64_t share = round_up((maps.tiles() + threads - 1) / threads, ROWS);
     const bool streamed = maps.n * maps.h * maps.w * shape[4] >= STREAMED && shape[4] % LINE == 0 &&
@@ -310,14 +305,14 @@ extern "C" int winograd_forward(const float* x, const float* weight, const int64
                          end_of(bias, silu)};
     const int64_t in = it.weight.in, each = round_up(it.image.floats() + it.product_floats(), LINE);
     const Memory taps(it.taps.floats()), zeros(in), memory(each * threads);
-    if (!taps.data || !zeros.data || !memory.data) return 2;
+    if (!taps.data || !zeros.data || !memory.data) return NO_MEMORY;
     std::fill(zeros.data, zeros.data + in, 0.0f);
     const int64_t chunks = (maps.tiles() + it.chunk - 1) / it.chunk;
 #pragma omp parallel num_threads(threads)
     {
 #pragma omp for schedule(static)
         for (int64_t panel = 0; panel < it.taps.count; ++panel)
-            stage_weight(weight, it.weight, it.taps, panel, taps.data);
+            stage_weight(weight + first, it.weight, it.taps, panel, taps.data);
 #pragma omp for schedule(static)
         for (int slot = 0; slot < threads; ++slot) {
             float* const own = memory.data + each * slot;
@@ -327,18 +322,18 @@ extern "C" int winograd_forward(const float* x, const float* weight, const int64
             if (streamed) finish_stream();
         }
     }
-    return 0;
+    return DONE;
 }
 
 // The weight's gradient, of the strides given, from x: [n, h, w, in] and the result's gradient g: [n, h, w, out].
 // Threads share tiles, then positions and panels: each sum belongs to one thread, which takes the chunks in order.
-extern "C" int winograd_weight_gradient(const float* x, const float* g, const int64_t* strides, const int64_t* shape,
-                                        float* out, int threads) {
+extern "C" Code winograd_weight_gradient(const float* x, const float* g, float* out, const int64_t* strides,
+                                         const int64_t* shape, int threads) {
     const Gradient it{{shape[0], shape[1], shape[2]},
                       {shape[3], shape[4], strides[0], strides[1], strides[2], strides[3]}};
     const int64_t tiles = it.maps.tiles(), in = it.weight.in, most = std::max(in, it.weight.out);
     const Memory images(it.image.floats()), grads(it.grad.floats()), sums(it.sums.floats()), zeros(most);
-    if (!images.data || !grads.data || !sums.data || !zeros.data) return 2;
+    if (!images.data || !grads.data || !sums.data || !zeros.data) return NO_MEMORY;
     std::fill(zeros.data, zeros.data + most, 0.0f);
 #pragma omp parallel num_threads(threads)
     {
@@ -370,5 +365,5 @@ extern "C" int winograd_weight_gradient(const float* x, const float* g, const in
 #pragma omp for schedule(static)
         for (int64_t i = 0; i < in; ++i) unstage_weight(sums.data, it.weight, it.sums, i, out);
     }
-    return 0;
+    return DONE;
 }

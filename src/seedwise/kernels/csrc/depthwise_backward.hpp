@@ -2,6 +2,7 @@
 
 #pragma once
 
+#include "code.hpp"
 #include "depthwise_norms.hpp"
 
 namespace {
@@ -10,7 +11,7 @@ template <class T, int K, int S>
 struct Backward {
     const Shape<K, S> shape;
     const T *x, *g;
-    T *x_grad;        // or null, and then `taps` is too
+    T* x_grad;        // or null, and then `taps` is too
     const vec* taps;  // staged weight, reversed for stride 1
     vec* sums;        // or null: the weight's gradient, [chunk][block][K*K][VECS]
     const Norms& norms;
@@ -135,8 +136,8 @@ struct Backward {
 };
 
 template <class T, int K, int S>
-int backward(const T* x, const T* g, const T* weight, const Norms& norms, T* x_grad, T* weight_grad,
-             const Geometry& geometry, int threads) {
+Code backward(const T* x, const T* g, const T* weight, const Norms& norms, T* x_grad, T* weight_grad,
+              const Geometry& geometry, int threads) {
     const Shape<K, S> shape(geometry);
     const int blocks = shape.blocks();
     // Enough chunks of images for many threads, and few enough that their sums stay small beside the data.
@@ -149,10 +150,19 @@ int backward(const T* x, const T* g, const T* weight, const Norms& norms, T* x_g
     const Memory sums(weight_grad ? int64_t(chunks) * blocks * K * K * VECS : 0);
     const Memory norm_sums(norms ? int64_t(chunks) * blocks * 4 * VECS : 0);  // doubles
     const Memory before(StagedNorm::vectors(norms.before, blocks)), behind(StagedNorm::vectors(norms.behind, blocks));
-    if (!taps.data || !staged.data || !sums.data || !norm_sums.data || !before.data || !behind.data) return 2;
-    Backward<T, K, S> job{shape, x, g, x_grad, taps.data, weight_grad ? sums.data : nullptr,
-                          norms, {norms.before, before.data}, {norms.behind, behind.data},
-                          reinterpret_cast<double*>(norm_sums.data), chunks, plan,
+    if (!taps.data || !staged.data || !sums.data || !norm_sums.data || !before.data || !behind.data) return NO_MEMORY;
+    Backward<T, K, S> job{shape,
+                          x,
+                          g,
+                          x_grad,
+                          taps.data,
+                          weight_grad ? sums.data : nullptr,
+                          norms,
+                          {norms.before, before.data},
+                          {norms.behind, behind.data},
+                          reinterpret_cast<double*>(norm_sums.data),
+                          chunks,
+                          plan,
                           is_streamed(x_grad, shape.c, shape.n * shape.h * shape.w * shape.c)};
 #pragma omp parallel num_threads(threads)
     {
@@ -183,11 +193,12 @@ int backward(const T* x, const T* g, const T* weight, const Norms& norms, T* x_g
             for (int64_t block = 0; block < blocks; ++block) {
                 job.fold(block, weight_grad);
                 if (norms)
-                    merge_sums(norms, job.norm_sums, chunks, blocks, block, shape.c, double(shape.n * shape.h * shape.w));
+                    merge_sums(norms, job.norm_sums, chunks, blocks, block, shape.c,
+                               double(shape.n * shape.h * shape.w));
             }
         }
     }
-    return 0;
+    return DONE;
 }
 
 }  // namespace

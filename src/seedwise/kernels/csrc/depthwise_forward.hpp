@@ -2,6 +2,7 @@
 
 #pragma once
 
+#include "code.hpp"
 #include "output_moments.hpp"
 
 namespace {
@@ -85,8 +86,8 @@ inline int image_chunks(int64_t n, int64_t c) { return int(std::min<int64_t>(n, 
 
 // Computes `out` with the memory that a task of this plan needs. `taps` are staged in it, from `weight`.
 template <class T, int K, int S, class Source, class Prepare>
-int convolve(const Geometry& geometry, const Source& source, const T* weight, const Finish& finish,
-             const NormStep* behind, T* out, const Plan& plan, int threads, Prepare prepare) {
+Code convolve(const Geometry& geometry, const Source& source, const T* weight, const Finish& finish,
+              const NormStep* behind, T* out, const Plan& plan, int threads, Prepare prepare) {
     const Shape<K, S> shape(geometry);
     const int blocks = shape.blocks(), oh = int(shape.oh);
     const int chunks = behind ? image_chunks(shape.n, shape.c) : int(shape.n);
@@ -94,7 +95,7 @@ int convolve(const Geometry& geometry, const Source& source, const T* weight, co
     const int64_t each = ResultSums::task_vectors(behind, plan.blocks) + shape.ow * VECS + plan.floats / LANES;
     const Memory taps(int64_t(blocks) * K * K * VECS), staged(each * threads);
     const Memory parts(ResultSums::vectors(behind, chunks, blocks));
-    if (!taps.data || !staged.data || !parts.data) return 2;
+    if (!taps.data || !staged.data || !parts.data) return NO_MEMORY;
     const ResultSums sums{behind, chunks, blocks, reinterpret_cast<double*>(parts.data)};
     const bool streamed = is_streamed(out, shape.c, shape.n * oh * shape.ow * shape.c);
     const Forward<T, K, S, Source> job{shape, source, taps.data, finish, sums, out, plan, streamed};
@@ -114,8 +115,11 @@ int convolve(const Geometry& geometry, const Source& source, const T* weight, co
                 const int64_t chunk = task / plan.groups / strips, strip = task / plan.groups % strips;
                 const int first = int(task % plan.groups) * plan.blocks;
                 const int rows = behind ? oh : plan.rows, row = int(strip) * rows;
-                job.run({chunk, shape.n * chunk / chunks, shape.n * (chunk + 1) / chunks,
-                         {row, std::min(oh, row + rows)}, first,
+                job.run({chunk,
+                         shape.n * chunk / chunks,
+                         shape.n * (chunk + 1) / chunks,
+                         {row, std::min(oh, row + rows)},
+                         first,
                          int(std::min<int64_t>(plan.blocks * BLOCK, shape.c - first * BLOCK)),
                          staged.data + each * slot});
             }
@@ -126,18 +130,18 @@ int convolve(const Geometry& geometry, const Source& source, const T* weight, co
             for (int64_t block = 0; block < blocks; ++block) sums.merge(block, shape.n, oh * shape.ow, shape.c);
         }
     }
-    return 0;
+    return DONE;
 }
 
 template <class T, int K, int S>
-int forward(const T* x, const Norm& before, const T* weight, const Finish& finish, const NormStep* behind, T* out,
-            const Geometry& geometry, int threads) {
+Code forward(const T* x, const Norm& before, const T* weight, const Finish& finish, const NormStep* behind, T* out,
+             const Geometry& geometry, int threads) {
     const Shape<K, S> shape(geometry);
     const Plan plan = make_plan(shape.blocks(), int(shape.oh), [&](int rows) {
         return std::min<int64_t>(shape.h, (rows - 1) * S + K) * shape.x_columns() * BLOCK;
     });
     const Memory parameters(StagedNorm::vectors(before, shape.blocks()));
-    if (!parameters.data) return 2;
+    if (!parameters.data) return NO_MEMORY;
     StagedNorm norm(before, parameters.data);
     const Stored<T> source{x, before ? &norm : nullptr};
     return convolve<T, K, S>(geometry, source, weight, finish, behind, out, plan, threads, [&](int64_t block) {

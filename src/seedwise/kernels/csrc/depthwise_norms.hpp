@@ -36,7 +36,8 @@ struct StagedNorm {
 
     const vec* of(int64_t block) const { return data + block * PARTS * VECS; }
     void stage(const Norm& norm, const float* affine, int64_t c, int64_t block) {
-        const float* from[] = {norm.saved, norm.saved + 2 * c, norm.saved + 3 * c, affine, affine ? affine + c : nullptr};
+        const float* from[] = {norm.saved, norm.saved + 2 * c, norm.saved + 3 * c, affine,
+                               affine ? affine + c : nullptr};
         for (int part = 0; part < (affine ? PARTS : SLOPE); ++part) {
             float* line = reinterpret_cast<float*>(data + (block * PARTS + part) * VECS);
             for (int i = 0; i < BLOCK; ++i) line[i] = block * BLOCK + i < c ? from[part][block * BLOCK + i] : 0.0f;
@@ -48,7 +49,10 @@ struct StagedNorm {
 struct NormVec {
     const vec mean, scale, shift, low, high;
     NormVec(const StagedNorm& norm, const vec* p, int v)
-        : mean(p[v]), scale(p[StagedNorm::SCALE * VECS + v]), shift(p[StagedNorm::SHIFT * VECS + v]), low(norm.low),
+        : mean(p[v]),
+          scale(p[StagedNorm::SCALE * VECS + v]),
+          shift(p[StagedNorm::SHIFT * VECS + v]),
+          low(norm.low),
           high(norm.high) {}
 
     vec activated(vec x) const {
@@ -70,7 +74,7 @@ NOINLINE void norm_line(const StagedNorm& norm, int64_t block, const T* x, int64
     const int64_t ahead = width * c;
     for (int i = 0; i < width; ++i, x += c, to += VECS) {
         fetch_block(x, ahead);
-        UNROLL for (int v = 0; v < VECS; ++v) to[v] = NormVec(norm, p, v).activated(load(x + v * LANES));
+    UNROLL for (int v = 0; v < VECS; ++v) to[v] = NormVec(norm, p, v).activated(load(x + v * LANES));
     }
 }
 

@@ -16,7 +16,7 @@ namespace {
 
 constexpr int BLOCK = 32, VECS = BLOCK / LANES;  // channels and vectors of a block
 constexpr int64_t CACHED = 64 * 1024;            // floats that a task stages at a time: half of a 512 KB L2
-constexpr int64_t STREAMED = 4'000'000;  // numbers of a result from which on it is written past the cache
+constexpr int64_t STREAMED = 4'000'000;          // numbers of a result from which on it is written past the cache
 
 #define NOINLINE __attribute__((noinline))
 typedef uint32_t bits __attribute__((vector_size(LANES * 4)));

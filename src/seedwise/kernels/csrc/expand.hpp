@@ -11,6 +11,7 @@
 
 #pragma once
 
+#include "code.hpp"
 #include "depthwise_backward.hpp"
 #include "depthwise_forward.hpp"
 #include "gemm_tile.hpp"
@@ -20,11 +21,11 @@ namespace {
 struct Widening {
     const float *x, *weight;  // [n, h, w, in]; [c, in]
     int64_t in;
-    const float* saved;   // of the norm, [4, c]: see Norm
-    const float* bias;    // the norm's, [c]
-    float low, high;      // what its activation holds its results between
-    const float* mean;    // of x, [in]
-    const double* cov;    // [in, in]
+    const float* saved;  // of the norm, [4, c]: see Norm
+    const float* bias;   // the norm's, [c]
+    float low, high;     // what its activation holds its results between
+    const float* mean;   // of x, [in]
+    const double* cov;   // [in, in]
 
     int64_t vecs() const { return (in + LANES - 1) / LANES; }
     int64_t stride() const { return vecs() * LANES; }  // floats of a packed pixel
@@ -40,8 +41,8 @@ struct Widening {
     }
 };
 
-// Mean and covariance of the rows of x [m, in]; what the norm makes of them goes to `step`. The chunks that rows are cut
-// into follow from the shape.
+// Mean and covariance of the rows of x [m, in]; what the norm makes of them goes to `step`. The chunks that rows are
+// cut into follow from the shape.
 struct InputMoments {
     static constexpr int64_t ROWS = 128;  // whose sums are kept in float
     const Widening& w;
@@ -75,8 +76,9 @@ struct InputMoments {
             for (int64_t i = 0; i < some; ++i)
                 for (int64_t j = 0; j < stride; ++j) sum[j] += packed[i * stride + j];
             const vec* const right = reinterpret_cast<const vec*>(packed);
-            product({packed, 1, stride}, {right, vecs}, in, some, vecs, [](int64_t, int64_t) { return vec{}; },
-                    [&](int64_t row, int64_t v, vec value) { store(gram + row * stride + v * LANES, value); });
+            product(
+                {packed, 1, stride}, {right, vecs}, in, some, vecs, [](int64_t, int64_t) { return vec{}; },
+                [&](int64_t row, int64_t v, vec value) { store(gram + row * stride + v * LANES, value); });
             for (int64_t j = 0; j < in; ++j) {
                 mean[j] += sum[j];
                 for (int64_t i = 0; i < in; ++i) square[j * in + i] += gram[j * stride + i];
@@ -115,12 +117,12 @@ struct InputMoments {
 };
 
 // mean [in] and cov [in, in] of x, and the norm's step.
-inline int widened_moments(const Widening& w, int64_t m, int64_t c, const NormStep& step, float* mean, double* cov,
-                           int threads) {
+inline Code widened_moments(const Widening& w, int64_t m, int64_t c, const NormStep& step, float* mean, double* cov,
+                            int threads) {
     InputMoments job(w, m);
     const int64_t in = w.in, each = (job.task_floats() + LANES - 1) / LANES;
     const Memory doubles(((job.count + 1) * (in + 1) * in * 2 + LANES) / LANES), memory(each * threads);
-    if (!doubles.data || !memory.data) return 2;
+    if (!doubles.data || !memory.data) return NO_MEMORY;
     job.means = reinterpret_cast<double*>(doubles.data);
     job.squares = job.means + job.count * in;
     double* const middle = job.squares + job.count * in * in;
@@ -138,7 +140,7 @@ inline int widened_moments(const Widening& w, int64_t m, int64_t c, const NormSt
 #pragma omp for schedule(static)
         for (int64_t j = 0; j < c; ++j) job.settle(step, c, j, middle, cov);
     }
-    return 0;
+    return DONE;
 }
 
 // The wide map, a block at a time. The narrow rows stand packed behind the sheet.
@@ -152,7 +154,8 @@ struct Widened {
         : w(w), width(int(geometry.w)), left(int(geometry.left)), weight(data), shift(data + blocks * w.in * VECS) {}
 
     void stage(int64_t block, int64_t c) const {
-        float *to = reinterpret_cast<float*>(weight + block * w.in * VECS), *from_bias = reinterpret_cast<float*>(shift);
+        float *to = reinterpret_cast<float*>(weight + block * w.in * VECS),
+              *from_bias = reinterpret_cast<float*>(shift);
         for (int64_t k = 0; k < w.in; ++k)
             for (int i = 0; i < BLOCK; ++i) {
                 const int64_t j = block * BLOCK + i;
@@ -171,7 +174,8 @@ struct Widened {
     template <class Shape>
     void begin(const Shape& shape, int64_t n, int, int, const Sheet& sheet) const {
         const float* const image = w.x + n * shape.h * shape.w * w.in;
-        w.pack(image + sheet.rows.begin * shape.w * w.in, sheet.rows.size() * shape.w, const_cast<float*>(packed(sheet)));
+        w.pack(image + sheet.rows.begin * shape.w * w.in, sheet.rows.size() * shape.w,
+               const_cast<float*>(packed(sheet)));
         const int right = left + width;
         for (int row = sheet.rows.begin; row < sheet.rows.end; ++row) {
             vec* const line = const_cast<vec*>(sheet.at(0, row, 0));
@@ -189,18 +193,19 @@ struct Widened {
 
     NOINLINE void fill_row(const float* from, int block, vec* to) const {
         const vec *const bias = shift + block * VECS, low = vec{} + w.low, high = vec{} + w.high;
-        product({from, w.stride(), 1}, {weight + block * w.in * VECS, VECS}, width, w.in, VECS,
-                [&](int64_t, int64_t v) { return bias[v]; },
-                [&](int64_t row, int64_t v, vec value) {
-                    value = value < low ? low : value;
-                    to[row * VECS + v] = value > high ? high : value;
-                });
+        product(
+            {from, w.stride(), 1}, {weight + block * w.in * VECS, VECS}, width, w.in, VECS,
+            [&](int64_t, int64_t v) { return bias[v]; },
+            [&](int64_t row, int64_t v, vec value) {
+                value = value < low ? low : value;
+                to[row * VECS + v] = value > high ? high : value;
+            });
     }
 };
 
 template <int K, int S>
-int widened_forward(const Widening& w, const float* taps, const NormStep& behind, float* out, const Geometry& geometry,
-                    int threads) {
+Code widened_forward(const Widening& w, const float* taps, const NormStep& behind, float* out, const Geometry& geometry,
+                     int threads) {
     const Shape<K, S> shape(geometry);
     const int blocks = shape.blocks();
     Plan plan = make_plan(1, int(shape.oh), [&](int rows) {
@@ -209,7 +214,7 @@ int widened_forward(const Widening& w, const float* taps, const NormStep& behind
     });
     plan.blocks = blocks;
     const Memory staged(Widened::vectors(w, blocks));
-    if (!staged.data) return 2;
+    if (!staged.data) return NO_MEMORY;
     const Widened source(w, geometry, blocks, staged.data);
     return convolve<float, K, S>(geometry, source, taps, Finish{}, &behind, out, plan, threads,
                                  [&](int64_t block) { source.stage(block, shape.c); });

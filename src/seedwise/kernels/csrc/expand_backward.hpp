@@ -36,11 +36,12 @@ struct Correction {
     NOINLINE void finish(const float* x, int64_t count, float* packed, float* grad) const {
         w.pack(x, count, packed);
         const int64_t vecs = w.vecs();
-        product({packed, w.stride(), 1}, {data, vecs}, count, w.in, vecs,
-                [&](int64_t row, int64_t v) { return at(w.in)[v] + load_part(grad + row * w.in + v * LANES, w.in - v * LANES); },
-                [&](int64_t row, int64_t v, vec sum) {
-                    store_part(grad + row * w.in + v * LANES, sum, w.in - v * LANES);
-                });
+        product(
+            {packed, w.stride(), 1}, {data, vecs}, count, w.in, vecs,
+            [&](int64_t row, int64_t v) {
+                return at(w.in)[v] + load_part(grad + row * w.in + v * LANES, w.in - v * LANES);
+            },
+            [&](int64_t row, int64_t v, vec sum) { store_part(grad + row * w.in + v * LANES, sum, w.in - v * LANES); });
     }
 };
 
@@ -144,8 +145,7 @@ struct WidenedBackward {
     NOINLINE void mask(const vec* wide, const vec* line, int width, vec* tile, double* sums) const {
         const vec low = vec{} + w().low, high = vec{} + w().high;
         vec sum[2 * VECS] = {};
-        for (int i = 0; i < width; ++i)
-            UNROLL for (int v = 0; v < VECS; ++v) {
+        for (int i = 0; i < width; ++i) UNROLL for (int v = 0; v < VECS; ++v) {
                 const vec value = wide[i * VECS + v];
                 const vec grad = ((value <= low) | (value >= high)) ? vec{} : line[i * VECS + v];
                 tile[i * VECS + v] = grad;
@@ -200,7 +200,7 @@ struct WidenedBackward {
 };
 
 template <int K, int S>
-int widened_backward(const Widening& w, const float* g, const float* taps, const Norms& norms, const double* cov,
+Code widened_backward(const Widening& w, const float* g, const float* taps, const Norms& norms, const double* cov,
                      const WidenedGrads& grads, const Geometry& geometry, int threads) {
     using Job = WidenedBackward<K, S>;
     const Shape<K, S> shape(geometry);
@@ -218,7 +218,7 @@ int widened_backward(const Widening& w, const float* g, const float* taps, const
     const Memory norm_sums(int64_t(chunks) * blocks * 4 * VECS), memory(std::max(each, packed) * threads);
     const Memory rows(2 * w.vecs() * threads);  // doubles
     for (const Memory* one : {&weights, &narrow, &corrections, &staged, &behind, &sums, &gram, &norm_sums, &memory, &rows})
-        if (!one->data) return 2;
+        if (!one->data) return NO_MEMORY;
     const Widened source(w, geometry, blocks, staged.data);
     const Job job{{shape, nullptr, g, grads.x, weights.data, sums.data, norms, {norms.before, nullptr},
                    {norms.behind, behind.data}, reinterpret_cast<double*>(norm_sums.data), chunks, plan, false},
@@ -260,7 +260,7 @@ int widened_backward(const Widening& w, const float* g, const float* taps, const
                                   grads.x + i * shape.w * w.in);
         }
     }
-    return 0;
+    return DONE;
 }
 
 }  // namespace

@@ -1,8 +1,8 @@
 // Sums of a product, whose bits are the same wherever the compiler puts them.
 //
-// Compilers may round a * b + c once or twice, and choose anew for each place a function is inlined at and each width it
-// is instantiated for: a result's bits would depend on the tile it falls into, hence on threads and on the other images
-// of a batch. So kernels are built with -ffp-contract=off (kernels/launch.py), and say themselves what is fused.
+// Compilers may round a * b + c once or twice, and choose anew for each place a function is inlined at and each width
+// it is instantiated for: a result's bits would depend on the tile it falls into, hence on threads and on the other
+// images of a batch. So kernels are built with -ffp-contract=off (kernels/launch.py), and say themselves what is fused.
 
 #pragma once
 

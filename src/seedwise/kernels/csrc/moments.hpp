@@ -17,8 +17,8 @@ struct NormStep {
     float* saved;  // [4, c]: mean, 1 / standard deviation, scale, shift
 };
 
-// Of channel j, of mean and mean squared deviation over m values: to the map (x - mean) * scale + shift. The shift holds
-// what rounding took of the mean.
+// Of channel j, of mean and mean squared deviation over m values: to the map (x - mean) * scale + shift. The shift
+// holds what rounding took of the mean.
 inline void settle_channel(const NormStep& step, int64_t c, int64_t j, double mean, double variance, double m) {
     const double inverse = 1.0 / std::sqrt(variance + step.eps), scale = step.weight[j] * inverse;
     const float rounded = static_cast<float>(mean);
@@ -30,8 +30,7 @@ inline void settle_channel(const NormStep& step, int64_t c, int64_t j, double me
     if (step.running_mean == nullptr) return;
     const double keep = 1.0 - step.momentum;
     step.running_mean[j] = static_cast<float>(step.momentum * mean + keep * step.running_mean[j]);
-    step.running_var[j] =
-        static_cast<float>(step.momentum * (variance * (m / (m - 1.0))) + keep * step.running_var[j]);
+    step.running_var[j] = static_cast<float>(step.momentum * (variance * (m / (m - 1.0))) + keep * step.running_var[j]);
 }
 
 constexpr int64_t MERGED = 32;  // channels that are merged side by side

@@ -2,8 +2,8 @@
 
 #pragma once
 
-#include "moments.hpp"
 #include "depthwise_norms.hpp"
+#include "moments.hpp"
 
 namespace {
 

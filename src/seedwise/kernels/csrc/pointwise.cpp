@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "code.hpp"
 #include "epilogue.hpp"
 
 namespace {
@@ -32,7 +33,8 @@ void multiply(Sgemm sgemm, int m, int n, int k, Factor a, Factor b, float* to, i
     const float one = 1, zero = 0;
     const int row_a = int(a.row), row_b = int(b.row);
     if (m > 0 && n > 0)
-        sgemm(b.turned ? "T" : "N", a.turned ? "T" : "N", &n, &m, &k, &one, b.at, &row_b, a.at, &row_a, &zero, to, &row);
+        sgemm(b.turned ? "T" : "N", a.turned ? "T" : "N", &n, &m, &k, &one, b.at, &row_b, a.at, &row_a, &zero, to,
+              &row);
 }
 
 // Each thread its part of the result's longer side: it packs that part of one factor, and the whole of the other.
@@ -73,22 +75,25 @@ void by_finished_rows(Sgemm sgemm, int m, int n, int k, Factor a, Factor b, cons
 }  // namespace
 
 // `bias`: [out] or null; `silu`: whether it comes behind a bias.
-extern "C" void split_forward(void* sgemm, const float* images, const float* weight, const float* bias, int silu,
-                              float* result, int m, int in, int out, int threads) {
+extern "C" Code split_forward(const float* images, const float* weight, const float* bias, float* result, void* sgemm,
+                              int m, int in, int out, int silu, int threads) {
     const Factor a{images, in, false}, b{weight, in, true};
     switch (end_of(bias, silu)) {
-        case End::plain: return split(Sgemm(sgemm), m, out, in, a, b, result, threads);
-        case End::biased: return by_finished_rows<End::biased>(Sgemm(sgemm), m, out, in, a, b, bias, result, threads);
-        case End::silu: return by_finished_rows<End::silu>(Sgemm(sgemm), m, out, in, a, b, bias, result, threads);
+        case End::plain: split(Sgemm(sgemm), m, out, in, a, b, result, threads); break;
+        case End::biased: by_finished_rows<End::biased>(Sgemm(sgemm), m, out, in, a, b, bias, result, threads); break;
+        case End::silu: by_finished_rows<End::silu>(Sgemm(sgemm), m, out, in, a, b, bias, result, threads); break;
     }
+    return DONE;
 }
 
-extern "C" void split_images_gradient(void* sgemm, const float* grad, const float* weight, float* result, int m, int in,
+extern "C" Code split_images_gradient(const float* grad, const float* weight, float* result, void* sgemm, int m, int in,
                                       int out, int threads) {
     split(Sgemm(sgemm), m, in, out, {grad, out, false}, {weight, in, false}, result, threads);
+    return DONE;
 }
 
-extern "C" void split_weight_gradient(void* sgemm, const float* grad, const float* images, float* result, int m, int in,
+extern "C" Code split_weight_gradient(const float* grad, const float* images, float* result, void* sgemm, int m, int in,
                                       int out, int threads) {
     split(Sgemm(sgemm), out, in, m, {grad, out, true}, {images, in, false}, result, threads);
+    return DONE;
 }

@@ -14,9 +14,10 @@
 
 #include <algorithm>
 
+#include "code.hpp"
 #include "exponential.hpp"
-#include "memory.hpp"
 #include "gemm_tile.hpp"
+#include "memory.hpp"
 
 namespace {
 
@@ -35,7 +36,7 @@ inline void add_rows(const float* first, const float* second, int64_t c, bool ad
     for (int64_t j = 0; j < c; j += LANES) {
         const int64_t left = c - j;
         vec sum = add ? load_part(sums + j, left) : vec{};
-        UNROLL for (int64_t row = 0; row < R; ++row) {
+    UNROLL for (int64_t row = 0; row < R; ++row) {
             const int64_t at = row * c + j;
             if (at % LINE == 0) {
                 __builtin_prefetch(first + at + AHEAD);
@@ -94,10 +95,6 @@ struct Layer {
     const float *reduce, *reduce_bias, *expand, *expand_bias;  // [r, c], [r], [c, r], [c]
     int64_t n, pixels, c, r;
     int threads;
-
-    Layer(const float* const* parameters, const int64_t* sizes, int threads)
-        : reduce(parameters[0]), reduce_bias(parameters[1]), expand(parameters[2]), expand_bias(parameters[3]),
-          n(sizes[0]), pixels(sizes[1]), c(sizes[2]), r(sizes[3]), threads(threads) {}
 
     int64_t wide() const { return round_up(c, LINE); }
     int64_t narrow() const { return round_up(r, LINE); }
@@ -223,14 +220,14 @@ struct Part {  // of `count` things, one thread's
 
 }  // namespace
 
-// sizes: n, pixels, c, r. `kept`, for the backward: n * (2 c + r) numbers, c and r rounded up to 16. Returns 0, or 1 when
-// memory is lacking.
-extern "C" int squeeze_forward(const float* maps, const float* const* parameters, const int64_t* sizes, float* kept_at,
-                               float* result, int threads) {
-    const Layer it(parameters, sizes, threads);
+// sizes: n, pixels, c, r. `kept`, for the backward: n * (2 c + r) numbers, c and r rounded up to 16.
+extern "C" Code squeeze_forward(const float* maps, const float* reduce_weight, const float* reduce_bias,
+                                const float* expand_weight, const float* expand_bias, float* kept_at, float* result,
+                                const int64_t* sizes, int threads) {
+    const Layer it{reduce_weight, reduce_bias, expand_weight, expand_bias, sizes[0], sizes[1], sizes[2], sizes[3], threads};
     const int64_t wide = it.wide(), narrow = it.narrow();
     const Aligned<float> turned(it.c * narrow + it.r * wide), hidden(threads * it.largest() * narrow);
-    if (turned.data == nullptr || hidden.data == nullptr) return 1;
+    if (turned.data == nullptr || hidden.data == nullptr) return NO_MEMORY;
     float *reduce = turned.data, *expand = reduce + it.c * narrow;
     const Kept kept(it, kept_at);
 #pragma omp parallel num_threads(it.team())
@@ -243,21 +240,23 @@ extern "C" int squeeze_forward(const float* maps, const float* const* parameters
         for (int64_t g = groups.begin; g < groups.end; ++g)
             forward_group(it, it.group(g), it.group(g + 1), maps, reduce, expand, kept, mine, result);
     }
-    return 0;
+    return DONE;
 }
 
-// `made`: the gradients of the maps (null: not wanted), and of the parameters in their order.
-extern "C" int squeeze_backward(const float* grad, const float* maps, const float* const* parameters,
-                                const int64_t* sizes, float* kept_at, float* const* made, int threads) {
-    const Layer it(parameters, sizes, threads);
+// `maps_grad`: null where it isn't wanted.
+extern "C" Code squeeze_backward(const float* grad, const float* maps, const float* reduce_weight,
+                                 const float* reduce_bias, const float* expand_weight, const float* expand_bias,
+                                 float* kept_at, float* maps_grad, float* reduce_grad, float* reduce_bias_grad,
+                                 float* expand_grad, float* expand_bias_grad, const int64_t* sizes, int threads) {
+    const Layer it{reduce_weight, reduce_bias, expand_weight, expand_bias, sizes[0], sizes[1], sizes[2], sizes[3], threads};
     const int64_t wide = it.wide(), narrow = it.narrow(), each = it.largest() * wide;
     const Aligned<float> padded(it.c * narrow + it.r * wide), work(it.n * (wide + 2 * narrow) + threads * each);
-    if (padded.data == nullptr || work.data == nullptr) return 1;
+    if (padded.data == nullptr || work.data == nullptr) return NO_MEMORY;
     float *own_expand = padded.data, *own_reduce = own_expand + it.c * narrow;
     const float *expand = is_padded(it.expand, it.r) ? it.expand : own_expand;
     const float *reduce = is_padded(it.reduce, it.c) ? it.reduce : own_reduce;
     float *of_gate = work.data, *of_pre = of_gate + it.n * wide, *hidden = of_pre + it.n * narrow;
-    const Backward back{it, grad, maps, Kept(it, kept_at), made[0], of_gate, of_pre, hidden};
+    const Backward back{it, grad, maps, Kept(it, kept_at), maps_grad, of_gate, of_pre, hidden};
 #pragma omp parallel num_threads(it.team())
     {
         const Part channels(it.c), squeezed(it.r), groups(it.groups());
@@ -268,13 +267,13 @@ extern "C" int squeeze_backward(const float* grad, const float* maps, const floa
         for (int64_t g = groups.end - 1; g >= groups.begin; --g)  // the last images may still be in the cache
             back.group(it.group(g), it.group(g + 1), reduce, expand, mine);
 #pragma omp barrier
-        back.weights(of_pre, narrow, back.kept.mean, it.c, squeezed.begin, squeezed.end, made[1]);
-        back.weights(of_gate, wide, hidden, it.r, channels.begin, channels.end, made[3]);
+        back.weights(of_pre, narrow, back.kept.mean, it.c, squeezed.begin, squeezed.end, reduce_grad);
+        back.weights(of_gate, wide, hidden, it.r, channels.begin, channels.end, expand_grad);
 #pragma omp single
         {
-            back.bias(of_pre, narrow, it.r, made[2]);
-            back.bias(of_gate, wide, it.c, made[4]);
+            back.bias(of_pre, narrow, it.r, reduce_bias_grad);
+            back.bias(of_gate, wide, it.c, expand_bias_grad);
         }
     }
-    return 0;
+    return DONE;
 }

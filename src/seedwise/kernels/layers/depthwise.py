@@ -23,7 +23,7 @@ from seedwise.kernels.layers.depthwise_fallback import (
 from seedwise.kernels.layers.eligibility import MIXED, takes, why_not_train
 from seedwise.kernels.ops import depthwise as depthwise_ops
 from seedwise.kernels.ops import depthwise_candidates
-from seedwise.kernels.ops.depthwise import Finish, Geometry
+from seedwise.kernels.ops.depthwise import Epilogue, Geometry
 
 
 class _NativeConv(Function):
@@ -71,7 +71,7 @@ _NATIVE: dict[type[nn.Module], type[nn.Module]] = {nn.Conv2d: NativeDepthwise, C
 
 def available() -> bool:
     """Whether this machine has the kernels: a compiler builds them here, once, or the cache has them."""
-    return depthwise_ops.library() is not None
+    return depthwise_ops.available()
 
 
 def use_fast_depthwise(model: nn.Module, *, native: bool, choices: Choices) -> int:
@@ -102,15 +102,15 @@ def forward_alone(conv: nn.Conv2d, images: Tensor, limits: tuple[float, float], 
     geometry = geometry_of(conv, images)
     if geometry is None or not depthwise_ops.fits(images, conv.weight, geometry):
         return None
-    finish = None if conv.bias is None else Finish(conv.bias, *limits)
-    return depthwise_candidates.forward(images, conv.weight, geometry, choices, finish)
+    epilogue = None if conv.bias is None else Epilogue(conv.bias, *limits)
+    return depthwise_candidates.forward(images, conv.weight, geometry, choices, epilogue)
 
 
 def geometry_of(conv: nn.Conv2d, images: Tensor) -> Geometry | None:
     """What a depthwise convolution does to maps of the size of `images`; None if no kernel could be for it here."""
     if why_no_depthwise(conv) or images.dim() != 4 or images.device.type != "cpu" or not _is_square(conv):
         return None
-    if depthwise_ops.library() is None:
+    if not depthwise_ops.available():
         return None
     kernel, stride = conv.kernel_size[0], conv.stride[0]
     if isinstance(conv, Conv2dSame):

@@ -118,7 +118,7 @@ def product(images: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tenso
     """The same as one product of matrices by torch."""
     launch.synchronize()
     rows, matrix = _rows(images), weight.reshape(weight.shape[:2])
-    maps = pointwise_ops.room(images, len(matrix))
+    maps = pointwise_ops.empty_maps(images, len(matrix))
     if bias is None:
         torch.mm(rows, matrix.t(), out=_rows(maps))
     else:
@@ -131,7 +131,7 @@ _BIASED: dict[str, Run] = {"onednn": dense.onednn_forward, "product": product}
 
 def _images_product(images: Tensor, grad: Tensor, weight: Tensor) -> Tensor:
     launch.synchronize()
-    maps = pointwise_ops.room(images, images.shape[1])
+    maps = pointwise_ops.empty_maps(images, images.shape[1])
     torch.mm(_rows(grad), weight.reshape(weight.shape[:2]), out=_rows(maps))
     return maps
 

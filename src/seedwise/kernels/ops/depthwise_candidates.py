@@ -19,7 +19,7 @@ from torch import Tensor
 from seedwise.kernels import launch
 from seedwise.kernels.dispatch import Candidates, Case, Choices, whole
 from seedwise.kernels.ops import depthwise as depthwise_ops
-from seedwise.kernels.ops.depthwise import Finish, Geometry, Layer
+from seedwise.kernels.ops.depthwise import Epilogue, Geometry, Layer
 from seedwise.kernels.ops.taps import weight_gradient_by_taps
 
 Grads = tuple[Tensor | None, Tensor | None]
@@ -27,7 +27,7 @@ FUSED = "fused"
 
 
 def forward(
-    images: Tensor, weight: Tensor, geometry: Geometry, choices: Choices, finish: Finish | None = None
+    images: Tensor, weight: Tensor, geometry: Geometry, choices: Choices, epilogue: Epilogue | None = None
 ) -> Tensor:
     """The convolution by the implementation that `choices` names."""
 
@@ -35,7 +35,7 @@ def forward(
         return {name: partial(_on_part, run, images, weight, geometry) for name, run in _FORWARDS.items()}, len(images)
 
     name = choices.pick(case_of("depthwise forward", "forward", images, geometry), _FORWARDS, trial)
-    return _FORWARDS[name](images, weight, geometry, finish)
+    return _FORWARDS[name](images, weight, geometry, epilogue)
 
 
 def backward(
@@ -88,12 +88,12 @@ def compute(
     return first, second
 
 
-def onednn_forward(images: Tensor, weight: Tensor, geometry: Geometry, finish: Finish | None = None) -> Tensor:
+def onednn_forward(images: Tensor, weight: Tensor, geometry: Geometry, epilogue: Epilogue | None = None) -> Tensor:
     """PyTorch's convolution, of a padded copy where the padding isn't symmetric."""
     launch.synchronize()
-    widened, padding = padded(images, geometry)
-    result = F.conv2d(widened, weight, None, geometry.stride, padding, groups=weight.shape[0])
-    return result if finish is None else finish.apply(result)
+    padded_images, padding = padded(images, geometry)
+    result = F.conv2d(padded_images, weight, None, geometry.stride, padding, groups=weight.shape[0])
+    return result if epilogue is None else epilogue.apply(result)
 
 
 def onednn_backward(
@@ -101,12 +101,12 @@ def onednn_backward(
 ) -> Grads:
     """PyTorch's gradients of images and weight; they can be differentiated once more."""
     launch.synchronize()
-    widened, padding = padded(images, geometry)
+    padded_images, padding = padded(images, geometry)
     stride = (geometry.stride, geometry.stride)
     image_grad, weight_grad, _ = torch.ops.aten.convolution_backward(
-        grad, widened, weight, None, stride, padding, (1, 1), False, (0, 0), weight.shape[0], (*wants, False)
+        grad, padded_images, weight, None, stride, padding, (1, 1), False, (0, 0), weight.shape[0], (*wants, False)
     )
-    if image_grad is not None and widened is not images:
+    if image_grad is not None and padded_images is not images:
         image_grad = F.pad(image_grad, [-geometry.left, -geometry.right, -geometry.top, -geometry.bottom])
     return image_grad, weight_grad
 
@@ -118,14 +118,13 @@ def _one(name: str, images: Tensor, grad: Tensor, weight: Tensor, geometry: Geom
     if name == "onednn":
         return onednn_backward(images, grad, weight, geometry, wants)[which]
     launch.synchronize()
-    wide_weight = weight.float()
     # the values of the images don't enter their own gradient
-    wide = images.float() if which == 1 else torch.empty_like(images, dtype=torch.float32)
+    images32 = images.float() if which == 1 else torch.empty_like(images, dtype=torch.float32)
     if name == "taps":
-        widened, padding = padded(wide, geometry)
+        padded_images, padding = padded(images32, geometry)
         kernel, stride = (geometry.kernel,) * 2, (geometry.stride,) * 2
-        return weight_gradient_by_taps(widened, grad.float(), kernel, stride, padding).to(weight.dtype)
-    result = onednn_backward(wide, grad.float(), wide_weight, geometry, wants)[which]
+        return weight_gradient_by_taps(padded_images, grad.float(), kernel, stride, padding).to(weight.dtype)
+    result = onednn_backward(images32, grad.float(), weight.float(), geometry, wants)[which]
     return None if result is None else result.to(weight.dtype)
 
 
