@@ -41,15 +41,14 @@ IMPLEMENTATIONS = {
     "pointwise": ["onednn", "product", "split"],
     "dense": ["onednn", "winograd"],
     "forward": ["onednn", "native"],
-    "both": ["fused", "onednn+native", "native+onednn", "onednn+onednn", "native+native"],
 }
 """By the first word of a choice's key."""
 
 
-def drawn(choices: dict[str, str], seed: int) -> dict[str, str]:
+def drawn(dispatcher: dict[str, str], seed: int) -> dict[str, str]:
     """For each choice any of the implementations."""
     draw = random.Random(seed)
-    return {key: draw.choice(IMPLEMENTATIONS[key.partition(" ")[0]]) for key in choices}
+    return {key: draw.choice(IMPLEMENTATIONS[key.partition(" ")[0]]) for key in dispatcher}
 
 
 def pair(name: str, seed: int | None = None) -> tuple[Layers, Layers]:
@@ -63,11 +62,11 @@ def pair(name: str, seed: int | None = None) -> tuple[Layers, Layers]:
     theirs, plain = copy.deepcopy(ours), type(ours.block)
     swap.accelerate(ours, "native", {})
     step(copy.deepcopy(ours))  # chooses
-    choices = swap.chosen(ours)
+    dispatcher = swap.chosen(ours)
     if seed is not None:
-        choices, ours = drawn(choices, seed), copy.deepcopy(theirs)
-        swap.accelerate(ours, "native", choices)
-    swap.accelerate(theirs, "native", choices)
+        dispatcher, ours = drawn(dispatcher, seed), copy.deepcopy(theirs)
+        swap.accelerate(ours, "native", dispatcher)
+    swap.accelerate(theirs, "native", dispatcher)
     assert type(theirs.block) is not plain
     theirs.block.__class__ = plain
     return ours, theirs

@@ -1,9 +1,9 @@
 """The copy of a network that is evaluated: BatchNorm folded, and native kernels where they are faster than layers. CPU.
 
 Nobody differentiates an evaluation, so that a convolution's bias and activation are computed while it writes its maps,
-and a block of Lite or MobileNetV2 keeps its wide maps in the cache (as in frozen_prefix.py). 3x3 convolutions may go by
-Winograd's filtering, 1x1 ones by products split among threads, as in training. Networks that train by PyTorch's own
-layers are evaluated by them, too.
+and a block of Lite or MobileNetV2 keeps its expanded maps in the cache (as in blocks/frozen.py). 3x3 convolutions may
+go by Winograd's filtering, 1x1 ones by products split among threads, as in training. Networks that train by PyTorch's
+own layers are evaluated by them, too.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from seedwise.kernels.blocks.frozen import is_product, plain_again, why_no_block
 from seedwise.kernels.blocks.fused import FusedInvertedResidual
-from seedwise.kernels.blocks.inverted_residual import JointInvertedResidual
-from seedwise.kernels.dispatch import Case, Choices, Trial
+from seedwise.kernels.blocks.fused_depthwise import FusedDepthwiseBlock
+from seedwise.kernels.dispatch import Case, Dispatcher, Tuning
 from seedwise.kernels.folding import Folding, folded, folded_copy, places
 from seedwise.kernels.layers import conv3x3, depthwise, pointwise
-from seedwise.kernels.layers.dense import Run, pick
+from seedwise.kernels.layers.dense import Run, dispatched
 from seedwise.kernels.layers.eligibility import takes, why_not_hooked, why_not_maps, why_not_score
 from seedwise.kernels.layers.folded import NO_LIMITS, FoldedConv, convolve_with, limits_of_act
 from seedwise.kernels.layers.squeeze_excite import FusedSqueezeExcite
@@ -36,29 +36,29 @@ def evaluation_copy(model: nn.Module, images: Tensor) -> nn.Module:
 
     `images`: float[n, c, h, w], some of what will be evaluated. Call it without gradients.
     """
-    choices = choices_of(model)
-    if choices is not None and depthwise.available():
+    dispatcher = dispatcher_of(model)
+    if dispatcher is not None and depthwise.available():
         made = folded_copy(model, images)
         if made is None:
             return model
         swapped = _use_kernels(made)
         if made.agrees():  # by kernels alone
             for module in swapped:
-                module.choices = choices
+                module.dispatcher = dispatcher
             return made.copy
     return folded(model, images)
 
 
-def choices_of(model: nn.Module) -> Choices | None:
+def dispatcher_of(model: nn.Module) -> Dispatcher | None:
     """What chooses among a model's kernels; None for a model without native ones."""
-    of_modules = (getattr(module, "choices", None) for module in model.modules())
-    return next((found for found in of_modules if isinstance(found, Choices)), None)
+    of_modules = (getattr(module, "dispatcher", None) for module in model.modules())
+    return next((found for found in of_modules if isinstance(found, Dispatcher)), None)
 
 
-class _Kernels(Choices):
+class _Kernels(Dispatcher):
     """For a trial: whatever a kernel can compute."""
 
-    def pick(self, case: Case, names: Collection[str], trial: Trial) -> str:
+    def choose(self, case: Case, names: Collection[str], trial: Tuning) -> str:
         return next(name for name in ("native", "winograd", "split", "product", *names) if name in names)
 
 
@@ -66,7 +66,7 @@ _KERNELS = _Kernels()
 
 
 class _Swapped(nn.Module):
-    choices: Choices = _KERNELS
+    dispatcher: Dispatcher = _KERNELS
 
 
 class FusedConv(_Swapped):
@@ -89,7 +89,9 @@ class FusedConv(_Swapped):
         if len(runs) == 1:
             return runs["onednn"]()
         stride = self.conv.stride[0]
-        return pick(self.name, x, self.conv.weight, self.choices, runs, operation=self.operation, stride=stride)
+        return dispatched(
+            self.name, x, self.conv.weight, self.dispatcher, runs, operation=self.operation, stride=stride
+        )
 
     def _kernels(self, x: Tensor) -> dict[str, Run]:
         conv = self.conv
@@ -158,18 +160,21 @@ class OnePassSqueeze(nn.Module):
 class OnePassBlock(_Swapped):
     """A block whose layers are computed together where that is faster."""
 
-    def __init__(self, block: nn.Module, middle: nn.Conv2d, layers: Sequence[Layer]) -> None:
+    def __init__(self, block: nn.Module, depthwise_conv: nn.Conv2d, layers: Sequence[Layer]) -> None:
         super().__init__()
-        self.block, self.middle, self.layers = block, middle, layers
+        self.block, self.depthwise_conv, self.layers = block, depthwise_conv, layers
 
     def forward(self, x: Tensor) -> Tensor:
         """float[n, c, h, w] -> float[n, out, oh, ow]."""
-        geometry = depthwise.geometry_of(self.middle, x)
-        if geometry is None or not takes(self, "one pass", why_not_score(x) or why_no_block(x, geometry)):
+        reason = why_not_score(x)
+        geometry = None if reason else depthwise.geometry_of(self.depthwise_conv, x)
+        if not takes(self, "one pass", reason or why_no_block(x, geometry)) or geometry is None:
             by_layers: Tensor = self.block(x)
             return by_layers
         shortcut = bool(self.block.has_skip)
-        return depthwise_candidates.frozen_block(x, self.layers, geometry, self.choices, self.block, shortcut=shortcut)
+        return depthwise_candidates.frozen_block(
+            x, self.layers, geometry, self.dispatcher, self.block, shortcut=shortcut
+        )
 
 
 def _use_kernels(made: Folding) -> list[_Swapped]:
@@ -210,7 +215,7 @@ def _thawed(model: nn.Module) -> list[tuple[nn.Conv2d, nn.Module]]:
 _BLOCKS: dict[type[nn.Module], tuple[tuple[str, str], ...]] = {
     DepthwiseSeparableConv: (("conv_dw", "bn1"), ("conv_pw", "bn2")),
     InvertedResidual: (("conv_pw", "bn1"), ("conv_dw", "bn2"), ("conv_pwl", "bn3")),
-    JointInvertedResidual: (("conv_pw", "bn1"), ("conv_dw", "bn2"), ("conv_pwl", "bn3")),
+    FusedDepthwiseBlock: (("conv_pw", "bn1"), ("conv_dw", "bn2"), ("conv_pwl", "bn3")),
     FusedInvertedResidual: (("conv_pw", "bn1"), ("conv_dw", "bn2"), ("conv_pwl", "bn3")),
 }
 """Names of a block's convolutions, and of what stands in the place of the BatchNorm behind each."""
@@ -227,11 +232,11 @@ def _one_pass(block: nn.Module, act_of: dict[nn.Conv2d, nn.Module]) -> OnePassBl
         if act_of.get(conv) is not getattr(block, norm) or limits is None:
             return None
         layers.append(Layer(conv.weight.detach().contiguous(), conv.bias.detach(), limits))
-    *widen, middle, narrow = convs
+    *expand, depthwise_conv, project = convs
     is_ours = (
         layers[-1].limits == NO_LIMITS
-        and all(map(is_product, (*widen, narrow)))
+        and all(map(is_product, (*expand, project)))
         and all(type(getattr(block, name)) is nn.Identity for name in ("se", "aa"))
         and why_not_hooked(*block.modules()) is None
     )
-    return OnePassBlock(block, middle, layers) if is_ours else None
+    return OnePassBlock(block, depthwise_conv, layers) if is_ours else None

@@ -16,7 +16,7 @@ from timm.models._efficientnet_blocks import (
 from torch import Tensor, nn
 
 from seedwise.base.errors import UserError
-from seedwise.kernels.dispatch import Case, Choices, Trial
+from seedwise.kernels.dispatch import Case, Dispatcher, Tuning
 from seedwise.kernels.layers import batch_norm, conv3x3, depthwise_fallback, pointwise
 from seedwise.kernels.layers.eligibility import Note, told
 from seedwise.kernels.layers.folded import AbsorbedNorm
@@ -24,7 +24,7 @@ from seedwise.kernels.layers.folded import AbsorbedNorm
 BLOCKS = ConvBnAct, DepthwiseSeparableConv, EdgeResidual, InvertedResidual
 LISTED = nn.Conv2d, nn.BatchNorm2d, SqueezeExcite, *BLOCKS
 STOCK, LAYERS = "PyTorch", "layer by layer"
-BY_TORCH = {"onednn", "product", "taps", "fp32"}
+BY_TORCH = {"onednn", "product"}
 """Implementations by PyTorch: where the rule has one of them, it is the fastest that was measured."""
 
 
@@ -93,17 +93,17 @@ def _relative(block: Sequence[PathRow]) -> object:
     return stage, [(row.layer.removeprefix(name), row.kind, row.path, row.why) for row in block]
 
 
-class _Heard(Choices):
-    """One layer's choices, which are kept, by operation."""
+class _Heard(Dispatcher):
+    """One layer's dispatcher, which are kept, by operation."""
 
-    def __init__(self, choices: Choices) -> None:
+    def __init__(self, dispatcher: Dispatcher) -> None:
         super().__init__()
-        self.choices = choices
+        self.dispatcher = dispatcher
         self.names: dict[str, str] = {}
 
-    def pick(self, case: Case, names: Collection[str], trial: Trial) -> str:
-        """What the others pick."""
-        self.names[case.operation] = name = self.choices.pick(case, names, trial)
+    def choose(self, case: Case, names: Collection[str], trial: Tuning) -> str:
+        """What the network's own chooses."""
+        self.names[case.operation] = name = self.dispatcher.choose(case, names, trial)
         return name
 
 
@@ -122,11 +122,11 @@ def explain(model: nn.Module, images: Tensor) -> Explanation:
 
 def _listen(model: nn.Module) -> dict[nn.Module, dict[str, str]]:
     """Let each layer of a copy keep what is chosen for it, from now on; the network's own choices don't grow."""
-    heard, of_copy = {}, dict[int, Choices]()
+    heard, of_copy = {}, dict[int, Dispatcher]()
     for module in model.modules():
-        if isinstance(choices := getattr(module, "choices", None), Choices):
-            fresh = of_copy.setdefault(id(choices), type(choices)(choices.as_dict()))
-            module.choices = listener = _Heard(fresh)  # type: ignore[assignment]
+        if isinstance(dispatcher := getattr(module, "dispatcher", None), Dispatcher):
+            fresh = of_copy.setdefault(id(dispatcher), type(dispatcher)(dispatcher.as_dict()))
+            module.dispatcher = listener = _Heard(fresh)  # type: ignore[assignment]
             heard[module] = listener.names
     return heard
 
@@ -165,7 +165,7 @@ def _path(
             refused = [f"there is no fused {_kind(module)}" if has_kernels else NO_KERNELS]
         return (taken[0] if taken else LAYERS), "; ".join(refused) or None
     if names:
-        slower = sorted({name for value in names.values() for name in value.split("+")} & BY_TORCH)
+        slower = sorted(set(names.values()) & BY_TORCH)
         why = f"by the rule, {' and '.join(slower)} is faster for this shape" if slower else None
         return ", ".join(f"{operation.partition(' ')[2]} {name}" for operation, name in names.items()), why
     if of_block is not None and not notes:

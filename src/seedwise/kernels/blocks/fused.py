@@ -15,7 +15,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from seedwise.kernels import launch
-from seedwise.kernels.dispatch import Choices
+from seedwise.kernels.dispatch import Dispatcher
 from seedwise.kernels.layers import batch_norm, conv3x3, depthwise, pointwise
 from seedwise.kernels.layers.batch_norm import FusedBatchNormAct2d
 from seedwise.kernels.layers.conv3x3 import WinogradConv, WinogradConvSame
@@ -24,6 +24,7 @@ from seedwise.kernels.layers.eligibility import takes, why_not_hooked, why_not_t
 from seedwise.kernels.layers.pointwise import PointwiseConv
 from seedwise.kernels.layers.squeeze_excite import FusedSqueezeExcite
 from seedwise.kernels.ops import batch_norm as batch_norm_ops
+from seedwise.kernels.ops import depthwise as depthwise_ops
 from seedwise.kernels.ops import depthwise_candidates
 from seedwise.kernels.ops import squeeze_excite as squeeze_excite_ops
 from seedwise.kernels.ops.depthwise import Geometry
@@ -46,43 +47,43 @@ class LayerStep(Protocol):
 class _Product:
     def __init__(self, conv: PointwiseConv) -> None:
         self.parameters: tuple[Tensor, ...] = (conv.weight,)
-        self.choices = conv.choices
+        self.dispatcher = conv.dispatcher
 
     def forward(self, x: Tensor) -> tuple[Tensor, Kept]:
         weight = self.parameters[0]
-        return pointwise.forward(x, weight, None, self.choices), (x, weight)
+        return pointwise.forward(x, weight, None, self.dispatcher), (x, weight)
 
     def backward(self, grad: Tensor, kept: Kept, spare: bool) -> tuple[Tensor | None, ...]:
         x, weight = kept
-        return pointwise.backward(x, grad, weight, (True, True), self.choices)
+        return pointwise.backward(x, grad, weight, (True, True), self.dispatcher)
 
 
 class _Dense:
     def __init__(self, conv: WinogradConv | WinogradConvSame) -> None:
         self.parameters: tuple[Tensor, ...] = (conv.weight,)
-        self.choices = conv.choices
+        self.dispatcher = conv.dispatcher
 
     def forward(self, x: Tensor) -> tuple[Tensor, Kept]:
         weight = self.parameters[0]
-        return conv3x3.forward(x, weight, self.choices), (x, weight)
+        return conv3x3.forward(x, weight, self.dispatcher), (x, weight)
 
     def backward(self, grad: Tensor, kept: Kept, spare: bool) -> tuple[Tensor | None, ...]:
         x, weight = kept
-        return conv3x3.backward(x, grad, weight, (True, True), self.choices)
+        return conv3x3.backward(x, grad, weight, (True, True), self.dispatcher)
 
 
 class _DepthwiseStep:
-    def __init__(self, conv: nn.Conv2d, geometry: Geometry, choices: Choices) -> None:
+    def __init__(self, conv: nn.Conv2d, geometry: Geometry, dispatcher: Dispatcher) -> None:
         self.parameters: tuple[Tensor, ...] = (conv.weight,)
-        self.geometry, self.choices = geometry, choices
+        self.geometry, self.dispatcher = geometry, dispatcher
 
     def forward(self, x: Tensor) -> tuple[Tensor, Kept]:
         weight = self.parameters[0]
-        return depthwise_candidates.forward(x, weight, self.geometry, self.choices), (x, weight)
+        return depthwise_candidates.forward(x, weight, self.geometry, self.dispatcher), (x, weight)
 
     def backward(self, grad: Tensor, kept: Kept, spare: bool) -> tuple[Tensor | None, ...]:
         x, weight = kept
-        return depthwise_candidates.backward(x, grad, weight, self.geometry, (True, True), self.choices)
+        return depthwise_ops.backward(x, grad, weight, self.geometry, (True, True))
 
 
 class _Norm:
@@ -217,7 +218,7 @@ def _step_of(layer: Any, size: torch.Size) -> tuple[LayerStep | str, torch.Size]
     if depthwise.is_native(layer) and layer.bias is None:
         geometry = depthwise.step_geometry(layer, torch.empty(size, memory_format=torch.channels_last))
         if not isinstance(geometry, str):
-            return _DepthwiseStep(layer, geometry, layer.choices), torch.Size((n, size[1], *geometry.out_size(h, w)))
+            return _DepthwiseStep(layer, geometry, layer.dispatcher), torch.Size((n, size[1], *geometry.out_size(h, w)))
         reason = geometry
     return reason, size
 

@@ -32,15 +32,9 @@ extern "C" Code expanded_backward(const float* x, const float* weight, const flo
                                   int threads) {
     const Widening w{x, weight, in, saved, bias, limits[0], limits[1], x_mean, x_cov};
     const WidenedGrads grads{x_grad, weight_grad, taps_grad, norm_weight_grad, norm_bias_grad, affine};
-    const Norms norms{{saved, limits[0], limits[1]},
-                      {behind_saved, limits[2], limits[3]},
-                      behind_affine,
-                      y,
-                      nullptr,
-                      nullptr,
-                      nullptr};
+    const NormBehind behind{behind_saved, limits[2], limits[3], behind_affine, y};
     const Geometry whole = read(geometry);
     return dispatch(whole, [&](auto k, auto s) {
-        return widened_backward<k.value, s.value>(w, g, taps, norms, x_cov, grads, whole, threads);
+        return widened_backward<k.value, s.value>(w, g, taps, behind, x_cov, grads, whole, threads);
     });
 }

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from seedwise.kernels.dispatch import Choices
+from seedwise.kernels.dispatch import Dispatcher
 from seedwise.kernels.layers import dense
-from seedwise.kernels.layers.dense import Run, pick
+from seedwise.kernels.layers.dense import Run, dispatched
 from seedwise.kernels.layers.eligibility import Reason, takes, why_not_train
 from seedwise.kernels.ops import conv3x3 as conv3x3_ops
 
@@ -37,42 +37,42 @@ _WEIGHT_GRADIENTS: dict[str, Run] = {
 }
 
 
-def forward(images: Tensor, weight: Tensor, choices: Choices) -> Tensor:
+def forward(images: Tensor, weight: Tensor, dispatcher: Dispatcher) -> Tensor:
     """A 3x3 convolution with a zero around each map, by what is chosen: float32[n, in, h, w] in channels_last."""
-    return pick("dense forward", images, weight, choices, _FORWARDS, images, weight)
+    return dispatched("dense forward", images, weight, dispatcher, _FORWARDS, images, weight)
 
 
 def backward(
-    images: Tensor, grad: Tensor, weight: Tensor, wants: tuple[bool, bool], choices: Choices
+    images: Tensor, grad: Tensor, weight: Tensor, wants: tuple[bool, bool], dispatcher: Dispatcher
 ) -> tuple[Tensor | None, Tensor | None]:
     """Its wanted gradients of images and weight by what is chosen for each."""
     of_images = of_weight = None
     if wants[0]:
-        of_images = pick("dense images", images, weight, choices, _IMAGES_GRADIENTS, images, grad, weight)
+        of_images = dispatched("dense images", images, weight, dispatcher, _IMAGES_GRADIENTS, images, grad, weight)
     if wants[1]:
-        of_weight = pick("dense weight", images, weight, choices, _WEIGHT_GRADIENTS, images, grad, weight)
+        of_weight = dispatched("dense weight", images, weight, dispatcher, _WEIGHT_GRADIENTS, images, grad, weight)
     return of_images, of_weight
 
 
 class _Winograd(Function):
     @staticmethod
-    def forward(ctx: Any, images: Tensor, weight: Tensor, choices: Choices) -> Tensor:
+    def forward(ctx: Any, images: Tensor, weight: Tensor, dispatcher: Dispatcher) -> Tensor:
         ctx.save_for_backward(images, weight)
-        ctx.choices = choices
-        return forward(images, weight, choices)
+        ctx.dispatcher = dispatcher
+        return forward(images, weight, dispatcher)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         images, weight = ctx.saved_tensors
         grad = grads[0].contiguous(memory_format=torch.channels_last)
-        return *backward(images, grad, weight, ctx.needs_input_grad[:2], ctx.choices), None
+        return *backward(images, grad, weight, ctx.needs_input_grad[:2], ctx.dispatcher), None
 
 
 class WinogradConv(nn.Conv2d):
     """A 3x3 convolution that trains as above."""
 
-    choices: Choices
+    dispatcher: Dispatcher
 
     def forward(self, input: Tensor) -> Tensor:
         """float[n, in, h, w] -> float[n, out, h, w]."""
@@ -82,7 +82,7 @@ class WinogradConv(nn.Conv2d):
 class WinogradConvSame(Conv2dSame):
     """TensorFlow's SAME padding, which is one zero on each side at this kernel size and stride."""
 
-    choices: Choices
+    dispatcher: Dispatcher
 
     def forward(self, x: Tensor) -> Tensor:
         """float[n, in, h, w] -> float[n, out, h, w]."""
@@ -95,7 +95,7 @@ class WinogradConvSame(Conv2dSame):
 _FAST: dict[type[nn.Module], type[nn.Module]] = {nn.Conv2d: WinogradConv, Conv2dSame: WinogradConvSame}
 
 
-def use_winograd(model: nn.Module, choices: Choices) -> int:
+def use_winograd(model: nn.Module, dispatcher: Dispatcher) -> int:
     """Let a model's dense 3x3 convolutions of stride 1 train by Winograd's minimal filtering where it is faster.
 
     In place; returns how many. Parameters, their names and evaluation stay. Strided, grouped, dilated and unpadded
@@ -109,7 +109,7 @@ def use_winograd(model: nn.Module, choices: Choices) -> int:
         fast = _FAST.get(type(module))
         if fast is not None and module.bias is None and unfit(module) is None:
             module.__class__ = fast
-            module.choices = choices
+            module.dispatcher = dispatcher
             count += 1
     return count
 
@@ -131,5 +131,5 @@ def trains(conv: Any, images: Tensor) -> bool:
 
 
 def _convolve(conv: Any, images: Tensor) -> Tensor:
-    result: Tensor = _Winograd.apply(images, conv.weight, conv.choices)
+    result: Tensor = _Winograd.apply(images, conv.weight, conv.dispatcher)
     return result

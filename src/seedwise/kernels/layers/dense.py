@@ -8,16 +8,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seedwise.kernels import launch
-from seedwise.kernels.dispatch import Candidates, Case, Choices, whole
+from seedwise.kernels.dispatch import Candidates, Case, Dispatcher, whole
 
 Run = Callable[..., Tensor]
 
 
-def pick(
+def dispatched(
     what: str,
     images: Tensor,
     weight: Tensor,
-    choices: Choices,
+    dispatcher: Dispatcher,
     runs: Mapping[str, Run],
     *given: Tensor,
     operation: str | None = None,
@@ -32,7 +32,7 @@ def pick(
     def trial() -> tuple[Candidates, int]:
         return whole({name: functools.partial(run, *given) for name, run in runs.items()})
 
-    return runs[choices.pick(case, runs, trial)](*given)
+    return runs[dispatcher.choose(case, runs, trial)](*given)
 
 
 def onednn_forward(images: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -11,7 +11,7 @@ from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 from torch.autograd import Function
 
-from seedwise.kernels.dispatch import Choices
+from seedwise.kernels.dispatch import Dispatcher
 from seedwise.kernels.layers.depthwise_fallback import (
     FallbackDepthwise,
     FallbackDepthwiseSame,
@@ -28,10 +28,10 @@ from seedwise.kernels.ops.depthwise import Epilogue, Geometry
 
 class _NativeConv(Function):
     @staticmethod
-    def forward(ctx: Any, images: Tensor, weight: Tensor, geometry: Geometry, choices: Choices) -> Tensor:
+    def forward(ctx: Any, images: Tensor, weight: Tensor, geometry: Geometry, dispatcher: Dispatcher) -> Tensor:
         ctx.save_for_backward(images, weight)
-        ctx.geometry, ctx.choices = geometry, choices
-        return depthwise_candidates.forward(images, weight, geometry, choices)
+        ctx.geometry = geometry
+        return depthwise_candidates.forward(images, weight, geometry, dispatcher)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
@@ -40,13 +40,13 @@ class _NativeConv(Function):
         if torch.is_grad_enabled():  # create_graph: the gradients will be differentiated
             return *depthwise_candidates.onednn_backward(images, grads[0], weight, ctx.geometry, wants), None, None
         grad = grads[0].contiguous(memory_format=torch.channels_last)
-        return *depthwise_candidates.backward(images, grad, weight, ctx.geometry, wants, ctx.choices), None, None
+        return *depthwise_ops.backward(images, grad, weight, ctx.geometry, wants), None, None
 
 
 class NativeDepthwise(FallbackDepthwise):
     """A depthwise convolution that trains by what is chosen."""
 
-    choices: Choices
+    dispatcher: Dispatcher
 
     def forward(self, input: Tensor) -> Tensor:
         """float[n, c, h, w] -> float[n, c, oh, ow]."""
@@ -57,7 +57,7 @@ class NativeDepthwise(FallbackDepthwise):
 class NativeDepthwiseSame(FallbackDepthwiseSame):
     """TensorFlow's SAME padding, which depends on the input's size; the kernels need no padded copy."""
 
-    choices: Choices
+    dispatcher: Dispatcher
 
     def forward(self, x: Tensor) -> Tensor:
         """float[n, c, h, w] -> float[n, c, oh, ow]."""
@@ -74,10 +74,10 @@ def available() -> bool:
     return depthwise_ops.available()
 
 
-def use_fast_depthwise(model: nn.Module, *, native: bool, choices: Choices) -> int:
+def use_fast_depthwise(model: nn.Module, *, native: bool, dispatcher: Dispatcher) -> int:
     """Give every depthwise convolution of a model the fastest CPU implementation, in place; returns how many.
 
-    `native=False`, or no compiler: `use_fallback`. Otherwise `choices`, which the modules share, say which
+    `native=False`, or no compiler: `use_fallback`. Otherwise `dispatcher`, which the modules share, says which
     implementation computes a shape. Parameters, their names and evaluation stay as they are. Convolutions with bias,
     dilation, more than one output per channel or a padding mode other than zeros are left alone. Inputs that the
     kernels don't take (other layouts, float64, other devices) go the way of `use_fallback`.
@@ -89,12 +89,14 @@ def use_fast_depthwise(model: nn.Module, *, native: bool, choices: Choices) -> i
         fast = _NATIVE.get(type(module))
         if fast is not None and unfit(module) is None:
             module.__class__ = fast
-            module.choices = choices  # type: ignore[assignment]
+            module.dispatcher = dispatcher  # type: ignore[assignment]
             count += 1
     return count
 
 
-def forward_alone(conv: nn.Conv2d, images: Tensor, limits: tuple[float, float], choices: Choices) -> Tensor | None:
+def forward_alone(
+    conv: nn.Conv2d, images: Tensor, limits: tuple[float, float], dispatcher: Dispatcher
+) -> Tensor | None:
     """A depthwise convolution that nobody differentiates, by what is fastest; None if it isn't one of ours.
 
     The result is held between the two limits, which may be infinite, if the convolution has a bias, as folded ones do.
@@ -103,7 +105,7 @@ def forward_alone(conv: nn.Conv2d, images: Tensor, limits: tuple[float, float], 
     if geometry is None or not depthwise_ops.fits(images, conv.weight, geometry):
         return None
     epilogue = None if conv.bias is None else Epilogue(conv.bias, *limits)
-    return depthwise_candidates.forward(images, conv.weight, geometry, choices, epilogue)
+    return depthwise_candidates.forward(images, conv.weight, geometry, dispatcher, epilogue)
 
 
 def geometry_of(conv: nn.Conv2d, images: Tensor) -> Geometry | None:
@@ -158,7 +160,7 @@ def _trained(conv: Any, images: Tensor) -> Tensor | None:
         takes(conv, PATH, geometry)
         return None
     takes(conv, PATH, None)
-    result: Tensor = _NativeConv.apply(images, weight, geometry, conv.choices)
+    result: Tensor = _NativeConv.apply(images, weight, geometry, conv.dispatcher)
     return result
 
 

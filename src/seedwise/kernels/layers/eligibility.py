@@ -55,12 +55,14 @@ def why_not_score(maps: Tensor) -> Reason:
 
 def why_not_maps(maps: Tensor, types: Sequence[torch.dtype] = PLAIN) -> Reason:
     """Why no kernel takes such maps, float[n, c, h, w], now."""
+    if (seen := why_not_seen()) is not None:  # first: a tracer warns of questions about sizes
+        return seen
     if type(maps) is not Tensor and type(maps) is not nn.Parameter:
         return f"the maps are a {type(maps).__name__}"
     if maps.device.type != "cpu":
         return f"the maps are on {maps.device.type}"
     if types is ANY:
-        return why_not_seen()
+        return None
     if maps.dtype not in types:
         return f"the maps are {name_of(maps.dtype)}"
     if types is PLAIN and torch.is_autocast_enabled("cpu"):
@@ -69,7 +71,7 @@ def why_not_maps(maps: Tensor, types: Sequence[torch.dtype] = PLAIN) -> Reason:
         return f"the maps are {list(maps.shape)}"
     if not maps.is_contiguous(memory_format=torch.channels_last):
         return "the maps are not in channels_last"
-    return why_not_seen()
+    return None
 
 
 def why_not_seen() -> Reason:

@@ -22,7 +22,7 @@ class FoldedConv(nn.Conv2d):
     is_folded = True
     folded: tuple[nn.Conv2d, nn.BatchNorm2d]
     """What computes, and what is folded into it: in a tuple, which torch takes for no part of the network's state."""
-    choices: dispatch.Choices | None = None
+    dispatcher: dispatch.Dispatcher | None = None
     """With native kernels: what computes which shape in training. Scoring is for `evaluation_copy`."""
 
     def forward(self, input: Tensor) -> Tensor:
@@ -32,9 +32,9 @@ class FoldedConv(nn.Conv2d):
             result: Tensor = computes(input)
             return result
         act = getattr(norm, "act", None)
-        assert self.choices is not None
+        assert self.dispatcher is not None
         limits = _FUSED.get(type(act))
-        fast = depthwise.forward_alone(computes, input, limits or NO_LIMITS, self.choices)
+        fast = depthwise.forward_alone(computes, input, limits or NO_LIMITS, self.dispatcher)
         if fast is None and limits and input.dtype == torch.float32 and input.device.type == "cpu":
             return convolve_with(computes, input, limits)
         if fast is None:
@@ -48,7 +48,7 @@ class AbsorbedNorm(nn.BatchNorm2d):
     """What is left of a folded BatchNorm: its activation, if it is timm's, which brings one."""
 
     is_folded = True
-    choices: dispatch.Choices | None = None
+    dispatcher: dispatch.Dispatcher | None = None
 
     def forward(self, input: Tensor) -> Tensor:
         """float[n, c, h, w] -> the same shape."""
@@ -74,7 +74,7 @@ def limits_of_act(act: nn.Module | None) -> tuple[float, float] | None:
 
 def why_not_fast(module: "FoldedConv | AbsorbedNorm", maps: Tensor) -> Reason:
     """Why the convolution doesn't apply the activation behind it itself, as it does with native kernels in training."""
-    return "the network has no native kernels" if module.choices is None else why_not_frozen(maps)
+    return "the network has no native kernels" if module.dispatcher is None else why_not_frozen(maps)
 
 
 def convolve_with(conv: nn.Conv2d, images: Tensor, limits: tuple[float, float]) -> Tensor:
