@@ -1,4 +1,4 @@
-"""What each kernel buys: a training step and an evaluation without it, held against those with all, in pairs.
+"""What each kernel buys: a training step and an evaluation without it, against those with all kernels, in pairs.
 
     python benchmarks/kernels.py [--model NAME ...] [--rounds 20] [--only TEXT] [--group 5] [-o benchmarks/kernels.json]
 
@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import importlib
 import json
+import os
 import random
 import time
 from collections.abc import Callable, Collection
@@ -39,7 +40,9 @@ def replaced(module: str, name: str, value: object) -> Switch:
     """Put something else in the place of what a module of the kernels calls by this name."""
 
     def switch() -> None:
-        setattr(importlib.import_module(f"seedwise.{module}"), name, value)
+        owner = importlib.import_module(f"seedwise.{module}")
+        getattr(owner, name)  # what isn't there can't be off
+        setattr(owner, name, value)
 
     return switch
 
@@ -58,7 +61,7 @@ def without_choice(operation: str, *names: str) -> Switch:
         choose = rule.choose
 
         def among_others(target: str, place: rule.ShapeKey, names_there: Collection[str]) -> str:
-            others = [name for name in names_there if not any(part in names for part in (name, *name.split("+")))]
+            others = [name for name in names_there if name not in names]
             return choose(target, place, others if place.operation.startswith(operation) and others else names_there)
 
         replaced("kernels.rule", "choose", among_others)()
@@ -94,7 +97,7 @@ OFF: dict[str, Switch] = {
     "1x1: onednn": without_choice("pointwise", "onednn"),
     "depthwise forward: onednn": without_choice("depthwise forward", "onednn"),
     "depthwise forward: native": without_choice("depthwise forward", "native"),
-    "pixels of augmentation": replaced("kernels.ops.pixels", "library", lambda: None),
+    "pixels of augmentation": replaced("kernels.ops.pixels", "_has_kernels", lambda _images: False),
 }
 EVALUATED: dict[str, Switch] = {
     "evaluation: all kernels": folded_by_torch,
@@ -224,8 +227,10 @@ def main() -> None:
         for row in measure(model, kind, options)
     ]
     if options.out:
+        known = json.loads(options.out.read_text()) if options.out.exists() else {}
         result = {"machine": machine.facts(), "versions": machine.versions(), "target": launch.target(),
-                  "rounds": options.rounds, "rows": rows}  # fmt: skip
+                  "rounds": options.rounds, "batches": BATCHES, "size": SIZE, "load": os.getloadavg()[0],
+                  "rows": rows, "gone": known.get("gone", [])}  # fmt: skip
         options.out.write_text(json.dumps(result, indent=2) + "\n")
 
 

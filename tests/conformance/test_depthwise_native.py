@@ -152,7 +152,7 @@ def test_bias_and_activation_have_the_bits_of_passes_of_their_own(kernel: int, l
         geometry = geometry_of(kernel, stride, True, size)
         x, weight, bias = draw((n, c, *size), 0), draw((c, 1, kernel, kernel), 1), 4 * draw((c, 1, 1, 1), 2).flatten()
         x[0, 0, 0, 0] = torch.nan
-        found = depthwise_ops.forward(x, weight, geometry, depthwise_ops.Finish(bias, *limits))
+        found = depthwise_ops.forward(x, weight, geometry, depthwise_ops.Epilogue(bias, *limits))
         plain = depthwise_ops.forward(x, weight, geometry) + bias[:, None, None]
         torch.testing.assert_close(found, plain.clamp(*limits), rtol=0, atol=0, equal_nan=True)
         assert found[0, 0].isnan().any()
@@ -160,7 +160,7 @@ def test_bias_and_activation_have_the_bits_of_passes_of_their_own(kernel: int, l
     bias, geometry = draw((40, 1, 1, 1), 2).flatten(), geometry_of(3, 1, True, (8, 8))
     out, _, *_ = truth_of(x, weight, geometry)
     agree(
-        depthwise_ops.forward(x, weight, geometry, depthwise_ops.Finish(bias, *limits)),
+        depthwise_ops.forward(x, weight, geometry, depthwise_ops.Epilogue(bias, *limits)),
         (out + bias.double()[:, None, None]).clamp(*limits),
         2**-8,
     )

@@ -51,7 +51,7 @@ class Setup:
     """Of progressive learning, resolved."""
     dropout: Dropout | None = None
     """What the stages set the dropout of."""
-    noise: Meter | None = None
+    dropout_meter: Meter | None = None
     """Counts what dropout and stochastic depth drop."""
     data_lines: Sequence[str] = ()
     """What the run says of its data before it trains."""

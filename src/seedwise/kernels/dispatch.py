@@ -55,13 +55,13 @@ class Case(NamedTuple):
     @property
     def key(self) -> str:
         """As a run's record has it."""
-        behind = f"n{self.rounded}"
+        images = f"n{self.rounded}"
         if self.padding is None:
             maps = f"{self.inputs}>{self.outputs} {self.height}x{self.width}"
-            return f"{self.name} {maps} {behind} t{self.threads}"
+            return f"{self.name} {maps} {images} t{self.threads}"
         padding, dtype = ".".join(map(str, self.padding)), str(self.dtype).removeprefix("torch.")
         maps = f"{self.kernel}x{self.kernel}/{self.stride} pad {padding} {self.inputs}x{self.height}x{self.width}"
-        return f"{self.name} {maps} {behind} {dtype} t{self.threads}"
+        return f"{self.name} {maps} {images} {dtype} t{self.threads}"
 
     @property
     def place(self) -> rule.ShapeKey:
@@ -143,7 +143,7 @@ class Autotuner(Dispatcher):
 def seconds_of(candidates: Candidates, images: int) -> dict[str, float]:
     """Seconds of each candidate that is near the best: the shortest of a few runs, taken in turns.
 
-    All first run on an eighth of the images, and those far behind are left out: some of PyTorch's are a hundred times
+    All first run on an eighth of the images, and those much slower are left out: some of PyTorch's are a hundred times
     slower than the others.
     """
     part = max(1, images // _PART)

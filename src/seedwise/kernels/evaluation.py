@@ -70,7 +70,7 @@ class _Swapped(nn.Module):
 
 
 class FusedConv(_Swapped):
-    """A folded convolution and the activation behind it, if there is one, by what is chosen for the two."""
+    """A folded convolution and the activation after it, if there is one, by what is chosen for the two."""
 
     def __init__(self, conv: nn.Conv2d, act: nn.Module) -> None:
         super().__init__()
@@ -129,7 +129,7 @@ class FusedConv(_Swapped):
         return made if self.limits else self._activated(made)
 
     def _activated(self, maps: Tensor) -> Tensor:
-        """The convolution's result, which nobody else has, behind the activation."""
+        """The convolution's result, which nobody else has, with the activation."""
         if self.is_silu and batch_norm_ops.available() and why_not_maps(maps) is None:
             return batch_norm_ops.activate(maps, self.act)
         result: Tensor = self.act(maps)
@@ -179,7 +179,7 @@ class OnePassBlock(_Swapped):
 
 def _use_kernels(made: Folding) -> list[_Swapped]:
     """Swap kernels into a folded copy; returns the modules that use them."""
-    layers = [*made.layers, *_thawed(made.copy)]
+    layers = [*made.layers, *_restore_frozen(made.copy)]
     act_of = dict(layers)
     where, swapped = places(made.copy), list[_Swapped]()
     for block in list(made.copy.modules()):
@@ -198,7 +198,7 @@ def _use_kernels(made: Folding) -> list[_Swapped]:
     return swapped
 
 
-def _thawed(model: nn.Module) -> list[tuple[nn.Conv2d, nn.Module]]:
+def _restore_frozen(model: nn.Module) -> list[tuple[nn.Conv2d, nn.Module]]:
     """Put frozen convolutions, which are folded for training, in the place of those that stand for them, in a copy."""
     where, layers = places(model), []
     for module in list(model.modules()):
@@ -218,7 +218,7 @@ _BLOCKS: dict[type[nn.Module], tuple[tuple[str, str], ...]] = {
     FusedDepthwiseBlock: (("conv_pw", "bn1"), ("conv_dw", "bn2"), ("conv_pwl", "bn3")),
     FusedInvertedResidual: (("conv_pw", "bn1"), ("conv_dw", "bn2"), ("conv_pwl", "bn3")),
 }
-"""Names of a block's convolutions, and of what stands in the place of the BatchNorm behind each."""
+"""Names of a block's convolutions, and of what stands in the place of the BatchNorm after each."""
 
 
 def _one_pass(block: nn.Module, act_of: dict[nn.Conv2d, nn.Module]) -> OnePassBlock | None:

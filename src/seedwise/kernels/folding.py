@@ -120,7 +120,7 @@ def conv_norm_pairs(model: nn.Module, images: Tensor) -> tuple[list[tuple[nn.Con
 
 
 def fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
-    """Give a convolution the weights that make the BatchNorm behind it, in evaluation mode, superfluous."""
+    """Give a convolution the weights that make the BatchNorm after it, in evaluation mode, superfluous."""
     mean, var = cast("Tensor", norm.running_mean), cast("Tensor", norm.running_var)
     weight = norm.weight if norm.affine else torch.ones_like(mean)
     bias = norm.bias if norm.affine else torch.zeros_like(mean)

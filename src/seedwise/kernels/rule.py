@@ -46,7 +46,7 @@ OPERATIONS: dict[str, tuple[str, ...]] = {
     "folded dense SiLU": _DENSE,
 }
 """What there is to choose, and the implementations of each. `images` and `weight` are gradients of these; `folded` is a
-convolution in evaluation, with a bias and the activation behind it."""
+convolution in evaluation, with a bias and the activation after it."""
 
 
 class ShapeKey(NamedTuple):

@@ -72,7 +72,7 @@ def plain_again(block: nn.Module) -> None:
 
 
 def _layers(block: nn.Module) -> list[tuple[FoldedConv, AbsorbedNorm]]:
-    """A block's convolutions with what is left of the BatchNorm behind each: (expansion,) depthwise, projection."""
+    """A block's convolutions with what is left of the BatchNorm after each: (expansion,) depthwise, projection."""
     names = ("conv_pw", "conv_dw", "conv_pwl") if isinstance(block, InvertedResidual) else ("conv_dw", "conv_pw")
     return [(getattr(block, name), getattr(block, f"bn{i + 1}")) for i, name in enumerate(names)]
 

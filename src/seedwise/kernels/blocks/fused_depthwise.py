@@ -1,6 +1,6 @@
 """Fused depthwise block: an inverted residual block whose expanded map is never written in training, by native kernels.
 
-The 1x1 convolution that expands, its BatchNorm, the depthwise convolution and the BatchNorm behind it work on the
+The 1x1 convolution that expands, its BatchNorm, the depthwise convolution and the BatchNorm after it work on the
 block's widest maps, and take as long as memory does. Here the depthwise convolution computes rows of the expanded map
 when it needs them, forward and backward, normalizes what it reads and sums up what it writes (`csrc/expand.hpp` has the
 formulas). For expansions of few channels, and activations that clamp (ReLU, ReLU6), or none: others would be dear to

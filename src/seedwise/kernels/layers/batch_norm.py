@@ -137,7 +137,7 @@ def unfit(norm: Any) -> Reason:
     if type(norm.act) not in batch_norm_ops.ACTIVATIONS:
         return f"there is no kernel for {type(norm.act).__name__}"
     if type(norm.drop) is not nn.Identity:
-        return "there is no kernel for dropout behind the norm"
+        return "there is no kernel for dropout after the norm"
     return why_not_hooked(norm.act)
 
 

@@ -115,7 +115,7 @@ def use_winograd(model: nn.Module, dispatcher: Dispatcher) -> int:
 
 
 def unfit(conv: Any) -> Reason:
-    """Why Winograd's filtering, with a bias behind it, does not compute what a convolution does."""
+    """Why Winograd's filtering, with a bias after it, does not compute what a convolution does."""
     if tuple(conv.kernel_size) != (3, 3) or conv.groups > 1:
         return "it is no dense 3x3 convolution"
     padded = isinstance(conv, Conv2dSame) or conv.padding in ((1, 1), "same")

@@ -1,6 +1,6 @@
 """What is left of a convolution and its BatchNorm when the one is folded into the other.
 
-A fast folded convolution also applies the activation behind it while it writes, where that only limits its maps.
+A fast folded convolution also applies the activation after it while it writes, where that only limits its maps.
 """
 
 import math
@@ -17,7 +17,7 @@ from seedwise.kernels.layers.eligibility import Reason, takes, why_not_frozen
 
 
 class FoldedConv(nn.Conv2d):
-    """Computes as if the BatchNorm behind it were part of it."""
+    """Computes as if the BatchNorm after it were part of it."""
 
     is_folded = True
     folded: tuple[nn.Conv2d, nn.BatchNorm2d]
@@ -73,7 +73,7 @@ def limits_of_act(act: nn.Module | None) -> tuple[float, float] | None:
 
 
 def why_not_fast(module: "FoldedConv | AbsorbedNorm", maps: Tensor) -> Reason:
-    """Why the convolution doesn't apply the activation behind it itself, as it does with native kernels in training."""
+    """Why the convolution doesn't apply the activation after it itself, as it does with native kernels in training."""
     return "the network has no native kernels" if module.dispatcher is None else why_not_frozen(maps)
 
 

@@ -1,0 +1,65 @@
+"""The section of docs/performance.md on what each kernel buys, from what kernels.py measured."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+Table = Callable[[Sequence[str], Sequence[Sequence[str]]], str]
+
+WORDS = """## What each kernel buys
+
+How many times as long a training step takes without one kernel, fused block or implementation that the rule may choose,
+on one thread: geometric mean [95% interval of the paired t-test] of n={rounds} rounds. In a round all take turns, one
+step each, in an order drawn anew. Seconds are the process's own (CPU time), since others used the machine meanwhile
+(load {load:.0f} on {cores} cores at the end): a ratio within 2% of 1 says nothing. {settings}. What depends on a
+kernel is off with it. Made by
+
+```
+python benchmarks/kernels.py --rounds {rounds} -o benchmarks/kernels.json
+```
+
+on {machine}, kernels for {target}.
+
+"""
+GONE = """
+What bought less than 3% of a step of either network is gone; measured as above at commit {commit}, before it went:
+
+"""
+KEPT = """
+Kept although it buys less: the pixels of augmentation, which have a target of their own (CIFAR-100, above); and each
+implementation of a 1x1 convolution and of a depthwise forward, of which none is near the fastest everywhere.
+"""
+
+
+def section(result: dict[str, Any], table: Table) -> str:
+    """The section as Markdown; `table` makes a table of a head and rows."""
+    from seedwise.base import machine
+
+    models = list(result["batches"])
+    words = WORDS.format(
+        rounds=result["rounds"],
+        load=result["load"],
+        cores=result["machine"]["cores"],
+        settings=", ".join(f"{name} at {result['size']} px, batch {n}" for name, n in result["batches"].items()),
+        machine=machine.describe(result["machine"]),
+        target=result["target"],
+    )
+    head = ["work", "without", *models]
+    text = words + table(head, lines(result["rows"], models)) + KEPT
+    gone = result["gone"]
+    return text + (GONE.format(commit=gone[0]["commit"]) + table(head, lines(gone, models)) if gone else "")
+
+
+def lines(rows: Sequence[dict[str, Any]], models: Sequence[str]) -> list[list[str]]:
+    """A line for each thing that was off, with a column a network."""
+    cells = {(row["kind"], row["off"], row["model"]): row for row in rows}
+    whats = dict.fromkeys((row["kind"], row["off"]) for row in rows)
+    return [
+        [*what, *(interval(cells[*what, model]) if (*what, model) in cells else "" for model in models)]
+        for what in whats
+    ]
+
+
+def interval(row: dict[str, Any]) -> str:
+    """A ratio with its interval."""
+    low, high = row["ci95"]
+    return f"{row['ratio']:.3f} [{low:.3f}, {high:.3f}]"
