@@ -38,10 +38,10 @@ class LayerStep(Protocol):
     parameters: tuple[Tensor, ...]
 
     def forward(self, x: Tensor) -> tuple[Tensor, Kept]:
-        """The result, and what `backward` needs."""
+        """The result, float32[n, out, oh, ow], of x, float32[n, in, h, w], and what `backward` needs."""
 
     def backward(self, grad: Tensor, kept: Kept, spare: bool) -> tuple[Tensor | None, ...]:
-        """The gradients of x and of `parameters`, from the result's; `spare`: that may be overwritten."""
+        """The gradients of x and of `parameters` from the result's, [n, out, oh, ow]; `spare`: it may be reused."""
 
 
 class _Product:

@@ -90,7 +90,7 @@ class FusedDepthwiseStep:
         return self.backward(torch.ones_like(result), x, kept)[0]
 
     def by_layers(self, x: Tensor, dispatcher: Dispatcher) -> Tensor:
-        """The same layer by layer, each by what is chosen."""
+        """The same gradient of x, float32[n, in, h, w], layer by layer, each by what is chosen."""
         expanded = pointwise.forward(x, self.expand, None, dispatcher)
         normed, first = batch_norm_ops.forward(expanded, self.prologue)
         maps = depthwise_candidates.forward(normed, self.kernel, self.geometry, dispatcher)

@@ -45,7 +45,10 @@ def forward(images: Tensor, weight: Tensor, dispatcher: Dispatcher) -> Tensor:
 def backward(
     images: Tensor, grad: Tensor, weight: Tensor, wants: tuple[bool, bool], dispatcher: Dispatcher
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Its wanted gradients of images and weight by what is chosen for each."""
+    """Its wanted gradients of images and weight, float32[out, in, 3, 3], by what is chosen for each.
+
+    `grad`: float32[n, out, h, w] in channels_last.
+    """
     of_images = of_weight = None
     if wants[0]:
         of_images = dispatched("dense images", images, weight, dispatcher, _IMAGES_GRADIENTS, images, grad, weight)
@@ -126,7 +129,7 @@ def unfit(conv: Any) -> Reason:
 
 
 def trains(conv: Any, images: Tensor) -> bool:
-    """Whether a convolution is computed by what is chosen: in a training step."""
+    """Whether a convolution of float[n, in, h, w] is computed by what is chosen: in a training step."""
     return takes(conv, "Winograd's filtering", why_not_train(images, (conv.weight,)))
 
 

@@ -23,7 +23,10 @@ def dispatched(
     operation: str | None = None,
     stride: int = 1,
 ) -> Tensor:
-    """What the chosen one of `runs` returns for `given`; `what`: the operation, unless that is given."""
+    """Compute `given` by the one of `runs` that is chosen for images [n, in, h, w] and a weight [out, in, k, k].
+
+    `what`: the case's name, and its operation unless that is given.
+    """
     n, inputs, h, w = images.shape
     outputs, _, kernel, _ = weight.shape
     threads = torch.get_num_threads()
@@ -36,18 +39,18 @@ def dispatched(
 
 
 def onednn_forward(images: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """A convolution of stride 1 that keeps the map's size."""
+    """Convolution of [n, in, h, w] with [out, in, k, k] and a bias [out], of stride 1, that keeps the maps' size."""
     launch.synchronize()
     return F.conv2d(images, weight, bias, 1, (weight.shape[2] // 2, weight.shape[3] // 2))
 
 
 def onednn_images_gradient(images: Tensor, grad: Tensor, weight: Tensor) -> Tensor:
-    """Of a convolution of stride 1 that keeps the map's size."""
+    """The gradient of `onednn_forward`'s images, [n, in, h, w], from the result's, [n, out, h, w]."""
     return _onednn_gradients(images, grad, weight, (True, False, False))[0]
 
 
 def onednn_weight_gradient(images: Tensor, grad: Tensor, weight: Tensor) -> Tensor:
-    """Of a convolution of stride 1 that keeps the map's size."""
+    """The gradient of `onednn_forward`'s weight, [out, in, k, k], from the result's, [n, out, h, w]."""
     return _onednn_gradients(images, grad, weight, (False, True, False))[1]
 
 

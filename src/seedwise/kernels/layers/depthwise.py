@@ -99,7 +99,8 @@ def forward_alone(
 ) -> Tensor | None:
     """A depthwise convolution that nobody differentiates, by what is fastest; None if it isn't one of ours.
 
-    The result is held between the two limits, which may be infinite, if the convolution has a bias, as folded ones do.
+    `images`: float[n, c, h, w]. The result is held between the two limits, which may be infinite, if the convolution
+    has a bias, as folded ones do.
     """
     geometry = geometry_of(conv, images)
     if geometry is None or not depthwise_ops.fits(images, conv.weight, geometry):
@@ -109,7 +110,7 @@ def forward_alone(
 
 
 def geometry_of(conv: nn.Conv2d, images: Tensor) -> Geometry | None:
-    """What a depthwise convolution does to maps of the size of `images`; None if no kernel could be for it here."""
+    """What a depthwise convolution does to images, [n, c, h, w]; None if no kernel could be for it here."""
     if why_no_depthwise(conv) or images.dim() != 4 or images.device.type != "cpu" or not _is_square(conv):
         return None
     if not depthwise_ops.available():
@@ -129,7 +130,7 @@ def is_native(conv: nn.Module) -> bool:
 def step_geometry(conv: nn.Conv2d, images: Tensor) -> Geometry | str:
     """A depthwise convolution's geometry in a training step on these images; or why no native kernel may compute it.
 
-    The weight counts as being of the images' type, which has to be autocast's under autocast.
+    `images`: float[n, c, h, w]. The weight counts as being of their type, which has to be autocast's under autocast.
     """
     if not is_native(conv):
         return "its depthwise convolution has no native kernel"

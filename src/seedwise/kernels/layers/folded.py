@@ -73,13 +73,15 @@ def limits_of_act(act: nn.Module | None) -> tuple[float, float] | None:
 
 
 def why_not_fast(module: "FoldedConv | AbsorbedNorm", maps: Tensor) -> Reason:
-    """Why the convolution doesn't apply the activation after it itself, as it does with native kernels in training."""
+    """Why the convolution of float[n, c, h, w] doesn't apply the activation after it itself, as native kernels do."""
     return "the network has no native kernels" if module.dispatcher is None else why_not_frozen(maps)
 
 
 def convolve_with(conv: nn.Conv2d, images: Tensor, limits: tuple[float, float]) -> Tensor:
-    """A convolution with an activation of these limits, one of `_FUSED`; by oneDNN in one pass, if its padding is zeros
-    given in numbers. CPU, float32."""
+    """Convolution of float32[n, in, h, w] on a CPU, and an activation of these limits, one of `_FUSED`.
+
+    By oneDNN in one pass, if its padding is zeros given in numbers.
+    """
     low, high = limits
     if isinstance(conv.padding, str) or conv.padding_mode != "zeros":
         padded: Tensor = conv(images)

@@ -32,7 +32,10 @@ def forward(images: Tensor, weight: Tensor, bias: Tensor | None, dispatcher: Dis
 def backward(
     images: Tensor, grad: Tensor, weight: Tensor, wants: tuple[bool, bool], dispatcher: Dispatcher
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Its wanted gradients of images and weight by what is chosen for each."""
+    """Its wanted gradients of images and weight, float32[out, in, 1, 1], by what is chosen for each.
+
+    `grad`: float32[n, out, h, w] in channels_last.
+    """
     of_images = of_weight = None
     if wants[0]:
         of_images = dispatched(
@@ -119,7 +122,7 @@ def _weight_gradients() -> dict[str, Run]:
 
 
 def product(images: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """The same as one product of matrices by torch."""
+    """A 1x1 convolution, as `forward`, as one product of matrices by torch; `bias`: float32[out]."""
     launch.synchronize()
     rows, matrix = _rows(images), weight.reshape(weight.shape[:2])
     maps = pointwise_ops.empty_maps(images, len(matrix))
