@@ -99,7 +99,7 @@ def test_tensors_are_launched_and_codes_raised(kernels: KernelLibrary) -> None:
             (maps(1, 2, 2, 2), maps(1, 1, 1, 1, dtype=torch.bfloat16), torch.tensor(0)),
             r"b is bfloat16.*, not T strided",
         ),
-        ("first", (maps(1, 2, 2, 2).double(), None, torch.tensor(0)), r"a is float64.*, not float32 or bfloat16"),
+        ("first", (maps(1, 2, 2, 2).double(), None, torch.tensor(0)), r"a is float64.*, not T maps"),
         ("first", (torch.ones(1, 2, 2, 2), None, torch.tensor(0)), r"a is float32.*, not T maps"),
     ],
 )

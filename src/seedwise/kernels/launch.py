@@ -17,7 +17,7 @@ import os
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -57,13 +57,14 @@ Kernel = Callable[..., int]
 
 
 class _Waiting(threading.local):
-    calls: list[tuple[Kernel, object, tuple[Any, ...]]] | None = None
+    calls: list[tuple[Kernel, object, Sequence[Any]]] | None = None
+    asked: str | None = None
 
 
 _waiting = _Waiting()
 
 
-def call(kernel: Kernel, held: object, *arguments: Any) -> None:
+def call(kernel: Kernel, held: object, arguments: Sequence[Any]) -> None:
     """Call a kernel now or, within `deferred_launches()`, later.
 
     `held`: what its arguments point into, which is kept until then. MemoryError or ValueError with the kernel's
@@ -75,7 +76,7 @@ def call(kernel: Kernel, held: object, *arguments: Any) -> None:
         _waiting.calls.append((kernel, held, arguments))
 
 
-def _call(kernel: Kernel, arguments: tuple[Any, ...]) -> None:
+def _call(kernel: Kernel, arguments: Sequence[Any]) -> None:
     code = kernel(*arguments)
     if code:
         error, why = _ERRORS[Code(code)]
@@ -89,7 +90,8 @@ def deferred_launches() -> Iterator[None]:
     What kernels write may be passed on to other kernels, and read by nobody else before. An exception drops them.
     """
     synchronize()
-    before, _waiting.calls = _waiting.calls, []
+    asked = asked_target()
+    before, _waiting.calls, _waiting.asked = _waiting.calls, [], asked
     try:
         yield
         synchronize()
@@ -115,6 +117,11 @@ def synchronize() -> None:
     calls, _waiting.calls = _waiting.calls, []
     for kernel, _, arguments in calls:
         _call(kernel, arguments)
+
+
+def asked_target() -> str | None:
+    """What SEEDWISE_TARGET says; within `deferred_launches()`, what it said when they began, which takes less long."""
+    return os.environ.get(TARGET_VARIABLE) if _waiting.calls is None else _waiting.asked
 
 
 def target() -> str:
@@ -187,7 +194,7 @@ def builder_of(found: ctypes.CDLL | None) -> str | None:
     if found is None:
         return None
     with contextlib.suppress(OSError, IndexError):
-        return build.seal(Path(found._name)).read_text().splitlines()[1]
+        return build.checksum_file(Path(found._name)).read_text().splitlines()[1]
     return build.compiler_version()  # it was built for this process alone
 
 
@@ -237,4 +244,4 @@ def _build(source: Path, built: Path) -> None:
             return
         with atomic_path(built) as temporary:
             build.compile_to(temporary, source, target())
-        write_text(build.seal(built), build.seal_text(built))
+        write_text(build.checksum_file(built), build.checksum_text(built))

@@ -13,7 +13,6 @@ A signature names a function's tensors, then its numbers, in the order of its C 
 
 import ctypes
 import functools
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -28,7 +27,8 @@ NUMBER_TYPES: dict[str, Any] = {
     **{"int": ctypes.c_int, "int64": ctypes.c_int64, "double": ctypes.c_double},
     **dict.fromkeys(("int64[]", "float[]", "address"), ctypes.c_void_p),
 }
-_FLOATS = torch.float32, torch.bfloat16
+_MAPS, _BF16 = torch.channels_last, torch.bfloat16
+_LAYOUTS = {"": torch.contiguous_format, "maps": _MAPS, "strided": None}
 
 
 class Parameter(NamedTuple):
@@ -36,11 +36,10 @@ class Parameter(NamedTuple):
 
     name: str
     kind: str
-    """As the signature has it, for messages."""
+    """As the signature has it."""
     dtype: torch.dtype | None
     """None: the type of the call's first tensor."""
-    layout: str
-    """`maps`, `strided`, or nothing for the order of its axes."""
+    layout: torch.memory_format | None
     is_optional: bool
 
     @classmethod
@@ -48,17 +47,7 @@ class Parameter(NamedTuple):
         """From a signature's `name: type layout?`."""
         name, kind = text.split(": ")
         dtype, _, layout = kind.removesuffix("?").partition(" ")
-        return cls(name, kind, TENSOR_TYPES[dtype], layout, kind.endswith("?"))
-
-    def takes(self, tensor: Tensor | None, own: torch.dtype) -> bool:
-        """Whether a tensor is as declared; `own`: the type of the call's first one."""
-        if tensor is None:
-            return self.is_optional
-        if tensor.dtype is not (self.dtype or own):
-            return False
-        if self.layout == "maps":
-            return tensor.is_contiguous(memory_format=torch.channels_last)
-        return self.layout == "strided" or tensor.is_contiguous()
+        return cls(name, kind, TENSOR_TYPES[dtype], _LAYOUTS[layout], kind.endswith("?"))
 
 
 class Signature:
@@ -67,11 +56,14 @@ class Signature:
     def __init__(self, text: str) -> None:
         tensors, _, numbers = text.partition("; ")
         self.tensors = tuple(map(Parameter.parse, tensors.split(", ")))
-        self.numbers = dict(number.split(": ") for number in numbers.split(", ")) if numbers else {}
         self.is_generic = any(tensor.dtype is None for tensor in self.tensors)
+        self.numbers = dict(number.split(": ") for number in numbers.split(", ")) if numbers else {}
         self.numbers |= {"bf16": "int", "threads": "int"} if self.is_generic else {"threads": "int"}
-        numbers_of_c = [NUMBER_TYPES[kind] for kind in self.numbers.values()]
-        self.argtypes: list[Any] = [ctypes.c_void_p] * len(self.tensors) + numbers_of_c
+        types = [NUMBER_TYPES[kind] for kind in self.numbers.values()]
+        self.argtypes: list[Any] = [ctypes.c_void_p] * len(self.tensors) + types
+        first = (torch.float32, _BF16) if self.is_generic else (self.tensors[0].dtype,)
+        self.checks = {own: [(one.dtype or own, one.layout, one.is_optional) for one in self.tensors] for own in first}
+        """By the type of the first tensor: type and layout of each, and whether None may stand for it."""
 
 
 class KernelLibrary:
@@ -80,7 +72,7 @@ class KernelLibrary:
     def __init__(self, file: str, signatures: Mapping[str, str]) -> None:
         self.source = CSRC / file
         self.signatures = {name: Signature(text) for name, text in signatures.items()}
-        self._compiled: dict[str | None, ctypes.CDLL | None] = {}  # by what SEEDWISE_TARGET says
+        self._loaded: dict[str | None, ctypes.CDLL | None] = {}  # by what SEEDWISE_TARGET says
 
     def available(self) -> bool:
         """Whether the kernels are compiled, or can be: the first call may take some ten seconds."""
@@ -96,7 +88,7 @@ class KernelLibrary:
 
     def forget(self) -> None:
         """Look for the library anew at the next use, for tests."""
-        self._compiled.clear()
+        self._loaded.clear()
 
     def launch(self, name: str, tensors: Sequence[Tensor | None], *numbers: Any) -> None:
         """Call a kernel with tensors and numbers as its signature has them, now or within `deferred_launches()` later.
@@ -104,35 +96,48 @@ class KernelLibrary:
         Arrays of numbers are made by `int64s` and `floats`. TypeError for a tensor of another type or layout than
         declared, RuntimeError where the kernels aren't compiled, and what `launch.call` raises.
         """
-        library, signature = self._library(), self.signatures[name]
+        library, signature = self._loaded.get(launch.asked_target()) or self._library(), self.signatures[name]
         if library is None:
             raise RuntimeError(f"{name}: the kernels of {self.source.name} aren't compiled on this machine")
-        first = tensors[0]
-        assert first is not None
-        own, addresses = first.dtype, list[int | None]()
-        for tensor, parameter in zip(tensors, signature.tensors, strict=True):
-            if not parameter.takes(tensor, own):
-                raise TypeError(f"{name}: {parameter.name} is {_described(tensor)}, not {parameter.kind}")
-            addresses.append(None if tensor is None else tensor.data_ptr())
+        own: Any = getattr(tensors[0], "dtype", None)
+        checks = signature.checks.get(own)
+        if checks is None:
+            raise self._refusal(name, tensors, 0)
+        arguments: list[Any] = []
+        # Without calls of functions of ours: it runs for thousands of tensors in a training step.
+        for tensor, (dtype, layout, is_optional) in zip(tensors, checks, strict=True):
+            if tensor is None:
+                if not is_optional:
+                    raise self._refusal(name, tensors, len(arguments))
+                arguments.append(None)
+            elif tensor.dtype is dtype and (
+                tensor.is_contiguous(memory_format=_MAPS)
+                if layout is _MAPS
+                else layout is None or tensor.is_contiguous()
+            ):
+                arguments.append(tensor.data_ptr())
+            else:
+                raise self._refusal(name, tensors, len(arguments))
+        arguments += numbers
         if signature.is_generic:
-            if own not in _FLOATS:
-                raise TypeError(f"{name}: {signature.tensors[0].name} is {_described(first)}, not float32 or bfloat16")
-            numbers += (own is torch.bfloat16,)
-        launch.call(getattr(library, name), tensors, *addresses, *numbers, torch.get_num_threads())
+            arguments.append(own is _BF16)
+        arguments.append(torch.get_num_threads())
+        launch.call(getattr(library, name), tensors, arguments)
+
+    def _refusal(self, name: str, tensors: Sequence[Tensor | None], index: int) -> TypeError:
+        tensor, parameter = tensors[index], self.signatures[name].tensors[index]
+        it = "None"
+        if tensor is not None:
+            it = f"{str(tensor.dtype).removeprefix('torch.')}{list(tensor.shape)} of strides {list(tensor.stride())}"
+        return TypeError(f"{name}: {parameter.name} is {it}, not {parameter.kind}")
 
     def _library(self) -> ctypes.CDLL | None:
-        asked = os.environ.get(launch.TARGET_VARIABLE)
-        if asked not in self._compiled:
-            library = self._compiled[asked] = launch.library(self.source)
+        asked = launch.asked_target()
+        if asked not in self._loaded:
+            library = self._loaded[asked] = launch.library(self.source)
             for name, signature in self.signatures.items() if library is not None else ():
                 getattr(library, name).argtypes = signature.argtypes
-        return self._compiled[asked]
-
-
-def _described(tensor: Tensor | None) -> str:
-    if tensor is None:
-        return "None"
-    return f"{str(tensor.dtype).removeprefix('torch.')}{list(tensor.shape)} of strides {list(tensor.stride())}"
+        return self._loaded[asked]
 
 
 @functools.lru_cache(4096)  # a step's are those of the step before; making one takes longer than finding it

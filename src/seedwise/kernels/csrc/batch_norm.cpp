@@ -58,9 +58,9 @@ Code backward(const Backward& b, int threads) {
 
 // call(T{}, Int<A>) for the type and activation that the numbers name.
 template <int A = kIdentity, class Call>
-Code dispatch(int bf16, int act, Call call) {
-    if (act == A) return bf16 ? call(Bf16{}, Int<A>{}) : call(float{}, Int<A>{});
-    if constexpr (A < kHardswish) return dispatch<A + 1>(bf16, act, call);
+Code dispatch(int is_bf16, int act, Call call) {
+    if (act == A) return is_bf16 ? call(bf16{}, Int<A>{}) : call(float{}, Int<A>{});
+    if constexpr (A < kHardswish) return dispatch<A + 1>(is_bf16, act, call);
     return NO_ACTIVATION;
 }
 
@@ -68,23 +68,24 @@ Code dispatch(int bf16, int act, Call call) {
 
 extern "C" Code norm_act_forward(const void* x, const void* plus, void* y, const float* weight, const float* bias,
                                  float* running_mean, float* running_var, int64_t* batches, float* saved, int64_t m,
-                                 int64_t c, double momentum, double eps, int act, int bf16, int threads) {
+                                 int64_t c, double momentum, double eps, int act, int is_bf16, int threads) {
     const Forward f{x, plus, y, m, c, {weight, bias, running_mean, running_var, batches, momentum, eps, saved}};
-    return dispatch(bf16, act, [&](auto t, auto a) { return forward<decltype(t), decltype(a)::value>(f, threads); });
+    return dispatch(is_bf16, act, [&](auto t, auto a) { return forward<decltype(t), decltype(a)::value>(f, threads); });
 }
 
 // The second half of it: `saved` is known.
-extern "C" Code norm_act_apply(const void* x, void* y, const float* saved, int64_t m, int64_t c, int act, int bf16,
+extern "C" Code norm_act_apply(const void* x, void* y, const float* saved, int64_t m, int64_t c, int act, int is_bf16,
                                int threads) {
-    return dispatch(bf16, act, [&](auto t, auto a) {
+    return dispatch(is_bf16, act, [&](auto t, auto a) {
         using T = decltype(t);
         return apply<T, decltype(a)::value>(static_cast<const T*>(x), static_cast<T*>(y), m, c, saved, threads);
     });
 }
 
 extern "C" Code norm_act_backward(const void* grad, const void* x, void* grad_x, const float* saved, float* grad_weight,
-                                  float* grad_bias, float* affine, int64_t m, int64_t c, int act, int bf16,
+                                  float* grad_bias, float* affine, int64_t m, int64_t c, int act, int is_bf16,
                                   int threads) {
     const Backward b{grad, x, grad_x, m, c, saved, grad_weight, grad_bias, affine};
-    return dispatch(bf16, act, [&](auto t, auto a) { return backward<decltype(t), decltype(a)::value>(b, threads); });
+    return dispatch(is_bf16, act,
+                    [&](auto t, auto a) { return backward<decltype(t), decltype(a)::value>(b, threads); });
 }

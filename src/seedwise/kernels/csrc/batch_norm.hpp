@@ -61,7 +61,7 @@ void output(const T* x, const T* plus, T* y, const float* saved, const Job& job,
     for (int64_t row = begin; row < end; row += c)
         over_channels(c, [&](auto n, int64_t j) LAMBDA_INLINE {
             constexpr int N = decltype(n)::value;
-            if (job.far) prefetch<1>(x + row + j, c, j);
+            if (job.far) prefetch_rows<1>(x + row + j, c, j);
             const F<N> d = load<N>(x + row + j) - load<N>(mean + j);
             F<N> value = activate<A, N>(fused(d, load<N>(scale + j), load<N>(shift + j)));
             if (plus != nullptr) value += load<N>(plus + row + j);
@@ -127,8 +127,8 @@ INLINE void gradient(const T* grad, const T* x, T* grad_x, int64_t rows, int64_t
         over_channels(c, [&](auto n, int64_t j) LAMBDA_INLINE {
             constexpr int N = decltype(n)::value;
             if (far) {
-                prefetch<1>(x + row + j, c, j);
-                prefetch<1>(grad + row + j, c, j);
+                prefetch_rows<1>(x + row + j, c, j);
+                prefetch_rows<1>(grad + row + j, c, j);
             }
             const F<N> d = load<N>(x + row + j) - load<N>(mean + j), a = load<N>(scale + j);
             const F<N> g = activate_backward<A, N>(fused(d, a, load<N>(shift + j)), load<N>(grad + row + j));

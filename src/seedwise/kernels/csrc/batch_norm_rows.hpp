@@ -23,9 +23,7 @@ constexpr int64_t kAhead = 2048;              // bytes to prefetch ahead
 
 template <class T>
 bool should_stream(const T* to, int64_t m, int64_t c) {
-    constexpr int64_t vector = kWide * sizeof(T);
-    return m * c * static_cast<int64_t>(sizeof(T)) >= kStream && c % kWide == 0 &&
-           reinterpret_cast<std::uintptr_t>(to) % vector == 0;
+    return is_streamed<kWide>(to, c, m * c, kStream / int64_t(sizeof(T)));
 }
 
 struct Chunks {
@@ -70,19 +68,17 @@ INLINE Code run(const Job& plan, Sums sums, Merge merge, Write write) {
 #pragma omp barrier
         merge(job);
         for (int64_t chunk = end - 1; chunk >= first; --chunk) write(job, chunk);
-#if defined(__AVX2__)
-        _mm_sfence();  // what was streamed is seen by the other threads
-#endif
+        end_stream();
     }
     return DONE;
 }
 
 // R rows of c channels: what lies kAhead bytes further, where j begins a cache line.
 template <int R, class T>
-INLINE void prefetch(const T* from, int64_t c, int64_t j) {
+INLINE void prefetch_rows(const T* from, int64_t c, int64_t j) {
     if (j % static_cast<int64_t>(64 / sizeof(T)) != 0) return;
 #pragma GCC unroll 8
-    for (int row = 0; row < R; ++row) __builtin_prefetch(reinterpret_cast<const char*>(from + row * c) + kAhead);
+    for (int row = 0; row < R; ++row) prefetch(from + row * c + kAhead / int64_t(sizeof(T)), 1);
 }
 
 template <int N>
@@ -107,8 +103,8 @@ INLINE void sum_chunk(const Job& job, int64_t chunk, Source one, const T* two, f
             const int64_t element = start + i * c + j;
             const T* from = tile + i * c + j;
             if (job.far) {
-                prefetch<R>(from, c, j);
-                if (two != nullptr) prefetch<R>(two + element, c, j);
+                prefetch_rows<R>(from, c, j);
+                if (two != nullptr) prefetch_rows<R>(two + element, c, j);
             }
             F<N> sum{}, products{};
 #pragma GCC unroll 8

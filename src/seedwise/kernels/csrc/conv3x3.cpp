@@ -3,7 +3,7 @@
 //
 // A map is cut into tiles of 4x4 results, each of which depends on 6x6 pixels. Transformed, those are 36 positions, and
 // at each the convolution is a product of matrices over channels: result[tile, out] = image[tile, in] weight[in, out].
-// The images' gradient is the same function of the turned and transposed weight. The weight's gradient has at each
+// The images' gradient is the same function of the rotated and transposed weight. The weight's gradient has at each
 // position the product of the images, transposed, with the result's gradient.
 //
 // Tiles are taken in chunks, so that what is transformed stays in the caches; it never goes to memory as a whole. Every
@@ -43,7 +43,7 @@ struct Corner {  // of a tile, before the first of its pixels
 
 // The pixels of the next tiles, fetched into the cache a few at a time while this chunk's products are computed:
 // reading them only when they are wanted takes longer than transforming them, and the processor drops what is asked for
-// all at once. Inline, as GCC removes calls of functions that only prefetch.
+// all at once. Inline: see `prefetch`.
 struct Ahead {
     const float* from;
     int64_t lines, each;  // of the cache, and how many of them to a call
@@ -185,7 +185,7 @@ struct Convolution {
     int64_t chunk;  // tiles
     bool streamed;
     const float* bias;
-    End end;
+    Epilogue epilogue;
     Sheets image{chunk, weight.in};
     Panels taps{weight.in, weight.out};
 
@@ -207,12 +207,12 @@ struct Convolution {
             });
     }
 
-    template <int W, bool STREAM, End END>
+    template <int W, bool STREAM, Epilogue E>
     void result(const float* from, Corner corner, int64_t channel, float* out) const {
         const int64_t rest = weight.out - channel, rows = std::min<int64_t>(TILE, maps.h - corner.y);
         const int64_t columns = std::min<int64_t>(TILE, maps.w - corner.x);
         vec shift[W] = {};
-        if constexpr (END != End::plain)
+        if constexpr (E != Epilogue::none)
             for (int w = 0; w < W; ++w) shift[w] = load_part(bias + channel + w * LANES, rest - w * LANES);
         float* const to = out + ((corner.n * maps.h + corner.y) * maps.w + corner.x) * weight.out + channel;
         transform<ToResult, W>(
@@ -220,7 +220,7 @@ struct Convolution {
             [&](int y, int x, int w, vec value) LAMBDA_INLINE {
                 float* const at = to + (y * maps.w + x) * weight.out + w * LANES;
                 if (y >= rows || x >= columns) return;
-                const vec done = finished<END>(value, shift[w]);
+                const vec done = with_epilogue<E>(value, shift[w]);
                 if constexpr (STREAM)
                     stream(at, done);
                 else
@@ -232,12 +232,12 @@ struct Convolution {
     auto writer() const {
         using Write = void (Convolution::*)(const float*, Corner, int64_t, float*) const;
         static constexpr Write writers[][3] = {
-            {&Convolution::result<W, false, End::plain>, &Convolution::result<W, false, End::biased>,
-             &Convolution::result<W, false, End::silu>},
-            {&Convolution::result<W, true, End::plain>, &Convolution::result<W, true, End::biased>,
-             &Convolution::result<W, true, End::silu>},
+            {&Convolution::result<W, false, Epilogue::none>, &Convolution::result<W, false, Epilogue::bias>,
+             &Convolution::result<W, false, Epilogue::silu>},
+            {&Convolution::result<W, true, Epilogue::none>, &Convolution::result<W, true, Epilogue::bias>,
+             &Convolution::result<W, true, Epilogue::silu>},
         };
-        return writers[streamed][int(end)];
+        return writers[streamed][int(epilogue)];
     }
 
     void run(const float* x, const float* w, const float* zeros, int64_t first, float* memory, float* out) const {
@@ -290,19 +290,18 @@ struct Gradient {
 }  // namespace
 
 // x: [n, h, w, in]; out: [n, h, w, out]; `first` and `strides`: where the weight's first number is, and from there its
-// strides along out, in, rows and columns; `bias`: [out] or null; `silu`: whether it comes behind a bias.
+// strides along out, in, rows and columns; `bias`: [out] or null; `silu`: whether it follows a bias.
 extern "C" Code winograd_forward(const float* x, const float* weight, const float* bias, float* out, int64_t first,
                                  const int64_t* strides, const int64_t* shape, int silu, int threads) {
     const Maps maps{shape[0], shape[1], shape[2]};
     const int64_t share = round_up((maps.tiles() + threads - 1) / threads, ROWS);
-    const bool streamed = maps.n * maps.h * maps.w * shape[4] >= STREAMED && shape[4] % LINE == 0 &&
-                          shape[4] % LANES == 0 && reinterpret_cast<uintptr_t>(out) % 64 == 0;
+    const bool streamed = is_streamed<LINE>(out, shape[4], maps.n * maps.h * maps.w * shape[4], STREAMED);
     const Convolution it{maps,
                          {shape[3], shape[4], strides[0], strides[1], strides[2], strides[3]},
                          std::min(CHUNK, share),
                          streamed,
                          bias,
-                         end_of(bias, silu)};
+                         epilogue_of(bias, silu)};
     const int64_t in = it.weight.in, each = round_up(it.image.floats() + it.product_floats(), LINE);
     const Memory taps(it.taps.floats()), zeros(in), memory(each * threads);
     if (!taps.data || !zeros.data || !memory.data) return NO_MEMORY;
@@ -319,7 +318,7 @@ extern "C" Code winograd_forward(const float* x, const float* weight, const floa
             std::fill(own, own + each, 0.0f);  // rows of no tile are multiplied too: what was here might be slow
             for (int64_t chunk = chunks * slot / threads; chunk < chunks * (slot + 1) / threads; ++chunk)
                 it.run(x, taps.data, zeros.data, chunk * it.chunk, own, out);
-            if (streamed) finish_stream();
+            if (streamed) end_stream();
         }
     }
     return DONE;

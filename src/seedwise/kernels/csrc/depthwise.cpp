@@ -15,10 +15,10 @@
 namespace {
 
 template <class T>
-Code forward_of(const void* x, const void* weight, const Finish& finish, void* out, const Geometry& geometry,
+Code forward_of(const void* x, const void* weight, const Epilogue& epilogue, void* out, const Geometry& geometry,
                 int threads) {
     return dispatch(geometry, [&](auto k, auto s) {
-        return forward<T, k.value, s.value>(static_cast<const T*>(x), static_cast<const T*>(weight), finish,
+        return forward<T, k.value, s.value>(static_cast<const T*>(x), static_cast<const T*>(weight), epilogue,
                                             static_cast<T*>(out), geometry, threads);
     });
 }
@@ -38,12 +38,12 @@ Code backward_of(const void* x, const void* g, const void* weight, void* x_grad,
 // Tensors are NHWC without gaps, the weight is [c, kernel, kernel]; all are fp32, or all bf16. Padding is less than the
 // kernel on each side.
 
-// Then `bias` (fp32; null: none) is added, and the result held between the limits.
+// Then `bias` (fp32; null: none) is added, and the result clamped to the limits.
 extern "C" Code depthwise_forward(const void* x, const void* weight, const float* bias, void* out, const float* limits,
                                   const int64_t* geometry, int is_bf16, int threads) {
-    const Finish finish{bias, limits[0], limits[1]};
-    return is_bf16 ? forward_of<bf16>(x, weight, finish, out, read(geometry), threads)
-                   : forward_of<float>(x, weight, finish, out, read(geometry), threads);
+    const Epilogue epilogue{bias, limits[0], limits[1]};
+    return is_bf16 ? forward_of<bf16>(x, weight, epilogue, out, read(geometry), threads)
+                   : forward_of<float>(x, weight, epilogue, out, read(geometry), threads);
 }
 
 // Null for a gradient that isn't wanted.

@@ -97,7 +97,7 @@ struct Backward {
                 const float* from = reinterpret_cast<const float*>(chunk_sums(chunk, block) + tap * VECS);
                 for (int i = 0; i < BLOCK; ++i) total[i] += from[i];
             }
-            for (int i = 0; i < count; ++i) narrow(total[i], weight_grad + (block * BLOCK + i) * K * K + tap);
+            for (int i = 0; i < count; ++i) store<1>(weight_grad + (block * BLOCK + i) * K * K + tap, F<1>{total[i]});
         }
     }
 };
@@ -131,7 +131,7 @@ Code backward(const T* x, const T* g, const T* weight, T* x_grad, T* weight_grad
             const int64_t tasks = int64_t(chunks) * plan.groups;
             const int64_t begin = tasks * slot / threads, end = tasks * (slot + 1) / threads;
             for (int64_t i = begin; i < end; ++i) job.run(i / plan.groups, i % plan.groups, staged.data + each * slot);
-            finish_stream();
+            end_stream();
         }
         if (weight_grad) {
 #pragma omp for schedule(static)

@@ -1,5 +1,5 @@
-// The BatchNorm behind a depthwise convolution, with an activation that clamps, on lines of one block that are in the
-// cache anyhow: the gradient of the convolution's result isn't written and read once more. Arithmetic as in
+// The BatchNorm after a depthwise convolution, its epilogue, with an activation that clamps, on lines of one block that
+// are in the cache anyhow: the gradient of the convolution's result isn't written and read once more. Arithmetic as in
 // batch_norm.cpp.
 
 #pragma once
@@ -8,8 +8,8 @@
 
 namespace {
 
-struct NormBehind {
-    const float* saved;   // what norm_act_forward keeps, [4, c]: mean, 1 / deviation, scale, shift
+struct EpilogueNorm {
+    const float* saved;   // what `forward` there keeps, [4, c]: mean, 1 / deviation, scale, shift
     float low, high;      // what the activation holds the normalized values between
     const float* affine;  // slope and offset, [2, c] (see merge_gradients in batch_norm.hpp)
     const float* y;       // the convolution's output
@@ -22,10 +22,10 @@ struct StagedNorm {
     vec low, high;
 
     static int64_t vectors(int64_t blocks) { return blocks * PARTS * VECS; }
-    StagedNorm(const NormBehind& norm, vec* data) : data(data), low(vec{} + norm.low), high(vec{} + norm.high) {}
+    StagedNorm(const EpilogueNorm& norm, vec* data) : data(data), low(vec{} + norm.low), high(vec{} + norm.high) {}
 
     const vec* of(int64_t block) const { return data + block * PARTS * VECS; }
-    void stage(const NormBehind& norm, int64_t c, int64_t block) {
+    void stage(const EpilogueNorm& norm, int64_t c, int64_t block) {
         const float* from[] = {norm.saved, norm.saved + 2 * c, norm.saved + 3 * c, norm.affine, norm.affine + c};
         for (int part = 0; part < PARTS; ++part) {
             float* line = reinterpret_cast<float*>(data + (block * PARTS + part) * VECS);
@@ -45,7 +45,7 @@ struct NormVec {
           high(norm.high) {}
 
     // The gradient of a normalized value, d off the mean, from the activation's. NaN passes, as in PyTorch.
-    vec held(vec d, vec grad) const {
+    vec masked(vec d, vec grad) const {
         const vec value = fused(d, scale, shift);
         return ((value <= low) | (value >= high)) ? vec{} : grad;
     }
@@ -54,16 +54,16 @@ struct NormVec {
 // All channels of a block for `width` pixels, `c` numbers apart: the gradient of the norm's output becomes that of its
 // input y.
 template <class T>
-NOINLINE void gradient_behind(const StagedNorm& norm, int64_t block, const T* y, int64_t c, int width, vec* line) {
+NOINLINE void epilogue_gradient(const StagedNorm& norm, int64_t block, const T* y, int64_t c, int width, vec* line) {
     const vec* const p = norm.of(block);
     const int64_t ahead = width * c;
     for (int i = 0; i < width; ++i, y += c, line += VECS) {
-        fetch_block(y, ahead);
+        prefetch(y + ahead, BLOCK);
     UNROLL for (int v = 0; v < VECS; ++v) {
             const NormVec lane(norm, p, v);
             const vec d = load(y + v * LANES) - lane.mean;
             const vec rest = fused(d, p[StagedNorm::SLOPE * VECS + v], p[StagedNorm::OFFSET * VECS + v]);
-            line[v] = fused(lane.held(d, line[v]), lane.scale, rest);
+            line[v] = fused(lane.masked(d, line[v]), lane.scale, rest);
         }
     }
 }
@@ -87,14 +87,14 @@ NOINLINE void stage(const T* image, int64_t c, int width, int channels, int left
 // Stages rows of a gradient [h, width, c] of a norm's output as those of its input y; block `first` of the norm is the
 // first of its channels.
 template <class T>
-NOINLINE void stage_behind(const T* g, const T* y, int64_t c, int width, int channels, int left, const Sheet& to,
+NOINLINE void stage_epilogue(const T* g, const T* y, int64_t c, int width, int channels, int left, const Sheet& to,
                            const StagedNorm& norm, int64_t first, vec* spare) {
     stage_lines(width, channels, left, to, [&](int block, int row, vec* line) {
         const int64_t at = int64_t(row) * width * c + block * BLOCK;
         const int rest = channels - block * BLOCK;
         stage_line(g + at, c, width, rest, line);
         with_block(y + at, c, width, rest, spare, [&](auto pixels, int64_t apart) {
-            gradient_behind(norm, first + block, pixels, apart, width, line);
+            epilogue_gradient(norm, first + block, pixels, apart, width, line);
         });
     });
 }

@@ -9,11 +9,8 @@
 #include <cstring>
 #include <vector>
 
-#if defined(__AVX__)
-#include <immintrin.h>
-#endif
-
 #include "code.hpp"
+#include "vectors.hpp"
 
 namespace {
 
@@ -35,13 +32,9 @@ void copy_line(const uint8_t* from, const Strides& strides, const int64_t* colum
     }
 }
 
-// A line that goes past the cache: reading what it overwrites first would be a third of the traffic.
+// A line that goes past the cache.
 void stream_line(const float* from, int64_t count, float* to) {
-#if defined(__AVX__)
-    for (int64_t j = 0; j < count; j += 8) _mm256_stream_ps(to + j, _mm256_loadu_ps(from + j));
-#else
-    std::copy(from, from + count, to);
-#endif
+    for (int64_t j = 0; j < count; j += 8) stream<8>(to + j, load<8>(from + j));
 }
 
 }  // namespace
@@ -74,7 +67,7 @@ extern "C" Code pixels_look_up(const uint8_t* images, const int64_t* rows, const
 // out = (pixels - offset) * scale, of `lines` lines of `count` numbers each; `offset` and `scale` are of one line.
 extern "C" Code pixels_normalize(const uint8_t* pixels, const float* offset, const float* scale, float* out,
                                  int64_t lines, int64_t count, int threads) {
-    const bool streamed = lines * count >= STREAMED && count % 8 == 0 && reinterpret_cast<uintptr_t>(out) % 32 == 0;
+    const bool streamed = is_streamed<8>(out, count, lines * count, STREAMED);
 #pragma omp parallel num_threads(threads) if (threads > 1 && lines * count >= PARALLEL)
     {
         std::vector<float> staged(streamed ? count : 0);
@@ -85,9 +78,7 @@ extern "C" Code pixels_normalize(const uint8_t* pixels, const float* offset, con
             for (int64_t j = 0; j < count; ++j) to[j] = (static_cast<float>(from[j]) - offset[j]) * scale[j];
             if (streamed) stream_line(to, count, out + line * count);
         }
-#if defined(__AVX__)
-        _mm_sfence();
-#endif
+        end_stream();
     }
     return DONE;
 }

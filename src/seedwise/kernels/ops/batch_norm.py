@@ -51,14 +51,16 @@ class NormStep(NamedTuple):
     @property
     def tensors(self) -> tuple[Tensor | None, ...]:
         """In the order of `STEP`."""
-        return self.weight, self.bias, *(self.running or (None, None)), self.batches
+        mean, variance = self.running or (None, None)
+        return self.weight, self.bias, mean, variance, self.batches
 
 
 def forward(x: Tensor, step: NormStep, plus: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """The normalized and activated maps [n, c, h, w], plus `plus`, which is like them; and `saved`."""
-    y, saved = torch.empty_like(x), torch.empty(4, x.shape[1])
+    rows, c = _rows(x)
+    y, saved = torch.empty_like(x), torch.empty(4, c)
     tensors = (x, plus, y, *step.tensors, saved)
-    KERNELS.launch("norm_act_forward", tensors, *_rows(x), step.momentum, step.eps, step.act)
+    KERNELS.launch("norm_act_forward", tensors, rows, c, step.momentum, step.eps, step.act)
     return y, saved
 
 
@@ -110,11 +112,13 @@ def gradient_sums(grad: Tensor, x: Tensor, saved: Tensor, act: int) -> tuple[Ten
 def _backward(
     grad: Tensor, x: Tensor, x_grad: Tensor | None, saved: Tensor, affine: Tensor | None, act: int
 ) -> tuple[Tensor, Tensor]:
-    weight_grad, bias_grad = torch.empty(2, x.shape[1]).unbind()
+    rows, c = _rows(x)
+    weight_grad, bias_grad = torch.empty(c), torch.empty(c)
     tensors = grad, x, x_grad, saved, weight_grad, bias_grad, affine
-    KERNELS.launch("norm_act_backward", tensors, *_rows(x), act)
+    KERNELS.launch("norm_act_backward", tensors, rows, c, act)
     return weight_grad, bias_grad
 
 
 def _rows(x: Tensor) -> tuple[int, int]:
-    return x.numel() // x.shape[1], x.shape[1]
+    n, c, h, w = x.shape
+    return n * h * w, c

@@ -171,7 +171,10 @@ def backward(
 
 @dataclass(frozen=True)
 class Layer:
-    """A convolution that nobody differentiates, float32: weight, bias, and the limits that hold its result."""
+    """A convolution that nobody differentiates, with an activation that clamps its result to `limits`.
+
+    `weight`: float32[out, in, 1, 1] or, depthwise, [c, 1, k, k]; `bias`: float32[out].
+    """
 
     weight: Tensor
     bias: Tensor
@@ -182,7 +185,7 @@ def frozen_block(images: Tensor, layers: Sequence[Layer], geometry: Geometry, *,
     """Convolutions in one pass: 1x1 to more channels (or none, of two layers), depthwise, 1x1 to fewer.
 
     `images`: float32[n, c, h, w] in channels_last, added to the result if `shortcut`. `geometry` is the depthwise
-    one's, which `has_kernel`. The limits of the last layer are not looked at.
+    one's, which `has_kernel`. The limits of the last layer are not used.
     """
     *expand, depthwise, project = layers
     out = geometry.empty_out(images, len(project.bias))

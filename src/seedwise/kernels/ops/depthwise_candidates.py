@@ -25,7 +25,7 @@ Grads = tuple[Tensor | None, Tensor | None]
 def forward(
     images: Tensor, weight: Tensor, geometry: Geometry, dispatcher: Dispatcher, epilogue: Epilogue | None = None
 ) -> Tensor:
-    """The convolution by the implementation that `dispatcher` names."""
+    """The convolution [n, c, oh, ow] of images [n, c, h, w] with a weight [c, 1, k, k], by what `dispatcher` names."""
 
     def trial() -> tuple[Candidates, int]:
         return {name: partial(_on_part, run, images, weight, geometry) for name, run in _FORWARDS.items()}, len(images)
@@ -43,7 +43,7 @@ def frozen_block(
     *,
     shortcut: bool,
 ) -> Tensor:
-    """`kernels.frozen_block`, or `by_layers(images)`, which computes the same, by what `dispatcher` names."""
+    """`depthwise.frozen_block` of images [n, c, h, w], or the same by `by_layers(images)`: what `dispatcher` names."""
     runs = {
         "native": lambda: depthwise_ops.frozen_block(images, layers, geometry, shortcut=shortcut),
         "layers": lambda: by_layers(images),
@@ -56,7 +56,7 @@ def frozen_block(
 
 
 def onednn_forward(images: Tensor, weight: Tensor, geometry: Geometry, epilogue: Epilogue | None = None) -> Tensor:
-    """PyTorch's convolution, of a padded copy where the padding isn't symmetric."""
+    """PyTorch's convolution of images [n, c, h, w], of a padded copy where padding isn't symmetric."""
     launch.synchronize()
     padded_images, padding = padded(images, geometry)
     result = F.conv2d(padded_images, weight, None, geometry.stride, padding, groups=weight.shape[0])
@@ -66,7 +66,7 @@ def onednn_forward(images: Tensor, weight: Tensor, geometry: Geometry, epilogue:
 def onednn_backward(
     images: Tensor, grad: Tensor, weight: Tensor, geometry: Geometry, wants: tuple[bool, bool]
 ) -> Grads:
-    """PyTorch's gradients of images and weight; they can be differentiated once more."""
+    """PyTorch's gradients of images [n, c, h, w] and weight; they can be differentiated once more."""
     launch.synchronize()
     padded_images, padding = padded(images, geometry)
     stride = (geometry.stride, geometry.stride)
@@ -79,7 +79,7 @@ def onednn_backward(
 
 
 def padded(images: Tensor, geometry: Geometry) -> tuple[Tensor, tuple[int, int]]:
-    """What a convolution with symmetric padding takes instead, and that padding."""
+    """Images [n, c, h, w] as a convolution with symmetric padding takes them, and that padding."""
     if geometry.top == geometry.bottom and geometry.left == geometry.right:
         return images, (geometry.top, geometry.left)
     return F.pad(images, [geometry.left, geometry.right, geometry.top, geometry.bottom]), (0, 0)
@@ -90,7 +90,7 @@ def _on_part(run: Callable[..., Tensor], images: Tensor, weight: Tensor, geometr
 
 
 def case_of(operation: str, name: str, images: Tensor, geometry: Geometry) -> Case:
-    """What the fastest implementation depends on."""
+    """What the fastest implementation for images [n, c, h, w] depends on."""
     n, c, h, w = images.shape
     g, threads = geometry, torch.get_num_threads()
     padding = (g.top, g.left, g.bottom, g.right)

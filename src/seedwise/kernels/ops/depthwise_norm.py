@@ -95,9 +95,8 @@ def expanded_backward(
     """
     norm, affine, result = epilogue
     x, c, kernel = expansion.x, len(expansion.weight), kernel.contiguous()
-    grads = ExpandedGrads(
-        *(torch.empty_like(tensor) for tensor in (x, expansion.weight, kernel)), *torch.empty(2, c).unbind()
-    )
+    x_grad, weight_grad, kernel_grad = map(torch.empty_like, (x, expansion.weight, kernel))
+    grads = ExpandedGrads(x_grad, weight_grad, kernel_grad, torch.empty(c), torch.empty(c))
     EXPAND.launch(
         "expanded_backward",
         (
