@@ -8,8 +8,8 @@ Table = Callable[[Sequence[str], Sequence[Sequence[str]]], str]
 WORDS = """## What each kernel buys
 
 How many times as long a training step takes without one kernel, fused block or implementation that the rule may choose,
-on one thread: geometric mean [95% interval of the paired t-test] of n={rounds} rounds. In a round all take turns, one
-step each, in an order drawn anew. Seconds are the process's own (CPU time), since others used the machine meanwhile
+on one thread: geometric mean [95% interval of the paired t-test] of n rounds. In a round all take turns, one step each,
+in an order drawn anew. Seconds are the process's own (CPU time), since others used the machine meanwhile
 (load {load:.0f} on {cores} cores at the end): a ratio within 2% of 1 says nothing. {settings}. What depends on a
 kernel is off with it. Made by
 
@@ -43,10 +43,18 @@ def section(result: dict[str, Any], table: Table) -> str:
         machine=machine.describe(result["machine"]),
         target=result["target"],
     )
-    head = ["work", "without", *models]
+    head = ["work", "without", *(f"{model}, n={rounds_of(result['rows'], model)}" for model in models)]
     text = words + table(head, lines(result["rows"], models)) + KEPT
     gone = result["gone"]
-    return text + (GONE.format(commit=gone[0]["commit"]) + table(head, lines(gone, models)) if gone else "")
+    if not gone:
+        return text
+    head[2:] = [f"{model}, n={rounds_of(gone, model)}" for model in models]
+    return text + GONE.format(commit=gone[0]["commit"]) + table(head, lines(gone, models))
+
+
+def rounds_of(rows: Sequence[dict[str, Any]], model: str) -> str:
+    """How many rounds a network's rows are of."""
+    return " or ".join(map(str, sorted({row["n"] for row in rows if row["model"] == model})))
 
 
 def lines(rows: Sequence[dict[str, Any]], models: Sequence[str]) -> list[list[str]]:
