@@ -16,6 +16,7 @@ import importlib
 import json
 import os
 import random
+import subprocess
 import time
 from collections.abc import Callable, Collection
 from contextlib import ExitStack
@@ -187,7 +188,7 @@ def measure(model: str, kind: str, options: argparse.Namespace) -> list[dict[str
         for name in group:
             slower = ratio(taken[name], taken[EVERYTHING])
             assert slower.ci95 is not None
-            found.append({"model": model, "kind": kind, "off": name, "n": slower.n, "ratio": slower.ratio,
+            found.append({"model": model, "kind": kind, "off": name.removeprefix("evaluation: ").removeprefix("frozen stages: "), "n": slower.n, "ratio": slower.ratio,
                           "ci95": list(slower.ci95)})  # fmt: skip
             print(f"{model:<20}{kind:<22}{name:<42}{slower.ratio:.3f} [{slower.ci95[0]:.3f}, {slower.ci95[1]:.3f}]",
                   flush=True)  # fmt: skip
@@ -210,6 +211,12 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
+def commit() -> str:
+    """The commit of this checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
 def main() -> None:
     """Measure, print, write."""
     options = parser().parse_args()
@@ -230,7 +237,7 @@ def main() -> None:
         known = json.loads(options.out.read_text()) if options.out.exists() else {}
         result = {"machine": machine.facts(), "versions": machine.versions(), "target": launch.target(),
                   "rounds": options.rounds, "batches": BATCHES, "size": SIZE, "load": os.getloadavg()[0],
-                  "rows": rows, "gone": known.get("gone", [])}  # fmt: skip
+                  "commits": {"all": commit()}, "rows": rows, "gone": known.get("gone", [])}  # fmt: skip
         options.out.write_text(json.dumps(result, indent=2) + "\n")
 
 
