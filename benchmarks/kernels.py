@@ -188,8 +188,9 @@ def measure(model: str, kind: str, options: argparse.Namespace) -> list[dict[str
         for name in group:
             slower = ratio(taken[name], taken[EVERYTHING])
             assert slower.ci95 is not None
-            found.append({"model": model, "kind": kind, "off": name.removeprefix("evaluation: ").removeprefix("frozen stages: "), "n": slower.n, "ratio": slower.ratio,
-                          "ci95": list(slower.ci95)})  # fmt: skip
+            off = name.removeprefix("evaluation: ").removeprefix("frozen stages: ")
+            row = {"model": model, "kind": kind, "off": off, "n": slower.n}
+            found.append({**row, "ratio": slower.ratio, "ci95": list(slower.ci95)})
             print(f"{model:<20}{kind:<22}{name:<42}{slower.ratio:.3f} [{slower.ci95[0]:.3f}, {slower.ci95[1]:.3f}]",
                   flush=True)  # fmt: skip
     return found
