@@ -11,8 +11,7 @@ from one_implementation import Only
 from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 
-from seedwise.kernels import swap
-from seedwise.kernels.launch import Code
+from seedwise.kernels import launch, swap
 from seedwise.kernels.layers import conv3x3
 from seedwise.kernels.ops import conv3x3 as conv3x3_ops
 
@@ -217,11 +216,11 @@ def test_without_memory_there_is_a_memory_error(monkeypatch: pytest.MonkeyPatch)
     class Full:
         @staticmethod
         def winograd_forward(*_: object) -> int:
-            return Code.NO_MEMORY
+            return launch.Code.NO_MEMORY
 
         winograd_weight_gradient = winograd_forward
 
-    monkeypatch.setattr(conv3x3_ops.KERNELS, "_library", Full)
+    monkeypatch.setattr(conv3x3_ops.KERNELS, "_loaded", {launch.asked_target(): Full()})
     images, weight, grad = tensors(SHAPES[0])
     for call in (
         lambda: conv3x3_ops.forward(images, weight),

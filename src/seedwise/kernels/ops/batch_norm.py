@@ -65,7 +65,7 @@ def forward(x: Tensor, step: NormStep, plus: Tensor | None = None) -> tuple[Tens
 
 
 def apply(x: Tensor, saved: Tensor, act: int) -> Tensor:
-    """The normalized and activated maps [n, c, h, w] by statistics that are known."""
+    """The normalized and activated maps [n, c, h, w] by statistics that are known, `saved`: float32[4, c]."""
     y = torch.empty_like(x)
     _apply(x, saved, act, y)
     return y
@@ -89,7 +89,10 @@ def _apply(x: Tensor, saved: Tensor, act: int, y: Tensor) -> None:
 
 
 def backward(grad: Tensor, x: Tensor, saved: Tensor, act: int, wants_x: bool) -> tuple[Tensor | None, Tensor, Tensor]:
-    """The gradients of `x` (None unless wanted), weight and bias, from the result's [n, c, h, w]."""
+    """The gradients of `x` [n, c, h, w] (None unless wanted), weight and bias, from the result's, which is like x.
+
+    `saved`: float32[4, c].
+    """
     x_grad = torch.empty_like(x) if wants_x else None
     return x_grad, *_backward(grad, x, x_grad, saved, None, act)
 

@@ -77,7 +77,10 @@ def expanded_forward(
 
 @dataclass(frozen=True)
 class ExpandedGrads:
-    """The gradients of an expansion's x and weight, of the depthwise weight, and of the expansion's norm."""
+    """The gradients of an expansion's x and weight, of the depthwise weight, and of the expansion's norm.
+
+    All float32: `x`: [n, in, h, w]; `weight`: [c, in, 1, 1]; `kernel`: [c, 1, k, k]; `norm_weight`, `norm_bias`: [c].
+    """
 
     x: Tensor
     weight: Tensor
