@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from seedwise.kernels import launch
-from seedwise.kernels.dispatch import Case, Tuned
+from seedwise.kernels.dispatch import Autotuner, Case
 from seedwise.kernels.launch import Code
 
 
@@ -118,4 +118,4 @@ def test_a_trial_among_waiting_calls_times_what_is_really_done(made: list[int]) 
     case = Case("pointwise forward", "pointwise forward", 8, 8, 4, 4, 2, 1)
     with launch.deferred_launches():
         launch.call(note(made), None, [1])
-        assert Tuned().pick(case, ("fast",), lambda: ({"fast": fast}, 1)) == "fast"
+        assert Autotuner().choose(case, ("fast",), lambda: ({"fast": fast}, 1)) == "fast"

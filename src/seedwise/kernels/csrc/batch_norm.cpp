@@ -26,9 +26,7 @@ Code forward(const Forward& f, int threads) {
             moments<T>([&](int64_t row, int64_t) { return x + row * job.c; }, job, chunk);
         },
         [&](const Job& job) { merge_moments(f, job); },
-        [&](const Job& job, int64_t chunk) {
-            if (y != nullptr) output<T, A>(x, plus, y, f.step.saved, job, chunk, stream);
-        });
+        [&](const Job& job, int64_t chunk) { output<T, A>(x, plus, y, f.step.saved, job, chunk, stream); });
 }
 
 // The batch normalized and activated, of known statistics.
@@ -56,19 +54,6 @@ Code backward(const Backward& b, int threads) {
                                                         job.chunks.size(chunk), job.c, b.saved, job.scratch, job.far,
                                                         stream);
         });
-}
-
-// The last step alone: grad, the pre-activation's gradient, becomes x's.
-template <class T>
-Code input_gradient(T* grad, const T* x, int64_t m, int64_t c, const float* saved, const float* affine, int threads) {
-    return run(
-        Job(m, c, sizeof(T), threads),
-        [&](const Job& job, int64_t chunk) {
-            const int64_t at = chunk * job.chunks.rows * c;
-            gradient<T, kIdentity>(grad + at, x + at, grad + at, job.chunks.size(chunk), c, saved, affine, job.far,
-                                   false);
-        },
-        [](const Job&) {}, [](const Job&, int64_t) {});
 }
 
 // call(T{}, Int<A>) for the type and activation that the numbers name.
@@ -103,12 +88,4 @@ extern "C" Code norm_act_backward(const void* grad, const void* x, void* grad_x,
     const Backward b{grad, x, grad_x, m, c, saved, grad_weight, grad_bias, affine};
     return dispatch(is_bf16, act,
                     [&](auto t, auto a) { return backward<decltype(t), decltype(a)::value>(b, threads); });
-}
-
-extern "C" Code norm_act_input_gradient(void* grad, const void* x, const float* saved, const float* affine, int64_t m,
-                                        int64_t c, int is_bf16, int threads) {
-    return dispatch(is_bf16, kIdentity, [&](auto t, auto) {
-        using T = decltype(t);
-        return input_gradient(static_cast<T*>(grad), static_cast<const T*>(x), m, c, saved, affine, threads);
-    });
 }

@@ -15,20 +15,20 @@
 namespace {
 
 template <class T>
-Code forward_of(const void* x, const Norm& prologue, const void* weight, const Epilogue& epilogue, const NormStep* step,
-                void* out, const Geometry& geometry, int threads) {
+Code forward_of(const void* x, const void* weight, const Epilogue& epilogue, void* out, const Geometry& geometry,
+                int threads) {
     return dispatch(geometry, [&](auto k, auto s) {
-        return forward<T, k.value, s.value>(static_cast<const T*>(x), prologue, static_cast<const T*>(weight), epilogue,
-                                            step, static_cast<T*>(out), geometry, threads);
+        return forward<T, k.value, s.value>(static_cast<const T*>(x), static_cast<const T*>(weight), epilogue,
+                                            static_cast<T*>(out), geometry, threads);
     });
 }
 
 template <class T>
-Code backward_of(const void* x, const void* g, const void* weight, const Norms& norms, void* x_grad, void* weight_grad,
+Code backward_of(const void* x, const void* g, const void* weight, void* x_grad, void* weight_grad,
                  const Geometry& geometry, int threads) {
     return dispatch(geometry, [&](auto k, auto s) {
         return backward<T, k.value, s.value>(static_cast<const T*>(x), static_cast<const T*>(g),
-                                             static_cast<const T*>(weight), norms, static_cast<T*>(x_grad),
+                                             static_cast<const T*>(weight), static_cast<T*>(x_grad),
                                              static_cast<T*>(weight_grad), geometry, threads);
     });
 }
@@ -38,38 +38,17 @@ Code backward_of(const void* x, const void* g, const void* weight, const Norms& 
 // Tensors are NHWC without gaps, the weight is [c, kernel, kernel]; all are fp32, or all bf16. Padding is less than the
 // kernel on each side.
 
-// `prologue` is what a BatchNorm keeps of x (see Norm; null: there is none), which is clamped to the first two limits
-// before the convolution. After it `bias` (fp32; null: none) is added, and the result clamped to the other two
-// limits. `saved`, if it isn't null, is what a BatchNorm keeps of the result: the tensors before it and the numbers
-// after the limits are its training step (see NormStep).
-extern "C" Code depthwise_forward(const void* x, const float* prologue, const void* weight, const float* bias,
-                                  const float* norm_weight, const float* norm_bias, float* running_mean,
-                                  float* running_var, int64_t* batches, float* saved, void* out, const float* limits,
-                                  double momentum, double eps, const int64_t* geometry, int is_bf16, int threads) {
-    const Norm norm{prologue, limits[0], limits[1]};
-    const Epilogue epilogue{bias, limits[2], limits[3]};
-    const NormStep step{norm_weight, norm_bias, running_mean, running_var, batches, momentum, eps, saved};
-    const NormStep* const wanted = saved ? &step : nullptr;
-    return is_bf16 ? forward_of<bf16>(x, norm, weight, epilogue, wanted, out, read(geometry), threads)
-                   : forward_of<float>(x, norm, weight, epilogue, wanted, out, read(geometry), threads);
+// Then `bias` (fp32; null: none) is added, and the result clamped to the limits.
+extern "C" Code depthwise_forward(const void* x, const void* weight, const float* bias, void* out, const float* limits,
+                                  const int64_t* geometry, int is_bf16, int threads) {
+    const Epilogue epilogue{bias, limits[0], limits[1]};
+    return is_bf16 ? forward_of<bf16>(x, weight, epilogue, out, read(geometry), threads)
+                   : forward_of<float>(x, weight, epilogue, out, read(geometry), threads);
 }
 
 // Null for a gradient that isn't wanted.
 extern "C" Code depthwise_backward(const void* x, const void* g, const void* weight, void* x_grad, void* weight_grad,
                                    const int64_t* geometry, int is_bf16, int threads) {
-    const Norms none{};
-    return is_bf16 ? backward_of<bf16>(x, g, weight, none, x_grad, weight_grad, read(geometry), threads)
-                   : backward_of<float>(x, g, weight, none, x_grad, weight_grad, read(geometry), threads);
-}
-
-// Through the norm after the convolution (its sums are known), the convolution, and into the norm before it, up to the
-// gradient of its normalized values and its sums: see Norms.
-extern "C" Code normed_backward(const void* x, const void* g, const void* weight, const float* prologue,
-                                const float* epilogue, const float* epilogue_affine, const void* y, void* x_grad,
-                                void* weight_grad, float* affine, float* norm_weight_grad, float* norm_bias_grad,
-                                const float* limits, const int64_t* geometry, int is_bf16, int threads) {
-    const Norm first{prologue, limits[0], limits[1]}, last{epilogue, limits[2], limits[3]};
-    const Norms norms{first, last, epilogue_affine, y, affine, norm_weight_grad, norm_bias_grad};
-    return is_bf16 ? backward_of<bf16>(x, g, weight, norms, x_grad, weight_grad, read(geometry), threads)
-                   : backward_of<float>(x, g, weight, norms, x_grad, weight_grad, read(geometry), threads);
+    return is_bf16 ? backward_of<bf16>(x, g, weight, x_grad, weight_grad, read(geometry), threads)
+                   : backward_of<float>(x, g, weight, x_grad, weight_grad, read(geometry), threads);
 }

@@ -1,4 +1,4 @@
-// A depthwise convolution: what is done to its images first, what follows it, and the statistics of what comes out.
+// A depthwise convolution: where its images come from, what follows it, and the statistics of what comes out.
 
 #pragma once
 
@@ -7,16 +7,15 @@
 
 namespace {
 
-// Where a task's images come from. Stored: in memory, normalized if there is a norm.
+// Where a task's images come from. Stored: in memory.
 template <class T>
 struct Stored {
     const T* x;
-    const StagedNorm* norm;
 
     template <class Shape>
     void begin(const Shape& shape, int64_t n, int first, int channels, const Sheet& sheet) const {
         const T* image = x + n * shape.h * shape.w * shape.c + first * BLOCK;
-        stage(image, shape.c, int(shape.w), channels, int(shape.left), sheet, norm, first);
+        stage(image, shape.c, int(shape.w), channels, int(shape.left), sheet);
     }
     Sheet of_block(int block, int, const Sheet& sheet) const {
         return {const_cast<vec*>(sheet.at(block, sheet.rows.begin, 0)), sheet.rows, sheet.columns};
@@ -134,19 +133,12 @@ Code convolve(const Geometry& geometry, const Source& source, const T* weight, c
 }
 
 template <class T, int K, int S>
-Code forward(const T* x, const Norm& prologue, const T* weight, const Epilogue& epilogue, const NormStep* step, T* out,
-             const Geometry& geometry, int threads) {
+Code forward(const T* x, const T* weight, const Epilogue& epilogue, T* out, const Geometry& geometry, int threads) {
     const Shape<K, S> shape(geometry);
     const Plan plan = make_plan(shape.blocks(), int(shape.oh), [&](int rows) {
         return std::min<int64_t>(shape.h, (rows - 1) * S + K) * shape.x_columns() * BLOCK;
     });
-    const Memory parameters(StagedNorm::vectors(prologue, shape.blocks()));
-    if (!parameters.data) return NO_MEMORY;
-    StagedNorm norm(prologue, parameters.data);
-    const Stored<T> source{x, prologue ? &norm : nullptr};
-    return convolve<T, K, S>(geometry, source, weight, epilogue, step, out, plan, threads, [&](int64_t block) {
-        if (prologue) norm.stage(prologue, nullptr, shape.c, block);
-    });
+    return convolve<T, K, S>(geometry, Stored<T>{x}, weight, epilogue, nullptr, out, plan, threads, [](int64_t) {});
 }
 
 }  // namespace

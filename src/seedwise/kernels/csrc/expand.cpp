@@ -34,15 +34,9 @@ extern "C" Code expanded_backward(const float* x, const float* weight, const flo
                                   const int64_t* geometry, int threads) {
     const Expansion w{x, weight, in, saved, bias, limits[0], limits[1], x_mean, x_cov};
     const ExpandedGrads grads{x_grad, weight_grad, taps_grad, norm_weight_grad, norm_bias_grad, affine};
-    const Norms norms{{saved, limits[0], limits[1]},
-                      {epilogue_saved, limits[2], limits[3]},
-                      epilogue_affine,
-                      y,
-                      nullptr,
-                      nullptr,
-                      nullptr};
+    const EpilogueNorm epilogue{epilogue_saved, limits[2], limits[3], epilogue_affine, y};
     const Geometry whole = read(geometry);
     return dispatch(whole, [&](auto k, auto s) {
-        return expanded_backward<k.value, s.value>(w, g, taps, norms, x_cov, grads, whole, threads);
+        return expanded_backward<k.value, s.value>(w, g, taps, epilogue, x_cov, grads, whole, threads);
     });
 }

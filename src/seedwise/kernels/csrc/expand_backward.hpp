@@ -51,6 +51,9 @@ struct ExpandedBackward {
     static constexpr int64_t PIXELS = 64;  // that are multiplied together
 
     const Convolution conv;
+    const EpilogueNorm& epilogue;
+    const StagedNorm staged_epilogue;
+    double* norm_sums;  // of the prologue's norm, [chunk][block][2][BLOCK]; the second halves are not used
     const Expanded& source;
     const ExpandedGrads& grads;
     const vec* weight;  // scale * weight, [block][BLOCK][vecs of in]
@@ -60,6 +63,10 @@ struct ExpandedBackward {
     const Shape<K, S>& shape() const { return conv.shape; }
     vec* chunk_sums(int64_t chunk, int64_t block) const {
         return sums + (chunk * shape().blocks() + block) * w().in * VECS;
+    }
+
+    double* chunk_norm_sums(int64_t chunk, int64_t block) const {
+        return norm_sums + (chunk * shape().blocks() + block) * 2 * BLOCK;
     }
 
     // Floats of a task: the expanded rows, those of x packed after them, the gradient's rows, and those of x's
@@ -94,7 +101,7 @@ struct ExpandedBackward {
         const Shape<K, S>& s = shape();
         const int64_t begin = s.n * chunk / conv.chunks, end = s.n * (chunk + 1) / conv.chunks, blocks = s.blocks();
         std::fill(conv.chunk_sums(chunk, 0), conv.chunk_sums(chunk, blocks), vec{});
-        std::fill(conv.chunk_norm_sums(chunk, 0), conv.chunk_norm_sums(chunk, blocks), 0.0);
+        std::fill(chunk_norm_sums(chunk, 0), chunk_norm_sums(chunk, blocks), 0.0);
         std::fill(chunk_sums(chunk, 0), chunk_sums(chunk, blocks), vec{});
         for (int64_t n = begin; n < end; ++n)
             for (int row = 0; row < s.oh; row += conv.plan.rows)
@@ -114,29 +121,31 @@ struct ExpandedBackward {
         for (int block = 0; block < s.blocks(); ++block) {
             const int channels = int(std::min<int64_t>(BLOCK, s.c - block * BLOCK));
             source.of_block(0, block, xs);
-            const typename Convolution::Task task{chunk, block, channels, memory.line, memory.spare};
-            conv.stage_grad(task, n * s.oh * s.ow * s.c + block * BLOCK, gs);
-            block_rows(task, block, xs, gs, y, memory.tile, x_grad);
+            const int64_t at = n * s.oh * s.ow * s.c + block * BLOCK;
+            stage_epilogue(conv.g + at, epilogue.y + at, s.c, int(s.ow), channels, s.g_left(), gs, staged_epilogue,
+                           block, memory.spare);
+            block_rows(chunk, block, xs, gs, y, memory, x_grad);
             weight_block<K, S>(s, xs, 0, gs, 0, 1, rows, 0, conv.chunk_sums(chunk, block));
         }
         unpack(x_grad, int64_t(y.size()) * s.w, grads.x + (n * s.h + y.begin) * s.w * w().in);
     }
 
     // The gradient of a block's normalized values in some rows, multiplied with x and with the weight.
-    void block_rows(const typename Convolution::Task& task, int block, const Sheet& xs, const Sheet& gs, Span y,
-                    vec* tile, vec* x_grad) const {
+    void block_rows(int64_t chunk, int block, const Sheet& xs, const Sheet& gs, Span y, const Buffers& memory,
+                    vec* x_grad) const {
         const Shape<K, S>& s = shape();
         const int width = int(s.w);
         const vec* const taps = conv.taps + block * K * K * VECS;
-        double* const norm_sums = conv.chunk_norm_sums(task.chunk, block);
+        double* const to = chunk_norm_sums(chunk, block);
+        vec* const tile = memory.tile;
         int64_t pixels = 0, done = 0;
         for (int row = y.begin; row < y.end; ++row) {
-            conv.data_row(gs, 0, taps, row, task.line);
-            mask(xs.at(0, row, int(s.left)), task.line, width, tile + pixels * VECS, norm_sums);
+            conv.data_row(gs, 0, taps, row, memory.line);
+            mask(xs.at(0, row, int(s.left)), memory.line, width, tile + pixels * VECS, to);
             pixels += width;
             if (pixels + width <= tile_pixels(s) && row + 1 < y.end) continue;
             const float* const packed = Expanded::packed(xs) + ((y.begin - xs.rows.begin) * s.w + done) * w().stride();
-            multiply(block, tile, pixels, packed, x_grad + done * w().vecs(), chunk_sums(task.chunk, block));
+            multiply(block, tile, pixels, packed, x_grad + done * w().vecs(), chunk_sums(chunk, block));
             done += pixels;
             pixels = 0;
         }
@@ -181,7 +190,7 @@ struct ExpandedBackward {
         double sum = 0.0, dot = 0.0;
         std::fill(g, g + in, 0.0);
         for (int chunk = 0; chunk < conv.chunks; ++chunk) {
-            sum += conv.chunk_norm_sums(chunk, block)[lane];
+            sum += chunk_norm_sums(chunk, block)[lane];
             const float* const part = reinterpret_cast<const float*>(chunk_sums(chunk, block)) + lane;
             for (int64_t k = 0; k < in; ++k) g[k] += part[k * BLOCK];
         }
@@ -201,7 +210,7 @@ struct ExpandedBackward {
 };
 
 template <int K, int S>
-Code expanded_backward(const Expansion& w, const float* g, const float* taps, const Norms& norms, const double* cov,
+Code expanded_backward(const Expansion& w, const float* g, const float* taps, const EpilogueNorm& epilogue, const double* cov,
                      const ExpandedGrads& grads, const Geometry& geometry, int threads) {
     using Job = ExpandedBackward<K, S>;
     const Shape<K, S> shape(geometry);
@@ -213,18 +222,23 @@ Code expanded_backward(const Expansion& w, const float* g, const float* taps, co
     const int64_t each = expanded + grad + Job::line_vectors(shape), source_vectors = Expanded::vectors(w, blocks);
     const int64_t packed = shape.w * w.vecs();  // a row's
     const int64_t sizes[] = {int64_t(blocks) * K * K * VECS, blocks * BLOCK * w.vecs(), Correction::vectors(w), source_vectors,
-                             StagedNorm::vectors(norms.epilogue, blocks)};
-    const Memory weights(sizes[0]), scaled(sizes[1]), corrections(sizes[2]), staged(sizes[3]), epilogue(sizes[4]);
+                             StagedNorm::vectors(blocks)};
+    const Memory weights(sizes[0]), scaled(sizes[1]), corrections(sizes[2]), staged(sizes[3]), norm(sizes[4]);
     const Memory sums(int64_t(chunks) * blocks * K * K * VECS), gram(int64_t(chunks) * blocks * w.in * VECS);
     const Memory norm_sums(int64_t(chunks) * blocks * 4 * VECS), memory(std::max(each, packed) * threads);
     const Memory rows(2 * w.vecs() * threads);  // doubles
-    for (const Memory* one : {&weights, &scaled, &corrections, &staged, &epilogue, &sums, &gram, &norm_sums, &memory, &rows})
+    for (const Memory* one : {&weights, &scaled, &corrections, &staged, &norm, &sums, &gram, &norm_sums, &memory, &rows})
         if (!one->data) return NO_MEMORY;
     const Expanded source(w, geometry, blocks, staged.data);
-    const Job job{{shape, nullptr, g, grads.x, weights.data, sums.data, norms, {norms.prologue, nullptr},
-                   {norms.epilogue, epilogue.data}, reinterpret_cast<double*>(norm_sums.data), chunks, plan, false},
-                  source, grads, scaled.data, gram.data};
-    StagedNorm staged_epilogue(norms.epilogue, epilogue.data);
+    const Job job{{shape, nullptr, g, grads.x, weights.data, sums.data, chunks, plan, false},
+                  epilogue,
+                  {epilogue, norm.data},
+                  reinterpret_cast<double*>(norm_sums.data),
+                  source,
+                  grads,
+                  scaled.data,
+                  gram.data};
+    StagedNorm staged_epilogue(epilogue, norm.data);
     const Correction correction{w, shape.c, grads.affine, corrections.data};
 #pragma omp parallel num_threads(threads)
     {
@@ -233,7 +247,7 @@ Code expanded_backward(const Expansion& w, const float* g, const float* taps, co
             stage_weight(taps, shape.c, K * K, S == 1, block, weights.data);
             source.stage(block, shape.c);
             job.stage(block);
-            staged_epilogue.stage(norms.epilogue, norms.affine, shape.c, block);
+            staged_epilogue.stage(epilogue, shape.c, block);
         }
 #pragma omp for schedule(static)
         for (int slot = 0; slot < threads; ++slot) {

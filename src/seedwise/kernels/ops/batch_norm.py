@@ -23,12 +23,11 @@ STEP = "weight: f32, bias: f32, mean: f32?, variance: f32?, batches: i64?"
 KERNELS = KernelLibrary(
     "batch_norm.cpp",
     {
-        "norm_act_forward": f"x: T maps, plus: T maps?, y: T maps?, {STEP}, saved: f32; "
+        "norm_act_forward": f"x: T maps, plus: T maps?, y: T maps, {STEP}, saved: f32; "
         "rows: int64, channels: int64, momentum: double, eps: double, act: int",
         "norm_act_apply": "x: T maps, y: T maps, saved: f32; rows: int64, channels: int64, act: int",
         "norm_act_backward": "grad: T maps, x: T maps, x_grad: T maps?, saved: f32, weight_grad: f32, bias_grad: f32, "
         "affine: f32?; rows: int64, channels: int64, act: int",
-        "norm_act_input_gradient": "grad: T maps, x: T maps, saved: f32, affine: f32; rows: int64, channels: int64",
     },
 )
 available = KERNELS.available
@@ -58,13 +57,11 @@ class NormStep(NamedTuple):
 
 def forward(x: Tensor, step: NormStep, plus: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """The normalized and activated maps [n, c, h, w], plus `plus`, which is like them; and `saved`."""
-    y = torch.empty_like(x)
-    return y, _forward(x, plus, y, step)
-
-
-def statistics(x: Tensor, step: NormStep) -> Tensor:
-    """`forward`'s `saved`, of maps [n, c, h, w], without its maps."""
-    return _forward(x, None, None, step)
+    rows, c = _rows(x)
+    y, saved = torch.empty_like(x), torch.empty(4, c)
+    tensors = (x, plus, y, *step.tensors, saved)
+    KERNELS.launch("norm_act_forward", tensors, rows, c, step.momentum, step.eps, step.act)
+    return y, saved
 
 
 def apply(x: Tensor, saved: Tensor, act: int) -> Tensor:
@@ -89,14 +86,6 @@ def _no_norm(channels: int) -> Tensor:
 
 def _apply(x: Tensor, saved: Tensor, act: int, y: Tensor) -> None:
     KERNELS.launch("norm_act_apply", (x, y, saved), *_rows(x), act)
-
-
-def _forward(x: Tensor, plus: Tensor | None, y: Tensor | None, step: NormStep) -> Tensor:
-    rows, c = _rows(x)
-    saved = torch.empty(4, c)
-    tensors = (x, plus, y, *step.tensors, saved)
-    KERNELS.launch("norm_act_forward", tensors, rows, c, step.momentum, step.eps, step.act)
-    return saved
 
 
 def backward(grad: Tensor, x: Tensor, saved: Tensor, act: int, wants_x: bool) -> tuple[Tensor | None, Tensor, Tensor]:
@@ -131,11 +120,6 @@ def _backward(
     tensors = grad, x, x_grad, saved, weight_grad, bias_grad, affine
     KERNELS.launch("norm_act_backward", tensors, rows, c, act)
     return weight_grad, bias_grad
-
-
-def input_gradient(grad: Tensor, x: Tensor, saved: Tensor, affine: Tensor) -> None:
-    """Turn the gradient [n, c, h, w] of the normalized maps into that of `x`, in place; `affine`: `gradient_sums`'."""
-    KERNELS.launch("norm_act_input_gradient", (grad, x, saved, affine), *_rows(x))
 
 
 def _rows(x: Tensor) -> tuple[int, int]:

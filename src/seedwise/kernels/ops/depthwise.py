@@ -12,19 +12,15 @@ import torch
 from torch import Tensor
 
 from seedwise.kernels.library import KernelLibrary, floats, int64s
-from seedwise.kernels.ops.batch_norm import DTYPES, STEP, NormStep
+from seedwise.kernels.ops.batch_norm import DTYPES, STEP
 
 EXPANSION = "x: f32 maps, weight: f32, bias: f32, saved: f32, x_mean: f32, x_covariance: f64"
-_SAVED, _EPILOGUE = "prologue_saved: f32", "epilogue_saved: f32, epilogue_affine: f32, y"
-_OPTIONAL_STEP = ", ".join(f"{each.removesuffix('?')}?" for each in STEP.split(", "))
 DEPTHWISE = KernelLibrary(
     "depthwise.cpp",
     {
-        "depthwise_forward": f"x: T maps, {_SAVED}?, weight: T, epilogue_bias: f32?, {_OPTIONAL_STEP}, saved: f32?, "
-        "out: T maps; limits: float[], momentum: double, eps: double, geometry: int64[]",
+        "depthwise_forward": "x: T maps, weight: T, epilogue_bias: f32?, out: T maps; "
+        "limits: float[], geometry: int64[]",
         "depthwise_backward": "x: T maps, grad: T maps, weight: T, x_grad: T maps?, weight_grad: T?; geometry: int64[]",
-        "normed_backward": f"x: T maps, grad: T maps, weight: T, {_SAVED}, {_EPILOGUE}: T maps, x_grad: T maps, "
-        "weight_grad: T, affine: f32, norm_weight_grad: f32, norm_bias_grad: f32; limits: float[], geometry: int64[]",
     },
 )
 EXPAND = KernelLibrary(
@@ -34,9 +30,9 @@ EXPAND = KernelLibrary(
         f"{', '.join(f'epilogue_{each}' for each in STEP.split(', '))}, epilogue_saved: f32, out: f32 maps; "
         "momentum: double, eps: double, epilogue_momentum: double, epilogue_eps: double, limits: float[], "
         "inputs: int64, geometry: int64[]",
-        "expanded_backward": f"{EXPANSION}, grad: f32 maps, taps: f32, {_EPILOGUE}: f32 maps, x_grad: f32 maps, "
-        "weight_grad: f32, taps_grad: f32, norm_weight_grad: f32, norm_bias_grad: f32, affine: f32; "
-        "limits: float[], inputs: int64, geometry: int64[]",
+        "expanded_backward": f"{EXPANSION}, grad: f32 maps, taps: f32, epilogue_saved: f32, epilogue_affine: f32, "
+        "y: f32 maps, x_grad: f32 maps, weight_grad: f32, taps_grad: f32, norm_weight_grad: f32, "
+        "norm_bias_grad: f32, affine: f32; limits: float[], inputs: int64, geometry: int64[]",
     },
 )
 BLOCK = KernelLibrary(
@@ -149,44 +145,13 @@ class Norm:
     high: float = math.inf
 
 
-def forward(
-    images: Tensor, weight: Tensor, geometry: Geometry, epilogue: Epilogue | None = None, prologue: Norm | None = None
-) -> Tensor:
-    """The convolution [n, c, oh, ow] of images [n, c, h, w] with a weight [c, 1, k, k], both as `fits` has them.
-
-    `prologue`: what is done to the images first.
-    """
-    return _forward(images, weight, geometry, epilogue, prologue, None)[0]
-
-
-def forward_and_statistics(
-    images: Tensor, weight: Tensor, geometry: Geometry, epilogue: NormStep, prologue: Norm | None = None
-) -> tuple[Tensor, Tensor]:
-    """`forward`, and what a BatchNorm after it keeps of its result (`saved` of Norm)."""
-    result, saved = _forward(images, weight, geometry, None, prologue, epilogue)
-    assert saved is not None
-    return result, saved
-
-
-def _forward(
-    images: Tensor,
-    weight: Tensor,
-    geometry: Geometry,
-    epilogue: Epilogue | None,
-    prologue: Norm | None,
-    step: NormStep | None,
-) -> tuple[Tensor, Tensor | None]:
+def forward(images: Tensor, weight: Tensor, geometry: Geometry, epilogue: Epilogue | None = None) -> Tensor:
+    """The convolution [n, c, oh, ow] of images [n, c, h, w] with a weight [c, 1, k, k], both as `fits` has them."""
     out, weight = geometry.empty_out(images), weight.contiguous()
-    before, bias = prologue.saved if prologue else None, epilogue.bias.contiguous() if epilogue else None
-    limits = [limit for one in (prologue, epilogue) for limit in ((one.low, one.high) if one else (0.0, 0.0))]
-    saved = None if step is None else torch.empty(4, images.shape[1])
-    norm = (None,) * 5 if step is None else step.tensors
-    numbers = (0.0, 0.0) if step is None else (step.momentum, step.eps)
-    DEPTHWISE.launch(
-        *("depthwise_forward", (images, before, weight, bias, *norm, saved, out)),
-        *(floats(*limits), *numbers, geometry.numbers(images)),
-    )
-    return out, saved
+    bias = epilogue.bias.contiguous() if epilogue else None
+    limits = (epilogue.low, epilogue.high) if epilogue else (0.0, 0.0)
+    DEPTHWISE.launch("depthwise_forward", (images, weight, bias, out), floats(*limits), geometry.numbers(images))
+    return out
 
 
 def backward(

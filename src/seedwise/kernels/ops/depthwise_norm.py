@@ -1,7 +1,6 @@
 """Kernels that join a depthwise convolution with the BatchNorms around it, and with the 1x1 convolution before it.
 
-Maps are [n, c, h, w] in channels_last; they and the weights [c, 1, k, k] are float32 or, without the 1x1 convolution,
-bfloat16. What belongs to a BatchNorm is float32.
+Maps are float32[n, c, h, w] in channels_last, weights float32[c, 1, k, k].
 """
 
 from dataclasses import dataclass
@@ -11,48 +10,11 @@ from torch import Tensor
 
 from seedwise.kernels.library import floats
 from seedwise.kernels.ops.batch_norm import NormStep
-from seedwise.kernels.ops.depthwise import DEPTHWISE, EXPAND, Geometry, Norm
+from seedwise.kernels.ops.depthwise import EXPAND, Geometry, Norm
 
 NormEpilogue = tuple[Norm, Tensor, Tensor]
 """For the backward: a BatchNorm after the convolution, its slope and offset (`batch_norm.gradient_sums`), and the
 convolution's result [n, c, oh, ow]."""
-
-
-@dataclass(frozen=True)
-class NormedGrads:
-    """The gradients of the normalized images, of the weight, and of the parameters of the prologue's BatchNorm.
-
-    `normalized`: [n, c, h, w]; `weight`: [c, 1, k, k]; `norm_weight`, `norm_bias`: float32[c]; `affine`: float32[2, c],
-    from which `batch_norm.input_gradient` makes the images' own gradient.
-    """
-
-    normalized: Tensor
-    weight: Tensor
-    affine: Tensor
-    norm_weight: Tensor
-    norm_bias: Tensor
-
-
-def normed_backward(
-    images: Tensor, grad: Tensor, weight: Tensor, geometry: Geometry, prologue: Norm, epilogue: NormEpilogue
-) -> NormedGrads:
-    """The gradients of a BatchNorm, a depthwise convolution and the BatchNorm after it, in one pass.
-
-    `images`: [n, c, h, w] before the prologue; `grad`: [n, c, oh, ow], of what the norm of the epilogue returned.
-    """
-    norm, affine, result = epilogue
-    c, weight = images.shape[1], weight.contiguous()
-    image_grad, weight_grad = torch.empty_like(images, memory_format=torch.channels_last), torch.empty_like(weight)
-    grads = NormedGrads(image_grad, weight_grad, torch.empty(2, c), torch.empty(c), torch.empty(c))
-    DEPTHWISE.launch(
-        "normed_backward",
-        (
-            *(images, grad, weight, prologue.saved, norm.saved, affine, result),
-            *(grads.normalized, grads.weight, grads.affine, grads.norm_weight, grads.norm_bias),
-        ),
-        *(floats(prologue.low, prologue.high, norm.low, norm.high), geometry.numbers(images)),
-    )
-    return grads
 
 
 @dataclass(frozen=True)
@@ -130,7 +92,10 @@ class ExpandedGrads:
 def expanded_backward(
     expansion: Expansion, grad: Tensor, kernel: Tensor, geometry: Geometry, epilogue: NormEpilogue
 ) -> ExpandedGrads:
-    """The gradients of what `expanded_forward` did; `grad` and `epilogue` are those of `normed_backward`."""
+    """The gradients of what `expanded_forward` did.
+
+    `grad`: [n, c, oh, ow], of what the norm of the epilogue returned.
+    """
     norm, affine, result = epilogue
     x, c, kernel = expansion.x, len(expansion.weight), kernel.contiguous()
     x_grad, weight_grad, kernel_grad = map(torch.empty_like, (x, expansion.weight, kernel))
