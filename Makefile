@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 # One thread a test worker: two workers with two threads each would fight over the cores.
 TEST_ENV := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
 
-.PHONY: demo quick test test-slow soak check bench format clean
+.PHONY: demo quick test test-slow mutants soak check bench format clean
 
 demo: $(STAMP)                     ## five seeds on embedded data, then the summary
 	$(BIN)/seedwise train digits -r demo --seeds 5 -o runs/demo
@@ -30,6 +30,9 @@ check: $(STAMP)                    ## style, types, layers, sizes
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tests/house.py
+
+mutants: $(STAMP)                  ## faults put into a copy of src, each of which the tests named for it have to notice; MUTANTS="--all"
+	$(BIN)/python tests/mutation/run.py $(MUTANTS)
 
 bench: $(STAMP)                    ## what is missing in benchmarks/results.json -> docs/performance.md; BENCH=--fresh: all
 	$(BIN)/python benchmarks/suite.py $(BENCH)

@@ -49,7 +49,9 @@ def images(count: int = 4, size: int = 32) -> Tensor:
     return made.contiguous(memory_format=torch.channels_last)
 
 
-@pytest.mark.parametrize("name", ["small", *NAMES])
+@pytest.mark.parametrize(
+    "name", ["small", *NAMES[:2], *(pytest.param(name, marks=pytest.mark.slow) for name in NAMES[2:])]
+)
 def test_logits_and_gradients_are_those_of_the_textbook(name: str) -> None:
     model, head = net(name)
     names = {parameter for stage in stages(model, head)[:2] for parameter in stage}
