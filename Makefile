@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 # One thread a test worker: two workers with two threads each would fight over the cores.
 TEST_ENV := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
 
-.PHONY: demo quick test test-slow mutants soak check bench format clean
+.PHONY: demo quick test test-slow coverage mutants soak check bench format clean
 
 demo: $(STAMP)                     ## five seeds on embedded data, then the summary
 	$(BIN)/seedwise train digits -r demo --seeds 5 -o runs/demo
@@ -28,8 +28,12 @@ check: $(STAMP)                    ## style, types, layers, sizes
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --config-file tests/mypy.ini
 	$(BIN)/lint-imports
 	$(BIN)/python tests/house.py
+
+coverage: $(STAMP)                 ## the test suite, and which lines it runs; less than fail_under in pyproject.toml fails
+	$(TEST_ENV) $(BIN)/pytest -n 2 --dist worksteal -m "not slow" --durations 25 --cov --cov-report=term:skip-covered
 
 mutants: $(STAMP)                  ## faults put into a copy of src, each of which the tests named for it have to notice; MUTANTS="--all"
 	$(BIN)/python tests/mutation/run.py $(MUTANTS)

@@ -1,6 +1,7 @@
 """Every technique against torchvision's, or for CutMix a loop written from the paper, with the same parameters."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -211,7 +212,7 @@ def test_resize_without_uint8_kernels_is_torchvisions(shape: tuple[int, int], in
 @counts
 @pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic"])
 @pytest.mark.parametrize("size", [8, 32, 49])
-def test_boxes_are_torchvisions_resized_crop(resample, shape, n: int, interpolation: str, size: int) -> None:
+def test_boxes_are_torchvisions_resized_crop(resample: Any, shape: Any, n: int, interpolation: str, size: int) -> None:
     images = photos(n, *shape)
     boxes = random_resized_crop.parameters(
         draws(n, random_resized_crop.COLUMNS), torch.tensor(shape).expand(n, 2), RandomResizedCropConfig()

@@ -8,6 +8,7 @@ import signal
 import subprocess
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from bad_input import Place
@@ -130,7 +131,7 @@ def test_the_comparison_with_the_data_of_before_can_be_stopped(
 
 
 @pytest.mark.parametrize("kind", [(), ("--seeds", "1"), ("--bagging", "2")], ids=["run", "study", "bagging"])
-def test_what_is_finished_does_not_answer_for_data_that_changed_since(cli: Cli, photos: Path, kind) -> None:
+def test_what_is_finished_does_not_answer_for_data_that_changed_since(cli: Cli, photos: Path, kind: Any) -> None:
     asked = ("train", photos, "-m", "small", "--img-size", 16, "--epochs", 1, "-b", 20, "--threads", 1, *kind)
     assert cli(*asked, "-o", "out").code == 0
     assert cli(*asked, "-o", "out").code == 0

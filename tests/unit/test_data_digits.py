@@ -73,7 +73,7 @@ def test_the_part_and_its_config_never_import_torch() -> None:
 
 
 @pytest.mark.parametrize(("name", "meant"), [("digit", "digits"), ("cifar-100", "cifar100"), ("CIFAR10", "cifar10")])
-def test_unknown_names_get_a_suggestion(name, meant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_names_get_a_suggestion(name: str, meant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=f"did you mean '{meant}'"):
         open_data(name, DataConfig(), short_side=64)

@@ -4,6 +4,7 @@ import io
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,11 +20,11 @@ def never() -> bytes:
     raise AssertionError("the suffix decides")
 
 
-def kind(data, name="noname"):
+def kind(data: bytes, name: str = "noname") -> str:
     return kind_of(name, lambda: data[:HEAD])
 
 
-def saved(fmt, image=PICTURE, **options):
+def saved(fmt: str, image: Image.Image = PICTURE, **options: Any) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, fmt, **options)
     return buffer.getvalue()
@@ -42,7 +43,7 @@ def test_the_suffixes_are_those_of_pillows_readers() -> None:
 
 
 @pytest.mark.parametrize("name", ["a.heif.MPO", "b.apng", "c.J2K", "d.pcx", "e.dds", "f.JPG", "x/y.z/g.webp"])
-def test_a_known_suffix_decides_at_once(name) -> None:
+def test_a_known_suffix_decides_at_once(name: str) -> None:
     assert kind_of(name, never) == IMAGE
 
 
@@ -112,7 +113,7 @@ NOT_IMAGES = {
 
 
 @pytest.mark.parametrize("case", NOT_IMAGES)
-def test_what_is_no_image(case) -> None:
+def test_what_is_no_image(case: str) -> None:
     assert kind(NOT_IMAGES[case]) == NO_IMAGE
     assert kind(NOT_IMAGES[case], "it.db") == NO_IMAGE
 
@@ -154,7 +155,7 @@ JXL = b"\0\0\0\x0cJXL \r\n\x87\n\0\0\0\x14ftypjxl "
 
 
 @pytest.mark.parametrize("here", [False, True])
-def test_what_an_extra_reads_is_an_image_when_it_is_installed(monkeypatch: pytest.MonkeyPatch, here) -> None:
+def test_what_an_extra_reads_is_an_image_when_it_is_installed(monkeypatch: pytest.MonkeyPatch, here: bool) -> None:
     monkeypatch.setattr(formats, "readers", lambda: ("PNG", *(("HEIF", "JXL", "AVIF") if here else ())))
     for data, suffix in ((HEIC, ".heic"), (JXL, ".jxl"), (b"\xff\x0a\xfa\x0f", ".jxl"), (saved("AVIF"), ".avif")):
         for name in ("noname", f"it{suffix}"):

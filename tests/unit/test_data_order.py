@@ -24,7 +24,7 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SEEDWISE_DATA", raising=False)
 
 
-def jpegs(uniform):
+def jpegs(uniform: bool) -> list[tuple[str, bytes]]:
     """(class, JPEG) of 90 pictures, two of which are equal."""
     draw = np.random.default_rng(0)
     rows = []
@@ -37,7 +37,7 @@ def jpegs(uniform):
     return rows
 
 
-def write_all(root, rows):
+def write_all(root: Path, rows: list[tuple[str, bytes]]) -> list[Path]:
     """One path for each way to hold these rows, each with names and an order of its own."""
     shuffle = random.Random(0).sample
     for number, (name, data) in enumerate(rows):
@@ -59,7 +59,7 @@ def write_all(root, rows):
 
 
 @pytest.mark.parametrize("uniform", [True, False], ids=["one size", "many sizes"])
-def test_all_ways_in_give_the_same_rows(tmp_path: Path, uniform) -> None:
+def test_all_ways_in_give_the_same_rows(tmp_path: Path, uniform: bool) -> None:
     (tmp_path / "in").mkdir()
     paths = write_all(tmp_path / "in", jpegs(uniform))
     assert len(paths) == 7

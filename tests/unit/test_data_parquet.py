@@ -1,6 +1,7 @@
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,17 +22,28 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SEEDWISE_DATA", raising=False)
 
 
-def png(pixels):
+def png(pixels: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
     return buffer.getvalue()
 
 
-def picture(seed, size=(8, 8)):
+def picture(seed: int, size: tuple[int, int] = (8, 8)) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
 
 
-def write(file, labels, *, seed=0, image="img", label="fine_label", coarse=True, names=NAMES, struct=True, images=None):
+def write(
+    file: Path,
+    labels: list[Any],
+    *,
+    seed: int = 0,
+    image: str = "img",
+    label: str = "fine_label",
+    coarse: bool = True,
+    names: list[str] | None = NAMES,
+    struct: bool = True,
+    images: list[Any] | None = None,
+) -> np.ndarray:
     """One Parquet file as the Hugging Face hub has it; returns the pixels it holds."""
     pixels = [picture(seed + row) for row in range(len(labels))]
     data = images or [png(p) for p in pixels]
@@ -49,11 +61,11 @@ def write(file, labels, *, seed=0, image="img", label="fine_label", coarse=True,
     return np.stack(pixels)
 
 
-def as_set(images):
+def as_set(images: list[np.ndarray] | np.ndarray) -> list[bytes]:
     return sorted(image.tobytes() for image in images)
 
 
-def labels_of(count):
+def labels_of(count: int) -> list[int]:
     return [row % 4 for row in range(count)]
 
 
@@ -119,7 +131,7 @@ def test_superclasses_that_are_no_hierarchy_are_left_out(tmp_path: Path) -> None
 @pytest.mark.parametrize("place", ["cifar10", ""], ids=["parent", "itself"])
 @pytest.mark.parametrize("through", ["data_dir", "variable"])
 def test_known_names_are_found_in_the_folder_or_its_parent(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place, through
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, through: str
 ) -> None:
     write(
         tmp_path / "local" / place / "train-00000-of-00001.parquet",
@@ -174,7 +186,7 @@ def test_a_single_file_with_a_split_column(tmp_path: Path) -> None:
     ("train.parquet", "test.parquet"), ("cifar_train_0.parquet", "cifar_test_0.parquet"),
     ("train/0000.parquet", "test/0000.parquet"), ("data/train-x.parquet", "data/test-x.parquet"),
 ])  # fmt: skip
-def test_other_file_names(tmp_path: Path, names) -> None:
+def test_other_file_names(tmp_path: Path, names: tuple[str, str]) -> None:
     for name, count in zip(names, (8, 4), strict=True):
         write(tmp_path / "zoo" / name, labels_of(count), seed=count)
     data = open_data(str(tmp_path / "zoo"), DataConfig(val=0, test=0), short_side=64)
@@ -289,7 +301,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_bad_files_are_one_line(tmp_path: Path, case) -> None:
+def test_bad_files_are_one_line(tmp_path: Path, case: str) -> None:
     folder = tmp_path / "bad"
     folder.mkdir()
     make, message = CASES[case]
