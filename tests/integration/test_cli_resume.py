@@ -136,7 +136,10 @@ def test_a_stop_in_a_study_and_kill_9_in_the_next_run(cli: Cli, signal_at: Signa
         assert weights(f"study/runs/base/seed-{seed}") == weights(f"whole/runs/base/seed-{seed}")
 
 
-@pytest.mark.parametrize("phase", ["decoding", "scoring train", "scoring test", "validation"])
+@pytest.mark.parametrize(
+    "phase",
+    ["decoding", "scoring test", *(pytest.param(it, marks=pytest.mark.slow) for it in ("scoring train", "validation"))],
+)
 def test_a_stop_outside_the_steps(
     cli: Cli, uninterrupted: str, phase: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -299,6 +299,7 @@ def test_options_are_set_from_python(cli: Cli, photos: Path) -> None:
     assert not Path("b").exists() and not Path("runs").exists()
 
 
+@pytest.mark.slow
 def test_a_run_in_a_process_of_its_own_from_another_folder(finished: Path, tmp_path: Path) -> None:
     answer = process("train", "digits", *TINY, "--seed", 3, "--json", "-o", "sub/../deep er/run")
     assert answer.code == 0

@@ -70,7 +70,7 @@ def test_a_warm_start_is_in_the_record_and_helps_the_classifier(cli: Cli) -> Non
     assert record.seconds["total"] == pytest.approx(sum(parts))
 
 
-@pytest.mark.parametrize("step", [1, 4])
+@pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.slow), 4])
 def test_killed_and_resumed_they_end_with_the_same_bits(step: int, cli: Cli) -> None:
     assert cli("train", *LEAN, *ALL, "-o", "whole").code == 0
     killed_at(step, "train", *LEAN, *ALL, "-o", "killed")

@@ -58,6 +58,7 @@ def test_the_folder_runs_stays_where_it_was_there_before_or_is_needed(cli: Cli) 
     assert len(list(Path("runs").iterdir())) == 1
 
 
+@pytest.mark.slow
 def test_a_name_that_is_no_utf8_is_printed_as_it_is() -> None:
     name = os.fsdecode(b"caf\xe9 run")
     environment = os.environ | {"LC_ALL": "C.UTF-8", "PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8:strict"}

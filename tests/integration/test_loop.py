@@ -234,8 +234,17 @@ class Killed(BaseException):
     """A kill -9: nothing of the loop's runs after it."""
 
 
-@pytest.mark.parametrize("checkpoint_every", [1, 2, 3])
-@pytest.mark.parametrize("where", ["step", "validation", "tensors"])
+@pytest.mark.parametrize(
+    ("where", "checkpoint_every"),
+    [
+        *(("step", 2), ("validation", 3), ("tensors", 1)),
+        *(
+            pytest.param(where, every, marks=pytest.mark.slow)
+            for where, every in itertools.product(("step", "validation", "tensors"), (1, 2, 3))
+            if (where, every) not in (("step", 2), ("validation", 3), ("tensors", 1))
+        ),
+    ],
+)
 def test_killed_anywhere_it_loses_few_steps_and_no_bits(
     checkpoint_every: int, where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -48,7 +48,10 @@ def test_a_time_is_planned_for_and_numbers_that_contradict_it_are_refused(
     assert not Path("runs").exists() or not list(Path("runs").iterdir())
 
 
-@pytest.mark.parametrize(("option", "first"), [("--seeds", "base/seed-*"), ("--bagging", "member-1")])
+@pytest.mark.parametrize(
+    ("option", "first"),
+    [("--seeds", "base/seed-*"), pytest.param("--bagging", "member-1", marks=pytest.mark.slow)],
+)
 def test_several_runs_say_what_the_time_cut_and_that_nothing_is_left(
     cli: Cli, photos: Path, monkeypatch: pytest.MonkeyPatch, option: str, first: str
 ) -> None:

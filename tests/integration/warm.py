@@ -41,7 +41,8 @@ class Warm:
         self._server.stdin.write(json.dumps(order | {"environment": dict(os.environ)}) + "\n")
         self._server.stdin.flush()
         code = int(self._server.stdout.readline())
-        return (code, *(Path(file).read_text(encoding="utf-8", errors="replace") for file in files))
+        out, err = (Path(file).read_text(encoding="utf-8", errors="replace") for file in files)
+        return code, out, err
 
 
 @functools.cache
@@ -92,7 +93,7 @@ def _call(arguments: list[str], die_at: int | None) -> int:
             os.kill(os.getpid(), signal.SIGKILL)
 
     if die_at is not None:
-        progress._Plain.on_step = on_step  # type: ignore[method-assign]
+        progress._Plain.on_step = on_step  # type: ignore[assignment]
     return call(*arguments)
 
 

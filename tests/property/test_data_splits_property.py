@@ -1,7 +1,7 @@
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.strategies._internal.core import DataObject
+from hypothesis.strategies import DataObject
 
 from seedwise.base import rng
 from seedwise.data.dataset import Subset

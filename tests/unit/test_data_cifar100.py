@@ -13,10 +13,13 @@ from seedwise.data.dataset import Dataset
 
 DATA = Path(os.environ.get("SEEDWISE_DATA") or Path(__file__).parents[3] / "shared/data")
 
-pytestmark = pytest.mark.skipif(
-    not [*DATA.glob("train-*.parquet"), *DATA.glob("cifar100/train-*.parquet")],
-    reason=f"no CIFAR-100 in Parquet in {DATA} (set SEEDWISE_DATA)",
-)
+pytestmark = [
+    pytest.mark.slow,  # 60,000 images are decoded
+    pytest.mark.skipif(
+        not [*DATA.glob("train-*.parquet"), *DATA.glob("cifar100/train-*.parquet")],
+        reason=f"no CIFAR-100 in Parquet in {DATA} (set SEEDWISE_DATA)",
+    ),
+]
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -29,7 +29,7 @@ def photos(tmp_path: Path) -> list[str]:
     return names
 
 
-def write(file: Path, header: list[str], rows: list[Any], encoding: str = "utf-8", **options: str) -> str:
+def write(file: Path, header: list[str], rows: list[Any], encoding: str = "utf-8", **options: Any) -> str:
     with file.open("w", newline="", encoding=encoding) as out:
         writer = csv.writer(out, **options)
         writer.writerow(header)

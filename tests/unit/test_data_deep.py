@@ -4,6 +4,7 @@ import io
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ def raw(data: bytes) -> RawImage:
     return RawImage("it", data)
 
 
-def saved(image: Image.Image | TiffImageFile, kind: str, **options: bool | str) -> RawImage:
+def saved(image: Image.Image | TiffImageFile, kind: str, **options: Any) -> RawImage:
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return raw(buffer.getvalue())

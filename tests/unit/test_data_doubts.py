@@ -26,7 +26,7 @@ def draw(root: Path, pictures: dict[str, Any]) -> None:
         Image.fromarray(pixels).save(file)
 
 
-def said(root: Path, pictures: dict[str, Any], side: int = 64, **options: float) -> tuple[str, ...]:
+def said(root: Path, pictures: dict[str, Any], side: int = 64, **options: Any) -> tuple[str, ...]:
     """The doubts about a folder with these files."""
     draw(root, pictures)
     return open_data(str(root), DataConfig(**{"val": 0, "test": 0, **options}), short_side=side).survey.doubts

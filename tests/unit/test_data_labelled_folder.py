@@ -26,7 +26,7 @@ def labelled(
     (folder / name).write_text("\n".join([header, *lines]))
 
 
-def read(folder: Path, **options: str) -> tuple[Any, ...]:
+def read(folder: Path, **options: Any) -> tuple[Any, ...]:
     source = find_source(str(folder), None, DataConfig(**options))
     contents = source.read()
     stamped = [line.split("\0")[0] for line in source.stamp() if "\0" in line]

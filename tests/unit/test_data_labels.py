@@ -30,7 +30,7 @@ def png(seed: int) -> bytes:
     return buffer.getvalue()
 
 
-def csv(folder: Path, labels: list[Any], images: list[str] | None = None, **columns: list[str]) -> Path:
+def csv(folder: Path, labels: list[Any], images: list[str] | None = None, **columns: Any) -> Path:
     """A CSV, with an image for each different name."""
     images = images or [f"{row}.png" for row in range(len(labels))]
     for row, image in enumerate(dict.fromkeys(images)):
@@ -40,12 +40,12 @@ def csv(folder: Path, labels: list[Any], images: list[str] | None = None, **colu
     return folder / "d.csv"
 
 
-def parquet(file: Path, labels: Any, **columns: list[str]) -> Path:
+def parquet(file: Path, labels: Any, **columns: Any) -> Path:
     pq.write_table(pa.table({"image": [png(row) for row in range(len(labels))], "label": labels, **columns}), file)
     return file
 
 
-def read(path: Path, **options: str) -> Contents:
+def read(path: Path, **options: Any) -> Contents:
     return find_source(str(path), None, DataConfig(**options)).read()
 
 

@@ -5,8 +5,8 @@ import dataclasses
 import io
 import sys
 import zipfile
-from _io import BytesIO
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,7 @@ def pixels(file: BytesIO | Path) -> np.ndarray:
     return np.asarray(Image.open(file).convert("RGB"))
 
 
-def opened(path: Path | str, **options: str) -> Dataset:
+def opened(path: Path | str, **options: Any) -> Dataset:
     return open_data(str(path), DataConfig(val=6, test=6, limit=8, **options), short_side=SIDE)
 
 

@@ -40,7 +40,7 @@ def table(folder: Path, kind: str, columns: dict[str, Any], images: list[str] | 
     return folder / "d.csv"
 
 
-def parts(path: Path, **options: str) -> tuple[Any, ...]:
+def parts(path: Path, **options: Any) -> tuple[Any, ...]:
     contents = find_source(str(path), None, DataConfig(**options)).read()
     return {part: len(content.labels) for part, content in contents.parts.items()}, contents.survey.doubts
 

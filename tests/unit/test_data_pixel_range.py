@@ -32,7 +32,7 @@ def ramp(high: float | int, kind: Any = np.uint16, low: int = 0) -> np.ndarray:
     return np.linspace(low, high, 64).astype(kind).reshape(8, 8)
 
 
-def opened(root: Path, **options: list[Any]) -> Dataset:
+def opened(root: Path, **options: Any) -> Dataset:
     return open_data(str(root), DataConfig(val=0, test=0, **options), short_side=16)
 
 

@@ -2,6 +2,7 @@
 
 import unicodedata
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -23,7 +24,7 @@ def csv(folder: Path, names: list[str], header: str = "image,label", encoding: s
     return folder / "d.csv"
 
 
-def files(path: Path, **options: str) -> list[str]:
+def files(path: Path, **options: Any) -> list[str]:
     source = find_source(str(path), None, DataConfig(**options))
     named = {line.split("\0")[0] for line in source.stamp() if "\0" in line}
     contents = source.read()
@@ -32,7 +33,7 @@ def files(path: Path, **options: str) -> list[str]:
     return read
 
 
-def refusal(path: Path, **options: str) -> str:
+def refusal(path: Path, **options: Any) -> str:
     with pytest.raises(UserError) as caught:
         files(path, **options)
     assert "\n" not in str(caught.value)

@@ -3,6 +3,7 @@
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -67,7 +68,7 @@ KINDS = {
 def test_what_does_nothing_is_a_doubt(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data, own = make(kind, tmp_path, monkeypatch), {"factory": "unused_factory:load"} if kind == "own" else {}
 
-    def doubts(**options: int | str) -> tuple[str, ...]:
+    def doubts(**options: Any) -> tuple[str, ...]:
         return open_data(data, DataConfig(val=0, test=0, **options, **own), short_side=8).survey.doubts
 
     options, called = KINDS[kind]
