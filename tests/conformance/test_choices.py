@@ -53,7 +53,7 @@ def test_every_operation_that_asks_has_a_rule_and_every_rule_an_operation(monkey
     for name in ("tf_efficientnet_lite0", "tf_efficientnetv2_s", "mobilenetv3_large_100", "resnet18"):
         model = timm.create_model(name, num_classes=3).to(memory_format=torch.channels_last)
         if name.endswith("lite0"):
-            freeze(model, 3, (model.pretrained_cfg["classifier"],), 64)
+            freeze(model, 3, (model.pretrained_cfg["classifier"],), 64)  # type: ignore[arg-type]
         train_and_score(model, choices, images, monkeypatch)
     one_side = {"depthwise images", "depthwise weight"}  # of layers whose other side is frozen
     assert choices.asked.keys() | one_side == OPERATIONS.keys()

@@ -42,7 +42,7 @@ def net(name: str, kernels: str = "native", frozen: int = 0) -> nn.Module:
             nn.init.uniform_(module.weight, 0.5, 1)
             nn.init.normal_(module.bias, 0, 0.1)
     model = model.to(memory_format=torch.channels_last)
-    freeze(model, frozen, (model.pretrained_cfg["classifier"],), 32)
+    freeze(model, frozen, (model.pretrained_cfg["classifier"],), 32)  # type: ignore[arg-type]
     accelerate(model, kernels, {})  # type: ignore[arg-type]
     return model.eval()
 

@@ -161,7 +161,7 @@ def test_a_block_in_one_pass_gives_what_its_layers_give(name: str, size: int, th
     pixels, seen = images(3, size), []
     modules = [module for module in model.modules() if type(module).__name__.startswith("_OnePass")]
     for module in modules:
-        module.choices = _Always("native")
+        module.choices = _Always("native")  # type: ignore[assignment]
         module.register_forward_hook(lambda module, inputs, output: seen.append(output))
     assert len(modules) >= 8
     with torch.enable_grad():

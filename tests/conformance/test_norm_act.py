@@ -197,7 +197,7 @@ def test_an_image_has_the_same_bits_alone(act: type[nn.Module]) -> None:
     for dtype in (torch.float32, torch.bfloat16):
         x, norm = batch((5, 27, 3, 7), dtype), layer(27, act)
         saved, number = (
-            torch.stack([norm.running_mean, norm.running_var, norm.weight, norm.bias]),
+            torch.stack([norm.running_mean, norm.running_var, norm.weight, norm.bias]),  # type: ignore[list-item]
             batch_norm_ops.ACTIVATIONS[act],
         )
         whole = batch_norm_ops.apply(x, saved.detach(), number)

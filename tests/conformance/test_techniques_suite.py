@@ -178,7 +178,7 @@ DEAD = {
 @cases
 def test_on_without_effect_is_inert(name: str) -> None:
     recipe = resolve.resolve(library.read("demo", [*BASE, *CASES[name].beside, *CASES[name].on]))
-    assert inert(recipe, {name: DEAD[name]}) == [name]
+    assert inert(recipe, {name: DEAD[name]}) == [name]  # type: ignore[dict-item]
 
 
 def test_what_was_asked_to_do_nothing_is_not_inert() -> None:
@@ -192,7 +192,7 @@ def test_what_was_asked_to_do_nothing_is_not_inert() -> None:
 def test_stages_that_raise_strengths_alone_are_not_inert() -> None:
     stages = "progressive=[{mixup_alpha: 0.1}, {mixup_alpha: 0.4}]"
     recipe = resolve.resolve(library.read("demo", [*BASE, stages]))
-    assert inert(recipe, {"progressive": DEAD["progressive"]}) == []
+    assert inert(recipe, {"progressive": DEAD["progressive"]}) == []  # type: ignore[dict-item]
 
 
 def test_the_chance_of_nothing_decides() -> None:

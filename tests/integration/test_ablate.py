@@ -183,5 +183,5 @@ def test_a_trial_costs_little_beside_itself(tmp_path: Path) -> None:
     runner = Processes(RunControl(), 2, 1, 200, run=operator.is_)
     run_all({0: tasks.pop(0)}, runner, Budget(None), on_start=id, on_end=id)  # the first import of torch apart
     began = time.perf_counter()
-    report = run_all(tasks, runner, Budget(None), on_start=id, on_end=id)
+    report = run_all(tasks, runner, Budget(None), on_start=id, on_end=id)  # type: ignore[arg-type]
     assert not report.failures and (time.perf_counter() - began) / len(tasks) < 0.05

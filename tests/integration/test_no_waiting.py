@@ -37,7 +37,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[str, str]]:
         def counting(self: Tensor, *args: Any, name: Any = name, original: Any = original, **kwargs: Any) -> Any:
             frame = sys._getframe(1)
             while frame is not None and "/seedwise/" not in frame.f_code.co_filename:
-                frame = frame.f_back
+                frame = frame.f_back  # type: ignore[assignment]
             if frame is not None:
                 found[name, Path(frame.f_code.co_filename).name] += 1
             return original(self, *args, **kwargs)

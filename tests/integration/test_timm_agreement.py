@@ -64,7 +64,7 @@ def test_timm_predicts_the_stored_logits(model: str, pictures: Path, tmp_path: P
     ids, _, logits = run.logits("test")
     network = timm.create_model(f"local-dir:{tmp_path / 'run'}", pretrained=True).eval()
     transform: Any = create_transform(**resolve_data_config({}, model=network))
-    names = network.pretrained_cfg.get("label_names") or run.classes
+    names = network.pretrained_cfg.get("label_names") or run.classes  # type: ignore[operator]
     files = [file for name in names for file in sorted((pictures / "test" / name).iterdir())]
     theirs = torch.stack([transform(Image.open(file).convert("RGB")) for file in files])
     ours = evaluated(run, pictures)

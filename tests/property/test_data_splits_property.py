@@ -13,16 +13,16 @@ seeds = st.integers(0, 2**31)
 
 def subset(counts: list[int], seed: int) -> Subset:
     targets = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)), counts))
-    return Subset(np.arange(len(targets)) * 3, targets, 3 * len(targets), images=None)
+    return Subset(np.arange(len(targets)) * 3, targets, 3 * len(targets), images=None)  # type: ignore[arg-type]
 
 
 @given(st.lists(st.integers(0, 1000), min_size=1, max_size=20), st.data())
 def test_largest_remainder_is_exact_and_within_one_of_proportional(counts: list[int], data: DataObject) -> None:
-    counts = np.array(counts, np.int64)
-    total = data.draw(st.integers(0, int(counts.sum())))
-    seats = allocate(counts, total, counts)
+    counts = np.array(counts, np.int64)  # type: ignore[assignment]
+    total = data.draw(st.integers(0, int(counts.sum())))  # type: ignore[attr-defined]
+    seats = allocate(counts, total, counts)  # type: ignore[arg-type]
     assert seats.sum() == total and (seats <= counts).all() and (seats >= 0).all()
-    quota = counts * total / max(1, counts.sum())
+    quota = counts * total / max(1, counts.sum())  # type: ignore[attr-defined]
     assert (np.abs(seats - quota) < 1 + 1e-9).all()
     # no class that was rounded down has a larger remainder than one that was rounded up
     remainder = quota - np.floor(quota)
@@ -38,7 +38,7 @@ def test_held_out_images_are_exact_disjoint_and_leave_every_class(
     whole = subset(counts, seed)
     count = data.draw(st.integers(1, sum(counts) - len(counts)))
     train, held = hold_out(whole, count, option="val", seed=seed, classes=("",) * len(counts))
-    assert len(held) == count
+    assert len(held) == count  # type: ignore[arg-type]
     assert np.array_equal(np.sort(np.concatenate([train.ids, held.ids])), whole.ids)
     assert (np.diff(held.ids) > 0).all() and (np.diff(train.ids) > 0).all()
     assert np.bincount(train.targets, minlength=len(counts)).min() >= 1

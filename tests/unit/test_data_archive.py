@@ -38,7 +38,7 @@ def info(name: str, size: int = 0, kind: bytes = tarfile.REGTYPE, link: str = ""
 
 
 def write_tar(file: Path, entries: list[Any], mode: str = "w") -> None:
-    with tarfile.open(file, mode) as tar:
+    with tarfile.open(file, mode) as tar:  # type: ignore[call-overload]
         for name, data in entries:
             entry = name if isinstance(name, tarfile.TarInfo) else info(name, len(data))
             tar.addfile(entry, io.BytesIO(data))
@@ -74,11 +74,11 @@ def test_every_kind_is_the_folder_it_was_made_of(tmp_path: Path, suffix: str, ro
         (tmp_path / "d" / name).write_bytes(data)
     extra = [("README.txt", b"no image"), ("__MACOSX/a/._1.png", b"x"), (".git/a/1.png", b"x")]
     file = write(tmp_path / f"pets.{suffix}", [(root + name, data) for name, data in [*TWO[::-1], *extra]])
-    data, folder = opened(file), opened(tmp_path / "d")
-    assert data.name == "pets" and data.path == file and data.classes == ("a", "b")
-    assert data.fingerprint == folder.fingerprint
+    data, folder = opened(file), opened(tmp_path / "d")  # type: ignore[assignment]
+    assert data.name == "pets" and data.path == file and data.classes == ("a", "b")  # type: ignore[attr-defined]
+    assert data.fingerprint == folder.fingerprint  # type: ignore[attr-defined]
     assert np.array_equal(data.train.gather(np.arange(4))[0], folder.train.gather(np.arange(4))[0])
-    assert np.array_equal(data.train.targets, folder.train.targets)
+    assert np.array_equal(data.train.targets, folder.train.targets)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("suffix", ["zip", "tar.gz"])

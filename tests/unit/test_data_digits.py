@@ -32,7 +32,7 @@ def test_all_digits_are_there_once_with_their_labels() -> None:
 
 def test_images_are_the_originals_enlarged() -> None:
     digits = open_data("digits", DataConfig(), short_side=64)
-    images, sizes = digits.test.gather(np.arange(len(digits.test)))
+    images, sizes = digits.test.gather(np.arange(len(digits.test)))  # type: ignore[arg-type]
     assert images.shape == (359, 3, 32, 32) and images.dtype == np.uint8 and sizes is None
     assert (images == images[:, :1]).all()
     package = load_digits()

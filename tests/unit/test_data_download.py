@@ -43,7 +43,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         way, wanted = self.path.split("/")[1], self.headers.get("Range")
-        self.server.requests.append((way, wanted))
+        self.server.requests.append((way, wanted))  # type: ignore[attr-defined]
         if way.isdigit():
             self.send_error(int(way))
         elif way == "redirect":
@@ -54,7 +54,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_file(way, wanted)
 
     def send_file(self, way: str, wanted: str | None) -> None:
-        content = self.server.content
+        content = self.server.content  # type: ignore[attr-defined]
         start = int(wanted[6:-1]) if wanted and way != "ignorant" else 0
         body = {"liar": content[::-1], "short": content[:-1], "long": content + b"x" * 10}.get(way, content)[start:]
         self.send_response(206 if wanted and way != "ignorant" else 200)
@@ -89,7 +89,7 @@ def server() -> Iterator[Server]:
     with Server() as running:
         thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
-        running.handle_error = lambda *_: None  # clients hang up on purpose
+        running.handle_error = lambda *_: None  # type: ignore[method-assign]  # clients hang up on purpose
         yield running
         running.shutdown()
         thread.join()
@@ -187,7 +187,7 @@ def offered(tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> 
     archive = pack(tmp_path / "server/cifar-100-python.tar.gz", files100(), "cifar-100-python")
     server.content = archive.read_bytes()
     changes = {"classes": 4, "size": len(server.content), "md5": hashlib.md5(server.content).hexdigest()}
-    small = dataclasses.replace(cifar.PUBLISHED["cifar100"], **changes)
+    small = dataclasses.replace(cifar.PUBLISHED["cifar100"], **changes)  # type: ignore[arg-type]
     monkeypatch.setitem(cifar.PUBLISHED, "cifar100", small)
     return archive
 

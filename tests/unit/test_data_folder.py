@@ -53,7 +53,7 @@ def test_class_folders_are_split(tmp_path: Path) -> None:
     assert np.array_equal(np.sort(ids), np.arange(60)) and pets.test.rows_in_part == 60
     assert np.bincount(pets.test.targets).tolist() == [4, 4, 4]
     for split in (pets.train, pets.val, pets.test):
-        images = split.gather(np.arange(len(split)))[0].transpose(0, 2, 3, 1)
+        images = split.gather(np.arange(len(split)))[0].transpose(0, 2, 3, 1)  # type: ignore[arg-type]
         for pixels, target, row in zip(images, split.targets, split.ids, strict=True):
             assert row // 20 == target  # rows stand by class
             files = (root / pets.classes[target]).glob("*.png")

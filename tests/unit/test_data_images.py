@@ -94,7 +94,7 @@ def test_gray_times_alpha() -> None:
 def test_an_inverted_cmyk_jpeg_of_photoshop_is_torchvisions() -> None:
     inks = Image.fromarray(RANDOM.integers(0, 256, (16, 16, 4), np.uint8), "CMYK")
     raw = encoded(inks, "JPEG", quality=95)
-    assert b"Adobe" in raw.data
+    assert b"Adobe" in raw.data  # type: ignore[operator]
     theirs = decode_jpeg(torch.frombuffer(bytearray(raw.data), dtype=torch.uint8), ImageReadMode.RGB)
     assert np.array_equal(decode(raw), theirs.permute(1, 2, 0).numpy())
 
@@ -146,7 +146,7 @@ def test_first_frame_of_an_animation() -> None:
     for kind in ("GIF", "WEBP", "TIFF", "PNG", "MPO"):
         options = {"lossless": True} if kind == "WEBP" else {}
         raw = encoded(frames[0], kind, save_all=True, append_images=frames[1:], **options)
-        assert Image.open(io.BytesIO(raw.data)).n_frames == 2
+        assert Image.open(io.BytesIO(raw.data)).n_frames == 2  # type: ignore[attr-defined]
         assert np.abs(decode(raw).astype(int) - (255, 0, 0)).max() <= (2 if kind == "MPO" else 0)
 
 

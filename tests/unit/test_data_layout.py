@@ -48,7 +48,7 @@ def on_disk(layout: Layout, root: Path) -> FolderSource:
     for path, data in files_of(layout):
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_bytes(data)
-    return FolderSource("d", root, DataConfig(**layout.options))
+    return FolderSource("d", root, DataConfig(**layout.options))  # type: ignore[arg-type]
 
 
 def zipped(layout: Layout, root: Path) -> ArchiveSource:
@@ -56,7 +56,7 @@ def zipped(layout: Layout, root: Path) -> ArchiveSource:
     with zipfile.ZipFile(root / "d.zip", "w") as out:
         for path, data in files_of(layout):
             out.writestr(path, data)
-    return ArchiveSource("d", root / "d.zip", DataConfig(**layout.options))
+    return ArchiveSource("d", root / "d.zip", DataConfig(**layout.options))  # type: ignore[arg-type]
 
 
 def counts(contents: Contents) -> dict[str, dict[str, int]]:

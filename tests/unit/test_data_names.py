@@ -53,7 +53,7 @@ def leads_back(data: Dataset, read: Callable[..., Any]) -> None:
     """Every split's names are of the images that stand in its rows, and no name comes twice."""
     seen = []
     for subset in (data.train, data.val, data.test):
-        pixels, _ = subset.gather(np.arange(len(subset)))
+        pixels, _ = subset.gather(np.arange(len(subset)))  # type: ignore[arg-type]
         for name, image in zip(subset.files.tolist(), pixels.transpose(0, 2, 3, 1), strict=True):
             assert np.array_equal(read(name), image), name
         seen += subset.files.tolist()

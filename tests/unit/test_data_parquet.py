@@ -50,10 +50,10 @@ def write(
     columns = {image: [{"bytes": d, "path": f"{i}.png"} for i, d in enumerate(data)] if struct else data, label: labels}
     features = {image: {"_type": "Image"}, label: {"_type": "Value"}}
     if names:
-        features[label] = {"names": names, "_type": "ClassLabel"}
+        features[label] = {"names": names, "_type": "ClassLabel"}  # type: ignore[dict-item]
     if coarse:
         columns["coarse_label"] = [value // 2 for value in labels]
-        features["coarse_label"] = {"names": COARSE_NAMES, "_type": "ClassLabel"}
+        features["coarse_label"] = {"names": COARSE_NAMES, "_type": "ClassLabel"}  # type: ignore[dict-item]
     table = pa.table(columns)
     table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -89,7 +89,7 @@ def test_hub_layout_with_all_its_parts(tmp_path: Path) -> None:
     }
     assert json.loads(json.dumps(zoo.summary())) == zoo.summary()
     for subset, pixels in ((zoo.train, np.concatenate([first, second])), (zoo.val, held), (zoo.test, test)):
-        images, sizes = subset.gather(np.arange(len(subset)))
+        images, sizes = subset.gather(np.arange(len(subset)))  # type: ignore[arg-type]
         assert sizes is None and as_set(images.transpose(0, 2, 3, 1)) == as_set(pixels)
         assert images.transpose(0, 2, 3, 1).flags.c_contiguous and images.flags.writeable
     for image, target in zip(zoo.train.gather(np.arange(47))[0], zoo.train.targets, strict=True):
@@ -212,7 +212,7 @@ def test_files_without_a_part_in_their_names_are_all_for_training(tmp_path: Path
 
 def test_columns_may_be_named(tmp_path: Path) -> None:
     table = {"a": [png(picture(i)) for i in range(8)], "b": [png(picture(9 + i)) for i in range(8)]}
-    table |= {"x": [0, 1] * 4, "y": [0, 0, 1, 1] * 2}
+    table |= {"x": [0, 1] * 4, "y": [0, 0, 1, 1] * 2}  # type: ignore[list-item]
     pq.write_table(pa.table(table), tmp_path / "d.parquet")
     config = DataConfig(val=0, test=0, image_column="b", label_column="y")
     data = open_data(str(tmp_path / "d.parquet"), config, short_side=64)
@@ -234,7 +234,7 @@ def test_columns_may_be_named(tmp_path: Path) -> None:
         ({"image_column": "a", "label_column": "b"}, "column 'b' holds binary: it must be of integers or strings"),
     ):
         with pytest.raises(UserError, match=message):
-            open_data(str(tmp_path / "d.parquet"), DataConfig(**options), short_side=64)
+            open_data(str(tmp_path / "d.parquet"), DataConfig(**options), short_side=64)  # type: ignore[arg-type]
 
 
 def test_options_for_paths_do_nothing_for_bytes(tmp_path: Path) -> None:

@@ -57,10 +57,10 @@ def files100() -> dict[str, dict[str, Any] | dict[str, list[str]]]:
     for seed, part in enumerate(labels):
         files[part] = {
             "filenames": [f"{row}.png" for row in range(len(labels[part]))],
-            "batch_label": part,
-            "fine_labels": labels[part],
-            "coarse_labels": [COARSE[label] for label in labels[part]],
-            "data": planes(seed, len(labels[part])),
+            "batch_label": part,  # type: ignore[dict-item]
+            "fine_labels": labels[part],  # type: ignore[dict-item]
+            "coarse_labels": [COARSE[label] for label in labels[part]],  # type: ignore[misc]
+            "data": planes(seed, len(labels[part])),  # type: ignore[dict-item]
         }
     return files
 
@@ -69,7 +69,7 @@ def files10() -> dict[str, dict[str, int | list[str]] | dict[str, list[int] | li
     files = {"batches.meta": {"label_names": NAMES, "num_vis": 3072, "num_cases_per_batch": 8}}
     for seed, name in enumerate([*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]):
         files[name] = {"labels": [row % 4 for row in range(8)], "data": planes(seed, 8), "filenames": ["x"] * 8}
-    return files
+    return files  # type: ignore[return-value]
 
 
 def unpack(folder: Path, files: dict[str, Any]) -> Path:
