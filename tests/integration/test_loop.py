@@ -234,17 +234,8 @@ class Killed(BaseException):
     """A kill -9: nothing of the loop's runs after it."""
 
 
-@pytest.mark.parametrize(
-    ("where", "checkpoint_every"),
-    [
-        *(("step", 2), ("validation", 3), ("tensors", 1)),
-        *(
-            pytest.param(where, every, marks=pytest.mark.slow)
-            for where, every in itertools.product(("step", "validation", "tensors"), (1, 2, 3))
-            if (where, every) not in (("step", 2), ("validation", 3), ("tensors", 1))
-        ),
-    ],
-)
+@pytest.mark.parametrize("checkpoint_every", [1, 2, 3])
+@pytest.mark.parametrize("where", ["step", "validation", "tensors"])
 def test_killed_anywhere_it_loses_few_steps_and_no_bits(
     checkpoint_every: int, where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -392,8 +383,7 @@ def test_dropout_does_not_depend_on_what_ran_before(tmp_path: Path) -> None:
     second = masks(prepare(tmp_path / "b", val=False))
     assert len(first) == EPOCHS * STEPS_PER_EPOCH
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
-    fives = [mask for mask in first if len(mask) == 5]  # the first step of an epoch has six images
-    assert len(fives) == 6 and not any(torch.equal(a, b) for a, b in itertools.combinations(fives, 2))
+    assert not any(torch.equal(a, b) for a, b in itertools.combinations(first, 2))
     other = masks(prepare(tmp_path / "c", seed=1))
     assert not torch.equal(first[0], other[0])
 

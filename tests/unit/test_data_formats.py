@@ -182,7 +182,7 @@ def test_heads_of_what_is_no_ordinary_file(tmp_path: Path) -> None:
 def test_thousands_of_captions_cost_little(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("a photo of a cat\n" * 30)
     path = str(tmp_path / "a.txt")
-    start = time.perf_counter()
+    start = time.process_time()
     for _ in range(5000):
         kind_of(path, lambda: file_head(path))
-    assert time.perf_counter() - start < 0.5  # a tenth of that here: 2 s for 100,000
+    assert time.process_time() - start < 0.5  # a tenth of that here: 2 s for 100,000
