@@ -8,7 +8,6 @@ A fault that no test notices survives: a test is missing. So is a run of tests t
 """
 
 import argparse
-import contextlib
 import importlib
 import os
 import shutil
@@ -17,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,16 +31,19 @@ FAILED = 1
 LIMIT = 600
 """Seconds after which a fault's own tests are killed: they may wait for ever, which nobody would notice."""
 NEEDED = ("src", "tests", "benchmarks", "docs", "studies", "Makefile", "pyproject.toml", "README.md", "hatch_build.py")
-OPTIONS = ("-x", "-q", "--no-header", "--tb=line", "-p", "no:cacheprovider")
+OPTIONS = (
+    *("-x", "-q", "--no-header", "--tb=line", "-p", "no:cacheprovider"),
+    *("-W", "ignore::pytest.PytestAssertRewriteWarning"),  # of what was loaded before
+)
 
 
 def main() -> int:
     """The number of survivors."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="", help="faults whose name has this text")
+    parser.add_argument("--only", nargs="*", default=[""], help="faults whose name has one of these texts")
     parser.add_argument("--all", action="store_true", help="run all of `make test` for each")
     options = parser.parse_args()
-    chosen = [fault for fault in FAULTS if options.only.lower() in fault.name.lower()]
+    chosen = [fault for fault in FAULTS if any(text.lower() in fault.name.lower() for text in options.only)]
     survivors = 0
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "tree"
@@ -98,11 +101,10 @@ def _named_tests() -> Callable[[Fault, Path, Path], int]:
     assert not any(name.split(".")[0] == "seedwise" for name in sys.modules), "it has to come from the copy"
 
     def run(fault: Fault, copy: Path, log: Path) -> int:
-        child = os.fork()
-        if child:
+        if child := os.fork():
             return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         code = 70
-        with contextlib.suppress(BaseException):
+        try:
             with log.open("wb") as out:
                 os.dup2(out.fileno(), 1)
                 os.dup2(out.fileno(), 2)
@@ -112,8 +114,12 @@ def _named_tests() -> Callable[[Fault, Path, Path], int]:
             sys.dont_write_bytecode = True
             sys.path[:] = [str(copy / "src"), *(entry for entry in sys.path if entry != str(Path(__file__).parent))]
             code = int(pytest.main([*OPTIONS, *(f"tests/{test}" for test in fault.tests.split())]))
+        except BaseException:
+            traceback.print_exc()
+        finally:
             sys.stdout.flush()
-        os._exit(code)
+            sys.stderr.flush()
+            os._exit(code)
 
     return run
 
