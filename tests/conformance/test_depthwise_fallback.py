@@ -23,7 +23,7 @@ def layer(kernel: int | tuple[int, int], stride: int, same: bool) -> nn.Conv2d:
     if same:
         return Conv2dSame(CHANNELS, CHANNELS, kernel, stride, groups=CHANNELS, bias=False)
     padding = kernel // 2 if isinstance(kernel, int) else tuple(k // 2 for k in kernel)
-    return nn.Conv2d(CHANNELS, CHANNELS, kernel, stride, padding, groups=CHANNELS, bias=False)
+    return nn.Conv2d(CHANNELS, CHANNELS, kernel, stride, padding, groups=CHANNELS, bias=False)  # type: ignore[arg-type]
 
 
 def fast(conv: nn.Conv2d) -> nn.Conv2d:

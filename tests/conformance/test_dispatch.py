@@ -53,9 +53,10 @@ def test_every_operation_that_asks_has_a_rule_and_every_rule_an_operation(monkey
     for name in ("tf_efficientnet_lite0", "tf_efficientnetv2_s", "mobilenetv3_large_100", "resnet18"):
         model = timm.create_model(name, num_classes=3).to(memory_format=torch.channels_last)
         if name.endswith("lite0"):
-            freeze(model, 3, (model.pretrained_cfg["classifier"],), 64)
+            freeze(model, 3, (model.pretrained_cfg["classifier"],), 64)  # type: ignore[arg-type]
         train_and_score(model, dispatcher, images, monkeypatch)
-    assert dispatcher.asked.keys() == OPERATIONS.keys()
+    one_side = {"depthwise images", "depthwise weight"}  # of layers whose other side is frozen
+    assert dispatcher.asked.keys() | one_side == OPERATIONS.keys()
     for operation, names in dispatcher.asked.items():
         assert names <= {*OPERATIONS[operation]}, operation
     with pytest.raises(KeyError, match="a new kernel"):
@@ -114,7 +115,9 @@ def convolutions(name: str, size: int) -> set[ShapeKey]:
     return found
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name", [NETWORKS[0], NETWORKS[3], *(pytest.param(name, marks=pytest.mark.slow) for name in NETWORKS[1:3])]
+)
 def test_the_networks_that_are_trained_most_are_near_what_was_measured(name: str) -> None:
     """No size more than a factor of eight from one of the same kernel and stride that was timed, all four together."""
     known = [place for place in measured()["avx512"] if place.dtype == "fp32"]

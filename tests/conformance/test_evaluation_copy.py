@@ -10,6 +10,7 @@ import torch
 from timm.layers.norm_act import BatchNormAct2d
 from torch import Tensor, nn
 
+from covering import pairs
 from seedwise.kernels.dispatch import Case, Dispatcher, Tuning
 from seedwise.kernels.evaluation import FusedConv, OnePassBlock, OnePassSqueeze, dispatcher_of, evaluation_copy
 from seedwise.kernels.layers.depthwise import available
@@ -41,7 +42,7 @@ def net(name: str, kernels: str = "native", frozen: int = 0) -> nn.Module:
             nn.init.uniform_(module.weight, 0.5, 1)
             nn.init.normal_(module.bias, 0, 0.1)
     model = model.to(memory_format=torch.channels_last)
-    freeze(model, frozen, (model.pretrained_cfg["classifier"],), 32)
+    freeze(model, frozen, (model.pretrained_cfg["classifier"],), 32)  # type: ignore[arg-type]
     accelerate(model, kernels, {})  # type: ignore[arg-type]
     return model.eval()
 
@@ -65,14 +66,15 @@ def exact(model: nn.Module, pixels: Tensor) -> Tensor:
 LITE, V2 = "tf_efficientnet_lite0", "tf_efficientnetv2_s"
 
 
-@pytest.mark.parametrize("which", ["native", "layers"])
-@pytest.mark.parametrize("frozen", [0, 3])
-@pytest.mark.parametrize(("count", "size"), [(1, 64), (3, 71), (2, 160), (5, 32)])
-@pytest.mark.parametrize("name", [LITE, "mobilenetv2_050"])
+@pytest.mark.parametrize(
+    ("name", "shape", "frozen", "which"),
+    pairs([LITE, "mobilenetv2_050"], [(1, 64), (3, 71), (2, 160), (5, 32)], [0, 3], ["native", "layers"]),
+)
 def test_logits_agree_with_float64_by_kernels_and_by_layers(
-    name: str, count: int, size: int, frozen: int, which: str
+    name: str, shape: tuple[int, int], frozen: int, which: str
 ) -> None:
     """Odd sizes, strides, both paddings, odd channel counts (mobilenetv2_050 has 8 and 24), strips of large maps."""
+    count, size = shape
     model, pixels, dispatcher = net(name, frozen=frozen), images(count, size), Always(which)
     use(model, dispatcher)
     with torch.inference_mode():
@@ -85,12 +87,14 @@ def test_logits_agree_with_float64_by_kernels_and_by_layers(
     assert not any(isinstance(module, nn.BatchNorm2d) for module in fast.modules())
 
 
-@pytest.mark.parametrize("which", ["native", "winograd", "split", "product", "onednn"])
-@pytest.mark.parametrize("frozen", [0, 3])
-@pytest.mark.parametrize(("count", "size"), [(3, 64), (1, 75)])
+@pytest.mark.parametrize(
+    ("which", "frozen", "shape"),
+    pairs(["native", "winograd", "split", "product", "onednn"], [0, 3], [(3, 64), (1, 75)]),
+)
 def test_smooth_activations_and_squeeze_and_excitation_by_every_kernel(
-    which: str, frozen: int, count: int, size: int
+    which: str, frozen: int, shape: tuple[int, int]
 ) -> None:
+    count, size = shape
     model, pixels, dispatcher = net(V2, frozen=frozen), images(count, size), Always(which)
     use(model, dispatcher)
     with torch.inference_mode():

@@ -133,7 +133,7 @@ def test_what_is_changed_between_forward_and_backward_is_noticed() -> None:
     ours, _ = pair("inverted")
     out = ours(images()).sum()
     with torch.no_grad():
-        ours.block.conv_pwl.weight.mul_(2)
+        ours.block.conv_pwl.weight.mul_(2)  # type: ignore[operator]
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         out.backward()
 
@@ -250,4 +250,4 @@ def test_a_network_trains_as_one_by_layers(monkeypatch: pytest.MonkeyPatch) -> N
     for model in (ours, theirs):
         model(x).logsumexp(1).sum().backward()
     assert "fused block" in {row.path for row in explain(ours, x).rows}
-    assert same([p.grad for p in ours.parameters()], [p.grad for p in theirs.parameters()])
+    assert same([p.grad for p in ours.parameters()], [p.grad for p in theirs.parameters()])  # type: ignore[misc]

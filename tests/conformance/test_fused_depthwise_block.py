@@ -3,6 +3,7 @@
 import copy
 import random
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import timm
@@ -114,7 +115,7 @@ def asked(dispatcher: Only) -> list[str]:
     return sorted({key.partition(" 3x3")[0] for key in dispatcher.asked if key.startswith("fused depthwise")})
 
 
-def block(act: type[nn.Module] = nn.ReLU6, stride: int = 1, **more: object) -> InvertedResidual:
+def block(act: type[nn.Module] = nn.ReLU6, stride: int = 1, **more: Any) -> InvertedResidual:
     torch.manual_seed(0)
     made = InvertedResidual(16, 16, 3, stride=stride, exp_ratio=4, act_layer=act, norm_layer=nn.BatchNorm2d, **more)
     for norm in (made.bn1, made.bn2):

@@ -88,7 +88,7 @@ def test_split_products_of_a_weight_with_other_strides() -> None:
     images, grad = (torch.randn(3, c, 4, 4).contiguous(memory_format=torch.channels_last) for c in (8, 16))
     turned = torch.randn(8, 16, 1, 1).transpose(0, 1)
     for function, given in ((pointwise_ops.forward, (images,)), (pointwise_ops.images_gradient, (images, grad))):
-        assert torch.equal(function(*given, turned), function(*given, turned.contiguous()))
+        assert torch.equal(function(*given, turned), function(*given, turned.contiguous()))  # type: ignore[call-arg]
     of_weight = pointwise_ops.weight_gradient(images, grad, turned)
     assert torch.equal(of_weight, pointwise_ops.weight_gradient(images, grad, turned.contiguous()))
 

@@ -38,7 +38,7 @@ def ours(maps: Tensor, grad: Tensor, parameters: Sequence[Tensor], threads: int)
     finally:
         torch.set_num_threads(before)
     assert all(tensor is not None for tensor in found)
-    return found
+    return found  # type: ignore[return-value]
 
 
 def exact(maps: Tensor, grad: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:

@@ -56,7 +56,7 @@ def ours(images: Tensor, weight: Tensor, grad: Tensor) -> list[Tensor]:
 
 def exact(images: Tensor, weight: Tensor, grad: Tensor) -> list[Tensor]:
     wide = [it.double().requires_grad_() for it in (images, weight)]
-    result = nn.functional.conv2d(*wide, padding=1)
+    result = nn.functional.conv2d(*wide, padding=1)  # type: ignore[call-overload]
     return [result.detach(), *torch.autograd.grad(result, wide, grad.double())]
 
 
@@ -190,7 +190,7 @@ def test_what_is_no_plain_training_step_stays_a_convolution() -> None:
         *({"padding_mode": "reflect"}, {"in_channels": 8}),
     ):
         plain = {"in_channels": 16, "out_channels": 16, "kernel_size": 3, "padding": 1, "bias": False}
-        assert conv3x3.use_winograd(nn.Conv2d(**{**plain, **options}), dispatcher) == 0
+        assert conv3x3.use_winograd(nn.Conv2d(**{**plain, **options}), dispatcher) == 0  # type: ignore[arg-type]
 
 
 def test_a_step_of_a_network_is_about_as_exact_as_stock() -> None:
