@@ -1,4 +1,4 @@
-"""The 1,797 handwritten digits that scikit-learn has too: `digits.csv.gz` is its file; digits.LICENSE says whose it is."""
+"""The 1,797 handwritten digits of scikit-learn: `digits.csv.gz` is its file, and digits.LICENSE says whose it is."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
