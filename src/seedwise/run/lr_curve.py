@@ -28,7 +28,7 @@ class Line(NamedTuple):
     width: int = 1
 
 
-class Words(NamedTuple):
+class Label(NamedTuple):
     """Words whose left end, middle or right end (l, m, r) lies at a point, in the middle of their height."""
 
     at: tuple[float, float]
@@ -41,7 +41,9 @@ def draw(path: Path, found: RangeTest, title: str) -> None:
     """Write the curve as SVG or PNG, by the file's name; a UserError where that can't be."""
     curves, axes = list(_curves(found)), list(_axes(found, title))
     if path.suffix == ".svg":
-        boxes = [f'<path fill="{PAPER}" d="M{a} {b}H{c}V{d}H{a}Z"/>' for a, b, c, d in ((0, 0, WIDTH, HEIGHT), *MARGINS)]
+        boxes = [
+            f'<path fill="{PAPER}" d="M{a} {b}H{c}V{d}H{a}Z"/>' for a, b, c, d in ((0, 0, WIDTH, HEIGHT), *MARGINS)
+        ]
         parts = [boxes[0], *map(_svg, curves), *boxes[1:], *map(_svg, axes)]
         head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}" font-family="sans-serif">'
         write_text(path, "\n".join([head, *parts, "</svg>\n"]))
@@ -62,7 +64,7 @@ def draw(path: Path, found: RangeTest, title: str) -> None:
         picture.save(temporary, format="PNG", pnginfo=drawn_here())
 
 
-def _svg(part: Line | Words) -> str:
+def _svg(part: Line | Label) -> str:
     if isinstance(part, Line):
         points = " ".join(f"{x:.1f},{y:.1f}" for x, y in part.points)
         return f'<polyline points="{points}" fill="none" stroke="{part.color}" stroke-width="{part.width}"/>'
@@ -90,7 +92,8 @@ def _up(found: RangeTest, loss: float) -> float:
 
 def _marks(found: RangeTest) -> list[tuple[str, float, str]]:
     """What the test concluded: its name, rate and color."""
-    marks = (("suggested", found.suggestion, GREEN), ("steepest", found.steepest, ORANGE), ("lowest", found.lowest, RED))
+    marks = [("suggested", found.suggestion, GREEN), ("steepest", found.steepest, ORANGE)]
+    marks += [("lowest", found.lowest, RED)]
     return [mark for mark in marks if LEFT <= _across(found, mark[1]) <= RIGHT]
 
 
@@ -101,21 +104,21 @@ def _curves(found: RangeTest) -> Iterator[Line]:
         yield Line([(_across(found, rate), TOP), (_across(found, rate), BOTTOM)], color, 2)
 
 
-def _axes(found: RangeTest, title: str) -> Iterator[Line | Words]:
+def _axes(found: RangeTest, title: str) -> Iterator[Line | Label]:
     """The frame with its ticks, and all words: the title, the legend, what the axes count."""
     yield Line([(LEFT, TOP), (RIGHT, TOP), (RIGHT, BOTTOM), (LEFT, BOTTOM), (LEFT, TOP)], INK)
     low, high = _range(found)
     for place in range(1, 6):
         loss = low + place * (high - low) / 6
         yield Line([(LEFT - 5, _up(found, loss)), (LEFT, _up(found, loss))], INK)
-        yield Words((LEFT - 8, _up(found, loss)), "r", f"{loss:.3g}")
+        yield Label((LEFT - 8, _up(found, loss)), "r", f"{loss:.3g}")
     decades = range(math.ceil(math.log10(found.rates[0])), math.floor(math.log10(found.rates[-1])) + 1)
     for rate in [10.0**decade for decade in decades] or [found.rates[0], found.rates[-1]]:
         yield Line([(_across(found, rate), BOTTOM), (_across(found, rate), BOTTOM + 5)], INK)
-        yield Words((_across(found, rate), BOTTOM + 16), "m", f"{rate:.1g}")
-    yield Words((WIDTH / 2, 20), "m", title)
-    yield Words((RIGHT, HEIGHT - 18), "r", "learning rate")
-    yield Words((8, TOP - 16), "l", "training loss")
+        yield Label((_across(found, rate), BOTTOM + 16), "m", f"{rate:.1g}")
+    yield Label((WIDTH / 2, 20), "m", title)
+    yield Label((RIGHT, HEIGHT - 18), "r", "learning rate")
+    yield Label((8, TOP - 16), "l", "training loss")
     legend = [("each step", GRAY), ("smoothed", BLUE), *((f"{n} {rate:.1e}", c) for n, rate, c in _marks(found))]
     for place, (said, color) in enumerate(legend):
-        yield Words((LEFT + 100 + 142 * place, TOP - 16), "l", said, color)
+        yield Label((LEFT + 100 + 142 * place, TOP - 16), "l", said, color)
