@@ -2,8 +2,8 @@
 
 import json
 import os
-import random
 import platform
+import random
 import shutil
 import signal
 import subprocess

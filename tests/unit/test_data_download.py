@@ -8,19 +8,22 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from pathlib import Path
 from typing import Never
 
+import huggingface_hub.constants as hub
 import pytest
 
 from seedwise.base.errors import Interrupted, UserError
+from seedwise.base.hub import bar as hub_bar
 from seedwise.data import DataConfig, cifar, open_data, published
-from seedwise.data.download import Patience, Wanted, fetch
+from seedwise.data.download import Wanted, fetch
 from seedwise.data.find import find_source
 
 CONTENT = os.urandom(400_000)
 MD5 = hashlib.md5(CONTENT).hexdigest()
-QUICK = Patience(timeout=0.5, measured_seconds=0.2, slowest=1_000_000, attempts=3)
+CHUNK = 20_000
 
 
 class Server(http.server.ThreadingHTTPServer):
@@ -56,6 +59,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         content = self.server.content
         start = int(wanted[6:-1]) if wanted and way != "ignorant" else 0
         body = {"liar": content[::-1], "short": content[:-1], "long": content + b"x" * 10}.get(way, content)[start:]
+        if way == "shifted" and wanted:
+            body = body[7:] + b"x" * 7
         self.send_response(206 if wanted and way != "ignorant" else 200)
         if wanted and way != "ignorant":
             first = start + 7 if way == "shifted" else start
@@ -94,13 +99,20 @@ def server():
         thread.join()
 
 
+@pytest.fixture(autouse=True)
+def _impatient_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "DOWNLOAD_CHUNK_SIZE", CHUNK)
+    monkeypatch.setattr(hub, "HF_HUB_DOWNLOAD_TIMEOUT", 0.3)
+    monkeypatch.setattr("huggingface_hub.file_download.time", types.SimpleNamespace(sleep=lambda seconds: None))
+
+
 @pytest.fixture
 def wanted(tmp_path: Path):
     return Wanted("cifar100", tmp_path / "file.tar.gz", len(CONTENT), MD5)
 
 
-def get(wanted, server, *ways, report=lambda *_: None, patience=QUICK):
-    fetch(wanted, [server.url(way) for way in ways], report, patience)
+def get(wanted, server, *ways, report=lambda *_: None):
+    fetch(wanted, [server.url(way) for way in ways], report)
     assert wanted.file.read_bytes() == CONTENT and not wanted.part.exists()
     return [way for way, _ in server.requests]
 
@@ -112,14 +124,15 @@ def test_a_place_that_has_it(wanted, server, way) -> None:
     assert calls[-1] == ("downloading cifar100 from 127.0.0.1", len(CONTENT), len(CONTENT))
 
 
-@pytest.mark.parametrize("way", ["404", "500", "503", "liar", "short", "long", "stalls", "slow", "endless"])
+@pytest.mark.parametrize("way", ["404", "500", "503", "liar", "short", "long", "stalls", "endless"])
 def test_the_second_place_is_asked_when_the_first_fails(wanted, server, way) -> None:
     assert get(wanted, server, way, "good")[-1] == "good"
 
 
 def test_a_broken_connection_is_continued(wanted, server) -> None:
-    assert get(wanted, server, "breaks") == ["breaks"] * 3
-    assert [start for _, start in server.requests] == [None, "bytes=150000-", "bytes=300000-"]
+    assert set(get(wanted, server, "breaks")) == {"breaks"}
+    starts = [int(start[6:-1]) if start else 0 for _, start in server.requests]
+    assert starts[0] == 0 and starts == sorted(set(starts)) and len(starts) <= 5  # none begins anew
 
 
 def test_a_part_is_continued_wherever_it_came_from(wanted, server) -> None:
@@ -135,29 +148,24 @@ def test_whatever_was_left_there_the_file_is_right(wanted, server, way, left) ->
     get(wanted, server, way)
 
 
-def test_a_wrong_part_of_the_file_is_refused(wanted, server) -> None:
+def test_a_wrong_part_of_the_file_is_thrown_away(wanted, server) -> None:
     wanted.part.write_bytes(CONTENT[:1000])
-    assert get(wanted, server, "shifted", "good") == ["shifted", "good"]
-
-
-def test_a_slow_place_is_better_than_none(wanted, server) -> None:
-    ways = get(wanted, server, "slow", "404")
-    assert ways == ["slow", "404", "slow"]
-    assert server.requests[2][1] != None  # noqa: E711 -- it goes on where it left off
+    assert get(wanted, server, "shifted") == ["shifted", "shifted"]
+    assert server.requests[1][1] is None
 
 
 def test_all_failing_is_one_line_with_every_reason(wanted, server) -> None:
     with pytest.raises(UserError) as caught:
         get(wanted, server, "404", "liar", "stalls")
     message = str(caught.value)
-    assert "HTTP 404" in message and "MD5 is wrong" in message and "no answer in time" in message
+    assert "404 Not Found" in message and "MD5 is wrong" in message and "timed out" in message
     assert "--data-dir" in message and "\n" not in message and not wanted.file.exists()
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9/x", "http://no-such-host.invalid/x", "file:///etc/passwd", "x"])
 def test_unreachable_places_are_one_line(wanted, url) -> None:
     with pytest.raises(UserError, match="cannot be downloaded") as caught:
-        fetch(wanted, [url], lambda *_: None, QUICK)
+        fetch(wanted, [url], lambda *_: None)
     assert "\n" not in str(caught.value) and not wanted.file.exists()
 
 
@@ -165,12 +173,14 @@ def test_a_stop_keeps_what_is_there(wanted, server, monkeypatch: pytest.MonkeyPa
     def stop(*_) -> Never:
         raise Interrupted("stopped")
 
-    monkeypatch.setattr("seedwise.data.download.REPORT_SECONDS", 0)
+    monkeypatch.setattr(
+        "seedwise.data.download.bar", lambda report: hub_bar(lambda done: done > 50_000 and report(done))
+    )
     with pytest.raises(Interrupted):
-        fetch(wanted, [server.url("good")], stop, QUICK)
+        fetch(wanted, [server.url("good"), server.url("good")], stop)
     assert 0 < wanted.part.stat().st_size < len(CONTENT)
     get(wanted, server, "good")
-    assert server.requests[1][1]
+    assert server.requests[1][1] and len(server.requests) == 2
 
 
 @pytest.fixture
@@ -215,6 +225,7 @@ def test_a_download_is_kept_and_found(server, offered, tmp_path: Path) -> None:
 
 PROCESS = """
 import dataclasses, sys
+from seedwise.base.hub import bar as hub_bar
 from seedwise.data import DataConfig, cifar, open_data
 size, md5 = int(sys.argv[1]), sys.argv[2]
 cifar.PUBLISHED["cifar100"] = dataclasses.replace(cifar.PUBLISHED["cifar100"], classes=4, size=size, md5=md5)

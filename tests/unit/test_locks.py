@@ -1,4 +1,4 @@
-"""Locks: released when their holder dies, however it dies; a refusal names the holder; looking needs no leave to write."""
+"""Locks: released when their holder dies; a refusal names the holder; who looks needs no leave to write."""
 
 import errno
 import fcntl
