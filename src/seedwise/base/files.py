@@ -37,8 +37,18 @@ class FolderHeld(UserError):
 
 
 def cache_root() -> Path:
-    """SEEDWISE_CACHE, or `~/.cache/seedwise`: decoded images, downloads, compiled kernels (see `stowed`)."""
-    return Path(os.environ.get(CACHE_VARIABLE) or "~/.cache/seedwise").expanduser()
+    """SEEDWISE_CACHE, or `~/.cache/seedwise` where it is, or the system's place for caches (XDG_CACHE_HOME).
+
+    Holds decoded images, downloads, compiled kernels (see `stowed`).
+    """
+    if given := os.environ.get(CACHE_VARIABLE):
+        return Path(given).expanduser()
+    earlier = Path("~/.cache/seedwise").expanduser()
+    if earlier.is_dir():
+        return earlier
+    import platformdirs
+
+    return platformdirs.user_cache_path("seedwise", appauthor=False)
 
 
 @contextmanager

@@ -8,9 +8,9 @@ from typing import Any
 @contextmanager
 def quiet_client() -> Iterator[None]:
     """The client without telemetry, and with its warnings off the terminal: whoever asked says what failed for good."""
-    from huggingface_hub import constants
-    from huggingface_hub.utils import logging
+    from huggingface_hub import constants, utils
 
+    logging: Any = utils.logging
     before = logging.get_verbosity(), constants.HF_HUB_DISABLE_TELEMETRY
     logging.set_verbosity_error()
     constants.HF_HUB_DISABLE_TELEMETRY = True
