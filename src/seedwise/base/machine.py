@@ -1,9 +1,11 @@
 """What this machine is, and how a process is prepared for it. torch is imported only by what asks about it."""
 
+import contextlib
 import os
 import platform
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -181,17 +183,22 @@ def describe(facts: dict[str, Any]) -> str:
     return f"{facts['cpu']}, {facts['cores']} cores, {facts['cpu_capability']}, {amx}"
 
 
-def versions() -> dict[str, str]:
-    """Versions of what the numbers depend on."""
+def distribution() -> tuple[str, str]:
+    """Name and version of what brought this package: seedwise, or seedwise-stats, which comes without torch."""
     import importlib.metadata  # slow to import, and prepare_process stands at every start
 
-    names = ("torch", "timm", "numpy", "scipy", "pillow")
-    try:
-        own = importlib.metadata.version("seedwise")
-    except importlib.metadata.PackageNotFoundError:  # on a node of a cluster it may be there without being installed
-        own = "not installed"
-    found = {name: importlib.metadata.version(name) for name in names}
-    return {"python": platform.python_version(), "seedwise": own} | found
+    for name in ("seedwise", "seedwise-stats"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            return name, importlib.metadata.version(name)
+    return "seedwise", "not installed"  # on a node of a cluster it may be there without that
+
+
+def versions(names: Sequence[str] = ("torch", "timm", "numpy", "scipy", "pillow")) -> dict[str, str]:
+    """Versions of what the numbers depend on: Python, seedwise and these packages."""
+    import importlib.metadata
+
+    own = {"python": platform.python_version(), "seedwise": distribution()[1]}
+    return own | {name: importlib.metadata.version(name) for name in names}
 
 
 def has_amx() -> bool:

@@ -3,7 +3,6 @@
 import os
 from collections import defaultdict
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from seedwise.base.errors import UserError
 from seedwise.base.files import LOCK, sha256_of, sole_writer
+from seedwise.base.machine import versions
 from seedwise.ensembles.metrics import disagreement
 from seedwise.ensembles.selection import select_greedy
 from seedwise.ensembles.votes import Floats, answers, combine, fit_weights, log_probabilities
@@ -129,7 +129,7 @@ def _write(
         relative_time=float(len(voting)) if alike else None,
         seconds={"train": sum(row.train_seconds for row in voting)},
         test_evaluations=reads + ("test" in combined),
-        versions={name: version(name) for name in ("seedwise", "numpy")},
+        versions=versions(["numpy"]),
         files={PREDICTIONS: sha256_of(folder / PREDICTIONS)},
     )
     write_ensemble(folder, record)
