@@ -63,7 +63,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        from seedwise.base.machine import distribution
+        from seedwise.base.distribution import distribution
 
         value: Any = distribution()[1]
     elif name in _HOMES:

@@ -1,13 +1,13 @@
 """What this machine is, and how a process is prepared for it. torch is imported only by what asks about it."""
 
-import contextlib
 import os
 import platform
 import re
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from seedwise.base.distribution import distribution
 
 _MALLOC_TRIM_THRESHOLD, _MALLOC_MMAP_MAX = -1, -4
 """glibc's names for mallopt(3): M_TRIM_THRESHOLD, M_MMAP_MAX."""
@@ -183,22 +183,12 @@ def describe(facts: dict[str, Any]) -> str:
     return f"{facts['cpu']}, {facts['cores']} cores, {facts['cpu_capability']}, {amx}"
 
 
-def distribution() -> tuple[str, str]:
-    """Name and version of what brought this package: seedwise, or seedwise-stats, which comes without torch."""
-    import importlib.metadata  # slow to import, and prepare_process stands at every start
-
-    for name in ("seedwise", "seedwise-stats"):
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            return name, importlib.metadata.version(name)
-    return "seedwise", "not installed"  # on a node of a cluster it may be there without that
-
-
-def versions(names: Sequence[str] = ("torch", "timm", "numpy", "scipy", "pillow")) -> dict[str, str]:
-    """Versions of what the numbers depend on: Python, seedwise and these packages."""
-    import importlib.metadata
+def versions() -> dict[str, str]:
+    """Versions of what the numbers depend on."""
+    from importlib.metadata import version  # slow to import, and prepare_process stands at every start
 
     own = {"python": platform.python_version(), "seedwise": distribution()[1]}
-    return own | {name: importlib.metadata.version(name) for name in names}
+    return own | {name: version(name) for name in ("torch", "timm", "numpy", "scipy", "pillow")}
 
 
 def has_amx() -> bool:

@@ -10,8 +10,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from seedwise.base.distribution import distribution
 from seedwise.base.errors import Interrupted, UserError
-from seedwise.base.machine import distribution, prepare_process
+from seedwise.base.machine import prepare_process
 
 BEGAN = time.monotonic()
 """When the program began, but for Python's own start."""

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from seedwise.base.distribution import distribution
 from seedwise.base.errors import UserError
 from seedwise.base.files import LOCK, sha256_of, sole_writer
-from seedwise.base.machine import versions
 from seedwise.ensembles.metrics import disagreement
 from seedwise.ensembles.selection import select_greedy
 from seedwise.ensembles.votes import Floats, answers, combine, fit_weights, log_probabilities
@@ -129,7 +129,7 @@ def _write(
         relative_time=float(len(voting)) if alike else None,
         seconds={"train": sum(row.train_seconds for row in voting)},
         test_evaluations=reads + ("test" in combined),
-        versions=versions(["numpy"]),
+        versions={"seedwise": distribution()[1], "numpy": np.__version__},
         files={PREDICTIONS: sha256_of(folder / PREDICTIONS)},
     )
     write_ensemble(folder, record)
