@@ -37,10 +37,9 @@ def fetch(wanted: Wanted, urls: Sequence[str], report: Progress) -> None:
     reasons = []
     for url in urls:
         place = urlsplit(url).hostname or url
-        label = f"downloading {wanted.name} from {place}"
         try:
             with quiet_client():
-                return _fetch_from(wanted, url, partial(_tell, report, label, wanted.size))
+                return _fetch_from(wanted, url, partial(report, f"downloading {wanted.name} from {place}"))
         except (UserError, Interrupted):
             raise
         except Exception as error:  # the client and the HTTP library beneath it each raise their own
@@ -53,11 +52,7 @@ def fetch(wanted: Wanted, urls: Sequence[str], report: Progress) -> None:
     )
 
 
-def _tell(report: Progress, label: str, size: int, done: int) -> None:
-    report(label, done, size)
-
-
-def _fetch_from(wanted: Wanted, url: str, report: Callable[[int], None]) -> None:
+def _fetch_from(wanted: Wanted, url: str, report: Callable[[int, int], None]) -> None:
     from huggingface_hub.file_download import http_get
 
     with wanted.part.open("ab") as part:
@@ -69,7 +64,7 @@ def _fetch_from(wanted: Wanted, url: str, report: Callable[[int], None]) -> None
             resume_size=before,
             headers={"Accept-Encoding": "identity"},
             expected_size=wanted.size,
-            tqdm_class=bar(report),
+            tqdm_class=bar(lambda done: report(done, wanted.size)),
         )
     with wanted.part.open("rb") as part:
         md5 = hashlib.file_digest(part, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
