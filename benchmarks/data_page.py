@@ -34,9 +34,10 @@ IMAGES = """
 ## Images
 
 Whatever Pillow opens is an image, whatever its name: `photo.jpg?w=640`, `scan` and `.mpo` too. HEIC needs
-`pip install "seedwise[heic]"`. A file whose name says that it is an image and that can't be read is an error with its
-name. Images of more than 8 bits, and of floats, share one scale: `data.pixel_range`, or, where all images agree on one
-of [0, 1], [0, 255], [0, 4095] and [0, 65535], that one; it is printed, recorded, and used by `predict` too.
+`pip install "seedwise[heic]"`, and Parquet `pip install "seedwise[parquet]"`. A file whose name says that it is
+an image and that can't be read is an error with its name. Images of more than 8 bits, and of floats, share one scale:
+`data.pixel_range`, or, where all images agree on one of [0, 1], [0, 255], [0, 4095] and [0, 65535], that one; it is
+printed, recorded, and used by `predict` too.
 
 ## Options
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import random
 import shutil
 import signal
@@ -93,7 +94,9 @@ def test_a_signal_from_outside_to_a_process_of_its_own() -> None:
     running = subprocess.Popen(command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     wait_for(Path("run/metrics.jsonl"))
     second = forked("resume", "run")
-    assert (second.code, second.line) == (2, "run: another process is writing this folder; wait for it, or stop it")
+    who = f"process {running.pid} on {platform.node()}"
+    said = f"run: another process is writing this folder ({who}); wait for it, or stop it"
+    assert (second.code, second.line) == (2, said)
     running.send_signal(signal.SIGINT)
     out, err = running.communicate(timeout=60)
     assert running.returncode == 130 and out == "" and "Traceback" not in err

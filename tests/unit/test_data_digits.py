@@ -9,6 +9,7 @@ from sklearn.datasets import load_digits
 
 from seedwise.base.errors import UserError
 from seedwise.data import DataConfig, open_data
+from seedwise.data.digits import DigitsSource
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +47,17 @@ def test_images_are_the_originals_enlarged() -> None:
     # and no pixel has moved: the mean of each 4 x 4 square is close to the 8 x 8 original
     squares = images[:, 0].reshape(359, 8, 4, 8, 4).mean(axis=(2, 4))
     assert np.corrcoef(squares.ravel(), originals.ravel())[0, 1] > 0.98
+
+
+def test_all_are_scikit_learns_bit_for_bit() -> None:
+    package = load_digits()
+    contents = DigitsSource().read()
+    part = contents.parts["train"]
+    assert contents.classes == tuple(map(str, package.target_names)) and np.array_equal(part.labels, package.target)
+    for row, (image, original) in enumerate(zip(part.images(), package.images, strict=True)):
+        gray = Image.fromarray(np.rint(original * (255 / 16)).astype(np.uint8))
+        large = gray.resize((32, 32), Image.Resampling.BICUBIC).convert("RGB")
+        assert image.where == f"digits: image {row}" and np.array_equal(image.data, np.asarray(large))
 
 
 def test_splits_do_not_move_with_limit_and_do_with_their_seed() -> None:

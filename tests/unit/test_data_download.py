@@ -8,20 +8,23 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Never
 
+import huggingface_hub.constants as hub
 import pytest
 
 from seedwise.base.errors import Interrupted, UserError
+from seedwise.base.hub import bar as hub_bar
 from seedwise.data import DataConfig, cifar, open_data, published
-from seedwise.data.download import Patience, Wanted, fetch
+from seedwise.data.download import Wanted, fetch
 from seedwise.data.find import find_source
 
 CONTENT = os.urandom(400_000)
 MD5 = hashlib.md5(CONTENT).hexdigest()
-QUICK = Patience(timeout=0.5, measured_seconds=0.2, slowest=1_000_000, attempts=3)
+CHUNK = 20_000
 
 
 class Server(http.server.ThreadingHTTPServer):
@@ -57,6 +60,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         content = self.server.content  # type: ignore[attr-defined]
         start = int(wanted[6:-1]) if wanted and way != "ignorant" else 0
         body = {"liar": content[::-1], "short": content[:-1], "long": content + b"x" * 10}.get(way, content)[start:]
+        if way == "shifted" and wanted:
+            body = body[7:] + b"x" * 7
         self.send_response(206 if wanted and way != "ignorant" else 200)
         if wanted and way != "ignorant":
             first = start + 7 if way == "shifted" else start
@@ -95,15 +100,20 @@ def server() -> Iterator[Server]:
         thread.join()
 
 
+@pytest.fixture(autouse=True)
+def _impatient_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "DOWNLOAD_CHUNK_SIZE", CHUNK)
+    monkeypatch.setattr(hub, "HF_HUB_DOWNLOAD_TIMEOUT", 0.3)
+    monkeypatch.setattr("huggingface_hub.file_download.time", types.SimpleNamespace(sleep=lambda seconds: None))
+
+
 @pytest.fixture
 def wanted(tmp_path: Path) -> Wanted:
     return Wanted("cifar100", tmp_path / "file.tar.gz", len(CONTENT), MD5)
 
 
-def get(
-    wanted: Wanted, server: Server, *ways: str, report: Callable[..., Any] = lambda *_: None, patience: Patience = QUICK
-) -> list[str]:
-    fetch(wanted, [server.url(way) for way in ways], report, patience)
+def get(wanted: Wanted, server: Server, *ways: str, report: Callable[..., Any] = lambda *_: None) -> list[str]:
+    fetch(wanted, [server.url(way) for way in ways], report)
     assert wanted.file.read_bytes() == CONTENT and not wanted.part.exists()
     return [way for way, _ in server.requests]
 
@@ -115,14 +125,15 @@ def test_a_place_that_has_it(wanted: Wanted, server: Server, way: str) -> None:
     assert calls[-1] == ("downloading cifar100 from 127.0.0.1", len(CONTENT), len(CONTENT))
 
 
-@pytest.mark.parametrize("way", ["404", "500", "503", "liar", "short", "long", "stalls", "slow", "endless"])
+@pytest.mark.parametrize("way", ["404", "500", "503", "liar", "short", "long", "stalls", "endless"])
 def test_the_second_place_is_asked_when_the_first_fails(wanted: Wanted, server: Server, way: str) -> None:
     assert get(wanted, server, way, "good")[-1] == "good"
 
 
 def test_a_broken_connection_is_continued(wanted: Wanted, server: Server) -> None:
-    assert get(wanted, server, "breaks") == ["breaks"] * 3
-    assert [start for _, start in server.requests] == [None, "bytes=150000-", "bytes=300000-"]
+    assert set(get(wanted, server, "breaks")) == {"breaks"}
+    starts = [int(start[6:-1]) if start else 0 for _, start in server.requests]
+    assert starts[0] == 0 and starts == sorted(set(starts)) and len(starts) <= 5  # none begins anew
 
 
 def test_a_part_is_continued_wherever_it_came_from(wanted: Wanted, server: Server) -> None:
@@ -138,29 +149,24 @@ def test_whatever_was_left_there_the_file_is_right(wanted: Wanted, server: Serve
     get(wanted, server, way)
 
 
-def test_a_wrong_part_of_the_file_is_refused(wanted: Wanted, server: Server) -> None:
+def test_a_wrong_part_of_the_file_is_thrown_away(wanted: Wanted, server: Server) -> None:
     wanted.part.write_bytes(CONTENT[:1000])
-    assert get(wanted, server, "shifted", "good") == ["shifted", "good"]
-
-
-def test_a_slow_place_is_better_than_none(wanted: Wanted, server: Server) -> None:
-    ways = get(wanted, server, "slow", "404")
-    assert ways == ["slow", "404", "slow"]
-    assert server.requests[2][1] != None  # noqa: E711 -- it goes on where it left off
+    assert get(wanted, server, "shifted") == ["shifted", "shifted"]
+    assert server.requests[1][1] is None
 
 
 def test_all_failing_is_one_line_with_every_reason(wanted: Wanted, server: Server) -> None:
     with pytest.raises(UserError) as caught:
         get(wanted, server, "404", "liar", "stalls")
     message = str(caught.value)
-    assert "HTTP 404" in message and "MD5 is wrong" in message and "no answer in time" in message
+    assert "404 Not Found" in message and "MD5 is wrong" in message and "timed out" in message
     assert "--data-dir" in message and "\n" not in message and not wanted.file.exists()
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9/x", "http://no-such-host.invalid/x", "file:///etc/passwd", "x"])
 def test_unreachable_places_are_one_line(wanted: Wanted, url: str) -> None:
     with pytest.raises(UserError, match="cannot be downloaded") as caught:
-        fetch(wanted, [url], lambda *_: None, QUICK)
+        fetch(wanted, [url], lambda *_: None)
     assert "\n" not in str(caught.value) and not wanted.file.exists()
 
 
@@ -168,12 +174,15 @@ def test_a_stop_keeps_what_is_there(wanted: Wanted, server: Server, monkeypatch:
     def stop(*_: int | str) -> Never:
         raise Interrupted("stopped")
 
-    monkeypatch.setattr("seedwise.data.download.REPORT_SECONDS", 0)
+    def late(report: Callable[[int], None]) -> Any:
+        return hub_bar(lambda done: report(done) if done > 50_000 else None)
+
+    monkeypatch.setattr("seedwise.data.download.bar", late)
     with pytest.raises(Interrupted):
-        fetch(wanted, [server.url("good")], stop, QUICK)
+        fetch(wanted, [server.url("good"), server.url("good")], stop)
     assert 0 < wanted.part.stat().st_size < len(CONTENT)
     get(wanted, server, "good")
-    assert server.requests[1][1]
+    assert server.requests[1][1] and len(server.requests) == 2
 
 
 @pytest.fixture
@@ -218,6 +227,7 @@ def test_a_download_is_kept_and_found(server: Server, offered: Path, tmp_path: P
 
 PROCESS = """
 import dataclasses, sys
+from seedwise.base.hub import bar as hub_bar
 from seedwise.data import DataConfig, cifar, open_data
 size, md5 = int(sys.argv[1]), sys.argv[2]
 cifar.PUBLISHED["cifar100"] = dataclasses.replace(cifar.PUBLISHED["cifar100"], classes=4, size=size, md5=md5)

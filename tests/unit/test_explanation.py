@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from seedwise.base import fonts
 from seedwise.inference import explain
 from seedwise.inference.explain import BARS, GAP, MARGIN, MOST, SIDE, draw
 
@@ -85,15 +86,15 @@ def test_long_names_stay_in_their_room() -> None:
 
 
 def test_letters_that_no_font_here_has_become_the_number_of_the_class(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(explain, "FONTS", ())
-    explain._others.cache_clear()
-    explain._font.cache_clear()
+    monkeypatch.setattr(fonts, "FONTS", ())
+    fonts._others.cache_clear()
+    fonts.font_for.cache_clear()
     written = []
     monkeypatch.setattr(explain.ImageDraw.ImageDraw, "text", lambda self, at, text, **more: written.append(text))
     drawn(np.zeros((20, 20, 3), np.uint8), bars=[("고양이", 7, 0.5), ("dog", 2, 0.5)], title="사진.jpg")
     assert "class 7" in written and "dog" in written and "yellow: speaks for class 7" in written
-    explain._others.cache_clear()
-    explain._font.cache_clear()
+    fonts._others.cache_clear()
+    fonts.font_for.cache_clear()
 
 
 def test_it_is_a_picture(tmp_path: Path) -> None:
