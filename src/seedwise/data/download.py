@@ -56,16 +56,15 @@ def _fetch_from(wanted: Wanted, url: str, report: Callable[[int, int], None]) ->
     from huggingface_hub.file_download import http_get
 
     with wanted.part.open("ab") as part:
-        if (before := part.tell()) > wanted.size:
-            before = part.truncate(0)
-        http_get(
-            url,
-            part,
-            resume_size=before,
-            headers={"Accept-Encoding": "identity"},
-            expected_size=wanted.size,
-            tqdm_class=bar(lambda done: report(done, wanted.size)),
-        )
+        if (before := part.tell()) < wanted.size:
+            http_get(
+                url,
+                part,
+                resume_size=before,
+                headers={"Accept-Encoding": "identity"},
+                expected_size=wanted.size,
+                tqdm_class=bar(lambda done: report(done, wanted.size)),
+            )
     with wanted.part.open("rb") as part:
         md5 = hashlib.file_digest(part, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
     if md5 == wanted.md5:
