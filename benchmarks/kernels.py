@@ -117,7 +117,7 @@ FROZEN: dict[str, Switch] = {
 SETTINGS: dict[str, list[str]] = {
     "all kernels": ["compute.kernels=stock"],
     "all kernels but the fallback's": ["compute.kernels=fallback"],
-    "drop_path 0.1": ["model.drop_path=0.1"],
+    "(with model.drop_path=0.1)": ["model.drop_path=0.1"],
 }
 
 

@@ -11,7 +11,8 @@ How many times as long a training step or an evaluation takes without one kernel
 rule may choose, on one thread: geometric mean [95% interval of the paired t-test] of n rounds. In a round all take
 turns, one step each, in an order drawn anew. What depends on a kernel is off with it. {settings}.
 
-Seconds are the process's own (CPU time), since others used the machine meanwhile (load {load:.0f} on {cores} cores).
+Seconds are the process's own (CPU time), since others used the machine meanwhile (load {load:.0f} on {cores} cores when
+the last part ended).
 What is off though the network has nothing of it ({nothing}) came out within {step:.1%} of 1 in a step and within
 {evaluation:.1%} in an evaluation: nearer to 1 than that a ratio says nothing. Made by
 
@@ -24,7 +25,7 @@ network by network, on {machine}, kernels for {target}; commits: {commits}.
 """
 GONE = """
 What bought less than 3% of a step of either network is gone: the fused depthwise block for wide expansions, and all
-choice of depthwise gradients; the choice of the forward stays. Measured as above at commit {commit}, before they went:
+choice of depthwise gradients; the choice of the forward stays. Measured as above at {commit}, before they went:
 
 """
 KEPT = """
