@@ -77,7 +77,9 @@ def own_drop_path(model: nn.Module) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "why"), [(frozen, "frozen"), (hooked, "hook"), (own_drop_path, "OwnDropPath")], ids=str
+    ("change", "why"),
+    [(frozen, "frozen"), (hooked, "hook"), (own_drop_path, "OwnDropPath")],
+    ids=["frozen", "hook", "own"],
 )
 def test_it_says_why_a_block_is_not_fused(change: Callable[[nn.Module], None], why: str) -> None:
     model = network(SMALL)
