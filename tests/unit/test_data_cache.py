@@ -12,9 +12,10 @@ import pytest
 from PIL import Image
 
 from seedwise.base.errors import UserError
-from seedwise.data import DataConfig, open_data
 from seedwise.data.cache import open_cached
+from seedwise.data.config import DataConfig
 from seedwise.data.find import find_source
+from seedwise.data.open import open_data
 
 ALL = DataConfig(val=0, test=0)
 
@@ -185,7 +186,8 @@ def test_a_full_disk_is_one_line(cache, photos, monkeypatch: pytest.MonkeyPatch)
 PROCESS = """
 import sys, time
 from pathlib import Path
-from seedwise.data import DataConfig, open_data
+from seedwise.data.config import DataConfig
+from seedwise.data.open import open_data
 
 photos, mine, wait_for = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
 labels = []

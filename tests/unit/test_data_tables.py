@@ -14,7 +14,7 @@ from PIL import Image
 from tables import REFUSED, UNDERSTOOD
 
 from seedwise.base.errors import UserError
-from seedwise.data import DataConfig
+from seedwise.data.config import DataConfig
 from seedwise.data.find import find_source
 
 
