@@ -199,7 +199,7 @@ def disk(place: Place, size: str) -> Path:
     )
     if made.returncode:
         pytest.skip("a tmpfs can be mounted by root only")
-    place.undo.callback(subprocess.run, ["umount", folder], check=True)
+    place.undo.callback(subprocess.run, ["umount", folder], check=True)  # type: ignore[arg-type]
     return folder
 
 

@@ -21,7 +21,7 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SEEDWISE_DATA", raising=False)
 
 
-def photos(root, counts):
+def photos(root: Path, counts: dict[str, int]) -> str:
     rng = np.random.default_rng(0)
     for name, count in counts.items():
         (root / name).mkdir(parents=True, exist_ok=True)
@@ -62,7 +62,7 @@ def test_the_example_of_the_documentation() -> None:
         ({"train": 5, "val": 1, "test": 2}, ("train", "val"), "(given: train, val; test drawn from train)"),
     ],
 )
-def test_parts(splits, given, said) -> None:
+def test_parts(splits: dict[str, int], given: tuple[str, ...], said: str) -> None:
     line = " ".join(text.strip() for text in data_lines(["a", "b"], splits, given, Survey()))
     assert line.startswith(f"{sum(splits.values())} images in 2 classes (a, b), ") and said in line
 

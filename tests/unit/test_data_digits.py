@@ -33,7 +33,7 @@ def test_all_digits_are_there_once_with_their_labels() -> None:
 
 def test_images_are_the_originals_enlarged() -> None:
     digits = open_data("digits", DataConfig(), short_side=64)
-    images, sizes = digits.test.gather(np.arange(len(digits.test)))
+    images, sizes = digits.test.gather(np.arange(len(digits.test)))  # type: ignore[arg-type]
     assert images.shape == (359, 3, 32, 32) and images.dtype == np.uint8 and sizes is None
     assert (images == images[:, :1]).all()
     package = load_digits()
@@ -75,7 +75,7 @@ def test_the_part_and_its_config_never_import_torch() -> None:
 
 
 @pytest.mark.parametrize(("name", "meant"), [("digit", "digits"), ("cifar-100", "cifar100"), ("CIFAR10", "cifar10")])
-def test_unknown_names_get_a_suggestion(name, meant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_names_get_a_suggestion(name: str, meant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=f"did you mean '{meant}'"):
         open_data(name, DataConfig(), short_side=64)

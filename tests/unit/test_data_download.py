@@ -8,8 +8,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Never
+from typing import Any, Never
 
 import pytest
 
@@ -32,19 +33,19 @@ class Server(http.server.ThreadingHTTPServer):
         self.requests, self.content = [], CONTENT
         super().__init__(("127.0.0.1", 0), Handler)
 
-    def url(self, way) -> str:
+    def url(self, way: str) -> str:
         return f"http://127.0.0.1:{self.server_port}/{way}/file.tar.gz"
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
     """The first folder of the path says how to answer."""
 
-    def log_message(self, *_) -> None:
+    def log_message(self, *_: int | str) -> None:
         pass
 
     def do_GET(self) -> None:
         way, wanted = self.path.split("/")[1], self.headers.get("Range")
-        self.server.requests.append((way, wanted))
+        self.server.requests.append((way, wanted))  # type: ignore[attr-defined]
         if way.isdigit():
             self.send_error(int(way))
         elif way == "redirect":
@@ -54,8 +55,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         else:
             self.send_file(way, wanted)
 
-    def send_file(self, way, wanted) -> None:
-        content = self.server.content
+    def send_file(self, way: str, wanted: str | None) -> None:
+        content = self.server.content  # type: ignore[attr-defined]
         start = int(wanted[6:-1]) if wanted and way != "ignorant" else 0
         body = {"liar": content[::-1], "short": content[:-1], "long": content + b"x" * 10}.get(way, content)[start:]
         self.send_response(206 if wanted and way != "ignorant" else 200)
@@ -67,7 +68,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.send_body(way, body)
 
-    def send_body(self, way, body) -> None:
+    def send_body(self, way: str, body: bytes) -> None:
         if way == "endless":
             while True:
                 self.wfile.write(body)
@@ -86,45 +87,47 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def server():
+def server() -> Iterator[Server]:
     with Server() as running:
         thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
-        running.handle_error = lambda *_: None  # clients hang up on purpose
+        running.handle_error = lambda *_: None  # type: ignore[method-assign]  # clients hang up on purpose
         yield running
         running.shutdown()
         thread.join()
 
 
 @pytest.fixture
-def wanted(tmp_path: Path):
+def wanted(tmp_path: Path) -> Wanted:
     return Wanted("cifar100", tmp_path / "file.tar.gz", len(CONTENT), MD5)
 
 
-def get(wanted, server, *ways, report=lambda *_: None, patience=QUICK):
+def get(
+    wanted: Wanted, server: Server, *ways: str, report: Callable[..., Any] = lambda *_: None, patience: Patience = QUICK
+) -> list[str]:
     fetch(wanted, [server.url(way) for way in ways], report, patience)
     assert wanted.file.read_bytes() == CONTENT and not wanted.part.exists()
     return [way for way, _ in server.requests]
 
 
 @pytest.mark.parametrize("way", ["good", "redirect", "ignorant"])
-def test_a_place_that_has_it(wanted, server, way) -> None:
+def test_a_place_that_has_it(wanted: Wanted, server: Server, way: str) -> None:
     calls = []
     get(wanted, server, way, report=lambda *call: calls.append(call))
     assert calls[-1] == ("downloading cifar100 from 127.0.0.1", len(CONTENT), len(CONTENT))
 
 
 @pytest.mark.parametrize("way", ["404", "500", "503", "liar", "short", "long", "stalls", "slow", "endless"])
-def test_the_second_place_is_asked_when_the_first_fails(wanted, server, way) -> None:
+def test_the_second_place_is_asked_when_the_first_fails(wanted: Wanted, server: Server, way: str) -> None:
     assert get(wanted, server, way, "good")[-1] == "good"
 
 
-def test_a_broken_connection_is_continued(wanted, server) -> None:
+def test_a_broken_connection_is_continued(wanted: Wanted, server: Server) -> None:
     assert get(wanted, server, "breaks") == ["breaks"] * 3
     assert [start for _, start in server.requests] == [None, "bytes=150000-", "bytes=300000-"]
 
 
-def test_a_part_is_continued_wherever_it_came_from(wanted, server) -> None:
+def test_a_part_is_continued_wherever_it_came_from(wanted: Wanted, server: Server) -> None:
     wanted.part.write_bytes(CONTENT[:123_456])
     get(wanted, server, "good")
     assert server.requests == [("good", "bytes=123456-")]
@@ -132,23 +135,23 @@ def test_a_part_is_continued_wherever_it_came_from(wanted, server) -> None:
 
 @pytest.mark.parametrize("way", ["ignorant", "good"])
 @pytest.mark.parametrize("left", [b"", b"other content", CONTENT, CONTENT[::-1], CONTENT + b"more"])
-def test_whatever_was_left_there_the_file_is_right(wanted, server, way, left) -> None:
+def test_whatever_was_left_there_the_file_is_right(wanted: Wanted, server: Server, way: str, left: bytes) -> None:
     wanted.part.write_bytes(left)
     get(wanted, server, way)
 
 
-def test_a_wrong_part_of_the_file_is_refused(wanted, server) -> None:
+def test_a_wrong_part_of_the_file_is_refused(wanted: Wanted, server: Server) -> None:
     wanted.part.write_bytes(CONTENT[:1000])
     assert get(wanted, server, "shifted", "good") == ["shifted", "good"]
 
 
-def test_a_slow_place_is_better_than_none(wanted, server) -> None:
+def test_a_slow_place_is_better_than_none(wanted: Wanted, server: Server) -> None:
     ways = get(wanted, server, "slow", "404")
     assert ways == ["slow", "404", "slow"]
     assert server.requests[2][1] != None  # noqa: E711 -- it goes on where it left off
 
 
-def test_all_failing_is_one_line_with_every_reason(wanted, server) -> None:
+def test_all_failing_is_one_line_with_every_reason(wanted: Wanted, server: Server) -> None:
     with pytest.raises(UserError) as caught:
         get(wanted, server, "404", "liar", "stalls")
     message = str(caught.value)
@@ -157,14 +160,14 @@ def test_all_failing_is_one_line_with_every_reason(wanted, server) -> None:
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9/x", "http://no-such-host.invalid/x", "file:///etc/passwd", "x"])
-def test_unreachable_places_are_one_line(wanted, url) -> None:
+def test_unreachable_places_are_one_line(wanted: Wanted, url: str) -> None:
     with pytest.raises(UserError, match="cannot be downloaded") as caught:
         fetch(wanted, [url], lambda *_: None, QUICK)
     assert "\n" not in str(caught.value) and not wanted.file.exists()
 
 
-def test_a_stop_keeps_what_is_there(wanted, server, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stop(*_) -> Never:
+def test_a_stop_keeps_what_is_there(wanted: Wanted, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: int | str) -> Never:
         raise Interrupted("stopped")
 
     monkeypatch.setattr("seedwise.data.download.REPORT_SECONDS", 0)
@@ -176,7 +179,7 @@ def test_a_stop_keeps_what_is_there(wanted, server, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.fixture
-def offered(tmp_path: Path, server, monkeypatch: pytest.MonkeyPatch):
+def offered(tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A small archive of four classes that the server offers in place of CIFAR-100."""
     from test_data_published import files100, pack
 
@@ -186,12 +189,12 @@ def offered(tmp_path: Path, server, monkeypatch: pytest.MonkeyPatch):
     archive = pack(tmp_path / "server/cifar-100-python.tar.gz", files100(), "cifar-100-python")
     server.content = archive.read_bytes()
     changes = {"classes": 4, "size": len(server.content), "md5": hashlib.md5(server.content).hexdigest()}
-    small = dataclasses.replace(cifar.PUBLISHED["cifar100"], **changes)
+    small = dataclasses.replace(cifar.PUBLISHED["cifar100"], **changes)  # type: ignore[arg-type]
     monkeypatch.setitem(cifar.PUBLISHED, "cifar100", small)
     return archive
 
 
-def test_nothing_is_fetched_unless_asked_for(server, offered, tmp_path: Path) -> None:
+def test_nothing_is_fetched_unless_asked_for(server: Server, offered: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no local copy named.*-s data.download=true \(0 MB\)"):
         open_data("cifar100", DataConfig(), short_side=64)
     find_source("cifar100", None, DataConfig(download=True))
@@ -199,7 +202,7 @@ def test_nothing_is_fetched_unless_asked_for(server, offered, tmp_path: Path) ->
     assert server.requests == []
 
 
-def test_a_download_is_kept_and_found(server, offered, tmp_path: Path) -> None:
+def test_a_download_is_kept_and_found(server: Server, offered: Path, tmp_path: Path) -> None:
     labels = []
     first = open_data(
         "cifar100", DataConfig(download=True), short_side=64, progress=lambda *call: labels.append(call[0])
@@ -226,7 +229,7 @@ print(open_data("cifar100", DataConfig(download=True), short_side=64).fingerprin
 """
 
 
-def test_two_processes_download_once(server, offered, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_processes_download_once(server: Server, offered: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = cifar.PUBLISHED["cifar100"]
     command = [sys.executable, "-c", PROCESS, str(small.size), small.md5]
     monkeypatch.setenv(published.MIRRORS_VARIABLE, server.url("slow")[:-12])

@@ -95,6 +95,10 @@ def documented(cls: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, st
             yield from documented(section, f"{prefix}{name}.")
 
 
+def _below(at: Any, name: str) -> Any:
+    return (at or {}).get(name)
+
+
 def test_every_option_has_its_heading_its_default_and_its_docstring() -> None:
     text = GENERATED.options()
     sections = dict(re.findall(r"^#{2,4} `[^`]+` \{ #(\S+) \}\n(.*?)(?=^#{2,4} |\Z)", text, re.M | re.S))
@@ -103,7 +107,7 @@ def test_every_option_has_its_heading_its_default_and_its_docstring() -> None:
     assert {path for path, _ in options} == {path for path in sections if not path.startswith("progressive.")}
     for path, docstring in options:
         assert docstring and GENERATED.prose(docstring) in sections[path], path
-        value = functools.reduce(lambda at, name: (at or {}).get(name), path.split("."), defaults)
+        value: Any = functools.reduce(_below, path.split("."), defaults)
         if value is not None and not isinstance(value, dict):  # null is also what is below a technique that is off
             assert f"Default: `{write_inline(value)}`" in sections[path], path
     assert {"optim.algorithm.momentum", "optim.schedule.gamma", "progressive.0.until"} <= set(sections)

@@ -134,7 +134,7 @@ def test_whoever_waits_for_a_lock_that_is_cleared_away_gets_the_new_one(cache: P
     waited: list[str] = []
 
     def decode() -> None:
-        with alone(folder, "decodes cats", lambda *_: (waited.append("waits"), may_go.set())):
+        with alone(folder, "decodes cats", lambda *_: (waited.append("waits"), may_go.set())):  # type: ignore[arg-type]
             (folder / "building").mkdir()
             entered.set()
 

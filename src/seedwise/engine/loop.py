@@ -287,8 +287,8 @@ def _save(setup: Setup, state: State, best: dict[str, Tensor]) -> None:
     tensors = checkpoint.model_tensors(setup.model, "model") | checkpoint.optimizer_tensors(setup.optimizer)
     tensors |= _average(setup) | {f"best/{name}": value for name, value in best.items()}
     content = {"loop": asdict(state), "augment": setup.augment.state()}
-    if setup.noise is not None:
-        content["noise"] = setup.noise.state()
+    if setup.dropout_meter is not None:
+        content["noise"] = setup.dropout_meter.state()
     checkpoint.save(setup.folder, state.step, tensors, content)
 
 
@@ -319,6 +319,6 @@ def _restored(setup: Setup, tensors: dict[str, Tensor], content: dict[str, Any])
         setup.ema.module.load_state_dict(checkpoint.under(tensors, "ema"))
     checkpoint.restore_optimizer(setup.optimizer, tensors)
     setup.augment.load_state(content["augment"])
-    if setup.noise is not None and "noise" in content:
-        setup.noise.load_state(content["noise"])
+    if setup.dropout_meter is not None and "noise" in content:
+        setup.dropout_meter.load_state(content["noise"])
     return state, checkpoint.under(tensors, "best")

@@ -53,7 +53,7 @@ class Setup:
     """Resolved stages of progressive learning."""
     dropout: Dropout | None = None
     """The dropout that the stages set."""
-    noise: Meter | None = None
+    dropout_meter: Meter | None = None
     """Counts what dropout and stochastic depth drop."""
     data_lines: Sequence[str] = ()
     """Description of the data, for the observer."""
