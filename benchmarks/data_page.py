@@ -56,7 +56,8 @@ def section(title: str, inputs: str, options: dict[str, object], said: str) -> s
 def said_of(make: Callable[[Path], Any], case: Any) -> str:
     """The first lines of a run on it, or the refusal."""
     from seedwise.base.errors import UserError
-    from seedwise.data import DataConfig, open_data
+    from seedwise.data.config import DataConfig
+    from seedwise.data.open import open_data
 
     with tempfile.TemporaryDirectory() as place:
         os.environ["SEEDWISE_CACHE"] = f"{place}/cache"
@@ -104,7 +105,7 @@ def tables(refused: bool) -> Iterator[str]:
 def options() -> str:
     """Every option of the data."""
     from page import table
-    from seedwise.data import DataConfig
+    from seedwise.data.config import DataConfig
 
     rows = [
         [f"`{name}`", f"`{field.default!r}`".replace("None", "null"), " ".join((field.description or "").split())]

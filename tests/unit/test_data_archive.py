@@ -13,8 +13,10 @@ import pytest
 from PIL import Image
 
 from seedwise.base.errors import UserError
-from seedwise.data import DataConfig, archive, open_data
+from seedwise.data import archive
+from seedwise.data.config import DataConfig
 from seedwise.data.dataset import Dataset
+from seedwise.data.open import open_data
 
 ALL = DataConfig(val=0, test=0)
 

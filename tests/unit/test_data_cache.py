@@ -12,10 +12,11 @@ import pytest
 from PIL import Image
 
 from seedwise.base.errors import UserError
-from seedwise.data import DataConfig, open_data
 from seedwise.data.cache import open_cached
+from seedwise.data.config import DataConfig
 from seedwise.data.dataset import Dataset
 from seedwise.data.find import find_source
+from seedwise.data.open import open_data
 
 ALL = DataConfig(val=0, test=0)
 
@@ -186,7 +187,8 @@ def test_a_full_disk_is_one_line(cache: Path, photos: Path, monkeypatch: pytest.
 PROCESS = """
 import sys, time
 from pathlib import Path
-from seedwise.data import DataConfig, open_data
+from seedwise.data.config import DataConfig
+from seedwise.data.open import open_data
 
 photos, mine, wait_for = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
 labels = []

@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from seedwise.data import DataConfig, open_data, train_probe
+from seedwise.data.config import DataConfig
 from seedwise.data.dataset import Dataset
+from seedwise.data.open import open_data
+from seedwise.data.splits import train_probe
 
 DATA = Path(os.environ.get("SEEDWISE_DATA") or Path(__file__).parents[3] / "shared/data")
 

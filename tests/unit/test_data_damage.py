@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from seedwise.base.errors import Mistakes, UserError
-from seedwise.data import DataConfig, open_data
+from seedwise.data.config import DataConfig
+from seedwise.data.open import open_data
 
 ALL = DataConfig(val=0, test=0)
 SKIPPING = DataConfig(val=0, test=0, skip_damaged=True)

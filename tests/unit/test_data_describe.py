@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 
 from seedwise.base.errors import UserError
-from seedwise.data import DataConfig, open_data
+from seedwise.data.config import DataConfig
 from seedwise.data.describe import data_lines, passed_over_lines
+from seedwise.data.open import open_data
 from seedwise.data.source import PassedOver, Survey
 
 NAMES = ["aloe", *(f"plant {number}" for number in range(35)), "zinnia"]

@@ -8,8 +8,9 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from seedwise.base.errors import UserError
-from seedwise.data import DataConfig, open_data
+from seedwise.data.config import DataConfig
 from seedwise.data.digits import DigitsSource
+from seedwise.data.open import open_data
 
 
 @pytest.fixture(autouse=True)
@@ -80,7 +81,8 @@ def test_a_limit_below_one_image_a_class_is_refused() -> None:
 
 
 def test_the_part_and_its_config_never_import_torch() -> None:
-    code = "import sys, seedwise.data; sys.exit(any(name in sys.modules for name in ('torch', 'pyarrow', 'sklearn')))"
+    heavy = "('torch', 'pyarrow', 'sklearn')"
+    code = f"import sys, seedwise.data.open; sys.exit(any(name in sys.modules for name in {heavy}))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

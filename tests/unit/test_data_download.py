@@ -18,9 +18,11 @@ import pytest
 
 from seedwise.base.errors import Interrupted, UserError
 from seedwise.base.hub import bar as hub_bar
-from seedwise.data import DataConfig, cifar, open_data, published
+from seedwise.data import cifar, published
+from seedwise.data.config import DataConfig
 from seedwise.data.download import Wanted, fetch
 from seedwise.data.find import find_source
+from seedwise.data.open import open_data
 
 CONTENT = os.urandom(400_000)
 MD5 = hashlib.md5(CONTENT).hexdigest()
@@ -228,7 +230,9 @@ def test_a_download_is_kept_and_found(server: Server, offered: Path, tmp_path: P
 PROCESS = """
 import dataclasses, sys
 from seedwise.base.hub import bar as hub_bar
-from seedwise.data import DataConfig, cifar, open_data
+from seedwise.data import cifar
+from seedwise.data.config import DataConfig
+from seedwise.data.open import open_data
 size, md5 = int(sys.argv[1]), sys.argv[2]
 cifar.PUBLISHED["cifar100"] = dataclasses.replace(cifar.PUBLISHED["cifar100"], classes=4, size=size, md5=md5)
 print(open_data("cifar100", DataConfig(download=True), short_side=64).fingerprint)

@@ -8,7 +8,7 @@ import yaml
 from test_data_shards import folder, read
 
 from seedwise.base.errors import UserError
-from seedwise.data import DataConfig
+from seedwise.data.config import DataConfig
 from seedwise.data.find import find_source
 
 TWO = [{"split": "train", "path": "data/foo.parquet"}, {"split": "test", "path": "data/bar.parquet"}]

@@ -12,9 +12,10 @@ import pytest
 from PIL import Image
 
 from seedwise.base.errors import UserError
-from seedwise.data import DataConfig, open_data
+from seedwise.data.config import DataConfig
 from seedwise.data.find import find_source
 from seedwise.data.labels import JOINS, label_doubts
+from seedwise.data.open import open_data
 from seedwise.data.source import Contents
 
 

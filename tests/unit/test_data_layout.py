@@ -15,9 +15,10 @@ from layouts import REFUSED, UNDERSTOOD, Layout
 from PIL import Image
 
 from seedwise.base.errors import UserError
-from seedwise.data import DataConfig, open_data
 from seedwise.data.archive import ArchiveSource
+from seedwise.data.config import DataConfig
 from seedwise.data.folder import FolderSource
+from seedwise.data.open import open_data
 from seedwise.data.source import Contents
 
 

@@ -18,9 +18,11 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from test_data_published import files10, unpack
 
-from seedwise.data import DataConfig, cifar, open_data
+from seedwise.data import cifar
+from seedwise.data.config import DataConfig
 from seedwise.data.dataset import Dataset
 from seedwise.data.naming import LONGEST_NAME, within
+from seedwise.data.open import open_data
 
 SIDE = 8
 FACTORY = """

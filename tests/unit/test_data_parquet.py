@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from seedwise.base.errors import UserError
-from seedwise.data import DataConfig, open_data
+from seedwise.data.config import DataConfig
+from seedwise.data.open import open_data
 
 NAMES = ["ant", "bee", "cat", "dog"]
 COARSE_NAMES = ["insect", "mammal"]

@@ -9,9 +9,10 @@ from PIL import Image
 
 from seedwise.audits.scan import scan
 from seedwise.base.errors import UserError
-from seedwise.data import DataConfig, open_data
+from seedwise.data.config import DataConfig
 from seedwise.data.dataset import Dataset
 from seedwise.data.find import find_source
+from seedwise.data.open import open_data
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,9 @@ import pytest
 from PIL import Image
 
 from seedwise.base.errors import UserError
-from seedwise.data import DataConfig, cifar, open_data
+from seedwise.data import cifar
+from seedwise.data.config import DataConfig
+from seedwise.data.open import open_data
 from seedwise.data.unpickle import Refused, read_pickle
 
 NAMES = ["apple", "bear", "cup", "dog"]

@@ -14,7 +14,7 @@ from PIL import Image
 from tables import REFUSED, UNDERSTOOD, Table
 
 from seedwise.base.errors import UserError
-from seedwise.data import DataConfig
+from seedwise.data.config import DataConfig
 from seedwise.data.csvfile import CsvSource
 from seedwise.data.find import find_source
 from seedwise.data.parquet import ParquetSource

@@ -15,8 +15,9 @@ from PIL import Image
 
 from seedwise.base.cache_contents import clear, named, stowed
 from seedwise.base.files import cache_root
-from seedwise.data import DataConfig, open_data
 from seedwise.data.cache import alone
+from seedwise.data.config import DataConfig
+from seedwise.data.open import open_data
 
 ALL = DataConfig(val=0, test=0)
 

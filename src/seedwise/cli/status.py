@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from seedwise.base.durations import clock
 from seedwise.base.errors import UserError, first_sentence
 from seedwise.base.files import is_held
 from seedwise.cli.options import Json
@@ -54,6 +53,7 @@ def _demand_sound(folder: Path) -> None:
 
 
 def _show(folder: Path, as_json: bool) -> None:
+    from seedwise.base.durations import clock
     from seedwise.cli.print_study import print_arms, print_trials
     from seedwise.study.progress import as_study, finished_trials, run_content, study_content, trial_folder
 
