@@ -32,7 +32,10 @@ def picture(random: np.random.Generator, label: int, sides: tuple[int, int]) -> 
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
 
-@pytest.fixture(scope="session", params=[(32, 33), (50, 400)], ids=["cifar-sized", "photos"])
+@pytest.fixture(
+    scope="session",
+    params=[pytest.param((32, 33), marks=pytest.mark.slow, id="cifar-sized"), pytest.param((50, 400), id="photos")],
+)
 def pictures(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """JPEGs of one small size, or of many sizes and shapes."""
     root = tmp_path_factory.mktemp("pictures")
