@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from seedwise.base.errors import UserError
-from seedwise.data import DataConfig
+from seedwise.data.config import DataConfig
 from seedwise.data.parquetfile import ParquetFile
 
 ROOT = Path(__file__).parents[2]
