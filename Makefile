@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+CSRC   := src/seedwise/kernels/csrc
 # One thread a test worker: two workers with two threads each would fight over the cores.
 TEST_ENV := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
 
-.PHONY: demo quick test test-slow soak check bench format clean
+.PHONY: demo quick test test-slow coverage mutants soak check docs bench format clean
 
 demo: $(STAMP)                     ## five seeds on embedded data, then the summary
 	$(BIN)/seedwise train digits -r demo --seeds 5 -o runs/demo
@@ -28,8 +29,19 @@ check: $(STAMP)                    ## style, types, layers, sizes
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --config-file tests/mypy.ini
 	$(BIN)/lint-imports
+	$(BIN)/clang-format --dry-run -Werror $(CSRC)/*
 	$(BIN)/python tests/house.py
+
+docs: $(STAMP)                     ## the documentation site in site/; open site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+coverage: $(STAMP)                 ## the test suite, and which lines it runs; less than fail_under in pyproject.toml fails
+	$(TEST_ENV) $(BIN)/pytest -n 2 --dist worksteal -m "not slow" --durations 25 --cov --cov-report=term:skip-covered
+
+mutants: $(STAMP)                  ## faults put into a copy of src, each of which the tests named for it have to notice; MUTANTS="--all"
+	$(BIN)/python tests/mutation/run.py $(MUTANTS)
 
 bench: $(STAMP)                    ## what is missing in benchmarks/results.json -> docs/performance.md; BENCH=--fresh: all
 	$(BIN)/python benchmarks/suite.py $(BENCH)
@@ -38,11 +50,12 @@ bench: $(STAMP)                    ## what is missing in benchmarks/results.json
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(CSRC)/*
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -e ".[dev]"
+	$(BIN)/python -m pip install --quiet -e ".[dev,docs]"
 	touch $@

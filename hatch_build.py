@@ -36,7 +36,7 @@ class KernelHook(BuildHookInterface):  # type: ignore[misc]
             build_data["tag"] = f"py3-none-{sysconfig.get_platform().replace('-', '_').replace('.', '_')}"
 
     def _prebuilt(self, compiling: Any, targets: list[str]) -> list[Path]:
-        """Libraries and seals of all kernels for some targets; what is whole already isn't compiled again."""
+        """Libraries and checksums of all kernels for some targets; what is whole already isn't compiled again."""
         version = compiling.compiler_version()
         if version is None:
             self.app.display_warning("no C++ compiler: the kernels are compiled at first use, where there is one")
@@ -49,7 +49,7 @@ class KernelHook(BuildHookInterface):  # type: ignore[misc]
             if not compiling.is_sound(built):
                 try:
                     compiling.compile_to(built, source, target)
-                    compiling.seal(built).write_text(compiling.seal_text(built))
+                    compiling.checksum_file(built).write_text(compiling.checksum_text(built))
                 except (OSError, subprocess.SubprocessError) as error:
                     why = compiling.reason(error)
                     self.app.display_warning(f"{source.name} can't be compiled for {target} ({why})")
@@ -58,7 +58,7 @@ class KernelHook(BuildHookInterface):  # type: ignore[misc]
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             found = [pool.submit(library, source, target) for source in compiling.sources() for target in targets]
         sound = [each.result() for each in found if compiling.is_sound(each.result())]
-        return [path for built in sound for path in (built, compiling.seal(built))]
+        return [path for built in sound for path in (built, compiling.checksum_file(built))]
 
 
 def _compiling(root: Path) -> Any:

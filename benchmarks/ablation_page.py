@@ -41,7 +41,7 @@ HEAD = """# The student team's ablations, with six seeds and a verdict
 
 This page is made from records by `python benchmarks/ablation_page.py RUNS`; how they were made stands in that file and
 below. How a verdict is reached: [statistics.md](../statistics.md). The study's own report, one file to download and
-open: [reference-ablation.html](reference-ablation.html).
+open: [reference-ablation-report.html](reference-ablation-report.html).
 """
 REDUCED = """## What the reduction means
 

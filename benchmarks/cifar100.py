@@ -33,7 +33,8 @@ def works(data_dir: Path) -> dict[str, Work]:
     prepare_process()
     import torch
 
-    from seedwise.data import DataConfig, open_data
+    from seedwise.data.config import DataConfig
+    from seedwise.data.open import open_data
 
     torch.set_num_threads(1)
     os.environ["SEEDWISE_CACHE"] = str(data_dir / "cache")

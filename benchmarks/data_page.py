@@ -21,7 +21,8 @@ INTRODUCTION = """# Data: what is read, and how
 
 Made by `python benchmarks/data_page.py` from the inputs of the tests; below each stands what seedwise says of it, and a
 test compares. DATA is a folder, an archive of one (`.zip`, `.tar`, `.tar.gz`, …), a CSV, or a Parquet file or a folder
-of them, beside the names `digits`, `cifar10` and `cifar100`. The same images give the same run whatever holds them.
+of them, beside the names `digits`, `cifar10` and `cifar100`. The same images give the same run, whether from a
+folder, an archive or a table.
 
 A run says what it trains on before it trains: images, classes, parts (given by the data, or drawn), then what was
 passed over and what is doubtful. The same stands in the report and in `record.json` (`data.parts`, `data.passed_over`,
@@ -33,9 +34,10 @@ IMAGES = """
 ## Images
 
 Whatever Pillow opens is an image, whatever its name: `photo.jpg?w=640`, `scan` and `.mpo` too. HEIC needs
-`pip install "seedwise[heic]"`. A file whose name says that it is an image and that can't be read is an error with its
-name. Images of more than 8 bits, and of floats, share one scale: `data.pixel_range`, or, where all images agree on one
-of [0, 1], [0, 255], [0, 4095] and [0, 65535], that one; it is printed, recorded, and used by `predict` too.
+`pip install "seedwise[heic]"`, and Parquet `pip install "seedwise[parquet]"`. A file whose name says that it is
+an image and that can't be read is an error with its name. Images of more than 8 bits, and of floats, share one scale:
+`data.pixel_range`, or, where all images agree on one of [0, 1], [0, 255], [0, 4095] and [0, 65535], that one; it is
+printed, recorded, and used by `predict` too.
 
 ## Options
 
@@ -54,7 +56,8 @@ def section(title: str, inputs: str, options: dict[str, object], said: str) -> s
 def said_of(make: Callable[[Path], Any], case: Any) -> str:
     """The first lines of a run on it, or the refusal."""
     from seedwise.base.errors import UserError
-    from seedwise.data import DataConfig, open_data
+    from seedwise.data.config import DataConfig
+    from seedwise.data.open import open_data
 
     with tempfile.TemporaryDirectory() as place:
         os.environ["SEEDWISE_CACHE"] = f"{place}/cache"
@@ -102,7 +105,7 @@ def tables(refused: bool) -> Iterator[str]:
 def options() -> str:
     """Every option of the data."""
     from page import table
-    from seedwise.data import DataConfig
+    from seedwise.data.config import DataConfig
 
     rows = [
         [f"`{name}`", f"`{field.default!r}`".replace("None", "null"), " ".join((field.description or "").split())]

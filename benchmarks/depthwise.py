@@ -4,7 +4,7 @@
 
 The implementations take turns, so that a busy neighbor meets all alike. Each column is the shortest time, and after
 the first the median over the rounds of (first's time / its time), with the quartiles. `pytorch` is autograd's backward
-as it stands, `torch` is `use_fast_backward`'s; both with the padding's own backward, and with the gradients that the
+as it stands, `fallback` is `use_fallback`'s; both with the padding's own backward, and with the gradients that the
 row names.
 """
 
@@ -23,7 +23,7 @@ from timm.layers.conv2d_same import Conv2dSame  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 from seedwise.kernels.layers.depthwise import available  # noqa: E402
-from seedwise.kernels.layers.depthwise_composed import depthwise_conv2d  # noqa: E402
+from seedwise.kernels.layers.depthwise_fallback import depthwise_conv2d  # noqa: E402
 from seedwise.kernels.ops import depthwise as depthwise_ops  # noqa: E402
 from seedwise.kernels.ops import depthwise_candidates  # noqa: E402
 from seedwise.kernels.ops.depthwise import Geometry  # noqa: E402
@@ -80,16 +80,12 @@ def runs_of(what: str, x: Tensor, grad: Tensor, weight: Tensor, geometry: Geomet
         runs: Runs = {"pytorch": lambda: depthwise_candidates.onednn_forward(x, weight, geometry)}
         return runs | ({"native": lambda: depthwise_ops.forward(x, weight, geometry)} if available() else {})
     wants = WANTS[what]
-    names = ("fused",) if what == "both" else depthwise_candidates.candidates(x, geometry, wants)
     runs = {
         "pytorch": autograd(x, grad, weight, geometry, wants, stock_conv),
-        "torch": autograd(x, grad, weight, geometry, wants, depthwise_conv2d),
+        "fallback": autograd(x, grad, weight, geometry, wants, depthwise_conv2d),
     }
-    for name in names:
-        if available() or not ("native" in name or name == "fused"):
-            runs[name] = lambda name=name: depthwise_candidates.compute(  # type: ignore[misc]
-                name, x, grad, weight, geometry, wants
-            )
+    if available():
+        runs["native"] = lambda: depthwise_ops.backward(x, grad, weight, geometry, wants)
     return runs
 
 
@@ -128,9 +124,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    print(machine.describe(machine.facts()), "| kernels:", depthwise_ops.library_name(), "|", options)
+    print(machine.describe(machine.facts()), "| kernels:", depthwise_ops.DEPTHWISE.name(), "|", options)
     rows = ("forward", "images", "weight", "both")
-    together = ("pytorch", "torch", "native")
+    together = ("pytorch", "fallback", "native")
     totals: dict[str, dict[str, list[float]]] = {what: {} for what in rows}
     for (geometry, c, h, w), count in layers_of(options.model, options.size).items():
         print(f"{geometry.kernel}x{geometry.kernel}/{geometry.stride} {c}x{h}x{w}, {count} of them")

@@ -101,7 +101,7 @@ def measure(options: argparse.Namespace) -> None:
 
     from seedwise.kernels import dispatch, swap
 
-    class Noted(dispatch.Tuned):
+    class Noted(dispatch.Autotuner):
         def measured(self, case: "Case", candidates: "Candidates", images: int) -> Mapping[str, float]:
             seconds = timed(candidates, images)
             line = {"target": options.target, "key": case.key, "place": case.place, "seconds": seconds, "of": network}
@@ -112,7 +112,7 @@ def measure(options: argparse.Namespace) -> None:
 
         counts: dict[str, int] = {}
 
-    vars(swap)["Tuned"] = Noted
+    vars(swap)["Autotuner"] = Noted
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     done = options.out.read_text() if options.out.exists() else ""
@@ -208,19 +208,10 @@ def save(known: Mapping[tuple[str, "ShapeKey"], Seconds]) -> None:
 
 
 def grouped(known: Mapping[tuple[str, "ShapeKey"], Seconds]) -> list[tuple[str, dict["ShapeKey", Seconds]]]:
-    """By target, operation, type and threads; of depthwise gradients also each alone, as the pairs tell."""
+    """By target, operation, type and threads."""
     groups: dict[tuple[Any, ...], dict[ShapeKey, Seconds]] = {}
     for (target, place), seconds in sorted(known.items()):
         groups.setdefault((target, *place[:3]), {})[place] = seconds
-        if place.operation == "depthwise both":
-            for number, (operation, form) in enumerate((("depthwise images", "{}+-"), ("depthwise weight", "-+{}"))):
-                alone: dict[str, float] = {}
-                for name, took in seconds.items():
-                    if "+" in name:
-                        of = form.format(name.split("+")[number])
-                        alone[of] = min(took, alone.get(of, took))
-                group = groups.setdefault((target, operation, *place[1:3]), {})
-                group[place._replace(operation=operation)] = alone
     return [(target, points) for (target, *_), points in sorted(groups.items())]
 
 
@@ -287,11 +278,11 @@ def compare(options: argparse.Namespace) -> None:
 
     from seedwise.kernels import dispatch, swap
 
-    class Stopwatch(dispatch.Tuned):
+    class Stopwatch(dispatch.Autotuner):
         def measured(self, case: "Case", candidates: "Candidates", images: int) -> Mapping[str, float]:
             return timed(candidates, images)
 
-    vars(swap)["Tuned"] = Stopwatch
+    vars(swap)["Autotuner"] = Stopwatch
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     network = options.model, options.size, options.batch, "fp32"
@@ -325,7 +316,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
     made = commands.add_parser("measure")
-    made.add_argument("--target", choices=LIMITS, required=True)
+    made.add_argument("--target", dispatcher=LIMITS, required=True)
     made.add_argument("--threads", type=int, required=True)
     made.add_argument("--only", default="")
     made.add_argument("-o", "--out", type=Path, required=True)
@@ -335,7 +326,7 @@ def main() -> None:
     made.set_defaults(run=write)
     commands.add_parser("check").set_defaults(run=check)
     made = commands.add_parser("compare")
-    made.add_argument("--target", choices=LIMITS, default="avx512")
+    made.add_argument("--target", dispatcher=LIMITS, default="avx512")
     made.add_argument("--model", default=LITE)
     made.add_argument("--size", type=int, default=64)
     made.add_argument("--batch", type=int, default=128)

@@ -48,7 +48,8 @@ def start(folder: Path, cache: Path) -> dict[str, Any]:
 
 def work(folder: str) -> None:
     """Open the data, as a run does, and tell what that took."""
-    from seedwise.data import DataConfig, open_data
+    from seedwise.data.config import DataConfig
+    from seedwise.data.open import open_data
 
     began, busy = time.perf_counter(), time.process_time()
     data = open_data(folder, DataConfig(), short_side=64)

@@ -1,4 +1,4 @@
-"""docs/performance.md from what suite.py measured.
+"""docs/performance.md from what suite.py and kernels.py measured.
 
 python benchmarks/page.py [RESULTS.json] [-o docs/performance.md]
 """
@@ -11,6 +11,7 @@ from statistics import linear_regression
 from typing import Any
 
 from bounds import floors
+from kernels_page import section
 from targets import MEDIAN, NO, YES, targets
 
 Parts = dict[str, dict[str, Any]]
@@ -355,7 +356,8 @@ def main() -> None:
     parser.add_argument("results", type=Path, nargs="?", default=here / "results.json")
     parser.add_argument("-o", "--out", type=Path, default=here.parent / "docs" / "performance.md")
     options = parser.parse_args()
-    options.out.write_text(page(json.loads(options.results.read_text())))
+    of_kernels = json.loads((here / "kernels.json").read_text())
+    options.out.write_text(page(json.loads(options.results.read_text())) + "\n" + section(of_kernels, table))
     print(options.out)
 
 

@@ -1,10 +1,10 @@
-"""The README's pictures: of a study's report the verdicts and every seed, of a run's report its most telling parts.
+"""The documents' pictures: of a study's report the verdicts and every seed, of a run's report its most telling parts.
 
-    python benchmarks/pictures.py docs/results/reference-ablation.html [-o docs/results]
+    python benchmarks/pictures.py docs/results/reference-ablation-report.html [-o docs/results]
     python benchmarks/pictures.py --run RUN/report.html [-o docs/results]
 
-Takes Debian's Chromium and playwright (`pip install -e ".[dev]"`). The pictures are forest.png and seeds.png, and
-run-page.png with run-errors.png.
+Takes Debian's Chromium and playwright (`pip install -e ".[dev]"`). The pictures are verdict.png, forest.png and
+seeds.png, and run-page.png with run-errors.png.
 """
 
 import argparse
@@ -16,8 +16,11 @@ from playwright.sync_api import sync_playwright
 CHROMIUM = "/usr/bin/chromium"
 WIDTH, SCALE = 900, 2
 FIGURES = {"forest": "#forest ~ figure", "seeds": "#seeds ~ figure"}
-RUN = {"run-page": ["head", "confusion"], "run-errors": ["errors", "gradcam"]}
-"""Sections of a run's page on each picture; the head is what stands before the first."""
+SECTIONS = {
+    False: {"verdict": ["head"]},
+    True: {"run-page": ["head", "confusion"], "run-errors": ["errors", "gradcam"]},
+}
+"""Of a study's and of a run's page the sections on each picture; the head is what stands before the first."""
 LEAVE = """(parts) => {
   let shown = parts.includes("head");
   for (const part of [...document.querySelector("main").children]) {
@@ -41,10 +44,11 @@ def main() -> None:
         page = browser.new_page(
             viewport={"width": WIDTH, "height": 900}, device_scale_factor=SCALE, color_scheme="light"
         )
-        for name, place in (dict.fromkeys(RUN, "main") if options.run else FIGURES).items():
+        sections = SECTIONS[options.run]
+        for name, place in (dict.fromkeys(sections, "main") | ({} if options.run else FIGURES)).items():
             page.goto(options.report.resolve().as_uri(), timeout=300_000)
-            if options.run:
-                page.evaluate(LEAVE, RUN[name])
+            if name in sections:
+                page.evaluate(LEAVE, sections[name])
             picture = options.out / f"{name}.png"
             page.locator(place).first.screenshot(path=str(picture))
             Image.open(picture).convert("P", palette=Image.Palette.ADAPTIVE).save(picture, optimize=True)  # a third

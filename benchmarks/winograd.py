@@ -32,7 +32,7 @@ Pair = tuple[Callable[[], Tensor], Callable[[], Tensor]]
 def layers_of(name: str, size: int) -> dict[tuple[int, int, int, int], int]:
     """(in, out, height, width) of each layer that could train by the kernels, and how often it occurs."""
     model, found = timm.create_model(name).eval(), dict[tuple[int, int, int, int], int]()
-    use_winograd(model, dispatch.Choices())
+    use_winograd(model, dispatch.Dispatcher())
 
     def note(conv: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         assert isinstance(conv, nn.Conv2d)
@@ -40,7 +40,7 @@ def layers_of(name: str, size: int) -> dict[tuple[int, int, int, int], int]:
         found[key] = found.get(key, 0) + 1
 
     for module in model.modules():
-        if isinstance(getattr(module, "choices", None), dispatch.Choices):
+        if isinstance(getattr(module, "dispatcher", None), dispatch.Dispatcher):
             module.register_forward_pre_hook(note)
     with torch.inference_mode():
         model(torch.zeros(1, 3, size, size))
@@ -109,7 +109,7 @@ def main() -> None:
     options = made.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    print(machine.describe(machine.facts()), "| kernels:", conv3x3_ops.library_name(), "|", options)
+    print(machine.describe(machine.facts()), "| kernels:", conv3x3_ops.KERNELS.name(), "|", options)
     layers = layers_of(options.model, options.size)
     totals = [measure(layer, count, options.batch, options.rounds) for layer, count in layers.items()]
     print("all layers: oneDNN {:.0f} ms, Winograd {:.0f} ms".format(*map(sum, zip(*totals, strict=True))))

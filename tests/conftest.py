@@ -13,12 +13,21 @@ TRAINED_IN = ("integration", "conformance", "soak")
 """Folders whose tests train, predict or start processes that do."""
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Not even import files whose tests `make quick` leaves out: torch takes seconds, and in each worker."""
+    left_out = "not tensors" in (config.option.markexpr or "") and collection_path.match("test_*.py")
+    return True if left_out and _computes(collection_path) else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark a test `tensors` where its file, or what that imports of seedwise, imports torch, and where it trains."""
     for item in items:
-        path = Path(item.path)
-        if path.relative_to(ROOT / "tests").parts[0] in TRAINED_IN or _reaches_torch(path):
+        if _computes(Path(item.path)):
             item.add_marker(pytest.mark.tensors)
+
+
+def _computes(path: Path) -> bool:
+    return path.relative_to(ROOT / "tests").parts[0] in TRAINED_IN or _reaches_torch(path)
 
 
 @functools.cache
@@ -39,8 +48,13 @@ def _reaches_torch(start: Path) -> bool:
     return False
 
 
-def _imported(path: Path) -> Iterator[str]:
+@functools.cache
+def _imported(path: Path) -> tuple[str, ...]:
     """The modules that a file imports when it is imported, and whatever of them may be one."""
+    return tuple(_names(path))
+
+
+def _names(path: Path) -> Iterator[str]:
     body = list(ast.parse(path.read_text(encoding="utf-8")).body)
     for node in body:  # which grows meanwhile
         if isinstance(node, ast.Import):

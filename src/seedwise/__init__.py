@@ -63,9 +63,9 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        from importlib.metadata import version  # slow to import
+        from seedwise.base.distribution import distribution
 
-        value: Any = version("seedwise")
+        value: Any = distribution()[1]
     elif name in _HOMES:
         from seedwise.base.machine import prepare_process
 

@@ -3,6 +3,7 @@
 import html
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ def without_files(folder: Path) -> None:
     rewritten(folder, lambda arrays: [arrays.pop(name) for name in list(arrays) if name.endswith("_files")])
 
 
-def rewritten(folder: Path, change) -> None:  # type: ignore[no-untyped-def]
+def rewritten(folder: Path, change: Any) -> None:  # type: ignore[no-untyped-def]
     with np.load(folder / PREDICTIONS) as stored:
         arrays = dict(stored)
     change(arrays)

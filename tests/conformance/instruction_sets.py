@@ -11,7 +11,7 @@ TESTED = {
     "kernels/csrc/pixels.cpp": "test_augment_pixels",
     "kernels/csrc/block.cpp": "test_frozen_block",
     "kernels/csrc/depthwise.cpp": "test_depthwise_native",
-    "kernels/csrc/expand.cpp": "test_inverted_residual",
+    "kernels/csrc/expand.cpp": "test_fused_depthwise_block",
     "kernels/csrc/batch_norm.cpp": "test_norm_act",
     "kernels/csrc/pointwise.cpp": "test_pointwise",
     "kernels/csrc/squeeze_excite.cpp": "test_squeeze",

@@ -1,6 +1,7 @@
 """Every technique against torchvision's, or for CutMix a loop written from the paper, with the same parameters."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,7 +45,7 @@ def batch_of(images: Tensor) -> Batch:
 @pytest.mark.parametrize("padding", [1, 4])
 def test_random_crop_is_pad_and_crop(shape: tuple[int, int], n: int, mode: str, padding: int) -> None:
     images, random = photos(n, *shape), draws(n, 2)
-    config = RandomCropConfig(padding=padding, padding_mode=mode)
+    config = RandomCropConfig(padding=padding, padding_mode=mode)  # type: ignore[arg-type]
     ours = random_crop.apply(batch_of(images), random, config)[0].images
     for i, (top, left) in enumerate(random_crop.parameters(random, padding).tolist()):
         padded = tv.pad(images[i], [padding] * 4, padding_mode=MODES[mode])
@@ -96,7 +97,7 @@ def test_flip_share(prob: float) -> None:
 @pytest.mark.parametrize("degrees", [15.0, 180.0])
 def test_rotation_is_torchvisions(shape: tuple[int, int], n: int, interpolation: str, degrees: float) -> None:
     images, random = photos(n, *shape), draws(n, 1)
-    config = RotationConfig(degrees=degrees, interpolation=interpolation)
+    config = RotationConfig(degrees=degrees, interpolation=interpolation)  # type: ignore[arg-type]
     ours = rotation.apply(batch_of(images), random, config)[0].images
     angles = rotation.parameters(random, degrees).tolist()
     theirs = [
@@ -211,7 +212,7 @@ def test_resize_without_uint8_kernels_is_torchvisions(shape: tuple[int, int], in
 @counts
 @pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic"])
 @pytest.mark.parametrize("size", [8, 32, 49])
-def test_boxes_are_torchvisions_resized_crop(resample, shape, n: int, interpolation: str, size: int) -> None:
+def test_boxes_are_torchvisions_resized_crop(resample: Any, shape: Any, n: int, interpolation: str, size: int) -> None:
     images = photos(n, *shape)
     boxes = random_resized_crop.parameters(
         draws(n, random_resized_crop.COLUMNS), torch.tensor(shape).expand(n, 2), RandomResizedCropConfig()

@@ -59,7 +59,7 @@ def test_it_takes_the_place_of_horizontal_flip() -> None:
     """Two flips would be one, by a coin. The other is on record, without an image that it met, and isn't inert."""
     both = {"horizontal_flip": {"prob": 1.0}, "alternating_flip": {}}
     assert torch.equal(sides(both, epochs=range(2)), sides({"alternating_flip": {}}, epochs=range(2)))
-    ours = augmenter(**both)
+    ours = augmenter(**both)  # type: ignore[arg-type]
     for epoch in range(3):
         ours.train(IMAGES[:64], None, one_hot(64), np.arange(64), epoch=epoch, size=13)
     assert ours.effects()["horizontal_flip"] == {"images": 0, "share": 0.0}

@@ -11,7 +11,7 @@ from augment_samples import ON, ROWS
 
 from seedwise.augment.config import STRENGTHS, AugmentConfig
 from seedwise.augment.config import TECHNIQUES as SECTIONS
-from seedwise.augment.table import FUNCTIONS, TECHNIQUES
+from seedwise.augment.table import FUNCTIONS, TECHNIQUES, Augmentation
 from seedwise.base.errors import UserError
 from seedwise.config.section import dump, load
 from seedwise.recipe.progressive_config import Stage
@@ -39,7 +39,7 @@ def test_every_technique_has_its_function_and_its_row() -> None:
 
 @techniques
 @pytest.mark.parametrize("chosen", [{}, None], ids=["defaults", "chosen"])
-def test_round_trip_through_yaml(technique, chosen: dict | None) -> None:
+def test_round_trip_through_yaml(technique: Augmentation, chosen: dict | None) -> None:
     options = ON[technique.name] if chosen is None or technique.name == "custom" else chosen
     config = AugmentConfig.model_validate({technique.name: options})
     assert isinstance(getattr(config, technique.name), technique.config)
@@ -55,10 +55,10 @@ def test_everything_is_off_by_default() -> None:
 
 
 @techniques
-def test_sections_read_as_cards(technique) -> None:
+def test_sections_read_as_cards(technique: Augmentation) -> None:
     card = technique.config.__doc__
     for word in ("Helps:", "Hurts:", "Source:"):
-        assert word in card
+        assert word in card  # type: ignore[operator]
     assert all(field.description for field in technique.config.model_fields.values())
     assert AugmentConfig.model_fields[technique.name].description
 

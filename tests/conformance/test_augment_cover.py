@@ -38,7 +38,7 @@ def theirs_box(random: np.ndarray, h: int, w: int, config: RandomErasingConfig) 
 @pytest.mark.parametrize("value", ["zero", "mean", "random"])
 @pytest.mark.parametrize("scale", [(0.02, 0.33), (0.6, 1.0)])
 def test_erasing_is_torchvisions(shape: tuple[int, int], value: str, scale: tuple[float, float]) -> None:
-    config = RandomErasingConfig(prob=0.7, value=value, scale=scale)
+    config = RandomErasingConfig(prob=0.7, value=value, scale=scale)  # type: ignore[arg-type]
     images, random = photos(60, *shape), draws(60, random_erasing.COLUMNS)
     result, measured = random_erasing.apply(Batch(images, one_hot(60)), random, config, mean=MEAN)
     noise = random_erasing.noise(random[:, -1], 3 * math.prod(shape), torch.device("cpu"))

@@ -38,7 +38,7 @@ def test_tiles_are_the_augmenters_pixels(tmp_path: Path, size: int) -> None:
     images = photos(8, 32, 32)
     rows = [{"random_crop": {}}, {"cutmix": {"prob": 1}}, {"random_crop": {}, "cutmix": {"prob": 1}}]
     for row, techniques in enumerate(rows):
-        ours = augmenter(rows=8, seed=4, **techniques)
+        ours = augmenter(rows=8, seed=4, **techniques)  # type: ignore[arg-type]
         expected = [ours.evaluate(images, None, size=size)[row]]
         for epoch in range(3):
             batch = ours.train(images, None, one_hot(8), torch.arange(8), epoch=epoch, size=size)

@@ -2,6 +2,7 @@
 
 import json
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,7 +44,7 @@ PER_IMAGE = [name for name in ON if name not in ("mixup", "cutmix")]
 EVERYTHING = {**TOGETHER, "resize": {"interpolation": "bicubic"}}
 
 
-def train(techniques: dict, images: Tensor, ids: object, *, epoch: int = 0, size: int = 40, seed: int = 0):
+def train(techniques: dict, images: Tensor, ids: object, *, epoch: int = 0, size: int = 40, seed: int = 0) -> Any:
     return augmenter(seed=seed, **techniques).train(images, None, one_hot(len(images)), ids, epoch=epoch, size=size)
 
 

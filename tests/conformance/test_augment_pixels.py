@@ -9,7 +9,7 @@ from torch import Tensor
 
 from seedwise.kernels.ops import pixels
 
-pytestmark = pytest.mark.skipif(pixels.library() is None, reason="no C++ compiler")
+pytestmark = pytest.mark.skipif(not pixels.KERNELS.available(), reason="no C++ compiler")
 LAYOUTS = (torch.contiguous_format, torch.channels_last)
 
 
@@ -27,7 +27,7 @@ def images(n: int, channels: int, height: int, width: int) -> Tensor:
 
 def by_torch(monkeypatch: pytest.MonkeyPatch, function: Callable[..., Tensor], *given: Tensor) -> Tensor:
     with monkeypatch.context() as patch:
-        patch.setattr(pixels, "library", lambda: None)
+        patch.setattr(pixels.KERNELS, "available", lambda: False)
         return function(*given)
 
 

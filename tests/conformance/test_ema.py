@@ -82,6 +82,7 @@ def test_the_model_is_left_alone() -> None:
     assert torch.equal(torch.random.get_rng_state(), state)
     assert model.training and not ema.module.training
     assert all(p.requires_grad for p in model.parameters())
+    assert not any(it.requires_grad for it in (*ema.module.parameters(), *ema.module.buffers()))
     assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), alone.state_dict().values(), strict=True))
     assert ema.module.get_submodule("blocks.0.conv1").weight.is_contiguous(memory_format=torch.channels_last)  # type: ignore[union-attr, operator]
 

@@ -96,8 +96,8 @@ def test_what_cannot_be_copied_or_has_blown_up_is_used_as_it_is() -> None:
     images = torch.randn(2, 3, 32, 32)
     model = lived_in(Plain())
     with torch.inference_mode():
-        model.conv.weight[0, 0, 0, 0] = float("nan")
+        model.conv.weight[0, 0, 0, 0] = float("nan")  # type: ignore[operator]
         assert folded(model, images) is model
         stuck = lived_in(Plain())
-        stuck.generator = (i for i in range(3))
+        stuck.generator = (i for i in range(3))  # type: ignore[assignment]
         assert folded(stuck, images) is stuck

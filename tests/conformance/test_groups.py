@@ -72,7 +72,7 @@ def test_by_default_there_is_one_group_as_torch_makes_it(model: nn.Module) -> No
 
 @pytest.mark.parametrize("others", [{}, {"layer_decay": 0.5}], ids=str)
 def test_head_lr_is_the_heads_peak_and_follows_the_schedule(model: nn.Module, others: dict[str, float]) -> None:
-    config, head = OptimConfig(lr=1e-3, head_lr=2e-2, **others), classifier_names(model)
+    config, head = OptimConfig(lr=1e-3, head_lr=2e-2, **others), classifier_names(model)  # type: ignore[arg-type]
     optimizer = build_optimizer(config, parameter_groups(config, model, head))
     for lr in (1e-3, 4e-4, 0.0):
         set_lr(optimizer, lr)

@@ -12,6 +12,7 @@ from instruction_sets import each_target
 from timm.layers.norm_act import BatchNormAct2d
 from torch import Tensor, nn
 
+from covering import pairs
 from seedwise.kernels.layers import batch_norm
 from seedwise.kernels.layers.batch_norm import use_fused_norm_act
 from seedwise.kernels.ops import batch_norm as batch_norm_ops
@@ -94,9 +95,7 @@ def without_kinks(norm: nn.Module, shape: tuple[int, ...], dtype: torch.dtype) -
 
 @each_target
 @needs_compiler
-@pytest.mark.parametrize("count", [1, 2])
-@pytest.mark.parametrize("act", ACTS)
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize(("shape", "act", "count"), pairs(SHAPES, ACTS, [1, 2]), ids=str)
 def test_float32_against_float64(shape: tuple[int, ...], act: type[nn.Module], count: int) -> None:
     norm = layer(shape[1], act)
     # Of a large tensor some value is always next to a kink; its one gradient may then be off.
@@ -116,9 +115,7 @@ def test_float32_against_float64(shape: tuple[int, ...], act: type[nn.Module], c
 
 
 @needs_compiler
-@pytest.mark.parametrize("count", [1, 2])
-@pytest.mark.parametrize("act", ACTS)
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize(("shape", "act", "count"), pairs(SHAPES, ACTS, [1, 2]), ids=str)
 def test_bfloat16_against_float64(shape: tuple[int, ...], act: type[nn.Module], count: int) -> None:
     norm, x = layer(shape[1], act), batch(shape, torch.bfloat16, 0.3, 2)
     with threads(count):
@@ -200,7 +197,7 @@ def test_an_image_has_the_same_bits_alone(act: type[nn.Module]) -> None:
     for dtype in (torch.float32, torch.bfloat16):
         x, norm = batch((5, 27, 3, 7), dtype), layer(27, act)
         saved, number = (
-            torch.stack([norm.running_mean, norm.running_var, norm.weight, norm.bias]),
+            torch.stack([norm.running_mean, norm.running_var, norm.weight, norm.bias]),  # type: ignore[list-item]
             batch_norm_ops.ACTIVATIONS[act],
         )
         whole = batch_norm_ops.apply(x, saved.detach(), number)
@@ -385,7 +382,7 @@ def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     model = nn.Sequential(layer(8, nn.SiLU), nn.BatchNorm2d(8))
     swapped = copy.deepcopy(model)
     use_fused_norm_act(swapped)
-    monkeypatch.setattr(batch_norm_ops, "library", lambda: None)
+    monkeypatch.setattr(batch_norm_ops.KERNELS, "_library", lambda: None)
     assert not available()
     assert use_fused_norm_act(model) == 0
     x = batch((4, 8, 5, 5))

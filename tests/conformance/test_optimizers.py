@@ -23,8 +23,8 @@ def adamw(beta1: float, beta2: float, eps: float, decay: float) -> Update:
 
     def update(p: Array, g: Array, lr: float) -> Array:
         state["t"] += 1
-        state["m"] = beta1 * state["m"] + (1 - beta1) * g
-        state["v"] = beta2 * state["v"] + (1 - beta2) * g * g
+        state["m"] = beta1 * state["m"] + (1 - beta1) * g  # type: ignore[assignment]
+        state["v"] = beta2 * state["v"] + (1 - beta2) * g * g  # type: ignore[assignment]
         m_hat, v_hat = state["m"] / (1 - beta1 ** state["t"]), state["v"] / (1 - beta2 ** state["t"])
         return p - lr * decay * p - lr * m_hat / (np.sqrt(v_hat) + eps)
 

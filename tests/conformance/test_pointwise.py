@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 from instruction_sets import each_target
-from one_choice import Only
+from one_implementation import Only
 from torch import Tensor, nn
 
 from seedwise.kernels.layers.pointwise import use_matrix_products
@@ -41,8 +41,8 @@ def test_gradients_are_those_of_float64(name: str, bias: bool, shape: tuple[int,
         pytest.skip("split products have no bias, and need torch's MKL")
     model = net(inputs, outputs, bias)
     exact = copy.deepcopy(model).double()
-    choices = Only(name)
-    assert use_matrix_products(model, choices) == 1
+    dispatcher = Only(name)
+    assert use_matrix_products(model, dispatcher) == 1
     images = torch.randn(n, inputs, h, w).contiguous(memory_format=torch.channels_last)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -53,24 +53,24 @@ def test_gradients_are_those_of_float64(name: str, bias: bool, shape: tuple[int,
     for mine, second, theirs in zip(ours, again, truth, strict=True):
         assert mine.shape == theirs.shape and torch.equal(mine, second)
         assert (mine - theirs).abs().max() <= 1e-4 * theirs.abs().max().clamp(min=1)
-    assert {key.split()[1] for key in choices.asked} == {"forward", "images", "weight"}
+    assert {key.split()[1] for key in dispatcher.asked} == {"forward", "images", "weight"}
     if inputs > 1:  # of one channel, oneDNN can't tell the layouts apart
         assert ours[0].is_contiguous(memory_format=torch.channels_last)
 
 
 def test_what_is_no_plain_training_step_stays_a_convolution() -> None:
     model, stock = net(8, 16, True), net(8, 16, True)
-    choices = Only("product")
-    use_matrix_products(model, choices)
+    dispatcher = Only("product")
+    use_matrix_products(model, dispatcher)
     images = torch.randn(2, 8, 4, 4).contiguous(memory_format=torch.channels_last)
     with torch.no_grad():
         assert torch.equal(model(images), stock(images))
     assert torch.equal(model(images.contiguous()), stock(images.contiguous()))  # channels first
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(model(images), stock(images))
-    assert choices.asked == []
+    assert dispatcher.asked == []
     for options in ({"kernel_size": 3}, {"stride": 2}, {"groups": 2}, {"padding": 1}):
-        assert use_matrix_products(nn.Conv2d(8, 8, **{"kernel_size": 1, **options}), choices) == 0
+        assert use_matrix_products(nn.Conv2d(8, 8, **{"kernel_size": 1, **options}), dispatcher) == 0
 
 
 def test_frozen_weights_get_no_gradient() -> None:
@@ -88,7 +88,7 @@ def test_split_products_of_a_weight_with_other_strides() -> None:
     images, grad = (torch.randn(3, c, 4, 4).contiguous(memory_format=torch.channels_last) for c in (8, 16))
     turned = torch.randn(8, 16, 1, 1).transpose(0, 1)
     for function, given in ((pointwise_ops.forward, (images,)), (pointwise_ops.images_gradient, (images, grad))):
-        assert torch.equal(function(*given, turned), function(*given, turned.contiguous()))
+        assert torch.equal(function(*given, turned), function(*given, turned.contiguous()))  # type: ignore[call-arg]
     of_weight = pointwise_ops.weight_gradient(images, grad, turned)
     assert torch.equal(of_weight, pointwise_ops.weight_gradient(images, grad, turned.contiguous()))
 

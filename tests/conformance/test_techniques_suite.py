@@ -23,18 +23,18 @@ from seedwise.config.section import dump, load
 from seedwise.data.open import open_data
 from seedwise.engine.control import RunControl
 from seedwise.engine.loop import fit
-from seedwise.engine.protocols import Silent
+from seedwise.engine.protocols import Observer
 from seedwise.models.build import build_model
 from seedwise.recipe import library
 from seedwise.recipe.inert import inert
 from seedwise.recipe.schema import Recipe
-from seedwise.recipe.techniques import TECHNIQUES
+from seedwise.recipe.techniques import TECHNIQUES, Technique
 from seedwise.run import resolve, score, train
 
 BASE = ("model.name=small", "model.dropout=0.0", "train.image_size=16", "train.batch_size=8", "data.limit=80",
-        "augment.random_crop=null", "data.val=20", "data.test=20", "compute.threads=1", "train.epochs=5",
+        "augment.random_crop=null", "data.val=20", "data.test=20", "compute.threads=1",
         "compute.precision=fp32", "compute.kernels=stock", "train.insight=false")  # fmt: skip
-"""50 steps."""
+"""Ten steps an epoch."""
 SKEWED = "[2.0, 0.5, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]"
 ONES = "[1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]"
 
@@ -52,7 +52,7 @@ class Case:
 
 
 CASES = {
-    "mix_off_epochs": Case(("augment.mix_off_epochs=2",), ("augment.mix_off_epochs=0",), ("augment.cutmix.prob=1.0",)),
+    "mix_off_epochs": Case(("augment.mix_off_epochs=1",), ("augment.mix_off_epochs=0",), ("augment.cutmix.prob=1.0",)),
     "progressive": Case(("progressive=[{image_size: 8}, {}]",), ("progressive=[{}, {}]",)),
     "dropout": Case(("model.dropout=0.4",), ("model.dropout=1e-12",)),
     "drop_path": Case(("model.drop_path=0.4",), ("model.drop_path=1e-12",)),
@@ -77,6 +77,7 @@ CASES = {
 AFTER_TRAINING = ("ema", "eval_image_size", "tta")
 """These never touch the raw weights."""
 cases = pytest.mark.parametrize("name", CASES)
+lengths = pytest.mark.parametrize("epochs", [2, pytest.param(5, marks=pytest.mark.slow)])
 
 
 @dataclass(frozen=True)
@@ -96,13 +97,13 @@ def teacher() -> str:
 
 @cache
 def trained(settings: Sequence[str], folder: Path) -> Trained:
-    """A run on digits through the composition root and the loop; nothing is scored."""
+    """A run on digits through the composition root and the loop."""
     settings = [each.replace("TEACHER", teacher()) if "TEACHER" in each else each for each in settings]
     recipe = resolve.resolve(library.read("demo", [*BASE, *settings]))
     dataset = open_data("digits", recipe.data, **resolve.storage_resolution(recipe))
     built = build_model(recipe.model, num_classes=10, seed=0)
     setup = train.prepare(folder, recipe, 0, dataset, built)
-    state = fit(setup, observer=Silent())
+    state = fit(setup, observer=Observer())
     outcome = score.outcome_of(recipe, setup, state, dataset, built, 0.0, RunControl())
     if recipe.tta is not None:
         outcome = score.with_tta(outcome, recipe.tta, setup, dataset, 0.0, RunControl())
@@ -133,7 +134,7 @@ def test_every_technique_has_its_case() -> None:
 
 
 @pytest.mark.parametrize("technique", [t for t in TECHNIQUES if t.pixels], ids=lambda t: t.name)
-def test_every_technique_that_changes_pixels_has_a_picture(technique) -> None:
+def test_every_technique_that_changes_pixels_has_a_picture(technique: Technique) -> None:
     """Its row in `seedwise augment … -o grid.png`, whose pixels differ from the original's."""
     config = AugmentConfig.model_validate({technique.name: ON[technique.name]})
     ((name, alone),) = grid.rows_alone(config)
@@ -149,20 +150,23 @@ def test_round_trip_through_yaml(name: str) -> None:
         assert load(Recipe, dump(recipe)) == recipe
 
 
+@lengths
 @cases
-def test_neutral_is_as_if_never_named(name: str, folders: dict[tuple[str, ...], Path]) -> None:
-    """Bit-identical weights after 50 steps."""
+def test_neutral_is_as_if_never_named(name: str, epochs: int, folders: dict[tuple[str, ...], Path]) -> None:
+    """Bit-identical weights after 20 steps, and after 50."""
     case = CASES[name]
-    neutral = (*case.beside, *case.neutral)
-    off = trained(case.beside, folders[case.beside])
-    assert torch.equal(trained(neutral, folders[neutral]).weights, off.weights)
+    off = (*case.beside, f"train.epochs={epochs}")
+    neutral = (*off, *case.neutral)
+    assert torch.equal(trained(neutral, folders[neutral]).weights, trained(off, folders[off]).weights)
 
 
+@lengths
 @cases
-def test_on_it_acts_and_the_record_shows_it(name: str, folders: dict[tuple[str, ...], Path]) -> None:
+def test_on_it_acts_and_the_record_shows_it(name: str, epochs: int, folders: dict[tuple[str, ...], Path]) -> None:
     case = CASES[name]
-    on = (*case.beside, *case.on)
-    it, off = trained(on, folders[on]), trained(case.beside, folders[case.beside])
+    without = (*case.beside, f"train.epochs={epochs}")
+    on = (*without, *case.on)
+    it, off = trained(on, folders[on]), trained(without, folders[without])
     assert torch.equal(it.weights, off.weights) == (name in AFTER_TRAINING)
     assert name in it.effects and name not in off.effects
     assert inert(it.recipe, it.effects) == []
@@ -192,7 +196,7 @@ DEAD = {
 @cases
 def test_on_without_effect_is_inert(name: str) -> None:
     recipe = resolve.resolve(library.read("demo", [*BASE, *CASES[name].beside, *CASES[name].on]))
-    assert inert(recipe, {name: DEAD[name]}) == [name]
+    assert inert(recipe, {name: DEAD[name]}) == [name]  # type: ignore[dict-item]
 
 
 def test_what_was_asked_to_do_nothing_is_not_inert() -> None:
@@ -206,7 +210,7 @@ def test_what_was_asked_to_do_nothing_is_not_inert() -> None:
 def test_stages_that_raise_strengths_alone_are_not_inert() -> None:
     stages = "progressive=[{mixup_alpha: 0.1}, {mixup_alpha: 0.4}]"
     recipe = resolve.resolve(library.read("demo", [*BASE, stages]))
-    assert inert(recipe, {"progressive": DEAD["progressive"]}) == []
+    assert inert(recipe, {"progressive": DEAD["progressive"]}) == []  # type: ignore[dict-item]
 
 
 def test_the_chance_of_nothing_decides() -> None:

@@ -106,7 +106,7 @@ def test_progress_counts_every_view(model: nn.Module) -> None:
 def test_a_certain_network_has_finite_logits(model: nn.Module) -> None:
     sure = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 4))
     with torch.no_grad():
-        sure[1].bias.copy_(torch.tensor([0.0, 1e4, -1e4, 0.0]))
+        sure[1].bias.copy_(torch.tensor([0.0, 1e4, -1e4, 0.0]))  # type: ignore[operator]
     found = predict_tta(sure, Pictures(2, 16, 16), augmenter(), TtaConfig(), size=16, placement=CPU)
     assert np.isfinite(found.logits).all() and (found.logits.argmax(1) == 1).all()
 

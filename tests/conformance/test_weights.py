@@ -334,7 +334,7 @@ def test_a_run_folder_is_loaded_again_and_serves_as_weights(name: str, weights: 
 
 
 def test_a_folder_that_tinyaved_loads(tiny: nn.Module, tmp_path: Path) -> None:
-    timm.models.save_for_hf(tiny, tmp_path, safe_serialization=True)
+    timm.models.save_for_hf(tiny, tmp_path, safe_serialization=True)  # type: ignore[arg-type]
     loaded = load_model(tmp_path)
     assert torch.equal(logits(loaded.module, images(64)), logits(tiny, images(64)))
     assert loaded.mean == tiny.pretrained_cfg["mean"]

@@ -7,11 +7,11 @@ import pytest
 import timm
 import torch
 from instruction_sets import each_target
-from one_choice import Only
+from one_implementation import Only
 from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 
-from seedwise.kernels import swap
+from seedwise.kernels import launch, swap
 from seedwise.kernels.layers import conv3x3
 from seedwise.kernels.ops import conv3x3 as conv3x3_ops
 
@@ -56,7 +56,7 @@ def ours(images: Tensor, weight: Tensor, grad: Tensor) -> list[Tensor]:
 
 def exact(images: Tensor, weight: Tensor, grad: Tensor) -> list[Tensor]:
     wide = [it.double().requires_grad_() for it in (images, weight)]
-    result = nn.functional.conv2d(*wide, padding=1)
+    result = nn.functional.conv2d(*wide, padding=1)  # type: ignore[call-overload]
     return [result.detach(), *torch.autograd.grad(result, wide, grad.double())]
 
 
@@ -154,8 +154,8 @@ def test_a_network_trains_with_the_gradients_of_float64(name: str) -> None:
         Conv2dSame(24, 32, 3, bias=False),  # type: ignore[no-untyped-call]
         nn.Conv2d(32, 16, 3, padding="same", bias=False),
     )
-    truth, choices = copy.deepcopy(model).double(), Only(name)
-    assert conv3x3.use_winograd(model, choices) == 3
+    truth, dispatcher = copy.deepcopy(model).double(), Only(name)
+    assert conv3x3.use_winograd(model, dispatcher) == 3
     images = torch.randn(4, 16, 9, 6).contiguous(memory_format=torch.channels_last)
     found = []
     for it, given in ((model, images), (truth, images.double())):
@@ -166,7 +166,7 @@ def test_a_network_trains_with_the_gradients_of_float64(name: str) -> None:
     for mine, true in zip(*found, strict=True):
         assert mine is not None and true is not None and error(mine, true) <= TOLERANCE
     assert found[0][0].is_contiguous(memory_format=torch.channels_last)
-    assert len(choices.asked) == 9 and choices.asked[0].startswith("dense forward 16>24 9x6 n4 t")
+    assert len(dispatcher.asked) == 9 and dispatcher.asked[0].startswith("dense forward 16>24 9x6 n4 t")
     model[0].weight.requires_grad_(False)
     model.zero_grad()
     model(images).sum().backward()
@@ -175,8 +175,8 @@ def test_a_network_trains_with_the_gradients_of_float64(name: str) -> None:
 
 def test_what_is_no_plain_training_step_stays_a_convolution() -> None:
     conv = nn.Conv2d(16, 24, 3, padding=1, bias=False)
-    model, stock, choices = net(conv), net(copy.deepcopy(conv)), Only("winograd")
-    conv3x3.use_winograd(model, choices)
+    model, stock, dispatcher = net(conv), net(copy.deepcopy(conv)), Only("winograd")
+    conv3x3.use_winograd(model, dispatcher)
     images = torch.randn(2, 16, 8, 8).contiguous(memory_format=torch.channels_last)
     with torch.no_grad():
         assert torch.equal(model(images), stock(images))
@@ -184,13 +184,13 @@ def test_what_is_no_plain_training_step_stays_a_convolution() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(model(images), stock(images))
     assert torch.equal(copy.deepcopy(model).double()(images.double()), stock.double()(images.double()))
-    assert choices.asked == []
+    assert dispatcher.asked == []
     for options in (
         *({"kernel_size": 5}, {"stride": 2}, {"groups": 2}, {"padding": 0}, {"dilation": 2}, {"bias": True}),
         *({"padding_mode": "reflect"}, {"in_channels": 8}),
     ):
         plain = {"in_channels": 16, "out_channels": 16, "kernel_size": 3, "padding": 1, "bias": False}
-        assert conv3x3.use_winograd(nn.Conv2d(**{**plain, **options}), choices) == 0
+        assert conv3x3.use_winograd(nn.Conv2d(**{**plain, **options}), dispatcher) == 0  # type: ignore[arg-type]
 
 
 def test_a_step_of_a_network_is_about_as_exact_as_stock() -> None:
@@ -201,10 +201,10 @@ def test_a_step_of_a_network_is_about_as_exact_as_stock() -> None:
 
     def gradients(dtype: torch.dtype, name: str) -> Tensor:
         model = copy.deepcopy(network).to(dtype)
-        choices = Only(name)
-        assert conv3x3.use_winograd(model, choices) >= 3
+        dispatcher = Only(name)
+        assert conv3x3.use_winograd(model, dispatcher) >= 3
         nn.functional.cross_entropy(model(images.to(dtype)), targets).backward()
-        assert bool(choices.asked) == (dtype == torch.float32)
+        assert bool(dispatcher.asked) == (dtype == torch.float32)
         return torch.cat([p.grad.double().flatten() for p in model.parameters() if p.grad is not None])
 
     truth = gradients(torch.float64, "onednn")
@@ -216,19 +216,19 @@ def test_without_memory_there_is_a_memory_error(monkeypatch: pytest.MonkeyPatch)
     class Full:
         @staticmethod
         def winograd_forward(*_: object) -> int:
-            return 2
+            return launch.Code.NO_MEMORY
 
         winograd_weight_gradient = winograd_forward
 
-    monkeypatch.setattr(conv3x3_ops, "library", Full)
+    monkeypatch.setattr(conv3x3_ops.KERNELS, "_loaded", {launch.asked_target(): Full()})
     images, weight, grad = tensors(SHAPES[0])
     for call in (
         lambda: conv3x3_ops.forward(images, weight),
         lambda: conv3x3_ops.weight_gradient(images, grad, weight),
     ):
-        with pytest.raises(MemoryError, match="3x3"):
+        with pytest.raises(MemoryError, match=r"^winograd_.*: no memory"):
             call()
 
 
 def test_the_bits_of_a_run_are_named_by_the_kernels() -> None:
-    assert str(conv3x3_ops.library_name()) in str(swap.version())
+    assert str(conv3x3_ops.KERNELS.name()) in str(swap.version())

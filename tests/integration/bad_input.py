@@ -168,7 +168,8 @@ def own_cache(place: Place) -> Path:
 
 def damaged_cache(place: Place) -> Path:
     """Photos that were decoded, and a flipped bit in the pixels of each."""
-    from seedwise.data import DataConfig, open_data
+    from seedwise.data.config import DataConfig
+    from seedwise.data.open import open_data
 
     folder = photos(place)
     own_cache(place)
@@ -198,7 +199,7 @@ def disk(place: Place, size: str) -> Path:
     )
     if made.returncode:
         pytest.skip("a tmpfs can be mounted by root only")
-    place.undo.callback(subprocess.run, ["umount", folder], check=True)
+    place.undo.callback(subprocess.run, ["umount", folder], check=True)  # type: ignore[arg-type]
     return folder
 
 

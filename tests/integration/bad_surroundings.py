@@ -94,7 +94,7 @@ SURROUNDINGS = [
     ),
     Case(
         "clock: backwards, a typo",
-        after(lambda p: clock_runs_backwards(p.patch), *option("data.limit=3")(None)),
+        after(lambda p: clock_runs_backwards(p.patch), *option("data.limit=3")(None)),  # type: ignore[arg-type]
         "raise",
     ),
     Case(

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import warm
+
 TINY = (
     *("-m", "small", "-s", "data.limit=200", "--epochs", "1", "--img-size", "16", "-b", "64", "--threads", "1"),
     *("-s", "train.insight=false"),
@@ -70,24 +72,14 @@ def process(*arguments: Any) -> Answer:
     return Answer(done.returncode, done.stdout, done.stderr)
 
 
-KILLED = """
-import os, signal
-from seedwise.cli import main
-from seedwise.cli import progress as watch
-
-step_to_die = {step}
-
-def on_step(self, epoch, step, *rest):
-    if step == step_to_die:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-watch._Plain.on_step = on_step
-main()
-"""
+def forked(*arguments: Any) -> Answer:
+    """`seedwise …` in a process that is forked from one that has imported everything."""
+    answer = Answer(*warm.server().run(arguments))
+    assert "Traceback" not in answer.err, answer.err
+    return answer
 
 
 def killed_at(step: int, *arguments: Any) -> None:
     """`seedwise …` in a process that dies by kill -9 right after an optimizer step."""
-    script = KILLED.format(step=step)
-    done = subprocess.run([sys.executable, "-c", script, *map(str, arguments)], capture_output=True, check=False)
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    code, _, err = warm.server().run(arguments, die_at=step)
+    assert code == -signal.SIGKILL, err

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import Cli, command, process
+from command_line import Cli, command, forked
 
 from seedwise.base.files import sha256_of
 from seedwise.stats import compare_arms
@@ -97,7 +97,7 @@ def test_an_arm_of_the_same_name_but_another_content_is_refused(cli: Cli) -> Non
 
 
 def test_several_at_a_time_give_the_bits_of_one_alone(cli: Cli) -> None:
-    answer = process(*SMALL, "--seeds", 2, "-j", 2, "-o", "study")
+    answer = forked(*SMALL, "--seeds", 2, "-j", 2, "-o", "study")
     assert answer.code == 0, answer.err
     study = read_study(Path("study"))
     assert cli(*SMALL, "--seeds", 2, "-o", "alone").code == 0
@@ -146,10 +146,10 @@ def killed(number: random.Random, victim: str, *arguments: Any) -> None:
 def demand_same_bits_after(kills: int, epochs: int) -> None:
     number = random.Random(kills)
     arguments = (*SMALL, "-s", f"train.epochs={epochs}", "--seeds", 2, "-j", 2)
-    assert process(*arguments, "-o", "whole").code == 0
+    assert forked(*arguments, "-o", "whole").code == 0
     for kill in range(kills):
         killed(number, "driver" if kill % 2 == 0 else "worker", *arguments, "-o", "study")
-    resumed = process("resume", "study", "-j", 2)
+    resumed = forked("resume", "study", "-j", 2)
     assert resumed.code == 0, resumed.err
     assert files("study") == files("whole")
     ours, theirs = (json.loads(Path(name, "study.json").read_text())["comparisons"] for name in ("study", "whole"))
@@ -183,5 +183,5 @@ def test_a_trial_costs_little_beside_itself(tmp_path: Path) -> None:
     runner = Processes(RunControl(), 2, 1, 200, run=operator.is_)
     run_all({0: tasks.pop(0)}, runner, Budget(None), on_start=id, on_end=id)  # the first import of torch apart
     began = time.perf_counter()
-    report = run_all(tasks, runner, Budget(None), on_start=id, on_end=id)
+    report = run_all(tasks, runner, Budget(None), on_start=id, on_end=id)  # type: ignore[arg-type]
     assert not report.failures and (time.perf_counter() - began) / len(tasks) < 0.05

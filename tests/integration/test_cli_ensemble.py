@@ -129,7 +129,7 @@ def test_members_that_do_not_fit_are_refused_and_leave_no_folder(cli: Cli, tmp_p
     one, two = runs(tmp_path / "runs", 2)
     given = {"val": logits(0), "test": logits(1)}
     make_run(tmp_path / "split", LABELS, given, ids={"val": np.arange(IMAGES) + 7})
-    make_run(tmp_path / "labels", {"val": LABELS, "test": LABELS[::-1]}, given)
+    make_run(tmp_path / "labels", {"val": LABELS, "test": LABELS[::-1]}, given)  # type: ignore[arg-type]
     make_run(tmp_path / "classes", LABELS, given, classes=["a", "b", "c", "d"])
     make_run(tmp_path / "order", LABELS, given, classes=["bear", "cod", "trout", "rose"])
     make_run(tmp_path / "data", LABELS, given, fingerprint="0" * 64)
@@ -165,7 +165,7 @@ def test_members_that_do_not_fit_are_refused_and_leave_no_folder(cli: Cli, tmp_p
         assert not Path("new").exists()
     Path("mine").mkdir()
     Path("mine/notes.txt").write_text("mine")
-    for folder, said in ((one, "holds a run"), ("mine", "holds other files (notes.txt)")):
+    for folder, said in ((one, "holds a run"), ("mine", "holds other files (notes.txt)")):  # type: ignore[assignment]
         answer = cli("ensemble", one, two, "-o", folder)
         assert answer.code == 2 and said in answer.line
     assert sorted(path.name for path in Path("mine").iterdir()) == ["notes.txt"]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import random
 import shutil
 import signal
@@ -11,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from command_line import TINY, Cli, command, killed_at, process
+from command_line import TINY, Cli, command, forked, killed_at
 
 from seedwise.base.files import sha256_of, sole_writer
 from seedwise.records.run import read_record, write_record
@@ -37,8 +38,14 @@ def uninterrupted(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     return weights(folder)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("step", [3, 4])  # 4: the last of its epoch
+@pytest.mark.parametrize(
+    ("number", "step"),  # step 4 is the last of its epoch
+    [
+        (signal.SIGINT, 3),
+        (signal.SIGTERM, 4),
+        *(pytest.param(*rest, marks=pytest.mark.slow) for rest in ((signal.SIGINT, 4), (signal.SIGTERM, 3))),
+    ],
+)
 def test_a_stop_leaves_a_checkpoint_and_resume_ends_with_the_same_bits(
     cli: Cli, signal_at: SignalAt, uninterrupted: str, number: signal.Signals, step: int
 ) -> None:
@@ -86,8 +93,10 @@ def test_a_signal_from_outside_to_a_process_of_its_own() -> None:
     arguments = ("train", "digits", *STEPS, "--epochs", 5000, "-o", "run")
     running = subprocess.Popen(command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     wait_for(Path("run/metrics.jsonl"))
-    second = process("resume", "run")
-    assert (second.code, second.line) == (2, "run: another process is writing this folder; wait for it, or stop it")
+    second = forked("resume", "run")
+    who = f"process {running.pid} on {platform.node()}"
+    said = f"run: another process is writing this folder ({who}); wait for it, or stop it"
+    assert (second.code, second.line) == (2, said)
     running.send_signal(signal.SIGINT)
     out, err = running.communicate(timeout=60)
     assert running.returncode == 130 and out == "" and "Traceback" not in err
@@ -130,7 +139,10 @@ def test_a_stop_in_a_study_and_kill_9_in_the_next_run(cli: Cli, signal_at: Signa
         assert weights(f"study/runs/base/seed-{seed}") == weights(f"whole/runs/base/seed-{seed}")
 
 
-@pytest.mark.parametrize("phase", ["decoding", "scoring train", "scoring test", "validation"])
+@pytest.mark.parametrize(
+    "phase",
+    ["decoding", "scoring test", *(pytest.param(it, marks=pytest.mark.slow) for it in ("scoring train", "validation"))],
+)
 def test_a_stop_outside_the_steps(
     cli: Cli, uninterrupted: str, phase: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -266,7 +278,7 @@ def test_a_full_disk_is_said_and_what_was_trained_is_kept(cli: Cli, uninterrupte
 def test_three_random_kills_of_a_real_net_change_nothing() -> None:
     arguments = ("train", "digits", "-r", "demo", "--epochs", 2, "-s", "train.checkpoint_every=3", "--seed", 1)
     began = time.monotonic()
-    assert process(*arguments, "-o", "whole").code == 0
+    assert forked(*arguments, "-o", "whole").code == 0
     lasted = time.monotonic() - began
     moments = random.Random(time.time_ns())
     for verb in (("train", *arguments[1:], "-o", "run"), ("resume", "run"), ("resume", "run")):
@@ -275,6 +287,6 @@ def test_three_random_kills_of_a_real_net_change_nothing() -> None:
         time.sleep(moments.uniform(0, lasted / 3))
         running.kill()
         running.wait()
-    assert process("resume", "run").code == 0
+    assert forked("resume", "run").code == 0
     assert weights("run") == weights("whole")
     assert sha256_of(Path("run/predictions.npz")) == sha256_of(Path("whole/predictions.npz"))

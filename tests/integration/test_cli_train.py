@@ -82,7 +82,7 @@ def test_stored_logits_give_the_recorded_scores(finished: Path) -> None:
 def test_a_table_says_which_image_got_which_answer(finished: Path) -> None:
     run, digits = seedwise.load(finished), load_digits()
     for split in ("val", "test"):
-        rows = run.table(split)
+        rows = run.table(split)  # type: ignore[call-arg]
         right = [row["correct"] for row in rows]
         assert sum(right) / len(right) == pytest.approx(record_of(finished)["final"][split]["top1"])
         numbers = [int(row["file"].removeprefix("image ")) for row in rows]
@@ -95,7 +95,7 @@ def test_a_table_says_which_image_got_which_answer(finished: Path) -> None:
             )
             assert row["probability"] == pytest.approx(answer.max(), abs=1e-4)
     with pytest.raises(UserError, match="no answers on 'test_tta' images"):
-        run.table("test_tta")
+        run.table("test_tta")  # type: ignore[call-arg]
 
 
 def test_timm_loads_a_run_folder(cli: Cli) -> None:
@@ -299,6 +299,7 @@ def test_options_are_set_from_python(cli: Cli, photos: Path) -> None:
     assert not Path("b").exists() and not Path("runs").exists()
 
 
+@pytest.mark.slow
 def test_a_run_in_a_process_of_its_own_from_another_folder(finished: Path, tmp_path: Path) -> None:
     answer = process("train", "digits", *TINY, "--seed", 3, "--json", "-o", "sub/../deep er/run")
     assert answer.code == 0
@@ -324,6 +325,6 @@ def test_a_folder_gets_numbers_that_fit_it_and_says_them_first(cli: Cli, photos:
 
 def test_a_study_of_a_folder_is_as_long_in_every_arm(cli: Cli, photos: Path) -> None:
     settings = ("-s", "model.name=small", "-s", "compute.threads=1", "-s", "train.insight=false")
-    settings += ("-s", "train.image_size=16", "-s", "train.epochs=auto")
+    settings += ("-s", "train.image_size=16", "-s", "train.epochs=auto")  # type: ignore[assignment]
     dry = cli("ablate", photos, "--toggle", "flip", "--seeds", 2, *settings, "--dry-run", "--json")
     assert dry.code == 0 and json.loads(dry.out)["base"]["train"]["epochs"] >= 3

@@ -12,7 +12,8 @@ from bad_input import clock_runs_backwards, from_the_future
 from command_line import LEAN, TINY, Cli
 
 from seedwise.base.files import sha256_of
-from seedwise.data import DataConfig, open_data
+from seedwise.data.config import DataConfig
+from seedwise.data.open import open_data
 
 
 def record_of(run: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import command, process
+from command_line import command, forked
 
 from seedwise.base.files import sha256_of
 from seedwise.records.run import read_record
@@ -136,7 +136,7 @@ def test_a_study_survives_the_death_of_a_node_and_of_a_worker_with_the_bits_of_t
     assert [trial.status for trial in study.trials] == ["finished"] * 12
     assert len({(trial.arm, trial.seed) for trial in study.trials}) == 12
     assert all(summary["test"]["top1"]["n"] == 3 for summary in study.summary.values())
-    here = process(*STUDY, "-s", "compute.threads=1", "-o", near)
+    here = forked(*STUDY, "-s", "compute.threads=1", "-o", near)
     assert here.code == 0, here.err
     assert len(_weights(near)) == 12
     assert _weights(far) == _weights(near)
@@ -158,6 +158,6 @@ def test_where_nodes_see_the_folder_a_killed_trial_goes_on_and_ctrl_c_leaves_wha
     assert f"seedwise resume {folder}" in err
     assert read_record(base).status in ("interrupted", "finished")
 
-    done = process("resume", folder)
+    done = forked("resume", folder)
     assert done.code == 0, done.err
     assert json.loads((folder / "study.json").read_text())["summary"]["base"]["test"]["top1"]["n"] == 3

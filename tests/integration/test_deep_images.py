@@ -10,7 +10,8 @@ from command_line import Cli
 from PIL import Image
 
 from seedwise.base.errors import UserError
-from seedwise.data import DataConfig, open_data
+from seedwise.data.config import DataConfig
+from seedwise.data.open import open_data
 from seedwise.inference.evaluate import find_images
 from seedwise.inference.predict import Unreadable, predict_files
 from seedwise.recipe.schema import Recipe

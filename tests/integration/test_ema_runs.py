@@ -22,7 +22,7 @@ from seedwise.base.errors import Interrupted, UserError
 from seedwise.base.files import sha256_of
 from seedwise.engine import checkpoint, loop
 from seedwise.engine.loop import fit
-from seedwise.engine.protocols import Silent
+from seedwise.engine.protocols import Observer
 from seedwise.engine.setup import Setup, State
 from seedwise.optim.config import SGD, EmaConfig, OptimConfig
 from seedwise.optim.ema import Ema
@@ -64,14 +64,14 @@ def test_stopped_at_every_moment_it_ends_with_the_same_bits(optim: OptimConfig, 
     options = {"optim": optim, "select": select}
     whole = prepare(tmp_path / "whole", **options)
     assert len(whole.optimizer.param_groups) == (1 if optim is ADAMW else 4)
-    expected = outcome(whole, fit(whole, observer=Silent()))
+    expected = outcome(whole, fit(whole, observer=Observer()))
     assert all(row["val_ema"] is not None for row in expected["rows"])
     for asked in range(1, EPOCHS * (STEPS_PER_EPOCH + 2) + 1):
         folder = tmp_path / str(asked)
         with pytest.raises(Interrupted):
-            fit(prepare(folder, **options), observer=Silent(), should_stop=stop_after(asked))
+            fit(prepare(folder, **options), observer=Observer(), should_stop=stop_after(asked))
         again = prepare(folder, **options)
-        demand_equal(outcome(again, fit(again, observer=Silent())), expected)
+        demand_equal(outcome(again, fit(again, observer=Observer())), expected)
 
 
 class Killed(BaseException):
@@ -84,7 +84,7 @@ def test_killed_anywhere_it_ends_with_the_same_bits(
 ) -> None:
     options = {"checkpoint_every": 2, "select": "best", "optim": GROUPS}
     whole = prepare(tmp_path / "whole", **options)
-    expected = outcome(whole, fit(whole, observer=Silent()))
+    expected = outcome(whole, fit(whole, observer=Observer()))
     target = checkpoint if where == "write_json" else loop
     original = getattr(target, where)
     for kill_at in range(1, EPOCHS * STEPS_PER_EPOCH + 1):
@@ -101,12 +101,12 @@ def test_killed_anywhere_it_ends_with_the_same_bits(
         with monkeypatch.context() as patch:
             patch.setattr(target, where, dying)
             try:
-                fit(prepare(folder, **options), observer=Silent())
+                fit(prepare(folder, **options), observer=Observer())
                 break  # fewer calls than this in a whole run
             except Killed:
                 pass
         again = prepare(folder, **options)
-        demand_equal(outcome(again, fit(again, observer=Silent())), expected)
+        demand_equal(outcome(again, fit(again, observer=Observer())), expected)
     assert kill_at > EPOCHS
 
 
@@ -119,7 +119,7 @@ def test_with_select_best_the_average_is_that_of_the_same_epoch(
     kept: list[dict[str, Tensor]] = []
     setup = prepare(tmp_path, select="best")
 
-    class Keep(Silent):
+    class Keep(Observer):
         def on_epoch(self, row: EpochRow, rows: Sequence[EpochRow]) -> None:
             kept.append(averages(setup))
 
@@ -133,7 +133,7 @@ def test_with_select_best_the_average_is_that_of_the_same_epoch(
 def test_it_changes_nothing_for_the_raw_weights(tmp_path: Path) -> None:
     options: dict[str, Any] = {"epochs": 17, "select": "best"}  # 51 steps
     base, arm = raw_prepare(tmp_path / "base", **options), prepare(tmp_path / "arm", **options)
-    expected, found = (raw_outcome(setup, fit(setup, observer=Silent())) for setup in (base, arm))
+    expected, found = (raw_outcome(setup, fit(setup, observer=Observer())) for setup in (base, arm))
     for row in found["rows"]:
         assert row["val_ema"] != row["val"]
         row["val_ema"] = None
@@ -143,7 +143,7 @@ def test_it_changes_nothing_for_the_raw_weights(tmp_path: Path) -> None:
 
 def test_without_it_checkpoints_are_as_ever(tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
-        fit(raw_prepare(tmp_path, select="best"), observer=Silent(), should_stop=stop_after(6))
+        fit(raw_prepare(tmp_path, select="best"), observer=Observer(), should_stop=stop_after(6))
     tensors, _ = checkpoint.load(tmp_path) or ({}, {})
     assert {name.split("/")[0] for name in tensors} == {"model", "optimizer", "best"}
     assert not [name for name in tensors if "ema" in name]

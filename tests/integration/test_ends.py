@@ -12,7 +12,7 @@ import seedwise
 from seedwise.base.errors import UserError
 from seedwise.base.files import sole_writer
 from seedwise.engine.control import RunControl
-from seedwise.engine.protocols import Silent
+from seedwise.engine.protocols import Observer
 from seedwise.recipe import library
 from seedwise.records.run import EpochRow, read_record, write_record
 from seedwise.run import train
@@ -26,7 +26,7 @@ RECIPE = library.read(
 )
 
 
-class Raising(Silent):
+class Raising(Observer):
     """An observer that ends the run after its first epoch."""
 
     def __init__(self, error: BaseException) -> None:

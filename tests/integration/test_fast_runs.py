@@ -70,7 +70,7 @@ def test_a_warm_start_is_in_the_record_and_helps_the_classifier(cli: Cli) -> Non
     assert record.seconds["total"] == pytest.approx(sum(parts))
 
 
-@pytest.mark.parametrize("step", [1, 4])
+@pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.slow), 4])
 def test_killed_and_resumed_they_end_with_the_same_bits(step: int, cli: Cli) -> None:
     assert cli("train", *LEAN, *ALL, "-o", "whole").code == 0
     killed_at(step, "train", *LEAN, *ALL, "-o", "killed")
@@ -122,7 +122,7 @@ def test_odd_inputs_are_one_line_and_leave_nothing(options: tuple[str, ...], say
 
 def test_lr_find_suggests_the_same_twice_and_draws(cli: Cli) -> None:
     words = ("lr-find", "digits", "-m", "small", "-s", "train.image_size=16", "-s", "train.batch_size=20")
-    words += ("-s", "compute.threads=1", "-s", "data.limit=60", "--steps", "30", "--json")
+    words += ("-s", "compute.threads=1", "-s", "data.limit=60", "--steps", "30", "--json")  # type: ignore[assignment]
     first, second = cli(*words, "-o", "lr.svg"), cli(*words)
     assert first.code == second.code == 0 and first.out == second.out
     found = json.loads(first.out)

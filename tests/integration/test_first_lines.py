@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -35,7 +36,7 @@ def archive(photos: Path) -> Path:
 
 
 @pytest.mark.parametrize("way_in", [folder, table, parquet, archive])
-def test_a_dry_run_says_it_on_every_way_in(cli: Cli, photos: Path, way_in) -> None:
+def test_a_dry_run_says_it_on_every_way_in(cli: Cli, photos: Path, way_in: Any) -> None:
     answer = cli("train", way_in(photos), *SMALL, "--dry-run")
     said = [line for line in answer.out.splitlines() if line.startswith("# ")]
     assert answer.code == 0 and said[0] == f"# {FIRST}", answer

@@ -25,13 +25,13 @@ def loaded(
     request: pytest.FixtureRequest, finished_once: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Run | Ensemble:
     if request.param == "run":
-        return seedwise.load(finished_once)
+        return seedwise.load(finished_once)  # type: ignore[return-value]
     folder = tmp_path_factory.mktemp("voting")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SEEDWISE_CACHE", str(cache))
         assert call("train", "digits", *TINY, "--seed", 4, "-o", folder / "other") == 0
         assert call("ensemble", finished_once, folder / "other", "-o", folder / "voted") == 0
-    return seedwise.load(folder / "voted")
+    return seedwise.load(folder / "voted")  # type: ignore[return-value]
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_one_image_in_every_form_gives_one_row(loaded: Run | Ensemble, file: Pat
     for given in (str(file), file, Image.open(file), PIXELS, tensor, tensor[None], PIXELS[None], (file,), iter([file])):
         assert np.array_equal(loaded.predict(given), expected), type(given)
     gray = loaded.predict(np.repeat(GRAY[:, :, None], 3, axis=2))
-    for given in (GRAY, [GRAY], Image.fromarray(GRAY)):
+    for given in (GRAY, [GRAY], Image.fromarray(GRAY)):  # type: ignore[assignment]
         assert np.array_equal(loaded.predict(given), gray), type(given)
 
 

@@ -17,7 +17,7 @@ from seedwise.base.files import sha256_of
 from seedwise.data.config import DataConfig
 from seedwise.data.open import open_data
 from seedwise.kernels import swap
-from seedwise.kernels.dispatch import Candidates, Case, Choices, Tuned
+from seedwise.kernels.dispatch import Autotuner, Candidates, Case, Dispatcher
 from seedwise.models.build import build_model
 from seedwise.models.config import ModelConfig
 from seedwise.records.run import read_record
@@ -43,7 +43,7 @@ def test_a_run_records_its_kernels_and_gives_the_same_bits_again_with_an_empty_c
         assert call("train", "digits", *LITE, "-o", tmp_path / name) == 0
     record = read_record(tmp_path / "a")
     assert record.kernels == read_record(tmp_path / "b").kernels
-    assert {key.split()[0] for key in record.kernels} >= {"forward", "both", "pointwise"}
+    assert {key.split()[0] for key in record.kernels} >= {"forward", "pointwise"}
     assert "kernels" in record.versions
     assert sha256_of(tmp_path / "a/model.safetensors") == sha256_of(tmp_path / "b/model.safetensors")
 
@@ -81,18 +81,18 @@ def test_tuned_choices_are_recorded_and_a_resumed_run_keeps_them(
 
     asked: list[str] = []
 
-    def measured(_: Choices, case: Case, candidates: Candidates, images: int) -> dict[str, float]:
+    def measured(_: Dispatcher, case: Case, candidates: Candidates, images: int) -> dict[str, float]:
         asked.append(case.key)
         return dict.fromkeys(candidates, 1.0)
 
-    monkeypatch.setattr(Tuned, "measured", measured)
+    monkeypatch.setattr(Autotuner, "measured", measured)
     assert cli("resume", tmp_path / "run").code == 0
     after = read_record(tmp_path / "run").kernels
     assert before.items() <= after.items() and not before.keys() & {*asked}
 
 
 @needs_kernels
-@pytest.mark.parametrize("kind", ["composed", "native"])
+@pytest.mark.parametrize("kind", ["fallback", "native"])
 def test_a_step_of_the_pretrained_network_is_as_exact_as_stock(kind: str) -> None:
     """Its gradients amplify rounding ten thousandfold, so the measure is stock's own distance from float64."""
     dataset = open_data("digits", DataConfig(), short_side=32).train
@@ -114,9 +114,15 @@ def test_a_step_of_the_pretrained_network_is_as_exact_as_stock(kind: str) -> Non
     assert ours <= 2 * stock + 1e-3
 
 
-def test_without_a_compiler_auto_is_composed_and_native_is_an_error(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_compiler_auto_is_fallback_and_native_an_error(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(swap, "available", lambda: False)
     assert cli("train", "digits", *TINY, "-s", "compute.kernels=native").line == (
-        "compute.kernels: native needs a C++ compiler that works (g++ or clang++); use composed"
+        "compute.kernels: native needs a C++ compiler that works (g++ or clang++); use fallback"
     )
-    assert "kernels: composed" in cli("train", "digits", *TINY, "--dry-run").out
+    assert "kernels: fallback" in cli("train", "digits", *TINY, "--dry-run").out
+
+
+def test_the_old_word_for_the_fallback_is_answered_with_the_new_one(cli: Cli) -> None:
+    assert cli("train", "digits", "-s", "compute.kernels=composed").line == (
+        "-s compute.kernels=composed: composed is called fallback now; use fallback"
+    )

@@ -8,6 +8,7 @@ import signal
 import subprocess
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from bad_input import Place
@@ -57,6 +58,7 @@ def test_the_folder_runs_stays_where_it_was_there_before_or_is_needed(cli: Cli) 
     assert len(list(Path("runs").iterdir())) == 1
 
 
+@pytest.mark.slow
 def test_a_name_that_is_no_utf8_is_printed_as_it_is() -> None:
     name = os.fsdecode(b"caf\xe9 run")
     environment = os.environ | {"LC_ALL": "C.UTF-8", "PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8:strict"}
@@ -130,7 +132,7 @@ def test_the_comparison_with_the_data_of_before_can_be_stopped(
 
 
 @pytest.mark.parametrize("kind", [(), ("--seeds", "1"), ("--bagging", "2")], ids=["run", "study", "bagging"])
-def test_what_is_finished_does_not_answer_for_data_that_changed_since(cli: Cli, photos: Path, kind) -> None:
+def test_what_is_finished_does_not_answer_for_data_that_changed_since(cli: Cli, photos: Path, kind: Any) -> None:
     asked = ("train", photos, "-m", "small", "--img-size", 16, "--epochs", 1, "-b", 20, "--threads", 1, *kind)
     assert cli(*asked, "-o", "out").code == 0
     assert cli(*asked, "-o", "out").code == 0

@@ -195,7 +195,7 @@ print(build_model(ModelConfig(name="timm:{NAME}"), num_classes=10, seed=0).weigh
         ("portal", "X-Repo-Commit"),
         ("wrong", "not the model.safetensors that the hub announced"),
         ("short", "should be of size"),
-        ("cut", "the download was cut off 3 times"),
+        ("cut", "peer closed connection without sending complete message body"),
     ],
 )
 def test_a_hub_that_fails_is_one_line_in_seconds(
@@ -233,6 +233,13 @@ def test_a_download_that_is_cut_off_once_is_resumed(
     assert same(build(), donor)
     starts = [int(request.split("bytes=")[1].rstrip("-")) for request in hub.requests if "bytes=" in request]
     assert len(starts) == 1 and 0 < starts[0] <= len(weights) // 2
+
+
+def test_a_download_that_begins_anew_again_and_again_ends(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client itself goes on as long as anything comes."""
+    monkeypatch.setattr(hub_constants, "DOWNLOAD_CHUNK_SIZE", 1000)
+    hub.fault = "cut"
+    assert "it was cut off again and again" in refusal()
 
 
 def test_a_damaged_cache_is_downloaded_anew(hub: Hub, donor: nn.Module, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ looked at; pixels, targets, logits and losses may not.
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,10 +34,10 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[str, str]]:
     for name in ASKING:
         original = getattr(Tensor, name)
 
-        def counting(self: Tensor, *args, name=name, original=original, **kwargs):
+        def counting(self: Tensor, *args: Any, name: Any = name, original: Any = original, **kwargs: Any) -> Any:
             frame = sys._getframe(1)
             while frame is not None and "/seedwise/" not in frame.f_code.co_filename:
-                frame = frame.f_back
+                frame = frame.f_back  # type: ignore[assignment]
             if frame is not None:
                 found[name, Path(frame.f_code.co_filename).name] += 1
             return original(self, *args, **kwargs)

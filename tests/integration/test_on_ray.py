@@ -141,7 +141,7 @@ def test_a_node_with_other_bits_is_refused_or_marked(tmp_path: Path) -> None:
 
     taken = work(replace(order, elsewhere=True), None, lambda done: None)
     receive(tmp_path / "there", taken.files or {})
-    (moved,) = read_record(tmp_path / "there").machine["moved"]  # type: ignore[misc, union-attr]
+    (moved,) = read_record(tmp_path / "there").machine["moved"]  # type: ignore[misc, str-unpack, union-attr]
     assert moved.startswith("before epoch 1: CPU capability another -> ")
 
 

@@ -18,6 +18,7 @@ from seedwise.audits.findings import Leak
 from seedwise.ensembles.build import build
 from seedwise.inference.evaluate import _by_class
 from seedwise.records.finished import read_finished
+from seedwise.records.predictions import score
 from seedwise.reports.read import read_run
 from seedwise.reports.run_page import run_context
 from seedwise.reports.words import Words
@@ -49,6 +50,14 @@ def expected(logits: NDArray[np.float32]) -> list[bool]:
     return [
         all(row[target] > other for k, other in enumerate(row) if k != target) for row, target in zip(logits, TARGETS)
     ]
+
+
+def test_an_epochs_scores_are_those_of_the_validation_images(finished: Path) -> None:
+    """Test images have other scores, so that training can't have looked at them."""
+    run = Run(finished)
+    final, last = run.record.final, run.record.epochs[-1]
+    assert final is not None and final.val is not None and final.val != final.test
+    assert last.val == final.val == score(run.predictions("val"))
 
 
 @pytest.mark.parametrize("logits", [flat(), rounded()], ids=["flat", "bf16"])

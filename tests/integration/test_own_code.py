@@ -56,8 +56,8 @@ def test_changed_code_is_refused_unless_told_to_go_on(cli: Cli, command: list[st
     answer = cli("resume", "run")
     assert answer.code == 2 and file in answer.line and "go on with --elsewhere" in answer.line
     assert cli("resume", "run", "--elsewhere").code == 0
-    (moved,) = read_record(Path("run")).machine["moved"]
-    assert moved.startswith("after epoch 1: ") and file in moved
+    (moved,) = read_record(Path("run")).machine["moved"]  # type: ignore[misc, str-unpack]
+    assert moved.startswith("after epoch 1: ") and file in moved  # type: ignore[operator]
 
 
 def test_changed_data_is_decoded_anew(cli: Cli, command: list[str]) -> None:

@@ -81,7 +81,10 @@ def test_the_record_tells_stages_and_epochs(whole: Path) -> None:
     assert isinstance(written.progressive, tuple) and [s.until for s in written.progressive] == [0.34, 0.67, 1.0]
 
 
-@pytest.mark.parametrize("step", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize(
+    "step",
+    [pytest.param(1, marks=pytest.mark.slow), 2, 3, *(pytest.param(step, marks=pytest.mark.slow) for step in (4, 5))],
+)
 def test_stopped_in_each_stage_it_ends_with_the_same_bits(
     cli: Cli, whole: Path, signal_at: Callable[[int, signal.Signals], None], step: int
 ) -> None:

@@ -89,7 +89,7 @@ def test_a_function_gives_what_its_verb_prints(cli: Cli) -> None:
 def test_tables_have_the_numbers_of_the_record() -> None:
     study = load_study(made(Path("study")))
     assert [row["status"] for row in study.trials()] == ["finished"] * 4
-    compared = seedwise.compare(study)
+    compared = seedwise.compare(study)  # type: ignore[arg-type]
     base, arm = compared.table()
     assert (base["n"], base["mean"], base["difference"]) == (2, 0.875, None)
     assert (arm["mean"], arm["difference"], arm["verdict"]) == (0.75, -0.125, "undecided")

@@ -14,7 +14,7 @@ from seedwise.base.files import sha256_of
 from seedwise.cli.progress import watching
 from seedwise.engine.control import RunControl
 from seedwise.engine.placement import computing_threads
-from seedwise.engine.protocols import Silent
+from seedwise.engine.protocols import Observer
 from seedwise.inference.evaluate import evaluate
 from seedwise.recipe import library
 from seedwise.run.run import Run
@@ -95,7 +95,7 @@ def test_a_training_is_not_disturbed_by_who_predicts_or_evaluates(alone: Run, tm
 def test_who_waits_can_give_up_and_nothing_is_left_of_it(tmp_path: Path) -> None:
     seen: list[str] = []
 
-    class Looking(Silent):
+    class Looking(Observer):
         def on_phase(self, name: str, done: int, total: int) -> None:
             seen.append(name)
 
@@ -111,7 +111,7 @@ def test_who_waits_can_give_up_and_nothing_is_left_of_it(tmp_path: Path) -> None
 
 
 def test_the_same_thread_may_compute_within_a_computation(alone: Run, tmp_path: Path) -> None:
-    class Evaluating(Silent):
+    class Evaluating(Observer):
         def on_epoch(self, *rows: Any) -> None:
             assert evaluate(Run(alone.folder)).agrees
             seedwise.train(RECIPE, "digits", seed=9, out=tmp_path / "within")

@@ -48,14 +48,17 @@ def test_a_time_is_planned_for_and_numbers_that_contradict_it_are_refused(
     assert not Path("runs").exists() or not list(Path("runs").iterdir())
 
 
-@pytest.mark.parametrize(("option", "first"), [("--seeds", "base/seed-*"), ("--bagging", "member-1")])
+@pytest.mark.parametrize(
+    ("option", "first"),
+    [("--seeds", "base/seed-*"), pytest.param("--bagging", "member-1", marks=pytest.mark.slow)],
+)
 def test_several_runs_say_what_the_time_cut_and_that_nothing_is_left(
     cli: Cli, photos: Path, monkeypatch: pytest.MonkeyPatch, option: str, first: str
 ) -> None:
     found = Cost(steps=4, seconds=40.5, epoch_seconds=1.0, besides_seconds=0.5, memory_gb=0.1)
     monkeypatch.setattr("seedwise.run.rehearsal._cost", lambda *given: found)
     words = ("train", photos, "-m", "small", "--threads", "1", "-s", "train.insight=false", "--img-size", 16)
-    words += ("--time", "140s", "-o", "out", option)
+    words += ("--time", "140s", "-o", "out", option)  # type: ignore[assignment]
     dry = cli(*words, 2, "--dry-run")
     [cut] = re.findall(r"^# (--time 140s: \d+ of the 40 epochs that the rule would take)$", dry.out, re.M)
     answer = cli(*words, 2)

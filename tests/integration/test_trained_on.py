@@ -101,7 +101,7 @@ def test_an_ensemble_was_trained_on_what_any_of_its_members_was(tmp_path: Path) 
         _keep(run, arrays | {f"{name}_originals": np.array(list(it), np.uint64) for name, it in prints.items()})
     build([read_finished(tmp_path / f"run{seed}") for seed in range(2)], tmp_path / "both")
     trained = read_originals(tmp_path / "both", read_finished(tmp_path / "both").record).get("train")
-    assert trained is not None and trained.tolist() == [1, 2, 3, 20]
+    assert trained is not None and trained.tolist() == [1, 2, 3, 20]  # type: ignore[attr-defined]
     leak = leaks_of(tmp_path / "both")
     assert leak is not None and leak.rows == [1, 2, 3, 5]
     first = leaks_of(tmp_path / "run0")

@@ -102,7 +102,7 @@ def image_coverage(n: int, images: int, noise: Noise, studies: int) -> float:
         found = image_difference((arm > 0).astype(np.int8) - (base > 0).astype(np.int8))
         assert found is not None
         low, high = found.interval()
-        within += low <= truth <= high
+        within += low <= truth <= high  # type: ignore[assignment]
     return within / studies
 
 
@@ -224,7 +224,7 @@ def report() -> None:
         print(f"promises, {int((effects > 0).sum())} of {ARMS} true:", *(f"{share:.4f}" for share in kept), flush=True)
     for images, seeds in ((500, (2, 3, 4, 5, 6, 7, 8, 10)), (2000, (5, 6, 7, 8, 10))):
         for n in seeds:
-            kept = tuple(image_coverage(n, images, noise, 10_000) for noise in NOISES)
+            kept = tuple(image_coverage(n, images, noise, 10_000) for noise in NOISES)  # type: ignore[assignment]
             print(f"image intervals, {n} seeds, {images} images:", *(f"{share:.4f}" for share in kept), flush=True)
 
 

@@ -1,5 +1,6 @@
 """Many processes that start the same at once: one trains, the others wait or say in one line that it does."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from forks import Ended, Forks, Order
 from parts import PLAIN, TINY, Outcome, Soak, demand, place
 from results import bits, differences, epochs_twice, runs_in
 
-TAKEN = "another process is writing this folder; wait for it, or stop it"
+TAKEN = re.compile(r"another process is writing this folder( \(process \d+ on \S+\))?; wait for it, or stop it$")
 
 
 @dataclass(frozen=True)
@@ -78,4 +79,4 @@ def _word(ended: Ended) -> str:
     if ended.code == 0 and "Traceback" not in ended.err:
         return "done"
     line = ended.err.strip()
-    return "told to wait, in one line" if ended.code == 2 and line.endswith(TAKEN) and "\n" not in line else "neither"
+    return "told to wait, in one line" if ended.code == 2 and TAKEN.search(line) and "\n" not in line else "neither"

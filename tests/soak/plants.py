@@ -12,7 +12,7 @@ def not_atomic() -> None:
         Path(target).write_bytes(self.read_bytes())
         return Path(target)
 
-    Path.replace = replace  # type: ignore[method-assign]
+    Path.replace = replace  # type: ignore[assignment, method-assign]
 
 
 def forgets_checkpoints() -> None:
@@ -37,7 +37,7 @@ def keeps_quiet() -> None:
     from seedwise.base import files
 
     files._sync = lambda path: None
-    Path.replace = lambda self, target: Path(target)  # type: ignore[method-assign]
+    Path.replace = lambda self, target: Path(target)  # type: ignore[assignment, method-assign, return-value]
 
 
 def trusts_everybody() -> None:

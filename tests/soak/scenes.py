@@ -159,6 +159,7 @@ SCENES = {
     "audit": Scene(("audit", "photos", "--labels", "--run", "of photos", "-o", "audit.html"), prepare=_of_photos),
     "audit, photos smaller than it stores": Scene(("audit", "photos", "-o", "audit.html"), prepare=_photos),
     "lr-find": Scene(("lr-find", "digits", "-s", "model.name=small", "--steps", 12, "-o", "lr.png")),
+    "lr-find, as SVG": Scene(("lr-find", "digits", "-s", "model.name=small", "--steps", 12, "-o", "lr.svg")),
     "augment": Scene(("augment", "digits", "-o", "grid.png")),
     "recipes cp": Scene(("recipes", "cp", "lite", "mine.yaml"), once=True),
     "a download": Scene(call="download", named=(("sent", "right"),)),

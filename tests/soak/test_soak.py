@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 HERE = Path(__file__).resolve().parent
-pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler here")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler here")]
 
 
 @pytest.fixture(scope="module", autouse=True)

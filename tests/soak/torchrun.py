@@ -50,7 +50,7 @@ class Pair:
         code = -signal.SIGKILL if code and died else code
         count = self.folder / COUNT
         notes = {"calls": int(count.read_text())} if count.exists() else {}
-        return Ended(code, *texts, time.monotonic() - began, notes)
+        return Ended(code, *texts, time.monotonic() - began, notes)  # type: ignore[arg-type, call-arg]
 
     def _variables(self) -> dict[str, str]:
         variables = environment(self.shim) | {"SEEDWISE_CACHE": str(self.folder / "cache")}

@@ -5,13 +5,18 @@ import stat
 import tarfile
 import zipfile
 from pathlib import Path
+from tarfile import TarInfo
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from seedwise.base.errors import UserError
-from seedwise.data import DataConfig, archive, open_data
+from seedwise.data import archive
+from seedwise.data.config import DataConfig
+from seedwise.data.dataset import Dataset
+from seedwise.data.open import open_data
 
 ALL = DataConfig(val=0, test=0)
 
@@ -22,32 +27,32 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SEEDWISE_DATA", raising=False)
 
 
-def png(seed):
+def png(seed: int) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(np.random.default_rng(seed).integers(0, 256, (8, 8, 3), np.uint8)).save(buffer, "PNG")
     return buffer.getvalue()
 
 
-def info(name, size=0, kind=tarfile.REGTYPE, link=""):
+def info(name: str, size: int = 0, kind: bytes = tarfile.REGTYPE, link: str = "") -> TarInfo:
     made = tarfile.TarInfo(name)
     made.size, made.type, made.linkname = size, kind, link
     return made
 
 
-def write_tar(file, entries, mode="w") -> None:
-    with tarfile.open(file, mode) as tar:
+def write_tar(file: Path, entries: list[Any], mode: str = "w") -> None:
+    with tarfile.open(file, mode) as tar:  # type: ignore[call-overload]
         for name, data in entries:
             entry = name if isinstance(name, tarfile.TarInfo) else info(name, len(data))
             tar.addfile(entry, io.BytesIO(data))
 
 
-def write_zip(file, entries) -> None:
+def write_zip(file: Path, entries: list[Any]) -> None:
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as out:
         for name, data in entries:
             out.writestr(name, data)
 
 
-def write(file, entries):
+def write(file: Path, entries: list[Any]) -> Path:
     modes = {".gz": "w:gz", ".tgz": "w:gz", ".bz2": "w:bz2", ".xz": "w:xz"}
     if file.suffix == ".zip":
         write_zip(file, entries)
@@ -56,7 +61,7 @@ def write(file, entries):
     return file
 
 
-def opened(file, config=ALL):
+def opened(file: Path, config: DataConfig = ALL) -> Dataset:
     return open_data(str(file), config, short_side=64)
 
 
@@ -65,21 +70,21 @@ TWO = [("a/1.png", png(0)), ("b/1.png", png(1)), ("a/2.png", png(2)), ("b/2.png"
 
 @pytest.mark.parametrize("suffix", ["zip", "tar", "tar.gz", "tgz", "tar.bz2", "tar.xz"])
 @pytest.mark.parametrize("root", ["", "./", "photos/of mine/"])
-def test_every_kind_is_the_folder_it_was_made_of(tmp_path: Path, suffix, root) -> None:
+def test_every_kind_is_the_folder_it_was_made_of(tmp_path: Path, suffix: str, root: str) -> None:
     for name, data in TWO:
         (tmp_path / "d" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "d" / name).write_bytes(data)
     extra = [("README.txt", b"no image"), ("__MACOSX/a/._1.png", b"x"), (".git/a/1.png", b"x")]
     file = write(tmp_path / f"pets.{suffix}", [(root + name, data) for name, data in [*TWO[::-1], *extra]])
-    data, folder = opened(file), opened(tmp_path / "d")
-    assert data.name == "pets" and data.path == file and data.classes == ("a", "b")
-    assert data.fingerprint == folder.fingerprint
+    data, folder = opened(file), opened(tmp_path / "d")  # type: ignore[assignment]
+    assert data.name == "pets" and data.path == file and data.classes == ("a", "b")  # type: ignore[attr-defined]
+    assert data.fingerprint == folder.fingerprint  # type: ignore[attr-defined]
     assert np.array_equal(data.train.gather(np.arange(4))[0], folder.train.gather(np.arange(4))[0])
-    assert np.array_equal(data.train.targets, folder.train.targets)
+    assert np.array_equal(data.train.targets, folder.train.targets)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("suffix", ["zip", "tar.gz"])
-def test_parts(tmp_path: Path, suffix) -> None:
+def test_parts(tmp_path: Path, suffix: str) -> None:
     parts = ("train/", "valid/", "Test/")
     entries = [(f"x/{part}{name}", png(9 * n)) for n, part in enumerate(parts) for name, _ in TWO]
     data = opened(write(tmp_path / f"d.{suffix}", [*entries, ("x/train/a/deep/9.png", png(99))]), DataConfig())
@@ -96,17 +101,17 @@ def test_a_folder_packed_by_tarfile_and_shutil_like_tools(tmp_path: Path) -> Non
     assert opened(tmp_path / "d.tar.gz").splits["train"] == 4
 
 
-def zip_link(file) -> None:
+def zip_link(file: Path) -> None:
     link = zipfile.ZipInfo("a/3.png")
     link.external_attr = (stat.S_IFLNK | 0o777) << 16
     write_zip(file, [*TWO, (link, b"/etc/passwd")])
 
 
-def cut(file, count) -> None:
+def cut(file: Path, count: int) -> None:
     file.write_bytes(file.read_bytes()[:-count])
 
 
-def encrypted(file) -> None:
+def encrypted(file: Path) -> None:
     write_zip(file, TWO)
     data = bytearray(file.read_bytes())
     for at in (6, data.rindex(b"PK\x01\x02") + 8):
@@ -117,7 +122,7 @@ def encrypted(file) -> None:
     file.write_bytes(data)
 
 
-def flipped(file) -> None:
+def flipped(file: Path) -> None:
     write_tar(file, TWO)
     data = bytearray(file.read_bytes())
     data[2 * 1024 + 3] ^= 1  # the name in the third header: its checksum is wrong now
@@ -159,7 +164,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("case", HOSTILE)
-def test_bad_archives_are_one_line_and_write_nothing(tmp_path: Path, case) -> None:
+def test_bad_archives_are_one_line_and_write_nothing(tmp_path: Path, case: str) -> None:
     name, make, message = HOSTILE[case]
     (tmp_path / "in").mkdir()
     make(tmp_path / "in" / name)
@@ -171,7 +176,7 @@ def test_bad_archives_are_one_line_and_write_nothing(tmp_path: Path, case) -> No
 
 
 @pytest.mark.parametrize("suffix", ["zip", "tar.gz"])
-def test_bombs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix) -> None:
+def test_bombs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
     monkeypatch.setattr(archive, "MAX_BYTES", 1 << 20)
     file = write(tmp_path / f"bomb.{suffix}", [*TWO, ("a/zeros.bin", bytes(30 << 20))])
     with pytest.raises(UserError, match="hundreds of times its size"):

@@ -12,21 +12,23 @@ import pytest
 from PIL import Image
 
 from seedwise.base.errors import UserError
-from seedwise.data import DataConfig, open_data
 from seedwise.data.cache import open_cached
+from seedwise.data.config import DataConfig
+from seedwise.data.dataset import Dataset
 from seedwise.data.find import find_source
+from seedwise.data.open import open_data
 
 ALL = DataConfig(val=0, test=0)
 
 
 @pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SEEDWISE_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
 
 
 @pytest.fixture
-def photos(tmp_path: Path):
+def photos(tmp_path: Path) -> Path:
     random = np.random.default_rng(0)
     for number in range(80):
         file = tmp_path / "photos" / "ab"[number % 2] / f"{number}.png"
@@ -42,27 +44,27 @@ class Counter:
     def __init__(self) -> None:
         self.calls = []
 
-    def __call__(self, label, done, total):
+    def __call__(self, label: str, done: int, total: int) -> None:
         self.calls.append((label, done, total))
 
 
-def opened(folder, short_side=32):
+def opened(folder: Path, short_side: int = 32) -> tuple[Dataset, bool]:
     """(data set, whether something was decoded)."""
     counter = Counter()
     return open_data(str(folder), ALL, short_side=short_side, progress=counter), bool(counter.calls)
 
 
-def pixels_of(data):
+def pixels_of(data: Dataset) -> np.ndarray:
     return data.train.gather(np.arange(len(data.train)))[0]
 
 
-def test_progress_ends_at_the_total(cache, photos) -> None:
+def test_progress_ends_at_the_total(cache: Path, photos: Path) -> None:
     counter = Counter()
     open_data(str(photos), ALL, short_side=32, progress=counter)
     assert counter.calls == [("decoding photos train", done, 80) for done in (4, 8, 16, 32, 64, 80)]
 
 
-def test_second_start_decodes_nothing_and_is_equal(cache, photos) -> None:
+def test_second_start_decodes_nothing_and_is_equal(cache: Path, photos: Path) -> None:
     first, decoded = opened(photos)
     assert decoded
     second, decoded = opened(photos)
@@ -71,7 +73,7 @@ def test_second_start_decodes_nothing_and_is_equal(cache, photos) -> None:
     assert np.array_equal(first.train.targets, second.train.targets)
 
 
-def test_changed_sources_are_decoded_again_and_old_pixels_removed(cache, photos) -> None:
+def test_changed_sources_are_decoded_again_and_old_pixels_removed(cache: Path, photos: Path) -> None:
     first, _ = opened(photos)
     os.utime(photos / "a/0.png", ns=(1, 1))
     second, decoded = opened(photos)
@@ -83,7 +85,7 @@ def test_changed_sources_are_decoded_again_and_old_pixels_removed(cache, photos)
     assert np.array_equal(pixels_of(first)[-1], pixels_of(second)[-1])  # the removed file is still mapped
 
 
-def test_short_sides_are_kept_apart_only_where_they_matter(cache, photos) -> None:
+def test_short_sides_are_kept_apart_only_where_they_matter(cache: Path, photos: Path) -> None:
     small, _ = opened(photos, 24)
     large, decoded = opened(photos, 40)
     assert decoded and large.fingerprint != small.fingerprint
@@ -94,7 +96,7 @@ def test_short_sides_are_kept_apart_only_where_they_matter(cache, photos) -> Non
     assert not decoded and again.fingerprint == whole.fingerprint
 
 
-def test_fingerprint_depends_on_content_alone(cache, photos, tmp_path: Path) -> None:
+def test_fingerprint_depends_on_content_alone(cache: Path, photos: Path, tmp_path: Path) -> None:
     first, _ = opened(photos)
     shutil.copytree(photos, tmp_path / "elsewhere" / "other name")
     moved, decoded = opened(tmp_path / "elsewhere" / "other name")
@@ -104,18 +106,18 @@ def test_fingerprint_depends_on_content_alone(cache, photos, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("threads", [1, 2, 7])
-def test_fingerprint_does_not_depend_on_threads(cache, photos, threads) -> None:
+def test_fingerprint_does_not_depend_on_threads(cache: Path, photos: Path, threads: int) -> None:
     source = find_source(str(photos), None)
     stored = open_cached(source, DataConfig(), 32, threads=threads)
     shutil.rmtree(cache)
     assert open_cached(source, DataConfig(), 32, threads=3).fingerprint == stored.fingerprint
 
 
-def cut(file) -> None:
+def cut(file: Path) -> None:
     file.write_bytes(file.read_bytes()[:-1])
 
 
-def flip(file) -> None:
+def flip(file: Path) -> None:
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1
     file.write_bytes(data)
@@ -144,7 +146,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_damage_is_noticed_and_repaired(cache, photos, damage) -> None:
+def test_damage_is_noticed_and_repaired(cache: Path, photos: Path, damage: str) -> None:
     first, _ = opened(photos)
     before = pixels_of(first).copy()
     (folder,) = [meta.parent for meta in cache.glob("*/*/meta.json")]
@@ -154,7 +156,7 @@ def test_damage_is_noticed_and_repaired(cache, photos, damage) -> None:
     assert not opened(photos)[1]
 
 
-def test_what_a_killed_process_left_is_in_nobodys_way(cache, photos) -> None:
+def test_what_a_killed_process_left_is_in_nobodys_way(cache: Path, photos: Path) -> None:
     first, _ = opened(photos)
     (folder,) = cache.glob("photos-*")
     shutil.rmtree(next(folder.glob("*/meta.json")).parent)
@@ -164,7 +166,7 @@ def test_what_a_killed_process_left_is_in_nobodys_way(cache, photos) -> None:
     assert decoded and second.fingerprint == first.fingerprint and not (folder / "building").exists()
 
 
-def test_a_failed_build_leaves_nothing(cache, photos) -> None:
+def test_a_failed_build_leaves_nothing(cache: Path, photos: Path) -> None:
     (photos / "b/zzz.png").write_bytes(b"broken")
     with pytest.raises(UserError, match=r"zzz\.png"):
         opened(photos)
@@ -173,8 +175,8 @@ def test_a_failed_build_leaves_nothing(cache, photos) -> None:
     assert len(opened(photos)[0].train) == 80
 
 
-def test_a_full_disk_is_one_line(cache, photos, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(_descriptor) -> Never:
+def test_a_full_disk_is_one_line(cache: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_descriptor: int) -> Never:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
@@ -185,7 +187,8 @@ def test_a_full_disk_is_one_line(cache, photos, monkeypatch: pytest.MonkeyPatch)
 PROCESS = """
 import sys, time
 from pathlib import Path
-from seedwise.data import DataConfig, open_data
+from seedwise.data.config import DataConfig
+from seedwise.data.open import open_data
 
 photos, mine, wait_for = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
 labels = []
@@ -200,7 +203,7 @@ print(data.fingerprint, *sorted(set(labels)))
 """
 
 
-def test_two_processes_build_once_and_agree(cache, photos, tmp_path: Path) -> None:
+def test_two_processes_build_once_and_agree(cache: Path, photos: Path, tmp_path: Path) -> None:
     """The first one goes on decoding only when the second has said that it waits."""
     marks = tmp_path / "first", tmp_path / "second"
     command = [sys.executable, "-c", PROCESS, str(photos)]
@@ -215,7 +218,7 @@ def test_two_processes_build_once_and_agree(cache, photos, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("short_side", [16, 32])  # squares of one size, and photos of many
-def test_changed_pixels_are_noticed_when_they_are_first_gathered(cache, photos, short_side) -> None:
+def test_changed_pixels_are_noticed_when_they_are_first_gathered(cache: Path, photos: Path, short_side: int) -> None:
     if short_side == 16:
         for file in photos.rglob("*.png"):
             Image.open(file).resize((16, 16)).save(file)
@@ -245,13 +248,13 @@ def test_changed_pixels_are_noticed_when_they_are_first_gathered(cache, photos, 
     assert opened(photos, short_side)[1]
 
 
-def test_a_wait_for_another_process_can_be_stopped_and_ends_with_it(cache, photos) -> None:
+def test_a_wait_for_another_process_can_be_stopped_and_ends_with_it(cache: Path, photos: Path) -> None:
     opened(photos)
     (folder,) = cache.glob("photos-*")
     shutil.rmtree(next(folder.glob("*/meta.json")).parent)
     said = []
 
-    def stop(label, done, total) -> None:
+    def stop(label: str, done: int, total: int) -> None:
         said.append(label)
         if len(said) == 3:
             raise KeyboardInterrupt
@@ -262,7 +265,7 @@ def test_a_wait_for_another_process_can_be_stopped_and_ends_with_it(cache, photo
             open_data(str(photos), ALL, short_side=32, progress=stop)
         assert said == ["waiting for another process that decodes photos"] * 3
 
-        def release(label, done, total) -> None:
+        def release(label: str, done: int, total: int) -> None:
             said.append(label)
             fcntl.flock(lock, fcntl.LOCK_UN)
 

@@ -1,12 +1,14 @@
 import csv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from seedwise.base.errors import UserError
-from seedwise.data import DataConfig, open_data
+from seedwise.data.config import DataConfig
+from seedwise.data.open import open_data
 
 ALL = DataConfig(val=0, test=0)
 
@@ -18,7 +20,7 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def photos(tmp_path: Path):
+def photos(tmp_path: Path) -> list[str]:
     """Eight pictures with names that a CSV has to quote."""
     names = [f'deep er/{n}, "q"é.png' for n in range(8)]
     for seed, name in enumerate(names):
@@ -28,7 +30,7 @@ def photos(tmp_path: Path):
     return names
 
 
-def write(file, header, rows, encoding="utf-8", **options):
+def write(file: Path, header: list[str], rows: list[Any], encoding: str = "utf-8", **options: Any) -> str:
     with file.open("w", newline="", encoding=encoding) as out:
         writer = csv.writer(out, **options)
         writer.writerow(header)
@@ -38,7 +40,7 @@ def write(file, header, rows, encoding="utf-8", **options):
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
-def test_usual_dialects(tmp_path: Path, photos, delimiter, encoding) -> None:
+def test_usual_dialects(tmp_path: Path, photos: list[str], delimiter: str, encoding: str) -> None:
     rows = [(number, name, number % 2) for number, name in enumerate(photos)]
     file = write(tmp_path / "d.csv", ["id", "file_name", "label"], rows, encoding, delimiter=delimiter)
     data = open_data(file, ALL, short_side=64)
@@ -48,7 +50,7 @@ def test_usual_dialects(tmp_path: Path, photos, delimiter, encoding) -> None:
         assert any(np.array_equal(np.asarray(Image.open(file)), image.transpose(1, 2, 0)) for file in files)
 
 
-def test_splits_absolute_paths_and_numbers_by_value(tmp_path: Path, photos) -> None:
+def test_splits_absolute_paths_and_numbers_by_value(tmp_path: Path, photos: list[str]) -> None:
     parts = ["train"] * 5 + ["val", "test", "Testing"]
     rows = [(str(tmp_path / name), (2, 10)[n % 2], parts[n]) for n, name in enumerate(photos)]
     data = open_data(write(tmp_path / "d.csv", ["picture", "species", "split"], rows), DataConfig(), short_side=64)
@@ -56,7 +58,7 @@ def test_splits_absolute_paths_and_numbers_by_value(tmp_path: Path, photos) -> N
     assert data.test.targets.tolist() == [0, 1] and data.val.targets.tolist() == [1]
 
 
-def test_a_changed_image_or_table_is_noticed(tmp_path: Path, photos) -> None:
+def test_a_changed_image_or_table_is_noticed(tmp_path: Path, photos: list[str]) -> None:
     file = write(tmp_path / "d.csv", ["path", "label"], [(name, n % 2) for n, name in enumerate(photos)])
     before = open_data(file, ALL, short_side=64).fingerprint
     Image.new("RGB", (8, 8)).save(tmp_path / photos[0])
@@ -87,7 +89,7 @@ def test_a_changed_image_or_table_is_noticed(tmp_path: Path, photos) -> None:
     (b"path,label\n" + b"x" * 300 + b",a\n", "File name too long"),
     (b"path,label\n" + b"x" * 200_000 + b",a\n", "not a readable CSV"),
 ])  # fmt: skip
-def test_bad_tables_are_one_line(tmp_path: Path, text, message) -> None:
+def test_bad_tables_are_one_line(tmp_path: Path, text: bytes, message: str) -> None:
     for number in range(3):
         Image.new("RGB", (8, 8), (number, 0, 0)).save(tmp_path / f"{number}.png")
         text = text.replace(b"{%d}" % number, b"%d.png" % number)

@@ -6,15 +6,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seedwise.base.errors import UserError
-from seedwise.data import DataConfig, open_data
+from seedwise.base.errors import Mistakes, UserError
+from seedwise.data.config import DataConfig
+from seedwise.data.open import open_data
 
 ALL = DataConfig(val=0, test=0)
 SKIPPING = DataConfig(val=0, test=0, skip_damaged=True)
 
 
 @pytest.fixture(autouse=True)
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SEEDWISE_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     random = np.random.default_rng(0)
@@ -25,19 +26,19 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     return Path("photos").resolve()
 
 
-def spoil(*numbers) -> None:
+def spoil(*numbers: int) -> None:
     for number in numbers:
         file = Path("photos") / "ab"[number % 2] / f"{number:03}.png"
         file.write_bytes(file.read_bytes()[:60] if number % 3 else b"")
 
 
-def refused(config=ALL):
+def refused(config: DataConfig = ALL) -> Mistakes | UserError:
     with pytest.raises(UserError) as found:
         open_data("photos", config, short_side=32)
     return found.value
 
 
-def test_all_are_named_at_once_in_a_line_each(place) -> None:
+def test_all_are_named_at_once_in_a_line_each(place: Path) -> None:
     spoil(0, 50, 119)  # the first and the last: what was decoded between them doesn't matter
     lines = refused().lines
     assert [line.split(": ")[0].removeprefix(f"{place}/") for line in lines[:-1]] == [
@@ -57,7 +58,7 @@ def test_of_many_the_first_ten_are_named_and_the_rest_counted() -> None:
     assert lines[-1].startswith("30 images, of which 10 are named: replace or remove them; ")
 
 
-def test_a_single_one_is_a_single_line(place) -> None:
+def test_a_single_one_is_a_single_line(place: Path) -> None:
     spoil(4)
     (line,) = refused().lines
     assert line.startswith(f"{place}/a/004.png: not a readable image (")
@@ -79,7 +80,7 @@ def test_what_is_skipped_is_said_recorded_and_no_part_of_the_data() -> None:
     assert open_data("photos", ALL, short_side=32).fingerprint == left.fingerprint
 
 
-def test_it_is_said_again_by_the_next_run_which_decodes_nothing(place) -> None:
+def test_it_is_said_again_by_the_next_run_which_decodes_nothing(place: Path) -> None:
     spoil(7)
     first = open_data("photos", SKIPPING, short_side=32)
     decoded = []
@@ -119,7 +120,7 @@ def test_a_table_with_a_damaged_row() -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    def png(number):
+    def png(number: int) -> bytes:
         out = io.BytesIO()
         Image.new("RGB", (8, 8), (number, 9, 9)).save(out, "PNG")
         return out.getvalue()

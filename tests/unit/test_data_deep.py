@@ -4,11 +4,13 @@ import io
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from PIL.TiffImagePlugin import TiffImageFile
 from torchvision.io import decode_png
 
 from seedwise.base.errors import UserError
@@ -21,18 +23,18 @@ DEEP = RANDOM.integers(0, 4096, (9, 13, 4), np.uint16)
 WHITE_12 = (0.0, 4095.0)
 
 
-def raw(data):
+def raw(data: bytes) -> RawImage:
     return RawImage("it", data)
 
 
-def saved(image, kind, **options):
+def saved(image: Image.Image | TiffImageFile, kind: str, **options: Any) -> RawImage:
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return raw(buffer.getvalue())
 
 
-def png(values, color, key=b"", interlaced=False, orientation=1):
-    def chunk(name, body):
+def png(values: np.ndarray, color: int, key: bytes = b"", interlaced: bool = False, orientation: int = 1) -> bytes:
+    def chunk(name: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
     height, width = values.shape[:2]
@@ -50,7 +52,14 @@ def png(values, color, key=b"", interlaced=False, orientation=1):
     )
 
 
-def tiff(values, order="<", photometric=2, separate=False, extra=None, bits=16):
+def tiff(
+    values: np.ndarray,
+    order: str = "<",
+    photometric: int = 2,
+    separate: bool = False,
+    extra: int | None = None,
+    bits: int = 16,
+) -> bytes:
     """An uncompressed TIFF of one strip (a plane), by the specification."""
     height, width, channels = values.shape
     planes = values.transpose(2, 0, 1) if separate else values
@@ -75,7 +84,7 @@ def tiff(values, order="<", photometric=2, separate=False, extra=None, bits=16):
 
 
 @pytest.mark.parametrize(("channels", "color"), [(1, 0), (3, 2), (2, 4), (4, 6)])
-def test_png_of_16_bits_keeps_all_of_them(channels, color) -> None:
+def test_png_of_16_bits_keeps_all_of_them(channels: int, color: int) -> None:
     values = DEEP[..., :channels]
     data = png(values, color)
     theirs = decode_png(torch.frombuffer(bytearray(data), dtype=torch.uint8)).permute(1, 2, 0).numpy()
@@ -88,14 +97,14 @@ def test_png_of_16_bits_keeps_all_of_them(channels, color) -> None:
 @pytest.mark.parametrize("order", "<>")
 @pytest.mark.parametrize("separate", [False, True])
 @pytest.mark.parametrize("channels", [3, 4])
-def test_tiff_of_16_bits_keeps_all_of_them(order, separate, channels) -> None:
+def test_tiff_of_16_bits_keeps_all_of_them(order: str, separate: bool, channels: int) -> None:
     values = DEEP[..., :channels]
     data = tiff(values, order, separate=separate, extra=2 if channels == 4 else None)
     assert np.array_equal(unscaled(raw(data)), values)
 
 
 @pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_deflate", "packbits"])
-def test_compressed_tiff(compression) -> None:
+def test_compressed_tiff(compression: str) -> None:
     image = Image.open(io.BytesIO(tiff(DEEP[..., :1], photometric=1)))
     assert np.array_equal(unscaled(saved(image, "TIFF", compression=compression)), DEEP[..., 0])
 
@@ -128,7 +137,7 @@ def test_unsigned_32_bits() -> None:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
-def test_numbers_become_bytes_by_the_range_alone(kind) -> None:
+def test_numbers_become_bytes_by_the_range_alone(kind: str) -> None:
     deep = np.linspace(0, 65535, 12 * 20).astype(np.uint16).reshape(12, 20)
     image = saved(Image.fromarray(deep), kind)
     expected = np.rint(deep / 257).astype(np.uint8)
@@ -173,7 +182,7 @@ def test_alpha_and_a_color_that_is_nothing_lie_over_white() -> None:
 
 
 @pytest.mark.parametrize("color", [0, 2])
-def test_turned(color) -> None:
+def test_turned(color: int) -> None:
     values = DEEP[..., : color + 1]
     upright = decode(raw(png(values, color)), WHITE_12)
     turns = {1: upright, 2: np.fliplr(upright), 3: np.rot90(upright, 2), 4: np.flipud(upright)}

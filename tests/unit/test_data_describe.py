@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 
 from seedwise.base.errors import UserError
-from seedwise.data import DataConfig, open_data
+from seedwise.data.config import DataConfig
 from seedwise.data.describe import data_lines, passed_over_lines
+from seedwise.data.open import open_data
 from seedwise.data.source import PassedOver, Survey
 
 NAMES = ["aloe", *(f"plant {number}" for number in range(35)), "zinnia"]
@@ -20,7 +21,7 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SEEDWISE_DATA", raising=False)
 
 
-def photos(root, counts):
+def photos(root: Path, counts: dict[str, int]) -> str:
     rng = np.random.default_rng(0)
     for name, count in counts.items():
         (root / name).mkdir(parents=True, exist_ok=True)
@@ -61,7 +62,7 @@ def test_the_example_of_the_documentation() -> None:
         ({"train": 5, "val": 1, "test": 2}, ("train", "val"), "(given: train, val; test drawn from train)"),
     ],
 )
-def test_parts(splits, given, said) -> None:
+def test_parts(splits: dict[str, int], given: tuple[str, ...], said: str) -> None:
     line = " ".join(text.strip() for text in data_lines(["a", "b"], splits, given, Survey()))
     assert line.startswith(f"{sum(splits.values())} images in 2 classes (a, b), ") and said in line
 

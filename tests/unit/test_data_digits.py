@@ -8,7 +8,9 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from seedwise.base.errors import UserError
-from seedwise.data import DataConfig, open_data
+from seedwise.data.config import DataConfig
+from seedwise.data.digits import DigitsSource
+from seedwise.data.open import open_data
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +34,7 @@ def test_all_digits_are_there_once_with_their_labels() -> None:
 
 def test_images_are_the_originals_enlarged() -> None:
     digits = open_data("digits", DataConfig(), short_side=64)
-    images, sizes = digits.test.gather(np.arange(len(digits.test)))
+    images, sizes = digits.test.gather(np.arange(len(digits.test)))  # type: ignore[arg-type]
     assert images.shape == (359, 3, 32, 32) and images.dtype == np.uint8 and sizes is None
     assert (images == images[:, :1]).all()
     package = load_digits()
@@ -46,6 +48,17 @@ def test_images_are_the_originals_enlarged() -> None:
     # and no pixel has moved: the mean of each 4 x 4 square is close to the 8 x 8 original
     squares = images[:, 0].reshape(359, 8, 4, 8, 4).mean(axis=(2, 4))
     assert np.corrcoef(squares.ravel(), originals.ravel())[0, 1] > 0.98
+
+
+def test_all_are_scikit_learns_bit_for_bit() -> None:
+    package = load_digits()
+    contents = DigitsSource().read()
+    part = contents.parts["train"]
+    assert contents.classes == tuple(map(str, package.target_names)) and np.array_equal(part.labels, package.target)
+    for row, (image, original) in enumerate(zip(part.images(), package.images, strict=True)):
+        gray = Image.fromarray(np.rint(original * (255 / 16)).astype(np.uint8))
+        large = gray.resize((32, 32), Image.Resampling.BICUBIC).convert("RGB")
+        assert image.where == f"digits: image {row}" and np.array_equal(image.data, np.asarray(large))
 
 
 def test_splits_do_not_move_with_limit_and_do_with_their_seed() -> None:
@@ -68,12 +81,13 @@ def test_a_limit_below_one_image_a_class_is_refused() -> None:
 
 
 def test_the_part_and_its_config_never_import_torch() -> None:
-    code = "import sys, seedwise.data; sys.exit(any(name in sys.modules for name in ('torch', 'pyarrow', 'sklearn')))"
+    heavy = "('torch', 'pyarrow', 'sklearn')"
+    code = f"import sys, seedwise.data.open; sys.exit(any(name in sys.modules for name in {heavy}))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 @pytest.mark.parametrize(("name", "meant"), [("digit", "digits"), ("cifar-100", "cifar100"), ("CIFAR10", "cifar10")])
-def test_unknown_names_get_a_suggestion(name, meant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_names_get_a_suggestion(name: str, meant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=f"did you mean '{meant}'"):
         open_data(name, DataConfig(), short_side=64)

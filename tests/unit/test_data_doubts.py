@@ -1,6 +1,7 @@
 """One picture under two labels, and held-out images that are in train."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -8,7 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from seedwise.data import DataConfig, open_data
+from seedwise.data.config import DataConfig
+from seedwise.data.open import open_data
 
 
 @pytest.fixture(autouse=True)
@@ -16,7 +18,7 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEEDWISE_CACHE", str(tmp_path / "cache"))
 
 
-def draw(root, pictures) -> None:
+def draw(root: Path, pictures: dict[str, Any]) -> None:
     """Image files, each given by the number of the picture that it shows."""
     for name, number in pictures.items():
         file = root / name
@@ -25,7 +27,7 @@ def draw(root, pictures) -> None:
         Image.fromarray(pixels).save(file)
 
 
-def said(root, pictures, side=64, **options):
+def said(root: Path, pictures: dict[str, Any], side: int = 64, **options: Any) -> tuple[str, ...]:
     """The doubts about a folder with these files."""
     draw(root, pictures)
     return open_data(str(root), DataConfig(**{"val": 0, "test": 0, **options}), short_side=side).survey.doubts

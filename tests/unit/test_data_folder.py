@@ -7,7 +7,9 @@ import pytest
 from PIL import Image
 
 from seedwise.base.errors import UserError
-from seedwise.data import DataConfig, open_data
+from seedwise.data.config import DataConfig
+from seedwise.data.dataset import Dataset
+from seedwise.data.open import open_data
 
 ALL = DataConfig(val=0, test=0)
 
@@ -18,17 +20,17 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SEEDWISE_DATA", raising=False)
 
 
-def save(file, shape=(8, 8), seed=0):
+def save(file: Path, shape: tuple[int, int] = (8, 8), seed: int = 0) -> np.ndarray:
     file.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(seed).integers(0, 256, (*shape, 3), np.uint8)
     Image.fromarray(pixels).save(file)
     return pixels
 
 
-def in_order(data, files, originals):
+def in_order(data: Dataset, files: list[str], originals: dict[str, np.ndarray]) -> np.ndarray:
     """Positions of these files: rows stand by class, then by the sha256 of the height, the width and the pixels."""
 
-    def key(file):
+    def key(file: str) -> tuple[str, bytes]:
         height, width, _ = originals[file].shape
         return file.split("/")[0], hashlib.sha256(f"{height} {width}\0".encode() + originals[file].tobytes()).digest()
 
@@ -36,7 +38,7 @@ def in_order(data, files, originals):
     return np.array([ordered.index(file) for file in files])
 
 
-def opened(root, config=ALL, short_side=64):
+def opened(root: Path, config: DataConfig = ALL, short_side: int = 64) -> Dataset:
     return open_data(str(root), config, short_side=short_side)
 
 
@@ -52,7 +54,7 @@ def test_class_folders_are_split(tmp_path: Path) -> None:
     assert np.array_equal(np.sort(ids), np.arange(60)) and pets.test.rows_in_part == 60
     assert np.bincount(pets.test.targets).tolist() == [4, 4, 4]
     for split in (pets.train, pets.val, pets.test):
-        images = split.gather(np.arange(len(split)))[0].transpose(0, 2, 3, 1)
+        images = split.gather(np.arange(len(split)))[0].transpose(0, 2, 3, 1)  # type: ignore[arg-type]
         for pixels, target, row in zip(images, split.targets, split.ids, strict=True):
             assert row // 20 == target  # rows stand by class
             files = (root / pets.classes[target]).glob("*.png")
@@ -60,7 +62,7 @@ def test_class_folders_are_split(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("validation", ["val", "valid", "validation", "Val"])
-def test_parts_of_its_own(tmp_path: Path, validation) -> None:
+def test_parts_of_its_own(tmp_path: Path, validation: str) -> None:
     for name in ("a", "b", "c"):
         for number in range(3):
             save(tmp_path / "d/train" / name / f"{number}.png")
@@ -162,7 +164,7 @@ def test_square_photos_of_several_sizes_become_uniform(tmp_path: Path) -> None:
     assert images.shape == (2, 3, 24, 24) and sizes is None
 
 
-def touch(root, *files) -> None:
+def touch(root: Path, *files: str) -> None:
     for file in files:
         save(root / file)
 
@@ -208,7 +210,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_bad_folders_are_one_line(tmp_path: Path, case) -> None:
+def test_bad_folders_are_one_line(tmp_path: Path, case: str) -> None:
     make, message = CASES[case]
     (tmp_path / "d").mkdir()
     make(tmp_path / "d")

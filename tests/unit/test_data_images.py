@@ -4,6 +4,7 @@ import io
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ RGB = RANDOM.integers(0, 256, (12, 20, 3), np.uint8)
 GRAY = RGB[..., 0]
 
 
-def encoded(image, kind="PNG", **options):
+def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> RawImage:
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return RawImage("it", buffer.getvalue())
@@ -36,7 +37,7 @@ def test_plain_images_are_what_pillow_reads(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK", "YCbCr"])
-def test_modes_without_alpha(mode) -> None:
+def test_modes_without_alpha(mode: str) -> None:
     image = Image.fromarray(RGB).convert(mode)
     raw = encoded(image, "TIFF" if mode in ("CMYK", "YCbCr") else "PNG")
     reread = Image.open(io.BytesIO(raw.data))
@@ -51,7 +52,7 @@ def test_cmyk_jpeg() -> None:
 
 
 @pytest.mark.parametrize("gray", [False, True])
-def test_alpha_lies_over_white(gray) -> None:
+def test_alpha_lies_over_white(gray: bool) -> None:
     alpha = RANDOM.integers(0, 256, (12, 20), np.uint8)
     color = np.repeat(GRAY[..., None], 3, 2) if gray else RGB
     image = (
@@ -74,7 +75,7 @@ def test_transparent_palette_and_color_key_lie_over_white() -> None:
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
-def test_a_gray_that_is_nothing_in_a_png_of_few_bits(bits) -> None:
+def test_a_gray_that_is_nothing_in_a_png_of_few_bits(bits: int) -> None:
     values = np.arange(2**bits).reshape(1, -1) if bits > 1 else np.array([[0, 1, 0, 1, 1, 1, 0, 0]])
     packed = np.packbits((values[0, :, None] >> np.arange(bits)[::-1]) & 1).tobytes()
     for key in {0, 1, 2**bits - 1}:
@@ -93,7 +94,7 @@ def test_gray_times_alpha() -> None:
 def test_an_inverted_cmyk_jpeg_of_photoshop_is_torchvisions() -> None:
     inks = Image.fromarray(RANDOM.integers(0, 256, (16, 16, 4), np.uint8), "CMYK")
     raw = encoded(inks, "JPEG", quality=95)
-    assert b"Adobe" in raw.data
+    assert b"Adobe" in raw.data  # type: ignore[operator]
     theirs = decode_jpeg(torch.frombuffer(bytearray(raw.data), dtype=torch.uint8), ImageReadMode.RGB)
     assert np.array_equal(decode(raw), theirs.permute(1, 2, 0).numpy())
 
@@ -133,7 +134,7 @@ UPRIGHT = {
 
 @pytest.mark.parametrize("orientation", UPRIGHT)
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
-def test_exif_orientation(orientation, kind) -> None:
+def test_exif_orientation(orientation: int, kind: str) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     options = {"lossless": True} if kind == "WEBP" else {}
@@ -145,11 +146,11 @@ def test_first_frame_of_an_animation() -> None:
     for kind in ("GIF", "WEBP", "TIFF", "PNG", "MPO"):
         options = {"lossless": True} if kind == "WEBP" else {}
         raw = encoded(frames[0], kind, save_all=True, append_images=frames[1:], **options)
-        assert Image.open(io.BytesIO(raw.data)).n_frames == 2
+        assert Image.open(io.BytesIO(raw.data)).n_frames == 2  # type: ignore[attr-defined]
         assert np.abs(decode(raw).astype(int) - (255, 0, 0)).max() <= (2 if kind == "MPO" else 0)
 
 
-def png_header(width, height, bits=8, color=2):
+def png_header(width: int, height: int, bits: int = 8, color: int = 2) -> bytes:
     body = b"IHDR" + struct.pack(">IIBBBBB", width, height, bits, color, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + body + struct.pack(">I", zlib.crc32(body))
 
@@ -187,7 +188,7 @@ def test_what_cannot_be_opened_says_why(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("case", BROKEN)
-def test_broken_images_are_one_line_with_their_name(case) -> None:
+def test_broken_images_are_one_line_with_their_name(case: str) -> None:
     with pytest.raises(UserError, match=r"^photos/7\.png: not a readable image \(.+\): replace or remove it$"):
         decode(RawImage("photos/7.png", BROKEN[case]))
 
@@ -197,7 +198,9 @@ def test_broken_images_are_one_line_with_their_name(case) -> None:
     ((20, 20), 20, (20, 20)), ((30, 200), 20, (20, 37)), ((200, 30), 20, (37, 20)), ((10, 21), 10, (10, 17)),
     ((1, 4000), 16, (16, 32)), ((263, 41), 52, (101, 52)), ((91, 90), 33, (33, 33)), ((63, 64), 63, (63, 64)),
 ])  # fmt: skip
-def test_the_center_of_a_resized_photo_is_torchvisions(shape, side, expected) -> None:
+def test_the_center_of_a_resized_photo_is_torchvisions(
+    shape: tuple[int, int], side: int, expected: tuple[int, int]
+) -> None:
     pixels = RANDOM.integers(0, 256, (*shape, 3), np.uint8)
     fitted = resize_short_side(pixels, side)
     assert fitted.shape == (*expected, 3)

@@ -1,29 +1,32 @@
 """Folders of images that keep their labels in tables: Hugging Face's metadata.csv and Roboflow's _classes.csv."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from seedwise.base.errors import UserError
-from seedwise.data import DataConfig
+from seedwise.data.config import DataConfig
 from seedwise.data.find import find_source
 
 
-def images(folder, names) -> None:
+def images(folder: Path, names: list[str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for row, name in enumerate(names):
         (folder / name).parent.mkdir(exist_ok=True)
         Image.new("RGB", (4, 4), (row, 0, 0)).save(folder / name)
 
 
-def labelled(folder, labels, name="metadata.csv", header="file_name,label", suffix=".png") -> None:
+def labelled(
+    folder: Path, labels: list[str], name: str = "metadata.csv", header: str = "file_name,label", suffix: str = ".png"
+) -> None:
     images(folder, [f"{row}.png" for row in range(len(labels))])
     lines = [f"{row}{suffix},{label}" for row, label in enumerate(labels)]
     (folder / name).write_text("\n".join([header, *lines]))
 
 
-def read(folder, **options):
+def read(folder: Path, **options: Any) -> tuple[Any, ...]:
     source = find_source(str(folder), None, DataConfig(**options))
     contents = source.read()
     stamped = [line.split("\0")[0] for line in source.stamp() if "\0" in line]
@@ -44,7 +47,7 @@ def test_metadata_at_the_top(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("root", ["", "data"])
-def test_metadata_in_each_part(tmp_path: Path, root) -> None:
+def test_metadata_in_each_part(tmp_path: Path, root: str) -> None:
     (tmp_path / "README.md").write_text("")
     for part, labels in (("train", ["cat", "dog"]), ("validation", ["dog"]), ("test", ["cat"])):
         labelled(tmp_path / root / part, labels)
@@ -109,7 +112,7 @@ def test_roboflow(tmp_path: Path) -> None:
     ("0, 0", r"_classes\.csv:3: no class for 1\.png"),
     ("0.5, 0", r"_classes\.csv:3: cat='0\.5' is neither 0 nor 1"),
 ])  # fmt: skip
-def test_roboflow_rows_that_are_not_one_class(tmp_path: Path, row, message) -> None:
+def test_roboflow_rows_that_are_not_one_class(tmp_path: Path, row: str, message: str) -> None:
     labelled(tmp_path / "train", ["1, 0", row], "_classes.csv", "filename, cat, dog")
     with pytest.raises(UserError, match=message):
         read(tmp_path)

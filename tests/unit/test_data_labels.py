@@ -3,6 +3,7 @@
 import io
 import unicodedata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,9 +12,11 @@ import pytest
 from PIL import Image
 
 from seedwise.base.errors import UserError
-from seedwise.data import DataConfig, open_data
+from seedwise.data.config import DataConfig
 from seedwise.data.find import find_source
 from seedwise.data.labels import JOINS, label_doubts
+from seedwise.data.open import open_data
+from seedwise.data.source import Contents
 
 
 @pytest.fixture(autouse=True)
@@ -22,13 +25,13 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SEEDWISE_DATA", raising=False)
 
 
-def png(seed):
+def png(seed: int) -> bytes:
     buffer = io.BytesIO()
     Image.new("RGB", (4, 4), (seed, 0, 0)).save(buffer, "PNG")
     return buffer.getvalue()
 
 
-def csv(folder, labels, images=None, **columns):
+def csv(folder: Path, labels: list[Any], images: list[str] | None = None, **columns: Any) -> Path:
     """A CSV, with an image for each different name."""
     images = images or [f"{row}.png" for row in range(len(labels))]
     for row, image in enumerate(dict.fromkeys(images)):
@@ -38,12 +41,12 @@ def csv(folder, labels, images=None, **columns):
     return folder / "d.csv"
 
 
-def parquet(file, labels, **columns):
+def parquet(file: Path, labels: Any, **columns: Any) -> Path:
     pq.write_table(pa.table({"image": [png(row) for row in range(len(labels))], "label": labels, **columns}), file)
     return file
 
 
-def read(path, **options):
+def read(path: Path, **options: Any) -> Contents:
     return find_source(str(path), None, DataConfig(**options)).read()
 
 
@@ -56,7 +59,7 @@ SPLIT = ["train"] * 4 + ["test"] * 2
     (["1.0", "2.0", "1.0", "2.0", "", ""], "has nothing"),
     (["a", "b", "a", "b", "NaN", "NaN"], "is NaN"),
 ])  # fmt: skip
-def test_a_test_part_without_labels(tmp_path: Path, labels, said) -> None:
+def test_a_test_part_without_labels(tmp_path: Path, labels: list[Any], said: str) -> None:
     path = csv(tmp_path, labels, split=SPLIT)
     with pytest.raises(UserError, match=rf"no labels \(column 'label' {said} in all 2 rows\).*-s data\.test=none"):
         read(path)
@@ -73,7 +76,7 @@ def test_a_test_part_without_labels(tmp_path: Path, labels, said) -> None:
 @pytest.mark.parametrize("test", [
     pa.array([-1, -1]), pa.array([None, None], pa.int64()), pa.nulls(2), pa.array([float("nan")] * 2), None,
 ])  # fmt: skip
-def test_a_test_part_of_parquet_without_labels(tmp_path: Path, test) -> None:
+def test_a_test_part_of_parquet_without_labels(tmp_path: Path, test: Any) -> None:
     parquet(tmp_path / "train-0-of-1.parquet", pa.array([0, 1, 0, 1]))
     file = parquet(tmp_path / "test-0-of-1.parquet", pa.array([0, 0]) if test is None else test)
     if test is None:
@@ -93,7 +96,7 @@ def test_a_test_part_of_parquet_without_labels(tmp_path: Path, test) -> None:
     ([0, 1, 0, 1, 1, -1], r"d\.csv:7: label=-1 is no label \(1 row .* in test\).* or leave them out with .*test=none"),
     (["a", "b", "", "", "a", "b"], r"d\.csv:4: nothing in column 'label' \(2 rows without a value in train\)"),
 ])  # fmt: skip
-def test_single_rows_without_a_label_are_an_error(tmp_path: Path, labels, message) -> None:
+def test_single_rows_without_a_label_are_an_error(tmp_path: Path, labels: list[Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         read(csv(tmp_path, labels, split=SPLIT))
 
@@ -124,8 +127,8 @@ def test_labels_are_stripped_and_composed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
-def test_whole_floats_and_booleans(tmp_path: Path, kind) -> None:
-    def made(labels):
+def test_whole_floats_and_booleans(tmp_path: Path, kind: str) -> None:
+    def made(labels: list[Any]) -> Path:
         return csv(tmp_path, labels) if kind == "csv" else parquet(tmp_path / "d.parquet", labels)
 
     contents = read(made([2.0, 10.0, 2.0, 10.0]))
@@ -136,10 +139,10 @@ def test_whole_floats_and_booleans(tmp_path: Path, kind) -> None:
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 @pytest.mark.parametrize("column", ["label_name", "class_name", "Label Name", "category", "breed"])
-def test_a_column_of_names_beside_numbers(tmp_path: Path, kind, column) -> None:
+def test_a_column_of_names_beside_numbers(tmp_path: Path, kind: str, column: str) -> None:
     numbers, names = [3, 1, 3, 1, 7, 7], ["ant", "yak", "ant", "yak", "bee", "bee"]
 
-    def made(names):
+    def made(names: list[str]) -> Path:
         if kind == "csv":
             return csv(tmp_path, numbers, **{column: names})
         return parquet(tmp_path / "d.parquet", numbers, **{column: names})
@@ -182,7 +185,7 @@ def test_a_column_of_names_beside_numbers(tmp_path: Path, kind, column) -> None:
     (["cat", "cat_dog", "dog"], "classes that look like several labels in one: 'cat_dog'"),
     ([*(f"{n},x" for n in "abcde")], "classes that look like several labels in one: 'a,x', 'b,x', 'c,x' and 2 more"),
 ])  # fmt: skip
-def test_doubtful_names(classes, doubt) -> None:
+def test_doubtful_names(classes: list[str], doubt: str) -> None:
     assert label_doubts(classes, [2 + number for number in range(len(classes))]) == (doubt,)
 
 
@@ -250,7 +253,7 @@ def test_columns_that_are_labels_as_well_are_a_doubt(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["d.parquet", "train.parquet", "train-0-of-1.parquet"])
-def test_a_table_without_rows(tmp_path: Path, name) -> None:
+def test_a_table_without_rows(tmp_path: Path, name: str) -> None:
     schema = pa.schema([("image", pa.binary()), ("label", pa.string())])
     pq.write_table(schema.empty_table(), tmp_path / name)
     for options in ({}, {"split_column": "none"}):

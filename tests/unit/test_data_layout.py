@@ -5,17 +5,21 @@ import os
 import re
 import zipfile
 import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from layouts import REFUSED, UNDERSTOOD
+from layouts import REFUSED, UNDERSTOOD, Layout
 from PIL import Image
 
 from seedwise.base.errors import UserError
-from seedwise.data import DataConfig, open_data
 from seedwise.data.archive import ArchiveSource
+from seedwise.data.config import DataConfig
 from seedwise.data.folder import FolderSource
+from seedwise.data.open import open_data
+from seedwise.data.source import Contents
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +28,7 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SEEDWISE_DATA", raising=False)
 
 
-def content(name, seed):
+def content(name: str, seed: int) -> bytes:
     if name.endswith((".png", ".jpg")):
         buffer = io.BytesIO()
         Image.fromarray(np.random.default_rng(seed).integers(0, 256, (8, 8, 3), np.uint8)).save(buffer, "PNG")
@@ -32,7 +36,7 @@ def content(name, seed):
     return b"no image"
 
 
-def files_of(layout):
+def files_of(layout: Layout) -> Iterator[tuple[str, bytes]]:
     """Every file of a layout with its bytes."""
     for line in layout.tree:
         folder, _, names = line.rpartition("/ ") if "/ " in line else ("", "", line)
@@ -41,22 +45,22 @@ def files_of(layout):
             yield path, content(name, zlib.crc32(path.encode()))
 
 
-def on_disk(layout, root):
+def on_disk(layout: Layout, root: Path) -> FolderSource:
     for path, data in files_of(layout):
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_bytes(data)
-    return FolderSource("d", root, DataConfig(**layout.options))
+    return FolderSource("d", root, DataConfig(**layout.options))  # type: ignore[arg-type]
 
 
-def zipped(layout, root):
+def zipped(layout: Layout, root: Path) -> ArchiveSource:
     root.mkdir()
     with zipfile.ZipFile(root / "d.zip", "w") as out:
         for path, data in files_of(layout):
             out.writestr(path, data)
-    return ArchiveSource("d", root / "d.zip", DataConfig(**layout.options))
+    return ArchiveSource("d", root / "d.zip", DataConfig(**layout.options))  # type: ignore[arg-type]
 
 
-def counts(contents):
+def counts(contents: Contents) -> dict[str, dict[str, int]]:
     return {
         part: {contents.classes[label]: int((its.labels == label).sum()) for label in np.unique(its.labels)}
         for part, its in contents.parts.items()
@@ -65,7 +69,7 @@ def counts(contents):
 
 @pytest.mark.parametrize("layout", UNDERSTOOD, ids=lambda layout: layout.title[:40])
 @pytest.mark.parametrize("make", [on_disk, zipped])
-def test_what_is_understood(layout, make, tmp_path: Path) -> None:
+def test_what_is_understood(layout: Layout, make: Callable[..., Any], tmp_path: Path) -> None:
     contents = make(layout, tmp_path / "d").read()
     assert counts(contents) == layout.parts
     doubts = contents.survey.doubts
@@ -77,7 +81,7 @@ def test_what_is_understood(layout, make, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("layout", REFUSED, ids=lambda layout: layout.title)
 @pytest.mark.parametrize("make", [on_disk, zipped])
-def test_what_is_refused(layout, make, tmp_path: Path) -> None:
+def test_what_is_refused(layout: Layout, make: Callable[..., Any], tmp_path: Path) -> None:
     source = make(layout, tmp_path / "d")
     with pytest.raises(UserError, match=layout.refused) as caught:
         source.read()

@@ -5,7 +5,10 @@ import dataclasses
 import io
 import sys
 import zipfile
+from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,8 +18,11 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from test_data_published import files10, unpack
 
-from seedwise.data import DataConfig, cifar, open_data
+from seedwise.data import cifar
+from seedwise.data.config import DataConfig
+from seedwise.data.dataset import Dataset
 from seedwise.data.naming import LONGEST_NAME, within
+from seedwise.data.open import open_data
 
 SIDE = 8
 FACTORY = """
@@ -34,7 +40,7 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def photos(tmp_path: Path):
+def photos(tmp_path: Path) -> Path:
     """24 pictures that all differ, some in folders within a class."""
     random = np.random.default_rng(0)
     for number in range(24):
@@ -45,30 +51,30 @@ def photos(tmp_path: Path):
     return tmp_path / "photos"
 
 
-def leads_back(data, read) -> None:
+def leads_back(data: Dataset, read: Callable[..., Any]) -> None:
     """Every split's names are of the images that stand in its rows, and no name comes twice."""
     seen = []
     for subset in (data.train, data.val, data.test):
-        pixels, _ = subset.gather(np.arange(len(subset)))
+        pixels, _ = subset.gather(np.arange(len(subset)))  # type: ignore[arg-type]
         for name, image in zip(subset.files.tolist(), pixels.transpose(0, 2, 3, 1), strict=True):
             assert np.array_equal(read(name), image), name
         seen += subset.files.tolist()
     assert len(set(seen)) == len(seen) == sum(data.splits.values())
 
 
-def pixels(file):
+def pixels(file: BytesIO | Path) -> np.ndarray:
     return np.asarray(Image.open(file).convert("RGB"))
 
 
-def opened(path, **options):
+def opened(path: Path | str, **options: Any) -> Dataset:
     return open_data(str(path), DataConfig(val=6, test=6, limit=8, **options), short_side=SIDE)
 
 
-def test_of_a_folder_the_path_within_it(photos) -> None:
+def test_of_a_folder_the_path_within_it(photos: Path) -> None:
     leads_back(opened(photos), lambda name: pixels(photos / name))
 
 
-def test_of_an_archive_its_member(photos) -> None:
+def test_of_an_archive_its_member(photos: Path) -> None:
     archive = photos.parent / "packed.zip"
     with zipfile.ZipFile(archive, "w") as out:
         for file in sorted(photos.rglob("*.png"), reverse=True):
@@ -77,7 +83,7 @@ def test_of_an_archive_its_member(photos) -> None:
         leads_back(opened(archive), lambda name: pixels(io.BytesIO(packed.read(name))))
 
 
-def test_of_a_csv_the_file_from_the_tables_folder_on_and_else_the_whole_path(photos) -> None:
+def test_of_a_csv_the_file_from_the_tables_folder_on_and_else_the_whole_path(photos: Path) -> None:
     files, table = sorted(photos.rglob("*.png")), photos.parent / "tables" / "d.csv"
     for folder, name_of in (
         (table.parent, str),  # an absolute path, of images that lie elsewhere
@@ -91,7 +97,7 @@ def test_of_a_csv_the_file_from_the_tables_folder_on_and_else_the_whole_path(pho
         leads_back(data, lambda name, folder=folder: pixels(folder / name))
 
 
-def test_of_parquet_files_the_row_and_its_file(photos) -> None:
+def test_of_parquet_files_the_row_and_its_file(photos: Path) -> None:
     files = sorted(photos.rglob("*.png"))
     folder = photos.parent / "shards"
     folder.mkdir()
@@ -102,7 +108,7 @@ def test_of_parquet_files_the_row_and_its_file(photos) -> None:
         }
         pq.write_table(pa.table(columns), folder / f"{part}-00000-of-00001.parquet", row_group_size=5)
 
-    def read(name):
+    def read(name: str) -> np.ndarray:
         file, row = name.split(": row ")
         return pixels(io.BytesIO(pq.read_table(folder / file)["image"][int(row)].as_py()))
 
@@ -111,7 +117,7 @@ def test_of_parquet_files_the_row_and_its_file(photos) -> None:
     leads_back(opened(alone), lambda name: read(f"{alone.name}: {name}"))
 
 
-def test_of_parquet_rows_that_name_files_the_file(photos) -> None:
+def test_of_parquet_rows_that_name_files_the_file(photos: Path) -> None:
     files = [str(it.relative_to(photos.parent)) for it in sorted(photos.rglob("*.png"))]
     columns = {"image": files, "label": [name.split("/")[1] for name in files]}
     pq.write_table(pa.table(columns), photos.parent / "d.parquet")
@@ -124,7 +130,7 @@ def test_of_cifars_archive_the_batch_and_its_row(tmp_path: Path, monkeypatch: py
     files = files10()
     folder = unpack(tmp_path / "cifar-10-batches-py", files)
 
-    def read(name):
+    def read(name: str) -> np.ndarray:
         batch, row = name.split(": row ")
         return files[batch]["data"][int(row)].reshape(3, 32, 32).transpose(1, 2, 0)
 
@@ -134,7 +140,7 @@ def test_of_cifars_archive_the_batch_and_its_row(tmp_path: Path, monkeypatch: py
 def test_of_the_digits_their_number() -> None:
     originals = load_digits().images
 
-    def read(name):
+    def read(name: str) -> np.ndarray:
         gray = np.rint(originals[int(name.removeprefix("image "))] * (255 / 16)).astype(np.uint8)
         return np.asarray(Image.fromarray(gray).resize((32, 32), Image.Resampling.BICUBIC).convert("RGB"))
 
@@ -170,5 +176,5 @@ def test_a_name_is_one_line_of_bounded_length(tmp_path: Path) -> None:
         ("image 7", "image 7"),
     ],
 )
-def test_what_lies_beside_is_no_part_of_a_name(where, said) -> None:
+def test_what_lies_beside_is_no_part_of_a_name(where: str, said: str) -> None:
     assert within(where, Path("/a/photos")) == said

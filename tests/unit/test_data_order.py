@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from seedwise.data import DataConfig, open_data
+from seedwise.data.config import DataConfig
+from seedwise.data.open import open_data
 
 CLASSES = ("10", "9", "100")
 
@@ -24,7 +25,7 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SEEDWISE_DATA", raising=False)
 
 
-def jpegs(uniform):
+def jpegs(uniform: bool) -> list[tuple[str, bytes]]:
     """(class, JPEG) of 90 pictures, two of which are equal."""
     draw = np.random.default_rng(0)
     rows = []
@@ -37,7 +38,7 @@ def jpegs(uniform):
     return rows
 
 
-def write_all(root, rows):
+def write_all(root: Path, rows: list[tuple[str, bytes]]) -> list[Path]:
     """One path for each way to hold these rows, each with names and an order of its own."""
     shuffle = random.Random(0).sample
     for number, (name, data) in enumerate(rows):
@@ -59,7 +60,7 @@ def write_all(root, rows):
 
 
 @pytest.mark.parametrize("uniform", [True, False], ids=["one size", "many sizes"])
-def test_all_ways_in_give_the_same_rows(tmp_path: Path, uniform) -> None:
+def test_all_ways_in_give_the_same_rows(tmp_path: Path, uniform: bool) -> None:
     (tmp_path / "in").mkdir()
     paths = write_all(tmp_path / "in", jpegs(uniform))
     assert len(paths) == 7
@@ -81,10 +82,10 @@ def test_an_image_keeps_its_row_at_every_stored_size(tmp_path: Path) -> None:
     small, large = (open_data(str(tmp_path / "in/folder"), DataConfig(), short_side=side) for side in (24, 48))
     assert small.fingerprint != large.fingerprint and small.originals == large.originals
     assert np.array_equal(small.val.ids, large.val.ids)
-    for row in range(len(small.val)):
+    for row in range(len(small.val)):  # type: ignore[arg-type]
         pair = []
         for data in (small, large):
-            image, ((height, width),) = data.val.gather(np.array([row]))
+            image, ((height, width),) = data.val.gather(np.array([row]))  # type: ignore[misc]
             picture = Image.fromarray(np.ascontiguousarray(image[0, :, :height, :width].transpose(1, 2, 0)))
             pair.append(np.asarray(picture.resize((8, 8), Image.Resampling.BOX), float).ravel())
-        assert np.corrcoef(*pair)[0, 1] > 0.9
+        assert np.corrcoef(*pair)[0, 1] > 0.9  # type: ignore[call-overload]

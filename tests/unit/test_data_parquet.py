@@ -1,6 +1,7 @@
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -9,7 +10,8 @@ import pytest
 from PIL import Image
 
 from seedwise.base.errors import UserError
-from seedwise.data import DataConfig, open_data
+from seedwise.data.config import DataConfig
+from seedwise.data.open import open_data
 
 NAMES = ["ant", "bee", "cat", "dog"]
 COARSE_NAMES = ["insect", "mammal"]
@@ -21,27 +23,38 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SEEDWISE_DATA", raising=False)
 
 
-def png(pixels):
+def png(pixels: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
     return buffer.getvalue()
 
 
-def picture(seed, size=(8, 8)):
+def picture(seed: int, size: tuple[int, int] = (8, 8)) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
 
 
-def write(file, labels, *, seed=0, image="img", label="fine_label", coarse=True, names=NAMES, struct=True, images=None):
+def write(
+    file: Path,
+    labels: list[Any],
+    *,
+    seed: int = 0,
+    image: str = "img",
+    label: str = "fine_label",
+    coarse: bool = True,
+    names: list[str] | None = NAMES,
+    struct: bool = True,
+    images: list[Any] | None = None,
+) -> np.ndarray:
     """One Parquet file as the Hugging Face hub has it; returns the pixels it holds."""
     pixels = [picture(seed + row) for row in range(len(labels))]
     data = images or [png(p) for p in pixels]
     columns = {image: [{"bytes": d, "path": f"{i}.png"} for i, d in enumerate(data)] if struct else data, label: labels}
     features = {image: {"_type": "Image"}, label: {"_type": "Value"}}
     if names:
-        features[label] = {"names": names, "_type": "ClassLabel"}
+        features[label] = {"names": names, "_type": "ClassLabel"}  # type: ignore[dict-item]
     if coarse:
         columns["coarse_label"] = [value // 2 for value in labels]
-        features["coarse_label"] = {"names": COARSE_NAMES, "_type": "ClassLabel"}
+        features["coarse_label"] = {"names": COARSE_NAMES, "_type": "ClassLabel"}  # type: ignore[dict-item]
     table = pa.table(columns)
     table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -49,11 +62,11 @@ def write(file, labels, *, seed=0, image="img", label="fine_label", coarse=True,
     return np.stack(pixels)
 
 
-def as_set(images):
+def as_set(images: list[np.ndarray] | np.ndarray) -> list[bytes]:
     return sorted(image.tobytes() for image in images)
 
 
-def labels_of(count):
+def labels_of(count: int) -> list[int]:
     return [row % 4 for row in range(count)]
 
 
@@ -77,7 +90,7 @@ def test_hub_layout_with_all_its_parts(tmp_path: Path) -> None:
     }
     assert json.loads(json.dumps(zoo.summary())) == zoo.summary()
     for subset, pixels in ((zoo.train, np.concatenate([first, second])), (zoo.val, held), (zoo.test, test)):
-        images, sizes = subset.gather(np.arange(len(subset)))
+        images, sizes = subset.gather(np.arange(len(subset)))  # type: ignore[arg-type]
         assert sizes is None and as_set(images.transpose(0, 2, 3, 1)) == as_set(pixels)
         assert images.transpose(0, 2, 3, 1).flags.c_contiguous and images.flags.writeable
     for image, target in zip(zoo.train.gather(np.arange(47))[0], zoo.train.targets, strict=True):
@@ -119,7 +132,7 @@ def test_superclasses_that_are_no_hierarchy_are_left_out(tmp_path: Path) -> None
 @pytest.mark.parametrize("place", ["cifar10", ""], ids=["parent", "itself"])
 @pytest.mark.parametrize("through", ["data_dir", "variable"])
 def test_known_names_are_found_in_the_folder_or_its_parent(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place, through
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, through: str
 ) -> None:
     write(
         tmp_path / "local" / place / "train-00000-of-00001.parquet",
@@ -174,7 +187,7 @@ def test_a_single_file_with_a_split_column(tmp_path: Path) -> None:
     ("train.parquet", "test.parquet"), ("cifar_train_0.parquet", "cifar_test_0.parquet"),
     ("train/0000.parquet", "test/0000.parquet"), ("data/train-x.parquet", "data/test-x.parquet"),
 ])  # fmt: skip
-def test_other_file_names(tmp_path: Path, names) -> None:
+def test_other_file_names(tmp_path: Path, names: tuple[str, str]) -> None:
     for name, count in zip(names, (8, 4), strict=True):
         write(tmp_path / "zoo" / name, labels_of(count), seed=count)
     data = open_data(str(tmp_path / "zoo"), DataConfig(val=0, test=0), short_side=64)
@@ -200,7 +213,7 @@ def test_files_without_a_part_in_their_names_are_all_for_training(tmp_path: Path
 
 def test_columns_may_be_named(tmp_path: Path) -> None:
     table = {"a": [png(picture(i)) for i in range(8)], "b": [png(picture(9 + i)) for i in range(8)]}
-    table |= {"x": [0, 1] * 4, "y": [0, 0, 1, 1] * 2}
+    table |= {"x": [0, 1] * 4, "y": [0, 0, 1, 1] * 2}  # type: ignore[list-item]
     pq.write_table(pa.table(table), tmp_path / "d.parquet")
     config = DataConfig(val=0, test=0, image_column="b", label_column="y")
     data = open_data(str(tmp_path / "d.parquet"), config, short_side=64)
@@ -222,7 +235,7 @@ def test_columns_may_be_named(tmp_path: Path) -> None:
         ({"image_column": "a", "label_column": "b"}, "column 'b' holds binary: it must be of integers or strings"),
     ):
         with pytest.raises(UserError, match=message):
-            open_data(str(tmp_path / "d.parquet"), DataConfig(**options), short_side=64)
+            open_data(str(tmp_path / "d.parquet"), DataConfig(**options), short_side=64)  # type: ignore[arg-type]
 
 
 def test_options_for_paths_do_nothing_for_bytes(tmp_path: Path) -> None:
@@ -289,7 +302,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_bad_files_are_one_line(tmp_path: Path, case) -> None:
+def test_bad_files_are_one_line(tmp_path: Path, case: str) -> None:
     folder = tmp_path / "bad"
     folder.mkdir()
     make, message = CASES[case]

@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -10,20 +11,20 @@ import pytest
 from PIL import Image
 
 from seedwise.base.errors import UserError
-from seedwise.data import DataConfig
+from seedwise.data.config import DataConfig
 from seedwise.data.find import find_source
 
 ROWS = 8
 LABELS = ["ant", "bee"] * (ROWS // 2)
 
 
-def png(seed):
+def png(seed: int) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(np.random.default_rng(seed).integers(0, 256, (4, 4, 3), np.uint8)).save(buffer, "PNG")
     return buffer.getvalue()
 
 
-def table(folder, kind, columns, images=None):
+def table(folder: Path, kind: str, columns: dict[str, Any], images: list[str] | None = None) -> Path:
     """A table of eight images, as a CSV beside them or as a Parquet file with them inside."""
     if kind == "parquet":
         whole = {"image": [png(row) for row in range(ROWS)], "label": LABELS, **columns}
@@ -39,7 +40,7 @@ def table(folder, kind, columns, images=None):
     return folder / "d.csv"
 
 
-def parts(path, **options):
+def parts(path: Path, **options: Any) -> tuple[Any, ...]:
     contents = find_source(str(path), None, DataConfig(**options)).read()
     return {part: len(content.labels) for part, content in contents.parts.items()}, contents.survey.doubts
 
@@ -74,7 +75,9 @@ THREE = {"train": 4, "val": 2, "test": 2}
     ({"hint": ["train"] * 8}, ALL),
     ({"purpose": ["train", "demo"] * 4}, ALL),
 ])  # fmt: skip
-def test_what_is_unmistakable_is_used(tmp_path: Path, kind, columns, expected) -> None:
+def test_what_is_unmistakable_is_used(
+    tmp_path: Path, kind: str, columns: dict[str, Any], expected: dict[str, int]
+) -> None:
     path = table(tmp_path, kind, columns)
     found, doubts = parts(path)
     assert found == expected
@@ -105,7 +108,9 @@ def test_what_is_unmistakable_is_used(tmp_path: Path, kind, columns, expected) -
     ({"split": NAMED, "is_test": HELD[::-1]}, r"split='train' and is_test='?True'? do not agree .*split_column=split"),
     ({"split": ["train"] * 7 + ["holdout"]}, r"(d\.csv:9|d\.parquet: row 7): split='holdout' is none of"),
 ])  # fmt: skip
-def test_what_is_not_is_refused_with_the_options(tmp_path: Path, kind, columns, message) -> None:
+def test_what_is_not_is_refused_with_the_options(
+    tmp_path: Path, kind: str, columns: dict[str, Any], message: str
+) -> None:
     path = table(tmp_path, kind, columns)
     with pytest.raises(UserError, match=message) as caught:
         parts(path)
@@ -114,7 +119,7 @@ def test_what_is_not_is_refused_with_the_options(tmp_path: Path, kind, columns, 
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
-def test_an_option_names_the_column(tmp_path: Path, kind) -> None:
+def test_an_option_names_the_column(tmp_path: Path, kind: str) -> None:
     path = table(tmp_path, kind, {"Split": NAMED, "is_test": HELD[::-1], "test": HELD, "fold": [0, 1] * 4})
     assert parts(path, split_column="split")[0] == THREE
     assert parts(path, split_column="IS_TEST")[0] == parts(path, split_column="test")[0] == {"train": 6, "test": 2}
@@ -143,7 +148,7 @@ def test_most_rows_in_val_are_a_doubt(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("root", ["", "deep/images/"])
-def test_folders_of_image_paths(tmp_path: Path, root) -> None:
+def test_folders_of_image_paths(tmp_path: Path, root: str) -> None:
     folders = ["train"] * 4 + ["Val"] * 2 + ["test"] * 2
     images = [f"{root}{folder}/x/{row}.png" for row, folder in enumerate(folders)]
     path = table(tmp_path, "csv", {}, images)
@@ -165,7 +170,7 @@ def test_folders_of_image_paths(tmp_path: Path, root) -> None:
     (["train_images"] * 4 + ["extra"] * 2 + ["test_images"] * 2, "images lie in test_images/ beside extra/ and train"),
     (["val"] * 6 + ["test"] * 2, "images lie in test/ and val/, so some may be held"),
 ])  # fmt: skip
-def test_folders_of_held_out_images_beside_others_are_refused(tmp_path: Path, folders, said) -> None:
+def test_folders_of_held_out_images_beside_others_are_refused(tmp_path: Path, folders: list[str], said: str) -> None:
     images = [f"{folder}/{row}.png" for row, folder in enumerate(folders)]
     path = table(tmp_path, "csv", {}, images)
     with pytest.raises(UserError, match=rf"d\.csv: {said}.*data\.split_column=none"):
@@ -175,7 +180,7 @@ def test_folders_of_held_out_images_beside_others_are_refused(tmp_path: Path, fo
 
 
 @pytest.mark.parametrize("folders", [("photos", "train_station"), (".", "test_tube"), ("photos", "deep/test")])
-def test_folders_without_parts_among_them_say_nothing(tmp_path: Path, folders) -> None:
+def test_folders_without_parts_among_them_say_nothing(tmp_path: Path, folders: tuple[str, str]) -> None:
     images = [f"{folders[row % 2]}/{row}.png" for row in range(ROWS)]
     assert parts(table(tmp_path, "csv", {}, images)) == (ALL, ())
 

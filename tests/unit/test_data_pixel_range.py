@@ -1,6 +1,7 @@
 """One range for a data set: guessed where all images agree, an error that names two where they don't."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,8 +9,10 @@ from PIL import Image
 
 from seedwise.audits.scan import scan
 from seedwise.base.errors import UserError
-from seedwise.data import DataConfig, open_data
+from seedwise.data.config import DataConfig
+from seedwise.data.dataset import Dataset
 from seedwise.data.find import find_source
+from seedwise.data.open import open_data
 
 
 @pytest.fixture(autouse=True)
@@ -17,7 +20,7 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEEDWISE_CACHE", str(tmp_path / "cache"))
 
 
-def data_of(root, images):
+def data_of(root: Path, images: list[np.ndarray]) -> Path:
     """Images as arrays, by turns of class a and b, each a file of its own."""
     for number, image in enumerate(images):
         file = root / "ab"[number % 2] / f"{number}.{'png' if image.dtype == np.uint8 else 'tif'}"
@@ -26,19 +29,19 @@ def data_of(root, images):
     return root
 
 
-def ramp(high, kind=np.uint16, low=0):
+def ramp(high: float | int, kind: Any = np.uint16, low: int = 0) -> np.ndarray:
     return np.linspace(low, high, 64).astype(kind).reshape(8, 8)
 
 
-def opened(root, **options):
+def opened(root: Path, **options: Any) -> Dataset:
     return open_data(str(root), DataConfig(val=0, test=0, **options), short_side=16)
 
 
-def pixels(dataset):
+def pixels(dataset: Dataset) -> np.ndarray:
     return dataset.train.gather(np.arange(len(dataset.train)))[0][:, 0]
 
 
-def said(dataset):
+def said(dataset: Dataset) -> str:
     return " ".join(dataset.survey.doubts)
 
 
@@ -47,7 +50,9 @@ def said(dataset):
     ([4095, 3000, 4000], np.uint16, 4095), ([65535, 5000, 40000], np.uint16, 65535),
     ([4000, 3000, 4095], np.int32, 4095),
 ])  # fmt: skip
-def test_all_agree(tmp_path: Path, highs, kind, white) -> None:
+def test_all_agree(
+    tmp_path: Path, highs: list[Any], kind: type[np.float32] | type[np.int32] | type[np.uint16], white: int
+) -> None:
     images = [ramp(high, kind) for high in highs]
     data = opened(data_of(tmp_path / "d", images))
     assert data.pixel_range == (0, white)
@@ -86,7 +91,7 @@ def test_black_images_abstain_and_8_bits_stay_as_they_are(tmp_path: Path) -> Non
     ([ramp(100, np.int32), ramp(70000, np.int32)], r"0\.tif .* to 100 and .*1\.tif .* to 70000: .*=\[0,70000\] covers"),
     ([ramp(0.9, np.float32, -1)] * 2, r"^[^ ]*0\.tif has values from -1 to 0\.9: .*=\[-1,1\] covers"),
 ])  # fmt: skip
-def test_they_disagree(tmp_path: Path, images, message) -> None:
+def test_they_disagree(tmp_path: Path, images: list[np.ndarray], message: str) -> None:
     root = data_of(tmp_path / "d", images)
     with pytest.raises(UserError, match=message) as raised:
         opened(root)
@@ -153,7 +158,7 @@ def test_nearly_white(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["TIFF", "GIF", "WEBP", "PNG", "MPO"])
-def test_what_holds_several_pictures(tmp_path: Path, kind) -> None:
+def test_what_holds_several_pictures(tmp_path: Path, kind: str) -> None:
     data_of(tmp_path / "d", [ramp(255, np.uint8), ramp(250, np.uint8)])
     pages = [Image.fromarray(np.full((8, 8, 3), 50 * number, np.uint8)) for number in range(1, 4)]
     many = tmp_path / "d" / "a" / f"many.{'jpg' if kind == 'MPO' else kind.lower()}"

@@ -2,28 +2,29 @@
 
 import unicodedata
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from seedwise.base.errors import UserError
-from seedwise.data import DataConfig
+from seedwise.data.config import DataConfig
 from seedwise.data.find import find_source
 
 
-def images(folder, names) -> None:
+def images(folder: Path, names: list[str]) -> None:
     for row, name in enumerate(names):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (4, 4), (row, 0, 0)).save(folder / name)
 
 
-def csv(folder, names, header="image,label", encoding="utf-8"):
+def csv(folder: Path, names: list[str], header: str = "image,label", encoding: str = "utf-8") -> Path:
     lines = [header, *(f"{name},{'ab'[row % 2]}" for row, name in enumerate(names))]
     (folder / "d.csv").write_bytes("\n".join(lines).encode(encoding))
     return folder / "d.csv"
 
 
-def files(path, **options):
+def files(path: Path, **options: Any) -> list[str]:
     source = find_source(str(path), None, DataConfig(**options))
     named = {line.split("\0")[0] for line in source.stamp() if "\0" in line}
     contents = source.read()
@@ -32,7 +33,7 @@ def files(path, **options):
     return read
 
 
-def refusal(path, **options):
+def refusal(path: Path, **options: Any) -> str:
     with pytest.raises(UserError) as caught:
         files(path, **options)
     assert "\n" not in str(caught.value)
@@ -42,7 +43,7 @@ def refusal(path, **options):
 @pytest.mark.parametrize("header", [
     "id,label", "image_id,label", "Image,Label", "img_id,class", "Filename,Target", "ImageName,Category",
 ])  # fmt: skip
-def test_columns_as_they_are_called_elsewhere(tmp_path: Path, header) -> None:
+def test_columns_as_they_are_called_elsewhere(tmp_path: Path, header: str) -> None:
     images(tmp_path, ["0.png", "1.png"])
     assert files(csv(tmp_path, ["0.png", "1.png"], header)) == [str(tmp_path / f"{row}.png") for row in range(2)]
 
@@ -103,7 +104,7 @@ def test_all_that_has_to_be_said_is_asked_for_at_once(tmp_path: Path) -> None:
     ("1.PNG", "/1.PNG", "there is 1.png: write paths relative to "),
     ("none.png", "/none.png", "mend or remove it, or name the folder of the images with -s data.image_folder=FOLDER"),
 ])  # fmt: skip
-def test_what_is_not_there_is_looked_for(tmp_path: Path, name, looked, advice) -> None:
+def test_what_is_not_there_is_looked_for(tmp_path: Path, name: str, looked: str, advice: str) -> None:
     images(tmp_path, ["0.png", "1.png", "deep/sub/1.png", "deep/sub/2.png"])
     message = refusal(csv(tmp_path, ["0.png", name]))
     assert message.startswith(f"{tmp_path}/d.csv:3: ") and f"{looked}: cannot be read (No such file" in message
@@ -111,7 +112,7 @@ def test_what_is_not_there_is_looked_for(tmp_path: Path, name, looked, advice) -
 
 
 @pytest.mark.parametrize("name", ["https://x.org/1.png", "s3://bucket/1.png", "HTTP://x.org/1"])
-def test_addresses_are_no_paths(tmp_path: Path, name) -> None:
+def test_addresses_are_no_paths(tmp_path: Path, name: str) -> None:
     images(tmp_path, ["0.png"])
     said = "images at addresses are not fetched: download them first, and write their paths"
     assert refusal(csv(tmp_path, ["0.png", name])) == f"{tmp_path}/d.csv:3: {name}: {said}"
@@ -132,7 +133,7 @@ def test_backslashes_separate_folders(tmp_path: Path) -> None:
     (["noext,a", "1.png,b"], "names an image (noext)"),
     (["id,0.png", "a,1.png"], "names an image (0.png)"),
 ])  # fmt: skip
-def test_a_missing_header(tmp_path: Path, lines, said) -> None:
+def test_a_missing_header(tmp_path: Path, lines: list[str], said: str) -> None:
     images(tmp_path, ["0.png", "1.png"])
     (tmp_path / "0.png").with_name("noext").write_bytes((tmp_path / "0.png").read_bytes())
     (tmp_path / "d.csv").write_text("\n".join(lines))
@@ -151,7 +152,7 @@ def test_a_header_of_other_words_is_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
-def test_encodings(tmp_path: Path, encoding) -> None:
+def test_encodings(tmp_path: Path, encoding: str) -> None:
     images(tmp_path, ["ä.png", "漢.png"])
     assert len(files(csv(tmp_path, ["ä.png", "漢.png"], encoding=encoding))) == 2
 
@@ -178,7 +179,7 @@ def test_an_encoding_that_is_not_known(tmp_path: Path) -> None:
     "image,label\r{0},a\r{1},b\r",
     "image,label,note\n{0},a,\"two\nlines\"\n{1},b,x",
 ])  # fmt: skip
-def test_dialects(tmp_path: Path, text) -> None:
+def test_dialects(tmp_path: Path, text: str) -> None:
     images(tmp_path, ["0.png", "1.png"])
     (tmp_path / "d.csv").write_bytes(text.replace("{0}", "0.png").replace("{1}", "1.png").encode())
     assert files(tmp_path / "d.csv") == [str(tmp_path / f"{row}.png") for row in range(2)]
@@ -186,7 +187,7 @@ def test_dialects(tmp_path: Path, text) -> None:
 
 
 @pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
-def test_names_in_another_form_of_unicode(tmp_path: Path, forms) -> None:
+def test_names_in_another_form_of_unicode(tmp_path: Path, forms: tuple[str, str]) -> None:
     there, named = ([unicodedata.normalize(form, f"Käfer {row}.png") for row in range(2)] for form in forms)
     images(tmp_path, there)
     assert files(csv(tmp_path, named)) == [str(tmp_path / name) for name in there]
@@ -203,7 +204,7 @@ def test_a_tsv_is_separated_by_tabs(tmp_path: Path) -> None:
     ("val.csv", "notes.csv", ("val.csv is called val and is trained on",)),
     ("d.csv", "test.csv", ()),
 ])  # fmt: skip
-def test_parts_beside_a_single_table(tmp_path: Path, own, other, doubts) -> None:
+def test_parts_beside_a_single_table(tmp_path: Path, own: str, other: str, doubts: tuple[str, ...]) -> None:
     images(tmp_path, ["0.png", "1.png"])
     csv(tmp_path, ["0.png", "1.png"]).rename(tmp_path / own)
     (tmp_path / other).write_text("image,label\n")

@@ -6,7 +6,9 @@ import json
 import os
 import pickle
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +17,9 @@ import pytest
 from PIL import Image
 
 from seedwise.base.errors import UserError
-from seedwise.data import DataConfig, cifar, open_data
+from seedwise.data import cifar
+from seedwise.data.config import DataConfig
+from seedwise.data.open import open_data
 from seedwise.data.unpickle import Refused, read_pickle
 
 NAMES = ["apple", "bear", "cup", "dog"]
@@ -32,14 +36,14 @@ def _small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(cifar.PUBLISHED, name, dataclasses.replace(published, classes=4))
 
 
-def planes(seed, count):
+def planes(seed: int, count: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (count, 3072), np.uint8)
 
 
-def python2(value):
+def python2(value: dict[str, Any]) -> bytes:
     """Pickle as the archives have it: protocol 2, byte strings, the module names of old NumPy."""
 
-    def as_bytes(item):
+    def as_bytes(item: Any) -> Any:
         if isinstance(item, dict):
             return {as_bytes(key): as_bytes(inner) for key, inner in item.items()}
         if isinstance(item, list):
@@ -49,35 +53,35 @@ def python2(value):
     return pickle.dumps(as_bytes(value), protocol=2).replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
 
 
-def files100():
+def files100() -> dict[str, dict[str, Any] | dict[str, list[str]]]:
     labels = {part: [row % 4 for row in range(count)] for part, count in (("train", 40), ("test", 8))}
     files = {"meta": {"fine_label_names": NAMES, "coarse_label_names": ABOVE}}
     for seed, part in enumerate(labels):
         files[part] = {
             "filenames": [f"{row}.png" for row in range(len(labels[part]))],
-            "batch_label": part,
-            "fine_labels": labels[part],
-            "coarse_labels": [COARSE[label] for label in labels[part]],
-            "data": planes(seed, len(labels[part])),
+            "batch_label": part,  # type: ignore[dict-item]
+            "fine_labels": labels[part],  # type: ignore[dict-item]
+            "coarse_labels": [COARSE[label] for label in labels[part]],  # type: ignore[misc]
+            "data": planes(seed, len(labels[part])),  # type: ignore[dict-item]
         }
     return files
 
 
-def files10():
+def files10() -> dict[str, dict[str, int | list[str]] | dict[str, list[int] | list[str] | np.ndarray]]:
     files = {"batches.meta": {"label_names": NAMES, "num_vis": 3072, "num_cases_per_batch": 8}}
     for seed, name in enumerate([*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]):
         files[name] = {"labels": [row % 4 for row in range(8)], "data": planes(seed, 8), "filenames": ["x"] * 8}
-    return files
+    return files  # type: ignore[return-value]
 
 
-def unpack(folder, files):
+def unpack(folder: Path, files: dict[str, Any]) -> Path:
     folder.mkdir(parents=True)
     for name, value in files.items():
         (folder / name).write_bytes(value if isinstance(value, bytes) else python2(value))
     return folder
 
 
-def pack(file, files, top):
+def pack(file: Path, files: dict[str, Any], top: str) -> Path:
     file.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(file, "w:gz") as tar:
         for name, value in files.items():
@@ -88,7 +92,7 @@ def pack(file, files, top):
     return file
 
 
-def as_parquet(folder):
+def as_parquet(folder: Path) -> Path:
     folder.mkdir()
     features = {"fine_label": {"names": NAMES, "_type": "ClassLabel"}}
     features["coarse_label"] = {"names": ABOVE, "_type": "ClassLabel"}
@@ -127,7 +131,7 @@ def test_archive_folder_and_parquet_are_the_same_data(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("packed", [True, False])
-def test_cifar10(tmp_path: Path, packed) -> None:
+def test_cifar10(tmp_path: Path, packed: bool) -> None:
     if packed:
         pack(tmp_path / "cifar10/cifar-10-python.tar.gz", files10(), "cifar-10-batches-py")
     else:
@@ -148,14 +152,14 @@ def test_pickles_of_this_python_are_read_too(tmp_path: Path) -> None:
 class Call:
     """What an attacker pickles: a call of anything with anything."""
 
-    def __init__(self, function, *arguments, state=None) -> None:
+    def __init__(self, function: Callable[..., Any], *arguments: str, state: Any = None) -> None:
         self.parts = (function, arguments) if state is None else (function, arguments, state)
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return self.parts
 
 
-def hostile(marker):
+def hostile(marker: Path | str) -> dict[str, bytes]:
     code = f"open({str(marker)!r}, 'w')"
     changed = files100()["train"]
     return {
@@ -189,7 +193,7 @@ def hostile(marker):
 
 @pytest.mark.parametrize("case", hostile("x"))
 @pytest.mark.parametrize("packed", [True, False], ids=["archive", "folder"])
-def test_hostile_and_damaged_pickles_are_one_line_and_run_nothing(tmp_path: Path, case, packed) -> None:
+def test_hostile_and_damaged_pickles_are_one_line_and_run_nothing(tmp_path: Path, case: str, packed: bool) -> None:
     marker = tmp_path / "executed"
     files = files100() | {"train": hostile(marker)[case]}
     place = pack(tmp_path / "cifar-100-python.tar.gz", files, "x") if packed else unpack(tmp_path / "d", files)
@@ -210,7 +214,7 @@ def test_only_three_things_can_be_named() -> None:
     (lambda files: files.update(meta={"fine_label_names": 3}), "meta is not the published data"),
     (lambda files: files.update(meta={"fine_label_names": [*NAMES, "e"]}), "5 classes, but"),
 ])  # fmt: skip
-def test_incomplete_archives_are_one_line(tmp_path: Path, change, message) -> None:
+def test_incomplete_archives_are_one_line(tmp_path: Path, change: Callable[..., Any], message: str) -> None:
     files = files100()
     change(files)
     with pytest.raises(UserError, match=message):

@@ -3,6 +3,7 @@
 import io
 import os
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,8 +11,10 @@ import pytest
 from PIL import Image
 
 from seedwise.base.errors import UserError
-from seedwise.data import DataConfig, open_data
+from seedwise.data.config import DataConfig
+from seedwise.data.dataset import Dataset
 from seedwise.data.find import find_source
+from seedwise.data.open import open_data
 
 
 @pytest.fixture(autouse=True)
@@ -20,13 +23,13 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SEEDWISE_DATA", raising=False)
 
 
-def png(red):
+def png(red: int) -> bytes:
     buffer = io.BytesIO()
     Image.new("RGB", (4, 4), (red, 0, 0)).save(buffer, "PNG")
     return buffer.getvalue()
 
 
-def folder(root, names):
+def folder(root: Path, names: list[str]) -> Path:
     """Parquet files of four images each."""
     for number, name in enumerate(names):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -35,7 +38,7 @@ def folder(root, names):
     return root
 
 
-def read(path):
+def read(path: Path) -> tuple[Any, ...]:
     contents = find_source(str(path), None, DataConfig()).read()
     passed = {(it.kind, it.reason): it.count for it in contents.survey.passed_over}
     return {part: len(content.labels) // 4 for part, content in contents.parts.items()}, passed, contents.survey.doubts
@@ -69,7 +72,9 @@ TRAIN = [f"train-0000{n}-of-00002.parquet" for n in range(2)]
     (["train/0.parquet", "test/0.parquet", "notes.parquet"], {"train": 1, "test": 1},
      {("files", "beside test/, train/"): 1}),
 ])  # fmt: skip
-def test_what_is_read_and_what_is_passed_over(tmp_path: Path, names, parts, passed) -> None:
+def test_what_is_read_and_what_is_passed_over(
+    tmp_path: Path, names: list[str], parts: dict[str, int], passed: dict[str, Any]
+) -> None:
     assert read(folder(tmp_path, names))[:2] == (parts, passed)
 
 
@@ -106,7 +111,7 @@ def test_what_is_read_and_what_is_passed_over(tmp_path: Path, names, parts, pass
     (["train.parquet", "train (1).parquet"], r"train \(1\)\.parquet: looks like a copy of train\.parquet beside it"),
     (["train.parquet", "train - Copy.parquet"], "looks like a copy of train"),
 ])  # fmt: skip
-def test_what_is_refused(tmp_path: Path, names, message) -> None:
+def test_what_is_refused(tmp_path: Path, names: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message) as caught:
         read(folder(tmp_path, names))
     assert "\n" not in str(caught.value)
@@ -130,13 +135,13 @@ def test_files_of_one_part_with_other_names_are_a_doubt(tmp_path: Path) -> None:
     (["20190101.parquet", "20190201.parquet"], ""),
     (["cifar10_train.parquet", "cifar10_test.parquet"], ""),
 ])  # fmt: skip
-def test_numbers_that_may_lack_some_are_a_doubt(tmp_path: Path, names, doubt) -> None:
+def test_numbers_that_may_lack_some_are_a_doubt(tmp_path: Path, names: list[str], doubt: str) -> None:
     doubts = read(folder(tmp_path, names))[2]
     assert len(doubts) == bool(doubt) and doubt in "".join(doubts)
 
 
 @pytest.mark.parametrize("name", ["train-00000-of-00002.parquet", "train_1_of_2.parquet", "TRAIN-1-of-2-0af3.parquet"])
-def test_a_single_shard_of_several_is_refused(tmp_path: Path, name) -> None:
+def test_a_single_shard_of_several_is_refused(tmp_path: Path, name: str) -> None:
     folder(tmp_path, [name])
     with pytest.raises(
         UserError, match=r"is 1 of 2 files of a whole: give the folder .*, or rename the file to use it"
@@ -180,7 +185,7 @@ def test_what_lies_beside_shards_is_counted_and_in_the_stamp(tmp_path: Path) -> 
     ["data/zoo/train-0-of-1.parquet", "data/zoo/test-0-of-1.parquet"],
     ["zoo/train.parquet", "zoo/test.parquet"],
 ])  # fmt: skip
-def test_a_clone_of_a_hub_repository(tmp_path: Path, names) -> None:
+def test_a_clone_of_a_hub_repository(tmp_path: Path, names: list[str]) -> None:
     folder(tmp_path / "zoo-clone", names)
     (tmp_path / "zoo-clone/README.md").write_text("")
     (tmp_path / "zoo-clone/.git").mkdir()
@@ -196,7 +201,9 @@ def test_a_clone_of_a_hub_repository(tmp_path: Path, names) -> None:
     (["data/zoo/train.parquet", "data/zoo/test.parquet", "data/extra.parquet", "extra.parquet"],
      {("files", "beside zoo/"): 1, ("files", "beside data/"): 1}),
 ])  # fmt: skip
-def test_what_lies_beside_the_folder_of_shards_is_counted_and_in_the_stamp(tmp_path: Path, names, passed) -> None:
+def test_what_lies_beside_the_folder_of_shards_is_counted_and_in_the_stamp(
+    tmp_path: Path, names: list[str], passed: dict[tuple[str, str], int]
+) -> None:
     folder(tmp_path, names)
     assert read(tmp_path)[:2] == ({"train": 1, "test": 1}, passed)
     before = find_source(str(tmp_path), None, DataConfig()).stamp()
@@ -232,7 +239,7 @@ def test_shards_in_one_folder_of_class_folders_are_not_all(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("kind", ["paths", "all null", "some null", "no statistics"])
-def test_images_outside_of_the_file_are_in_the_stamp(tmp_path: Path, kind) -> None:
+def test_images_outside_of_the_file_are_in_the_stamp(tmp_path: Path, kind: str) -> None:
     for row in range(12):
         (tmp_path / f"{row}.png").write_bytes(png(row))
     names = [f"{row}.png" for row in range(12)]
@@ -242,7 +249,7 @@ def test_images_outside_of_the_file_are_in_the_stamp(tmp_path: Path, kind) -> No
     pq.write_table(pa.table(rows), tmp_path / "d.parquet", row_group_size=3, write_statistics=kind != "no statistics")
     config = DataConfig(val=0, test=0)
 
-    def stored():
+    def stored() -> Dataset:
         return open_data(str(tmp_path / "d.parquet"), config, short_side=8)
 
     before = stored()

@@ -13,7 +13,7 @@ from seedwise.run import resolve
 
 
 @pytest.fixture
-def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SEEDWISE_CACHE", str(tmp_path / "cache"))
     random = np.random.default_rng(0)
     for name in "ab":
@@ -25,7 +25,7 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     return tmp_path / "photos"
 
 
-def test_only_the_training_images_are_larger(photos) -> None:
+def test_only_the_training_images_are_larger(photos: Path) -> None:
     config = DataConfig(val=0.2, test=0.2)
     one = open_data(str(photos), config, short_side=24)
     two = open_data(str(photos), config, short_side=24, train_short_side=32)

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -7,12 +9,12 @@ from seedwise.data.dataset import Subset
 from seedwise.data.splits import allocate, hold_out, limit_train, stratified_order, stratified_sample, train_probe
 
 
-def subset(counts, seed=0):
+def subset(counts: list[int], seed: int = 0) -> Subset:
     targets = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)), counts))
     return Subset(np.arange(len(targets)), targets, len(targets), images=None)
 
 
-def names(counts):
+def names(counts: list[int]) -> tuple[Any, ...]:
     return tuple(f"c{index}" for index in range(len(counts)))
 
 
@@ -48,20 +50,20 @@ def test_every_class_keeps_an_image_to_train_on() -> None:
         ([5, 5], 100, "choose from 1 to 8 images"),
     ],
 )
-def test_splits_that_cannot_be_made(counts, share, message) -> None:
+def test_splits_that_cannot_be_made(counts: list[int], share: int, message: str) -> None:
     with pytest.raises(UserError, match=message):
         hold_out(subset(counts), share, option="val", seed=0, classes=names(counts))
 
 
 @pytest.mark.parametrize("counts", [[5, 1, 5], [2, 2, 2, 2], [1, 9]])
-def test_rare_classes_stay_in_train(counts) -> None:
+def test_rare_classes_stay_in_train(counts: list[int]) -> None:
     train, held = hold_out(subset(counts), 0.25, option="test", seed=0, classes=names(counts))
     assert np.bincount(train.targets, minlength=len(counts)).min() >= 1 and len(held) == (sum(counts) + 2) // 4
     assert len(train) + len(held) == sum(counts)
 
 
 @pytest.mark.parametrize(("counts", "share"), [([1, 1, 1], 0.5), ([2, 2], 0.1), ([1, 1], 0.9)])
-def test_a_fraction_that_comes_to_nothing_holds_out_nothing(counts, share) -> None:
+def test_a_fraction_that_comes_to_nothing_holds_out_nothing(counts: list[int], share: float) -> None:
     whole = subset(counts)
     assert hold_out(whole, share, option="val", seed=0, classes=names(counts)) == (whole, None)
 

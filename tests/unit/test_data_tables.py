@@ -11,20 +11,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from tables import REFUSED, UNDERSTOOD
+from tables import REFUSED, UNDERSTOOD, Table
 
 from seedwise.base.errors import UserError
-from seedwise.data import DataConfig
+from seedwise.data.config import DataConfig
+from seedwise.data.csvfile import CsvSource
 from seedwise.data.find import find_source
+from seedwise.data.parquet import ParquetSource
 
 
-def png(seed):
+def png(seed: int) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(np.random.default_rng(seed).integers(0, 256, (8, 8, 3), np.uint8)).save(buffer, "PNG")
     return buffer.getvalue()
 
 
-def write(table, root):
+def write(table: Table, root: Path) -> Path:
     """A table with its images; what is given as DATA."""
     for number, name in enumerate(table.images):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -39,7 +41,7 @@ def write(table, root):
     return root / table.data
 
 
-def made(table, root):
+def made(table: Table, root: Path) -> CsvSource | ParquetSource:
     return find_source(str(write(table, root)), None, DataConfig(**table.options))
 
 
@@ -53,7 +55,7 @@ def test_the_page_is_made_of_these() -> None:
 
 
 @pytest.mark.parametrize("table", UNDERSTOOD, ids=lambda table: table.title[:40])
-def test_what_is_understood(table, tmp_path: Path) -> None:
+def test_what_is_understood(table: Table, tmp_path: Path) -> None:
     contents = made(table, tmp_path).read()
     found = {
         part: {contents.classes[label]: int((its.labels == label).sum()) for label in np.unique(its.labels)}
@@ -69,7 +71,7 @@ def test_what_is_understood(table, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("table", REFUSED, ids=lambda table: table.title)
-def test_what_is_refused(table, tmp_path: Path) -> None:
+def test_what_is_refused(table: Table, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=table.refused) as caught:
         source = made(table, tmp_path)
         source.stamp()

@@ -3,6 +3,7 @@
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +12,8 @@ import pytest
 from PIL import Image
 
 from seedwise.base.errors import UserError
-from seedwise.data import DataConfig, open_data
+from seedwise.data.config import DataConfig
+from seedwise.data.open import open_data
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +28,7 @@ def load():
 """
 
 
-def make(kind, root, monkeypatch: pytest.MonkeyPatch):
+def make(kind: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     folder = root / "d"
     for number, name in enumerate("aabb"):
         (folder / name).mkdir(parents=True, exist_ok=True)
@@ -64,17 +66,17 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_does_nothing_is_a_doubt(kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_does_nothing_is_a_doubt(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data, own = make(kind, tmp_path, monkeypatch), {"factory": "unused_factory:load"} if kind == "own" else {}
 
-    def doubts(**options):
+    def doubts(**options: Any) -> tuple[str, ...]:
         return open_data(data, DataConfig(val=0, test=0, **options, **own), short_side=8).survey.doubts
 
     options, called = KINDS[kind]
     assert not [line for line in doubts() if "nothing" in line]
-    for option, value in options.items():
+    for option, value in options.items():  # type: ignore[attr-defined]
         assert f"data.{option} does nothing for {called}" in doubts(**{option: value})
-    if len(options) > 1:
+    if len(options) > 1:  # type: ignore[arg-type]
         assert f"data.image_column, data.label_column do nothing for {called}" in doubts(
             image_column="x", label_column="x"
         )
@@ -83,11 +85,11 @@ def test_what_does_nothing_is_a_doubt(kind, tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize(("kind", "least"), [*((kind, 3) for kind in KINDS if kind != "digits"), ("digits", 183)])
-def test_fewer_than_two_classes_left(kind, least, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fewer_than_two_classes_left(kind: str, least: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data, own = make(kind, tmp_path, monkeypatch), {"factory": "unused_factory:load"} if kind == "own" else {}
     left = r"[01] of (2|10) classes have so many images: lower it"  # of digits one has 183 images
     with pytest.raises(UserError, match=rf"data\.min_per_class={least}: {left}"):
-        open_data(data, DataConfig(min_per_class=least, **own), short_side=8)
+        open_data(data, DataConfig(min_per_class=least, **own), short_side=8)  # type: ignore[arg-type]
 
 
 def test_an_audit_says_it_of_damaged_data_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -133,7 +133,7 @@ def test_sharpness_aware_steps_are_those_of_the_paper(parts: tuple[int, ...]) ->
     there = copy.deepcopy(reference)
     with torch.no_grad():
         for weight, each in zip(there.parameters(), g, strict=True):
-            weight += rho * each / norm
+            weight.add_(rho * each / norm)
     risen, second = gradients(there)
     for mine, theirs, each in zip(model.parameters(), reference.parameters(), second, strict=True):
         torch.testing.assert_close(mine, theirs - lr * each, rtol=1e-5, atol=1e-6)

@@ -87,7 +87,7 @@ def test_fitted_weights_have_the_least_loss_that_scipy_finds() -> None:
         def loss(weights: Floats, likelihood: Floats = likelihood) -> float:
             return -float(np.log(weights @ likelihood).mean())
 
-        found = optimize.minimize(
+        found = optimize.minimize(  # type: ignore[call-overload]
             loss,
             np.full(4, 0.25),
             bounds=[(0, 1)] * 4,

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from seedwise.base import fonts
 from seedwise.inference import explain
 from seedwise.inference.explain import BARS, GAP, MARGIN, MOST, SIDE, draw
 
@@ -13,18 +14,28 @@ TOP = MARGIN + 36
 BARS_LEFT = MARGIN + 2 * (SIDE + GAP)
 
 
-def drawn(pixels, heat=None, bars=(("ant", 0, 0.75), ("bee", 1, 0.25)), title="photo.jpg"):
+def drawn(
+    pixels: np.ndarray,
+    heat: np.ndarray | None = None,
+    bars: list[tuple[str, int, float]] | tuple[tuple[str, int, float], tuple[str, int, float]] = (
+        ("ant", 0, 0.75),
+        ("bee", 1, 0.25),
+    ),
+    title: str = "photo.jpg",
+) -> np.ndarray:
     heat = np.zeros((4, 4), np.float32) if heat is None else heat
     return np.asarray(draw(pixels, heat, title, list(bars)))
 
 
-def panel(picture, place):
+def panel(picture: np.ndarray, place: int) -> np.ndarray:
     left = MARGIN + place * (SIDE + GAP)
     return picture[TOP : TOP + SIDE, left : left + SIDE]
 
 
 @pytest.mark.parametrize("shape", [(8, 12, 3), (12, 8, 3), (1, 1, 3)])
-def test_a_tiny_image_is_enlarged_pixel_by_pixel_and_cut_to_the_square_that_is_seen(shape) -> None:
+def test_a_tiny_image_is_enlarged_pixel_by_pixel_and_cut_to_the_square_that_is_seen(
+    shape: tuple[int, int, int],
+) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     side = min(shape[:2])
     top, left = (shape[0] - side) // 2, (shape[1] - side) // 2
@@ -47,12 +58,12 @@ def test_the_heat_lies_where_it_was() -> None:
     assert abs(row / SIDE - 2.5 / 16) < 0.03 and abs(column / SIDE - 12.5 / 16) < 0.03
 
 
-def blue(picture):
+def blue(picture: np.ndarray) -> np.ndarray:
     return (picture == np.array([0x0B, 0x63, 0xB0])).all(axis=2)
 
 
 @pytest.mark.parametrize("share", [0.75, 1.0, 0.01])
-def test_the_answers_bar_is_as_long_as_its_probability(share) -> None:
+def test_the_answers_bar_is_as_long_as_its_probability(share: float) -> None:
     picture = drawn(np.zeros((20, 20, 3), np.uint8), bars=[("ant", 0, share), ("bee", 1, 1 - share)])
     assert blue(picture)[:, BARS_LEFT:].any(axis=0).sum() == pytest.approx(BARS * share, abs=1.5)
 
@@ -63,8 +74,8 @@ def test_the_answer_is_in_the_picture() -> None:
     assert (one != other)[:, BARS_LEFT:].any() and not (panel(one, 1) != panel(other, 1)).any()
 
 
-def ink(picture):
-    return (picture < 128).all(axis=2)
+def ink(picture: np.ndarray) -> np.ndarray:
+    return (picture < 128).all(axis=2)  # type: ignore[return-value]
 
 
 def test_long_names_stay_in_their_room() -> None:
@@ -75,15 +86,15 @@ def test_long_names_stay_in_their_room() -> None:
 
 
 def test_letters_that_no_font_here_has_become_the_number_of_the_class(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(explain, "FONTS", ())
-    explain._others.cache_clear()
-    explain._font.cache_clear()
+    monkeypatch.setattr(fonts, "FONTS", ())
+    fonts._others.cache_clear()
+    fonts.font_for.cache_clear()
     written = []
     monkeypatch.setattr(explain.ImageDraw.ImageDraw, "text", lambda self, at, text, **more: written.append(text))
     drawn(np.zeros((20, 20, 3), np.uint8), bars=[("고양이", 7, 0.5), ("dog", 2, 0.5)], title="사진.jpg")
     assert "class 7" in written and "dog" in written and "yellow: speaks for class 7" in written
-    explain._others.cache_clear()
-    explain._font.cache_clear()
+    fonts._others.cache_clear()
+    fonts.font_for.cache_clear()
 
 
 def test_it_is_a_picture(tmp_path: Path) -> None:

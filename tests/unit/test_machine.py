@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ def groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def write(folder: Path, **files: str) -> None:
+def write(folder: Path, **files: Any) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
         (folder / name.replace("__", ".")).write_text(text)
@@ -46,7 +47,9 @@ def write(folder: Path, **files: str) -> None:
         (None, 16, 1),
     ],
 )
-def test_automatic_threads(groups, monkeypatch: pytest.MonkeyPatch, given, processes, threads) -> None:
+def test_automatic_threads(
+    groups: Path, monkeypatch: pytest.MonkeyPatch, given: str | None, processes: int, threads: int
+) -> None:
     monkeypatch.setattr(machine, "cores", lambda: 8)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
     if given is not None:
@@ -67,14 +70,16 @@ def test_automatic_threads(groups, monkeypatch: pytest.MonkeyPatch, given, proce
         ({"cpu__cfs_quota_us": "300000\n", "cpu__cfs_period_us": "100000\n"}, 3),
     ],
 )
-def test_a_quota_of_cores(groups, monkeypatch: pytest.MonkeyPatch, files, quota) -> None:
+def test_a_quota_of_cores(
+    groups: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, Any], quota: int | None
+) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(16)))
     write(groups, **files)
     assert machine.quota() == quota
     assert machine.cores() == (quota or 16)
 
 
-def test_of_nested_limits_the_tightest_holds(groups, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_nested_limits_the_tightest_holds(groups: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     listed = Path(groups / "self")
     listed.write_text("12:cpu,cpuacct:/old\n0::/slice/job\n")
     read = Path.read_text
@@ -102,13 +107,13 @@ def test_of_nested_limits_the_tightest_holds(groups, monkeypatch: pytest.MonkeyP
         ),
     ],
 )
-def test_a_limit_of_memory(groups, monkeypatch: pytest.MonkeyPatch, files, left) -> None:
+def test_a_limit_of_memory(groups: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], left: int) -> None:
     monkeypatch.setattr(machine, "_meminfo", lambda name: 100 * GB)
     write(groups, **files)
     assert machine.available_memory_bytes() == left
 
 
-def test_without_a_limit_the_systems_word_holds(groups, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_limit_the_systems_word_holds(groups: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "_meminfo", lambda name: 7 * GB)
     write(groups, memory__max="max", memory__current=f"{GB}", memory__stat="inactive_file 0\n")
     assert machine.available_memory_bytes() == 7 * GB

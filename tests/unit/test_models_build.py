@@ -53,7 +53,7 @@ def test_the_head_starts_small_whatever_the_number_of_classes() -> None:
 def test_global_generator_is_left_alone(fields: dict[str, object]) -> None:
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    build(**fields)
+    build(**fields)  # type: ignore[arg-type]
     assert torch.equal(before, torch.get_rng_state())
 
 
@@ -77,7 +77,7 @@ def test_drop_path_and_dropout_default_to_what_the_recipe_says_not_timm() -> Non
 def test_small_net_honors_dropout_and_drop_path() -> None:
     images = torch.randn(4, 3, 32, 32)
     for fields in ({"dropout": 0.5, "drop_path": 0.0}, {"dropout": 0.0, "drop_path": 0.9}):
-        module = build("small", **fields).module
+        module = build("small", **fields).module  # type: ignore[arg-type]
         for block in module.blocks:
             nn.init.ones_(block.bn2.weight)  # residual branches start silent; dropping them must show
         norms = [part.eval() for part in module.modules() if isinstance(part, nn.BatchNorm2d)]

@@ -207,7 +207,7 @@ def test_the_head_goes_on_with_the_same_classes_only(built: BuiltModel, tmp_path
     assert same(kept, built.module.state_dict())
     other = build(run, classes=("bird", "cat", "fish"))
     assert "new head for 3 classes, the weights' classes are others: 'dog', not 'fish'" in other.weights
-    assert not torch.equal(other.module.fc.weight, built.module.fc.weight + 1)
+    assert not torch.equal(other.module.fc.weight, built.module.fc.weight + 1)  # type: ignore[arg-type, operator]
     more = build(run, classes=("bird", "cat", "dog", "fish"))
     assert "new head for 4 classes, the weights have 3 classes" in more.weights
     with pytest.raises(UserError, match=r"these are weights of timm:test_resnet, and the model is small; give -m timm"):

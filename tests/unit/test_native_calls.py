@@ -1,4 +1,4 @@
-"""Calls of kernels wait within `together()`: in their order, with their memory, and without a trace of a failure."""
+"""Deferred launches of kernels are made in their order, with their memory, and without a trace of a failure."""
 
 import threading
 import weakref
@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from seedwise.kernels import launch
-from seedwise.kernels.dispatch import Case, Tuned
+from seedwise.kernels.dispatch import Autotuner, Case
+from seedwise.kernels.launch import Code
 
 
 class Memory:
@@ -22,45 +23,58 @@ def made() -> list[int]:
 def note(made: list[int]) -> Callable[[int], int]:
     def kernel(number: int) -> int:
         made.append(number)
-        return number
+        return Code.DONE
 
     return kernel
 
 
+def full(number: int) -> int:
+    return Code.NO_MEMORY
+
+
 def test_alone_a_call_is_made_and_checked_at_once(made: list[int]) -> None:
-    answers: list[int] = []
-    launch.call(note(made), answers.append, None, 3)
-    assert made == answers == [3]
+    launch.call(note(made), None, [3])
+    assert made == [3]
+    with pytest.raises(MemoryError, match=r"^full: no memory"):
+        launch.call(full, None, [4])
+
+
+@pytest.mark.parametrize("code", set(Code) - {Code.DONE})
+def test_every_code_has_an_error_of_its_own(code: Code) -> None:
+    with pytest.raises((MemoryError, ValueError), match=r"^<lambda>: no [a-z ]+$") as raised:
+        launch.call(lambda: code, None, [])
+    others = [str(why) for other, (_, why) in launch._ERRORS.items() if other != code]
+    assert str(raised.value).removeprefix("<lambda>: ") not in others
 
 
 def test_within_they_wait_until_the_end_or_until_settled(made: list[int]) -> None:
-    kernel, answers = note(made), list[int]()
+    kernel = note(made)
     with launch.deferred_launches():
-        launch.call(kernel, answers.append, None, 1)
-        launch.call(kernel, launch.cannot_fail, None, 2)
+        launch.call(kernel, None, [1])
+        launch.call(kernel, None, [2])
         assert made == []
         launch.synchronize()
         assert made == [1, 2]
-        launch.call(kernel, answers.append, None, 3)
+        launch.call(kernel, None, [3])
         assert made == [1, 2]
-    assert made == [1, 2, 3] and answers == [1, 3]
-    launch.call(kernel, launch.cannot_fail, None, 4)
+    assert made == [1, 2, 3]
+    launch.call(kernel, None, [4])
     assert made == [1, 2, 3, 4]
 
 
 def test_what_is_timed_waits_for_none_and_lets_none_wait(made: list[int]) -> None:
     kernel = note(made)
     with launch.deferred_launches():
-        launch.call(kernel, launch.cannot_fail, None, 1)
+        launch.call(kernel, None, [1])
         with launch.eager_launches():
             assert made == [1]
-            launch.call(kernel, launch.cannot_fail, None, 2)
+            launch.call(kernel, None, [2])
             assert made == [1, 2]
-        launch.call(kernel, launch.cannot_fail, None, 3)
+        launch.call(kernel, None, [3])
         assert made == [1, 2]
         with launch.deferred_launches():
             assert made == [1, 2, 3]
-            launch.call(kernel, launch.cannot_fail, None, 4)
+            launch.call(kernel, None, [4])
         assert made == [1, 2, 3, 4]
 
 
@@ -68,31 +82,28 @@ def test_memory_is_held_until_the_call(made: list[int]) -> None:
     memory = Memory()
     seen = weakref.ref(memory)
     with launch.deferred_launches():
-        launch.call(lambda: made.append(seen() is not None), launch.cannot_fail, (memory,))
+        launch.call(lambda: bool(made.append(seen() is not None)), (memory,), [])
         del memory
     assert made == [True] and seen() is None
 
 
 def test_a_failure_drops_what_waits(made: list[int]) -> None:
-    def fail(code: int) -> None:
-        raise MemoryError(code)
-
     kernel = note(made)
     with pytest.raises(KeyboardInterrupt), launch.deferred_launches():
-        launch.call(kernel, launch.cannot_fail, None, 1)
+        launch.call(kernel, None, [1])
         raise KeyboardInterrupt
-    with pytest.raises(MemoryError, match="2"), launch.deferred_launches():
-        launch.call(kernel, fail, None, 2)
-        launch.call(kernel, launch.cannot_fail, None, 3)
-    launch.call(kernel, launch.cannot_fail, None, 4)
-    assert made == [2, 4]
+    with pytest.raises(MemoryError), launch.deferred_launches():
+        launch.call(full, None, [2])
+        launch.call(kernel, None, [3])
+    launch.call(kernel, None, [4])
+    assert made == [4]
 
 
 def test_each_thread_waits_for_itself(made: list[int]) -> None:
     kernel = note(made)
     with launch.deferred_launches():
-        launch.call(kernel, launch.cannot_fail, None, 1)
-        other = threading.Thread(target=lambda: launch.call(kernel, launch.cannot_fail, None, 2))
+        launch.call(kernel, None, [1])
+        other = threading.Thread(target=lambda: launch.call(kernel, None, [2]))
         other.start()
         other.join()
         assert made == [2]
@@ -101,10 +112,10 @@ def test_each_thread_waits_for_itself(made: list[int]) -> None:
 
 def test_a_trial_among_waiting_calls_times_what_is_really_done(made: list[int]) -> None:
     def fast(_images: int) -> None:
-        launch.call(note(made), launch.cannot_fail, None, 2)
+        launch.call(note(made), None, [2])
         assert made[:2] == [1, 2]
 
     case = Case("pointwise forward", "pointwise forward", 8, 8, 4, 4, 2, 1)
     with launch.deferred_launches():
-        launch.call(note(made), launch.cannot_fail, None, 1)
-        assert Tuned().pick(case, ("fast",), lambda: ({"fast": fast}, 1)) == "fast"
+        launch.call(note(made), None, [1])
+        assert Autotuner().choose(case, ("fast",), lambda: ({"fast": fast}, 1)) == "fast"

@@ -15,7 +15,7 @@ RESULTS = ROOT / "benchmarks" / "results.json"
 
 def made(results: Path, out: Path) -> str:
     command = [sys.executable, ROOT / "benchmarks" / "page.py", results, "-o", out]
-    subprocess.run(command, check=True, capture_output=True)
+    subprocess.run(command, check=True, capture_output=True)  # type: ignore[arg-type]
     return out.read_text(encoding="utf-8")
 
 

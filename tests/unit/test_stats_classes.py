@@ -56,7 +56,7 @@ def test_odd_images_are_not_taken_for_a_class() -> None:
     """No class has an effect here, but single images have, which seeds alone would show again and again."""
     wrong, by_seeds_alone = 0, 0
     for seed in range(60):
-        rows = compare_classes(*runs(seed=seed), LABELS, NAMES)
+        rows = compare_classes(*runs(seed=seed), LABELS, NAMES)  # type: ignore[arg-type, call-arg]
         wrong += any(row.verdict != "undecided" for row in rows)
         by_seeds_alone += any(p is not None and p < 0.05 for p in holm([row.p_t for row in rows]))
     assert wrong <= 6  # 3 are to be expected

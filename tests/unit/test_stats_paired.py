@@ -67,7 +67,7 @@ def test_sign_flips_as_brute_force(n: int, kind: str) -> None:
 @pytest.mark.parametrize("n", [2, 5, 9, 12])
 def test_sign_flips_as_scipy(n: int) -> None:
     differences = np.random.default_rng(n).normal(0.3, 1, n)
-    expected = stats.permutation_test(
+    expected = stats.permutation_test(  # type: ignore[call-overload]
         (differences,), np.mean, permutation_type="samples", n_resamples=np.inf, alternative="two-sided"
     )
     assert sign_flip(differences) == pytest.approx(float(expected.pvalue), abs=1e-12)

@@ -77,7 +77,7 @@ def test_the_issues_own_sentence() -> None:
     ],
 )
 def test_sentences(arguments: tuple[object, ...], words: str) -> None:
-    assert sentence(*arguments, 0.005, Scale()) == words  # type: ignore[arg-type]
+    assert sentence(*arguments, 0.005, Scale()) == words  # type: ignore[arg-type, call-arg]
 
 
 def test_other_units_are_printed_as_they_are() -> None:

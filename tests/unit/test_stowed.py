@@ -14,8 +14,10 @@ import pytest
 from PIL import Image
 
 from seedwise.base.cache_contents import clear, named, stowed
-from seedwise.data import DataConfig, open_data
+from seedwise.base.files import cache_root
 from seedwise.data.cache import alone
+from seedwise.data.config import DataConfig
+from seedwise.data.open import open_data
 
 ALL = DataConfig(val=0, test=0)
 
@@ -133,7 +135,7 @@ def test_whoever_waits_for_a_lock_that_is_cleared_away_gets_the_new_one(cache: P
     waited: list[str] = []
 
     def decode() -> None:
-        with alone(folder, "decodes cats", lambda *_: (waited.append("waits"), may_go.set())):
+        with alone(folder, "decodes cats", lambda *_: (waited.append("waits"), may_go.set())):  # type: ignore[arg-type]
             (folder / "building").mkdir()
             entered.set()
 
@@ -147,3 +149,20 @@ def test_whoever_waits_for_a_lock_that_is_cleared_away_gets_the_new_one(cache: P
         folder.rmdir()
     thread.join(10)
     assert entered.is_set() and waited and (folder / "building").is_dir()
+
+
+def test_the_cache_is_where_it_was_or_where_the_system_has_caches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("SEEDWISE_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    earlier = tmp_path / "home/.cache/seedwise"
+    assert cache_root() == earlier  # on Linux; nothing is made by asking
+    assert not (tmp_path / "home").exists()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
+    assert cache_root() == tmp_path / "caches/seedwise"
+    earlier.mkdir(parents=True)
+    assert cache_root() == earlier
+    monkeypatch.setenv("SEEDWISE_CACHE", "~/mine")
+    assert cache_root() == tmp_path / "home/mine"

@@ -78,6 +78,6 @@ def test_what_cant_be_toggled_is_said_in_a_line(names: list[str], said: str) -> 
 
 
 def test_arms_take_the_bases_automatic_choices() -> None:
-    arms = toggled("demo", ["compute.kernels=composed"], ["rotation"])
+    arms = toggled("demo", ["compute.kernels=fallback"], ["rotation"])
     base = resolve.resolve(arms.base)
     assert resolve.adopt(arms.recipes["rotation"], base).compute == base.compute

@@ -13,7 +13,7 @@ from seedwise.cli.techniques import text
 from seedwise.config.section import diff
 from seedwise.recipe import library
 from seedwise.recipe.schema import Recipe
-from seedwise.recipe.techniques import TECHNIQUES, card, find, is_on, switched, toggle
+from seedwise.recipe.techniques import TECHNIQUES, Technique, card, find, is_on, switched, toggle
 
 each = pytest.mark.parametrize("technique", TECHNIQUES, ids=lambda t: t.name)
 REFERENCE = {"random_crop", "horizontal_flip", "rotation", "cutmix", "color_jitter", "drop_path", "progressive"}
@@ -33,7 +33,7 @@ def test_nothing_is_missing() -> None:
 
 
 @each
-def test_a_card_has_its_four_parts(technique) -> None:
+def test_a_card_has_its_four_parts(technique: Technique) -> None:
     of = card(technique)
     for part in (of.what, of.helps, of.hurts, of.source):
         assert len(part) > 10 and part.endswith(".")
@@ -57,7 +57,7 @@ def test_a_docstring_without_a_part_is_found(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @each
-def test_toggle_switches_it_and_nothing_else(technique) -> None:
+def test_toggle_switches_it_and_nothing_else(technique: Technique) -> None:
     base = library.read("lite", ["train.epochs=4"])
     for start in (base, toggle(base, technique.name)):
         other = toggle(start, technique.name)

@@ -23,7 +23,7 @@ from seedwise.config.options import plain
 from seedwise.data.dataset import Dataset
 from seedwise.data.source import Progress
 from seedwise.engine.control import RunControl
-from seedwise.engine.protocols import Silent
+from seedwise.engine.protocols import Observer
 from seedwise.recipe.schema import Recipe
 from seedwise.records.predictions import read_arrays, write_arrays
 from seedwise.run.run import Run
@@ -85,7 +85,7 @@ def _data_dir(run: Run) -> Path | None:
 
 
 @dataclass
-class _Fold(Silent):
+class _Fold(Observer):
     """An observer that shows a fold's training as a phase."""
 
     progress: Progress

@@ -3,16 +3,16 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 from seedwise.augment.config import AugmentConfig
 from seedwise.augment.pipeline import Augmenter
 from seedwise.augment.table import TECHNIQUES
+from seedwise.base import fonts
 from seedwise.base.files import atomic_path, drawn_here
 from seedwise.config.section import Section
 
@@ -49,12 +49,12 @@ def draw_grid(
     width = LABEL_WIDTH + (count + 1) * (tile + GAP) + 3 * GAP
     picture = Image.new("RGB", (width, TITLE_HEIGHT + len(rows) * (tile + CAPTION_HEIGHT + GAP)), PAPER)
     pen = ImageDraw.Draw(picture)
-    pen.text((2 * GAP, 2 * GAP), "What augmentation does", INK, _font(18, bold=True))
-    summary = f"seed {seed}   {size} × {size} px   resize {config.resize.interpolation}"
-    pen.text((2 * GAP, 5 * GAP), summary, QUIET, _font(12))
+    pen.text((2 * GAP, 2 * GAP), "What augmentation does", INK, fonts.own(20))
+    summary = f"seed {seed}   {size} x {size} px   resize {config.resize.interpolation}"
+    pen.text((2 * GAP, 5 * GAP), summary, QUIET, fonts.own(14))
     for column, text in ((0, "original"), (1, "epoch 0"), (2, "epoch 1"), (3, "…")):
         if column <= count:
-            pen.text((_left(column, tile), TITLE_HEIGHT - 20), text, QUIET, _font(12))
+            pen.text((_left(column, tile), TITLE_HEIGHT - 20), text, QUIET, fonts.own(14))
     for row, (name, alone) in enumerate(rows):
         top = TITLE_HEIGHT + row * (tile + CAPTION_HEIGHT + GAP)
         shown = row % len(images)
@@ -112,11 +112,11 @@ def _left(column: int, tile: int) -> int:
 
 
 def _write_label(pen: ImageDraw.ImageDraw, top: int, name: str, alone: AugmentConfig) -> None:
-    pen.text((2 * GAP, top), name.replace("_", " "), INK, _font(14, bold=True))
+    pen.text((2 * GAP, top), name.replace("_", " "), INK, fonts.own(17))
     section = getattr(alone, name, None)
     if isinstance(section, Section):
         lines = [f"{key.replace('_', ' ')}  {_readable(value)}" for key, value in section]
-        pen.multiline_text((2 * GAP, top + 22), "\n".join(lines), QUIET, _font(12), spacing=5)
+        pen.multiline_text((2 * GAP, top + 22), "\n".join(lines), QUIET, fonts.own(14), spacing=5)
 
 
 def _readable(value: object) -> str:
@@ -128,18 +128,14 @@ def _readable(value: object) -> str:
 def _write_caption(
     pen: ImageDraw.ImageDraw, corner: tuple[int, int], target: Tensor, classes: Sequence[str], tile: int
 ) -> None:
-    """Write up to two classes, the larger share first; names are cut to the tile's width."""
-    font = _font(11)
+    """Up to two classes, the larger share first; names are cut to the tile's width, numbers where no font has them."""
     shares, indices = target.sort(descending=True, stable=True)
     for line, (share, index) in enumerate(zip(shares[:2].tolist(), indices[:2].tolist(), strict=True)):
         if share >= 0.005:
             prefix = f"{share:.2f} " if share < 0.995 else ""
-            text = prefix + classes[index]
+            font = fonts.font_for(frozenset(classes[index] + prefix), 13)
+            text = prefix + (classes[index] if font else f"class {index}")
+            font = font or fonts.own(13)
             while font.getlength(text) > tile and len(text) > len(prefix) + 1:
                 text = text[:-2] + "…"
             pen.text((corner[0], corner[1] + 15 * line), text, INK, font)
-
-
-def _font(points: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
-    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    return ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", name)), points)

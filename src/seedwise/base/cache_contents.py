@@ -5,7 +5,6 @@ mapped or a kernel loaded keeps them until its end, as the system keeps the cont
 """
 
 import contextlib
-import fcntl
 import json
 import os
 import re
@@ -126,18 +125,18 @@ def _unlink(file: Path) -> int:
 
 @contextlib.contextmanager
 def _held(lock: Path) -> Iterator[bool]:
-    """Hold a lock file for the block; yields False if another process holds it."""
-    try:
-        file = lock.open("r+")
-    except OSError:
-        yield True
-        return
-    with file:
+    """Hold a lock, if nobody does; where there is none, or none that may be written, nobody can."""
+    import filelock
+
+    with contextlib.ExitStack() as held:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            if lock.exists():
+                held.enter_context(filelock.FileLock(lock, 0, fallback_to_soft=False))
+        except filelock.Timeout:
             yield False
             return
+        except OSError:
+            pass
         yield True
 
 

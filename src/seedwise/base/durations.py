@@ -1,6 +1,7 @@
 """Reads and writes spans of time as people write them."""
 
 import re
+from datetime import timedelta
 
 from seedwise.base.errors import UserError
 
@@ -50,6 +51,11 @@ def in_words(span: float) -> str:
         return f"{span:.1f} s"
     minutes, rest = divmod(round(span), 60)
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def clock(span: float) -> str:
+    """`1:02:03`: a span of seconds in hours, minutes and seconds."""
+    return str(timedelta(seconds=round(span)))
 
 
 def short(span: float) -> str:

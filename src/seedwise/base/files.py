@@ -2,16 +2,15 @@
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import json
 import os
+import platform
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from seedwise.base.errors import UserError
 
@@ -23,8 +22,8 @@ SOFTWARE = "seedwise"
 """The `Software` in PNG files drawn by seedwise, by which they are recognized among images."""
 OUTPUT_MARK = ".seedwise"
 """A file that marks a folder of pictures as ours, so that it is never taken for data."""
-_LOOKS = 5
-"""Attempts to take a lock."""
+_LOOK_SECONDS, _POLL_SECONDS = 0.1, 0.02
+"""How long a writer tries to get a lock: who only looks, or clears the cache, holds it for a moment."""
 _LEFTOVERS = (".*.tmp", ".tmp" + 6 * "[0-9A-Za-z]")
 """Temporary files that killed writers leave: ours, and those of safetensors."""
 _made: set[Path] = set()
@@ -38,8 +37,18 @@ class FolderHeld(UserError):
 
 
 def cache_root() -> Path:
-    """SEEDWISE_CACHE, or `~/.cache/seedwise`: decoded images, downloads, compiled kernels (see `stowed`)."""
-    return Path(os.environ.get(CACHE_VARIABLE) or "~/.cache/seedwise").expanduser()
+    """SEEDWISE_CACHE, or `~/.cache/seedwise` where it is, or the system's place for caches (XDG_CACHE_HOME).
+
+    Holds decoded images, downloads, compiled kernels (see `stowed`).
+    """
+    if given := os.environ.get(CACHE_VARIABLE):
+        return Path(given).expanduser()
+    earlier = Path("~/.cache/seedwise").expanduser()
+    if earlier.is_dir():
+        return earlier
+    import platformdirs
+
+    return platformdirs.user_cache_path("seedwise", appauthor=False)
 
 
 @contextmanager
@@ -144,21 +153,41 @@ def make_new_folder(path: Path) -> bool:
 
 @contextmanager
 def sole_writer(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock for the block; a UserError (`FolderHeld`) if another process holds it.
+    """Hold the folder's lock, or raise a UserError that names who holds it.
 
     The operating system releases it when the holder dies, however it dies, so no stale lock is ever left. Temporary
     files that a killed writer left are removed.
     """
+    import filelock  # takes as long to import as all that `seedwise status` needs
+
     make_folder(folder)
+    lock = folder / LOCK
     try:
-        file = (folder / LOCK).open("a+")
+        held = filelock.FileLock(lock, _LOOK_SECONDS, fallback_to_soft=False).acquire(poll_interval=_POLL_SECONDS)
+    except filelock.Timeout:
+        raise FolderHeld(
+            f"{folder}: another process is writing this folder{_holder(lock)}; wait for it, or stop it"
+        ) from None
     except OSError as error:
-        raise _write_error(folder / LOCK, error) from error
-    with file:
-        _lock(file, folder)
+        raise _write_error(lock, error) from error
+    with held:
         for leftover in (found for pattern in _LEFTOVERS for found in folder.glob(pattern)):
             leftover.unlink(missing_ok=True)
-        yield
+        with contextlib.suppress(OSError):  # a full disk is for what matters to complain about
+            lock.write_text(f"process {os.getpid()} on {platform.node()}")
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                os.truncate(lock, 0)  # where it still is
+
+
+def _holder(lock: Path) -> str:
+    """Who wrote that it holds a lock, in parentheses; '' where nobody did."""
+    with contextlib.suppress(OSError, ValueError):
+        if said := lock.read_text().strip():
+            return f" ({said:.100})"
+    return ""
 
 
 @contextmanager
@@ -167,29 +196,22 @@ def one_at_a_time(lock: Path) -> Iterator[None]:
 
     A file system without locks lets all go on at once: for work that is only wasted when two do it.
     """
-    with lock.open("a") as file:
+    import filelock
+
+    with contextlib.ExitStack() as held:
         with contextlib.suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_EX)
+            held.enter_context(filelock.FileLock(lock, fallback_to_soft=False))
         yield
 
 
-def _lock(file: IO[str], folder: Path) -> None:
-    for left in reversed(range(_LOOKS)):
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except OSError as error:
-            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                raise _write_error(folder, error) from error
-            if not left:
-                raise FolderHeld(
-                    f"{folder}: another process is writing this folder; wait for it, or stop it"
-                ) from error
-        time.sleep(0.02)  # it may be somebody who only looks (`is_held`)
-
-
 def is_held(folder: Path) -> bool:
-    """Whether a process writes this folder now; reads only, and doesn't disturb it."""
+    """Whether some process writes this folder now; it isn't disturbed, and nothing is written.
+
+    A shared lock on a file that is open for reading only: filelock has none, and would need leave to write into
+    folders that are other people's.
+    """
+    import fcntl
+
     try:
         with (folder / LOCK).open() as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

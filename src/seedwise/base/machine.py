@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from seedwise.base.distribution import distribution
+
 _MALLOC_TRIM_THRESHOLD, _MALLOC_MMAP_MAX = -1, -4
 """glibc's names for mallopt(3): M_TRIM_THRESHOLD, M_MMAP_MAX."""
 
@@ -183,16 +185,11 @@ def describe(facts: dict[str, Any]) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that the numbers depend on."""
-    import importlib.metadata  # slow to import, and prepare_process stands at every start
+    """Versions of what the numbers depend on."""
+    from importlib.metadata import version  # slow to import, and prepare_process stands at every start
 
-    names = ("torch", "timm", "numpy", "scipy", "pillow")
-    try:
-        own = importlib.metadata.version("seedwise")
-    except importlib.metadata.PackageNotFoundError:  # on a node of a cluster it may be there without being installed
-        own = "not installed"
-    found = {name: importlib.metadata.version(name) for name in names}
-    return {"python": platform.python_version(), "seedwise": own} | found
+    own = {"python": platform.python_version(), "seedwise": distribution()[1]}
+    return own | {name: version(name) for name in ("torch", "timm", "numpy", "scipy", "pillow")}
 
 
 def has_amx() -> bool:

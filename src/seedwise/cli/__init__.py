@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from seedwise.base.distribution import distribution
 from seedwise.base.errors import Interrupted, UserError
 from seedwise.base.machine import prepare_process
 
@@ -19,6 +20,8 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
 _RAW_BYTES = re.compile("[\udc80-\udcff]+")
 """Characters by which Python represents bytes of a name that are no text."""
 _ESCAPING = "seedwise.escaping"
+_TRAINING = {"torch", "torchvision", "timm", "safetensors", "huggingface_hub"}
+"""What seedwise-stats does without."""
 _ADVICE = {
     errno.ENAMETOOLONG: "give a shorter name",
     errno.ENOSPC: "free some space",
@@ -50,6 +53,13 @@ def main() -> None:
     except BrokenPipeError:  # `| head` has seen enough; what is left in the buffer must not be written at exit
         sys.stdout = None
         code = 141
+    except ModuleNotFoundError as error:
+        if error.name not in _TRAINING:
+            raise
+        name = distribution()[0]
+        install = name if name == "seedwise" else f'"{name}[train]"'
+        said = f"{sys.argv[1]}: needs {error.name}, which is not installed here; pip install {install} brings it"
+        code = _say([said], UserError.exit_code)
     except RuntimeError as error:
         if "torchvision::" not in str(error):
             raise

@@ -1,5 +1,6 @@
 """`seedwise ablate`."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,6 +24,7 @@ from seedwise.cli.options import (
     overrides,
     short_forms,
 )
+from seedwise.cli.output import print_named
 
 if TYPE_CHECKING:
     from seedwise.recipe.schema import Recipe
@@ -129,8 +131,6 @@ def _run(asked: "StudyRequest", folder: Path, conduct: dict[str, Any], as_json: 
 
 def _dry_run(asked: "StudyRequest", folder: Path, data_dir: Path | None, jobs: int, as_json: bool) -> None:
     """Print what is left to do, with measured costs unless that is nothing."""
-    import json
-
     from seedwise.cli.print_run import announce_trial
     from seedwise.config.section import diff
     from seedwise.engine.control import RunControl
@@ -157,7 +157,7 @@ def _dry_run(asked: "StudyRequest", folder: Path, data_dir: Path | None, jobs: i
         recipe = base if found is None else found.recipe
         print(json.dumps({"base": recipe.model_dump(mode="json"), "arms": changes, **facts}, indent=2))
         return
-    _print_dry_run(base, changes, found, folder, (len(seeds), left, done, jobs))
+    _print_dry_run(base, changes, found, folder, len(seeds), done, jobs)
 
 
 def _print_dry_run(
@@ -165,16 +165,16 @@ def _print_dry_run(
     changes: dict[str, list[str]],
     found: "Rehearsal | None",
     folder: Path,
-    counts: tuple[int, int, int, int],
+    seeds: int,
+    done: int,
+    jobs: int,
 ) -> None:
-    """Print a dry run; `counts`: seeds, trials left, trials done, jobs."""
+    """Print a dry run; `done`: trials that need nothing more."""
     from seedwise.base.durations import in_words
 
-    seeds, left, done, jobs = counts
-    recipe, width = base if found is None else found.recipe, max(map(len, [*changes, "base"]))
-    print(f"{'base':<{width}}  {recipe.name} ({recipe.model.name}, {recipe.train.image_size} px)")
-    for arm, lines in changes.items():
-        print("\n".join(f"{arm if not i else '':<{width}}  {line}" for i, line in enumerate(lines)))
+    recipe, left = base if found is None else found.recipe, (len(changes) + 1) * seeds - done
+    head = f"{recipe.name} ({recipe.model.name}, {recipe.train.image_size} px)"
+    print_named([("base", [head]), *changes.items()])
     of = f"{len(changes) + 1} arms, {seeds} seeds"
     if done:
         print(f"done:   {done} of {left + done} trials ({of}), in {folder}")

@@ -79,6 +79,7 @@ def audit(
 
 def _print(found: "Findings") -> None:
     from seedwise.data.describe import data_lines
+    from seedwise.data.labels import some
     from seedwise.data.source import PassedOver, Survey
 
     survey = Survey(tuple(PassedOver(**each.model_dump()) for each in found.passed_over), tuple(found.doubts))
@@ -95,8 +96,7 @@ def _print(found: "Findings") -> None:
         if len(part.damaged) > NAMED:
             print(f"damaged: {len(part.damaged) - NAMED} more in {name}")
     for split, names in found.missing.items():
-        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-        print(f"no image in {split}: {', '.join(names[:NAMED])}{more}")
+        print(f"no image in {split}: {some(names, NAMED)}")
     _print_pairs(found)
     for split, leak in found.leaks.items():
         known = "train or val" if split == "test" and "val" in found.splits else "train"

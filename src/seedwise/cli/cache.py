@@ -8,6 +8,7 @@ import typer
 
 from seedwise.base.errors import UserError
 from seedwise.cli.options import Json
+from seedwise.cli.output import print_json
 
 if TYPE_CHECKING:
     from seedwise.base.cache_contents import Stowed
@@ -36,13 +37,11 @@ def ls(as_json: Json = False) -> None:
 
     found = stowed()
     if as_json:
-        import json
-
         rows = [
             {"name": it.name, "kind": it.kind, "source": it.source, "bytes": it.bytes, "last_use": _day(it.used)}
             for it in found
         ]
-        print(json.dumps({"folder": str(cache_root()), "entries": rows}, indent=2, ensure_ascii=False))
+        print_json({"folder": str(cache_root()), "entries": rows})
         return
     width = max((len(it.name) for it in found), default=0)
     for it in found:

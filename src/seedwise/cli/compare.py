@@ -1,5 +1,7 @@
 """`seedwise compare`."""
 
+import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -7,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from seedwise.cli.options import Json, Margin, Split
+from seedwise.cli.output import print_table
 
 if TYPE_CHECKING:
     from seedwise.stats import Ratio
@@ -36,9 +39,6 @@ def compare(
 
         seedwise compare STUDY --classes --json
     """
-    import json
-    import sys
-
     from seedwise.inference.finished import compare as compare_folders
 
     found = compare_folders(folders, split=split or "test", margin=margin, classes=classes)
@@ -51,14 +51,13 @@ def _print(found: "Compared") -> None:
     from seedwise.cli.print_study import place_lines, verdict_lines
     from seedwise.stats import SHARE, Scale, summarize
 
-    width = max(8, *(len(arm.name) for arm in found.arms))
     images = len(next(iter(found.correct[found.base].values())))
     print(f"top-1 on {images} {found.split} images, differences from {found.base} in points")
-    print(f"{'':<{width}}  {'n':>3}  {'mean ± SD':<15}  {'difference':<24}  {'p (Holm)':<8}  {'sign flip':<14}  time")
+    table = [["", "n", "mean ± SD", "difference", "p (Holm)", "sign flip", "time"]]
     for arm in found.arms:
         summary = summarize(list(found.top1(arm.name).values()), SHARE)
         spread = f"{summary.mean:.4f}" if summary.sd is None else f"{summary.mean:.4f} ± {summary.sd:.4f}"
-        row = f"{arm.name:<{width}}  {summary.n:>3}  {spread:<15}"
+        row = [arm.name, str(summary.n), spread]
         each = found.comparisons.get(arm.name)
         if each is not None:
             said = Scale().difference(each.mean, each.ci95_simultaneous).replace(" points", "")
@@ -67,8 +66,9 @@ def _print(found: "Compared") -> None:
             if each.p_signflip is not None and each.signflip_floor is not None:
                 flips = f"{each.p_signflip:.4f} ≥ {each.signflip_floor:.2g}"
             said = said.replace(", interval", "")
-            row += f"  {said:<24}  {p_holm:<8}  {flips:<14}  {_time(found.times[arm.name])}"
-        print(row.rstrip())
+            row += [said, p_holm, flips, _time(found.times[arm.name])]
+        table.append(row)
+    print_table(table, right=(1,))
     print("\n".join(place_lines(next(iter(found.holds.values())))))
     for name, each in found.comparisons.items():
         first, *rest = verdict_lines(f"{name}: {each.sentence}", found.holds[name], found.advice[name])

@@ -1,22 +1,40 @@
 """`seedwise doctor`."""
 
-from typing import Any
+import json
+from typing import Annotated, Any
 
-from seedwise.cli.options import DataDir, Json, say_first
+import typer
+
+from seedwise.base.errors import UserError
+from seedwise.cli.options import DataDir, Json, Overrides, say_first
 
 UNKNOWN = "unknown"
+Kernels = Annotated[
+    str | None,
+    typer.Option("--kernels", metavar="RECIPE", help="Which kernels a recipe's network trains with, layer by layer."),
+]
 
 
 def doctor(
+    kernels: Kernels = None,
+    overrides: Overrides = None,
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
-    """Show what this machine offers, and say what will hurt.
+    """Show what this machine offers, and say what will hurt; or which kernels a recipe's network trains with.
 
-    Nothing is written or downloaded.
+    Nothing is written or downloaded. With --kernels one step is made on noise, and each layer is a line: what computes
+    it, and why nothing faster does.
 
     Example: `seedwise doctor --data-dir DIR`
+
+    Example: `seedwise doctor --kernels lite -s train.batch_size=32`
     """
+    if kernels is not None:
+        _explain(kernels, overrides or [], as_json)
+        return
+    if overrides:
+        raise UserError("-s: sets options of a recipe; name one with --kernels RECIPE")
     say_first("looking at this machine")
     from seedwise.doctor.advice import advise
     from seedwise.doctor.findings import examine
@@ -24,14 +42,37 @@ def doctor(
     findings = examine(data_dir)
     advice = advise(findings)
     if as_json:
-        import json
-
         print(json.dumps({**findings, "advice": advice}, indent=2))
         return
     for name, value in _lines(findings).items():
         print(f"{name + ':':<12}{value}")
     for line in advice:
         print(f"! {line}")
+
+
+def _explain(name: str, overrides: list[str], as_json: bool) -> None:
+    """Print what computes each layer of a recipe's network."""
+    from seedwise.recipe import library
+
+    recipe = library.read(name, overrides)
+    say_first("making one step on noise")
+    from seedwise.doctor.kernel_paths import explain_recipe
+
+    resolved, found = explain_recipe(recipe)
+    compute, train = resolved.compute, resolved.train
+    if as_json:
+        import json
+        from dataclasses import asdict
+
+        setting = {"model": resolved.model.name, "image_size": train.image_size, "batch_size": train.batch_size}
+        rows = [asdict(row) for row in found.rows]
+        print(json.dumps({**setting, "compute": compute.model_dump(), "rows": rows}, indent=2))
+        return
+    print(
+        f"{resolved.model.name}, {train.image_size} px, batch {train.batch_size}, {compute.device}, "
+        f"{compute.precision}, threads: {compute.threads}, kernels: {compute.kernels}"
+    )
+    print(found.table())
 
 
 def _lines(found: dict[str, Any]) -> dict[str, str]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from seedwise.cli.options import Json
+from seedwise.cli.output import print_table
 
 if TYPE_CHECKING:
     from seedwise.records.ensemble import EnsembleRecord, Gain, HeldOut
@@ -53,12 +54,12 @@ def print_ensemble(folder: Path, record: "EnsembleRecord", as_json: bool) -> Non
         print(record.model_dump_json(indent=2))
         say_leaks(folder, as_json=True)
         return
-    width = max(6, *(len(member.folder) for member in record.members))
-    print(f"{'member':<{width}}{'seed':>12}{'weight':>8}{'val':>9}{'test':>9}{'train - test':>14}   top-1")
+    rows = [["member", "seed", "weight", "val", "test", "train - test", " top-1"]]
     for member in record.members:
         tops = ["-" if it is None else f"{it.top1:.4f}" for it in (member.final.val, member.final.test)]
         gap = "-" if member.gap is None else f"{member.gap:+.4f}"
-        print(f"{member.folder:<{width}}{member.seed:>12}{member.weight:>8.3f}{tops[0]:>9}{tops[1]:>9}{gap:>14}")
+        rows.append([member.folder, str(member.seed), f"{member.weight:.3f}", *tops, gap])
+    print_table(rows, right=range(1, 6))
     if record.oob is not None:
         oob = record.oob
         print(f"out of bag top-1 {oob.top1:.4f} on {oob.images} training images, {oob.votes:.1f} votes each")

@@ -3,13 +3,13 @@
 import json
 import shlex
 import sys
-import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from seedwise.cli.options import Json, Split
+from seedwise.cli.output import print_table
 
 if TYPE_CHECKING:
     from seedwise.records.finished import Finished
@@ -114,18 +114,7 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         words = [visible(row[name] or "unknown") for name in COLUMNS[:3]]
         lines.append([*words, *(f"{row[name]:.3f}" for name in COLUMNS[3:])])
-    widths = [max(_width(line[column]) for line in lines) for column in range(len(COLUMNS))]
-    for line in lines:
-        padded = [
-            " " * (width - _width(cell)) + cell if number > 2 else cell + " " * (width - _width(cell))
-            for number, (cell, width) in enumerate(zip(line, widths))
-        ]
-        print("  ".join(padded).rstrip())
-
-
-def _width(text: str) -> int:
-    """Terminal columns of a text."""
-    return sum(0 if unicodedata.combining(it) else 2 if unicodedata.east_asian_width(it) in "WF" else 1 for it in text)
+    print_table(lines, right=(3, 4))
 
 
 def print_errors(folder: Path) -> None:

@@ -64,6 +64,7 @@ def _command(run: str, data: Sequence[str] = ()) -> str:
 
 
 def _print(found: "Evaluation") -> None:
+    from seedwise.data.labels import some
     from seedwise.data.source import visible
     from seedwise.records.run import tells_top5
 
@@ -81,8 +82,7 @@ def _print(found: "Evaluation") -> None:
     worst = ", ".join(f"{visible(each.name)} {each.top1:.3f} ({each.images})" for each in found.classes[:WORST])
     print(f"worst classes: {worst}")
     if found.missing:
-        more = f" and {len(found.missing) - NAMED} more" if len(found.missing) > NAMED else ""
-        print(f"without images: {', '.join(map(visible, found.missing[:NAMED]))}{more}")
+        print(f"without images: {some(map(visible, found.missing), NAMED)}")
     if found.agrees:
         print("agrees with the stored scores, bit for bit")
     elif found.agrees is not None:

@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress, ProgressColumn, Task, TaskID
 from rich.text import Text
 
+from seedwise.base.durations import clock
+from seedwise.engine.protocols import Observer
 from seedwise.records.run import EpochRow
 
 BAR, LONGEST_NAME = 16, 34
@@ -36,10 +37,10 @@ class Pace:
 
 def left_in_words(seconds: float | None) -> str:
     """The time left: `0:01:23 left`; empty while unknown."""
-    return "" if seconds is None else f"{timedelta(seconds=round(seconds))} left"
+    return "" if seconds is None else f"{clock(seconds)} left"
 
 
-class Live:
+class Live(Observer):
     """An observer that shows a run on a terminal: finished epochs as lines, and a bar below until all is done."""
 
     def __init__(self, console: Console) -> None:

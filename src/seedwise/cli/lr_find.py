@@ -1,5 +1,6 @@
 """`seedwise lr-find`."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -43,7 +44,6 @@ def lr_find(
 
         seedwise lr-find digits -m small -o lr.png
     """
-    import json
     from dataclasses import asdict
 
     from seedwise.base import machine
@@ -60,7 +60,7 @@ def lr_find(
         demand_outside(out, data, chosen, data_dir)
 
     from seedwise.cli.progress import watching
-    from seedwise.run.lr_finder import draw, range_test
+    from seedwise.run.lr_finder import range_test
 
     with watching(Path("lr-find")) as watch:
         found = range_test(chosen, data, seed=seed, data_dir=data_dir, steps=steps, low=low, high=high, watch=watch)
@@ -71,6 +71,8 @@ def lr_find(
     else:
         _say(found)
     if out is not None:
+        from seedwise.run.lr_curve import draw
+
         draw(out, found, f"{chosen.model.name} on {data}, recipe {chosen.name}")
         if not as_json:
             print(f"curve: {out}")

@@ -1,4 +1,4 @@
-"""Prints results: a run, a study, a dry run."""
+"""Prints results: a run, a dry run, and what any result has at its end."""
 
 import contextlib
 import json
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from seedwise.base import machine
 from seedwise.base.durations import in_words
 from seedwise.cli.errors import print_errors
 from seedwise.config.section import dump
@@ -15,13 +16,14 @@ from seedwise.recipe.schema import Recipe
 from seedwise.records.run import RunRecord, Scores, Timed, demand_final, tells_top5
 from seedwise.reports import REPORT
 from seedwise.run.convergence import sentence
-from seedwise.stats import SHARE, summarize
-from seedwise.study.record import BASE, StudyRecord
+from seedwise.study.outcome import SPLITS, Study
+from seedwise.study.record import StudyRecord
 
 if TYPE_CHECKING:
+    from seedwise.ensembles.model import Ensemble
     from seedwise.run.rehearsal import Rehearsal
+    from seedwise.run.run import Run
 
-SPLITS = ("train", "val", "test")
 INERT = 3
 """Exit code: everything is trained and saved, but a technique that was on did nothing."""
 
@@ -29,6 +31,20 @@ INERT = 3
 def announce_trial(arm: str, seed: int, number: int, count: int) -> None:
     """Print on stderr which run of a study is next."""
     print(f"[{number}/{count}] {arm}, seed {seed}", file=sys.stderr, flush=True)
+
+
+def print_finished(done: "Run | Study | Ensemble", as_json: bool) -> int:
+    """Print what a training has come to, whatever it was of; the exit code."""
+    from seedwise.cli.ensemble import print_ensemble
+    from seedwise.cli.print_study import print_done
+    from seedwise.ensembles.model import Ensemble
+
+    if isinstance(done, Ensemble):
+        print_ensemble(done.folder, done.record, as_json)
+        return 0
+    if isinstance(done, Study):
+        return print_done(done, as_json)
+    return print_run(done.folder, done.record, as_json) if machine.rank() == 0 else 0
 
 
 def print_run(folder: Path, record: RunRecord, as_json: bool) -> int:
@@ -100,36 +116,6 @@ def say_inert(runs: Sequence[Sequence[str]]) -> int:
 
 def _print_scores(name: str, scores: Scores, top5: bool) -> None:
     print(f"{name:<8}{scores.top1:>8.4f}{f'{scores.top5:>8.4f}' if top5 else ''}{scores.loss:>8.3f}")
-
-
-def print_study(folder: Path, study: StudyRecord, as_json: bool) -> int:
-    """Print every seed of a study, then mean, SD and interval, and where the files are; returns the exit code."""
-    runs = [trial.inert for trial in study.trials if trial.status == "finished"]
-    first = next((folder / trial.folder for trial in study.trials if trial.status == "finished"), None)
-    if as_json:
-        print(study.model_dump_json(indent=2))
-        if first is not None:
-            say_leaks(first, as_json=True)
-        return say_inert(runs)
-    splits = study.summary.get(BASE, {})
-    split = "test" if "test" in splits else "val" if "val" in splits else "train"
-    print(f"{'seed':>12}{''.join(f'{name:>9}' for name in SPLITS)}   top-1")
-    finished = 0
-    for trial in study.trials:
-        if trial.status != "finished":
-            print(f"{trial.seed:>12}   {trial.status}")
-            continue
-        tops = [splits[name]["top1"]["values"][finished] if name in splits else None for name in SPLITS]
-        print(f"{trial.seed:>12}" + "".join(f"{'-' if top is None else f'{top:.4f}':>9}" for top in tops))
-        finished += 1
-    if splits:
-        print(f"{split} top-1 {summarize(splits[split]['top1']['values'], SHARE)}")
-    if first is not None:
-        say_leaks(first)
-    say_cut(study.timed)
-    say_unconverged(study)
-    print_places(folder)
-    return say_inert(runs)
 
 
 def say_cut(timed: Timed | None) -> None:

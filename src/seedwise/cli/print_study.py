@@ -2,13 +2,14 @@
 
 import textwrap
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from seedwise.cli.output import print_named, print_table
 from seedwise.study.progress import StudyLike, complete_seeds, looked
 
 if TYPE_CHECKING:
     from seedwise.study.outcome import Study
+    from seedwise.study.record import StudyRecord
 
 
 def print_done(done: "Study", as_json: bool, go_on: str | None = None) -> int:
@@ -16,15 +17,17 @@ def print_done(done: "Study", as_json: bool, go_on: str | None = None) -> int:
 
     `go_on`: the command that completes it, if that isn't `seedwise resume`.
     """
-    from seedwise.cli.print_run import print_places, say_inert, say_leaks, say_unconverged
+    from seedwise.cli.print_run import print_places, say_cut, say_inert, say_leaks, say_unconverged
 
-    study = done.record
+    study, finished = done.record, [trial for trial in done.record.trials if trial.status == "finished"]
     if as_json:
         print(study.model_dump_json(indent=2))
     else:
-        print_arms(study)
-        if (first := next((trial for trial in study.trials if trial.status == "finished"), None)) is not None:
-            say_leaks(done.folder / first.folder)
+        print_arms(study) if len(study.arms) > 1 else print_seeds(study)
+    if finished:
+        say_leaks(done.folder / finished[0].folder, as_json=as_json)
+    if not as_json:
+        say_cut(study.timed)
         say_unconverged(study)
         if done.left:
             n, seeds = complete_seeds(study), len(study.seeds)
@@ -32,7 +35,25 @@ def print_done(done: "Study", as_json: bool, go_on: str | None = None) -> int:
             print(f"stopped by the budget after {n} of {seeds} seeds; go on with: {go_on}")
         print_places(done.folder)
     done.demand_complete()
-    return say_inert([trial.inert for trial in study.trials if trial.status == "finished"])
+    return say_inert([trial.inert for trial in finished])
+
+
+def print_seeds(study: "StudyRecord") -> None:
+    """Print top-1 of each seed of a study without arms, then mean, SD and interval."""
+    from seedwise.stats import SHARE, summarize
+    from seedwise.study.outcome import SPLITS
+    from seedwise.study.record import BASE
+
+    splits, rows = study.summary.get(BASE, {}), [["seed", *SPLITS, " top-1"]]
+    tops = {name: iter(splits[name]["top1"]["values"]) for name in SPLITS if name in splits}
+    for trial in study.trials:
+        done = trial.status == "finished"
+        cells = [f"{next(tops[name]):.4f}" if name in tops else "-" for name in SPLITS] if done else [trial.status]
+        rows.append([str(trial.seed), *cells])
+    print_table(rows, right=range(4))
+    if splits:
+        split = next(name for name in reversed(SPLITS) if name in splits)
+        print(f"{split} top-1 {summarize(splits[split]['top1']['values'], SHARE)}")
 
 
 def print_arms(study: StudyLike) -> None:
@@ -47,18 +68,15 @@ def print_arms(study: StudyLike) -> None:
         spread = f" ± {top1['sd']:.4f}" if top1["sd"] is not None else ""
         found = study.comparisons.get(arm, {}).get(split)
         rows.append((arm, str(top1["n"]), f"{top1['mean']:.4f}{spread}", *_difference(found)))
-    widths = [max(len(row[i]) for row in rows) for i in range(5)]
-    for row in rows:
-        print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths)).rstrip())
+    print_table(rows)
     found = {arm: of[split] for arm, of in study.comparisons.items() if split in of}
     if not found:
         return
     first = next(iter(found.values()))
     print("".join(f"\n{line}" for line in place_lines(first.get("holds"))))
-    width = max(map(len, found))
-    for arm, each in found.items():
-        lines = verdict_lines(each["sentence"], each.get("holds"), each.get("advice", ()))
-        print("\n".join(f"{arm if not i else '':<{width}}  {line}" for i, line in enumerate(lines)))
+    print_named(
+        (arm, verdict_lines(each["sentence"], each.get("holds"), each.get("advice", ()))) for arm, each in found.items()
+    )
     print(_footnote(study, first))
 
 
@@ -104,17 +122,10 @@ def _footnote(study: StudyLike, found: dict[str, Any]) -> str:
     )
 
 
-def duration(seconds: float) -> str:
-    """Seconds as `1:02:03`."""
-    return str(timedelta(seconds=round(seconds)))
-
-
 def print_trials(study: StudyLike, progress: dict[str, str]) -> None:
     """Print a line for each seed: the state of each arm's trial."""
-    width = max(12, *(len(arm) for arm in study.arms), *(len(words) for words in progress.values()))
-    first = max(4, *(len(str(seed)) for seed in study.seeds))
-    print(f"{'seed':>{first}}  {'  '.join(f'{arm:<{width}}' for arm in study.arms)}".rstrip())
+    rows = [("seed", *study.arms)]
     for seed in study.seeds:
         words = {trial.arm: progress[trial.folder] for trial in study.trials if trial.seed == seed}
-        cells = "  ".join(f"{words.get(arm, ''):<{width}}" for arm in study.arms)
-        print(f"{seed:>{first}}  {cells}".rstrip())
+        rows.append((str(seed), *(words.get(arm, "") for arm in study.arms)))
+    print_table(rows, right=(0,))

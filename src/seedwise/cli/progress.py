@@ -6,10 +6,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from rich.console import Console
 
@@ -20,7 +19,7 @@ from seedwise.base.files import discard
 from seedwise.cli.live import Live, Pace, describe, left_in_words, reached
 from seedwise.cli.settled import saying_nothing_trained
 from seedwise.engine.control import RunControl
-from seedwise.engine.protocols import Silent
+from seedwise.engine.protocols import Observer
 from seedwise.records.run import BAGGING, RECORD, STUDY, EpochRow
 
 PLAIN_SECONDS = 10.0
@@ -40,10 +39,8 @@ def watching(folder: Path) -> Iterator[RunControl]:
 
     alone = threading.current_thread() is threading.main_thread()  # no other may have signals
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM) if alone}
-    console = Console(stderr=True, highlight=False)
-    observer = _Quiet() if machine.rank() else Live(console) if console.is_terminal else _Plain()
     try:
-        with saying_nothing_trained(folder), observer:
+        with saying_nothing_trained(folder), _on_stderr() as observer:
             yield RunControl(observer, stop.is_set, cli.BEGAN)
     except (Interrupted, KeyboardInterrupt) as error:
         words = str(error) or "stopped at once, back to the last checkpoint"
@@ -68,34 +65,25 @@ def _command(folder: Path) -> str:
 @contextmanager
 def phases() -> Iterator[Callable[[str, int, int], None]]:
     """A progress callback for long work that leaves nothing half done: shown on stderr, and ended at once by Ctrl-C."""
-    console = Console(stderr=True, highlight=False)
-    with Live(console) if console.is_terminal else _Plain() as observer:
+    with _on_stderr() as observer:
         yield observer.on_phase
 
 
-class _Quiet(Silent):
-    """The observer of torchrun's other processes."""
-
-    def __enter__(self) -> "_Quiet":
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        pass
+def _on_stderr() -> AbstractContextManager[Observer]:
+    """What shows progress: a bar on a terminal, lines elsewhere, nothing in the other processes of torchrun."""
+    if machine.rank():
+        return nullcontext(Observer())
+    console = Console(stderr=True, highlight=False)
+    return Live(console) if console.is_terminal else nullcontext(_Plain())
 
 
-class _Plain:
+class _Plain(Observer):
     """An observer that prints lines, for logs and pipes."""
 
     def __init__(self) -> None:
         self._shown = time.monotonic()
         self._total, self._pace = 0, Pace(0, 0)
         self._said: list[str] = []
-
-    def __enter__(self) -> "_Plain":
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        pass
 
     def on_data(self, lines: Sequence[str]) -> None:
         if lines != self._said[: len(lines)]:  # the runs of a study have the same data

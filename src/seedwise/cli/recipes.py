@@ -8,6 +8,7 @@ import typer
 
 from seedwise.base.errors import Mistakes, UserError
 from seedwise.cli.options import Json
+from seedwise.cli.output import print_json, print_table
 from seedwise.recipe import library
 
 app = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
@@ -29,13 +30,9 @@ def ls(as_json: Json = False) -> None:
     Example: `seedwise recipes ls`
     """
     if as_json:
-        import json
-
-        print(json.dumps(library.recipes(), indent=2, ensure_ascii=False))
+        print_json(library.recipes())
         return
-    width = max(map(len, library.names()))
-    for name in library.names():
-        print(f"{name:<{width}}  {library.summary(name)}")
+    print_table((name, library.summary(name)) for name in library.names())
 
 
 @app.command()
@@ -92,9 +89,7 @@ def schema() -> None:
 
     Example: `seedwise recipes schema > seedwise.schema.json`
     """
-    import json
-
     from seedwise.config.section import json_schema
     from seedwise.recipe.schema import Recipe
 
-    print(json.dumps(json_schema(Recipe), indent=2, ensure_ascii=False))
+    print_json(json_schema(Recipe))

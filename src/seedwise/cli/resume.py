@@ -31,40 +31,22 @@ def resume(
 
         seedwise resume runs/cifar100-reference-ablation -j 2 --budget 90min
     """
-    from seedwise.base.durations import seconds_of
-    from seedwise.base.errors import UserError
-    from seedwise.records.run import STUDY
+    from seedwise.inference.training import budget_of
 
     begin_in(folder, "a run's or a study's")
-    seconds = seconds_of("--budget", budget)
-    if seconds is not None and not (folder / STUDY).exists():
-        raise UserError(f"--budget {budget}: is for studies, and {folder} is none; drop it")
-    from seedwise.base import machine
-    from seedwise.cli.print_run import announce_trial, print_run, print_study
+    seconds = budget_of(folder, budget)
+    from seedwise.cli.print_run import announce_trial, print_finished
     from seedwise.cli.progress import watching
-    from seedwise.ensembles.model import Ensemble
     from seedwise.inference.training import resume as go_on
-    from seedwise.study.outcome import Study
 
     broken_off = _is_broken_off(folder)
     how: dict[str, Any] = {"jobs": jobs, "budget": seconds, "data_dir": data_dir, "elsewhere": elsewhere}
     with watching(folder) as watch:
         done = go_on(folder, watch=watch, on_trial=announce_trial, **how)
-    if isinstance(done, Study):
-        if len(done.record.arms) > 1:
-            from seedwise.cli.print_study import print_done
-
-            return print_done(done, as_json)
-        return print_study(folder, done.demand_complete().record, as_json)
-    if isinstance(done, Ensemble):
-        from seedwise.cli.ensemble import print_ensemble
-
-        print_ensemble(folder, done.record, as_json)
-        return 0
     if broken_off:
         words = "had been broken off (killed, or the machine went down) and went on from its last checkpoint"
         print(f"{folder}: {words}", file=sys.stderr)
-    return print_run(folder, done.record, as_json) if machine.rank() == 0 else 0
+    return print_finished(done, as_json)
 
 
 def _is_broken_off(folder: Path) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from seedwise.base import machine
 from seedwise.records.checksum import trusted
@@ -30,26 +30,25 @@ class Settled:
 
 def settled(folder: Path) -> Settled | None:
     """Count the finished runs of a run, a study or an ensemble; None for any other, or before one is finished."""
-    if study := trusted(folder / STUDY, "study", 1):
-        trials = study["trials"]
-        kind, runs = "study", len(trials)
-        done = [folder / trial["folder"] for trial in trials if trial["status"] == "finished"]
-    else:
-        bagging = (folder / BAGGING).is_file()
-        kind, members = ("bagging", sorted(folder.glob("runs/member-*"))) if bagging else ("run", [folder])
-        records_of = {each: trusted(each / RECORD, "run", 1) or {} for each in members}
-        runs, done = len(members), [each for each in members if records_of[each].get("status") == "finished"]
-    records = [each / RECORD for each in done if (each / RECORD).is_file()]
-    return Settled(kind, runs, len(done), max(it.stat().st_mtime for it in records)) if records else None
+    kind, runs = _runs(folder)
+    done = [run for run in runs if run["status"] == "finished"]
+    records = [run["folder"] / RECORD for run in done if (run["folder"] / RECORD).is_file()]
+    return Settled(kind, len(runs), len(done), max(it.stat().st_mtime for it in records)) if records else None
 
 
 def finished_seeds(folder: Path) -> set[int]:
     """Seeds that a run, a study of one recipe or an ensemble has finished, as far as its records are sound."""
+    return {run["seed"] for run in _runs(folder)[1] if run["arm"] == BASE and run["status"] == "finished"}
+
+
+def _runs(folder: Path) -> tuple[str, list[dict[str, Any]]]:
+    """What a folder holds, and of each of its runs: folder, arm, status, and the seed of one that began."""
     if study := trusted(folder / STUDY, "study", 1):
-        return {trial["seed"] for trial in study["trials"] if trial["arm"] == BASE and trial["status"] == "finished"}
-    members = sorted(folder.glob("runs/member-*")) if (folder / BAGGING).is_file() else [folder]
-    records = [trusted(each / RECORD, "run", 1) or {} for each in members]
-    return {record["seed"] for record in records if record.get("status") == "finished"}
+        return "study", [trial | {"folder": folder / trial["folder"]} for trial in study["trials"]]
+    is_bagging = (folder / BAGGING).is_file()
+    members = sorted(folder.glob("runs/member-*")) if is_bagging else [folder]
+    records = ((each, trusted(each / RECORD, "run", 1) or {"status": "planned"}) for each in members)
+    return "bagging" if is_bagging else "run", [it | {"folder": each, "arm": BASE} for each, it in records]
 
 
 def stored_recipe(folder: Path) -> "Recipe | None":

@@ -53,7 +53,8 @@ def _demand_sound(folder: Path) -> None:
 
 
 def _show(folder: Path, as_json: bool) -> None:
-    from seedwise.cli.print_study import duration, print_arms, print_trials
+    from seedwise.base.durations import clock
+    from seedwise.cli.print_study import print_arms, print_trials
     from seedwise.study.progress import as_study, finished_trials, run_content, study_content, trial_folder
 
     if (folder / RECORD).exists() and (run := run_content(folder)) is not None:
@@ -73,7 +74,7 @@ def _show(folder: Path, as_json: bool) -> None:
         return
     print_trials(study, progress)
     finished = finished_trials(study)
-    time = "" if not left else f", about {duration(left)} left at {content['jobs']} at a time"
+    time = "" if not left else f", about {clock(left)} left at {content['jobs']} at a time"
     print(f"{finished} of {len(content['trials'])} trials finished{time}\n")
     if any(run["status"] == BROKEN_OFF for run in runs.values()):
         print(f"{BROKEN_OFF}: killed, or the machine went down; go on with: seedwise resume {folder}\n")

@@ -1,5 +1,6 @@
 """`seedwise sweep`."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,6 +22,7 @@ from seedwise.cli.options import (
     overrides,
     short_forms,
 )
+from seedwise.cli.output import print_table
 
 if TYPE_CHECKING:
     from seedwise.study.sweep import Swept
@@ -88,8 +90,6 @@ def sweep(
 
 
 def _print(folder: Path, found: "Swept", as_json: bool) -> None:
-    import json
-
     from seedwise.config.yaml12 import write_inline
 
     if as_json:
@@ -100,9 +100,7 @@ def _print(folder: Path, found: "Swept", as_json: bool) -> None:
     for place in found.ranking:
         spread = "" if place.val.sd is None else f" ± {place.val.sd:.4f}"
         rows.append([*map(write_inline, place.setting.values()), f"{place.val.mean:.4f}{spread}", f"{place.loss:.3f}"])
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    for row in rows:
-        print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+    print_table(rows)
     options = " ".join(f"-s {path}={write_inline(value)}" for path, value in best.setting.items())
     print(f"best on validation: {options}")
     if found.test is not None:

@@ -1,11 +1,12 @@
 """`seedwise techniques`: the catalogue."""
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from seedwise.cli.options import Json
+from seedwise.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
     from seedwise.recipe.techniques import Technique
@@ -37,11 +38,9 @@ def ls(as_json: Json = False) -> None:
     from seedwise.recipe.techniques import TECHNIQUES, card, techniques
 
     if as_json:
-        _print_json(techniques())
+        print_json(techniques())
         return
-    names, switches = max(len(t.name) for t in TECHNIQUES), max(len(_switch(t)) for t in TECHNIQUES)
-    for technique in TECHNIQUES:
-        print(f"{technique.name:<{names}}  {_switch(technique):<{switches}}  {card(technique).summary}")
+    print_table((each.name, _switch(each), card(each).summary) for each in TECHNIQUES)
 
 
 @app.command()
@@ -58,7 +57,7 @@ def show(
     from seedwise.recipe.techniques import find, techniques
 
     if as_json:
-        _print_json(techniques(name)[0])
+        print_json(techniques(name)[0])
     else:
         sys.stdout.write(text(find(name)))
 
@@ -98,9 +97,3 @@ def _cost(technique: "Technique") -> str:
     row = measured["techniques"][technique.name]
     theirs = f"; torchvision's, image by image: {row['torchvision_us']:.0f}" if "torchvision_us" in row else ""
     return f"{row['us']:.1f} µs an image of {measured['side']} px on one thread{theirs} (benchmarks/augment.py)"
-
-
-def _print_json(content: Any) -> None:
-    import json
-
-    print(json.dumps(content, indent=2, ensure_ascii=False))

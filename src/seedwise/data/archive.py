@@ -23,9 +23,8 @@ from seedwise.data.classfolders import contents
 from seedwise.data.config import DataConfig
 from seedwise.data.formats import HEAD
 from seedwise.data.source import Contents, RawImage, file_stamp, printable
-from seedwise.data.tree import tree_of_names
+from seedwise.data.tree import ARCHIVE_SUFFIXES, tree_of_names
 
-SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 MAX_MEMBERS = 5_000_000
 MAX_MEMBER_BYTES = 512 << 20
 MAX_BYTES = 1 << 30
@@ -43,7 +42,7 @@ class ArchiveMember(NamedTuple):
 
 def is_archive(path: Path) -> bool:
     """Whether a file's name is an archive's."""
-    return path.name.lower().endswith(SUFFIXES)
+    return path.name.lower().endswith(ARCHIVE_SUFFIXES)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ import warnings
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -102,19 +103,14 @@ def build(
     UserError for images that can't be read, unless `data.skip_damaged` is set.
     """
     contents, pixel_range = read_contents(source, config, least_classes), config.pixel_range
-    damaged: dict[str, list[Damage]] = {}
-    owners = (source.name, f"data.factory {config.factory}")
-
-    def decode_all(by: Range | None) -> tuple[dict[str, _Written], Light]:
-        return _decode(source, contents, short_side, folder, report, threads, by, owners, damaged)
-
+    decode_by = partial(_decode, source, contents, config, short_side, folder, report, threads)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's remarks on odd EXIF blocks and on large but still allowed photos
         try:
-            written, seen_light = decode_all(pixel_range)
+            written, damaged, seen_light = decode_by(pixel_range)
         except NoRange:
             pixel_range = guess(contents, source.name, report, threads)
-            written, seen_light = decode_all(pixel_range)
+            written, damaged, seen_light = decode_by(pixel_range)
     if not config.skip_damaged:
         refuse([it for of in damaged.values() for it in of])
     contents = without(contents, damaged, source)
@@ -144,17 +140,17 @@ def build(
 def _decode(
     source: Source,
     contents: Contents,
+    config: DataConfig,
     short_side: int,
     folder: Path,
     report: Progress,
     threads: int,
     pixel_range: Range | None,
-    owners: tuple[str, ...],
-    damaged: dict[str, list[Damage]],
-) -> tuple[dict[str, _Written], Light]:
-    """Decode every part, shrinking large images; also returns whether any pixel is bright or dark. Unreadable images go
-    to `damaged`."""
+) -> tuple[dict[str, _Written], dict[str, list[Damage]], Light]:
+    """Decode every part, shrinking large images; also returns those that can't be read, and whether any pixel is bright
+    or dark."""
     has_light = has_dark = False
+    owners = (source.name, f"data.factory {config.factory}")
 
     def shrink(raw: RawImage) -> _Prepared | DamagedImage:
         nonlocal has_light, has_dark
@@ -173,16 +169,16 @@ def _decode(
         name = image_name(raw, source.path, owners)
         return _Prepared(pixels, (height, width), identity, content, _crc(pixels), raw.where, is_deep, oddities, name)
 
-    written = {}
+    written, damaged = {}, {}
     for part, content in contents.parts.items():
         label = f"decoding {source.name} {part}"
-        count, of = len(content.labels), damaged.setdefault(part, [])
-        of.clear()
+        count = len(content.labels)
+        damaged[part] = of = list[Damage]()
         pixels = in_order(content.images(), shrink, threads, lambda done: report(label, done, count))  # noqa: B023
         written[part] = _write(folder / f"{part}.pixels", sound(pixels, of))
         if (came := len(written[part].sizes) + len(of)) != count:
             raise UserError(f"{source.path}: {part} had {count} images and then {came}: it changed; start again")
-    return written, Light(has_light, has_dark)
+    return written, damaged, Light(has_light, has_dark)
 
 
 def _digest(pixels: UInt8Array) -> bytes:

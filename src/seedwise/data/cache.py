@@ -5,20 +5,17 @@ Each image's checksum is compared when a process first gathers it (see storage).
 lock, so that others wait for it instead of doing the same.
 """
 
-import fcntl
 import hashlib
 import json
 import logging
 import os
 import re
 import shutil
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -84,37 +81,30 @@ def open_cached(
 ) -> DecodedSource:
     """Open the decoded source, decoding it if need be, at `short_side` pixels or that of its largest image. A UserError
     for fewer than `least_classes` classes."""
-    folder = place_of(source)
-    stored = _open(source, config, short_side, folder, progress or silent, threads or machine.cores(), least_classes)
+    folder, report = place_of(source), progress or silent
+    key, stored = _look_up(folder, source, config, short_side)
+    if stored is None:
+
+        def build_in(place: Path) -> Built:
+            return build(source, config, short_side, place, report, threads or machine.cores(), least_classes)
+
+        with cache_errors(folder), alone(folder, f"decodes {source.name}", report):
+            # another process may have made it meanwhile
+            stored = _find(folder, key, short_side) or _make(build_in, folder, key)
     note_use(folder, source.name, source.path)
     return stored
 
 
-def _open(
-    source: Source,
-    config: DataConfig,
-    short_side: int,
-    folder: Path,
-    report: Progress,
-    threads: int,
-    least_classes: int,
-) -> DecodedSource:
+def _look_up(folder: Path, source: Source, config: DataConfig, short_side: int) -> tuple[str, DecodedSource | None]:
+    """The key that the decoded source has, and itself where it is there."""
     lines = _stamp(source, config)
-    guessed = key = _key(lines)
+    key = _key(lines)
     if (given := config.pixel_range) is not None:
         # images of 8 bits are the same with any range, and so are others when it is the one that was guessed
-        if (stored := _find(folder, guessed, short_side)) and stored.pixel_range in (None, given):
-            return stored
+        if (stored := _find(folder, key, short_side)) and stored.pixel_range in (None, given):
+            return key, stored
         key = _key([*lines, f"pixel_range {given}"])
-    if stored := _find(folder, key, short_side):
-        return stored
-    with cache_errors(folder), alone(folder, f"decodes {source.name}", report):
-        if stored := _find(folder, key, short_side):
-            return stored
-        build_in = partial(
-            build, source, config, short_side, report=report, threads=threads, least_classes=least_classes
-        )
-        return _make(build_in, folder, key)
+    return key, _find(folder, key, short_side)
 
 
 def place_of(source: Source) -> Path:
@@ -185,43 +175,21 @@ def _make(build_in: Callable[[Path], Built], folder: Path, key: str) -> DecodedS
 
 @contextmanager
 def alone(folder: Path, doing: str, report: Progress) -> Iterator[None]:
-    """Create the folder and lock it for the block; waits for another process that `doing` ("decodes cats")
-    describes."""
-    while True:
-        with _opened(folder) as lock:
-            # a blocking flock would begin anew after a signal, and the report not see the stop
-            while not _locked(lock):
-                report(f"waiting for another process that {doing}", 0, 1)
-                time.sleep(POLL_SECONDS)
-            if _is_there(lock, folder / LOCK):
-                yield
-                return
+    """Makes the folder and keeps other processes out of it; they wait for whoever `doing`, "decodes cats", is."""
+    import filelock
 
-
-def _opened(folder: Path) -> IO[str]:
-    """Open the folder's lock file; both are created where they are missing."""
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        return (folder / LOCK).open("w")
-    except FileNotFoundError:  # `seedwise cache clear` removed the folder meanwhile
-        folder.mkdir(parents=True, exist_ok=True)
-        return (folder / LOCK).open("w")
-
-
-def _locked(lock: IO[str]) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    def waits() -> bool:
+        report(f"waiting for another process that {doing}", 0, 1)  # raises where this one is to stop
         return False
-    return True
 
-
-def _is_there(lock: IO[str], path: Path) -> bool:
-    """Whether the lock that is held is still the folder's: `seedwise cache clear` removes both."""
-    try:
-        return os.path.samestat(os.fstat(lock.fileno()), path.stat())
-    except FileNotFoundError:
-        return False
+    with ExitStack() as held:
+        while True:
+            folder.mkdir(parents=True, exist_ok=True)
+            with suppress(FileNotFoundError):  # `seedwise cache clear` removed the folder meanwhile
+                lock = filelock.FileLock(folder / LOCK, fallback_to_soft=False)
+                held.enter_context(lock.acquire(poll_interval=POLL_SECONDS, cancel_check=waits))
+                break
+        yield
 
 
 def _write_meta(folder: Path, built: Built) -> None:

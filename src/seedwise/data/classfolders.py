@@ -3,6 +3,7 @@
 import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,6 @@ from seedwise.data.labels import as_in_train, label_doubts, other_spelling
 from seedwise.data.naming import listed
 from seedwise.data.source import (
     Contents,
-    Int64Array,
     RawImage,
     SourcePart,
     Survey,
@@ -139,13 +139,9 @@ def contents(laid: Laid, root: Path, read: Reader, order: list[str] | None = Non
     for part, files_of in laid.parts.items():
         label_of = {file: index[name] for name, files in files_of.items() for file in files}
         files = list(label_of) if order is None else [file for file in order if file in label_of]
-        made[part] = _part(files, np.array([label_of[file] for file in files], np.int64), read)
+        made[part] = SourcePart(np.array([label_of[file] for file in files], np.int64), partial(read, files))
     doubts = label_doubts(classes, np.bincount(made["train"].labels, minlength=len(classes)).tolist(), join=join)
     return Contents(classes, made, survey=laid.survey + Survey(doubts=doubts))
-
-
-def _part(files: list[str], labels: Int64Array, read: Reader) -> SourcePart:
-    return SourcePart(labels, lambda: read(files))
 
 
 def _as_in_train(train: Classes, part: Classes) -> Classes:

@@ -13,15 +13,14 @@ from pathlib import Path
 from seedwise.base.errors import UserError
 from seedwise.data.columns import IMAGES, LABELS, Columns, Header, key, word
 from seedwise.data.config import DataConfig
-from seedwise.data.csvtext import read_lines
+from seedwise.data.csvtext import Lines, read_lines
 from seedwise.data.formats import named_as_image
 from seedwise.data.labels import clean_name, whole_floats
 from seedwise.data.places import Places, stamps
 from seedwise.data.source import PART_OF, Contents, Int64Array, RawImage, Survey, Tally, file_stamp
 from seedwise.data.table import Rows, lacking, options_stamp, other_parts
-from seedwise.data.tree import is_hidden, list_folder
+from seedwise.data.tree import TABLE_SUFFIXES, folders_in, list_folder
 
-SUFFIXES = (".csv", ".tsv")
 METADATA, ONE_HOT = "metadata.csv", "_classes.csv"
 
 
@@ -30,7 +29,7 @@ def label_folder(folder: Path) -> Path | None:
     if _holds_labels(folder):
         return folder
     data = folder / "data"
-    if not data.is_dir() or any(_has_image(inside) for inside in _listed(folder) if inside != data):
+    if not data.is_dir() or any(_has_image(inside) for inside in folders_in(folder) if inside != data):
         return None
     return data if _holds_labels(data) else None
 
@@ -42,24 +41,15 @@ def _holds_labels(folder: Path) -> bool:
     if not tables:
         return False
     for place in parts or (folder,):
-        inside = [below for below in _listed(place) if below.is_dir() and below.name.lower() not in PART_OF]
+        inside = [below for below in folders_in(place) if below.name.lower() not in PART_OF]
         if sum(_has_image(below) for below in inside) > 1:
             return False
     return True
 
 
-def _listed(folder: Path) -> list[Path]:
-    try:
-        return sorted(inside for inside in folder.iterdir() if not is_hidden(inside.name))
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be listed ({error.strerror}): check its permissions") from error
-
-
 def _part_folders(folder: Path) -> dict[Path, str]:
     """The subfolders that are named like parts, and their part."""
-    return {
-        inside: part for inside in _listed(folder) if (part := PART_OF.get(inside.name.lower())) and inside.is_dir()
-    }
+    return {inside: part for inside in folders_in(folder) if (part := PART_OF.get(inside.name.lower()))}
 
 
 def _has_image(folder: Path) -> bool:
@@ -142,11 +132,10 @@ class CsvSource:
 
     def _sheet(self, file: Path, part: str | None) -> _Sheet:
         read, places = read_lines(file), Places(file, self.config)
-        names, lines = read.names, read.lines
         if file.name == ONE_HOT:
-            return _Sheet(file, part, *_one_hot(file, names, lines), places, tuple(names[1:]))
-        self._demand_header(file, names, lines, places)
-        return _Sheet(file, part, names, lines, places)
+            return _Sheet(file, part, *_one_hot(file, read), places, tuple(read.names[1:]))
+        self._demand_header(file, read, places)
+        return _Sheet(file, part, *read, places)
 
     @cached_property
     def _columns(self) -> Columns:
@@ -163,8 +152,9 @@ class CsvSource:
 
         return Header(used, images or used, used, only_parts=only_parts, lead=lead).choose(self.config, sheet.file)
 
-    def _demand_header(self, file: Path, names: list[str], lines: list[tuple[int, list[str]]], places: Places) -> None:
+    def _demand_header(self, file: Path, read: Lines, places: Places) -> None:
         """Raise a UserError when the first line looks like an image's: as a header it would be lost."""
+        names, lines = read
         told = [at for at, name in enumerate(names) if name and _names_image(name, places)]
         images = bool(told)
         asked = [key(name) for name in (self.config.image_column, self.config.label_column) if name]
@@ -202,7 +192,7 @@ class CsvSource:
         contents = rows.contents(images)
         survey = self._not_used(files, contents.classes)
         if not self.path.is_dir():
-            survey += Survey(doubts=other_parts(self.path, SUFFIXES))
+            survey += Survey(doubts=other_parts(self.path, TABLE_SUFFIXES))
         return replace(contents, survey=survey + contents.survey)
 
     def _rows(self) -> tuple[Rows, list[str]]:
@@ -256,13 +246,11 @@ def _names_image(cell: str, places: Places) -> bool:
     return key(cell) not in (*IMAGES, *LABELS) and "\0" not in cell and os.path.isfile(places.path(cell))  # noqa: PTH113
 
 
-def _one_hot(
-    file: Path, names: list[str], lines: list[tuple[int, list[str]]]
-) -> tuple[list[str], list[tuple[int, list[str]]]]:
+def _one_hot(file: Path, read: Lines) -> Lines:
     """Replace the columns of 0 and 1, one for each class, by one column of class names."""
-    image, *classes = names
+    image, *classes = read.names
     labelled = []
-    for number, line in lines:
+    for number, line in read.lines:
         marks = dict(zip(classes, line[1:], strict=True))
         if odd := next((name for name, mark in marks.items() if mark not in ("0", "1")), None):
             raise UserError(f"{file}:{number}: {odd}={marks[odd]!r} is neither 0 nor 1: mend it")
@@ -273,4 +261,4 @@ def _one_hot(
                 f"{file}:{number}: {found} for {line[0]}, and training takes one an image: mend or remove it"
             )
         labelled.append((number, [line[0], marked[0]]))
-    return [image, "class"], labelled
+    return Lines([image, "class"], labelled)

@@ -4,8 +4,8 @@ import codecs
 import csv
 import io
 import re
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from seedwise.base.errors import UserError
 from seedwise.data.describe import counted
@@ -21,8 +21,7 @@ _MARKS = (
 )
 
 
-@dataclass(frozen=True)
-class Lines:
+class Lines(NamedTuple):
     """Column names, and the other lines as (line number, fields), all of one length."""
 
     names: list[str]

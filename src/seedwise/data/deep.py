@@ -91,7 +91,7 @@ def to_bytes(found: Numbers, pixel_range: Range) -> UInt8Array:
 
 def oddities(found: Numbers, pixel_range: Range) -> tuple[Oddity, ...]:
     """What is doubtful about a deep image's values, given a range."""
-    colors = _colors(found)
+    colors = colors_of(found)
     odd = []
     if np.issubdtype(colors.dtype, np.floating) and not np.isfinite(found).all():
         odd.append(Oddity.HOLES)
@@ -102,7 +102,7 @@ def oddities(found: Numbers, pixel_range: Range) -> tuple[Oddity, ...]:
 
 def off_scale(found: Numbers, pixel_range: Range) -> str:
     """A warning that an image doesn't fit the range that its network was trained with; empty if it does."""
-    (low, high), colors = pixel_range, _colors(found)
+    (low, high), colors = pixel_range, colors_of(found)
     finite = colors[np.isfinite(colors)]
     if not finite.size:
         return "none of its values is a number: it is black"
@@ -116,7 +116,8 @@ def off_scale(found: Numbers, pixel_range: Range) -> str:
     return "; ".join(said)
 
 
-def _colors(found: Numbers) -> Numbers:
+def colors_of(found: Numbers) -> Numbers:
+    """The channels [h, w] or [h, w, c] without alpha."""
     return found[..., :-1] if found.ndim == 3 and found.shape[2] in (2, 4) else found
 
 

@@ -19,6 +19,7 @@ from seedwise.data.parquet import ParquetSource
 from seedwise.data.published import DownloadSource, download_folder
 from seedwise.data.shards import config_folder, shard_folder
 from seedwise.data.source import Source, printable
+from seedwise.data.tree import ARCHIVE_SUFFIXES, TABLE_SUFFIXES
 from seedwise.data.user_data import OPTION, OwnSource
 
 KNOWN_NAMES = ("digits", *PUBLISHED)
@@ -71,18 +72,18 @@ def _find_by_content(path: Path, config: DataConfig) -> Source:
     suffix = path.suffix.lower()
     if suffix == ".parquet":
         return ParquetSource(path.stem, path, config=config)
-    if suffix in csvfile.SUFFIXES:
+    if suffix in TABLE_SUFFIXES:
         return CsvSource(path.stem, path, config)
     if archive.is_archive(path):
         return ArchiveSource(_stem(path), path, config)
-    known = ", ".join((".parquet", *csvfile.SUFFIXES, *archive.SUFFIXES))
+    known = ", ".join((".parquet", *TABLE_SUFFIXES, *ARCHIVE_SUFFIXES))
     raise UserError(f"{path}: is a file of no known kind ({known}): give one, or the folder that holds the images")
 
 
 def _stem(path: Path) -> str:
     """A file's name without the suffix of an archive."""
     name = path.name
-    suffix = max((suffix for suffix in archive.SUFFIXES if name.lower().endswith(suffix)), key=len)
+    suffix = max((suffix for suffix in ARCHIVE_SUFFIXES if name.lower().endswith(suffix)), key=len)
     return name[: -len(suffix)] or name
 
 

@@ -105,7 +105,7 @@ def kind_of(name: str, read_head: Callable[[], bytes]) -> str:
     if not head and suffix in _EXTRA:
         return EMPTY
     if found:
-        return IMAGE if found == IMAGE or can_read(found) else found
+        return IMAGE if found == IMAGE or _EXTRA[found][0] in readers() else found
     return suffix if suffix in _MEDIA or suffix in _SHARED or suffix in _EXTRA else NO_IMAGE
 
 
@@ -141,11 +141,6 @@ def _is_plain(kind: int, text: bytes, is_whole: bool) -> bool:
     samples = width * height * (3 if kind == 3 else 1) + (kind > 1)
     found = len(b"".join(numbers[2:])) if kind == 1 else len(numbers) - 2
     return samples > 0 and (found >= samples or not is_whole)
-
-
-def can_read(suffix: str) -> bool:
-    """Whether images with one of `advice`'s suffixes can be read here."""
-    return _EXTRA[suffix][0] in readers()
 
 
 @cache

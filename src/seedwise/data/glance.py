@@ -15,10 +15,8 @@ from seedwise.data.formats import readers
 from seedwise.data.parallel import in_order
 from seedwise.data.published import DownloadSource
 from seedwise.data.selection import read_contents
-from seedwise.data.source import Contents, Progress, RawImage, Source
+from seedwise.data.source import PARTS, Contents, Progress, RawImage, Source
 from seedwise.data.splits import share_of
-
-PARTS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)

@@ -59,11 +59,11 @@ def label_doubts(classes: Sequence[str], counts: Sequence[int] | None = None, *,
     return tuple(doubts)
 
 
-def some(names: Iterable[str]) -> str:
-    """The first names, and the number of the others."""
+def some(names: Iterable[str], most: int = EXAMPLES) -> str:
+    """The first names, at most `most`, and the number of the others."""
     listed = list(names)
-    more = f" and {len(listed) - EXAMPLES} more" if len(listed) > EXAMPLES else ""
-    return ", ".join(listed[:EXAMPLES]) + more
+    more = f" and {len(listed) - most} more" if len(listed) > most else ""
+    return ", ".join(listed[:most]) + more
 
 
 def _counted(names: list[str], images: Mapping[str, int] | None) -> list[str]:

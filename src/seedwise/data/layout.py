@@ -126,7 +126,7 @@ class _Layout:
         places: Places = {"train": (rest, way)}
         for name in held_out:
             part, node = parts[name], filled[name]
-            if len(held_out) < len(parts) or not self._is_of(node, set(others)):
+            if len(held_out) < len(parts) or not (node.filled and set(node.filled) <= set(others)):
                 if part == "test" and self.config.test == "none" and len(held_out) == len(parts):
                     self._leave_out(part, node, f"{way}{name}")
                     continue
@@ -134,9 +134,6 @@ class _Layout:
             places[part] = (node, f"{way}{name}/")
         self.classes.loose(top)
         return places
-
-    def _is_of(self, node: Node, classes: set[str]) -> bool:
-        return bool(node.filled) and set(node.filled) <= classes
 
     def _all_parts(self, way: str, names: list[str], top: Node) -> UserError:
         """A UserError for folders that are called like parts and hold no classes to train on."""

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from seedwise.data.source import EXAMPLES, PART_OF, RawImage, printable
+from seedwise.data.source import EXAMPLES, PART_OF, PARTS, RawImage, printable
 
 _JOINED = re.compile(rf"({'|'.join(PART_OF)})(set|data|images|imgs)")
 MAYBE = re.compile(r"hold[ _-]?out|held[ _-]?out|validate|vali\b|tuning|trn\b|tst\b|unseen|query|gallery")
@@ -20,9 +20,14 @@ def exact_part(name: str) -> str | None:
     return PART_OF.get(name.lower())
 
 
+def parts_in(text: str) -> set[str]:
+    """The parts that are words of a text: val and test of `a/eval_test`."""
+    return {PART_OF[word] for word in re.split(r"[^a-z]+", text.lower()) if word in PART_OF}
+
+
 def named_part(name: str) -> str | None:
     """The part that is a word of a name: test1, training_set, seg_train."""
-    parts = {PART_OF[word] for word in re.split(r"[^a-z]+", name.lower()) if word in PART_OF}
+    parts = parts_in(name)
     if joined := _JOINED.fullmatch(name.lower()):
         parts.add(PART_OF[joined[1]])
     return parts.pop() if len(parts) == 1 else None
@@ -40,7 +45,7 @@ def parts_among(names: Iterable[str]) -> dict[str, str]:
 
 def twice(parts: Mapping[str, str]) -> list[str]:
     """Names of the first part that several names stand for."""
-    for part in ("train", "val", "test"):
+    for part in PARTS:
         names = sorted((name for name, its in parts.items() if its == part), key=str.lower)
         if len(names) > 1:
             return names

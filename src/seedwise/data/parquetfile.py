@@ -31,9 +31,9 @@ class ParquetFile:
 
     @cached_property
     def _meta(self) -> Any:
-        import pyarrow.parquet as pq
-
         with readable(self.file):
+            import pyarrow.parquet as pq
+
             return pq.read_metadata(self.file)
 
     @cached_property
@@ -244,9 +244,12 @@ def _is_text(kind: Any) -> bool:
 
 @contextmanager
 def readable(file: Path) -> Iterator[None]:
-    """Turn what pyarrow and json raise for a damaged file into a UserError of one line."""
-    import pyarrow as pa
-
+    """Turns what pyarrow and json say about a damaged file into one line; and that there is no pyarrow."""
+    try:
+        import pyarrow as pa
+    except ModuleNotFoundError as error:
+        said = 'reading Parquet needs pyarrow, which is not installed here; pip install "seedwise[parquet]" brings it'
+        raise UserError(f"{file}: {said}") from error
     try:
         yield
     except (pa.ArrowException, OSError, KeyError, ValueError, AttributeError) as error:

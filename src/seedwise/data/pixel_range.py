@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from seedwise.base.errors import UserError
-from seedwise.data.deep import Range
+from seedwise.data.deep import Range, colors_of
 from seedwise.data.images import unscaled
 from seedwise.data.parallel import in_order
 from seedwise.data.source import Contents, Progress, RawImage, Survey, printable
@@ -82,7 +82,7 @@ def _values(raw: RawImage) -> Values | None:
         return None
     if found.dtype == np.uint8:
         return None
-    colors = found[..., :-1] if found.ndim == 3 and found.shape[2] in (2, 4) else found
+    colors = colors_of(found)
     is_float = bool(np.issubdtype(colors.dtype, np.floating))
     finite = colors[np.isfinite(colors)] if is_float else colors
     low, high = (finite.min(), finite.max()) if finite.size else (0, 0)

@@ -7,7 +7,7 @@ from pathlib import Path
 from seedwise.base.files import cache_root
 from seedwise.data.cache import alone, cache_errors
 from seedwise.data.cifar import PUBLISHED, CifarSource
-from seedwise.data.download import Patience, Wanted, fetch
+from seedwise.data.download import Wanted, fetch
 from seedwise.data.source import Contents, Progress
 
 MIRRORS_VARIABLE = "SEEDWISE_MIRRORS"
@@ -30,12 +30,12 @@ class DownloadSource:
         """The archive's future path."""
         return (download_folder(self.name) / PUBLISHED[self.name].archive).absolute()
 
-    def fetch(self, report: Progress, patience: Patience | None = None) -> None:
-        """Download the archive unless another process has just done it."""
+    def fetch(self, report: Progress) -> None:
+        """Downloads the archive unless another process has just done it."""
         published, folder = PUBLISHED[self.name], download_folder(self.name)
         with cache_errors(folder), alone(folder, f"downloads {self.name}", report):
             if not self.path.exists():
-                fetch(Wanted(self.name, self.path, published.size, published.md5), self._urls(), report, patience)
+                fetch(Wanted(self.name, self.path, published.size, published.md5), self._urls(), report)
 
     def stamp(self) -> list[str]:
         """Path, size and time of the archive."""

@@ -2,8 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise, takewhile
 from pathlib import Path
@@ -13,10 +12,10 @@ from seedwise.data import numbered
 from seedwise.data.formats import named_as_image
 from seedwise.data.hubcard import HubCard, read_card
 from seedwise.data.labels import some
-from seedwise.data.naming import exact_part
+from seedwise.data.naming import exact_part, parts_in
 from seedwise.data.source import PART_OF, Survey, Tally
 from seedwise.data.table import other_parts
-from seedwise.data.tree import is_hidden
+from seedwise.data.tree import entries, folders_in, is_hidden, names_in
 
 SUFFIX = ".parquet"
 
@@ -64,7 +63,7 @@ def shard_folder(folder: Path) -> Path | None:
             continue
         files = _parquet_files(candidate)
         has_shards = any(_SHARD.fullmatch(file.name) for file in files)
-        if has_shards or (files and (files[0].parent != candidate or not _folders(candidate))):
+        if has_shards or (files and (files[0].parent != candidate or not folders_in(candidate))):
             return candidate
     return None
 
@@ -79,7 +78,7 @@ def config_folder(folder: Path) -> Path | None:
     own = shard_folder(folder)
     if own == folder:
         return own
-    inside = _folders(folder)
+    inside = folders_in(folder)
     found = [below for below in inside if _is_config(below)]
     if own is not None and own not in found:
         found.append(own)
@@ -96,8 +95,8 @@ def _is_config(folder: Path) -> bool:
     """Whether it holds Parquet files with parts in their names; stops at an image, which class folders are full of."""
     if folder.name.lower() in PART_OF:
         return False
-    with _entries(folder) as entries:
-        for entry in entries:
+    with entries(folder) as found:
+        for entry in found:
             if named_as_image(entry.name):
                 return False
             if is_hidden(entry.name):
@@ -111,35 +110,14 @@ def _is_config(folder: Path) -> bool:
 
 
 def _has_image(folder: Path) -> bool:
-    with _entries(folder) as entries:
-        return any(named_as_image(entry.name) for entry in entries)
-
-
-def _folders(folder: Path) -> list[Path]:
-    with _entries(folder) as entries:
-        return sorted(folder / entry.name for entry in entries if not is_hidden(entry.name) and entry.is_dir())
-
-
-def _names(folder: Path) -> list[str]:
-    """Names in a folder, sorted, without hidden ones."""
-    with _entries(folder) as entries:
-        return sorted(entry.name for entry in entries if not is_hidden(entry.name))
-
-
-@contextmanager
-def _entries(folder: Path) -> Iterator[Iterator[os.DirEntry[str]]]:
-    """Entries of a folder as they come: a class folder may have a million files."""
-    try:
-        with os.scandir(folder) as entries:
-            yield entries
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be listed ({error.strerror}): check its permissions") from error
+    with entries(folder) as found:
+        return any(named_as_image(entry.name) for entry in found)
 
 
 def _parquet_files(folder: Path) -> list[Path]:
     """Parquet files, sorted; those in folders named after parts, unless files in the folder itself name parts."""
     own = _parquets(folder)
-    inside = [file for part in _folders(folder) if part.name.lower() in PART_OF for file in _parquets(part)]
+    inside = [file for part in folders_in(folder) if part.name.lower() in PART_OF for file in _parquets(part)]
     saying = next((file for file in own if _part_alone(file)), None)
     if saying and inside:
         raise UserError(
@@ -149,7 +127,7 @@ def _parquet_files(folder: Path) -> list[Path]:
 
 
 def _parquets(folder: Path) -> list[Path]:
-    return [folder / name for name in _names(folder) if name.lower().endswith(SUFFIX)]
+    return [folder / name for name in names_in(folder) if name.lower().endswith(SUFFIX)]
 
 
 def find_files(path: Path, root: Path | None = None) -> Files:
@@ -176,7 +154,7 @@ def find_files(path: Path, root: Path | None = None) -> Files:
             path, list(shards.values()), [file for file in files if file not in shards], tally, card
         )
     else:
-        parts = {file: _said(file, named_part(file.relative_to(path)), card) for file in files}
+        parts = {file: _said(file, _part_of_path(file.relative_to(path)), card) for file in files}
         doubts = _doubts(path, {file: part for file, part in parts.items() if file not in card.splits})
     doubts += numbered.demand_all(path, [file for file in parts if file not in shards])
     if None in parts.values() and len(set(parts.values())) > 1:
@@ -283,9 +261,9 @@ def _demand_complete(folder: Path, shards: Iterable[_Shard], part_of: dict[Path,
             raise UserError(f"{folder / group}: their numbers are not 0 to {count - 1}: copy all of them again")
 
 
-def named_part(file: Path) -> str | None:
+def _part_of_path(file: Path) -> str | None:
     """The part whose name is a word of a file's path (`cifar_train.parquet`, `test/0000.parquet`)."""
-    parts = {PART_OF[word] for word in _words(file) if word in PART_OF}
+    parts = parts_in(str(file.with_suffix("")))
     if len(parts) > 1:
         raise UserError(f"{file}: its name says both {' and '.join(sorted(parts))}: rename it")
     return parts.pop() if parts else None
@@ -311,7 +289,7 @@ def _tally_beside(folder: Path, used: Iterable[Path], tally: Tally, card: HubCar
     """Count what else lies in a folder; Parquet files beside others are counted where their names are read."""
     tops = {file.relative_to(folder).parts[0] for file in used}
     has_files = any(name.lower().endswith(SUFFIX) for name in tops)
-    beside = [name for name in _names(folder) if name not in tops and folder / name != card.file]
+    beside = [name for name in names_in(folder) if name not in tops and folder / name != card.file]
     data = []
     for name in beside:
         parquets = _parquets(folder / name) if (folder / name).is_dir() else []

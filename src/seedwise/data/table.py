@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +119,7 @@ class Rows:
             )
         doubts += [*label_doubts(labels.classes, counts.tolist(), join=join), *self._file_doubts(assigned.parts)]
         survey = Survey(tally.passed_over(), (*assigned.doubts, *doubts))
-        parts = {part: _part(labels.indices[part], chosen, read) for part, chosen in rows.items()}
+        parts = {part: SourcePart(labels.indices[part], partial(read, chosen)) for part, chosen in rows.items()}
         if self.coarse is None:
             return Contents(labels.classes, parts, survey=survey)
         coarse = Labels.of(_by_part(self.coarse, rows), str(self.columns.coarse), self.coarse_names, self.where)
@@ -250,7 +251,3 @@ class Rows:
 
 def _by_part(values: list[Any], rows: dict[str, Int64Array]) -> dict[str, list[Any]]:
     return {part: [values[row] for row in chosen] for part, chosen in rows.items()}
-
-
-def _part(labels: Int64Array, rows: Int64Array, read: Reader) -> SourcePart:
-    return SourcePart(labels, lambda: read(rows))

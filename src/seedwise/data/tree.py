@@ -2,7 +2,9 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from seedwise.base.errors import UserError
@@ -19,17 +21,8 @@ SYSTEM_FOLDERS = frozenset(
         *(".temporaryitems", ".documentrevisions-v100", ".@__thumb", ".@upload_cache", ".picasaoriginals"),
         *(".thumbnails", ".thumbs", "__macosx", "__pycache__", "node_modules", ".ipynb_checkpoints", ".git", ".svn"),
         *(".hg", ".bzr", ".dvc", ".cache", ".huggingface", ".idea", ".vscode", ".venv", ".tox", ".mypy_cache"),
-        *(
-            "network trash folder",
-            "temporary items",
-            "~snapshot",
-            "recycled",
-            "lost.dir",
-            "_gsdata_",
-            "wandb",
-            "mlruns",
-        ),
-        *("lightning_logs", ".tmp.driveupload", ".tmp.drivedownload", ".thumb"),
+        *("network trash folder", "temporary items", "~snapshot", "recycled", "lost.dir", "_gsdata_", "wandb"),
+        *("mlruns", "lightning_logs", ".tmp.driveupload", ".tmp.drivedownload", ".thumb"),
         *(".ruff_cache", ".pytest_cache", ".sync", ".stfolder", ".stversions", ".dropbox", ".dropbox.cache"),
     )
 )
@@ -38,7 +31,8 @@ SYSTEM_FOLDERS = frozenset(
 OUTPUT_FILES = (LOCK, OUTPUT_MARK, STUDY, BAGGING)
 """Files that mark a folder as our own output; so does a record beside a recipe or predictions."""
 TABLE_SUFFIXES = (".csv", ".tsv")
-ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".7z", ".rar")
+ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+"""Archives that are read."""
 MAX_DEPTH = 100
 
 
@@ -81,12 +75,16 @@ class Tree:
         """Note a hidden file; a cloud's placeholder is an image that is missing here."""
         self.tally.add("files", "not downloaded" if name.endswith(".icloud") else "hidden", name)
 
-    def no_image(self, name: str, reason: str) -> None:
-        """Note a file that is no image."""
+    def add(self, folder: Node, name: str, read_head: Callable[[], bytes]) -> None:
+        """Add a file that isn't hidden to its folder: as an image, a table, or as passed over."""
+        reason = kind_of(name.rpartition("/")[2], read_head)
+        if reason == IMAGE:
+            folder.images.append(name)
+            return
         if name.lower().endswith(TABLE_SUFFIXES):
             self.tables.append(name)
             return
-        if name.lower().endswith(ARCHIVE_SUFFIXES):
+        if name.lower().endswith((*ARCHIVE_SUFFIXES, ".7z", ".rar")):
             self.archives.append(name)
             reason = "an archive"
         self.tally.add("files", reason, name)
@@ -107,6 +105,32 @@ def is_hidden_file(name: str) -> bool:
     return name.startswith(".")
 
 
+@contextmanager
+def entries(folder: Path) -> Iterator[Iterator[os.DirEntry[str]]]:
+    """Entries of a folder as they come, since a class folder may have a million; a UserError if it can't be listed."""
+    try:
+        with os.scandir(folder) as found:
+            yield found
+    except OSError as error:
+        raise _not_listed(folder, error) from error
+
+
+def names_in(folder: Path) -> list[str]:
+    """Names in a folder, sorted, without hidden ones."""
+    with entries(folder) as found:
+        return sorted(entry.name for entry in found if not is_hidden(entry.name))
+
+
+def folders_in(folder: Path) -> list[Path]:
+    """Folders in a folder, sorted, without hidden ones."""
+    with entries(folder) as found:
+        return sorted(folder / entry.name for entry in found if not is_hidden(entry.name) and _is_folder(entry))
+
+
+def _not_listed(folder: object, error: OSError) -> UserError:
+    return UserError(f"{folder}: cannot be listed ({error.strerror}): check its permissions")
+
+
 def list_folder(root: Path, note: Callable[[OSError], None] | None = None) -> Tree:
     """List everything below a folder; follows links except in circles, and passes over seedwise's own output.
 
@@ -114,7 +138,7 @@ def list_folder(root: Path, note: Callable[[OSError], None] | None = None) -> Tr
     """
 
     def refuse(error: OSError) -> None:
-        raise UserError(f"{error.filename}: cannot be listed ({error.strerror}): check its permissions") from error
+        raise _not_listed(error.filename, error) from error
 
     tree = Tree()
     _Walk(tree, note or refuse).into(tree.root, str(root), "", ())
@@ -141,25 +165,16 @@ class _Walk:
             raise UserError(f"{printable(path)}: lies {MAX_DEPTH} folders deep: give the folder that holds the classes")
         for entry in entries:
             name = f"{prefix}{entry.name}"
-            if not _is_folder(entry):
-                self.file(node, entry, name)
+            if is_hidden_file(entry.name) and not _is_folder(entry):
+                self.tree.hidden(name)
+            elif not _is_folder(entry):
+                self.tree.add(node, name, partial(file_head, entry.path))
             elif self.wanted(entry, name, way):
                 child = node.folders[entry.name] = Node(entry.name)
                 self.into(child, entry.path, f"{name}/", way)
                 if _is_only_output(entry.path, child):
                     del node.folders[entry.name]
                     self.tree.tally.add("folders", "seedwise's output", name)
-
-    def file(self, node: Node, entry: "os.DirEntry[str]", name: str) -> None:
-        """Add an image or a table, or count another file as passed over."""
-        if is_hidden_file(entry.name):
-            self.tree.hidden(name)
-            return
-        kind = kind_of(entry.name, lambda: file_head(entry.path))
-        if kind == IMAGE:
-            node.images.append(name)
-            return
-        self.tree.no_image(name, kind)
 
     def wanted(self, entry: "os.DirEntry[str]", name: str, way: tuple[tuple[int, int], ...]) -> bool:
         """Whether to descend into a folder; counts those passed over."""
@@ -217,13 +232,8 @@ def tree_of_names(names: Iterable[tuple[str, Callable[[], bytes]]]) -> Tree:
             continue
         if is_hidden_file(file):
             tree.hidden(name)
-            continue
-        kind = kind_of(file, read_head)
-        if kind == IMAGE:
-            _node(tree.root, folders).images.append(name)
-            continue
-        tree.no_image(name, kind)
-        _node(tree.root, folders)
+        else:
+            tree.add(_node(tree.root, folders), name, read_head)
     return tree
 
 

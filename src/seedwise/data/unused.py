@@ -10,12 +10,20 @@ from seedwise.data.user_data import OwnSource
 
 OF_TABLES = ("image_column", "label_column", "split_column", "image_folder", "image_suffix")
 OF_FOLDERS = ("class_level",)
+KINDS: dict[type, tuple[str, tuple[str, ...]]] = {
+    FolderSource: ("a folder of images", OF_FOLDERS),
+    ArchiveSource: ("an archive of images", OF_FOLDERS),
+    CsvSource: ("a table", OF_TABLES),
+    ParquetSource: ("Parquet files", OF_TABLES),
+    OwnSource: ("what data.factory returns", ()),
+}
+"""What each kind of source is called, and the options that only some kinds have and it does; the others have none."""
 
 
 def unused(source: Source, config: DataConfig) -> list[str]:
     """Names of the options that are set and have no effect on images from such a source."""
-    options = (() if _is_table(source) else OF_TABLES) + (() if _has_folders(source) else OF_FOLDERS)
-    return [name for name in options if getattr(config, name) is not None]
+    _, own = KINDS.get(type(source), ("", ()))
+    return [name for name in (*OF_TABLES, *OF_FOLDERS) if name not in own and getattr(config, name) is not None]
 
 
 def unused_options(source: Source, config: DataConfig) -> list[str]:
@@ -23,23 +31,5 @@ def unused_options(source: Source, config: DataConfig) -> list[str]:
     names = [f"data.{name}" for name in unused(source, config)]
     if not names:
         return []
-    return [f"{', '.join(names)} {'does' if len(names) == 1 else 'do'} nothing for {_kind(source)}"]
-
-
-def _is_table(source: Source) -> bool:
-    return isinstance(source, CsvSource | ParquetSource)
-
-
-def _has_folders(source: Source) -> bool:
-    return isinstance(source, FolderSource | ArchiveSource)
-
-
-def _kind(source: Source) -> str:
-    kinds: dict[type, str] = {
-        FolderSource: "a folder of images",
-        ArchiveSource: "an archive of images",
-        CsvSource: "a table",
-        ParquetSource: "Parquet files",
-        OwnSource: "what data.factory returns",
-    }
-    return kinds.get(type(source), source.name)
+    kind, _ = KINDS.get(type(source), (source.name, ()))
+    return [f"{', '.join(names)} {'does' if len(names) == 1 else 'do'} nothing for {kind}"]

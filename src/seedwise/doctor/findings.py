@@ -36,18 +36,16 @@ def examine(data_dir: Path | None) -> Findings:
         "cache": {"path": _text(cache), "writable": _try(_writable, cache)},
         **_data(data_dir),
         "downloads": _try(_downloads),
-        "weights": {"pip": _try(_pip_weights), "hub": _try(_hub_weights), "hub_cache": _text(_try(hub_cache))},
+        "weights": {"pip": _try(_pip_weights), "hub": _try(_hub_weights), "hub_cache": _text(_try(_hub_cache))},
         "variables": variables(),
         "versions": _try(_versions),
     }
 
 
-def hub_cache() -> Path:
-    """The Hugging Face hub's cache folder, by its client's rules: HF_HUB_CACHE, else `hub` in HF_HOME."""
-    given = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    home = os.environ.get("HF_HOME") or os.path.join(base, "huggingface")  # noqa: PTH118 -- Path's raises for ~nobody
-    return Path(os.path.expandvars(os.path.expanduser(given or os.path.join(home, "hub"))))  # noqa: PTH111, PTH118
+def _hub_cache() -> Path:
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE)
 
 
 def variables() -> dict[str, str]:
@@ -213,8 +211,8 @@ def _pip_weights() -> list[str]:
 
 
 def _hub_weights() -> list[str]:
-    """timm's models with weights in the hub's cache; a broken-off download has a folder, but no file."""
-    models = hub_cache().glob("models--timm--*")
+    """timm's models with a file of weights in the hub's cache; a download that broke off has a folder, but no file."""
+    models = _hub_cache().glob("models--timm--*")
     whole = [m for m in models if any(any(m.glob(f"snapshots/*/{file}")) for file in WEIGHT_FILES)]
     return sorted(model.name.removeprefix("models--timm--") for model in whole)
 

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from seedwise.base import machine
 from seedwise.base.errors import Interrupted
 from seedwise.data.dataset import Dataset
-from seedwise.engine.protocols import Observer, Silent
+from seedwise.engine.protocols import Observer
 
 
 @dataclass(frozen=True)
 class RunControl:
     """An observer of a run, and a callback that asks it to stop: it then writes a checkpoint and raises Interrupted."""
 
-    observer: Observer = field(default_factory=Silent)
+    observer: Observer = field(default_factory=Observer)
     should_stop: Callable[[], bool] = lambda: False
     began: float | None = None
     """`time.monotonic()` in seconds when the command began, for `--time`; None: when training was asked for."""

@@ -285,7 +285,7 @@ def _average(setup: Setup) -> dict[str, Tensor]:
 
 def _meters(setup: Setup) -> dict[str, Meter]:
     """What counts effects during the training, by its name in a checkpoint."""
-    named: dict[str, Meter | None] = {"noise": setup.noise, "teacher": setup.teacher, "sam": setup.sam}
+    named: dict[str, Meter | None] = {"noise": setup.dropout_meter, "teacher": setup.teacher, "sam": setup.sam}
     return {name: meter for name, meter in named.items() if meter is not None}
 
 

@@ -34,7 +34,20 @@ class Evaluated(Protocol):
         2] (height, width) of images on a shared canvas, else None."""
 
 
-class Augment(Evaluated, Protocol):
+class Meter(Protocol):
+    """Counts what techniques do, on the device until the counts are asked for."""
+
+    def effects(self) -> dict[str, dict[str, float]]:
+        """Measured effect of each technique so far."""
+
+    def state(self) -> dict[str, Any]:
+        """The counts as JSON data, for a checkpoint."""
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Continue counting from a checkpoint."""
+
+
+class Augment(Evaluated, Meter, Protocol):
     """Preprocessing for evaluation and for training; `ids` stay on the CPU too."""
 
     def train(
@@ -50,28 +63,6 @@ class Augment(Evaluated, Protocol):
     ) -> Batch:
         """Augment, resize and normalize training images uint8[n, 3, h, w], with targets float32[n, k] and ids int64[n].
         `sizes` as in `evaluate`; `strengths` replace the recipe's."""
-
-    def effects(self) -> dict[str, dict[str, float]]:
-        """Measured effect of each technique so far."""
-
-    def state(self) -> dict[str, Any]:
-        """The measured effects as JSON data, for a checkpoint."""
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Continue measuring from a checkpoint."""
-
-
-class Meter(Protocol):
-    """Counts what a technique in the model does, on the device until the counts are asked for."""
-
-    def effects(self) -> dict[str, dict[str, float]]:
-        """Measured effect of each technique so far."""
-
-    def state(self) -> dict[str, Any]:
-        """The counts as JSON data, for a checkpoint."""
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Continue counting from a checkpoint."""
 
 
 class Teacher(Meter, Protocol):
@@ -93,8 +84,8 @@ class Average(Protocol):
         """Update the average from the weights after an optimizer step, counted from 1."""
 
 
-class Observer(Protocol):
-    """Observes a run without changing it."""
+class Observer:
+    """Observes a run without changing it; this one does nothing, and others override what they look at."""
 
     def on_data(self, lines: Sequence[str]) -> None:
         """The data are open; `lines` describe them, what was passed over, and doubts."""
@@ -110,22 +101,3 @@ class Observer(Protocol):
 
     def on_phase(self, name: str, done: int, total: int) -> None:
         """Progress of a phase besides training: decoding, evaluation."""
-
-
-class Silent:
-    """An observer that shows nothing."""
-
-    def on_data(self, lines: Sequence[str]) -> None:
-        """Show nothing."""
-
-    def on_start(self, epochs: int, steps_per_epoch: int, steps_done: int) -> None:
-        """Show nothing."""
-
-    def on_step(self, epoch: int, step: int, loss: float, top1: float, images_per_second: float) -> None:
-        """Show nothing."""
-
-    def on_epoch(self, row: EpochRow, rows: Sequence[EpochRow]) -> None:
-        """Show nothing."""
-
-    def on_phase(self, name: str, done: int, total: int) -> None:
-        """Show nothing."""

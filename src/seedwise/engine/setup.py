@@ -54,7 +54,7 @@ class Setup:
     """Resolved stages of progressive learning."""
     dropout: Dropout | None = None
     """The dropout that the stages set."""
-    noise: Meter | None = None
+    dropout_meter: Meter | None = None
     """Counts what dropout and stochastic depth drop."""
     sam: Sam | None = None
     """Moves the weights for a second pass of each step."""

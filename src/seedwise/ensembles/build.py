@@ -3,12 +3,12 @@
 import os
 from collections import defaultdict
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from seedwise.base.distribution import distribution
 from seedwise.base.errors import UserError
 from seedwise.base.files import LOCK, sha256_of, sole_writer
 from seedwise.ensembles.metrics import disagreement
@@ -130,7 +130,7 @@ def _write(
         relative_time=float(len(voting)) if alike else None,
         seconds={"train": sum(row.train_seconds for row in voting)},
         test_evaluations=reads + ("test" in combined),
-        versions={name: version(name) for name in ("seedwise", "numpy")},
+        versions={"seedwise": distribution()[1], "numpy": np.__version__},
         files={PREDICTIONS: sha256_of(folder / PREDICTIONS)},
     )
     write_ensemble(folder, record)

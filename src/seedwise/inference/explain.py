@@ -2,16 +2,16 @@
 
 import itertools
 import re
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from seedwise.augment.pipeline import center_square
+from seedwise.base import fonts
 from seedwise.base.files import OUTPUT_MARK, atomic_path, drawn_here, make_folder, write_text
 from seedwise.data.source import UInt8Array, visible
 from seedwise.engine.gradcam import overlay
@@ -29,13 +29,6 @@ MOST = 6
 PIXELATED = 64
 """Largest side that is enlarged pixel by pixel: smooth, it would look like a photo out of focus."""
 PAPER, INK, MUTED, BLUE, GRAY = "#ffffff", "#1a1c1f", "#5c6269", "#0b63b0", "#b9bfc6"
-FONTS = (
-    *("NotoSansCJK-Regular.ttc", "NotoSansKR-Regular.otf", "NanumGothic.ttf", "AppleSDGothicNeo.ttc", "malgun.ttf"),
-    *("NotoSans-Regular.ttf", "DejaVuSans.ttf", "Arial Unicode.ttf"),
-)
-"""Fonts to try where Pillow's own lacks a letter."""
-
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 class Explainer:
@@ -124,34 +117,13 @@ def _write(
     *,
     at_right: bool = False,
 ) -> None:
-    """Write text of at most `room` pixels, shortened in its middle; `instead` where no font here has its letters."""
-    font = _font(frozenset(text), size)
+    """Text of at most `room` pixels, shortened in its middle; `instead` where no font here has its letters."""
+    font = fonts.font_for(frozenset(text), size)
     if font is None:
-        text, font = instead, ImageFont.load_default(size)
+        text, font = instead, fonts.own(size)
     cut = len(text)
     shown = text
     while cut > 2 and font.getlength(shown) > room:
         cut -= 1
         shown = f"{text[: (cut + 1) // 2]}…{text[len(text) - cut // 2 :]}"
     on.text(place, shown, fill=color, font=font, anchor="ra" if at_right else "la")
-
-
-@lru_cache(maxsize=256)
-def _font(letters: frozenset[str], size: int) -> Font | None:
-    """The first font that has all these letters; None without one."""
-    for font in (ImageFont.load_default(size), *_others(size)):
-        none = bytes(font.getmask("\uffff"))
-        if all(letter.isspace() or bytes(font.getmask(letter)) != none for letter in letters):
-            return font
-    return None
-
-
-@lru_cache(maxsize=8)
-def _others(size: int) -> tuple[Font, ...]:
-    found: list[Font] = []
-    for name in FONTS:
-        try:
-            found.append(ImageFont.truetype(name, size))
-        except OSError:
-            continue
-    return tuple(found)

@@ -92,14 +92,13 @@ def train(
     `runs/<data>-<recipe>-<time>`; one that holds part of the same is completed. `command`: what a study keeps as the
     command for its folder. `watch` and `on_trial` look on. Raises UserError for what the caller can mend.
     """
-    chosen, where = _recipe(recipe, str(data), settings), None if data_dir is None else Path(data_dir)
+    chosen, where = _recipe(recipe, str(data), settings), _path(data_dir)
     seconds = seconds_for(time)
     members = members_of(chosen, seed, seeds, bagging, bagging_models, bagging_augment)
     numbers = None if seeds is None else parse_seeds(seeds_said(seeds) or "", chosen.seed)
-    from seedwise.engine.control import RunControl
     from seedwise.run.folder import default_folder
 
-    watch = watch or RunControl()
+    watch = _looking(watch)
     folder = Path(out) if out is not None else default_folder(str(data), [*members, chosen][0], where)
     with _begun(folder):
         if members:
@@ -121,8 +120,7 @@ def train(
             return study
         from seedwise.run.train import train as train_run
 
-        run = train_run(chosen, data, seed=seed, out=folder, data_dir=where, watch=watch, seconds=seconds)
-        return _shown(run)
+        return _shown(train_run(chosen, data, seed=seed, out=folder, data_dir=where, watch=watch, seconds=seconds))
 
 
 def seconds_for(time: str | float | None) -> float | None:
@@ -255,9 +253,7 @@ def resume(
     A study says itself which of its trials failed: `demand_complete` raises what did. The words are as in `ablate`.
     """
     place, where, looking = Path(folder), _path(data_dir), _looking(watch)
-    seconds = seconds_of("--budget", budget)
-    if seconds is not None and not (place / STUDY).exists():
-        raise UserError(f"--budget {budget}: is for studies, and {folder} is none; drop it")
+    seconds = budget_of(place, budget)
     if (place / STUDY).exists():
         from seedwise.study.execute import Conduct, resume_study
 
@@ -274,8 +270,15 @@ def resume(
         return Ensemble(place)
     from seedwise.run.train import resume as resume_run
 
-    run = resume_run(place, watch=looking, data_dir=where, elsewhere=elsewhere)
-    return _shown(run)
+    return _shown(resume_run(place, watch=looking, data_dir=where, elsewhere=elsewhere))
+
+
+def budget_of(folder: Path, budget: str | float | None) -> float | None:
+    """The seconds that a resumed study may take; a UserError for a budget of anything else."""
+    seconds = seconds_of("--budget", budget)
+    if seconds is not None and not (folder / STUDY).exists():
+        raise UserError(f"--budget {budget}: is for studies, and {folder} is none; drop it")
+    return seconds
 
 
 def _recipe(recipe: Recipe | str | Path | None, data: str, settings: Sequence[str]) -> Recipe:

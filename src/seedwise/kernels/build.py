@@ -23,7 +23,7 @@ FLAGS = (
     *("-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off", "-Wall", "-Wno-unknown-pragmas"),
 )
 """No -ffast-math: it would let sums be reordered and infinities vanish. What is fused of products and sums, kernels say
-themselves (`kernels/csrc/fused.hpp`): left to the compiler, a result's bits depend on the tile that it falls into."""
+themselves (`kernels/csrc/vectors.hpp`): left to the compiler, a result's bits depend on the tile that it falls into."""
 TARGETS = {"avx512": ("-march=x86-64-v4",), "avx2": ("-march=x86-64-v3",), "generic": ()}
 """The classes of processors that kernels are compiled for, the best first, and the flags for each: two machines of a
 class have the same code. `generic`: what any processor of this kind has. What one processor has beyond its class (AMX,
@@ -103,20 +103,20 @@ def compile_to(built: Path, source: Path, target: str) -> None:
     subprocess.run(run, capture_output=True, text=True, errors="replace", timeout=TIMEOUT_SECONDS, check=True)
 
 
-def seal(built: Path) -> Path:
+def checksum_file(built: Path) -> Path:
     """The file beside a library that tells its hash and its compiler."""
     return built.with_suffix(".sha256")
 
 
-def seal_text(built: Path) -> str:
-    """What the seal of a library says that this compiler has built."""
+def checksum_text(built: Path) -> str:
+    """What the checksum file of a library says that this compiler has built."""
     return f"{sha256_of(built)}\n{compiler_version()}\n"
 
 
 def is_sound(built: Path) -> bool:
     """Whether a library is there and whole: loading a damaged one would end the process."""
     try:
-        return seal(built).read_text().partition("\n")[0] == sha256_of(built)
+        return checksum_file(built).read_text().partition("\n")[0] == sha256_of(built)
     except (OSError, UnicodeDecodeError):
         return False
 
@@ -129,7 +129,7 @@ def reason(error: Exception) -> str:
 
 
 def sha256_of(path: Path) -> str:
-    """The hash that a seal tells."""
+    """The hash that a checksum file tells."""
     return _hash(path.read_bytes())
 
 

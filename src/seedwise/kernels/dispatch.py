@@ -16,7 +16,7 @@ from seedwise.kernels import launch, rule
 Candidates = Mapping[str, Callable[[int], object]]
 """By name, what computes on the first so many images."""
 Clock = Callable[[], float]
-Trial = Callable[[], tuple[Candidates, int]]
+Tuning = Callable[[], tuple[Candidates, int]]
 """What could compute something, for a stopwatch, and of how many images."""
 
 _CLOSE = 4.0
@@ -55,13 +55,13 @@ class Case(NamedTuple):
     @property
     def key(self) -> str:
         """As a run's record has it."""
-        behind = f"n{self.rounded}"
+        images = f"n{self.rounded}"
         if self.padding is None:
             maps = f"{self.inputs}>{self.outputs} {self.height}x{self.width}"
-            return f"{self.name} {maps} {behind} t{self.threads}"
+            return f"{self.name} {maps} {images} t{self.threads}"
         padding, dtype = ".".join(map(str, self.padding)), str(self.dtype).removeprefix("torch.")
         maps = f"{self.kernel}x{self.kernel}/{self.stride} pad {padding} {self.inputs}x{self.height}x{self.width}"
-        return f"{self.name} {maps} {behind} {dtype} t{self.threads}"
+        return f"{self.name} {maps} {images} {dtype} t{self.threads}"
 
     @property
     def place(self) -> rule.ShapeKey:
@@ -74,8 +74,8 @@ class Case(NamedTuple):
         )
 
 
-class Choices:
-    """What was chosen, by key: as `given` from a run's record (`as_dict`), else by the rule.
+class Dispatcher:
+    """Chooses what computes a case: as `given` from a run's record (`as_dict`), else by the rule.
 
     A run that is resumed with its record's computes the same bits, whatever the rule says by then.
     """
@@ -89,7 +89,7 @@ class Choices:
         """What was used so far, sorted by key, for the run's record; includes what was given."""
         return dict(sorted({**self._given, **self._used}.items()))
 
-    def pick(self, case: Case, names: Collection[str], trial: Trial) -> str:
+    def choose(self, case: Case, names: Collection[str], trial: Tuning) -> str:
         """Which of `names` computes the case. A recorded name that isn't one of them is as good as none."""
         known = self._of_case.get(case)
         if known is None:
@@ -101,30 +101,31 @@ class Choices:
         name = self._given.get(case.key)
         return name if name in names else None
 
-    def _decide(self, case: Case, names: Collection[str], trial: Trial) -> str:
+    def _decide(self, case: Case, names: Collection[str], trial: Tuning) -> str:
         return rule.choose(launch.target(), case.place, names)
 
-    def __deepcopy__(self, memo: Any) -> "Choices":
-        """A copied model shares them."""
+    def __deepcopy__(self, memo: Any) -> "Dispatcher":
+        """A copied model shares it."""
         return self
 
 
-class Tuned(Choices):
-    """The same, but what isn't recorded is timed once, on the real tensors: another run may choose otherwise."""
+class Autotuner(Dispatcher):
+    """Chooses what is fastest by the clock where nothing is recorded: each case is timed once, on the real tensors, so
+    that another run may choose otherwise."""
 
     def __init__(self, given: Mapping[str, str] | None = None) -> None:
         super().__init__(given)
         self._tried: dict[str, str] = {}  # what only a trial of something larger used
         self._is_trying = False
 
-    def pick(self, case: Case, names: Collection[str], trial: Trial) -> str:
+    def choose(self, case: Case, names: Collection[str], trial: Tuning) -> str:
         """What a trial picks itself is no choice of the run's: another run wouldn't try."""
         if not self._is_trying:
-            return super().pick(case, names, trial)
+            return super().choose(case, names, trial)
         known = self._used.get(case.key) or self._recorded(case, names)
         return known or self._decide(case, names, trial)
 
-    def _decide(self, case: Case, names: Collection[str], trial: Trial) -> str:
+    def _decide(self, case: Case, names: Collection[str], trial: Tuning) -> str:
         if case.key not in self._tried:
             was, self._is_trying = self._is_trying, True
             try:
@@ -142,7 +143,7 @@ class Tuned(Choices):
 def seconds_of(candidates: Candidates, images: int) -> dict[str, float]:
     """Seconds of each candidate that is near the best: the shortest of a few runs, taken in turns.
 
-    All first run on an eighth of the images, and those far behind are left out: some of PyTorch's are a hundred times
+    All first run on an eighth of the images, and those much slower are left out: some of PyTorch's are a hundred times
     slower than the others.
     """
     part = max(1, images // _PART)

@@ -1,25 +1,25 @@
 """The copy of a network that is evaluated: BatchNorm folded, and native kernels where they are faster than layers. CPU.
 
 Nobody differentiates an evaluation, so that a convolution's bias and activation are computed while it writes its maps,
-and a block of Lite or MobileNetV2 keeps its wide maps in the cache (as in frozen_prefix.py). 3x3 convolutions may go by
-Winograd's filtering, 1x1 ones by products split among threads, as in training. Networks that train by PyTorch's own
-layers are evaluated by them, too.
+and a block of Lite or MobileNetV2 keeps its expanded maps in the cache (as in blocks/frozen.py). 3x3 convolutions may
+go by Winograd's filtering, 1x1 ones by products split among threads, as in training. Networks that train by PyTorch's
+own layers are evaluated by them, too.
 """
 
 from collections.abc import Callable, Collection, Sequence
 from typing import cast
 
-import torch
 from timm.models._efficientnet_blocks import DepthwiseSeparableConv, InvertedResidual
 from torch import Tensor, nn
 
-from seedwise.kernels.blocks.frozen import is_product, is_taken, plain_again
-from seedwise.kernels.blocks.fused import ChainedInverted
-from seedwise.kernels.blocks.inverted_residual import JointInvertedResidual
-from seedwise.kernels.dispatch import Case, Choices, Trial
+from seedwise.kernels.blocks.frozen import is_product, plain_again, why_no_block
+from seedwise.kernels.blocks.fused import FusedInvertedResidual
+from seedwise.kernels.blocks.fused_depthwise import FusedDepthwiseBlock
+from seedwise.kernels.dispatch import Case, Dispatcher, Tuning
 from seedwise.kernels.folding import Folding, folded, folded_copy, places
 from seedwise.kernels.layers import conv3x3, depthwise, pointwise
-from seedwise.kernels.layers.dense import Run, pick
+from seedwise.kernels.layers.dense import Run, dispatched
+from seedwise.kernels.layers.eligibility import takes, why_not_hooked, why_not_maps, why_not_score
 from seedwise.kernels.layers.folded import NO_LIMITS, FoldedConv, convolve_with, limits_of_act
 from seedwise.kernels.layers.squeeze_excite import FusedSqueezeExcite
 from seedwise.kernels.ops import batch_norm as batch_norm_ops
@@ -36,29 +36,29 @@ def evaluation_copy(model: nn.Module, images: Tensor) -> nn.Module:
 
     `images`: float[n, c, h, w], some of what will be evaluated. Call it without gradients.
     """
-    choices = choices_of(model)
-    if choices is not None and depthwise.available():
+    dispatcher = dispatcher_of(model)
+    if dispatcher is not None and depthwise.available():
         made = folded_copy(model, images)
         if made is None:
             return model
         swapped = _use_kernels(made)
         if made.agrees():  # by kernels alone
             for module in swapped:
-                module.choices = choices
+                module.dispatcher = dispatcher
             return made.copy
     return folded(model, images)
 
 
-def choices_of(model: nn.Module) -> Choices | None:
+def dispatcher_of(model: nn.Module) -> Dispatcher | None:
     """What chooses among a model's kernels; None for a model without native ones."""
-    of_modules = (getattr(module, "choices", None) for module in model.modules())
-    return next((found for found in of_modules if isinstance(found, Choices)), None)
+    of_modules = (getattr(module, "dispatcher", None) for module in model.modules())
+    return next((found for found in of_modules if isinstance(found, Dispatcher)), None)
 
 
-class _Kernels(Choices):
+class _Kernels(Dispatcher):
     """For a trial: whatever a kernel can compute."""
 
-    def pick(self, case: Case, names: Collection[str], trial: Trial) -> str:
+    def choose(self, case: Case, names: Collection[str], trial: Tuning) -> str:
         return next(name for name in ("native", "winograd", "split", "product", *names) if name in names)
 
 
@@ -66,11 +66,11 @@ _KERNELS = _Kernels()
 
 
 class _Swapped(nn.Module):
-    choices: Choices = _KERNELS
+    dispatcher: Dispatcher = _KERNELS
 
 
 class FusedConv(_Swapped):
-    """A folded convolution and the activation behind it, if there is one, by what is chosen for the two."""
+    """A folded convolution and the activation after it, if there is one, by what is chosen for the two."""
 
     def __init__(self, conv: nn.Conv2d, act: nn.Module) -> None:
         super().__init__()
@@ -83,13 +83,15 @@ class FusedConv(_Swapped):
 
     def forward(self, x: Tensor) -> Tensor:
         """float[n, in, h, w] -> float[n, out, oh, ow]."""
-        if not _is_evaluated(x):
+        if not takes(self, "convolution with activation", why_not_score(x)):
             return self._by_layers(x)
         runs: dict[str, Run] = {"onednn": lambda: self._onednn(x), **self._kernels(x)}
         if len(runs) == 1:
             return runs["onednn"]()
         stride = self.conv.stride[0]
-        return pick(self.name, x, self.conv.weight, self.choices, runs, operation=self.operation, stride=stride)
+        return dispatched(
+            self.name, x, self.conv.weight, self.dispatcher, runs, operation=self.operation, stride=stride
+        )
 
     def _kernels(self, x: Tensor) -> dict[str, Run]:
         conv = self.conv
@@ -99,7 +101,7 @@ class FusedConv(_Swapped):
             return by_torch | (
                 {"split": self._with_silu(pointwise_ops.forward, x)} if pointwise_ops.available() else {}
             )
-        if conv3x3.fits(conv) and conv3x3_ops.available():
+        if conv3x3.unfit(conv) is None and conv3x3_ops.available():
             return {"winograd": self._with_silu(conv3x3_ops.forward, x)}
         geometry = depthwise.geometry_of(conv, x)
         if geometry and depthwise_ops.has_kernel(geometry, *x.shape[-2:]):
@@ -127,8 +129,8 @@ class FusedConv(_Swapped):
         return made if self.limits else self._activated(made)
 
     def _activated(self, maps: Tensor) -> Tensor:
-        """The convolution's result, which nobody else has, behind the activation."""
-        if self.is_silu and batch_norm_ops.available() and is_taken(maps):
+        """The convolution's result, which nobody else has, with the activation."""
+        if self.is_silu and batch_norm_ops.available() and why_not_maps(maps) is None:
             return batch_norm_ops.activate(maps, self.act)
         result: Tensor = self.act(maps)
         return result
@@ -136,7 +138,7 @@ class FusedConv(_Swapped):
     @staticmethod
     def gains(conv: nn.Conv2d, act: nn.Module) -> bool:
         """Whether anything but PyTorch's own two layers may compute these."""
-        by_kernel = is_product(conv) or conv.groups == conv.in_channels or conv3x3.fits(conv)
+        by_kernel = is_product(conv) or conv.groups == conv.in_channels or conv3x3.unfit(conv) is None
         return by_kernel or limits_of_act(act) not in (None, NO_LIMITS) or type(act) is nn.SiLU
 
 
@@ -149,7 +151,7 @@ class OnePassSqueeze(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """float[n, c, h, w] -> the same shape."""
-        if _is_evaluated(x) and self.layer.is_native():
+        if takes(self, "one kernel", why_not_score(x) or self.layer.why_not_native()):
             return squeeze_excite_ops.forward(x, self.layer.parameters_in_order())[0]
         by_layers: Tensor = self.layer(x)
         return by_layers
@@ -158,34 +160,26 @@ class OnePassSqueeze(nn.Module):
 class OnePassBlock(_Swapped):
     """A block whose layers are computed together where that is faster."""
 
-    def __init__(self, block: nn.Module, middle: nn.Conv2d, layers: Sequence[Layer]) -> None:
+    def __init__(self, block: nn.Module, depthwise_conv: nn.Conv2d, layers: Sequence[Layer]) -> None:
         super().__init__()
-        self.block, self.middle, self.layers = block, middle, layers
+        self.block, self.depthwise_conv, self.layers = block, depthwise_conv, layers
 
     def forward(self, x: Tensor) -> Tensor:
         """float[n, c, h, w] -> float[n, out, oh, ow]."""
-        geometry = depthwise.geometry_of(self.middle, x) if _is_evaluated(x) else None
-        if geometry is None or not depthwise_ops.has_kernel(geometry, *x.shape[-2:]):
+        reason = why_not_score(x)
+        geometry = None if reason else depthwise.geometry_of(self.depthwise_conv, x)
+        if not takes(self, "one pass", reason or why_no_block(x, geometry)) or geometry is None:
             by_layers: Tensor = self.block(x)
             return by_layers
         shortcut = bool(self.block.has_skip)
-        return depthwise_candidates.frozen_block(x, self.layers, geometry, self.choices, self.block, shortcut=shortcut)
-
-
-def _is_evaluated(maps: Tensor) -> bool:
-    """Whether kernels may compute this. Compilers and tracers see the layers."""
-    is_plain = not (torch.compiler.is_compiling() or torch.jit.is_tracing())  # type: ignore[attr-defined, no-untyped-call]
-    return is_plain and not torch.is_grad_enabled() and maps.device.type == "cpu" and is_taken(maps)
-
-
-def _is_watched(module: nn.Module) -> bool:
-    """Whether a hook wants to see what goes into or comes out of it, or of a layer in it."""
-    return any(part._forward_hooks or part._forward_pre_hooks for part in module.modules())
+        return depthwise_candidates.frozen_block(
+            x, self.layers, geometry, self.dispatcher, self.block, shortcut=shortcut
+        )
 
 
 def _use_kernels(made: Folding) -> list[_Swapped]:
     """Swap kernels into a folded copy; returns the modules that use them."""
-    layers = [*made.layers, *_thawed(made.copy)]
+    layers = [*made.layers, *_restore_frozen(made.copy)]
     act_of = dict(layers)
     where, swapped = places(made.copy), list[_Swapped]()
     for block in list(made.copy.modules()):
@@ -194,17 +188,17 @@ def _use_kernels(made: Folding) -> list[_Swapped]:
             setattr(*where[block], one_pass)
             swapped.append(one_pass)
     for conv, act in layers:
-        if {act, conv} <= where.keys() and FusedConv.gains(conv, act) and not (_is_watched(conv) or _is_watched(act)):
+        if {act, conv} <= where.keys() and FusedConv.gains(conv, act) and why_not_hooked(conv, act) is None:
             setattr(*where[conv], fused := FusedConv(conv, act))
             setattr(*where[act], nn.Identity())
             swapped.append(fused)
     for layer in where:
-        if isinstance(layer, FusedSqueezeExcite) and not _is_watched(layer):
+        if isinstance(layer, FusedSqueezeExcite) and why_not_hooked(*layer.modules()) is None:
             setattr(*where[layer], OnePassSqueeze(layer))
     return swapped
 
 
-def _thawed(model: nn.Module) -> list[tuple[nn.Conv2d, nn.Module]]:
+def _restore_frozen(model: nn.Module) -> list[tuple[nn.Conv2d, nn.Module]]:
     """Put frozen convolutions, which are folded for training, in the place of those that stand for them, in a copy."""
     where, layers = places(model), []
     for module in list(model.modules()):
@@ -221,10 +215,10 @@ def _thawed(model: nn.Module) -> list[tuple[nn.Conv2d, nn.Module]]:
 _BLOCKS: dict[type[nn.Module], tuple[tuple[str, str], ...]] = {
     DepthwiseSeparableConv: (("conv_dw", "bn1"), ("conv_pw", "bn2")),
     InvertedResidual: (("conv_pw", "bn1"), ("conv_dw", "bn2"), ("conv_pwl", "bn3")),
-    JointInvertedResidual: (("conv_pw", "bn1"), ("conv_dw", "bn2"), ("conv_pwl", "bn3")),
-    ChainedInverted: (("conv_pw", "bn1"), ("conv_dw", "bn2"), ("conv_pwl", "bn3")),
+    FusedDepthwiseBlock: (("conv_pw", "bn1"), ("conv_dw", "bn2"), ("conv_pwl", "bn3")),
+    FusedInvertedResidual: (("conv_pw", "bn1"), ("conv_dw", "bn2"), ("conv_pwl", "bn3")),
 }
-"""Names of a block's convolutions, and of what stands in the place of the BatchNorm behind each."""
+"""Names of a block's convolutions, and of what stands in the place of the BatchNorm after each."""
 
 
 def _one_pass(block: nn.Module, act_of: dict[nn.Conv2d, nn.Module]) -> OnePassBlock | None:
@@ -238,11 +232,11 @@ def _one_pass(block: nn.Module, act_of: dict[nn.Conv2d, nn.Module]) -> OnePassBl
         if act_of.get(conv) is not getattr(block, norm) or limits is None:
             return None
         layers.append(Layer(conv.weight.detach().contiguous(), conv.bias.detach(), limits))
-    *widen, middle, narrow = convs
+    *expand, depthwise_conv, project = convs
     is_ours = (
         layers[-1].limits == NO_LIMITS
-        and all(map(is_product, (*widen, narrow)))
+        and all(map(is_product, (*expand, project)))
         and all(type(getattr(block, name)) is nn.Identity for name in ("se", "aa"))
-        and not _is_watched(block)
+        and why_not_hooked(*block.modules()) is None
     )
-    return OnePassBlock(block, middle, layers) if is_ours else None
+    return OnePassBlock(block, depthwise_conv, layers) if is_ours else None

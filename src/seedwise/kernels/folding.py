@@ -47,7 +47,9 @@ def folded(model: nn.Module, images: Tensor) -> nn.Module:
 
 
 def folded_copy(model: nn.Module, images: Tensor) -> Folding | None:
-    """The same, not yet compared; None if there is nothing to fold, or the model can't be copied.
+    """`folded`'s copy, not yet compared; None if there is nothing to fold, or the model can't be copied.
+
+    `images`: float[n, c, h, w].
 
     What isn't folded, the copy shares with the model.
     """
@@ -90,14 +92,14 @@ def places(model: nn.Module) -> dict[nn.Module, tuple[nn.Module, str]]:
 
 
 def near(got: Tensor, expected: Tensor) -> bool:
-    """Whether logits are those expected, up to rounding."""
+    """Whether logits, float[n, k], are those expected, up to rounding."""
     return bool((got - expected).abs().max() <= TOLERANCE * expected.abs().max().clamp(min=1.0))
 
 
 def conv_norm_pairs(model: nn.Module, images: Tensor) -> tuple[list[tuple[nn.Conv2d, nn.BatchNorm2d]], Tensor]:
     """Convolutions that ran once and whose output went straight into a BatchNorm that ran once; and the logits.
 
-    Layers that say they are folded (`is_folded`) are left out.
+    `images`: float[n, c, h, w]. Layers that say they are folded (`is_folded`) are left out.
     """
     made: dict[int, tuple[nn.Conv2d, Tensor]] = {}
     runs: dict[nn.Module, int] = {}
@@ -120,7 +122,7 @@ def conv_norm_pairs(model: nn.Module, images: Tensor) -> tuple[list[tuple[nn.Con
 
 
 def fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
-    """Give a convolution the weights that make the BatchNorm behind it, in evaluation mode, superfluous."""
+    """Give a convolution the weights that make the BatchNorm after it, in evaluation mode, superfluous."""
     mean, var = cast("Tensor", norm.running_mean), cast("Tensor", norm.running_var)
     weight = norm.weight if norm.affine else torch.ones_like(mean)
     bias = norm.bias if norm.affine else torch.zeros_like(mean)

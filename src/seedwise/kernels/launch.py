@@ -4,23 +4,24 @@ A kernel file is plain C++ with a C interface: raw pointers and sizes, no header
 and depends on neither torch's version nor Python's. Loops are parallel through OpenMP; the library finds the runtime
 that torch brought into the process, hence torch's own threads, which is why torch has to be imported first.
 
-Kernels are called by `call`. A kernel's data push the interpreter out of the processor's caches, so that the Python
-between two kernels takes longer than it would alone: within `deferred_launches()` they wait until all are ready.
+Kernels are called with tensors, by a `KernelLibrary` (`library.py`). A kernel's data push the interpreter out of the
+processor's caches, so that the Python between two kernels takes longer than it would alone: within
+`deferred_launches()` calls wait until all are ready.
 """
 
 import contextlib
 import ctypes
-import functools
+import enum
 import logging
 import os
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from seedwise.base.errors import UserError
 from seedwise.base.files import atomic_path, cache_root, one_at_a_time, write_text
@@ -34,26 +35,52 @@ NATIVE = "native"
 """What it may say for this processor's own."""
 
 _log = logging.getLogger("seedwise")
-Loaded = TypeVar("Loaded")
+
+
+class Code(enum.IntEnum):
+    """What a kernel returns; the same as in `csrc/code.hpp`."""
+
+    DONE = 0
+    NO_MEMORY = 1
+    NO_KERNEL = 2
+    NO_ACTIVATION = 3
+
+
+_ERRORS: dict[Code, tuple[type[Exception], str]] = {
+    Code.NO_MEMORY: (MemoryError, "no memory for what the kernel works in"),
+    Code.NO_KERNEL: (ValueError, "no kernel is compiled for this kernel size and stride"),
+    Code.NO_ACTIVATION: (ValueError, "no activation has this number"),
+}
+
+Kernel = Callable[..., int]
+"""A function of a library: it returns a `Code`."""
 
 
 class _Waiting(threading.local):
-    calls: list[tuple[Callable[..., Any], Callable[[Any], object], object, tuple[Any, ...]]] | None = None
+    calls: list[tuple[Kernel, object, Sequence[Any]]] | None = None
+    asked: str | None = None
 
 
 _waiting = _Waiting()
 
 
-def call(function: Callable[..., Any], check: Callable[[Any], object], held: object, *arguments: Any) -> None:
-    """`check(function(*arguments))`, now or, within `deferred_launches()`, later; `held`: what arguments point into."""
+def call(kernel: Kernel, held: object, arguments: Sequence[Any]) -> None:
+    """Call a kernel now or, within `deferred_launches()`, later.
+
+    `held`: what its arguments point into, which is kept until then. MemoryError or ValueError with the kernel's
+    name, by the code that it returns.
+    """
     if _waiting.calls is None:
-        check(function(*arguments))
+        _call(kernel, arguments)
     else:
-        _waiting.calls.append((function, check, held, arguments))
+        _waiting.calls.append((kernel, held, arguments))
 
 
-def cannot_fail(_code: object) -> None:
-    """The check of a kernel that returns nothing."""
+def _call(kernel: Kernel, arguments: Sequence[Any]) -> None:
+    code = kernel(*arguments)
+    if code:
+        error, why = _ERRORS[Code(code)]
+        raise error(f"{kernel.__name__}: {why}")
 
 
 @contextmanager
@@ -63,7 +90,8 @@ def deferred_launches() -> Iterator[None]:
     What kernels write may be passed on to other kernels, and read by nobody else before. An exception drops them.
     """
     synchronize()
-    before, _waiting.calls = _waiting.calls, []
+    asked = asked_target()
+    before, _waiting.calls, _waiting.asked = _waiting.calls, [], asked
     try:
         yield
         synchronize()
@@ -87,8 +115,13 @@ def synchronize() -> None:
     if not _waiting.calls:
         return
     calls, _waiting.calls = _waiting.calls, []
-    for function, check, _, arguments in calls:
-        check(function(*arguments))
+    for kernel, _, arguments in calls:
+        _call(kernel, arguments)
+
+
+def asked_target() -> str | None:
+    """What SEEDWISE_TARGET says; within `deferred_launches()`, what it said when they began, which takes less long."""
+    return os.environ.get(TARGET_VARIABLE) if _waiting.calls is None else _waiting.asked
 
 
 def target() -> str:
@@ -106,19 +139,6 @@ def why_not(name: str) -> str | None:
         return "there is no such target"
     lacking = build.missing(name)
     return f"this processor has no {lacking[0]}" if lacking else None
-
-
-class OnceATarget(Generic[Loaded]):
-    """A function without arguments, called once for each target that it is asked for."""
-
-    def __init__(self, load: Callable[[], Loaded]) -> None:
-        functools.update_wrapper(self, load)
-        self._found = functools.cache(lambda _target: load())
-        self.cache_clear = self._found.cache_clear
-
-    def __call__(self) -> Loaded:
-        """What it returned for `target()`."""
-        return self._found(target())
 
 
 def library(source: Path) -> ctypes.CDLL | None:
@@ -174,7 +194,7 @@ def builder_of(found: ctypes.CDLL | None) -> str | None:
     if found is None:
         return None
     with contextlib.suppress(OSError, IndexError):
-        return build.seal(Path(found._name)).read_text().splitlines()[1]
+        return build.checksum_file(Path(found._name)).read_text().splitlines()[1]
     return build.compiler_version()  # it was built for this process alone
 
 
@@ -224,4 +244,4 @@ def _build(source: Path, built: Path) -> None:
             return
         with atomic_path(built) as temporary:
             build.compile_to(temporary, source, target())
-        write_text(build.seal(built), build.seal_text(built))
+        write_text(build.checksum_file(built), build.checksum_text(built))

@@ -27,14 +27,9 @@ NATIVE_KERNELS = ("native", "tuned")
 _SPLIT = ("split", "onednn", "product")
 _DEPTHWISE = ("native", "onednn")
 _DENSE = ("winograd", "onednn")
-_SIDES = tuple(f"{a}+{b}" for a in ("native", "onednn", "fp32") for b in ("native", "onednn", "taps", "fp32"))
 OPERATIONS: dict[str, tuple[str, ...]] = {
     "depthwise forward": _DEPTHWISE,
-    "depthwise both": ("fused", *_SIDES),
-    "depthwise images": ("native+-", "onednn+-", "fp32+-"),
-    "depthwise weight": ("-+native", "-+onednn", "-+taps", "-+fp32"),
-    "middle": ("joint", "layers"),
-    "widened middle": ("joint", "layers"),
+    "fused depthwise block": ("fused", "layers"),
     "block": ("native", "layers"),
     "pointwise forward": _SPLIT,
     "pointwise forward with bias": ("onednn", "product"),
@@ -50,8 +45,8 @@ OPERATIONS: dict[str, tuple[str, ...]] = {
     "folded dense": _DENSE,
     "folded dense SiLU": _DENSE,
 }
-"""What there is to choose, and the implementations of each. `depthwise both`, `images` and `weight` are gradients;
-`folded` is a convolution in evaluation, with a bias and the activation behind it."""
+"""What there is to choose, and the implementations of each. `images` and `weight` are gradients of these; `folded` is a
+convolution in evaluation, with a bias and the activation after it."""
 
 
 class ShapeKey(NamedTuple):

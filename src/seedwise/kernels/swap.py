@@ -11,8 +11,8 @@ from torch import nn
 from seedwise.kernels import launch
 from seedwise.kernels.blocks.frozen import use_fast_frozen_stages
 from seedwise.kernels.blocks.fused import use_fused_blocks
-from seedwise.kernels.blocks.inverted_residual import use_joint_middles
-from seedwise.kernels.dispatch import Choices, Tuned
+from seedwise.kernels.blocks.fused_depthwise import use_fused_depthwise_blocks
+from seedwise.kernels.dispatch import Autotuner, Dispatcher
 from seedwise.kernels.layers import batch_norm, conv3x3, depthwise, pointwise
 from seedwise.kernels.layers.squeeze_excite import use_fused_squeeze_excite
 from seedwise.kernels.ops import batch_norm as batch_norm_ops
@@ -22,30 +22,30 @@ from seedwise.kernels.ops import pointwise as pointwise_ops
 from seedwise.kernels.ops import squeeze_excite as squeeze_excite_ops
 from seedwise.kernels.rule import NATIVE_KERNELS
 
-PARTS = depthwise_ops, batch_norm_ops, squeeze_excite_ops, conv3x3_ops
-Kernels = Literal["auto", "stock", "composed", "native", "tuned"]
+LIBRARIES = *depthwise_ops.LIBRARIES, batch_norm_ops.KERNELS, squeeze_excite_ops.KERNELS, conv3x3_ops.KERNELS
+Kernels = Literal["auto", "stock", "fallback", "native", "tuned"]
 """As in a recipe's compute section; `auto` is resolved before a network is built."""
 
 
 def available() -> bool:
     """Whether the native kernels are compiled, or can be: unless they were installed, the first call takes a while."""
     launch.prepare()
-    return all(part.library() is not None for part in PARTS)
+    return all(library.available() for library in LIBRARIES)
 
 
 def version() -> str | None:
     """What the native kernels' bits depend on besides PyTorch: compilers and text; None without them."""
     if not available():
         return None
-    parts = *PARTS, pointwise_ops
-    compilers = {str(launch.builder_of(part.library())) for part in parts}
-    return ", ".join((*sorted(compilers), *(str(part.library_name()) for part in parts)))
+    libraries = *LIBRARIES, pointwise_ops.KERNELS
+    compilers = {str(library.compiler()) for library in libraries}
+    return ", ".join((*sorted(compilers), *(str(library.name()) for library in libraries)))
 
 
 def accelerate(model: nn.Module, kernels: Kernels, known: Mapping[str, str]) -> None:
     """Swap in the layers that `kernels` names.
 
-    `stock`: none. `composed`: depthwise convolutions whose gradients are put together from PyTorch's faster operations.
+    `stock`: none. `fallback`: depthwise convolutions whose gradients are put together from PyTorch's faster operations.
     `native`: C++ kernels for depthwise, 3x3 and 1x1 convolutions where they are faster, by the rule unless it is
     `known` from the run's record, and for BatchNorm with its activation, where it is faster in one with a depthwise
     convolution; squeeze-and-excitation as one kernel; blocks as one step of autograd. `tuned`: the same, but each is
@@ -54,21 +54,21 @@ def accelerate(model: nn.Module, kernels: Kernels, known: Mapping[str, str]) -> 
     if kernels == "stock":
         return
     is_native = kernels in NATIVE_KERNELS
-    choices = Tuned(known) if kernels == "tuned" else Choices(known)
-    depthwise.use_fast_depthwise(model, native=is_native, choices=choices)
+    dispatcher = Autotuner(known) if kernels == "tuned" else Dispatcher(known)
+    depthwise.use_fast_depthwise(model, native=is_native, dispatcher=dispatcher)
     if is_native:
         batch_norm.use_fused_norm_act(model)
         use_fused_squeeze_excite(model)
-        pointwise.use_matrix_products(model, choices)
-        conv3x3.use_winograd(model, choices)
-        use_fast_frozen_stages(model, choices)
-        use_joint_middles(model, choices)
+        pointwise.use_matrix_products(model, dispatcher)
+        conv3x3.use_winograd(model, dispatcher)
+        use_fast_frozen_stages(model, dispatcher)
+        use_fused_depthwise_blocks(model, dispatcher)
         use_fused_blocks(model)
 
 
 def chosen(model: nn.Module) -> dict[str, str]:
     """Which implementation was chosen for each shape so far, for the run's record."""
     for module in model.modules():
-        if isinstance(choices := getattr(module, "choices", None), Choices):
-            return choices.as_dict()
+        if isinstance(dispatcher := getattr(module, "dispatcher", None), Dispatcher):
+            return dispatcher.as_dict()
     return {}

@@ -15,6 +15,8 @@ class CountedDropPath(DropPath):
 
     counts: Tensor
     """int64[2] on the device, not in the state_dict: branches dropped, branches in all."""
+    is_per_image = True
+    """For fused blocks (`seedwise.kernels`): all it does is to scale images."""
 
     def forward(self, x: Tensor) -> Tensor:
         """float[n, ...] to the same: each image zeroed with probability p = `drop_prob`, else scaled by 1 / (1 - p)."""

@@ -1,24 +1,22 @@
 """timm's published weights: downloaded once into the Hugging Face hub client's cache, then read from there.
 
 What is in the cache needs no network: the hub is not even asked. Otherwise one request shows within seconds whether the
-file can be had; left to itself the hub's client retries for most of a minute, and resumes a download that is cut off at
-once again and again for ever. Cached files are checked: their name there is the SHA-256 that the hub announced.
+file can be had; left to itself the hub's client retries for most of a minute. Cached files are checked: their name
+there is the SHA-256 that the hub announced.
 """
 
 import logging
 import os
 import re
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import Future
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any
 
 from seedwise.base.errors import UserError, first_sentence
+from seedwise.base.hub import bar, quiet_client
 from seedwise.models.checkpoint import file_sha256
 
 log = logging.getLogger("seedwise")
@@ -26,9 +24,6 @@ log = logging.getLogger("seedwise")
 FILES = ("model.safetensors", "pytorch_model.bin")
 PATIENCE_SECONDS = 4.0
 """Seconds that the hub has to answer; the variable HF_HUB_ETAG_TIMEOUT sets another."""
-
-_CUTS, _CUT_SECONDS = 3, 15.0
-"""A download is given up after this many interruptions with less than so many seconds between them."""
 
 _LARGER_DATA = re.compile(r"in(12|21|22)k")
 _IMAGENET_1K = re.compile(r"(^|_)in1k$")
@@ -64,7 +59,7 @@ def fetch(architecture: str, otherwise: str) -> HubFile:
     repo, _, revision = hub_id.partition("@")
     names = (wanted,) if wanted else FILES
     try:
-        with _quiet_client():
+        with quiet_client():
             found = _cached(repo, names, revision or "main") or _download(repo, names, revision or "main")
     except UserError:
         raise
@@ -150,13 +145,12 @@ def _download(repo: str, names: tuple[str, ...], revision: str) -> tuple[Path, s
     from huggingface_hub import hf_hub_download, hf_hub_url
     from huggingface_hub.errors import EntryNotFoundError
 
-    patience = float(os.environ.get("HF_HUB_ETAG_TIMEOUT") or PATIENCE_SECONDS)
     for name in names:
         try:
-            _probe(hf_hub_url(repo, name, revision=revision), patience)
+            _probe(hf_hub_url(repo, name, revision=revision))
         except EntryNotFoundError:
             continue
-        path = Path(hf_hub_download(repo, name, revision=revision, etag_timeout=patience))
+        path = Path(hf_hub_download(repo, name, revision=revision, tqdm_class=bar()))
         sha256 = _checked(path)
         if sha256 is None:
             raise ConnectionError(f"what came is not the {name} that the hub announced (its SHA-256 differs)")
@@ -164,29 +158,27 @@ def _download(repo: str, names: tuple[str, ...], revision: str) -> tuple[Path, s
     raise FileNotFoundError(f"there is no {' or '.join(names)}")
 
 
-def _probe(url: str, patience: float) -> None:
-    """Request a file's description once; raises without an answer within `patience` seconds, or on a refusal.
+def _probe(url: str) -> None:
+    """Ask for a file's description, once; raise when there is no answer, or a refusal.
 
     In a thread, since neither a name server that doesn't answer nor many addresses tried in turn obey a timeout.
     """
     from huggingface_hub import get_hf_file_metadata
 
-    outcome: SimpleQueue[BaseException | None] = SimpleQueue()
+    patience = float(os.environ.get("HF_HUB_ETAG_TIMEOUT") or PATIENCE_SECONDS)
+    answer: Future[object] = Future()
 
     def ask() -> None:
         try:
-            get_hf_file_metadata(url, timeout=patience)
-            outcome.put(None)
+            answer.set_result(get_hf_file_metadata(url, timeout=patience))
         except BaseException as error:
-            outcome.put(error)
+            answer.set_exception(error)
 
     Thread(target=ask, daemon=True).start()
     try:
-        error = outcome.get(timeout=patience + 0.5)
-    except Empty:
+        answer.result(timeout=patience + 0.5)
+    except TimeoutError:
         raise TimeoutError(f"no answer within {patience:g} s") from None
-    if error is not None:
-        raise error
 
 
 def _checked(path: Path) -> str | None:
@@ -202,45 +194,6 @@ def _checked(path: Path) -> str | None:
         raise UserError(f"{blob}: damaged (its SHA-256 is not its name); delete it, and {path}") from error
     log.info("hub: removed %s, damaged", blob)
     return None
-
-
-@contextmanager
-def _quiet_client() -> Iterator[None]:
-    """Send the hub client's messages to our log for the block, without telemetry and endless retries."""
-    from huggingface_hub import constants
-
-    logger = logging.getLogger("huggingface_hub")
-    handlers, propagate, telemetry = logger.handlers, logger.propagate, constants.HF_HUB_DISABLE_TELEMETRY
-    logger.handlers, logger.propagate = [_Listener()], False
-    constants.HF_HUB_DISABLE_TELEMETRY = True
-    try:
-        yield
-    finally:
-        logger.handlers, logger.propagate = handlers, propagate
-        constants.HF_HUB_DISABLE_TELEMETRY = telemetry
-
-
-class _Listener(logging.Handler):
-    """Forwards the hub client's messages, and ends a download that is cut off again and again.
-
-    A message is the one place where the client lets anybody step in before it resumes.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._cuts, self._last = 0, 0.0
-
-    def emit(self, record: logging.LogRecord) -> None:
-        message = " ".join(record.getMessage().split())
-        log.info("hub: %s", message)
-        if "resume download" not in message:
-            return
-        now = time.monotonic()
-        self._cuts = self._cuts + 1 if now - self._last < _CUT_SECONDS else 1
-        self._last = now
-        if self._cuts >= _CUTS:
-            reason = message.partition(": ")[2].partition(" Trying")[0]
-            raise ConnectionError(f"the download was cut off {_CUTS} times ({reason})")
 
 
 def _reason(error: Exception) -> str:

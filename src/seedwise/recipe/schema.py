@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from seedwise.augment.config import STRENGTHS, AugmentConfig, RandAugmentConfig
 from seedwise.config.section import Section
@@ -85,15 +85,22 @@ class ComputeConfig(Section):
     torchrun, whose own OMP_NUM_THREADS=1 doesn't count). The weights' last bits depend on it."""
     channels_last: Auto | bool = "auto"
     """Memory layout of images and weights; auto: true on CPU and CUDA."""
-    kernels: Literal["auto", "stock", "composed", "native", "tuned"] = "auto"
-    """Layers on a CPU. `stock`: PyTorch's. `composed`: gradients of depthwise convolutions put together from PyTorch's
+    kernels: Literal["auto", "stock", "fallback", "native", "tuned"] = "auto"
+    """Layers on a CPU. `stock`: PyTorch's. `fallback`: gradients of depthwise convolutions put together from PyTorch's
     faster operations. `native`: C++ kernels for depthwise and dense 3x3 convolutions and for BatchNorm with its
     activation, in training and in evaluation, where a rule says that they are faster; built when seedwise is installed,
     or at first use. `tuned`: the same, but timed on this machine instead of by the rule: a few percent faster at best,
     and two runs of one recipe and seed may give other weights. auto: native where the kernels are or a compiler is
-    found, else composed; stock off the CPU."""
+    found, else fallback; stock off the CPU."""
     compile: Auto | bool = "auto"
     """torch.compile the model; auto: false."""
+
+    @field_validator("kernels", mode="before")
+    @classmethod
+    def _by_todays_word(cls, kernels: object) -> object:
+        if kernels == "composed":
+            raise ValueError("composed is called fallback now; use fallback")
+        return kernels
 
 
 class Recipe(Section):

@@ -1,6 +1,7 @@
 """Renders the folder of a run, a study or an ensemble as one self-contained HTML file."""
 
 import base64
+import functools
 import hashlib
 import sys
 from pathlib import Path
@@ -75,14 +76,19 @@ def render(folder: Path, language: str = "en") -> str:
 
 def render_page(name: str, words: Words, context: dict[str, Any]) -> str:
     """Render a template as a self-contained page."""
-    environment = Environment(
-        loader=PackageLoader("seedwise.reports"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
+    environment = _environment()
     style, script = (Markup(_source(environment, file)) for file in ("style.css", "script.js"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     page = environment.get_template(name)
     text = page.render(t=words, style=style, script=script, script_hash=f"sha256-{digest}", **context)
     return text.encode(errors="replace").decode() + "\n"  # paths in it need not be UTF-8
+
+
+@functools.cache
+def _environment() -> Environment:
+    """Which keeps the templates that it has compiled: a study writes a page for each of its runs."""
+    loader = PackageLoader("seedwise.reports")
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
 
 
 def _source(environment: Environment, name: str) -> str:

@@ -1,7 +1,7 @@
 """The texts of a report in the reader's language, and its formats of numbers."""
 
 import re
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.resources import files
 from typing import Any
 
@@ -13,6 +13,13 @@ from seedwise.stats import Scale
 LANGUAGES = ("en", "ko")
 NARROW = 24
 """Length of a name at the edge of a matrix."""
+
+
+@cache
+def _table(language: str) -> dict[str, str]:
+    name = f"{language}.yaml"
+    source = files("seedwise.reports").joinpath("text", name).read_text(encoding="utf-8")
+    return {str(key): str(value) for key, value in read(source, name).value.items()}
 
 
 class Words:
@@ -45,12 +52,10 @@ class Words:
         shape = {key: re.sub(r"\\[#*]", lambda it: parts[it[0]], re.escape(key)) for key in fixed}
         return [(re.compile(shape[key], re.DOTALL), known[key]) for key in fixed]
 
-    @cached_property
+    @property
     def table(self) -> dict[str, str]:
         """All texts by key."""
-        name = f"{self.language}.yaml"
-        source = files("seedwise.reports").joinpath("text", name).read_text(encoding="utf-8")
-        return {str(key): str(value) for key, value in read(source, name).value.items()}
+        return _table(self.language)
 
     def short(self, name: str) -> str:
         """A name shortened for a narrow place."""

@@ -45,7 +45,7 @@ def prepare(
     model = placement.module(built.module)
     accelerate(model, recipe.compute.kernels, known_kernels or {})
     rates = {"dropout": recipe.model.dropout, "drop_path": recipe.model.drop_path}
-    noise = meter_dropout(model, classifier_names(model), **rates)
+    meter = meter_dropout(model, classifier_names(model), **rates)
     ema = None if recipe.optim.ema is None else Ema(recipe.optim.ema, model)
     if recipe.compute.compile is True:
         model.compile()
@@ -71,7 +71,7 @@ def prepare(
         seed=seed,
         folder=folder,
         ema=ema,
-        noise=noise,
+        dropout_meter=meter,
         warm_start=warm_start_of(recipe, model),
         stages=stages_of(recipe),
         sam=None if recipe.optim.sam is None else Sam(recipe.optim.sam),

@@ -18,7 +18,6 @@ import torch
 
 from seedwise.base import machine
 from seedwise.base.errors import Interrupted, UserError
-from seedwise.base.files import SOFTWARE
 from seedwise.data.glance import glance
 from seedwise.engine.control import RunControl, announce, stoppable
 from seedwise.engine.loop import epoch_steps, my_batches, optimizer_step, warm_up
@@ -164,29 +163,3 @@ def _losses(setup: Setup, rates: Sequence[float], watch: RunControl) -> list[flo
     if len(losses) < FEWEST:
         raise UserError(f"the loss is not finite after {len(losses)} steps; lower --min, or set optim.clip_norm")
     return losses
-
-
-def draw(path: Path, found: RangeTest, title: str) -> None:
-    """Draw the curve as PNG, SVG or PDF, by the file's suffix; a UserError where it can't be written."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot(xscale="log", xlabel="learning rate", ylabel="training loss", title=title)
-    axes.plot(found.rates, found.losses, color="0.75", linewidth=1, label="each step")
-    axes.plot(found.rates, found.smoothed, color="tab:blue", linewidth=2, label="smoothed")
-    for rate, color, style, name in (
-        (found.suggestion, "tab:green", "-", "suggested"),
-        (found.steepest, "tab:orange", ":", "steepest"),
-        (found.lowest, "tab:red", "--", "lowest"),
-    ):
-        axes.axvline(rate, color=color, linestyle=style, label=f"{name} {rate:.1e}")
-    least, first = min(found.smoothed), found.smoothed[0]
-    height = max(first - least, 1e-3)
-    axes.set_ylim(least - 0.3 * height, first + height)
-    axes.legend()
-    try:
-        figure.savefig(path, dpi=120, metadata={"Software": SOFTWARE} if path.suffix == ".png" else None)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: can't be written ({error}); give a .png or .svg file with -o") from error

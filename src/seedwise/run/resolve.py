@@ -133,7 +133,7 @@ def _kernels(kind: str) -> str:
         return "stock"
     from seedwise.kernels import swap
 
-    return "native" if swap.available() else "composed"
+    return "native" if swap.available() else "fallback"
 
 
 def _check(compute: ComputeConfig) -> ComputeConfig:
@@ -154,5 +154,5 @@ def _check(compute: ComputeConfig) -> ComputeConfig:
 
         if not swap.available():
             needed = "needs a C++ compiler that works (g++ or clang++)"
-            raise UserError(f"compute.kernels: {compute.kernels} {needed}; use composed")
+            raise UserError(f"compute.kernels: {compute.kernels} {needed}; use fallback")
     return compute

@@ -103,7 +103,7 @@ def _effects(
     """Measured effect of each technique that was on, by its name."""
     return {
         **setup.augment.effects(),
-        **({} if setup.noise is None else setup.noise.effects()),
+        **({} if setup.dropout_meter is None else setup.dropout_meter.effects()),
         **freeze_effects(setup.model),
         **({"warm_start": state.warm_start} if setup.warm_start is not None else {}),
         **loss_effects(recipe.loss, dataset.train.targets, probe.logits, probe.targets),

@@ -90,7 +90,7 @@ class Outcome:
     evaluate_seconds: float
 
 
-class RunWriter:
+class RunWriter(Observer):
     """An observer of the training loop that writes the run folder, and calls the user's own observer."""
 
     def __init__(self, folder: Path, recipe: Recipe, record: RunRecord, inner: Observer, *, writes: bool) -> None:
@@ -98,8 +98,6 @@ class RunWriter:
         self._inner, self._writes = inner, writes
         self.kernels: Callable[[], dict[str, str]] = dict
         self.plan: Sequence[PlannedStage] = ()
-        self.on_start, self.on_phase = inner.on_start, inner.on_phase
-        self.on_data = inner.on_data
 
     def begin(self) -> None:
         """Write the recipe and the first record."""
@@ -114,6 +112,18 @@ class RunWriter:
         for doubt in record.data.doubts:
             log.warning("doubt: %s", doubt)
         log.info("model %s, %d parameters, %s", record.model.architecture, record.parameters, record.model.weights)
+
+    def on_data(self, lines: Sequence[str]) -> None:
+        """Pass on."""
+        self._inner.on_data(lines)
+
+    def on_start(self, epochs: int, steps_per_epoch: int, steps_done: int) -> None:
+        """Pass on."""
+        self._inner.on_start(epochs, steps_per_epoch, steps_done)
+
+    def on_phase(self, name: str, done: int, total: int) -> None:
+        """Pass on."""
+        self._inner.on_phase(name, done, total)
 
     def on_step(self, epoch: int, step: int, loss: float, top1: float, images_per_second: float) -> None:
         """Write the kernels that a stopwatch chose before a checkpoint rests on them; a rule chooses the same again."""

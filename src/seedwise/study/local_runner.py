@@ -16,7 +16,7 @@ from types import ModuleType
 
 from seedwise.base.errors import Interrupted, UserError, in_words
 from seedwise.engine.control import RunControl
-from seedwise.engine.protocols import Silent
+from seedwise.engine.protocols import Observer
 from seedwise.records.run import RECORD, read_record
 from seedwise.study.schedule import Ended
 from seedwise.study.trial import RunTrial, Task, run_trial
@@ -228,7 +228,7 @@ def _die_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-class Reporter(Silent):
+class Reporter(Observer):
     """An observer that sends a trial's progress, a share of its steps in [0, 1], to the displaying process."""
 
     def __init__(self, send: Callable[[float], None], seconds: float = REPORT_SECONDS) -> None:

@@ -1,50 +1,53 @@
 """Frozen stages in training, by native kernels: single convolutions, and whole blocks in one pass. CPU.
 
-A block of Lite or MobileNetV2 makes its maps six times as wide and narrows them again; layer by layer, writing and
-reading the wide maps takes longer than computing them. In a frozen block nobody needs them afterwards, so a kernel
-keeps them in the cache.
+A block of Lite or MobileNetV2 expands its maps to six times as many channels and projects them again; layer by layer,
+writing and reading the expanded maps takes longer than computing them. In a frozen block nobody needs them afterwards,
+so a kernel keeps them in the cache.
 """
 
 from collections.abc import Callable
 
-import torch
 from timm.models._efficientnet_blocks import DepthwiseSeparableConv, InvertedResidual
 from torch import Tensor, nn
 
 from seedwise.kernels import dispatch
 from seedwise.kernels.layers import depthwise
-from seedwise.kernels.layers.folded import NO_LIMITS, AbsorbedNorm, FoldedConv, is_fast, limits_of
+from seedwise.kernels.layers.eligibility import Reason, takes, why_not_maps
+from seedwise.kernels.layers.folded import NO_LIMITS, AbsorbedNorm, FoldedConv, limits_of, why_not_fast
 from seedwise.kernels.ops import depthwise as depthwise_ops
 from seedwise.kernels.ops import depthwise_candidates
-from seedwise.kernels.ops.depthwise import Layer
+from seedwise.kernels.ops.depthwise import Geometry, Layer
 
 
-def use_fast_frozen_stages(model: nn.Module, choices: dispatch.Choices) -> None:
+def use_fast_frozen_stages(model: nn.Module, dispatcher: dispatch.Dispatcher) -> None:
     """Let the frozen stages of a network, if it has any, use the native kernels in training."""
     for module in model.modules():
         if isinstance(module, FoldedConv | AbsorbedNorm):
-            module.choices = choices
+            module.dispatcher = dispatcher
         one_pass = _ONE_PASS.get(type(module))
         if one_pass is not None and _is_plain(module):
             module.__class__ = one_pass
-            module.choices = choices  # type: ignore[assignment]
+            module.dispatcher = dispatcher  # type: ignore[assignment]
 
 
 class _OnePass(nn.Module):
     """Comes before a block's own class, whose layers it computes together where that is faster."""
 
-    choices: dispatch.Choices
+    dispatcher: dispatch.Dispatcher
 
     def forward(self, x: Tensor) -> Tensor:
         """float[n, c, h, w] -> float[n, out, oh, ow]."""
         by_layers: Callable[[Tensor], Tensor] = super().forward
-        *widen, (conv, norm), narrow = _layers(self)
-        geometry = depthwise.geometry_of(conv.folded[0], x) if is_fast(conv, x) and is_taken(x) else None
-        if geometry is None or not depthwise_ops.has_kernel(geometry, *x.shape[-2:]):
+        *expand, (conv, norm), project = _layers(self)
+        reason = why_not_fast(conv, x)
+        geometry = None if reason else depthwise.geometry_of(conv.folded[0], x)
+        if not takes(self, "one pass", reason or why_no_block(x, geometry)) or geometry is None:
             return by_layers(x)
-        layers = [Layer(*_folded(conv), limits_of(norm) or NO_LIMITS) for conv, norm in (*widen, (conv, norm), narrow)]
+        layers = [
+            Layer(*_folded(conv), limits_of(norm) or NO_LIMITS) for conv, norm in (*expand, (conv, norm), project)
+        ]
         shortcut = bool(self.has_skip)
-        return depthwise_candidates.frozen_block(x, layers, geometry, self.choices, by_layers, shortcut=shortcut)
+        return depthwise_candidates.frozen_block(x, layers, geometry, self.dispatcher, by_layers, shortcut=shortcut)
 
 
 class _OnePassInverted(_OnePass, InvertedResidual):
@@ -69,7 +72,7 @@ def plain_again(block: nn.Module) -> None:
 
 
 def _layers(block: nn.Module) -> list[tuple[FoldedConv, AbsorbedNorm]]:
-    """A block's convolutions with what is left of the BatchNorm behind each: (widening,) depthwise, narrowing."""
+    """A block's convolutions with what is left of the BatchNorm after each: (expansion,) depthwise, projection."""
     names = ("conv_pw", "conv_dw", "conv_pwl") if isinstance(block, InvertedResidual) else ("conv_dw", "conv_pw")
     return [(getattr(block, name), getattr(block, f"bn{i + 1}")) for i, name in enumerate(names)]
 
@@ -79,11 +82,11 @@ def _is_plain(block: nn.Module) -> bool:
     layers = _layers(block)
     if not all(isinstance(conv, FoldedConv) and isinstance(norm, AbsorbedNorm) for conv, norm in layers):
         return False
-    *widen, _, (narrow, last) = layers
+    *expand, _, (project, last) = layers
     return (
         all(limits_of(norm) is not None for _, norm in layers)
         and limits_of(last) == NO_LIMITS
-        and all(is_product(conv) for conv, _ in (*widen, (narrow, last)))
+        and all(is_product(conv) for conv, _ in (*expand, (project, last)))
         and getattr(block, "conv_s2d", None) is None
         and all(type(getattr(block, name)) is nn.Identity for name in ("se", "aa"))
     )
@@ -101,12 +104,11 @@ def _folded(conv: FoldedConv) -> tuple[Tensor, Tensor]:
     return computes.weight.detach(), computes.bias.detach()
 
 
-def is_taken(images: Tensor) -> bool:
-    """Whether the kernel takes these. Under autocast the layers choose their type themselves."""
-    return (
-        type(images) is Tensor
-        and images.dtype == torch.float32
-        and not torch.is_autocast_enabled("cpu")
-        and images.numel() > 0
-        and images.is_contiguous(memory_format=torch.channels_last)
-    )
+def why_no_block(maps: Tensor, geometry: Geometry | None) -> Reason:
+    """Why the kernel doesn't compute a block whose depthwise convolution has this geometry, of float[n, c, h, w]."""
+    reason = why_not_maps(maps)
+    if geometry is None:
+        return reason or "there is no kernel for its depthwise convolution"
+    if reason is None and not depthwise_ops.has_kernel(geometry, *maps.shape[-2:]):
+        reason = f"there is no kernel for {geometry.kernel}x{geometry.kernel}/{geometry.stride} on such maps"
+    return reason

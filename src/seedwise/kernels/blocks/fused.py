@@ -15,14 +15,16 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from seedwise.kernels import launch
-from seedwise.kernels.dispatch import Choices
+from seedwise.kernels.dispatch import Dispatcher
 from seedwise.kernels.layers import batch_norm, conv3x3, depthwise, pointwise
 from seedwise.kernels.layers.batch_norm import FusedBatchNormAct2d
 from seedwise.kernels.layers.conv3x3 import WinogradConv, WinogradConvSame
-from seedwise.kernels.layers.dense import is_watched, trains_plainly
+from seedwise.kernels.layers.drop_path import scale_of, why_no_scale
+from seedwise.kernels.layers.eligibility import takes, why_not_hooked, why_not_train
 from seedwise.kernels.layers.pointwise import PointwiseConv
 from seedwise.kernels.layers.squeeze_excite import FusedSqueezeExcite
 from seedwise.kernels.ops import batch_norm as batch_norm_ops
+from seedwise.kernels.ops import depthwise as depthwise_ops
 from seedwise.kernels.ops import depthwise_candidates
 from seedwise.kernels.ops import squeeze_excite as squeeze_excite_ops
 from seedwise.kernels.ops.depthwise import Geometry
@@ -36,52 +38,52 @@ class LayerStep(Protocol):
     parameters: tuple[Tensor, ...]
 
     def forward(self, x: Tensor) -> tuple[Tensor, Kept]:
-        """The result, and what `backward` needs."""
+        """The result, float32[n, out, oh, ow], of x, float32[n, in, h, w], and what `backward` needs."""
 
     def backward(self, grad: Tensor, kept: Kept, spare: bool) -> tuple[Tensor | None, ...]:
-        """The gradients of x and of `parameters`, from the result's; `spare`: that may be overwritten."""
+        """The gradients of x and of `parameters` from the result's, [n, out, oh, ow]; `spare`: it may be reused."""
 
 
 class _Product:
     def __init__(self, conv: PointwiseConv) -> None:
         self.parameters: tuple[Tensor, ...] = (conv.weight,)
-        self.choices = conv.choices
+        self.dispatcher = conv.dispatcher
 
     def forward(self, x: Tensor) -> tuple[Tensor, Kept]:
         weight = self.parameters[0]
-        return pointwise.forward(x, weight, None, self.choices), (x, weight)
+        return pointwise.forward(x, weight, None, self.dispatcher), (x, weight)
 
     def backward(self, grad: Tensor, kept: Kept, spare: bool) -> tuple[Tensor | None, ...]:
         x, weight = kept
-        return pointwise.backward(x, grad, weight, (True, True), self.choices)
+        return pointwise.backward(x, grad, weight, (True, True), self.dispatcher)
 
 
 class _Dense:
     def __init__(self, conv: WinogradConv | WinogradConvSame) -> None:
         self.parameters: tuple[Tensor, ...] = (conv.weight,)
-        self.choices = conv.choices
+        self.dispatcher = conv.dispatcher
 
     def forward(self, x: Tensor) -> tuple[Tensor, Kept]:
         weight = self.parameters[0]
-        return conv3x3.forward(x, weight, self.choices), (x, weight)
+        return conv3x3.forward(x, weight, self.dispatcher), (x, weight)
 
     def backward(self, grad: Tensor, kept: Kept, spare: bool) -> tuple[Tensor | None, ...]:
         x, weight = kept
-        return conv3x3.backward(x, grad, weight, (True, True), self.choices)
+        return conv3x3.backward(x, grad, weight, (True, True), self.dispatcher)
 
 
 class _DepthwiseStep:
-    def __init__(self, conv: nn.Conv2d, geometry: Geometry, choices: Choices) -> None:
+    def __init__(self, conv: nn.Conv2d, geometry: Geometry, dispatcher: Dispatcher) -> None:
         self.parameters: tuple[Tensor, ...] = (conv.weight,)
-        self.geometry, self.choices = geometry, choices
+        self.geometry, self.dispatcher = geometry, dispatcher
 
     def forward(self, x: Tensor) -> tuple[Tensor, Kept]:
         weight = self.parameters[0]
-        return depthwise_candidates.forward(x, weight, self.geometry, self.choices), (x, weight)
+        return depthwise_candidates.forward(x, weight, self.geometry, self.dispatcher), (x, weight)
 
     def backward(self, grad: Tensor, kept: Kept, spare: bool) -> tuple[Tensor | None, ...]:
         x, weight = kept
-        return depthwise_candidates.backward(x, grad, weight, self.geometry, (True, True), self.choices)
+        return depthwise_ops.backward(x, grad, weight, self.geometry, (True, True))
 
 
 class _Norm:
@@ -116,26 +118,37 @@ class _Squeeze:
         return squeeze_excite_ops.backward(grad, x, parameters, state, True)
 
 
-class _Chain(Function):
+class _FusedBlock(Function):
+    """A block's layers in order; `scale`, float[n, 1, 1, 1] or None: what drop path multiplies their result by."""
+
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, steps: Sequence[LayerStep], last: _Norm, has_skip: bool, *parameters: Tensor
+        ctx: Any,
+        x: Tensor,
+        steps: Sequence[LayerStep],
+        last: _Norm,
+        has_skip: bool,
+        scale: Tensor | None,
+        *parameters: Tensor,
     ) -> Tensor:
         y, made = x, list[Kept]()
         with launch.deferred_launches():
             for step in steps:
                 y, kept = step.forward(y)
                 made.append(kept)
-            y, kept = last.forward(y, x if has_skip else None)
+            y, kept = last.forward(y, x if has_skip and scale is None else None)
             made.append(kept)
+        if scale is not None:
+            y.mul_(scale).add_(x)
         ctx.save_for_backward(*(tensor for kept in made for tensor in kept))
-        ctx.steps, ctx.counts, ctx.has_skip = (*steps, last), [len(kept) for kept in made], has_skip
+        ctx.steps, ctx.counts, ctx.has_skip, ctx.scale = (*steps, last), [len(kept) for kept in made], has_skip, scale
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        of_result = grad = grads[0].contiguous(memory_format=torch.channels_last)
+        of_result = grads[0].contiguous(memory_format=torch.channels_last)
+        grad = of_result if ctx.scale is None else of_result * ctx.scale
         saved: list[Tensor] = list(ctx.saved_tensors)
         found: list[Tensor | None] = []
         with launch.deferred_launches():
@@ -146,51 +159,71 @@ class _Chain(Function):
                 assert of_x is not None
                 grad = of_x
                 found[:0] = of_parameters
-        return grad.add_(of_result) if ctx.has_skip else grad, None, None, None, *found
+        return grad.add_(of_result) if ctx.has_skip else grad, None, None, None, None, *found
+
+
+PATH = "fused block"
 
 
 def _train(block: Any, x: Tensor, layers: Sequence[Any]) -> Tensor | None:
     """The block's result by its layers, all in one; None if one of them does something else now than its kernel."""
-    plain = len(x) > 1 and x.requires_grad and type(block.drop_path) is nn.Identity
-    if not plain or not trains_plainly(layers[0], x) or any(map(is_watched, (*layers, block.drop_path))):
+    steps = _steps(block, x, layers)
+    if isinstance(steps, str):
+        takes(block, PATH, steps)
         return None
-    steps, size = [], x.shape
+    takes(block, PATH, None)
+    *before, last = steps
+    parameters = [parameter for step in steps for parameter in step.parameters]
+    scale = scale_of(block.drop_path, x) if block.has_skip else None
+    result: Tensor = _FusedBlock.apply(x, before, last, block.has_skip, scale, *parameters)
+    return result
+
+
+def _steps(block: Any, x: Tensor, layers: Sequence[Any]) -> list[Any] | str:
+    """What the block's layers do in a training step on float[n, c, h, w], a BatchNorm last; or why it isn't fused."""
+    reason = None if x.requires_grad else "what comes in needs no gradient"
+    reason = reason or why_not_train(x, ()) or why_not_hooked(*layers) or why_no_scale(block.drop_path)
+    if reason is not None or len(x) < 2:
+        return reason or "it is a single image"
+    steps, size = list[LayerStep](), x.shape
     for layer in layers:
         if type(layer) is nn.Identity:
             continue
         step, size = _step_of(layer, size)
-        if step is None:
-            return None
+        if isinstance(step, str):
+            return f"{type(layer).__name__}: {step}"
         steps.append(step)
-    *before, last = steps
-    if not isinstance(last, _Norm):
-        return None
-    parameters = [parameter for step in steps for parameter in step.parameters]
-    if not all(one.requires_grad and one.dtype == torch.float32 and one.device.type == "cpu" for one in parameters):
-        return None
-    result: Tensor = _Chain.apply(x, before, last, block.has_skip, *parameters)
-    return result
+    if not isinstance(steps[-1], _Norm):
+        return "it doesn't end in a BatchNorm"
+    for parameter in (one for step in steps for one in step.parameters):
+        if not parameter.requires_grad:
+            return "a parameter of it is frozen"
+        if parameter.dtype != torch.float32 or not parameter.is_cpu:
+            return "a parameter of it is no float32 on the CPU"
+    return steps
 
 
-def _step_of(layer: Any, size: torch.Size) -> tuple[LayerStep | None, torch.Size]:
-    """A layer's step for maps of a size, if its kernel may take it, and its result's size."""
+def _step_of(layer: Any, size: torch.Size) -> tuple[LayerStep | str, torch.Size]:
+    """A layer's step for maps of a size, or why its kernel may not take it, and its result's size."""
     n, _, h, w = size
+    reason = "there is no kernel for it"
     if isinstance(layer, FusedBatchNormAct2d):
-        return (_Norm(layer) if layer.trains() else None), size
+        return layer.why_not_trained() or _Norm(layer), size
     if isinstance(layer, PointwiseConv) and layer.bias is None:
         return _Product(layer), torch.Size((n, layer.out_channels, h, w))
     if isinstance(layer, WinogradConv | WinogradConvSame):
         return _Dense(layer), torch.Size((n, layer.out_channels, h, w))
-    if isinstance(layer, FusedSqueezeExcite) and layer.is_native():
-        return _Squeeze(layer), size
+    if isinstance(layer, FusedSqueezeExcite):
+        return layer.why_not_native() or _Squeeze(layer), size
     if depthwise.is_native(layer) and layer.bias is None:
         geometry = depthwise.step_geometry(layer, torch.empty(size, memory_format=torch.channels_last))
-        if geometry is not None:
-            return _DepthwiseStep(layer, geometry, layer.choices), torch.Size((n, size[1], *geometry.out_size(h, w)))
-    return None, size
+        if not isinstance(geometry, str):
+            return _DepthwiseStep(layer, geometry, layer.dispatcher), torch.Size((n, size[1], *geometry.out_size(h, w)))
+        reason = geometry
+    return reason, size
 
 
-class ChainedInverted(InvertedResidual):
+class FusedInvertedResidual(InvertedResidual):
     """timm's block, in one where it trains by kernels."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -200,24 +233,24 @@ class ChainedInverted(InvertedResidual):
         return super().forward(x) if result is None else result  # type: ignore[no-untyped-call]
 
 
-class _ChainedEdge(EdgeResidual):
+class _FusedEdgeResidual(EdgeResidual):
     def forward(self, x: Tensor) -> Tensor:
         """float[n, c, h, w] -> float[n, out, oh, ow]."""
         result = _train(self, x, (self.conv_exp, self.bn1, self.aa, self.se, self.conv_pwl, self.bn2))
         return super().forward(x) if result is None else result  # type: ignore[no-untyped-call]
 
 
-class _ChainedConv(ConvBnAct):
+class _FusedConvBnAct(ConvBnAct):
     def forward(self, x: Tensor) -> Tensor:
         """float[n, c, h, w] -> float[n, out, oh, ow]."""
         result = _train(self, x, (self.conv, self.bn1, self.aa))
         return super().forward(x) if result is None else result  # type: ignore[no-untyped-call]
 
 
-_CHAINED: dict[type[nn.Module], type[nn.Module]] = {
-    InvertedResidual: ChainedInverted,
-    EdgeResidual: _ChainedEdge,
-    ConvBnAct: _ChainedConv,
+_FUSED: dict[type[nn.Module], type[nn.Module]] = {
+    InvertedResidual: FusedInvertedResidual,
+    EdgeResidual: _FusedEdgeResidual,
+    ConvBnAct: _FusedConvBnAct,
 }
 
 
@@ -225,12 +258,12 @@ def use_fused_blocks(model: nn.Module) -> int:
     """Let timm's blocks train as above, in place; returns how many may.
 
     Parameters and their names stay, and so does evaluation. It comes after the swaps of their layers. Where a layer has
-    no kernel or frozen parameters, a hook looks on or paths are dropped, a block goes by its layers.
+    no kernel or frozen parameters, or a hook looks on, a block goes by its layers.
     """
     count = 0
     for module in model.modules():
-        chained = _CHAINED.get(type(module))
-        if chained is not None:
-            module.__class__ = chained
+        fused = _FUSED.get(type(module))
+        if fused is not None:
+            module.__class__ = fused
             count += 1
     return count

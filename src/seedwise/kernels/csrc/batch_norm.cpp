@@ -15,96 +15,77 @@
 
 namespace {
 
-template <class T, int A> int forward(const Forward &f, int threads) {
-  const T *x = static_cast<const T *>(f.x), *plus = static_cast<const T *>(f.plus);
-  T *y = static_cast<T *>(f.y);
-  const bool stream = should_stream(y, f.m, f.c);
-  return run(
-      Job(f.m, f.c, sizeof(T), threads),
-      [&](const Job &job, int64_t chunk) {
-        moments<T>([&](int64_t row, int64_t) { return x + row * job.c; }, job, chunk);
-      },
-      [&](const Job &job) { merge_moments(f, job); },
-      [&](const Job &job, int64_t chunk) {
-        if (y != nullptr)
-          output<T, A>(x, plus, y, f.step.saved, job, chunk, stream);
-      });
+template <class T, int A>
+Code forward(const Forward& f, int threads) {
+    const T *x = static_cast<const T*>(f.x), *plus = static_cast<const T*>(f.plus);
+    T* y = static_cast<T*>(f.y);
+    const bool stream = should_stream(y, f.m, f.c);
+    return run(
+        Job(f.m, f.c, sizeof(T), threads),
+        [&](const Job& job, int64_t chunk) {
+            moments<T>([&](int64_t row, int64_t) { return x + row * job.c; }, job, chunk);
+        },
+        [&](const Job& job) { merge_moments(f, job); },
+        [&](const Job& job, int64_t chunk) { output<T, A>(x, plus, y, f.step.saved, job, chunk, stream); });
 }
 
 // The batch normalized and activated, of known statistics.
-template <class T, int A> int apply(const T *x, T *y, int64_t m, int64_t c, const float *saved, int threads) {
-  const bool stream = should_stream(y, m, c);
-  return run(Job(m, c, sizeof(T), threads), [](const Job &, int64_t) {}, [](const Job &) {},
-             [&](const Job &job, int64_t chunk) { output<T, A>(x, nullptr, y, saved, job, chunk, stream); });
+template <class T, int A>
+Code apply(const T* x, T* y, int64_t m, int64_t c, const float* saved, int threads) {
+    const bool stream = should_stream(y, m, c);
+    return run(
+        Job(m, c, sizeof(T), threads), [](const Job&, int64_t) {}, [](const Job&) {},
+        [&](const Job& job, int64_t chunk) { output<T, A>(x, nullptr, y, saved, job, chunk, stream); });
 }
 
-template <class T, int A> int backward(const Backward &b, int threads) {
-  const T *grad = static_cast<const T *>(b.grad), *x = static_cast<const T *>(b.x);
-  T *grad_x = static_cast<T *>(b.grad_x);
-  const bool stream = A != kSilu && grad_x != grad && should_stream(grad_x, b.m, b.c);
-  return run(
-      Job(b.m, b.c, sizeof(T), threads),
-      [&](const Job &job, int64_t chunk) { gradient_sums<T, A>(grad, x, grad_x, b.saved, job, chunk); },
-      [&](const Job &job) { merge_gradients(b, job); },
-      [&](const Job &job, int64_t chunk) {
-        const int64_t at = chunk * job.chunks.rows * job.c;
-        if (grad_x != nullptr)
-          gradient<T, A == kSilu ? kIdentity : A>((A == kSilu ? grad_x : grad) + at, x + at, grad_x + at,
-                                                  job.chunks.size(chunk), job.c, b.saved, job.scratch, job.far, stream);
-      });
+template <class T, int A>
+Code backward(const Backward& b, int threads) {
+    const T *grad = static_cast<const T*>(b.grad), *x = static_cast<const T*>(b.x);
+    T* grad_x = static_cast<T*>(b.grad_x);
+    const bool stream = A != kSilu && grad_x != grad && should_stream(grad_x, b.m, b.c);
+    return run(
+        Job(b.m, b.c, sizeof(T), threads),
+        [&](const Job& job, int64_t chunk) { gradient_sums<T, A>(grad, x, grad_x, b.saved, job, chunk); },
+        [&](const Job& job) { merge_gradients(b, job); },
+        [&](const Job& job, int64_t chunk) {
+            const int64_t at = chunk * job.chunks.rows * job.c;
+            if (grad_x != nullptr)
+                gradient<T, A == kSilu ? kIdentity : A>((A == kSilu ? grad_x : grad) + at, x + at, grad_x + at,
+                                                        job.chunks.size(chunk), job.c, b.saved, job.scratch, job.far,
+                                                        stream);
+        });
 }
 
-// The last step alone: grad, the pre-activation's gradient, becomes x's.
-template <class T>
-int finish(T *grad, const T *x, int64_t m, int64_t c, const float *saved, const float *affine, int threads) {
-  return run(
-      Job(m, c, sizeof(T), threads),
-      [&](const Job &job, int64_t chunk) {
-        const int64_t at = chunk * job.chunks.rows * c;
-        gradient<T, kIdentity>(grad + at, x + at, grad + at, job.chunks.size(chunk), c, saved, affine, job.far, false);
-      },
-      [](const Job &) {}, [](const Job &, int64_t) {});
+// call(T{}, Int<A>) for the type and activation that the numbers name.
+template <int A = kIdentity, class Call>
+Code dispatch(int is_bf16, int act, Call call) {
+    if (act == A) return is_bf16 ? call(bf16{}, Int<A>{}) : call(float{}, Int<A>{});
+    if constexpr (A < kHardswish) return dispatch<A + 1>(is_bf16, act, call);
+    return NO_ACTIVATION;
 }
 
-// call(T{}, Int<A>) for the type and activation that the numbers name; 2 when they name none.
-template <int A = kIdentity, class Call> int dispatch(int bf16, int act, Call call) {
-  if (act == A)
-    return bf16 ? call(Bf16{}, Int<A>{}) : call(float{}, Int<A>{});
-  if constexpr (A < kHardswish)
-    return dispatch<A + 1>(bf16, act, call);
-  return 2;
-}
+}  // namespace
 
-} // namespace
-
-// All return 0, or 1 when memory for the chunks' sums is lacking, or 2 for an unknown activation.
-extern "C" int norm_act_forward(const void *x, const void *plus, void *y, int64_t m, int64_t c, const float *weight,
-                                const float *bias, float *running_mean, float *running_var, int64_t *batches,
-                                double momentum, double eps, float *saved, int act, int bf16, int threads) {
-  const Forward f{x, plus, y, m, c, {weight, bias, running_mean, running_var, batches, momentum, eps, saved}};
-  return dispatch(bf16, act, [&](auto t, auto a) { return forward<decltype(t), decltype(a)::value>(f, threads); });
+extern "C" Code norm_act_forward(const void* x, const void* plus, void* y, const float* weight, const float* bias,
+                                 float* running_mean, float* running_var, int64_t* batches, float* saved, int64_t m,
+                                 int64_t c, double momentum, double eps, int act, int is_bf16, int threads) {
+    const Forward f{x, plus, y, m, c, {weight, bias, running_mean, running_var, batches, momentum, eps, saved}};
+    return dispatch(is_bf16, act, [&](auto t, auto a) { return forward<decltype(t), decltype(a)::value>(f, threads); });
 }
 
 // The second half of it: `saved` is known.
-extern "C" int norm_act_apply(const void *x, void *y, int64_t m, int64_t c, const float *saved, int act, int bf16,
-                              int threads) {
-  return dispatch(bf16, act, [&](auto t, auto a) {
-    using T = decltype(t);
-    return apply<T, decltype(a)::value>(static_cast<const T *>(x), static_cast<T *>(y), m, c, saved, threads);
-  });
+extern "C" Code norm_act_apply(const void* x, void* y, const float* saved, int64_t m, int64_t c, int act, int is_bf16,
+                               int threads) {
+    return dispatch(is_bf16, act, [&](auto t, auto a) {
+        using T = decltype(t);
+        return apply<T, decltype(a)::value>(static_cast<const T*>(x), static_cast<T*>(y), m, c, saved, threads);
+    });
 }
 
-extern "C" int norm_act_backward(const void *grad, const void *x, void *grad_x, int64_t m, int64_t c,
-                                 const float *saved, float *grad_weight, float *grad_bias, float *affine, int act,
-                                 int bf16, int threads) {
-  const Backward b{grad, x, grad_x, m, c, saved, grad_weight, grad_bias, affine};
-  return dispatch(bf16, act, [&](auto t, auto a) { return backward<decltype(t), decltype(a)::value>(b, threads); });
-}
-
-extern "C" int norm_act_finish(void *grad, const void *x, int64_t m, int64_t c, const float *saved,
-                               const float *affine, int bf16, int threads) {
-  return dispatch(bf16, kIdentity, [&](auto t, auto) {
-    using T = decltype(t);
-    return finish(static_cast<T *>(grad), static_cast<const T *>(x), m, c, saved, affine, threads);
-  });
+extern "C" Code norm_act_backward(const void* grad, const void* x, void* grad_x, const float* saved, float* grad_weight,
+                                  float* grad_bias, float* affine, int64_t m, int64_t c, int act, int is_bf16,
+                                  int threads) {
+    const Backward b{grad, x, grad_x, m, c, saved, grad_weight, grad_bias, affine};
+    return dispatch(is_bf16, act,
+                    [&](auto t, auto a) { return backward<decltype(t), decltype(a)::value>(b, threads); });
 }

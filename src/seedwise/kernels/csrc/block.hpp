@@ -1,23 +1,25 @@
-// A frozen inverted residual in one pass: a 1x1 convolution that widens (or none), a depthwise one, a 1x1 one that
-// narrows, and the shortcut. The wide maps, which are most of what the layers would write and read, stay in the L2 cache.
+// A frozen inverted residual in one pass: a 1x1 convolution that expands (or none), a depthwise one, a 1x1 one that
+// projects, and the shortcut. The expanded maps, which are most of what the layers would write and read, stay in the L2
+// cache.
 //
-// A task takes some output rows of an image, or all of several small ones, whose weights it then reads once. For 32 wide
-// channels at a time it computes the widened rows into a staged sheet (see depthwise.cpp) and the depthwise convolution
-// from there; what that gives is multiplied at the end, when all wide channels of its pixels are there. Rows that two
-// tasks need are widened twice.
+// A task takes some output rows of an image, or all of several small ones, whose weights it then reads once. For 32
+// expanded channels at a time it computes the expanded rows into a staged sheet (see depthwise.cpp) and the depthwise
+// convolution from there; what that gives is multiplied at the end, when all expanded channels of its pixels are there.
+// Rows that two tasks need are expanded twice.
 
 #pragma once
 
+#include "code.hpp"
 #include "depthwise_norms.hpp"
 #include "gemm_tile.hpp"
 
 namespace {
 
 struct Block {  // weights are [out, in] or [c, K * K], without gaps; each bias has a number a channel
-    const float *x, *widen, *widen_bias, *taps, *bias, *narrow, *narrow_bias;  // `widen` and its bias may be null
+    const float *x, *expand, *expand_bias, *taps, *bias, *project, *project_bias;  // `expand` and its bias may be null
     int64_t c, out_c;
     bool shortcut;
-    const float* limits;  // what holds the widened and the depthwise map: low, high, low, high
+    const float* limits;  // what clamps the expanded and the depthwise map: low, high, low, high
 };
 
 constexpr int PAIR = 2;                      // vectors of outputs that a product computes together
@@ -48,21 +50,9 @@ inline void begin_with(const vec* bias, vec (&sum)[R][U]) {
         UNROLL for (int u = 0; u < U; ++u) sum[r][u] = bias[u];
 }
 
-inline vec held(vec value, float low, float high) {  // NaN stays NaN: of two, these instructions return the second
-    const vec lowest = vec{} + low, highest = vec{} + high;
-#if defined(__AVX512F__)
-    return (vec)_mm512_min_ps((__m512)highest, _mm512_max_ps((__m512)lowest, (__m512)value));
-#elif defined(__AVX__)
-    return (vec)_mm256_min_ps((__m256)highest, _mm256_max_ps((__m256)lowest, (__m256)value));
-#else
-    value = value < lowest ? lowest : value;
-    return value > highest ? highest : value;
-#endif
-}
-
-// `count` pixels of c channels, widened to U vectors; pixel i goes to `to + places[i]`.
+// `count` pixels of c channels, expanded to U vectors; pixel i goes to `to + places[i]`.
 template <int U>
-NOINLINE void widen_pixels(const float* x, int64_t c, int64_t count, const vec* w, const vec* bias,
+NOINLINE void expand_pixels(const float* x, int64_t c, int64_t count, const vec* w, const vec* bias,
                            const float* limits, const int32_t* places, vec* to) {
     in_steps<LINES>(count, [&](auto lines, int64_t i) {
         constexpr int R = lines.value;
@@ -70,13 +60,13 @@ NOINLINE void widen_pixels(const float* x, int64_t c, int64_t count, const vec* 
         begin_with(bias, sum);
         add_products<R, U>({x + i * c, c, 1}, {w, PAIR}, c, sum);
         UNROLL for (int r = 0; r < R; ++r)
-            UNROLL for (int u = 0; u < U; ++u) to[places[i + r] + u] = held(sum[r][u], limits[0], limits[1]);
+            UNROLL for (int u = 0; u < U; ++u) to[places[i + r] + u] = clamp(sum[r][u], vec{} + limits[0], vec{} + limits[1]);
     });
 }
 
 // `count` pixels, staged [blocks of channels][count][BLOCK], times U staged vectors -> [count, out_c].
 template <int U>
-NOINLINE void narrow_pixels(const float* mid, int64_t count, int64_t depth, const vec* w, const vec* bias,
+NOINLINE void project_pixels(const float* mid, int64_t count, int64_t depth, const vec* w, const vec* bias,
                             const float* shortcut, int64_t out_c, int64_t rest, float* out) {
     in_steps<LINES>(count, [&](auto lines, int64_t i) {
         constexpr int R = lines.value;
@@ -123,7 +113,7 @@ inline void depthwise_tile(const Row& row, const vec* x, vec* to) {
         UNROLL for (int m = 0; m < M; ++m)
             UNROLL for (int t = 0; t < N; ++t)
                 UNROLL for (int u = 0; u < U; ++u)
-                    to[m * row.to_image + t * VECS + v + u] = held(sum[m][t][u] + row.bias[v + u], row.low, row.high);
+                    to[m * row.to_image + t * VECS + v + u] = clamp(sum[m][t][u] + row.bias[v + u], vec{} + row.low, vec{} + row.high);
     }
 }
 
@@ -139,7 +129,7 @@ NOINLINE void depthwise_row(const Row& row, int images, int width, const vec* x,
 }
 
 struct Staged {  // a block's weights as the kernels read them
-    const vec *widen, *widen_bias, *taps, *bias, *narrow, *narrow_bias;
+    const vec *expand, *expand_bias, *taps, *bias, *project, *project_bias;
 };
 
 template <int K, int S>
@@ -156,10 +146,10 @@ struct BlockJob {
         const Sheet sheet{memory, {x_rows.begin, x_rows.begin + x_rows.size() * images}, shape.x_columns()};
         const int64_t x_image = x_rows.size() * sheet.row_size(), to_image = rows.size() * shape.ow * VECS;
         vec* const mid = memory + images * x_image;
-        if (block.widen) clear_sides(sheet);
+        if (block.expand) clear_sides(sheet);
         for (int b = 0; b < shape.blocks(); ++b) {
             const int channels = int(std::min<int64_t>(BLOCK, shape.c - b * BLOCK));
-            if (block.widen)
+            if (block.expand)
                 fill(n, sheet, b, (channels + LANES - 1) / LANES);
             else
                 for (int i = 0; i < images; ++i)
@@ -187,16 +177,16 @@ struct BlockJob {
         }
     }
 
-    // The widened rows of a block; its lanes past the last channel are left as they are, for nothing reads them.
+    // The expanded rows of a block; its lanes past the last channel are left as they are, for nothing reads them.
     void fill(int64_t n, const Sheet& sheet, int b, int vecs) const {
         const float* x = block.x + (n * shape.h + sheet.rows.begin) * shape.w * block.c;
         const int64_t count = sheet.rows.size() * shape.w;
         for (int v = 0; v < vecs; v += PAIR) {
-            const vec *w = staged.widen + (b * VECS + v) * block.c, *bias = staged.widen_bias + b * VECS + v;
+            const vec *w = staged.expand + (b * VECS + v) * block.c, *bias = staged.expand_bias + b * VECS + v;
             if (vecs - v >= PAIR)
-                widen_pixels<PAIR>(x, block.c, count, w, bias, block.limits, places, sheet.data + v);
+                expand_pixels<PAIR>(x, block.c, count, w, bias, block.limits, places, sheet.data + v);
             else
-                widen_pixels<1>(x, block.c, count, w, bias, block.limits, places, sheet.data + v);
+                expand_pixels<1>(x, block.c, count, w, bias, block.limits, places, sheet.data + v);
         }
     }
 
@@ -204,12 +194,12 @@ struct BlockJob {
         const int64_t out_c = block.out_c;
         for (int64_t v = 0; v * LANES < out_c; v += PAIR) {
             const int64_t at = first * out_c + v * LANES, rest = out_c - v * LANES;
-            const vec *w = staged.narrow + v * shape.c, *bias = staged.narrow_bias + v;
+            const vec *w = staged.project + v * shape.c, *bias = staged.project_bias + v;
             const float* shortcut = block.shortcut ? block.x + at : nullptr;
             if (rest > LANES)
-                narrow_pixels<PAIR>(mid, count, shape.c, w, bias, shortcut, out_c, rest, out + at);
+                project_pixels<PAIR>(mid, count, shape.c, w, bias, shortcut, out_c, rest, out + at);
             else
-                narrow_pixels<1>(mid, count, shape.c, w, bias, shortcut, out_c, rest, out + at);
+                project_pixels<1>(mid, count, shape.c, w, bias, shortcut, out_c, rest, out + at);
         }
     }
 };
@@ -217,34 +207,34 @@ struct BlockJob {
 // A block's weights, staged by all threads.
 struct StagedBlock {
     StagedBlock(const Block& block, int64_t c, int taps, int64_t blocks, int threads)
-        : wide(blocks * VECS), pairs((block.out_c + PAIR * LANES - 1) / (PAIR * LANES)),
-          sizes{block.widen ? wide * block.c : 0, wide, wide * taps, wide, pairs * PAIR * c, pairs * PAIR},
+        : expanded(blocks * VECS), pairs((block.out_c + PAIR * LANES - 1) / (PAIR * LANES)),
+          sizes{block.expand ? expanded * block.c : 0, expanded, expanded * taps, expanded, pairs * PAIR * c, pairs * PAIR},
           memory(sizes[0] + sizes[1] + sizes[2] + sizes[3] + sizes[4] + sizes[5]) {
         if (!memory.data) return;
         vec* parts[6] = {memory.data};
         for (int i = 1; i < 6; ++i) parts[i] = parts[i - 1] + sizes[i - 1];
-        const int64_t widening = block.widen ? wide / PAIR : 0;
+        const int64_t expansions = block.expand ? expanded / PAIR : 0;
 #pragma omp parallel for num_threads(threads) schedule(static)
-        for (int64_t i = 0; i < widening + pairs; ++i) {
-            if (i < widening)
-                stage_product(block.widen, c, block.c, i, parts[0]);
+        for (int64_t i = 0; i < expansions + pairs; ++i) {
+            if (i < expansions)
+                stage_product(block.expand, c, block.c, i, parts[0]);
             else
-                stage_product(block.narrow, block.out_c, c, i - widening, parts[4]);
+                stage_product(block.project, block.out_c, c, i - expansions, parts[4]);
         }
-        if (block.widen) stage_bias(block.widen_bias, c, wide, parts[1]);
+        if (block.expand) stage_bias(block.expand_bias, c, expanded, parts[1]);
         for (int64_t b = 0; b < blocks; ++b) stage_weight(block.taps, c, taps, false, b, parts[2]);
-        stage_bias(block.bias, c, wide, parts[3]);
-        stage_bias(block.narrow_bias, block.out_c, pairs * PAIR, parts[5]);
+        stage_bias(block.bias, c, expanded, parts[3]);
+        stage_bias(block.project_bias, block.out_c, pairs * PAIR, parts[5]);
         staged = {parts[0], parts[1], parts[2], parts[3], parts[4], parts[5]};
     }
 
-    const int64_t wide, pairs, sizes[6];
+    const int64_t expanded, pairs, sizes[6];
     const Memory memory;
     Staged staged{};
 };
 
 template <int K, int S>
-int run_block(const Block& block, float* out, const Geometry& geometry, int threads) {
+Code run_block(const Block& block, float* out, const Geometry& geometry, int threads) {
     const Shape<K, S> shape(geometry);
     const int64_t blocks = shape.blocks(), row_size = int64_t(shape.x_columns()) * VECS;
     const auto x_rows = [&](int64_t rows) { return std::min<int64_t>(shape.h, (rows - 1) * S + K); };
@@ -259,7 +249,7 @@ int run_block(const Block& block, float* out, const Geometry& geometry, int thre
     const int64_t pixels = (is_whole ? images * shape.h : x_rows(rows)) * shape.w;
     const StagedBlock weights(block, shape.c, K * K, blocks, threads);
     const Memory memory(each * threads + (pixels + LANES - 1) / LANES);
-    if (!weights.memory.data || !memory.data) return 2;
+    if (!weights.memory.data || !memory.data) return NO_MEMORY;
     int32_t* const places = reinterpret_cast<int32_t*>(memory.data + each * threads);
     for (int64_t i = 0; i < pixels; ++i)
         places[i] = int32_t(i / shape.w * row_size + (shape.left + i % shape.w) * VECS);
@@ -273,7 +263,7 @@ int run_block(const Block& block, float* out, const Geometry& geometry, int thre
             job.run(task / strips, int(std::min(images, end - task)), some, memory.data + each * slot);
         }
     }
-    return 0;
+    return DONE;
 }
 
 }  // namespace

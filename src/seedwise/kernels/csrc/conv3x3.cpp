@@ -3,13 +3,14 @@
 //
 // A map is cut into tiles of 4x4 results, each of which depends on 6x6 pixels. Transformed, those are 36 positions, and
 // at each the convolution is a product of matrices over channels: result[tile, out] = image[tile, in] weight[in, out].
-// The images' gradient is the same function of the turned and transposed weight. The weight's gradient has at each
+// The images' gradient is the same function of the rotated and transposed weight. The weight's gradient has at each
 // position the product of the images, transposed, with the result's gradient.
 //
 // Tiles are taken in chunks, so that what is transformed stays in the caches; it never goes to memory as a whole. Every
 // sum is taken in an order that follows from the shape alone, so the bits depend on neither threads nor timing. A NaN
 // or an infinity spreads over its tile and those beside it, instead of over the 3x3 pixels around it.
 
+#include "code.hpp"
 #include "epilogue.hpp"
 #include "memory.hpp"
 #include "winograd_transforms.hpp"
@@ -18,8 +19,8 @@ namespace {
 
 constexpr int64_t CHUNK = 24;                   // tiles of a chunk: a multiple of ROWS
 constexpr int64_t PANELS_AT_ONCE = 64 / PANEL;  // of results that are transformed back together
-constexpr int64_t GRADIENT_CHUNK = 48;          // of the weight's gradient, whose sums are read and written once for each
-constexpr int64_t STREAMED = 2'000'000;         // numbers of a result from which on it is written past the cache
+constexpr int64_t GRADIENT_CHUNK = 48;   // of the weight's gradient, whose sums are read and written once for each
+constexpr int64_t STREAMED = 2'000'000;  // numbers of a result from which on it is written past the cache
 
 using Memory = Aligned<float>;
 
@@ -42,7 +43,7 @@ struct Corner {  // of a tile, before the first of its pixels
 
 // The pixels of the next tiles, fetched into the cache a few at a time while this chunk's products are computed:
 // reading them only when they are wanted takes longer than transforming them, and the processor drops what is asked for
-// all at once. Inline, as GCC removes calls of functions that only prefetch.
+// all at once. Inline: see `prefetch`.
 struct Ahead {
     const float* from;
     int64_t lines, each;  // of the cache, and how many of them to a call
@@ -124,24 +125,22 @@ void stage_image(const float* x, const Maps& maps, int64_t c, int64_t tile, cons
 }
 
 // Tile `tile` of the result's gradient to row `row` of the panels.
-void stage_gradient(const float* g, const Maps& maps, int64_t c, int64_t tile, const float* zeros,
-                    const Panels& panels, int64_t row, float* to) {
+void stage_gradient(const float* g, const Maps& maps, int64_t c, int64_t tile, const float* zeros, const Panels& panels,
+                    int64_t row, float* to) {
     const Pixels<TILE> pixels(g, maps, c, Corner(maps, tile, 0), zeros);
     panels.each(0, panels.count, [&](auto vecs, int64_t panel) LAMBDA_INLINE {
         constexpr int W = vecs.value;
         const int64_t j = panel * PANEL, rest = c - j;
         float* const at = to + panels.at(0, panel) + row * W * LANES;
         transform<OfGradient, W>(
-            [&](int y, int x, int w) LAMBDA_INLINE {
-                return load_part(pixels.at[y][x] + j + w * LANES, rest - w * LANES);
-            },
+            [&](int y, int x, int w) LAMBDA_INLINE { return load_part(pixels.at[y][x] + j + w * LANES, rest - w * LANES); },
             [&](int y, int x, int w, vec value) LAMBDA_INLINE {
                 store(at + (y * SIDE + x) * panels.size + w * LANES, value);
             });
     });
 }
 
-struct Weight {  // [out, in, 3, 3], or what of it takes the images' place
+struct Weight {                                         // [out, in, 3, 3], or what of it takes the images' place
     int64_t in, out, of_out, of_in, of_row, of_column;  // strides
     int64_t at(int64_t o, int64_t i, int y, int x) const { return o * of_out + i * of_in + y * of_row + x * of_column; }
 };
@@ -186,7 +185,7 @@ struct Convolution {
     int64_t chunk;  // tiles
     bool streamed;
     const float* bias;
-    End end;
+    Epilogue epilogue;
     Sheets image{chunk, weight.in};
     Panels taps{weight.in, weight.out};
 
@@ -200,30 +199,28 @@ struct Convolution {
             taps.each(begin, end, [&](auto vecs, int64_t panel) LAMBDA_INLINE {
                 for (int64_t tile = 0; tile < tiles; tile += ROWS) {
                     meanwhile(((begin * POSITIONS + position * (end - begin) + panel - begin) * chunk + tile) / ROWS);
-                    multiply<ROWS, vecs.value, true>(
-                        x + position * image.size + tile * image.row, image.row, w + taps.at(position, panel),
-                        weight.in, false,
-                        to + ((panel - begin) * chunk + tile) * POSITIONS * PANEL +
-                            position * ROWS * vecs.value * LANES);
+                    multiply<ROWS, vecs.value, true>(x + position * image.size + tile * image.row, image.row,
+                                                     w + taps.at(position, panel), weight.in, false,
+                                                     to + ((panel - begin) * chunk + tile) * POSITIONS * PANEL +
+                                                         position * ROWS * vecs.value * LANES);
                 }
             });
     }
 
-    template <int W, bool STREAM, End END>
+    template <int W, bool STREAM, Epilogue E>
     void result(const float* from, Corner corner, int64_t channel, float* out) const {
         const int64_t rest = weight.out - channel, rows = std::min<int64_t>(TILE, maps.h - corner.y);
         const int64_t columns = std::min<int64_t>(TILE, maps.w - corner.x);
         vec shift[W] = {};
-        if constexpr (END != End::plain)
+        if constexpr (E != Epilogue::none)
             for (int w = 0; w < W; ++w) shift[w] = load_part(bias + channel + w * LANES, rest - w * LANES);
         float* const to = out + ((corner.n * maps.h + corner.y) * maps.w + corner.x) * weight.out + channel;
         transform<ToResult, W>(
-            [&](int y, int x, int w)
-                LAMBDA_INLINE { return load(from + ((y * SIDE + x) * ROWS * W + w) * LANES); },
+            [&](int y, int x, int w) LAMBDA_INLINE { return load(from + ((y * SIDE + x) * ROWS * W + w) * LANES); },
             [&](int y, int x, int w, vec value) LAMBDA_INLINE {
                 float* const at = to + (y * maps.w + x) * weight.out + w * LANES;
                 if (y >= rows || x >= columns) return;
-                const vec done = finished<END>(value, shift[w]);
+                const vec done = with_epilogue<E>(value, shift[w]);
                 if constexpr (STREAM)
                     stream(at, done);
                 else
@@ -235,12 +232,12 @@ struct Convolution {
     auto writer() const {
         using Write = void (Convolution::*)(const float*, Corner, int64_t, float*) const;
         static constexpr Write writers[][3] = {
-            {&Convolution::result<W, false, End::plain>, &Convolution::result<W, false, End::biased>,
-             &Convolution::result<W, false, End::silu>},
-            {&Convolution::result<W, true, End::plain>, &Convolution::result<W, true, End::biased>,
-             &Convolution::result<W, true, End::silu>},
+            {&Convolution::result<W, false, Epilogue::none>, &Convolution::result<W, false, Epilogue::bias>,
+             &Convolution::result<W, false, Epilogue::silu>},
+            {&Convolution::result<W, true, Epilogue::none>, &Convolution::result<W, true, Epilogue::bias>,
+             &Convolution::result<W, true, Epilogue::silu>},
         };
-        return writers[streamed][int(end)];
+        return writers[streamed][int(epilogue)];
     }
 
     void run(const float* x, const float* w, const float* zeros, int64_t first, float* memory, float* out) const {
@@ -252,9 +249,7 @@ struct Convolution {
             stage_image(x, maps, weight.in, first + tile, zeros, image, memory + tile * image.row);
         for (int64_t begin = 0; begin < taps.count; begin += PANELS_AT_ONCE) {
             const int64_t end = std::min(taps.count, begin + PANELS_AT_ONCE);
-            products(memory, w, tiles, begin, end, sums, [&](int64_t call) LAMBDA_INLINE {
-                ahead.fetch(call);
-            });
+            products(memory, w, tiles, begin, end, sums, [&](int64_t call) LAMBDA_INLINE { ahead.fetch(call); });
             for (int64_t tile = 0; tile < tiles; ++tile)
                 taps.each(begin, end, [&](auto vecs, int64_t panel) LAMBDA_INLINE {
                     constexpr int W = vecs.value;
@@ -294,51 +289,50 @@ struct Gradient {
 
 }  // namespace
 
-// x: [n, h, w, in]; out: [n, h, w, out]; `strides`: the weight's along out, in, rows and columns; `bias`: [out] or null;
-// `silu`: whether it comes behind a bias. Returns 2 without memory, else 0.
-extern "C" int winograd_forward(const float* x, const float* weight, const int64_t* strides, const int64_t* shape,
-                                const float* bias, int silu, float* out, int threads) {
+// x: [n, h, w, in]; out: [n, h, w, out]; `first` and `strides`: where the weight's first number is, and from there its
+// strides along out, in, rows and columns; `bias`: [out] or null; `silu`: whether it follows a bias.
+extern "C" Code winograd_forward(const float* x, const float* weight, const float* bias, float* out, int64_t first,
+                                 const int64_t* strides, const int64_t* shape, int silu, int threads) {
     const Maps maps{shape[0], shape[1], shape[2]};
     const int64_t share = round_up((maps.tiles() + threads - 1) / threads, ROWS);
-    const bool streamed = maps.n * maps.h * maps.w * shape[4] >= STREAMED && shape[4] % LINE == 0 &&
-                          shape[4] % LANES == 0 && reinterpret_cast<uintptr_t>(out) % 64 == 0;
+    const bool streamed = is_streamed<LINE>(out, shape[4], maps.n * maps.h * maps.w * shape[4], STREAMED);
     const Convolution it{maps,
                          {shape[3], shape[4], strides[0], strides[1], strides[2], strides[3]},
                          std::min(CHUNK, share),
                          streamed,
                          bias,
-                         end_of(bias, silu)};
+                         epilogue_of(bias, silu)};
     const int64_t in = it.weight.in, each = round_up(it.image.floats() + it.product_floats(), LINE);
     const Memory taps(it.taps.floats()), zeros(in), memory(each * threads);
-    if (!taps.data || !zeros.data || !memory.data) return 2;
+    if (!taps.data || !zeros.data || !memory.data) return NO_MEMORY;
     std::fill(zeros.data, zeros.data + in, 0.0f);
     const int64_t chunks = (maps.tiles() + it.chunk - 1) / it.chunk;
 #pragma omp parallel num_threads(threads)
     {
 #pragma omp for schedule(static)
         for (int64_t panel = 0; panel < it.taps.count; ++panel)
-            stage_weight(weight, it.weight, it.taps, panel, taps.data);
+            stage_weight(weight + first, it.weight, it.taps, panel, taps.data);
 #pragma omp for schedule(static)
         for (int slot = 0; slot < threads; ++slot) {
             float* const own = memory.data + each * slot;
             std::fill(own, own + each, 0.0f);  // rows of no tile are multiplied too: what was here might be slow
             for (int64_t chunk = chunks * slot / threads; chunk < chunks * (slot + 1) / threads; ++chunk)
                 it.run(x, taps.data, zeros.data, chunk * it.chunk, own, out);
-            if (streamed) finish_stream();
+            if (streamed) end_stream();
         }
     }
-    return 0;
+    return DONE;
 }
 
 // The weight's gradient, of the strides given, from x: [n, h, w, in] and the result's gradient g: [n, h, w, out].
 // Threads share tiles, then positions and panels: each sum belongs to one thread, which takes the chunks in order.
-extern "C" int winograd_weight_gradient(const float* x, const float* g, const int64_t* strides, const int64_t* shape,
-                                        float* out, int threads) {
+extern "C" Code winograd_weight_gradient(const float* x, const float* g, float* out, const int64_t* strides,
+                                         const int64_t* shape, int threads) {
     const Gradient it{{shape[0], shape[1], shape[2]},
                       {shape[3], shape[4], strides[0], strides[1], strides[2], strides[3]}};
     const int64_t tiles = it.maps.tiles(), in = it.weight.in, most = std::max(in, it.weight.out);
     const Memory images(it.image.floats()), grads(it.grad.floats()), sums(it.sums.floats()), zeros(most);
-    if (!images.data || !grads.data || !sums.data || !zeros.data) return 2;
+    if (!images.data || !grads.data || !sums.data || !zeros.data) return NO_MEMORY;
     std::fill(zeros.data, zeros.data + most, 0.0f);
 #pragma omp parallel num_threads(threads)
     {
@@ -370,5 +364,5 @@ extern "C" int winograd_weight_gradient(const float* x, const float* g, const in
 #pragma omp for schedule(static)
         for (int64_t i = 0; i < in; ++i) unstage_weight(sums.data, it.weight, it.sums, i, out);
     }
-    return 0;
+    return DONE;
 }

@@ -1,7 +1,8 @@
-// Both gradients of a depthwise convolution in one pass over the data, and those of the norms around it.
+// Both gradients of a depthwise convolution in one pass over the data.
 
 #pragma once
 
+#include "code.hpp"
 #include "depthwise_norms.hpp"
 
 namespace {
@@ -10,12 +11,9 @@ template <class T, int K, int S>
 struct Backward {
     const Shape<K, S> shape;
     const T *x, *g;
-    T *x_grad;        // or null, and then `taps` is too
+    T* x_grad;        // or null, and then `taps` is too
     const vec* taps;  // staged weight, reversed for stride 1
     vec* sums;        // or null: the weight's gradient, [chunk][block][K*K][VECS]
-    const Norms& norms;
-    StagedNorm before, behind;
-    double* norm_sums;  // of the norm before, [chunk][block][2][BLOCK]
     int chunks;
     Plan plan;
     bool streamed;
@@ -29,17 +27,12 @@ struct Backward {
         return sums + (chunk * shape.blocks() + block) * K * K * VECS;
     }
 
-    double* chunk_norm_sums(int64_t chunk, int64_t block) const {
-        return norm_sums + (chunk * shape.blocks() + block) * 2 * BLOCK;
-    }
-
     // One task: the images of a chunk, the channels of a group.
     void run(int64_t chunk, int64_t group, vec* memory) const {
         const int64_t begin = shape.n * chunk / chunks, end = shape.n * (chunk + 1) / chunks;
         if (sums) {
             const int64_t first = group * plan.blocks, last = std::min<int64_t>(shape.blocks(), first + plan.blocks);
             std::fill(chunk_sums(chunk, first), chunk_sums(chunk, last), vec{});
-            if (norms) std::fill(chunk_norm_sums(chunk, first), chunk_norm_sums(chunk, last), 0.0);
         }
         for (int64_t n = begin; n < end; n += plan.images)
             for (int row = 0; row < shape.oh; row += plan.rows) {
@@ -60,14 +53,13 @@ struct Backward {
         xs.data = memory + images * g_size;
         const Sheet g_first = gs, x_first = xs;
         vec* const line = memory + plan.floats * plan.images / LANES + VECS;  // a column stands before it
-        const Task task{chunk, group * plan.blocks, channels, line, line + (shape.w + 1) * VECS};
         for (int i = 0; i < images; ++i, gs.data += g_size, xs.data += x_size) {
             const int64_t in = (n + i) * shape.h * shape.w * shape.c + first;
-            stage_grad(task, (n + i) * shape.oh * shape.ow * shape.c + first, gs);
-            if (sums)
-                stage(x + in, shape.c, int(shape.w), channels, int(shape.left), xs, norms ? &before : nullptr,
-                      task.block);
-            for (int block = 0; block < blocks && x_grad; ++block) data_rows(task, block, in + block * BLOCK, gs, y);
+            const int64_t out = (n + i) * shape.oh * shape.ow * shape.c + first;
+            stage(g + out, shape.c, int(shape.ow), channels, shape.g_left(), gs);
+            if (sums) stage(x + in, shape.c, int(shape.w), channels, int(shape.left), xs);
+            for (int block = 0; block < blocks && x_grad; ++block)
+                data_rows(group * plan.blocks, block, channels, in + block * BLOCK, gs, y, line);
         }
         if (!sums) return;
         for (int block = 0; block < blocks; ++block)
@@ -75,38 +67,14 @@ struct Backward {
                                chunk_sums(chunk, group * plan.blocks + block));
     }
 
-    struct Task {
-        int64_t chunk, block;  // the first of its blocks
-        int channels;
-        vec *line, *spare;
-    };
-
-    // Stages the gradient of the convolution's output; its image begins at g[at].
-    void stage_grad(const Task& task, int64_t at, const Sheet& gs) const {
-        const int width = int(shape.ow);
-        if (norms)
-            stage_behind(g + at, static_cast<const T*>(norms.y) + at, shape.c, width, task.channels, shape.g_left(), gs,
-                         behind, task.block, task.spare);
-        else
-            stage(g + at, shape.c, width, task.channels, shape.g_left(), gs);
-    }
-
-    // The images' gradient in some rows of one block; the image begins at x[at].
-    void data_rows(const Task& task, int block, int64_t at, const Sheet& gs, Span y) const {
-        const int width = int(shape.w), channels = task.channels - block * BLOCK;
-        const vec* w = taps + (task.block + block) * K * K * VECS;
-        vec part[2 * VECS] = {};
-        for (int row = y.begin, pixels = width; row < y.end; ++row, pixels += width) {
-            const int64_t from = at + int64_t(row) * width * shape.c;
-            data_row(gs, block, w, row, task.line);
-            if (norms) {
-                add_before(before, task.block + block, x + from, shape.c, width, channels, task.spare, task.line, part);
-                if (pixels >= TILE || row + 1 == y.end) {
-                    flush(part, chunk_norm_sums(task.chunk, task.block + block));
-                    pixels = 0;
-                }
-            }
-            unstage_line(task.line, shape.c, width, channels, streamed, x_grad + from);
+    // The images' gradient in some rows of one block, counted from `first`; the image begins at x_grad[at].
+    void data_rows(int64_t first, int block, int channels, int64_t at, const Sheet& gs, Span y, vec* line) const {
+        const int width = int(shape.w);
+        const vec* w = taps + (first + block) * K * K * VECS;
+        for (int row = y.begin; row < y.end; ++row) {
+            data_row(gs, block, w, row, line);
+            unstage_line(line, shape.c, width, channels - block * BLOCK, streamed,
+                         x_grad + at + int64_t(row) * width * shape.c);
         }
     }
 
@@ -129,14 +97,14 @@ struct Backward {
                 const float* from = reinterpret_cast<const float*>(chunk_sums(chunk, block) + tap * VECS);
                 for (int i = 0; i < BLOCK; ++i) total[i] += from[i];
             }
-            for (int i = 0; i < count; ++i) narrow(total[i], weight_grad + (block * BLOCK + i) * K * K + tap);
+            for (int i = 0; i < count; ++i) store<1>(weight_grad + (block * BLOCK + i) * K * K + tap, F<1>{total[i]});
         }
     }
 };
 
 template <class T, int K, int S>
-int backward(const T* x, const T* g, const T* weight, const Norms& norms, T* x_grad, T* weight_grad,
-             const Geometry& geometry, int threads) {
+Code backward(const T* x, const T* g, const T* weight, T* x_grad, T* weight_grad, const Geometry& geometry,
+              int threads) {
     const Shape<K, S> shape(geometry);
     const int blocks = shape.blocks();
     // Enough chunks of images for many threads, and few enough that their sums stay small beside the data.
@@ -144,16 +112,13 @@ int backward(const T* x, const T* g, const T* weight, const Norms& norms, T* x_g
     Plan plan = make_plan(blocks, int(shape.oh),
                           [&](int rows) { return Backward<T, K, S>::floats(shape, rows, weight_grad != nullptr); });
     plan.images = int(std::min<int64_t>(plan.images, (shape.n + chunks - 1) / chunks));
-    const int64_t each = plan.floats * plan.images / LANES + (shape.w + std::max(shape.w, shape.ow) + 3) * VECS;
+    const int64_t each = plan.floats * plan.images / LANES + (shape.w + 3) * VECS;
     const Memory taps(int64_t(blocks) * K * K * VECS), staged(each * threads);
     const Memory sums(weight_grad ? int64_t(chunks) * blocks * K * K * VECS : 0);
-    const Memory norm_sums(norms ? int64_t(chunks) * blocks * 4 * VECS : 0);  // doubles
-    const Memory before(StagedNorm::vectors(norms.before, blocks)), behind(StagedNorm::vectors(norms.behind, blocks));
-    if (!taps.data || !staged.data || !sums.data || !norm_sums.data || !before.data || !behind.data) return 2;
-    Backward<T, K, S> job{shape, x, g, x_grad, taps.data, weight_grad ? sums.data : nullptr,
-                          norms, {norms.before, before.data}, {norms.behind, behind.data},
-                          reinterpret_cast<double*>(norm_sums.data), chunks, plan,
-                          is_streamed(x_grad, shape.c, shape.n * shape.h * shape.w * shape.c)};
+    if (!taps.data || !staged.data || !sums.data) return NO_MEMORY;
+    Backward<T, K, S> job{shape,  x,         g,
+                          x_grad, taps.data, weight_grad ? sums.data : nullptr,
+                          chunks, plan,      is_streamed(x_grad, shape.c, shape.n * shape.h * shape.w * shape.c)};
 #pragma omp parallel num_threads(threads)
     {
         if (x_grad) {
@@ -161,33 +126,19 @@ int backward(const T* x, const T* g, const T* weight, const Norms& norms, T* x_g
             for (int64_t block = 0; block < blocks; ++block)
                 stage_weight(weight, shape.c, K * K, S == 1, block, taps.data);
         }
-        if (norms) {
-#pragma omp for schedule(static)
-            for (int64_t block = 0; block < blocks; ++block) {
-                job.before.stage(norms.before, nullptr, shape.c, block);
-                job.behind.stage(norms.behind, norms.affine, shape.c, block);
-            }
-        }
 #pragma omp for schedule(static)
         for (int slot = 0; slot < threads; ++slot) {
             const int64_t tasks = int64_t(chunks) * plan.groups;
             const int64_t begin = tasks * slot / threads, end = tasks * (slot + 1) / threads;
-            for (int64_t i = begin; i < end; ++i) {
-                const int64_t task = norms ? begin + end - 1 - i : i;  // the norm's sums have just been at the end
-                job.run(task / plan.groups, task % plan.groups, staged.data + each * slot);
-            }
-            finish_stream();
+            for (int64_t i = begin; i < end; ++i) job.run(i / plan.groups, i % plan.groups, staged.data + each * slot);
+            end_stream();
         }
         if (weight_grad) {
 #pragma omp for schedule(static)
-            for (int64_t block = 0; block < blocks; ++block) {
-                job.fold(block, weight_grad);
-                if (norms)
-                    merge_sums(norms, job.norm_sums, chunks, blocks, block, shape.c, double(shape.n * shape.h * shape.w));
-            }
+            for (int64_t block = 0; block < blocks; ++block) job.fold(block, weight_grad);
         }
     }
-    return 0;
+    return DONE;
 }
 
 }  // namespace

@@ -1,21 +1,21 @@
-// A depthwise convolution: what is done to its images first, what follows it, and the statistics of what comes out.
+// A depthwise convolution: where its images come from, what follows it, and the statistics of what comes out.
 
 #pragma once
 
+#include "code.hpp"
 #include "output_moments.hpp"
 
 namespace {
 
-// Where a task's images come from. Stored: in memory, normalized if there is a norm.
+// Where a task's images come from. Stored: in memory.
 template <class T>
 struct Stored {
     const T* x;
-    const StagedNorm* norm;
 
     template <class Shape>
     void begin(const Shape& shape, int64_t n, int first, int channels, const Sheet& sheet) const {
         const T* image = x + n * shape.h * shape.w * shape.c + first * BLOCK;
-        stage(image, shape.c, int(shape.w), channels, int(shape.left), sheet, norm, first);
+        stage(image, shape.c, int(shape.w), channels, int(shape.left), sheet);
     }
     Sheet of_block(int block, int, const Sheet& sheet) const {
         return {const_cast<vec*>(sheet.at(block, sheet.rows.begin, 0)), sheet.rows, sheet.columns};
@@ -27,7 +27,7 @@ struct Forward {
     const Shape<K, S> shape;
     const Source source;
     const vec* taps;  // staged
-    const Finish& finish;
+    const Epilogue& epilogue;
     const ResultSums sums;
     T* out;
     Plan plan;
@@ -74,7 +74,7 @@ struct Forward {
         const vec* w = taps + ((task.first + block) * K + ky.begin) * K * VECS;
         const vec* from = sheet.at(0, o * S - int(shape.top) + ky.begin, 0);
         dot_row<K, S>(from, sheet.row_size(), w, std::max(0, ky.size()), width, line);
-        if (finish.bias) finish_line(finish, first, channels, width, line);
+        if (epilogue.bias) add_epilogue(epilogue, first, channels, width, line);
         unstage_line(line, shape.c, width, channels, streamed, out + (n * shape.oh + o) * shape.ow * shape.c + first);
     }
 };
@@ -85,19 +85,19 @@ inline int image_chunks(int64_t n, int64_t c) { return int(std::min<int64_t>(n, 
 
 // Computes `out` with the memory that a task of this plan needs. `taps` are staged in it, from `weight`.
 template <class T, int K, int S, class Source, class Prepare>
-int convolve(const Geometry& geometry, const Source& source, const T* weight, const Finish& finish,
-             const NormStep* behind, T* out, const Plan& plan, int threads, Prepare prepare) {
+Code convolve(const Geometry& geometry, const Source& source, const T* weight, const Epilogue& epilogue,
+              const NormStep* step, T* out, const Plan& plan, int threads, Prepare prepare) {
     const Shape<K, S> shape(geometry);
     const int blocks = shape.blocks(), oh = int(shape.oh);
-    const int chunks = behind ? image_chunks(shape.n, shape.c) : int(shape.n);
-    const int64_t strips = behind ? 1 : (oh + plan.rows - 1) / plan.rows;
-    const int64_t each = ResultSums::task_vectors(behind, plan.blocks) + shape.ow * VECS + plan.floats / LANES;
+    const int chunks = step ? image_chunks(shape.n, shape.c) : int(shape.n);
+    const int64_t strips = step ? 1 : (oh + plan.rows - 1) / plan.rows;
+    const int64_t each = ResultSums::task_vectors(step, plan.blocks) + shape.ow * VECS + plan.floats / LANES;
     const Memory taps(int64_t(blocks) * K * K * VECS), staged(each * threads);
-    const Memory parts(ResultSums::vectors(behind, chunks, blocks));
-    if (!taps.data || !staged.data || !parts.data) return 2;
-    const ResultSums sums{behind, chunks, blocks, reinterpret_cast<double*>(parts.data)};
+    const Memory parts(ResultSums::vectors(step, chunks, blocks));
+    if (!taps.data || !staged.data || !parts.data) return NO_MEMORY;
+    const ResultSums sums{step, chunks, blocks, reinterpret_cast<double*>(parts.data)};
     const bool streamed = is_streamed(out, shape.c, shape.n * oh * shape.ow * shape.c);
-    const Forward<T, K, S, Source> job{shape, source, taps.data, finish, sums, out, plan, streamed};
+    const Forward<T, K, S, Source> job{shape, source, taps.data, epilogue, sums, out, plan, streamed};
 #pragma omp parallel num_threads(threads)
     {
 #pragma omp for schedule(static)
@@ -113,36 +113,32 @@ int convolve(const Geometry& geometry, const Source& source, const T* weight, co
                 const int64_t task = begin + end - 1 - i;  // what the sums of a norm have just read comes first
                 const int64_t chunk = task / plan.groups / strips, strip = task / plan.groups % strips;
                 const int first = int(task % plan.groups) * plan.blocks;
-                const int rows = behind ? oh : plan.rows, row = int(strip) * rows;
-                job.run({chunk, shape.n * chunk / chunks, shape.n * (chunk + 1) / chunks,
-                         {row, std::min(oh, row + rows)}, first,
+                const int rows = step ? oh : plan.rows, row = int(strip) * rows;
+                job.run({chunk,
+                         shape.n * chunk / chunks,
+                         shape.n * (chunk + 1) / chunks,
+                         {row, std::min(oh, row + rows)},
+                         first,
                          int(std::min<int64_t>(plan.blocks * BLOCK, shape.c - first * BLOCK)),
                          staged.data + each * slot});
             }
-            finish_stream();
+            end_stream();
         }
-        if (behind) {
+        if (step) {
 #pragma omp for schedule(static)
             for (int64_t block = 0; block < blocks; ++block) sums.merge(block, shape.n, oh * shape.ow, shape.c);
         }
     }
-    return 0;
+    return DONE;
 }
 
 template <class T, int K, int S>
-int forward(const T* x, const Norm& before, const T* weight, const Finish& finish, const NormStep* behind, T* out,
-            const Geometry& geometry, int threads) {
+Code forward(const T* x, const T* weight, const Epilogue& epilogue, T* out, const Geometry& geometry, int threads) {
     const Shape<K, S> shape(geometry);
     const Plan plan = make_plan(shape.blocks(), int(shape.oh), [&](int rows) {
         return std::min<int64_t>(shape.h, (rows - 1) * S + K) * shape.x_columns() * BLOCK;
     });
-    const Memory parameters(StagedNorm::vectors(before, shape.blocks()));
-    if (!parameters.data) return 2;
-    StagedNorm norm(before, parameters.data);
-    const Stored<T> source{x, before ? &norm : nullptr};
-    return convolve<T, K, S>(geometry, source, weight, finish, behind, out, plan, threads, [&](int64_t block) {
-        if (before) norm.stage(before, nullptr, shape.c, block);
-    });
+    return convolve<T, K, S>(geometry, Stored<T>{x}, weight, epilogue, nullptr, out, plan, threads, [](int64_t) {});
 }
 
 }  // namespace

@@ -8,23 +8,14 @@
 #include <cstring>
 #include <type_traits>
 
-#include "fused.hpp"
 #include "memory.hpp"
-#include "simd.hpp"
+#include "vectors.hpp"
 
 namespace {
 
 constexpr int BLOCK = 32, VECS = BLOCK / LANES;  // channels and vectors of a block
 constexpr int64_t CACHED = 64 * 1024;            // floats that a task stages at a time: half of a 512 KB L2
-constexpr int64_t STREAMED = 4'000'000;  // numbers of a result from which on it is written past the cache
-
-#define NOINLINE __attribute__((noinline))
-typedef uint32_t bits __attribute__((vector_size(LANES * 4)));
-typedef uint16_t halves __attribute__((vector_size(LANES * 2), aligned(2), may_alias));
-
-struct bf16 {
-    uint16_t bits;
-};
+constexpr int64_t STREAMED = 4'000'000;          // numbers of a result from which on it is written past the cache
 
 struct Geometry {  // of the whole call; `top` and `left` are padding, what is missing at bottom and right is implied
     int64_t n, c, h, w, oh, ow, top, left, kernel, stride;
@@ -35,37 +26,10 @@ struct Span {
     int size() const { return end - begin; }
 };
 
-inline float wide(float value) { return value; }
-
-inline float wide(bf16 value) {
-    const uint32_t raw = uint32_t(value.bits) << 16;
-    float result;
-    std::memcpy(&result, &raw, 4);
-    return result;
-}
-
-inline void narrow(float value, float* to) { *to = value; }
-
-inline void narrow(float value, bf16* to) {  // round to nearest even
-    uint32_t raw;
-    std::memcpy(&raw, &value, 4);
-    to->bits = value != value ? 0x7fc0 : uint16_t((raw + 0x7fff + ((raw >> 16) & 1)) >> 16);
-}
-
-inline vec load(const bf16* from) {
-    return (vec)(__builtin_convertvector(*reinterpret_cast<const halves*>(from), bits) << 16);
-}
-
-inline void store(bf16* to, vec value) {
-    const bits raw = (bits)value, nan = (bits)(value != value);
-    const bits rounded = (raw + 0x7fff + ((raw >> 16) & 1)) >> 16;
-    *reinterpret_cast<halves*>(to) = __builtin_convertvector((rounded & ~nan) | (nan & 0x7fc0), halves);
-}
-
-inline void stream(bf16* to, vec value) { store(to, value); }
-
-inline bool is_streamed(const void* to, int64_t c, int64_t count) {  // whole cache lines only
-    return count >= STREAMED && c % 16 == 0 && reinterpret_cast<uintptr_t>(to) % 64 == 0;
+// Whole cache lines only, and no bfloat16.
+template <class T>
+bool is_streamed(const T* to, int64_t c, int64_t count) {
+    return sizeof(T) == 4 && is_streamed<LINE>(to, c, count, STREAMED);
 }
 
 struct Sheet {  // staged rows of an image
@@ -79,22 +43,16 @@ struct Sheet {  // staged rows of an image
     }
 };
 
-// Fetches a block's pixel that will be read a line of `ahead` numbers later: the processor follows no reads that leave
-// out the other blocks.
-template <class T>
-inline void fetch_block(const T* pixel, int64_t ahead) {
-    const char* const at = reinterpret_cast<const char*>(pixel + ahead);
-    UNROLL for (int i = 0; i < int(BLOCK * sizeof(T)); i += 64) __builtin_prefetch(at + i);
-}
-
-// Copies a block's pixels, `c` apart, to a staged line. Lanes past `channels` are zeros.
+// clang-format off: it doesn't indent a file's first UNROLL in a block
+// Copies a block's pixels, `c` apart, to a staged line. Lanes past `channels` are zeros. Pixels that will be read a
+// line later are fetched: the processor follows no reads that leave out the other blocks.
 template <class T>
 void stage_line(const T* from, int64_t c, int width, int channels, vec* to) {
     if (channels >= BLOCK) {
         const int64_t ahead = width * c;
         for (int x = 0; x < width; ++x, from += c, to += VECS) {
-            fetch_block(from, ahead);
             UNROLL for (int v = 0; v < VECS; ++v) to[v] = load(from + v * LANES);
+            prefetch(from + ahead, BLOCK);
         }
         return;
     }
@@ -102,9 +60,10 @@ void stage_line(const T* from, int64_t c, int width, int channels, vec* to) {
     for (int x = 0; x < width; ++x, from += c, to += VECS) {
         for (int v = 0; v < whole; ++v) to[v] = load(from + v * LANES);
         for (int v = whole; v < VECS; ++v) to[v] = vec{};
-        for (int i = 0; i < rest; ++i) to[whole][i] = wide(from[whole * LANES + i]);
+        for (int i = 0; i < rest; ++i) to[whole][i] = load<1>(from + whole * LANES + i)[0];
     }
 }
+// clang-format on
 
 // Fills rows of a sheet, block by block: `width` columns by fill(block, row, line), the others with zeros.
 template <class Fill>
@@ -128,7 +87,7 @@ void stage_weight(const T* weight, int64_t c, int taps, bool flip, int64_t block
         float* line = reinterpret_cast<float*>(to + (block * taps + tap) * VECS);
         for (int i = 0; i < BLOCK; ++i) {
             const int64_t channel = block * BLOCK + i;
-            line[i] = channel < c ? wide(weight[channel * taps + (flip ? taps - 1 - tap : tap)]) : 0.0f;
+            line[i] = channel < c ? load<1>(weight + channel * taps + (flip ? taps - 1 - tap : tap))[0] : 0.0f;
         }
     }
 }
@@ -149,7 +108,7 @@ void unstage_line(const vec* from, int64_t c, int width, int channels, bool stre
     const int whole = channels / LANES, rest = channels % LANES;
     for (int x = 0; x < width; ++x, from += VECS, to += c) {
         for (int v = 0; v < whole; ++v) store(to + v * LANES, from[v]);
-        for (int i = 0; i < rest; ++i) narrow(from[whole][i], to + whole * LANES + i);
+        for (int i = 0; i < rest; ++i) store<1>(to + whole * LANES + i, F<1>{from[whole][i]});
     }
 }
 
@@ -305,25 +264,22 @@ void weight_block(const Shape<K, S>& shape, Sheet xs, int64_t x_size, Sheet gs, 
         }
 }
 
-// What is done to a result while it is in the L1 cache: its channel's bias is added, and it is held between two limits.
-struct Finish {
+// What is done to a result while it is in the L1 cache: its channel's bias is added, and it is clamped.
+struct Epilogue {
     const float* bias;  // [c], or null: none of it
     float low, high;
 };
 
-// A line of `width` pixels of one block; NaN stays NaN.
-inline void finish_line(const Finish& finish, int64_t first, int channels, int width, vec* line) {
+// To a line of `width` pixels of one block; NaN stays NaN.
+inline void add_epilogue(const Epilogue& epilogue, int64_t first, int channels, int width, vec* line) {
     float lanes[BLOCK] = {};
-    for (int i = 0; i < std::min(BLOCK, channels); ++i) lanes[i] = finish.bias[first + i];
+    for (int i = 0; i < std::min(BLOCK, channels); ++i) lanes[i] = epilogue.bias[first + i];
     for (int v = 0; v < VECS; ++v) {
-        const vec bias = load(lanes + v * LANES), low = vec{} + finish.low, high = vec{} + finish.high;
-        for (int x = 0; x < width; ++x) {
-            vec value = line[x * VECS + v] + bias;
-            value = value < low ? low : value;
-            line[x * VECS + v] = value > high ? high : value;
-        }
+        const vec bias = load(lanes + v * LANES), low = vec{} + epilogue.low, high = vec{} + epilogue.high;
+        for (int x = 0; x < width; ++x) line[x * VECS + v] = clamp(line[x * VECS + v] + bias, low, high);
     }
 }
+
 
 struct Plan {  // how the work is cut: channel blocks and output rows of a task, images staged together
     int blocks, groups, rows, images;

@@ -3,47 +3,40 @@
 #include "dispatch.hpp"
 #include "expand_backward.hpp"
 
-namespace {
-
-// `pointers`: x, weight, what the norm keeps, its bias, x's mean and covariance; `limits`: those of its activation.
-Widening read_widening(const void* const* pointers, int64_t in, const float* limits) {
-    const auto at = [&](int i) { return static_cast<const float*>(pointers[i]); };
-    return {at(0), at(1), in, at(2), at(3), limits[0], limits[1], at(4), static_cast<const double*>(pointers[5])};
-}
-
-}  // namespace
-
-// Both return what those of depthwise.cpp do.
-
 // All fp32. A 1x1 convolution [c, in] of x [n, h, w, in], a BatchNorm, an activation that clamps, the depthwise
-// convolution, and the statistics of its result for the BatchNorm behind. Writes x's mean [in] and covariance
-// [in, in], which `pointers` name.
-extern "C" int widened_forward(const void* const* pointers, int64_t in, const float* limits, const float* taps,
-                               void* const* before, void* const* behind, const double* numbers, float* out,
-                               const int64_t* geometry, int threads) {
-    const Widening w = read_widening(pointers, in, limits);
+// convolution, and the statistics of its result for the BatchNorm after it. Writes x's mean [in] and covariance [in,
+// in].
+extern "C" Code expanded_forward(const float* x, const float* weight, const float* bias, float* saved, float* x_mean,
+                                 double* x_cov, const float* taps, const float* norm_weight, float* running_mean,
+                                 float* running_var, int64_t* batches, const float* epilogue_weight,
+                                 const float* epilogue_bias, float* epilogue_mean, float* epilogue_var,
+                                 int64_t* epilogue_batches, float* epilogue_saved, float* out, double momentum,
+                                 double eps, double epilogue_momentum, double epilogue_eps, const float* limits,
+                                 int64_t in, const int64_t* geometry, int threads) {
+    const Expansion w{x, weight, in, saved, bias, limits[0], limits[1], x_mean, x_cov};
+    const NormStep step{norm_weight, bias, running_mean, running_var, batches, momentum, eps, saved};
+    const NormStep epilogue{epilogue_weight,  epilogue_bias,     epilogue_mean, epilogue_var,
+                            epilogue_batches, epilogue_momentum, epilogue_eps,  epilogue_saved};
     const Geometry whole = read(geometry);
-    const int failed = widened_moments(w, whole.n * whole.h * whole.w, whole.c, read_step(before, numbers),
-                                       const_cast<float*>(w.mean), const_cast<double*>(w.cov), threads);
-    if (failed) return failed;
-    const NormStep step = read_step(behind, numbers + 2);
+    const Code code = input_moments(w, whole.n * whole.h * whole.w, whole.c, step, x_mean, x_cov, threads);
+    if (code != DONE) return code;
     return dispatch(whole, [&](auto k, auto s) {
-        return widened_forward<k.value, s.value>(w, taps, step, out, whole, threads);
+        return expanded_forward<k.value, s.value>(w, taps, epilogue, out, whole, threads);
     });
 }
 
-// Its gradients. `given`: the gradient of what the BatchNorm behind returned, taps, what that norm keeps, its slope and
-// offset, the depthwise result; `wanted`: as WidenedGrads; `limits`: of both activations.
-extern "C" int widened_backward(const void* const* pointers, int64_t in, const float* limits, const void* const* given,
-                                void* const* wanted, const int64_t* geometry, int threads) {
-    const auto from = [&](int i) { return static_cast<const float*>(given[i]); };
-    const auto to = [&](int i) { return static_cast<float*>(wanted[i]); };
-    const Widening w = read_widening(pointers, in, limits);
-    const WidenedGrads grads{to(0), to(1), to(2), to(3), to(4), to(5)};
-    const Norms norms{{w.saved, limits[0], limits[1]}, {from(2), limits[2], limits[3]}, from(3), given[4],
-                      nullptr, nullptr, nullptr};
+// Its gradients, from that of what the BatchNorm after it returned; `limits`: of both activations.
+extern "C" Code expanded_backward(const float* x, const float* weight, const float* bias, const float* saved,
+                                  const float* x_mean, const double* x_cov, const float* g, const float* taps,
+                                  const float* epilogue_saved, const float* epilogue_affine, const float* y,
+                                  float* x_grad, float* weight_grad, float* taps_grad, float* norm_weight_grad,
+                                  float* norm_bias_grad, float* affine, const float* limits, int64_t in,
+                                  const int64_t* geometry, int threads) {
+    const Expansion w{x, weight, in, saved, bias, limits[0], limits[1], x_mean, x_cov};
+    const ExpandedGrads grads{x_grad, weight_grad, taps_grad, norm_weight_grad, norm_bias_grad, affine};
+    const EpilogueNorm epilogue{epilogue_saved, limits[2], limits[3], epilogue_affine, y};
     const Geometry whole = read(geometry);
     return dispatch(whole, [&](auto k, auto s) {
-        return widened_backward<k.value, s.value>(w, from(0), from(1), norms, w.cov, grads, whole, threads);
+        return expanded_backward<k.value, s.value>(w, g, taps, epilogue, x_cov, grads, whole, threads);
     });
 }

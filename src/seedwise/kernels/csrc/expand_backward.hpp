@@ -6,18 +6,18 @@
 
 namespace {
 
-struct WidenedGrads {  // what is wanted, all fp32; `affine`: [2, c], slope and offset
+struct ExpandedGrads {  // what is wanted, all fp32; `affine`: [2, c], slope and offset
     float *x, *weight, *taps, *norm_weight, *norm_bias, *affine;
 };
 
-// Slope and offset, and what they make of the narrow map: M [in][in] and e [in], staged as a product's right factor.
+// Slope and offset, and what they make of x: M [in][in] and e [in], staged as a product's right factor.
 struct Correction {
-    const Widening& w;
+    const Expansion& w;
     int64_t c;
     const float* affine;
     vec* data;
 
-    static int64_t vectors(const Widening& w) { return (w.in + 1) * w.vecs(); }
+    static int64_t vectors(const Expansion& w) { return (w.in + 1) * w.vecs(); }
     vec* at(int64_t k) const { return data + k * w.vecs(); }  // row `in` is e
 
     void stage(int64_t k) const {
@@ -33,36 +33,45 @@ struct Correction {
     }
 
     // Some pixels of x's gradient, in place. `packed` has room for them.
-    NOINLINE void finish(const float* x, int64_t count, float* packed, float* grad) const {
+    NOINLINE void add(const float* x, int64_t count, float* packed, float* grad) const {
         w.pack(x, count, packed);
         const int64_t vecs = w.vecs();
-        product({packed, w.stride(), 1}, {data, vecs}, count, w.in, vecs,
-                [&](int64_t row, int64_t v) { return at(w.in)[v] + load_part(grad + row * w.in + v * LANES, w.in - v * LANES); },
-                [&](int64_t row, int64_t v, vec sum) {
-                    store_part(grad + row * w.in + v * LANES, sum, w.in - v * LANES);
-                });
+        product(
+            {packed, w.stride(), 1}, {data, vecs}, count, w.in, vecs,
+            [&](int64_t row, int64_t v) {
+                return at(w.in)[v] + load_part(grad + row * w.in + v * LANES, w.in - v * LANES);
+            },
+            [&](int64_t row, int64_t v, vec sum) { store_part(grad + row * w.in + v * LANES, sum, w.in - v * LANES); });
     }
 };
 
 template <int K, int S>
-struct WidenedBackward {
+struct ExpandedBackward {
     using Convolution = Backward<float, K, S>;
     static constexpr int64_t PIXELS = 64;  // that are multiplied together
 
     const Convolution conv;
-    const Widened& source;
-    const WidenedGrads& grads;
+    const EpilogueNorm& epilogue;
+    const StagedNorm staged_epilogue;
+    double* norm_sums;  // of the prologue's norm, [chunk][block][2][BLOCK]; the second halves are not used
+    const Expanded& source;
+    const ExpandedGrads& grads;
     const vec* weight;  // scale * weight, [block][BLOCK][vecs of in]
     vec* sums;          // G, [chunk][block][in][VECS]
 
-    const Widening& w() const { return source.w; }
+    const Expansion& w() const { return source.w; }
     const Shape<K, S>& shape() const { return conv.shape; }
     vec* chunk_sums(int64_t chunk, int64_t block) const {
         return sums + (chunk * shape().blocks() + block) * w().in * VECS;
     }
 
-    // Floats of a task: the wide rows, packed narrow ones behind them, the gradient's rows, and those of x's gradient.
-    static int64_t wide_floats(const Shape<K, S>& shape, const Widening& w, int rows) {
+    double* chunk_norm_sums(int64_t chunk, int64_t block) const {
+        return norm_sums + (chunk * shape().blocks() + block) * 2 * BLOCK;
+    }
+
+    // Floats of a task: the expanded rows, those of x packed after them, the gradient's rows, and those of x's
+    // gradient.
+    static int64_t expanded_floats(const Shape<K, S>& shape, const Expansion& w, int rows) {
         const int64_t need = std::min<int64_t>(shape.h, rows * S + K);
         return need * (shape.x_columns() * BLOCK + 2 * shape.w * w.stride());
     }
@@ -84,15 +93,15 @@ struct WidenedBackward {
             }
     }
 
-    struct Room {  // of a task
-        vec *wide, *grad, *line, *spare, *tile;
+    struct Buffers {  // of a task
+        vec *expanded, *grad, *line, *spare, *tile;
     };
 
-    void run(int64_t chunk, const Room& memory) const {
+    void run(int64_t chunk, const Buffers& memory) const {
         const Shape<K, S>& s = shape();
         const int64_t begin = s.n * chunk / conv.chunks, end = s.n * (chunk + 1) / conv.chunks, blocks = s.blocks();
         std::fill(conv.chunk_sums(chunk, 0), conv.chunk_sums(chunk, blocks), vec{});
-        std::fill(conv.chunk_norm_sums(chunk, 0), conv.chunk_norm_sums(chunk, blocks), 0.0);
+        std::fill(chunk_norm_sums(chunk, 0), chunk_norm_sums(chunk, blocks), 0.0);
         std::fill(chunk_sums(chunk, 0), chunk_sums(chunk, blocks), vec{});
         for (int64_t n = begin; n < end; ++n)
             for (int row = 0; row < s.oh; row += conv.plan.rows)
@@ -100,53 +109,54 @@ struct WidenedBackward {
     }
 
     // One image's gradients that belong to some output rows.
-    void part(int64_t chunk, int64_t n, Span rows, const Room& memory) const {
+    void part(int64_t chunk, int64_t n, Span rows, const Buffers& memory) const {
         const Shape<K, S>& s = shape();
         const Span y = s.y_rows(rows), need = y.size() > 0 ? s.g_rows(y) : rows, reads = s.x_rows(rows);
         const Sheet gs{memory.grad, {std::min(rows.begin, need.begin), std::max(rows.end, need.end)}, s.g_columns()};
-        const Span wide{y.size() > 0 ? std::min(reads.begin, y.begin) : reads.begin, std::max(reads.end, y.end)};
-        const Sheet xs{memory.wide, wide, s.x_columns()};
+        const Span expanded{y.size() > 0 ? std::min(reads.begin, y.begin) : reads.begin, std::max(reads.end, y.end)};
+        const Sheet xs{memory.expanded, expanded, s.x_columns()};
         source.begin(s, n, 0, 0, xs);
-        const int64_t narrow = int64_t(wide.size()) * s.w * w().vecs();
-        vec* const x_grad = memory.wide + wide.size() * xs.row_size() + narrow;
+        const int64_t packed = int64_t(expanded.size()) * s.w * w().vecs();
+        vec* const x_grad = memory.expanded + expanded.size() * xs.row_size() + packed;
         for (int block = 0; block < s.blocks(); ++block) {
             const int channels = int(std::min<int64_t>(BLOCK, s.c - block * BLOCK));
             source.of_block(0, block, xs);
-            const typename Convolution::Task task{chunk, block, channels, memory.line, memory.spare};
-            conv.stage_grad(task, n * s.oh * s.ow * s.c + block * BLOCK, gs);
-            block_rows(task, block, xs, gs, y, memory.tile, x_grad);
+            const int64_t at = n * s.oh * s.ow * s.c + block * BLOCK;
+            stage_epilogue(conv.g + at, epilogue.y + at, s.c, int(s.ow), channels, s.g_left(), gs, staged_epilogue,
+                           block, memory.spare);
+            block_rows(chunk, block, xs, gs, y, memory, x_grad);
             weight_block<K, S>(s, xs, 0, gs, 0, 1, rows, 0, conv.chunk_sums(chunk, block));
         }
         unpack(x_grad, int64_t(y.size()) * s.w, grads.x + (n * s.h + y.begin) * s.w * w().in);
     }
 
     // The gradient of a block's normalized values in some rows, multiplied with x and with the weight.
-    void block_rows(const typename Convolution::Task& task, int block, const Sheet& xs, const Sheet& gs, Span y,
-                    vec* tile, vec* x_grad) const {
+    void block_rows(int64_t chunk, int block, const Sheet& xs, const Sheet& gs, Span y, const Buffers& memory,
+                    vec* x_grad) const {
         const Shape<K, S>& s = shape();
         const int width = int(s.w);
         const vec* const taps = conv.taps + block * K * K * VECS;
-        double* const norm_sums = conv.chunk_norm_sums(task.chunk, block);
+        double* const to = chunk_norm_sums(chunk, block);
+        vec* const tile = memory.tile;
         int64_t pixels = 0, done = 0;
         for (int row = y.begin; row < y.end; ++row) {
-            conv.data_row(gs, 0, taps, row, task.line);
-            mask(xs.at(0, row, int(s.left)), task.line, width, tile + pixels * VECS, norm_sums);
+            conv.data_row(gs, 0, taps, row, memory.line);
+            mask(xs.at(0, row, int(s.left)), memory.line, width, tile + pixels * VECS, to);
             pixels += width;
             if (pixels + width <= tile_pixels(s) && row + 1 < y.end) continue;
-            const float* const packed = Widened::packed(xs) + ((y.begin - xs.rows.begin) * s.w + done) * w().stride();
-            multiply(block, tile, pixels, packed, x_grad + done * w().vecs(), chunk_sums(task.chunk, block));
+            const float* const packed = Expanded::packed(xs) + ((y.begin - xs.rows.begin) * s.w + done) * w().stride();
+            multiply(block, tile, pixels, packed, x_grad + done * w().vecs(), chunk_sums(chunk, block));
             done += pixels;
             pixels = 0;
         }
     }
 
     // Through the activation. Its results tell as much as what it was given. Adds up what is left, too.
-    NOINLINE void mask(const vec* wide, const vec* line, int width, vec* tile, double* sums) const {
+    NOINLINE void mask(const vec* expanded, const vec* line, int width, vec* tile, double* sums) const {
         const vec low = vec{} + w().low, high = vec{} + w().high;
         vec sum[2 * VECS] = {};
-        for (int i = 0; i < width; ++i)
-            UNROLL for (int v = 0; v < VECS; ++v) {
-                const vec value = wide[i * VECS + v];
+        for (int i = 0; i < width; ++i) UNROLL for (int v = 0; v < VECS; ++v) {
+                const vec value = expanded[i * VECS + v];
                 const vec grad = ((value <= low) | (value >= high)) ? vec{} : line[i * VECS + v];
                 tile[i * VECS + v] = grad;
                 sum[v] += grad;
@@ -172,15 +182,15 @@ struct WidenedBackward {
     }
 
     // What the chunks added up for channel j: the gradients of the norm's and of the weight's parameters.
-    void settle(int64_t j, const double* cov, double* g) const {
-        const Widening& of = w();
+    void parameter_gradients(int64_t j, const double* cov, double* g) const {
+        const Expansion& of = w();
         const int64_t c = shape().c, block = j / BLOCK, lane = j % BLOCK, in = of.in;
         const double m = double(shape().n * shape().h * shape().w);
         const float* const row = of.weight + j * in;
         double sum = 0.0, dot = 0.0;
         std::fill(g, g + in, 0.0);
         for (int chunk = 0; chunk < conv.chunks; ++chunk) {
-            sum += conv.chunk_norm_sums(chunk, block)[lane];
+            sum += chunk_norm_sums(chunk, block)[lane];
             const float* const part = reinterpret_cast<const float*>(chunk_sums(chunk, block)) + lane;
             for (int64_t k = 0; k < in; ++k) g[k] += part[k * BLOCK];
         }
@@ -200,30 +210,35 @@ struct WidenedBackward {
 };
 
 template <int K, int S>
-int widened_backward(const Widening& w, const float* g, const float* taps, const Norms& norms, const double* cov,
-                     const WidenedGrads& grads, const Geometry& geometry, int threads) {
-    using Job = WidenedBackward<K, S>;
+Code expanded_backward(const Expansion& w, const float* g, const float* taps, const EpilogueNorm& epilogue, const double* cov,
+                     const ExpandedGrads& grads, const Geometry& geometry, int threads) {
+    using Job = ExpandedBackward<K, S>;
     const Shape<K, S> shape(geometry);
     const int blocks = shape.blocks(), chunks = image_chunks(shape.n, shape.c);
     const Plan plan = make_plan(1, int(shape.oh), [&](int rows) {
-        return Job::wide_floats(shape, w, rows) + Job::grad_floats(shape, rows);
+        return Job::expanded_floats(shape, w, rows) + Job::grad_floats(shape, rows);
     });
-    const int64_t wide = Job::wide_floats(shape, w, plan.rows) / LANES, grad = Job::grad_floats(shape, plan.rows) / LANES;
-    const int64_t each = wide + grad + Job::line_vectors(shape), widened = Widened::vectors(w, blocks);
+    const int64_t expanded = Job::expanded_floats(shape, w, plan.rows) / LANES, grad = Job::grad_floats(shape, plan.rows) / LANES;
+    const int64_t each = expanded + grad + Job::line_vectors(shape), source_vectors = Expanded::vectors(w, blocks);
     const int64_t packed = shape.w * w.vecs();  // a row's
-    const int64_t sizes[] = {int64_t(blocks) * K * K * VECS, blocks * BLOCK * w.vecs(), Correction::vectors(w), widened,
-                             StagedNorm::vectors(norms.behind, blocks)};
-    const Memory weights(sizes[0]), narrow(sizes[1]), corrections(sizes[2]), staged(sizes[3]), behind(sizes[4]);
+    const int64_t sizes[] = {int64_t(blocks) * K * K * VECS, blocks * BLOCK * w.vecs(), Correction::vectors(w), source_vectors,
+                             StagedNorm::vectors(blocks)};
+    const Memory weights(sizes[0]), scaled(sizes[1]), corrections(sizes[2]), staged(sizes[3]), norm(sizes[4]);
     const Memory sums(int64_t(chunks) * blocks * K * K * VECS), gram(int64_t(chunks) * blocks * w.in * VECS);
     const Memory norm_sums(int64_t(chunks) * blocks * 4 * VECS), memory(std::max(each, packed) * threads);
     const Memory rows(2 * w.vecs() * threads);  // doubles
-    for (const Memory* one : {&weights, &narrow, &corrections, &staged, &behind, &sums, &gram, &norm_sums, &memory, &rows})
-        if (!one->data) return 2;
-    const Widened source(w, geometry, blocks, staged.data);
-    const Job job{{shape, nullptr, g, grads.x, weights.data, sums.data, norms, {norms.before, nullptr},
-                   {norms.behind, behind.data}, reinterpret_cast<double*>(norm_sums.data), chunks, plan, false},
-                  source, grads, narrow.data, gram.data};
-    StagedNorm to_behind(norms.behind, behind.data);
+    for (const Memory* one : {&weights, &scaled, &corrections, &staged, &norm, &sums, &gram, &norm_sums, &memory, &rows})
+        if (!one->data) return NO_MEMORY;
+    const Expanded source(w, geometry, blocks, staged.data);
+    const Job job{{shape, nullptr, g, grads.x, weights.data, sums.data, chunks, plan, false},
+                  epilogue,
+                  {epilogue, norm.data},
+                  reinterpret_cast<double*>(norm_sums.data),
+                  source,
+                  grads,
+                  scaled.data,
+                  gram.data};
+    StagedNorm staged_epilogue(epilogue, norm.data);
     const Correction correction{w, shape.c, grads.affine, corrections.data};
 #pragma omp parallel num_threads(threads)
     {
@@ -232,21 +247,21 @@ int widened_backward(const Widening& w, const float* g, const float* taps, const
             stage_weight(taps, shape.c, K * K, S == 1, block, weights.data);
             source.stage(block, shape.c);
             job.stage(block);
-            to_behind.stage(norms.behind, norms.affine, shape.c, block);
+            staged_epilogue.stage(epilogue, shape.c, block);
         }
 #pragma omp for schedule(static)
         for (int slot = 0; slot < threads; ++slot) {
             vec* const own = memory.data + std::max(each, packed) * slot;
-            vec* const line = own + wide + grad + VECS;  // a column stands before it
+            vec* const line = own + expanded + grad + VECS;  // a column stands before it
             vec* const spare = line + (std::max(shape.w, shape.ow) + 2) * VECS;
-            const typename Job::Room parts{own, own + wide, line, spare, spare + std::max(shape.w, shape.ow) * VECS};
+            const typename Job::Buffers parts{own, own + expanded, line, spare, spare + std::max(shape.w, shape.ow) * VECS};
             const int64_t begin = int64_t(chunks) * slot / threads, end = int64_t(chunks) * (slot + 1) / threads;
             for (int64_t i = begin; i < end; ++i) job.run(begin + end - 1 - i, parts);
         }
 #pragma omp for schedule(static)
         for (int slot = 0; slot < threads; ++slot)
             for (int64_t j = shape.c * slot / threads; j < shape.c * (slot + 1) / threads; ++j)
-                job.settle(j, cov, reinterpret_cast<double*>(rows.data + 2 * w.vecs() * slot));
+                job.parameter_gradients(j, cov, reinterpret_cast<double*>(rows.data + 2 * w.vecs() * slot));
 #pragma omp for schedule(static)
         for (int64_t block = 0; block < blocks; ++block) job.conv.fold(block, grads.taps);
 #pragma omp for schedule(static)
@@ -255,12 +270,12 @@ int widened_backward(const Widening& w, const float* g, const float* taps, const
         for (int slot = 0; slot < threads; ++slot) {
             const int64_t lines = shape.n * shape.h;
             for (int64_t i = lines * slot / threads; i < lines * (slot + 1) / threads; ++i)
-                correction.finish(w.x + i * shape.w * w.in, shape.w,
+                correction.add(w.x + i * shape.w * w.in, shape.w,
                                   reinterpret_cast<float*>(memory.data + std::max(each, packed) * slot),
                                   grads.x + i * shape.w * w.in);
         }
     }
-    return 0;
+    return DONE;
 }
 
 }  // namespace

@@ -5,8 +5,7 @@
 #include <cstdint>
 #include <type_traits>
 
-#include "fused.hpp"
-#include "simd.hpp"
+#include "vectors.hpp"
 
 namespace {
 

@@ -1,9 +1,9 @@
-// The statistics of a depthwise convolution's result, for the BatchNorm behind it: summed up while it is in the cache.
+// The statistics of a depthwise convolution's result, for the BatchNorm after it: summed up while it is in the cache.
 
 #pragma once
 
-#include "moments.hpp"
 #include "depthwise_norms.hpp"
+#include "moments.hpp"
 
 namespace {
 

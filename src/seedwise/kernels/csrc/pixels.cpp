@@ -9,9 +9,8 @@
 #include <cstring>
 #include <vector>
 
-#if defined(__AVX__)
-#include <immintrin.h>
-#endif
+#include "code.hpp"
+#include "vectors.hpp"
 
 namespace {
 
@@ -33,21 +32,17 @@ void copy_line(const uint8_t* from, const Strides& strides, const int64_t* colum
     }
 }
 
-// A line that goes past the cache: reading what it overwrites first would be a third of the traffic.
+// A line that goes past the cache.
 void stream_line(const float* from, int64_t count, float* to) {
-#if defined(__AVX__)
-    for (int64_t j = 0; j < count; j += 8) _mm256_stream_ps(to + j, _mm256_loadu_ps(from + j));
-#else
-    std::copy(from, from + count, to);
-#endif
+    for (int64_t j = 0; j < count; j += 8) stream<8>(to + j, load<8>(from + j));
 }
 
 }  // namespace
 
-// out[i, y, x] = images[i, rows[i, y], columns[i, x]]. `shape`: n, c, and height and width of the results; `steps`: from
-// an image's rows and columns to the next one's, 0 if all share them.
-extern "C" void pixels_look_up(const uint8_t* images, const int64_t* strides, const int64_t* shape, const int64_t* rows,
-                               const int64_t* columns, const int64_t* steps, uint8_t* out, int threads) {
+// out[i, y, x] = images[i, rows[i, y], columns[i, x]]. `shape`: n, c, and height and width of the results; `steps`:
+// from an image's rows and columns to the next one's, 0 if all share them.
+extern "C" Code pixels_look_up(const uint8_t* images, const int64_t* rows, const int64_t* columns, uint8_t* out,
+                               const int64_t* strides, const int64_t* shape, const int64_t* steps, int threads) {
     const Strides given{strides[0], strides[1], strides[2], strides[3]};
     const int64_t n = shape[0], c = shape[1], height = shape[2], width = shape[3], line = width * c;
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1 && n * height * line >= PARALLEL)
@@ -66,12 +61,13 @@ extern "C" void pixels_look_up(const uint8_t* images, const int64_t* strides, co
                 copy_line<0>(from, given, x_of, width, c, to);
         }
     }
+    return DONE;
 }
 
 // out = (pixels - offset) * scale, of `lines` lines of `count` numbers each; `offset` and `scale` are of one line.
-extern "C" void pixels_normalize(const uint8_t* pixels, const float* offset, const float* scale, int64_t lines,
-                                 int64_t count, float* out, int threads) {
-    const bool streamed = lines * count >= STREAMED && count % 8 == 0 && reinterpret_cast<uintptr_t>(out) % 32 == 0;
+extern "C" Code pixels_normalize(const uint8_t* pixels, const float* offset, const float* scale, float* out,
+                                 int64_t lines, int64_t count, int threads) {
+    const bool streamed = is_streamed<8>(out, count, lines * count, STREAMED);
 #pragma omp parallel num_threads(threads) if (threads > 1 && lines * count >= PARALLEL)
     {
         std::vector<float> staged(streamed ? count : 0);
@@ -82,15 +78,14 @@ extern "C" void pixels_normalize(const uint8_t* pixels, const float* offset, con
             for (int64_t j = 0; j < count; ++j) to[j] = (static_cast<float>(from[j]) - offset[j]) * scale[j];
             if (streamed) stream_line(to, count, out + line * count);
         }
-#if defined(__AVX__)
-        _mm_sfence();
-#endif
+        end_stream();
     }
+    return DONE;
 }
 
 // places[i, y, x] = along[i, x] + down[i, y] + shift[i], where each is a pair.
-extern "C" void pixels_places(const float* along, const float* down, const float* shift, int64_t n, int64_t height,
-                              int64_t width, float* places, int threads) {
+extern "C" Code pixels_places(const float* along, const float* down, const float* shift, float* places, int64_t n,
+                              int64_t height, int64_t width, int threads) {
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1 && n * height * width >= PARALLEL)
     for (int64_t i = 0; i < n; ++i)
         for (int64_t y = 0; y < height; ++y) {
@@ -100,4 +95,5 @@ extern "C" void pixels_places(const float* along, const float* down, const float
             for (int64_t x = 0; x < width; ++x)
                 for (int64_t j = 0; j < 2; ++j) to[2 * x + j] = x_part[2 * x + j] + y_part[j] + shift[2 * i + j];
         }
+    return DONE;
 }

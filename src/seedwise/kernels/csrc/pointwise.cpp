@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "code.hpp"
 #include "epilogue.hpp"
 
 namespace {
@@ -22,9 +23,9 @@ constexpr int64_t MIN_ROWS = 96;     // to a product: for fewer, packing the wei
 struct Factor {
     const float* at;
     int64_t row;
-    bool turned;
-    Factor rows_from(int64_t i) const { return {turned ? at + i : at + i * row, row, turned}; }
-    Factor columns_from(int64_t i) const { return {turned ? at + i * row : at + i, row, turned}; }
+    bool transposed;
+    Factor rows_from(int64_t i) const { return {transposed ? at + i : at + i * row, row, transposed}; }
+    Factor columns_from(int64_t i) const { return {transposed ? at + i * row : at + i, row, transposed}; }
 };
 
 // to[m, n] = a [m, k] times b [k, n]. BLAS goes down columns: what it takes for these matrices is their transposes.
@@ -32,7 +33,8 @@ void multiply(Sgemm sgemm, int m, int n, int k, Factor a, Factor b, float* to, i
     const float one = 1, zero = 0;
     const int row_a = int(a.row), row_b = int(b.row);
     if (m > 0 && n > 0)
-        sgemm(b.turned ? "T" : "N", a.turned ? "T" : "N", &n, &m, &k, &one, b.at, &row_b, a.at, &row_a, &zero, to, &row);
+        sgemm(b.transposed ? "T" : "N", a.transposed ? "T" : "N", &n, &m, &k, &one, b.at, &row_b, a.at, &row_a, &zero,
+              to, &row);
 }
 
 // Each thread its part of the result's longer side: it packs that part of one factor, and the whole of the other.
@@ -48,16 +50,16 @@ void split(Sgemm sgemm, int m, int n, int k, Factor a, Factor b, float* to, int 
     }
 }
 
-template <End END>
-void finish(float* rows, int64_t count, int64_t n, const float* bias) {
+template <Epilogue E>
+void add_epilogue(float* rows, int64_t count, int64_t n, const float* bias) {
     for (float* row = rows; row != rows + count * n; row += n)
         for (int64_t j = 0; j < n; j += LANES)
-            store_part(row + j, finished<END>(load_part(row + j, n - j), load_part(bias + j, n - j)), n - j);
+            store_part(row + j, with_epilogue<E>(load_part(row + j, n - j), load_part(bias + j, n - j)), n - j);
 }
 
-// The same by rows, some at a time, which are finished while they are in the cache.
-template <End END>
-void by_finished_rows(Sgemm sgemm, int m, int n, int k, Factor a, Factor b, const float* bias, float* to, int threads) {
+// The same by rows, some at a time, which get the epilogue while they are in the cache.
+template <Epilogue E>
+void by_rows(Sgemm sgemm, int m, int n, int k, Factor a, Factor b, const float* bias, float* to, int threads) {
     const int64_t most = std::max<int64_t>(MIN_ROWS, CACHED / n);
 #pragma omp parallel num_threads(threads)
     {
@@ -65,30 +67,33 @@ void by_finished_rows(Sgemm sgemm, int m, int n, int k, Factor a, Factor b, cons
         for (int64_t first = m * me / team, rows; first < end; first += rows) {
             rows = std::min(most, end - first);
             multiply(sgemm, int(rows), n, k, a.rows_from(first), b, to + first * n, n);
-            finish<END>(to + first * n, rows, n, bias);
+            add_epilogue<E>(to + first * n, rows, n, bias);
         }
     }
 }
 
 }  // namespace
 
-// `bias`: [out] or null; `silu`: whether it comes behind a bias.
-extern "C" void split_forward(void* sgemm, const float* images, const float* weight, const float* bias, int silu,
-                              float* result, int m, int in, int out, int threads) {
+// `bias`: [out] or null; `silu`: whether it follows a bias.
+extern "C" Code split_forward(const float* images, const float* weight, const float* bias, float* result, void* sgemm,
+                              int m, int in, int out, int silu, int threads) {
     const Factor a{images, in, false}, b{weight, in, true};
-    switch (end_of(bias, silu)) {
-        case End::plain: return split(Sgemm(sgemm), m, out, in, a, b, result, threads);
-        case End::biased: return by_finished_rows<End::biased>(Sgemm(sgemm), m, out, in, a, b, bias, result, threads);
-        case End::silu: return by_finished_rows<End::silu>(Sgemm(sgemm), m, out, in, a, b, bias, result, threads);
+    switch (epilogue_of(bias, silu)) {
+        case Epilogue::none: split(Sgemm(sgemm), m, out, in, a, b, result, threads); break;
+        case Epilogue::bias: by_rows<Epilogue::bias>(Sgemm(sgemm), m, out, in, a, b, bias, result, threads); break;
+        case Epilogue::silu: by_rows<Epilogue::silu>(Sgemm(sgemm), m, out, in, a, b, bias, result, threads); break;
     }
+    return DONE;
 }
 
-extern "C" void split_images_gradient(void* sgemm, const float* grad, const float* weight, float* result, int m, int in,
+extern "C" Code split_images_gradient(const float* grad, const float* weight, float* result, void* sgemm, int m, int in,
                                       int out, int threads) {
     split(Sgemm(sgemm), m, in, out, {grad, out, false}, {weight, in, false}, result, threads);
+    return DONE;
 }
 
-extern "C" void split_weight_gradient(void* sgemm, const float* grad, const float* images, float* result, int m, int in,
+extern "C" Code split_weight_gradient(const float* grad, const float* images, float* result, void* sgemm, int m, int in,
                                       int out, int threads) {
     split(Sgemm(sgemm), out, in, m, {grad, out, true}, {images, in, false}, result, threads);
+    return DONE;
 }

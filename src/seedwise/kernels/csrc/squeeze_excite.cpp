@@ -14,32 +14,34 @@
 
 #include <algorithm>
 
+#include "code.hpp"
 #include "exponential.hpp"
-#include "memory.hpp"
 #include "gemm_tile.hpp"
+#include "memory.hpp"
 
 namespace {
 
 constexpr int64_t ROWS = 4;              // that a sum takes at once
 constexpr int64_t AHEAD = 512;           // numbers to fetch ahead: the processor's own prefetching ends with a page
-constexpr int64_t LINE = 16;             // numbers of a cache line, to which rows of what is kept are padded
 constexpr int64_t CACHED = 96 * 1024;    // numbers of the maps of a group: with their gradient, most of a 1 MB L2
 constexpr int64_t MOST = 32;             // images of a group
 constexpr int64_t PARALLEL = 64 * 1024;  // numbers of the maps; below, waking a thread costs more than it saves
 
 inline vec sigmoid(vec x) { return 1.0f / (1.0f + exponential<LANES>(-x)); }
 
+// clang-format off: it doesn't indent a file's first UNROLL in a block
 // The sums over R rows of `first`, or of its product with `second`, plus what `sums` holds if `add`.
 template <int R, bool TWO>
 inline void add_rows(const float* first, const float* second, int64_t c, bool add, float* sums) {
     for (int64_t j = 0; j < c; j += LANES) {
         const int64_t left = c - j;
-        vec sum = add ? load_part(sums + j, left) : vec{};
+        vec sum{};
+        if (add) sum = load_part(sums + j, left);
         UNROLL for (int64_t row = 0; row < R; ++row) {
             const int64_t at = row * c + j;
             if (at % LINE == 0) {
-                __builtin_prefetch(first + at + AHEAD);
-                if (TWO) __builtin_prefetch(second + at + AHEAD);
+                prefetch(first + at + AHEAD, 1);
+                if (TWO) prefetch(second + at + AHEAD, 1);
             }
             const vec value = load_part(first + at, left);
             sum = TWO ? fused(value, load_part(second + at, left), sum) : sum + value;
@@ -47,6 +49,7 @@ inline void add_rows(const float* first, const float* second, int64_t c, bool ad
         store_part(sums + j, sum, left);
     }
 }
+// clang-format on
 
 // sums[c] over an image's pixels.
 template <bool TWO>
@@ -58,7 +61,7 @@ void sum_image(const float* first, const float* second, int64_t pixels, int64_t 
     });
 }
 
-// to[columns][padded rows] = the transpose of from[rows][columns], its rows `begin` and on alone; zeros behind. It goes
+// to[columns][padded rows] = the transpose of from[rows][columns], its rows `begin` and on alone; zeros after them. It goes
 // by squares of a cache line, whose lines stay in the cache: a column's may all fall into two of its sets.
 void transpose(const float* from, int64_t rows, int64_t columns, int64_t begin, int64_t end, float* to) {
     const int64_t row = round_up(rows, LINE);
@@ -95,12 +98,8 @@ struct Layer {
     int64_t n, pixels, c, r;
     int threads;
 
-    Layer(const float* const* parameters, const int64_t* sizes, int threads)
-        : reduce(parameters[0]), reduce_bias(parameters[1]), expand(parameters[2]), expand_bias(parameters[3]),
-          n(sizes[0]), pixels(sizes[1]), c(sizes[2]), r(sizes[3]), threads(threads) {}
-
-    int64_t wide() const { return round_up(c, LINE); }
-    int64_t narrow() const { return round_up(r, LINE); }
+    int64_t padded_c() const { return round_up(c, LINE); }  // rows of what is kept are padded to cache lines
+    int64_t padded_r() const { return round_up(r, LINE); }
     int64_t image() const { return pixels * c; }
     int team() const { return n * image() >= PARALLEL ? threads : 1; }
     int64_t groups() const {  // an even number, so that two threads have as much to do
@@ -111,9 +110,9 @@ struct Layer {
     int64_t largest() const { return (n + groups() - 1) / groups(); }
 };
 
-struct Kept {  // for the backward, rows padded: mean and gate [n][wide], pre [n][narrow]
+struct Kept {  // for the backward, rows padded: mean and gate [n][c_row], pre [n][r_row]
     float *mean, *gate, *pre;
-    Kept(const Layer& it, float* at) : mean(at), gate(at + it.n * it.wide()), pre(at + 2 * it.n * it.wide()) {}
+    Kept(const Layer& it, float* at) : mean(at), gate(at + it.n * it.padded_c()), pre(at + 2 * it.n * it.padded_c()) {}
 };
 
 // to[rows][columns] = left [rows][depth] times right [depth][columns]; rows of left and right are padded, and rows of `to`
@@ -134,24 +133,24 @@ inline void each(int64_t channels, Run run) {
 
 void forward_group(const Layer& it, int64_t begin, int64_t end, const float* maps, const float* reduce,
                    const float* expand, const Kept& kept, float* hidden, float* result) {
-    const int64_t wide = it.wide(), narrow = it.narrow(), c = it.c, size = end - begin;
+    const int64_t c_row = it.padded_c(), r_row = it.padded_r(), c = it.c, size = end - begin;
     const vec share = vec{} + 1.0f / float(it.pixels);
     for (int64_t i = begin; i < end; ++i) {
-        float* mean = kept.mean + i * wide;
+        float* mean = kept.mean + i * c_row;
         sum_image<false>(maps + i * it.image(), nullptr, it.pixels, c, mean);
-        std::fill(mean + c, mean + wide, 0.0f);
+        std::fill(mean + c, mean + c_row, 0.0f);
         each(c, [&](int64_t j) { store(mean + j, load(mean + j) * share); });
     }
-    multiply({kept.mean + begin * wide, wide, 1}, size, c, reduce, it.r, narrow, kept.pre + begin * narrow);
+    multiply({kept.mean + begin * c_row, c_row, 1}, size, c, reduce, it.r, r_row, kept.pre + begin * r_row);
     for (int64_t i = 0; i < size; ++i)
-        each(narrow, [&](int64_t j) {
-            float* pre = kept.pre + (begin + i) * narrow + j;
+        each(r_row, [&](int64_t j) {
+            float* pre = kept.pre + (begin + i) * r_row + j;
             store(pre, load(pre) + load_part(it.reduce_bias + j, it.r - j));
-            store(hidden + i * narrow + j, load(pre) * sigmoid(load(pre)));
+            store(hidden + i * r_row + j, load(pre) * sigmoid(load(pre)));
         });
-    multiply({hidden, narrow, 1}, size, it.r, expand, c, wide, kept.gate + begin * wide);
+    multiply({hidden, r_row, 1}, size, it.r, expand, c, c_row, kept.gate + begin * c_row);
     for (int64_t i = begin; i < end; ++i) {
-        float* gate = kept.gate + i * wide;
+        float* gate = kept.gate + i * c_row;
         each(c, [&](int64_t j) { store(gate + j, sigmoid(load(gate + j) + load_part(it.expand_bias + j, c - j))); });
         for (int64_t at = i * it.image(); at < (i + 1) * it.image(); at += c)
             each(c, [&](int64_t j) {
@@ -165,31 +164,31 @@ struct Backward {
     const float *grad, *maps;
     Kept kept;
     float* of_maps;                             // null: not wanted
-    float *of_gate, *of_pre, *hidden;  // before sigmoid and SiLU; [n][wide], [n][narrow], [n][narrow]
+    float *of_gate, *of_pre, *hidden;  // before sigmoid and SiLU; [n][c_row], [n][r_row], [n][r_row]
 
     void group(int64_t begin, int64_t end, const float* reduce, const float* expand, float* of_mean) const {
-        const int64_t wide = it.wide(), narrow = it.narrow(), c = it.c, size = end - begin;
+        const int64_t c_row = it.padded_c(), r_row = it.padded_r(), c = it.c, size = end - begin;
         for (int64_t i = begin; i < end; ++i) {
-            float* of = of_gate + i * wide;
+            float* of = of_gate + i * c_row;
             sum_image<true>(grad + i * it.image(), maps + i * it.image(), it.pixels, c, of);
-            std::fill(of + c, of + wide, 0.0f);
+            std::fill(of + c, of + c_row, 0.0f);
             each(c, [&](int64_t j) {
-                const vec gate = load(kept.gate + i * wide + j);
+                const vec gate = load(kept.gate + i * c_row + j);
                 store(of + j, load(of + j) * gate * (1.0f - gate));
             });
         }
-        multiply({of_gate + begin * wide, wide, 1}, size, c, expand, it.r, narrow, of_pre + begin * narrow);
-        each(size * narrow, [&](int64_t j) {
-            const int64_t at = begin * narrow + j;
+        multiply({of_gate + begin * c_row, c_row, 1}, size, c, expand, it.r, r_row, of_pre + begin * r_row);
+        each(size * r_row, [&](int64_t j) {
+            const int64_t at = begin * r_row + j;
             const vec pre = load(kept.pre + at), s = sigmoid(pre);
             store(hidden + at, pre * s);
             store(of_pre + at, load(of_pre + at) * (s * fused(pre, 1.0f - s, vec{} + 1.0f)));
         });
         if (of_maps == nullptr) return;
         const vec share = vec{} + 1.0f / float(it.pixels);
-        multiply({of_pre + begin * narrow, narrow, 1}, size, it.r, reduce, c, wide, of_mean);
+        multiply({of_pre + begin * r_row, r_row, 1}, size, it.r, reduce, c, c_row, of_mean);
         for (int64_t i = begin; i < end; ++i) {
-            const float *gate = kept.gate + i * wide, *mean = of_mean + (i - begin) * wide;
+            const float *gate = kept.gate + i * c_row, *mean = of_mean + (i - begin) * c_row;
             for (int64_t at = i * it.image(); at < (i + 1) * it.image(); at += c)
                 each(c, [&](int64_t j) {
                     const vec sum = fused(load_part(grad + at + j, c - j), load(gate + j), load(mean + j) * share);
@@ -223,58 +222,60 @@ struct Part {  // of `count` things, one thread's
 
 }  // namespace
 
-// sizes: n, pixels, c, r. `kept`, for the backward: n * (2 c + r) numbers, c and r rounded up to 16. Returns 0, or 1 when
-// memory is lacking.
-extern "C" int squeeze_forward(const float* maps, const float* const* parameters, const int64_t* sizes, float* kept_at,
-                               float* result, int threads) {
-    const Layer it(parameters, sizes, threads);
-    const int64_t wide = it.wide(), narrow = it.narrow();
-    const Aligned<float> turned(it.c * narrow + it.r * wide), hidden(threads * it.largest() * narrow);
-    if (turned.data == nullptr || hidden.data == nullptr) return 1;
-    float *reduce = turned.data, *expand = reduce + it.c * narrow;
+// sizes: n, pixels, c, r. `kept`, for the backward: n * (2 c + r) numbers, c and r rounded up to 16.
+extern "C" Code squeeze_forward(const float* maps, const float* reduce_weight, const float* reduce_bias,
+                                const float* expand_weight, const float* expand_bias, float* kept_at, float* result,
+                                const int64_t* sizes, int threads) {
+    const Layer it{reduce_weight, reduce_bias, expand_weight, expand_bias, sizes[0], sizes[1], sizes[2], sizes[3], threads};
+    const int64_t c_row = it.padded_c(), r_row = it.padded_r();
+    const Aligned<float> transposed(it.c * r_row + it.r * c_row), hidden(threads * it.largest() * r_row);
+    if (transposed.data == nullptr || hidden.data == nullptr) return NO_MEMORY;
+    float *reduce = transposed.data, *expand = reduce + it.c * r_row;
     const Kept kept(it, kept_at);
 #pragma omp parallel num_threads(it.team())
     {
         const Part inputs(it.c), outputs(it.r), groups(it.groups());
         transpose(it.reduce, it.r, it.c, inputs.begin, inputs.end, reduce);
         transpose(it.expand, it.c, it.r, outputs.begin, outputs.end, expand);
-        float* mine = hidden.data + omp_get_thread_num() * it.largest() * narrow;
+        float* mine = hidden.data + omp_get_thread_num() * it.largest() * r_row;
 #pragma omp barrier
         for (int64_t g = groups.begin; g < groups.end; ++g)
             forward_group(it, it.group(g), it.group(g + 1), maps, reduce, expand, kept, mine, result);
     }
-    return 0;
+    return DONE;
 }
 
-// `made`: the gradients of the maps (null: not wanted), and of the parameters in their order.
-extern "C" int squeeze_backward(const float* grad, const float* maps, const float* const* parameters,
-                                const int64_t* sizes, float* kept_at, float* const* made, int threads) {
-    const Layer it(parameters, sizes, threads);
-    const int64_t wide = it.wide(), narrow = it.narrow(), each = it.largest() * wide;
-    const Aligned<float> padded(it.c * narrow + it.r * wide), work(it.n * (wide + 2 * narrow) + threads * each);
-    if (padded.data == nullptr || work.data == nullptr) return 1;
-    float *own_expand = padded.data, *own_reduce = own_expand + it.c * narrow;
+// `maps_grad`: null where it isn't wanted.
+extern "C" Code squeeze_backward(const float* grad, const float* maps, const float* reduce_weight,
+                                 const float* reduce_bias, const float* expand_weight, const float* expand_bias,
+                                 float* kept_at, float* maps_grad, float* reduce_grad, float* reduce_bias_grad,
+                                 float* expand_grad, float* expand_bias_grad, const int64_t* sizes, int threads) {
+    const Layer it{reduce_weight, reduce_bias, expand_weight, expand_bias, sizes[0], sizes[1], sizes[2], sizes[3], threads};
+    const int64_t c_row = it.padded_c(), r_row = it.padded_r(), each = it.largest() * c_row;
+    const Aligned<float> padded(it.c * r_row + it.r * c_row), work(it.n * (c_row + 2 * r_row) + threads * each);
+    if (padded.data == nullptr || work.data == nullptr) return NO_MEMORY;
+    float *own_expand = padded.data, *own_reduce = own_expand + it.c * r_row;
     const float *expand = is_padded(it.expand, it.r) ? it.expand : own_expand;
     const float *reduce = is_padded(it.reduce, it.c) ? it.reduce : own_reduce;
-    float *of_gate = work.data, *of_pre = of_gate + it.n * wide, *hidden = of_pre + it.n * narrow;
-    const Backward back{it, grad, maps, Kept(it, kept_at), made[0], of_gate, of_pre, hidden};
+    float *of_gate = work.data, *of_pre = of_gate + it.n * c_row, *hidden = of_pre + it.n * r_row;
+    const Backward back{it, grad, maps, Kept(it, kept_at), maps_grad, of_gate, of_pre, hidden};
 #pragma omp parallel num_threads(it.team())
     {
         const Part channels(it.c), squeezed(it.r), groups(it.groups());
         pad(it.expand, it.r, channels.begin, channels.end, own_expand);
         pad(it.reduce, it.c, squeezed.begin, squeezed.end, own_reduce);
-        float* mine = hidden + it.n * narrow + omp_get_thread_num() * each;
+        float* mine = hidden + it.n * r_row + omp_get_thread_num() * each;
 #pragma omp barrier
         for (int64_t g = groups.end - 1; g >= groups.begin; --g)  // the last images may still be in the cache
             back.group(it.group(g), it.group(g + 1), reduce, expand, mine);
 #pragma omp barrier
-        back.weights(of_pre, narrow, back.kept.mean, it.c, squeezed.begin, squeezed.end, made[1]);
-        back.weights(of_gate, wide, hidden, it.r, channels.begin, channels.end, made[3]);
+        back.weights(of_pre, r_row, back.kept.mean, it.c, squeezed.begin, squeezed.end, reduce_grad);
+        back.weights(of_gate, c_row, hidden, it.r, channels.begin, channels.end, expand_grad);
 #pragma omp single
         {
-            back.bias(of_pre, narrow, it.r, made[2]);
-            back.bias(of_gate, wide, it.c, made[4]);
+            back.bias(of_pre, r_row, it.r, reduce_bias_grad);
+            back.bias(of_gate, c_row, it.c, expand_bias_grad);
         }
     }
-    return 0;
+    return DONE;
 }

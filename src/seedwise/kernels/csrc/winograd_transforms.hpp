@@ -1,4 +1,4 @@
-// Vectors, the five small transforms of F(4x4, 3x3), and the product of matrices between them. See conv3x3.cpp.
+// The five small transforms of F(4x4, 3x3), and the product of matrices between them. See conv3x3.cpp.
 
 #pragma once
 
@@ -6,9 +6,7 @@
 #include <cstdint>
 #include <cstdlib>
 
-#include "exponential.hpp"
-#include "fused.hpp"
-#include "simd.hpp"
+#include "gemm_tile.hpp"
 
 namespace {
 
@@ -19,14 +17,6 @@ constexpr int ROWS = 12, VECS = 2;  // of a product's block: 24 sums, 2 + 1 oper
 constexpr int ROWS = 6, VECS = 2;  // of a product's block: 12 sums, 2 + 1 operands, in 16 registers
 #endif
 constexpr int PANEL = VECS * LANES;  // columns of a block
-constexpr int LINE = 16;             // floats of a cache line
-
-#define LAMBDA_INLINE __attribute__((always_inline))
-
-template <int N>
-struct Int {
-    static constexpr int value = N;
-};
 
 // Interpolation is at 0, ±A, ±B and infinity. The usual ±1 and ±2 make the largest error three to four times as large
 // (as do ±1 and ±1/2): powers of these are nearer to 1. All their powers up to the fourth are exact in binary.
@@ -101,16 +91,16 @@ struct OfGradient {  // A, for a tile of the result's gradient
 template <class Transform, int W, class Load, class Store>
 INLINE void transform(Load load_at, Store store_at) {
     constexpr int from = Transform::from, to = Transform::to;
-    vec middle[W][to][from];
+    vec partial[W][to][from];
     UNROLL for (int w = 0; w < W; ++w) UNROLL for (int x = 0; x < from; ++x) {
         vec in[from], out[to];
         UNROLL for (int y = 0; y < from; ++y) in[y] = load_at(y, x, w);
         Transform::line(in, out);
-        UNROLL for (int y = 0; y < to; ++y) middle[w][y][x] = out[y];
+        UNROLL for (int y = 0; y < to; ++y) partial[w][y][x] = out[y];
     }
     UNROLL for (int y = 0; y < to; ++y) {
         vec out[W][to];
-        UNROLL for (int w = 0; w < W; ++w) Transform::line(middle[w][y], out[w]);
+        UNROLL for (int w = 0; w < W; ++w) Transform::line(partial[w][y], out[w]);
         UNROLL for (int x = 0; x < to; ++x) UNROLL for (int w = 0; w < W; ++w) store_at(y, x, w, out[w][x]);
     }
 }
@@ -120,18 +110,11 @@ INLINE void transform(Load load_at, Store store_at) {
 template <int R, int W, bool ALONG>
 INLINE void multiply(const float* a, int64_t stride, const float* b, int64_t length, bool add, float* sums) {
     vec sum[R][W];
-    UNROLL for (int r = 0; r < R; ++r) UNROLL for (int w = 0; w < W; ++w)
-        sum[r][w] = add ? load(sums + (r * W + w) * LANES) : vec{};
-    for (int64_t i = 0; i < length; ++i, b += W * LANES, a += ALONG ? 1 : stride) {
-        vec column[W];
-        UNROLL for (int w = 0; w < W; ++w) column[w] = load(b + w * LANES);
-        UNROLL for (int r = 0; r < R; ++r) {
-            const float factor = a[r * (ALONG ? stride : 1)];
-            UNROLL for (int w = 0; w < W; ++w) sum[r][w] = fused(factor, column[w], sum[r][w]);
-        }
-    }
-    UNROLL for (int r = 0; r < R; ++r) UNROLL for (int w = 0; w < W; ++w)
-        store(sums + (r * W + w) * LANES, sum[r][w]);
+    UNROLL for (int r = 0; r < R; ++r)
+        UNROLL for (int w = 0; w < W; ++w) sum[r][w] = add ? load(sums + (r * W + w) * LANES) : vec{};
+    add_products<R, W>({a, ALONG ? stride : 1, ALONG ? 1 : stride}, {reinterpret_cast<const vec*>(b), W}, length, sum);
+    UNROLL for (int r = 0; r < R; ++r)
+        UNROLL for (int w = 0; w < W; ++w) store(sums + (r * W + w) * LANES, sum[r][w]);
 }
 
 }  // namespace

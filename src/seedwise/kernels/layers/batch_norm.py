@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from seedwise.kernels.layers.eligibility import MIXED, Reason, takes, why_not_hooked, why_not_maps
 from seedwise.kernels.ops import batch_norm as batch_norm_ops
 from seedwise.kernels.ops.batch_norm import NormStep
 
@@ -58,39 +59,29 @@ def _apply(x: Tensor, step: NormStep) -> Tensor:
     return result
 
 
-def _takes(norm: nn.BatchNorm2d, x: Tensor) -> bool:
-    """Whether the kernels do what the stock forward would do now."""
-    return (
-        not _is_traced()
-        and type(x) is Tensor  # neither a tracer's stand-in nor a subclass
-        and x.device.type == "cpu"
-        and x.dtype in batch_norm_ops.DTYPES
-        and x.dim() == 4
-        and x.numel() > x.shape[1] == norm.num_features
-        and x.is_contiguous(memory_format=torch.channels_last)
-        and _trains(norm)
-    )
+def _why_not(norm: nn.BatchNorm2d, x: Tensor) -> Reason:
+    reason = why_not_maps(x, MIXED)
+    if reason is None and not x.numel() > x.shape[1] == norm.num_features:
+        reason = f"the maps are {list(x.shape)}"
+    return reason or _why_not_trained(norm)
 
 
-def _trains(norm: nn.BatchNorm2d) -> bool:
-    """Whether the layer trains as the kernels do."""
-    return norm.training and _is_plain(norm) and batch_norm_ops.available()
-
-
-def _is_traced() -> bool:
-    return bool(torch.compiler.is_compiling() or torch.jit.is_tracing())  # type: ignore[attr-defined,no-untyped-call]
-
-
-def _is_plain(norm: nn.BatchNorm2d) -> bool:
+def _why_not_trained(norm: nn.BatchNorm2d) -> Reason:
+    """Why the layer doesn't train as the kernels do, whatever comes in."""
+    if not norm.training:
+        return "it is in evaluation mode"
     # Past nn.Module's __getattr__: this is asked of every layer in every step.
     parameters, buffers = norm._parameters.get, norm._buffers.get
     tensors = parameters("weight"), parameters("bias"), buffers("running_mean"), buffers("running_var")
     batches = buffers("num_batches_tracked")
-    return (
+    is_plain = (
         norm.track_running_stats
         and all(t is not None and t.is_cpu and t.dtype == torch.float32 and t.is_contiguous() for t in tensors)
         and (batches is None or (batches.is_cpu and batches.dtype == torch.int64))
     )
+    if not is_plain:
+        return "its parameters and statistics are no float32 in order on the CPU"
+    return None if batch_norm_ops.available() else "the kernels aren't compiled"
 
 
 def step_of(norm: nn.BatchNorm2d) -> NormStep:
@@ -111,7 +102,9 @@ class FusedBatchNorm2d(nn.BatchNorm2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """float[n, c, h, w] -> the same shape, type and layout."""
-        return _apply(input, step_of(self)) if _takes(self, input) else super().forward(input)
+        if takes(self, PATH, _why_not(self, input)):
+            return _apply(input, step_of(self))
+        return super().forward(input)
 
 
 class FusedBatchNormAct2d(BatchNormAct2d):
@@ -121,27 +114,31 @@ class FusedBatchNormAct2d(BatchNormAct2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """float[n, c, h, w] -> the same shape, type and layout."""
-        if self.takes(x):
+        if takes(self, PATH, self.why_not(x)):
             return _apply(x, step_of(self))
         result: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
         return result
 
-    def takes(self, x: Tensor) -> bool:
-        """Whether the kernels do what the stock forward would do now."""
-        return _fits(self) and _takes(self, x)
+    def why_not(self, x: Tensor) -> Reason:
+        """Why the kernels don't do what the stock forward would do now to float[n, c, h, w]."""
+        return unfit(self) or _why_not(self, x)
 
-    def trains(self) -> bool:
-        """Whether they do so for any maps that they take, where nothing traces."""
-        return _fits(self) and _trains(self)
+    def why_not_trained(self) -> Reason:
+        """Why they don't for any maps that they take, where nothing traces."""
+        return unfit(self) or _why_not_trained(self)
 
 
 _IDENTITY = nn.Identity()
+PATH = "one kernel"
 
 
-def _fits(norm: Any) -> bool:
-    """Whether the kernels know what timm's layer does after normalizing (hooks on the activation want it called)."""
-    hooks = norm.act._forward_hooks or norm.act._forward_pre_hooks or norm.act._backward_hooks
-    return type(norm.act) in batch_norm_ops.ACTIVATIONS and type(norm.drop) is nn.Identity and not hooks
+def unfit(norm: Any) -> Reason:
+    """Why the kernels don't know what timm's layer does after normalizing."""
+    if type(norm.act) not in batch_norm_ops.ACTIVATIONS:
+        return f"there is no kernel for {type(norm.act).__name__}"
+    if type(norm.drop) is not nn.Identity:
+        return "there is no kernel for dropout after the norm"
+    return why_not_hooked(norm.act)
 
 
 def use_fused_norm_act(model: nn.Module) -> int:
@@ -159,7 +156,7 @@ def use_fused_norm_act(model: nn.Module) -> int:
         if type(module) is nn.BatchNorm2d and module.affine and module.track_running_stats:
             module.__class__ = FusedBatchNorm2d
             count += 1
-        elif type(module) is BatchNormAct2d and module.affine and module.track_running_stats and _fits(module):
+        elif type(module) is BatchNormAct2d and module.affine and module.track_running_stats and unfit(module) is None:
             module.__class__ = FusedBatchNormAct2d
             count += 1
     return count

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from seedwise.kernels.dispatch import Choices
+from seedwise.kernels.dispatch import Dispatcher
 from seedwise.kernels.layers import dense
-from seedwise.kernels.layers.dense import Run, pick, trains_plainly
+from seedwise.kernels.layers.dense import Run, dispatched
+from seedwise.kernels.layers.eligibility import Reason, takes, why_not_train
 from seedwise.kernels.ops import conv3x3 as conv3x3_ops
 
 MIN_CHANNELS = 16
@@ -36,56 +37,59 @@ _WEIGHT_GRADIENTS: dict[str, Run] = {
 }
 
 
-def forward(images: Tensor, weight: Tensor, choices: Choices) -> Tensor:
+def forward(images: Tensor, weight: Tensor, dispatcher: Dispatcher) -> Tensor:
     """A 3x3 convolution with a zero around each map, by what is chosen: float32[n, in, h, w] in channels_last."""
-    return pick("dense forward", images, weight, choices, _FORWARDS, images, weight)
+    return dispatched("dense forward", images, weight, dispatcher, _FORWARDS, images, weight)
 
 
 def backward(
-    images: Tensor, grad: Tensor, weight: Tensor, wants: tuple[bool, bool], choices: Choices
+    images: Tensor, grad: Tensor, weight: Tensor, wants: tuple[bool, bool], dispatcher: Dispatcher
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Its wanted gradients of images and weight by what is chosen for each."""
+    """Its wanted gradients of images and weight, float32[out, in, 3, 3], by what is chosen for each.
+
+    `grad`: float32[n, out, h, w] in channels_last.
+    """
     of_images = of_weight = None
     if wants[0]:
-        of_images = pick("dense images", images, weight, choices, _IMAGES_GRADIENTS, images, grad, weight)
+        of_images = dispatched("dense images", images, weight, dispatcher, _IMAGES_GRADIENTS, images, grad, weight)
     if wants[1]:
-        of_weight = pick("dense weight", images, weight, choices, _WEIGHT_GRADIENTS, images, grad, weight)
+        of_weight = dispatched("dense weight", images, weight, dispatcher, _WEIGHT_GRADIENTS, images, grad, weight)
     return of_images, of_weight
 
 
 class _Winograd(Function):
     @staticmethod
-    def forward(ctx: Any, images: Tensor, weight: Tensor, choices: Choices) -> Tensor:
+    def forward(ctx: Any, images: Tensor, weight: Tensor, dispatcher: Dispatcher) -> Tensor:
         ctx.save_for_backward(images, weight)
-        ctx.choices = choices
-        return forward(images, weight, choices)
+        ctx.dispatcher = dispatcher
+        return forward(images, weight, dispatcher)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         images, weight = ctx.saved_tensors
         grad = grads[0].contiguous(memory_format=torch.channels_last)
-        return *backward(images, grad, weight, ctx.needs_input_grad[:2], ctx.choices), None
+        return *backward(images, grad, weight, ctx.needs_input_grad[:2], ctx.dispatcher), None
 
 
 class WinogradConv(nn.Conv2d):
     """A 3x3 convolution that trains as above."""
 
-    choices: Choices
+    dispatcher: Dispatcher
 
     def forward(self, input: Tensor) -> Tensor:
         """float[n, in, h, w] -> float[n, out, h, w]."""
-        return _convolve(self, input) if trains_plainly(self, input) else super().forward(input)
+        return _convolve(self, input) if trains(self, input) else super().forward(input)
 
 
 class WinogradConvSame(Conv2dSame):
     """TensorFlow's SAME padding, which is one zero on each side at this kernel size and stride."""
 
-    choices: Choices
+    dispatcher: Dispatcher
 
     def forward(self, x: Tensor) -> Tensor:
         """float[n, in, h, w] -> float[n, out, h, w]."""
-        if trains_plainly(self, x):
+        if trains(self, x):
             return _convolve(self, x)
         stock: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
         return stock
@@ -94,7 +98,7 @@ class WinogradConvSame(Conv2dSame):
 _FAST: dict[type[nn.Module], type[nn.Module]] = {nn.Conv2d: WinogradConv, Conv2dSame: WinogradConvSame}
 
 
-def use_winograd(model: nn.Module, choices: Choices) -> int:
+def use_winograd(model: nn.Module, dispatcher: Dispatcher) -> int:
     """Let a model's dense 3x3 convolutions of stride 1 train by Winograd's minimal filtering where it is faster.
 
     In place; returns how many. Parameters, their names and evaluation stay. Strided, grouped, dilated and unpadded
@@ -106,26 +110,29 @@ def use_winograd(model: nn.Module, choices: Choices) -> int:
     count = 0
     for module in model.modules():
         fast = _FAST.get(type(module))
-        if fast is not None and module.bias is None and fits(module):
+        if fast is not None and module.bias is None and unfit(module) is None:
             module.__class__ = fast
-            module.choices = choices
+            module.dispatcher = dispatcher
             count += 1
     return count
 
 
-def fits(conv: Any) -> bool:
-    """Whether Winograd's filtering, with a bias behind it, computes what a convolution does."""
+def unfit(conv: Any) -> Reason:
+    """Why Winograd's filtering, with a bias after it, does not compute what a convolution does."""
+    if tuple(conv.kernel_size) != (3, 3) or conv.groups > 1:
+        return "it is no dense 3x3 convolution"
     padded = isinstance(conv, Conv2dSame) or conv.padding in ((1, 1), "same")
-    return bool(
-        padded
-        and tuple(conv.kernel_size) == (3, 3)
-        and tuple(conv.stride) == tuple(conv.dilation) == (1, 1)
-        and conv.groups == 1
-        and conv.padding_mode == "zeros"
-        and min(conv.in_channels, conv.out_channels) >= MIN_CHANNELS
-    )
+    if tuple(conv.stride) != (1, 1) or tuple(conv.dilation) != (1, 1) or not padded or conv.padding_mode != "zeros":
+        return "Winograd's filtering is for stride 1, no dilation and one zero around the maps"
+    few = min(conv.in_channels, conv.out_channels) < MIN_CHANNELS
+    return f"Winograd's filtering is for {MIN_CHANNELS} channels or more, in and out" if few else None
+
+
+def trains(conv: Any, images: Tensor) -> bool:
+    """Whether a convolution of float[n, in, h, w] is computed by what is chosen: in a training step."""
+    return takes(conv, "Winograd's filtering", why_not_train(images, (conv.weight,)))
 
 
 def _convolve(conv: Any, images: Tensor) -> Tensor:
-    result: Tensor = _Winograd.apply(images, conv.weight, conv.choices)
+    result: Tensor = _Winograd.apply(images, conv.weight, conv.dispatcher)
     return result

@@ -5,48 +5,28 @@ from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from seedwise.kernels import launch
-from seedwise.kernels.dispatch import Candidates, Case, Choices, whole
+from seedwise.kernels.dispatch import Candidates, Case, Dispatcher, whole
 
 Run = Callable[..., Tensor]
 
 
-def trains_plainly(conv: nn.Conv2d, images: Tensor) -> bool:
-    """Whether this is a plain training step; compilers, tracers and whatever has its own tensors see a convolution."""
-    return (
-        torch.is_grad_enabled()
-        and (images.requires_grad or conv.weight.requires_grad)
-        and type(images) is Tensor
-        and images.device.type == "cpu"
-        and images.dtype == conv.weight.dtype == torch.float32
-        and images.dim() == 4
-        and images.numel() > 0
-        and images.is_contiguous(memory_format=torch.channels_last)
-        and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling()
-        and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
-    )
-
-
-def is_watched(layer: nn.Module) -> bool:
-    """Whether a hook wants to see what goes into or comes out of a layer."""
-    hooks = (layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks, layer._backward_pre_hooks)
-    return any(hooks)
-
-
-def pick(
+def dispatched(
     what: str,
     images: Tensor,
     weight: Tensor,
-    choices: Choices,
+    dispatcher: Dispatcher,
     runs: Mapping[str, Run],
     *given: Tensor,
     operation: str | None = None,
     stride: int = 1,
 ) -> Tensor:
-    """What the chosen one of `runs` returns for `given`; `what`: the operation, unless that is given."""
+    """Compute `given` by the one of `runs` that is chosen for images [n, in, h, w] and a weight [out, in, k, k].
+
+    `what`: the case's name, and its operation unless that is given.
+    """
     n, inputs, h, w = images.shape
     outputs, _, kernel, _ = weight.shape
     threads = torch.get_num_threads()
@@ -55,22 +35,22 @@ def pick(
     def trial() -> tuple[Candidates, int]:
         return whole({name: functools.partial(run, *given) for name, run in runs.items()})
 
-    return runs[choices.pick(case, runs, trial)](*given)
+    return runs[dispatcher.choose(case, runs, trial)](*given)
 
 
 def onednn_forward(images: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """A convolution of stride 1 that keeps the map's size."""
+    """Convolution of [n, in, h, w] with [out, in, k, k] and a bias [out], of stride 1, that keeps the maps' size."""
     launch.synchronize()
     return F.conv2d(images, weight, bias, 1, (weight.shape[2] // 2, weight.shape[3] // 2))
 
 
 def onednn_images_gradient(images: Tensor, grad: Tensor, weight: Tensor) -> Tensor:
-    """Of a convolution of stride 1 that keeps the map's size."""
+    """The gradient of `onednn_forward`'s images, [n, in, h, w], from the result's, [n, out, h, w]."""
     return _onednn_gradients(images, grad, weight, (True, False, False))[0]
 
 
 def onednn_weight_gradient(images: Tensor, grad: Tensor, weight: Tensor) -> Tensor:
-    """Of a convolution of stride 1 that keeps the map's size."""
+    """The gradient of `onednn_forward`'s weight, [out, in, k, k], from the result's, [n, out, h, w]."""
     return _onednn_gradients(images, grad, weight, (False, True, False))[1]
 
 

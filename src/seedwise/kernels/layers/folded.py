@@ -1,6 +1,6 @@
 """What is left of a convolution and its BatchNorm when the one is folded into the other.
 
-A fast folded convolution also applies the activation behind it while it writes, where that only limits its maps.
+A fast folded convolution also applies the activation after it while it writes, where that only limits its maps.
 """
 
 import math
@@ -13,27 +13,28 @@ from torch import Tensor, nn
 
 from seedwise.kernels import dispatch
 from seedwise.kernels.layers import depthwise
+from seedwise.kernels.layers.eligibility import Reason, takes, why_not_frozen
 
 
 class FoldedConv(nn.Conv2d):
-    """Computes as if the BatchNorm behind it were part of it."""
+    """Computes as if the BatchNorm after it were part of it."""
 
     is_folded = True
     folded: tuple[nn.Conv2d, nn.BatchNorm2d]
     """What computes, and what is folded into it: in a tuple, which torch takes for no part of the network's state."""
-    choices: dispatch.Choices | None = None
+    dispatcher: dispatch.Dispatcher | None = None
     """With native kernels: what computes which shape in training. Scoring is for `evaluation_copy`."""
 
     def forward(self, input: Tensor) -> Tensor:
         """float[n, in, h, w] -> float[n, out, oh, ow]."""
         computes, norm = self.folded
-        if not is_fast(self, input):
+        if not takes(self, "convolution with activation", why_not_fast(self, input)):
             result: Tensor = computes(input)
             return result
         act = getattr(norm, "act", None)
-        assert self.choices is not None
+        assert self.dispatcher is not None
         limits = _FUSED.get(type(act))
-        fast = depthwise.forward_alone(computes, input, limits or NO_LIMITS, self.choices)
+        fast = depthwise.forward_alone(computes, input, limits or NO_LIMITS, self.dispatcher)
         if fast is None and limits and input.dtype == torch.float32 and input.device.type == "cpu":
             return convolve_with(computes, input, limits)
         if fast is None:
@@ -47,12 +48,12 @@ class AbsorbedNorm(nn.BatchNorm2d):
     """What is left of a folded BatchNorm: its activation, if it is timm's, which brings one."""
 
     is_folded = True
-    choices: dispatch.Choices | None = None
+    dispatcher: dispatch.Dispatcher | None = None
 
     def forward(self, input: Tensor) -> Tensor:
         """float[n, c, h, w] -> the same shape."""
         act = getattr(self, "act", None)
-        result: Tensor = input if act is None or is_fast(self, input) else act(input)
+        result: Tensor = input if act is None or why_not_fast(self, input) is None else act(input)
         return result
 
 
@@ -71,18 +72,16 @@ def limits_of_act(act: nn.Module | None) -> tuple[float, float] | None:
     return NO_LIMITS if act is None or type(act) is nn.Identity else _FUSED.get(type(act))
 
 
-def is_fast(module: "FoldedConv | AbsorbedNorm", maps: Tensor) -> bool:
-    """Whether the convolution applies the activation behind it itself: with native kernels, in training.
-
-    Kernels have no gradients; who asks for the images' own gets PyTorch's layers.
-    """
-    in_training = torch.is_grad_enabled() and not maps.requires_grad and not torch.compiler.is_compiling()
-    return module.choices is not None and in_training
+def why_not_fast(module: "FoldedConv | AbsorbedNorm", maps: Tensor) -> Reason:
+    """Why the convolution of float[n, c, h, w] doesn't apply the activation after it itself, as native kernels do."""
+    return "the network has no native kernels" if module.dispatcher is None else why_not_frozen(maps)
 
 
 def convolve_with(conv: nn.Conv2d, images: Tensor, limits: tuple[float, float]) -> Tensor:
-    """A convolution with an activation of these limits, one of `_FUSED`; by oneDNN in one pass, if its padding is zeros
-    given in numbers. CPU, float32."""
+    """Convolution of float32[n, in, h, w] on a CPU, and an activation of these limits, one of `_FUSED`.
+
+    By oneDNN in one pass, if its padding is zeros given in numbers.
+    """
     low, high = limits
     if isinstance(conv.padding, str) or conv.padding_mode != "zeros":
         padded: Tensor = conv(images)

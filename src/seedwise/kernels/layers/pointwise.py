@@ -15,61 +15,69 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from seedwise.kernels import launch
-from seedwise.kernels.dispatch import Choices
+from seedwise.kernels.dispatch import Dispatcher
 from seedwise.kernels.layers import dense
-from seedwise.kernels.layers.dense import Run, pick, trains_plainly
+from seedwise.kernels.layers.dense import Run, dispatched
+from seedwise.kernels.layers.eligibility import Reason, takes, why_not_train
 from seedwise.kernels.ops import pointwise as pointwise_ops
 
 
-def forward(images: Tensor, weight: Tensor, bias: Tensor | None, choices: Choices) -> Tensor:
+def forward(images: Tensor, weight: Tensor, bias: Tensor | None, dispatcher: Dispatcher) -> Tensor:
     """A 1x1 convolution by what is chosen: float32[n, in, h, w] in channels_last -> [n, out, h, w]."""
     if bias is not None:
-        return pick("pointwise forward with bias", images, weight, choices, _BIASED, images, weight, bias)
-    return pick("pointwise forward", images, weight, choices, _forwards(), images, weight)
+        return dispatched("pointwise forward with bias", images, weight, dispatcher, _BIASED, images, weight, bias)
+    return dispatched("pointwise forward", images, weight, dispatcher, _forwards(), images, weight)
 
 
 def backward(
-    images: Tensor, grad: Tensor, weight: Tensor, wants: tuple[bool, bool], choices: Choices
+    images: Tensor, grad: Tensor, weight: Tensor, wants: tuple[bool, bool], dispatcher: Dispatcher
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Its wanted gradients of images and weight by what is chosen for each."""
+    """Its wanted gradients of images and weight, float32[out, in, 1, 1], by what is chosen for each.
+
+    `grad`: float32[n, out, h, w] in channels_last.
+    """
     of_images = of_weight = None
     if wants[0]:
-        of_images = pick("pointwise images", images, weight, choices, _images_gradients(), images, grad, weight)
+        of_images = dispatched(
+            "pointwise images", images, weight, dispatcher, _images_gradients(), images, grad, weight
+        )
     if wants[1]:
-        of_weight = pick("pointwise weight", images, weight, choices, _weight_gradients(), images, grad, weight)
+        of_weight = dispatched(
+            "pointwise weight", images, weight, dispatcher, _weight_gradients(), images, grad, weight
+        )
     return of_images, of_weight
 
 
 class _Pointwise(Function):
     @staticmethod
-    def forward(ctx: Any, images: Tensor, weight: Tensor, bias: Tensor | None, choices: Choices) -> Tensor:
+    def forward(ctx: Any, images: Tensor, weight: Tensor, bias: Tensor | None, dispatcher: Dispatcher) -> Tensor:
         ctx.save_for_backward(images, weight)
-        ctx.choices = choices
-        return forward(images, weight, bias, choices)
+        ctx.dispatcher = dispatcher
+        return forward(images, weight, bias, dispatcher)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
         images, weight = ctx.saved_tensors
         grad = grads[0].contiguous(memory_format=torch.channels_last)
-        found = backward(images, grad, weight, ctx.needs_input_grad[:2], ctx.choices)
+        found = backward(images, grad, weight, ctx.needs_input_grad[:2], ctx.dispatcher)
         return *found, _rows(grad).sum(0) if ctx.needs_input_grad[2] else None, None
 
 
 class PointwiseConv(nn.Conv2d):
     """A 1x1 convolution that trains as above."""
 
-    choices: Choices
+    dispatcher: Dispatcher
 
     def forward(self, input: Tensor) -> Tensor:
         """float[n, in, h, w] -> float[n, out, h, w]."""
-        if not trains_plainly(self, input):
+        if not takes(self, "matrix products", why_not_train(input, (self.weight,))):
             return super().forward(input)
-        result: Tensor = _Pointwise.apply(input, self.weight, self.bias, self.choices)
+        result: Tensor = _Pointwise.apply(input, self.weight, self.bias, self.dispatcher)
         return result
 
 
-def use_matrix_products(model: nn.Module, choices: Choices) -> int:
+def use_matrix_products(model: nn.Module, dispatcher: Dispatcher) -> int:
     """Let a model's 1x1 convolutions train by matrix products where these are faster, in place; returns how many.
 
     Parameters, their names and evaluation stay. Strided, grouped and padded ones, and other layouts, types and devices
@@ -77,16 +85,19 @@ def use_matrix_products(model: nn.Module, choices: Choices) -> int:
     """
     count = 0
     for module in model.modules():
-        if type(module) is nn.Conv2d and _fits(module):
+        if type(module) is nn.Conv2d and unfit(module) is None:
             module.__class__ = PointwiseConv
-            module.choices = choices  # type: ignore[assignment]
+            module.dispatcher = dispatcher  # type: ignore[assignment]
             count += 1
     return count
 
 
-def _fits(conv: nn.Conv2d) -> bool:
-    plain = conv.groups == 1 and tuple(conv.stride) == (1, 1) and conv.padding in ((0, 0), 0)
-    return plain and tuple(conv.kernel_size) == (1, 1)
+def unfit(conv: nn.Conv2d) -> Reason:
+    """Why a convolution is no single matrix product."""
+    if conv.groups > 1 or tuple(conv.kernel_size) != (1, 1):
+        return "it is no dense 1x1 convolution"
+    plain = tuple(conv.stride) == (1, 1) and conv.padding in ((0, 0), 0)
+    return None if plain else "1x1 convolutions with a stride or a padding have no kernel"
 
 
 @functools.cache
@@ -111,10 +122,10 @@ def _weight_gradients() -> dict[str, Run]:
 
 
 def product(images: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """The same as one product of matrices by torch."""
+    """A 1x1 convolution, as `forward`, as one product of matrices by torch; `bias`: float32[out]."""
     launch.synchronize()
     rows, matrix = _rows(images), weight.reshape(weight.shape[:2])
-    maps = pointwise_ops.room(images, len(matrix))
+    maps = pointwise_ops.empty_maps(images, len(matrix))
     if bias is None:
         torch.mm(rows, matrix.t(), out=_rows(maps))
     else:
@@ -127,7 +138,7 @@ _BIASED: dict[str, Run] = {"onednn": dense.onednn_forward, "product": product}
 
 def _images_product(images: Tensor, grad: Tensor, weight: Tensor) -> Tensor:
     launch.synchronize()
-    maps = pointwise_ops.room(images, images.shape[1])
+    maps = pointwise_ops.empty_maps(images, images.shape[1])
     torch.mm(_rows(grad), weight.reshape(weight.shape[:2]), out=_rows(maps))
     return maps
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from seedwise.kernels.layers.dense import is_watched
+from seedwise.kernels.layers.eligibility import MIXED, Reason, takes, why_not_hooked, why_not_train
 from seedwise.kernels.ops import squeeze_excite as squeeze_excite_ops
 
 _PIXELS = (2, 3)
@@ -73,9 +73,9 @@ class FusedSqueezeExcite(SqueezeExcite):
         """float[n, c, h, w] -> the same shape, type and layout."""
         parameters = self.parameters_in_order()
         result: Tensor
-        if not (_takes(x) and any(tensor.requires_grad for tensor in (x, *parameters))):
+        if not takes(self, "one step of autograd", why_not_train(x, (x, *parameters), MIXED)):
             result = super().forward(x)  # type: ignore[no-untyped-call]
-        elif x.dtype == torch.float32 and x.numel() > 0 and self.is_native():
+        elif takes(self, "one kernel", self.why_not_native(x.dtype)):
             result = _NativeSqueezeExcite.apply(x, *parameters)
         else:
             result = _SqueezeExcite.apply(x, self._gate_of, *parameters)
@@ -88,33 +88,23 @@ class FusedSqueezeExcite(SqueezeExcite):
         )
         return tuple(parameter for parameter in held if parameter is not None)
 
-    def is_native(self) -> bool:
-        """Whether the kernels compute, of float32 maps, what the layers between squeezing and exciting do now."""
+    def why_not_native(self, dtype: torch.dtype = torch.float32) -> Reason:
+        """Why the kernels don't compute, of maps of a type, what the layers between squeezing and exciting do now."""
         parameters = self.parameters_in_order()
-        return (
-            not torch.is_autocast_enabled("cpu")
-            and isinstance(self.act1, nn.SiLU)
-            and isinstance(self.gate, _SIGMOIDS)
-            and len(parameters) == 4
-            and all(p.dtype == torch.float32 and p.is_cpu and p.is_contiguous() for p in parameters)
-            and not any(map(is_watched, (self.conv_reduce, self.act1, self.conv_expand, self.gate)))
-            and squeeze_excite_ops.available()
-        )
+        if dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
+            return "the kernel is for float32"
+        if not isinstance(self.act1, nn.SiLU) or not isinstance(self.gate, _SIGMOIDS):
+            return "the kernel is for SiLU and sigmoid"
+        if len(parameters) != 4:
+            return "the kernel is for convolutions with a bias"
+        if not all(p.dtype == torch.float32 and p.is_cpu and p.is_contiguous() for p in parameters):
+            return "its parameters are no float32 in order on the CPU"
+        hooked = why_not_hooked(self.conv_reduce, self.act1, self.conv_expand, self.gate)
+        return hooked or (None if squeeze_excite_ops.available() else "the kernels aren't compiled")
 
     def _gate_of(self, means: Tensor) -> Tensor:
         gate: Tensor = self.gate(self.conv_expand(self.act1(self.conv_reduce(means))))
         return gate
-
-
-def _takes(maps: Tensor) -> bool:
-    return (
-        torch.is_grad_enabled()
-        and type(maps) is Tensor  # neither a tracer's stand-in nor a subclass
-        and maps.device.type == "cpu"
-        and maps.dtype in (torch.float32, torch.bfloat16)
-        and maps.is_contiguous(memory_format=torch.channels_last)
-        and not (torch.compiler.is_compiling() or torch.jit.is_tracing())  # type: ignore[attr-defined,no-untyped-call]
-    )
 
 
 def use_fused_squeeze_excite(model: nn.Module) -> int:

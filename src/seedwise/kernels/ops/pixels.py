@@ -5,29 +5,24 @@ the same bits. Results are in channels_last, which the rest of augmentation and 
 looks up by lines of each image's own: that is as it comes.
 """
 
-import ctypes
-from ctypes import c_int, c_int64, c_void_p
-
 import torch
 from torch import Tensor
 
-from seedwise.kernels import launch
-from seedwise.kernels.build import CSRC
+from seedwise.kernels.library import KernelLibrary, int64s
+
+KERNELS = KernelLibrary(
+    "pixels.cpp",
+    {
+        "pixels_look_up": "images: u8 strided, rows: i64, columns: i64, out: u8 maps; "
+        "strides: int64[], shape: int64[], steps: int64[]",
+        "pixels_normalize": "pixels: u8, offset: f32, scale: f32, out: f32; lines: int64, count: int64",
+        "pixels_places": "along: f32, down: f32, shift: f32, places: f32; n: int64, height: int64, width: int64",
+    },
+)
 
 
-@launch.OnceATarget
-def library() -> ctypes.CDLL | None:
-    """The compiled kernels; None without a compiler."""
-    loaded = launch.library(CSRC / "pixels.cpp")
-    if loaded is not None:
-        loaded.pixels_look_up.argtypes = [*[c_void_p] * 7, c_int]
-        loaded.pixels_normalize.argtypes = [c_void_p, c_void_p, c_void_p, c_int64, c_int64, c_void_p, c_int]
-        loaded.pixels_places.argtypes = [*[c_void_p] * 3, *[c_int64] * 3, c_void_p, c_int]
-    return loaded
-
-
-def _kernels(for_them: Tensor) -> ctypes.CDLL | None:
-    return library() if for_them.device.type == "cpu" else None
+def _has_kernels(images: Tensor) -> bool:
+    return images.device.type == "cpu" and KERNELS.available()
 
 
 def look_up(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
@@ -36,18 +31,15 @@ def look_up(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     `images`: uint8[n, c, h, w]. `rows`: int64[n, height] from 0 to h - 1, `columns`: int64[n, width] from 0 to w - 1,
     or [1, ...] for all images, on their device. The numbers are not checked.
     """
-    kernels = _kernels(images)
-    if kernels is None:
+    if not _has_kernels(images):
         return _look_up_by_torch(images, rows, columns)
     n, c = images.shape[:2]
     rows, columns = rows.contiguous(), columns.contiguous()
     shape = (n, c, rows.shape[1], columns.shape[1])
     found = torch.empty(shape, dtype=torch.uint8, memory_format=torch.channels_last)
     steps = (0 if len(lines) == 1 else lines.shape[1] for lines in (rows, columns))
-    kernels.pixels_look_up(
-        *(images.data_ptr(), (c_int64 * 4)(*images.stride()), (c_int64 * 4)(*shape)),
-        *(rows.data_ptr(), columns.data_ptr(), (c_int64 * 2)(*steps), found.data_ptr(), torch.get_num_threads()),
-    )
+    numbers = int64s(*images.stride()), int64s(*shape), int64s(*steps)
+    KERNELS.launch("pixels_look_up", (images, rows, columns, found), *numbers)
     return found
 
 
@@ -73,15 +65,11 @@ def normalize(images: Tensor, offset: Tensor, scale: Tensor) -> Tensor:
     # One line of pixels is one contiguous vector, 4 times as fast as broadcasting over c = 3.
     lines = images.permute(0, 2, 3, 1).reshape(n * h, w * c)
     offset, scale = offset.repeat(w), scale.repeat(w)
-    kernels = _kernels(images)
-    if kernels is None:
-        normalized = lines.float().sub_(offset).mul_(scale)
-    else:
+    if _has_kernels(images):
         normalized = torch.empty(lines.shape)
-        kernels.pixels_normalize(
-            *(lines.data_ptr(), offset.data_ptr(), scale.data_ptr(), *lines.shape),
-            *(normalized.data_ptr(), torch.get_num_threads()),
-        )
+        KERNELS.launch("pixels_normalize", (lines, offset, scale, normalized), *lines.shape)
+    else:
+        normalized = lines.float().sub_(offset).mul_(scale)
     return normalized.view(n, h, w, c).permute(0, 3, 1, 2)
 
 
@@ -90,13 +78,9 @@ def places(along: Tensor, down: Tensor, shift: Tensor) -> Tensor:
 
     Those are float32[n, w, 2], float32[n, h, 2] and float32[n, 2].
     """
-    kernels = _kernels(along)
-    if kernels is None:
+    if not _has_kernels(along):
         return along[:, None] + down[:, :, None] + shift[:, None, None]
     n, w, h = *along.shape[:2], down.shape[1]
-    along, down, shift, found = along.contiguous(), down.contiguous(), shift.contiguous(), torch.empty(n, h, w, 2)
-    kernels.pixels_places(
-        *(along.data_ptr(), down.data_ptr(), shift.data_ptr(), n, h, w),
-        *(found.data_ptr(), torch.get_num_threads()),
-    )
+    found = torch.empty(n, h, w, 2)
+    KERNELS.launch("pixels_places", (along.contiguous(), down.contiguous(), shift.contiguous(), found), n, h, w)
     return found

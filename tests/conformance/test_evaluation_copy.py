@@ -10,8 +10,9 @@ import torch
 from timm.layers.norm_act import BatchNormAct2d
 from torch import Tensor, nn
 
-from seedwise.kernels.dispatch import Case, Choices, Trial
-from seedwise.kernels.evaluation import FusedConv, OnePassBlock, OnePassSqueeze, choices_of, evaluation_copy
+from covering import pairs
+from seedwise.kernels.dispatch import Case, Dispatcher, Tuning
+from seedwise.kernels.evaluation import FusedConv, OnePassBlock, OnePassSqueeze, dispatcher_of, evaluation_copy
 from seedwise.kernels.layers.depthwise import available
 from seedwise.kernels.swap import accelerate, chosen
 from seedwise.models.freezing import freeze
@@ -19,16 +20,16 @@ from seedwise.models.freezing import freeze
 pytestmark = pytest.mark.skipif(not available(), reason="no C++ compiler: there are no native kernels")
 
 
-class Always(Choices):
+class Always(Dispatcher):
     """One implementation wherever there is a choice that has it."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
         self.name, self.keys = name, list[str]()
 
-    def pick(self, case: Case, names: Collection[str], trial: Trial) -> str:
+    def choose(self, case: Case, names: Collection[str], trial: Tuning) -> str:
         self.keys.append(case.key)
-        return self.name if self.name in names else super().pick(case, names, trial)
+        return self.name if self.name in names else super().choose(case, names, trial)
 
 
 def net(name: str, kernels: str = "native", frozen: int = 0) -> nn.Module:
@@ -41,7 +42,7 @@ def net(name: str, kernels: str = "native", frozen: int = 0) -> nn.Module:
             nn.init.uniform_(module.weight, 0.5, 1)
             nn.init.normal_(module.bias, 0, 0.1)
     model = model.to(memory_format=torch.channels_last)
-    freeze(model, frozen, (model.pretrained_cfg["classifier"],), 32)
+    freeze(model, frozen, (model.pretrained_cfg["classifier"],), 32)  # type: ignore[arg-type]
     accelerate(model, kernels, {})  # type: ignore[arg-type]
     return model.eval()
 
@@ -51,10 +52,10 @@ def images(count: int, size: int) -> Tensor:
     return made.contiguous(memory_format=torch.channels_last)
 
 
-def use(model: nn.Module, choices: Choices) -> None:
+def use(model: nn.Module, dispatcher: Dispatcher) -> None:
     for module in model.modules():
-        if isinstance(getattr(module, "choices", None), Choices):
-            module.choices = choices  # type: ignore[assignment]
+        if isinstance(getattr(module, "dispatcher", None), Dispatcher):
+            module.dispatcher = dispatcher  # type: ignore[assignment]
 
 
 def exact(model: nn.Module, pixels: Tensor) -> Tensor:
@@ -65,44 +66,47 @@ def exact(model: nn.Module, pixels: Tensor) -> Tensor:
 LITE, V2 = "tf_efficientnet_lite0", "tf_efficientnetv2_s"
 
 
-@pytest.mark.parametrize("which", ["native", "layers"])
-@pytest.mark.parametrize("frozen", [0, 3])
-@pytest.mark.parametrize(("count", "size"), [(1, 64), (3, 71), (2, 160), (5, 32)])
-@pytest.mark.parametrize("name", [LITE, "mobilenetv2_050"])
+@pytest.mark.parametrize(
+    ("name", "shape", "frozen", "which"),
+    pairs([LITE, "mobilenetv2_050"], [(1, 64), (3, 71), (2, 160), (5, 32)], [0, 3], ["native", "layers"]),
+)
 def test_logits_agree_with_float64_by_kernels_and_by_layers(
-    name: str, count: int, size: int, frozen: int, which: str
+    name: str, shape: tuple[int, int], frozen: int, which: str
 ) -> None:
     """Odd sizes, strides, both paddings, odd channel counts (mobilenetv2_050 has 8 and 24), strips of large maps."""
-    model, pixels, choices = net(name, frozen=frozen), images(count, size), Always(which)
-    use(model, choices)
+    count, size = shape
+    model, pixels, dispatcher = net(name, frozen=frozen), images(count, size), Always(which)
+    use(model, dispatcher)
     with torch.inference_mode():
         fast = evaluation_copy(model, pixels)
         got = fast(pixels)
     expected = exact(model, pixels)
     torch.testing.assert_close(got.double(), expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
     assert sum(isinstance(module, OnePassBlock) for module in fast.modules()) in (16, 17)
-    assert sum(key.startswith("block") for key in choices.keys) in (16, 17)
+    assert sum(key.startswith("block") for key in dispatcher.keys) in (16, 17)
     assert not any(isinstance(module, nn.BatchNorm2d) for module in fast.modules())
 
 
-@pytest.mark.parametrize("which", ["native", "winograd", "split", "product", "onednn"])
-@pytest.mark.parametrize("frozen", [0, 3])
-@pytest.mark.parametrize(("count", "size"), [(3, 64), (1, 75)])
+@pytest.mark.parametrize(
+    ("which", "frozen", "shape"),
+    pairs(["native", "winograd", "split", "product", "onednn"], [0, 3], [(3, 64), (1, 75)]),
+)
 def test_smooth_activations_and_squeeze_and_excitation_by_every_kernel(
-    which: str, frozen: int, count: int, size: int
+    which: str, frozen: int, shape: tuple[int, int]
 ) -> None:
-    model, pixels, choices = net(V2, frozen=frozen), images(count, size), Always(which)
-    use(model, choices)
+    count, size = shape
+    model, pixels, dispatcher = net(V2, frozen=frozen), images(count, size), Always(which)
+    use(model, dispatcher)
     with torch.inference_mode():
         fast = evaluation_copy(model, pixels)
-        choices.keys.clear()
+        dispatcher.keys.clear()
         got = fast(pixels)
     expected = exact(model, pixels)
     torch.testing.assert_close(got.double(), expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
     assert not any(isinstance(module, OnePassBlock) for module in fast.modules())
     assert sum(isinstance(module, FusedConv) for module in fast.modules()) == 110
     assert sum(isinstance(module, OnePassSqueeze) for module in fast.modules()) == 30
-    assert len(choices.keys) > 20
+    assert len(dispatcher.keys) > 20
 
 
 def test_watched_squeeze_and_excitation_keeps_its_layers_and_the_hook_is_called() -> None:
@@ -117,7 +121,7 @@ def test_watched_squeeze_and_excitation_keeps_its_layers_and_the_hook_is_called(
 
 
 @pytest.mark.parametrize("name", [LITE, V2])
-@pytest.mark.parametrize("kernels", ["stock", "composed"])
+@pytest.mark.parametrize("kernels", ["stock", "fallback"])
 def test_without_native_kernels_layers_stay_pytorchs(name: str, kernels: str) -> None:
     model, pixels = net(name, kernels), images(2, 32)
     with torch.inference_mode():
@@ -147,7 +151,7 @@ def _native(model: nn.Module, pixels: Tensor) -> nn.Module:
 
 def test_choices_are_recorded_and_a_record_is_obeyed() -> None:
     model, pixels = net(LITE), images(3, 64)
-    choices = choices_of(model)
+    dispatcher = dispatcher_of(model)
     with torch.inference_mode():
         evaluation_copy(model, pixels)
         assert not chosen(model)  # comparing the copy with the network is no choice
@@ -157,19 +161,19 @@ def test_choices_are_recorded_and_a_record_is_obeyed() -> None:
         assert torch.equal(evaluation_copy(model, pixels)(pixels), first)
     again = net(LITE)
     given = dict.fromkeys(found, "layers")
-    use(again, Choices(given))
+    use(again, Dispatcher(given))
     with torch.inference_mode():
         evaluation_copy(again, pixels)(pixels)
-    assert choices is choices_of(model)
+    assert dispatcher is dispatcher_of(model)
     assert {key: chosen(again)[key] for key in found} == given
 
 
 def asked_by(fast: nn.Module, run: Callable[[], object]) -> list[str]:
     """What the blocks of a copy ask their choices for."""
-    choices = Always("native")
-    use(fast, choices)
+    dispatcher = Always("native")
+    use(fast, dispatcher)
     run()
-    return [key for key in choices.keys if key.startswith("block")]
+    return [key for key in dispatcher.keys if key.startswith("block")]
 
 
 def test_autocast_gradients_tracing_and_float64_go_by_layers() -> None:

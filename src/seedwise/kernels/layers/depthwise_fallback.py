@@ -18,6 +18,7 @@ from timm.layers.padding import pad_same
 from torch import Tensor, nn
 from torch.autograd import Function
 
+from seedwise.kernels.layers.eligibility import ANY, Reason, takes, why_not_train
 from seedwise.kernels.ops.taps import weight_gradient_by_taps
 
 
@@ -62,33 +63,43 @@ def depthwise_conv2d(images: Tensor, weight: Tensor, stride: tuple[int, int], pa
     return result
 
 
-def _pair(values: Any) -> tuple[int, int]:
+def pair(values: Any) -> tuple[int, int]:
+    """Two numbers, of height and width."""
     height, width = values
     return height, width
 
 
-class _Depthwise(nn.Conv2d):
+def _takes(conv: nn.Conv2d, images: Tensor) -> bool:
+    biased = "it has a bias" if conv.bias is not None else None  # a folded BatchNorm's
+    return takes(conv, "fallback gradients", biased or why_not_train(images, (conv.weight,), ANY))
+
+
+class FallbackDepthwise(nn.Conv2d):
+    """A depthwise convolution with the backward above."""
+
     def forward(self, input: Tensor) -> Tensor:
-        if self.bias is not None:  # a folded BatchNorm's
+        """float[n, c, h, w] -> float[n, c, oh, ow]."""
+        if not _takes(self, input):
             return super().forward(input)
-        return depthwise_conv2d(input, self.weight, _pair(self.stride), _pair(self.padding))
+        return depthwise_conv2d(input, self.weight, pair(self.stride), pair(self.padding))
 
 
-class _DepthwiseSame(Conv2dSame):
+class FallbackDepthwiseSame(Conv2dSame):
     """TensorFlow's SAME padding, which depends on the input's size, so the input is padded first (as timm does)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.bias is not None:
-            folded: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
-            return folded
-        kernel, stride = _pair(self.kernel_size), _pair(self.stride)
+        """float[n, c, h, w] -> float[n, c, oh, ow]."""
+        if not _takes(self, x):
+            stock: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
+            return stock
+        kernel, stride = pair(self.kernel_size), pair(self.stride)
         return depthwise_conv2d(pad_same(x, list(kernel), list(stride)), self.weight, stride, (0, 0))
 
 
-_FAST: dict[type[nn.Module], type[nn.Module]] = {nn.Conv2d: _Depthwise, Conv2dSame: _DepthwiseSame}
+_FAST: dict[type[nn.Module], type[nn.Module]] = {nn.Conv2d: FallbackDepthwise, Conv2dSame: FallbackDepthwiseSame}
 
 
-def use_fast_backward(model: nn.Module) -> int:
+def use_fallback(model: nn.Module) -> int:
     """Give every depthwise convolution of a model the fast CPU backward, in place; returns how many there were.
 
     Parameters, their names and the forward result stay as they are. Convolutions with bias, dilation, more than one
@@ -97,21 +108,20 @@ def use_fast_backward(model: nn.Module) -> int:
     count = 0
     for module in model.modules():
         fast = _FAST.get(type(module))
-        if fast is not None and _fits(module):
+        if fast is not None and unfit(module) is None:
             module.__class__ = fast
             count += 1
     return count
 
 
-def _fits(conv: Any) -> bool:
-    return conv.bias is None and is_depthwise(conv)
+def unfit(conv: Any) -> Reason:
+    """Why the backward above is not for a convolution."""
+    return "it has a bias" if conv.bias is not None else why_no_depthwise(conv)
 
 
-def is_depthwise(conv: Any) -> bool:
-    """Whether a convolution has one output per channel, zeros in a padding given in numbers, and no dilation."""
-    return bool(
-        conv.groups == conv.in_channels == conv.out_channels > 1
-        and conv.padding_mode == "zeros"
-        and not isinstance(conv.padding, str)
-        and tuple(conv.dilation) == (1, 1)
-    )
+def why_no_depthwise(conv: Any) -> Reason:
+    """Why a convolution is none of one output per channel, zeros in a padding given in numbers, and no dilation."""
+    if not conv.groups == conv.in_channels == conv.out_channels > 1:
+        return "it is no depthwise convolution"
+    plain = conv.padding_mode == "zeros" and not isinstance(conv.padding, str) and tuple(conv.dilation) == (1, 1)
+    return None if plain else "depthwise convolutions with dilation or an unusual padding have no kernel"

@@ -1,11 +1,11 @@
-"""Choices that are made already: one implementation wherever it is among those to choose from."""
+"""Dispatcher that are made already: one implementation wherever it is among those to choose from."""
 
 from collections.abc import Collection
 
-from seedwise.kernels.dispatch import Case, Choices, Trial
+from seedwise.kernels.dispatch import Case, Dispatcher, Tuning
 
 
-class Only(Choices):
+class Only(Dispatcher):
     """Chooses one implementation of what keys begin with `of`; the rest is chosen as always. Keeps what was asked."""
 
     def __init__(self, name: str, of: str = "") -> None:
@@ -13,11 +13,11 @@ class Only(Choices):
         self.name, self.of = name, of
         self.asked: list[str] = []
 
-    def pick(self, case: Case, names: Collection[str], trial: Trial) -> str:
+    def choose(self, case: Case, names: Collection[str], trial: Tuning) -> str:
         """The name; a trial has to run all the same, of what there is to choose from."""
         self.asked.append(case.key)
         if not case.key.startswith(self.of):
-            return super().pick(case, names, trial)
+            return super().choose(case, names, trial)
         candidates, images = trial()
         assert self.name in names and set(candidates) == set(names)
         for run in candidates.values():

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 
-from seedwise.kernels.layers.depthwise_composed import depthwise_conv2d, use_fast_backward
+from seedwise.kernels.layers.depthwise_fallback import depthwise_conv2d, use_fallback
 from seedwise.kernels.ops.taps import weight_gradient_by_taps
 
 CHANNELS = 6
@@ -23,12 +23,12 @@ def layer(kernel: int | tuple[int, int], stride: int, same: bool) -> nn.Conv2d:
     if same:
         return Conv2dSame(CHANNELS, CHANNELS, kernel, stride, groups=CHANNELS, bias=False)
     padding = kernel // 2 if isinstance(kernel, int) else tuple(k // 2 for k in kernel)
-    return nn.Conv2d(CHANNELS, CHANNELS, kernel, stride, padding, groups=CHANNELS, bias=False)
+    return nn.Conv2d(CHANNELS, CHANNELS, kernel, stride, padding, groups=CHANNELS, bias=False)  # type: ignore[arg-type]
 
 
 def fast(conv: nn.Conv2d) -> nn.Conv2d:
     twin = copy.deepcopy(conv)
-    assert use_fast_backward(twin) == 1
+    assert use_fallback(twin) == 1
     return twin
 
 
@@ -213,13 +213,13 @@ def test_evaluation(mode: type[torch.no_grad] | type[torch.inference_mode]) -> N
 )
 def test_others_are_left_alone(conv: nn.Module) -> None:
     before = type(conv)
-    assert use_fast_backward(nn.Sequential(conv)) == 0
+    assert use_fallback(nn.Sequential(conv)) == 0
     assert type(conv) is before
 
 
 def test_swapping_twice_swaps_once() -> None:
     model = nn.Sequential(layer(3, 1, same=False), layer(3, 2, same=True))
-    assert [use_fast_backward(model), use_fast_backward(model)] == [2, 0]
+    assert [use_fallback(model), use_fallback(model)] == [2, 0]
 
 
 @pytest.mark.parametrize(("name", "count"), [("tf_efficientnet_lite0", 16), ("tf_efficientnetv2_s", 30)])
@@ -227,7 +227,7 @@ def test_whole_models(name: str, count: int) -> None:
     torch.manual_seed(0)
     stock = timm.create_model(name, num_classes=4, drop_rate=0.0, drop_path_rate=0.0).eval()
     mine = copy.deepcopy(stock)
-    assert use_fast_backward(mine) == count
+    assert use_fallback(mine) == count
     assert list(mine.state_dict()) == list(stock.state_dict())
     x = torch.randn(3, 3, 20, 20).contiguous(memory_format=torch.channels_last)
     with torch.inference_mode():
@@ -244,6 +244,6 @@ def test_whole_models(name: str, count: int) -> None:
     clone = copy.deepcopy(mine)
     assert [type(m) for m in clone.modules()] == [type(m) for m in mine.modules()]
     fresh = timm.create_model(name, num_classes=4).double()
-    use_fast_backward(fresh)
+    use_fallback(fresh)
     fresh.load_state_dict(stock.state_dict())
     assert all(torch.equal(a, b) for a, b in zip(fresh.parameters(), stock.parameters(), strict=True))

@@ -1,0 +1,40 @@
+"""`seedwise doctor --kernels`: what computes each layer of a recipe's network, and why nothing faster does."""
+
+import json
+
+import pytest
+from command_line import Cli
+
+SMALL = ("-s", "train.batch_size=4", "-s", "train.image_size=32", "-s", "compute.threads=1")
+
+
+def test_each_layer_is_a_line_with_its_path_and_the_reason(cli: Cli) -> None:
+    answer = cli("doctor", "--kernels", "lite", *SMALL, "-s", "model.drop_path=0.1")
+    assert answer.code == 0
+    setting, head, *lines = answer.out.splitlines()
+    assert setting == "efficientnet_lite0, 32 px, batch 4, cpu, fp32, threads: 1, kernels: native"
+    assert head.split() == ["layer", "kind", "path", "why", "not", "a", "faster", "one"]
+    assert any(line.startswith("blocks.1.0 ") and "fused depthwise block" in line for line in lines)
+    assert any(line.startswith("conv_stem ") and "stride" in line for line in lines)
+
+
+def test_json_has_every_row_and_what_was_resolved(cli: Cli) -> None:
+    found = json.loads(cli("doctor", "--kernels", "lite", "--json", *SMALL, "-s", "compute.kernels=stock").out)
+    assert (found["model"], found["image_size"], found["batch_size"]) == ("efficientnet_lite0", 32, 4)
+    assert found["compute"]["kernels"] == "stock" and found["compute"]["threads"] == 1
+    assert {"layer": "bn1", "kind": "BatchNormAct2d", "path": "PyTorch"}.items() <= found["rows"][1].items()
+    assert all("compute.kernels=stock" in row["why"] for row in found["rows"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--kernels", "nope"], "nope: no such recipe"),
+        (["--kernels", "photos"], "train.batch_size, train.image_size, model.freeze: auto is decided by the data"),
+        (["--kernels", "lite", "-s", "compute.compile=true"], "compute.compile: is true"),
+        (["-s", "train.batch_size=4"], "-s: sets options of a recipe; name one with --kernels RECIPE"),
+    ],
+)
+def test_what_cannot_be_told_is_one_line(cli: Cli, arguments: list[str], message: str) -> None:
+    answer = cli("doctor", *arguments)
+    assert answer.code == 2 and message in answer.err and answer.err.count("\n") == 1

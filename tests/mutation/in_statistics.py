@@ -1,0 +1,156 @@
+"""Faults in statistics, in what counts as right, and in who is trained on."""
+
+from fault import Fault
+
+STATISTICS = (
+    Fault(
+        "a spread with n in the denominator",
+        "stats/summary.py",
+        "numbers.std(ddof=1)",
+        "numbers.std(ddof=0)",
+        "unit/test_stats_summary.py",
+    ),
+    Fault(
+        "the same of paired differences",
+        "stats/paired.py",
+        "differences.std(ddof=1)",
+        "differences.std(ddof=0)",
+        "unit/test_stats_paired.py",
+    ),
+    Fault(
+        "base minus arm",
+        "stats/paired.py",
+        "differences = ours - theirs",
+        "differences = theirs - ours",
+        "unit/test_stats_paired.py",
+    ),
+    Fault(
+        "seeds that match are compared unpaired",
+        "stats/compare.py",
+        "    if seeds:\n        found = paired(",
+        "    if len(seeds) == 1:\n        found = paired(",
+        "unit/test_stats_compare.py",
+    ),
+    Fault(
+        "seeds paired by their order, not their number",
+        "stats/compare.py",
+        "[base[seed] for seed in seeds])\n        return",
+        "list(base.values()))\n        return",
+        "unit/test_stats_compare.py",
+    ),
+    Fault(
+        "Holm without the running maximum",
+        "stats/family.py",
+        "np.maximum.accumulate(factors * values[order])",
+        "factors * values[order]",
+        "unit/test_stats_family.py",
+    ),
+    Fault(
+        "Holm's factors one too small",
+        "stats/family.py",
+        "np.arange(values.size, 0, -1)",
+        "np.arange(values.size - 1, -1, -1)",
+        "unit/test_stats_family.py",
+    ),
+    Fault(
+        "a family's intervals as wide as a single one's",
+        "stats/family.py",
+        "estimate.interval(1 - alpha / count)",
+        "estimate.interval(1 - alpha)",
+        "unit/test_stats_family.py",
+    ),
+    Fault(
+        "equivalence by the smaller of the two p",
+        "stats/equivalence.py",
+        "else max(above, below)",
+        "else min(above, below)",
+        "unit/test_stats_tests.py",
+    ),
+    Fault(
+        "McNemar's test by the other tail",
+        "stats/mcnemar.py",
+        "special.bdtr(min(b, c)",
+        "special.bdtr(max(b, c)",
+        "unit/test_stats_tests.py",
+    ),
+    Fault(
+        "Welch's variances with n in the denominator",
+        "stats/welch.py",
+        "side.var(ddof=1)",
+        "side.var(ddof=0)",
+        "unit/test_stats_tests.py",
+    ),
+    Fault(
+        "a loss that fell counts as harm",
+        "stats/verdict.py",
+        "mean * better > 0",
+        "mean > 0",
+        "unit/test_stats_verdict.py unit/test_stats_compare.py",
+    ),
+    Fault(
+        "a confidence in the next bin",
+        "stats/calibration.py",
+        "np.ceil(confidence * bins).astype(np.int64) - 1",
+        "np.ceil(confidence * bins).astype(np.int64)",
+        "unit/test_stats_calibration.py",
+    ),
+    Fault(
+        "ties count for the model",
+        "records/predictions.py",
+        "(self.logits >= of_target[:, None])",
+        "(self.logits > of_target[:, None])",
+        "unit/test_engine_evaluate.py",
+    ),
+    Fault(
+        "members' votes summed over images",
+        "ensembles/votes.py",
+        "[:, None, None], axis=0)",
+        "[:, None, None], axis=1)",
+        "unit/test_ensemble_votes.py",
+    ),
+)
+
+DATA = (
+    Fault(
+        "what is held out is trained on",
+        "data/splits.py",
+        "return train.take(np.flatnonzero(~held_out)), train.take(np.flatnonzero(held_out))",
+        "return train.take(np.flatnonzero(held_out)), train.take(np.flatnonzero(~held_out))",
+        "unit/test_data_splits.py",
+    ),
+    Fault(
+        "a class may lose its last training image",
+        "data/splits.py",
+        "np.maximum(counts - 1, 0)",
+        "np.maximum(counts, 0)",
+        "unit/test_data_splits.py",
+    ),
+    Fault(
+        "a fold that is left out is trained on",
+        "data/splits.py",
+        "replace(dataset, train=train.take(np.flatnonzero(~left_out)), oob",
+        "replace(dataset, train=train, oob",
+        "unit/test_data_bootstrap.py",
+    ),
+    Fault(
+        "out of bag, but drawn",
+        "data/splits.py",
+        "left_out = np.setdiff1d(np.arange(size), drawn)",
+        "left_out = np.unique(drawn)",
+        "unit/test_data_bootstrap.py",
+    ),
+    Fault(
+        "every stream has the same seed",
+        "base/rng.py",
+        "key = repr((operator.index(seed), *plain))",
+        "key = repr((0, *plain))",
+        "unit/test_rng.py",
+    ),
+    Fault(
+        "validation by test images",
+        "run/assemble.py",
+        "val=dataset.val,",
+        "val=dataset.test,",
+        "integration/test_one_truth.py",
+    ),
+)
