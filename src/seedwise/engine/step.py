@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from seedwise.base.batch import Batch
-from seedwise.engine.distributed import ALONE, World
+from seedwise.engine.distributed import SINGLE_PROCESS, World
 from seedwise.engine.placement import Placement
 from seedwise.optim.loss import Loss
 
@@ -19,7 +19,7 @@ def training_step(
     *,
     placement: Placement,
     clip_norm: float | None,
-    world: World = ALONE,
+    world: World = SINGLE_PROCESS,
     total: int | None = None,
 ) -> Tensor:
     """Make one optimizer step; several batches are accumulated, each image with the same weight.
@@ -40,8 +40,8 @@ def training_step(
             weight = len(batch.targets) / total * world.size  # for gradients are averaged over processes
             (mean_loss * weight if weight != 1 else mean_loss).backward()  # type: ignore[no-untyped-call]
         with torch.no_grad():
-            hits = batch.targets.gather(1, logits.argmax(dim=1, keepdim=True)).sum()
-            sums += torch.stack([mean_loss.detach() * len(batch.targets), hits])
+            correct = batch.targets.gather(1, logits.argmax(dim=1, keepdim=True)).sum()
+            sums += torch.stack([mean_loss.detach() * len(batch.targets), correct])
     if clip_norm is not None:
         nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
     optimizer.step()
