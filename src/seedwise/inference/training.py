@@ -1,6 +1,6 @@
 """The verbs that train as functions, for the command line and as `seedwise.train`, …; each writes its report.
 
-Nothing is shown while they run; `watch` and `on_trial` look on.
+Nothing is shown while they run; `control` and `on_trial` look on.
 """
 
 import contextlib
@@ -90,7 +90,7 @@ def train(
     `recipe`: a Recipe, the name or the path of one, or None for the data's own. `settings`: as `-s`,
     `["optim.lr=1e-3"]`. `time`: what all of it may take, seconds or `"10min"`. `out`: the folder, by default
     `runs/<data>-<recipe>-<time>`; one that holds part of the same is completed. `command`: what a study keeps as the
-    command for its folder. `watch` and `on_trial` look on. Raises UserError for what the caller can mend.
+    command for its folder. `control` and `on_trial` look on. Raises UserError for what the caller can mend.
     """
     chosen, where = _recipe(recipe, str(data), settings), _path(data_dir)
     seconds = seconds_for(time)
@@ -105,7 +105,7 @@ def train(
             from seedwise.ensembles.bagging import train_bagging
             from seedwise.ensembles.model import Ensemble
 
-            how: dict[str, Any] = {"data_dir": where, "watch": control, "on_member": on_trial, "seconds": seconds}
+            how: dict[str, Any] = {"data_dir": where, "control": control, "on_member": on_trial, "seconds": seconds}
             drawn = members[0].seed if seed is None else seed
             train_bagging(members, str(data), bagging or len(members), folder, seed=drawn, **how)
             leave_report(folder)
@@ -113,7 +113,7 @@ def train(
         if numbers is not None:
             from seedwise.study.execute import train_seeds
 
-            how = {"data_dir": where, "watch": control, "on_trial": on_trial, "seconds": seconds}
+            how = {"data_dir": where, "control": control, "on_trial": on_trial, "seconds": seconds}
             said = None if command is None else command(folder)
             study = train_seeds(chosen, str(data), numbers, folder, command=said, **how)
             leave_report(folder)
