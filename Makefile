@@ -4,7 +4,8 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 CSRC   := src/seedwise/kernels/csrc
-# One thread a test worker: two workers with two threads each would fight over the cores.
+# One thread a test worker: workers with two threads each would fight over the cores. A third worker of the fast suite
+# computes while another waits for a process or a clock.
 TEST_ENV := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
 
 .PHONY: demo quick test test-slow coverage mutants soak check docs bench format clean
@@ -16,7 +17,7 @@ quick: $(STAMP)                    ## the tests that need no tensors, while you 
 	$(TEST_ENV) $(BIN)/pytest -n 2 --dist worksteal -m "not slow and not tensors"
 
 test: $(STAMP)                     ## the test suite
-	$(TEST_ENV) $(BIN)/pytest -n 2 --dist worksteal -m "not slow" --durations 25
+	$(TEST_ENV) $(BIN)/pytest -n 3 --dist worksteal -m "not slow" --durations 25
 
 test-slow: $(STAMP)                ## the tests that take minutes
 	$(TEST_ENV) $(BIN)/pytest -n 2 --dist worksteal -m "slow and not alone" --durations 15
@@ -38,7 +39,7 @@ docs: $(STAMP)                     ## the documentation site in site/; open site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 coverage: $(STAMP)                 ## the test suite, and which lines it runs; less than fail_under in pyproject.toml fails
-	$(TEST_ENV) $(BIN)/pytest -n 2 --dist worksteal -m "not slow" --durations 25 --cov --cov-report=term:skip-covered
+	$(TEST_ENV) $(BIN)/pytest -n 3 --dist worksteal -m "not slow" --durations 25 --cov --cov-report=term:skip-covered
 
 mutants: $(STAMP)                  ## faults put into a copy of src, each of which the tests named for it have to notice; MUTANTS="--all"
 	$(BIN)/python tests/mutation/run.py $(MUTANTS)

@@ -20,13 +20,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from interleaved import Side, alternate, ratios, serve
 from seedwise.augment.config import TECHNIQUES
-from turns import Side, alternate, ratios, serve
 
 SIDE, BATCH, CLASSES = 32, 128, 100
 NAMES = [name for name, section in TECHNIQUES.items() if section.on == "default"]
 """Each at its defaults."""
-ALONE = ("alternating_flip",)
+SINGLE_PROCESS = ("alternating_flip",)
 """torchvision has none."""
 
 
@@ -52,7 +52,7 @@ def seedwise_works(count: int) -> dict[str, Callable[[], Any]]:
 
     def work(technique: Augmentation) -> Callable[[], list[float]]:
         config = technique.config()
-        given = {name: context[name] for name in technique.takes if name in context}
+        given = {name: context[name] for name in technique.keywords if name in context}
 
         def measure() -> list[float]:
             nonlocal epoch
@@ -108,7 +108,7 @@ def torchvision_works(count: int) -> dict[str, Callable[[], Any]]:
 
         return measure
 
-    return {name: work(name) for name in NAMES if name not in ALONE}
+    return {name: work(name) for name in NAMES if name not in SINGLE_PROCESS}
 
 
 WORKS = {"seedwise": seedwise_works, "torchvision": torchvision_works}
@@ -119,7 +119,7 @@ def compare(rounds: int, count: int) -> dict[str, Any]:
     sides = {name: Side(__file__, ["--worker", name, "--images", count]) for name in WORKS}
     techniques: dict[str, dict[str, Any]] = {}
     for name in NAMES:
-        taking_part = {side: it for side, it in sides.items() if side == "seedwise" or name not in ALONE}
+        taking_part = {side: it for side, it in sides.items() if side == "seedwise" or name not in SINGLE_PROCESS}
         took = {side: [t[0] for t in times] for side, times in alternate(taking_part, name, rounds).items()}
         us = {side: 1e6 * median(times) / count for side, times in took.items()}
         techniques[name] = {"us": us["seedwise"]}

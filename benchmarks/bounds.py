@@ -40,7 +40,7 @@ def needs(options: argparse.Namespace) -> dict[str, float]:
     from torch import Tensor, nn
     from torch.utils.flop_counter import FlopCounterMode
 
-    from sides import timm_model
+    from contenders import timm_model
 
     model = timm_model(options).train()
     elements, first = 0, 0

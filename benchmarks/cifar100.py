@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bounds import peaks
-from turns import Side, Work, serve, spread
+from interleaved import Side, Work, serve, spread
 
 SIZE, BATCH, SOURCE, IMAGES = 64, 128, 32, 50_000
 SAMPLINGS = {

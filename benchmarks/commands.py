@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from turns import ratios, spread
+from interleaved import ratios, spread
 
 BASE = [sys.executable, "-c", "import typer, rich.console"]
 SEEDWISE = [sys.executable, "-c", "from seedwise.cli import main; main()"]

@@ -9,8 +9,8 @@ ratios are taken turn by turn. A step reads and augments its batch too, as in a 
 import argparse
 from statistics import median
 
-from sides import works
-from turns import Side, alternate, ratios, serve
+from contenders import works
+from interleaved import Side, alternate, ratios, serve
 
 
 def compare(options: argparse.Namespace, threads: int) -> None:

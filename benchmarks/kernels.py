@@ -23,7 +23,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from turns import Side, Work, serve
+from interleaved import Side, Work, serve
 
 BATCHES = {"efficientnet_lite0": 128, "efficientnetv2_s": 32}
 SIZE = 64
@@ -147,7 +147,7 @@ def serve_contender(options: argparse.Namespace) -> None:
     if options.worker in switches:
         switches[options.worker]()
     options.worker_name, options.worker = options.worker, "seedwise"
-    from sides import works
+    from contenders import works
 
     made = works(options)
     serve({name: cpu(made[name]) for name in ("step", "evaluate")})

@@ -8,7 +8,7 @@ Each side is a `seedwise train cifar100 -r lite` of its own, from start to the l
 import argparse
 
 from commands import train
-from turns import ratios, spread
+from interleaved import ratios, spread
 
 
 def main() -> None:

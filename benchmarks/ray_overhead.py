@@ -43,7 +43,7 @@ SPREAD = 0.2
 """Standard deviation of the logarithm of a trial's duration."""
 
 
-def nothing(task: Task, watch: RunControl) -> None:
+def nothing(task: Task, control: RunControl) -> None:
     """A trial that does nothing."""
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bounds import peaks
-from turns import Side, Work, alternate, ratios, serve, spread
+from interleaved import Side, Work, alternate, ratios, serve, spread
 
 SIDES = ("seedwise", "torchvision, tensors", "torchvision, Pillow")
 SOURCE = 32
@@ -33,9 +33,9 @@ def works(options: argparse.Namespace) -> dict[str, Work]:
     import numpy as np
     import torch
 
+    from contenders import seconds
     from seedwise.data.open import open_data
     from seedwise.recipe import library
-    from sides import seconds
 
     torch.set_num_threads(1)
     recipe = library.read("reference", [f"train.image_size={options.size}"])

@@ -16,8 +16,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any, cast
 
-from sides import COMPILED, PARTS, SIDES, TIMM, works
-from turns import Side, alternate, ratios, serve, spread
+from contenders import COMPILED, PARTS, SIDES, TIMM, works
+from interleaved import Side, alternate, ratios, serve, spread
 
 
 def compare(options: argparse.Namespace) -> dict[str, Any]:

@@ -32,7 +32,7 @@ import commands
 import samples
 import step
 from bounds import bound, floors, needs, peaks
-from turns import Side, alternate, spread
+from interleaved import Side, alternate, spread
 
 LITE, LARGE = "efficientnet_lite0", "efficientnetv2_s"
 CELLS = {(LITE, 64): 128, (LITE, 128): 64, (LARGE, 64): 64, (LARGE, 128): 16}

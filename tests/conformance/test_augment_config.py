@@ -9,7 +9,7 @@ import pytest
 import yaml
 from augment_samples import ON, ROWS
 
-from seedwise.augment.config import STRENGTHS, AugmentConfig
+from seedwise.augment.config import SCHEDULED_STRENGTHS, AugmentConfig
 from seedwise.augment.config import TECHNIQUES as SECTIONS
 from seedwise.augment.table import FUNCTIONS, TECHNIQUES, Augmentation
 from seedwise.base.errors import UserError
@@ -34,7 +34,7 @@ def test_every_technique_has_its_function_and_its_row() -> None:
     stages = [section.stage for section in SECTIONS.values()]
     assert stages == sorted(stages, key=["frame", "native", "final", "mix"].index)
     assert {section.replaces for section in SECTIONS.values()} <= {None, *SECTIONS}
-    assert set(STRENGTHS.values()) <= set(Stage.model_fields)
+    assert set(SCHEDULED_STRENGTHS.values()) <= set(Stage.model_fields)
 
 
 @techniques

@@ -211,7 +211,7 @@ def test_cutmix_draws_do_not_change_beside_mixup() -> None:
     images, targets, ids = photos(32, 32, 32), torch.eye(32), np.arange(32)
     alone = augmenter(cutmix={"prob": 0.5}).train(images, None, targets, ids, epoch=0, size=32)
     ours = augmenter(cutmix={"prob": 0.5}, mixup={"prob": 1.0}).train(images, None, targets, ids, epoch=0, size=32)
-    left = mixup.left_to_cutmix(torch.from_numpy(augmenter_table("mixup"))[:32], MixUpConfig())
+    left = mixup.cutmix_mask(torch.from_numpy(augmenter_table("mixup"))[:32], MixUpConfig())
     assert torch.equal(ours.images[left], alone.images[left])
     assert torch.equal(ours.targets[left], alone.targets[left])
     assert isinstance(cutmix.parameters(draws(4, 5), CutMixConfig(), (8, 8)), cutmix.Mix)

@@ -121,7 +121,7 @@ def test_parameters_come_from_the_named_stream(name: str) -> None:
     result = ours.train(images, None, one_hot(3), ids, epoch=5, size=32)
     measured = ours.effects()[name]
     context = {"size": 32, "interpolation": "bilinear", "mean": (0.0,) * 3, "epoch": 5}
-    given = {key: context[key] for key in technique.takes if key in context}
+    given = {key: context[key] for key in technique.keywords if key in context}
     section = getattr(ours._config, name)
     expected, effects = (
         technique.apply(Batch(images, one_hot(3)), draws(technique.columns), section, **given),

@@ -137,7 +137,7 @@ def test_every_technique_has_its_case() -> None:
 def test_every_technique_that_changes_pixels_has_a_picture(technique: Technique) -> None:
     """Its row in `seedwise augment … -o grid.png`, whose pixels differ from the original's."""
     config = AugmentConfig.model_validate({technique.name: ON[technique.name]})
-    ((name, alone),) = grid.rows_alone(config)
+    ((name, alone),) = grid.technique_rows(config)
     assert name == technique.name
     cells = grid.changed_cells(photos(8, 32, 32), None, one_hot(8), alone, 0, seed=0, size=32, count=6)
     assert any((pixels != cells[0][0]).any() for pixels, _ in cells[1:])

@@ -96,6 +96,7 @@ def test_an_arm_of_the_same_name_but_another_content_is_refused(cli: Cli) -> Non
     assert refused.code == 2 and refused.line.startswith("study: its arm x is another one: optim.lr: 0.01 -> 0.02")
 
 
+@pytest.mark.slow
 def test_several_at_a_time_give_the_bits_of_one_alone(cli: Cli) -> None:
     answer = forked(*SMALL, "--seeds", 2, "-j", 2, "-o", "study")
     assert answer.code == 0, answer.err

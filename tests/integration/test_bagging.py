@@ -77,7 +77,8 @@ def test_a_seed_alone_with_a_bootstrap_sample_is_the_same_run(cli: Cli, bagged: 
     assert sha256_of(Path("single/model.safetensors")) == sha256_of(bagged / "runs/member-2/model.safetensors")
 
 
-@pytest.mark.parametrize("again", [pytest.param("train", marks=pytest.mark.slow), "resume"])
+@pytest.mark.parametrize("again", ["train", "resume"])
+@pytest.mark.slow
 def test_a_kill_in_the_second_member_changes_no_bit(cli: Cli, bagged: Path, again: str) -> None:
     killed_at(5, "train", *BAGGED, "-o", "three")  # a first member's fifth step
     assert cli("compare", "three", bagged).line.startswith("three: an ensemble whose members are not all trained")

@@ -124,6 +124,7 @@ def test_a_folder_has_one_writer(cli: Cli, finished: Path) -> None:
     assert cli("resume", finished).code == 0  # the lock is gone with its holder
 
 
+@pytest.mark.slow
 def test_a_stop_in_a_study_and_kill_9_in_the_next_run(cli: Cli, signal_at: SignalAt) -> None:
     steps = [part for part in STEPS if part not in ("--seed", 3)]
     assert cli("train", "digits", *steps, "--seeds", "3,4", "-o", "whole").code == 0

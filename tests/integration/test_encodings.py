@@ -111,6 +111,7 @@ def test_the_live_progress_too(monkeypatch: pytest.MonkeyPatch) -> None:
     assert b"reading \\xe9t\\xe9" in err.getvalue()
 
 
+@pytest.mark.slow
 def test_a_locale_without_utf_8_changes_no_file(trained: Path) -> None:
     plain = {"LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     Path("r.yaml").write_text('name: "été"\nmodel: {name: small}\ntrain: {epochs: 1, image_size: 16}\n', "utf-8")

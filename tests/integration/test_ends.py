@@ -57,7 +57,7 @@ def test_no_end_leaves_a_run_that_says_it_is_running(
 ) -> None:
     folder = tmp_path / "run"
     with pytest.raises((type(error), UserError)):
-        seedwise.train(RECIPE, "digits", out=folder, watch=RunControl(Raising(error)))
+        seedwise.train(RECIPE, "digits", out=folder, control=RunControl(Raising(error)))
     record = read_record(folder)
     assert (record.status, len(record.epochs)) == (status, 1)
     assert words in (folder / "train.log").read_text(encoding="utf-8")

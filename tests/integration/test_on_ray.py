@@ -22,8 +22,8 @@ from seedwise.run import resolve
 from seedwise.run.folder import environment
 from seedwise.run.train import train
 from seedwise.study import ray_runner
-from seedwise.study.data_archive import Parcel, pack, unpack
-from seedwise.study.remote_trial import Order, receive, work
+from seedwise.study.data_archive import DataArchive, pack, unpack
+from seedwise.study.remote_trial import TrialRequest, receive, work
 
 STUDY = ("ablate", "digits", "--base", "demo", "--toggle", "cutmix")
 
@@ -82,10 +82,10 @@ def _recipe() -> Any:
     return resolve.resolve(library.read("demo", settings))
 
 
-def _order(tmp_path: Path, data: str, **changes: Any) -> Order:
+def _request(tmp_path: Path, data: str, **changes: Any) -> TrialRequest:
     recipe = _recipe()
     opened = open_data(data, recipe.data, **resolve.storage_resolution(recipe))
-    order = Order(
+    order = TrialRequest(
         arm="base",
         seed=1,
         key="0123",
@@ -102,15 +102,15 @@ def _order(tmp_path: Path, data: str, **changes: Any) -> Order:
     return replace(order, **changes)
 
 
-def _parcel(data: str, content: list[bytes]) -> Parcel:
-    return Parcel(data, len(content), content.__getitem__)
+def _archive(data: str, content: list[bytes]) -> DataArchive:
+    return DataArchive(data, len(content), content.__getitem__)
 
 
 def test_what_a_node_sends_back_is_the_run_that_would_have_been_trained_here(
     tmp_path: Path,
 ) -> None:
     here = train(_recipe(), "digits", seed=1, out=tmp_path / "here")
-    outcome = work(_order(tmp_path, "digits"), None, lambda done: None)
+    outcome = work(_request(tmp_path, "digits"), None, lambda done: None)
     assert (outcome.state, outcome.error) == ("finished", "")
     receive(tmp_path / "there", outcome.files or {})
     record = read_record(tmp_path / "there")
@@ -125,15 +125,15 @@ def test_what_a_node_sends_back_is_the_run_that_would_have_been_trained_here(
 def test_a_node_that_sees_the_study_folder_trains_there(tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("secret")
-    outcome = work(_order(tmp_path, "digits", token=(str(token), "secret")), None, lambda done: None)
+    outcome = work(_request(tmp_path, "digits", token=(str(token), "secret")), None, lambda done: None)
     assert outcome.files is None
     assert read_record(tmp_path / "study").status == "finished"
-    mistaken = work(_order(tmp_path, "digits", token=(str(token), "another cluster's")), None, lambda done: None)
+    mistaken = work(_request(tmp_path, "digits", token=(str(token), "another cluster's")), None, lambda done: None)
     assert mistaken.files is not None
 
 
 def test_a_node_with_other_bits_is_refused_or_marked(tmp_path: Path) -> None:
-    order = _order(tmp_path, "digits")
+    order = _request(tmp_path, "digits")
     order = replace(order, environment=dict(order.environment) | {"CPU capability": "another"})
     outcome = work(order, None, lambda done: None)
     assert outcome.state == "refused"
@@ -146,31 +146,31 @@ def test_a_node_with_other_bits_is_refused_or_marked(tmp_path: Path) -> None:
 
 
 def test_a_node_with_fewer_threads_allowed_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    order = _order(tmp_path, "digits")
+    order = _request(tmp_path, "digits")
     four = json.loads(order.recipe) | {"compute": json.loads(order.recipe)["compute"] | {"threads": 4}}
     monkeypatch.setenv("OMP_THREAD_LIMIT", "2")
     assert work(replace(order, recipe=json.dumps(four)), None, lambda done: None).error == "threads 4 -> 2"
 
 
 def test_data_that_a_node_does_not_see_is_sent_and_its_fingerprint_checked(images: Path, tmp_path: Path) -> None:
-    order = _order(tmp_path, str(images))
+    order = _request(tmp_path, str(images))
     data, chunks = pack(str(images), find_source(str(images), None))
     content = list(chunks)
     images.rename(tmp_path / "away")  # as if on another machine
 
     assert work(order, None, lambda done: None).state == "dataless"
-    outcome = work(order, _parcel(data, content), lambda done: None)
+    outcome = work(order, _archive(data, content), lambda done: None)
     assert (outcome.state, outcome.error) == ("finished", "")
     receive(tmp_path / "there", outcome.files or {})
     assert read_record(tmp_path / "there").data.source == str(images)
 
-    wrong = work(replace(order, fingerprint="f" * 64), _parcel(data, content), lambda done: None)
+    wrong = work(replace(order, fingerprint="f" * 64), _archive(data, content), lambda done: None)
     assert wrong.state == "failed"
     assert "what arrived at the node is not the study's data" in wrong.error
 
 
 def test_a_node_whose_disk_is_full_says_so(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    order = _order(tmp_path, str(images))
+    order = _request(tmp_path, str(images))
     data, chunks = pack(str(images), find_source(str(images), None))
     content = list(chunks)
     images.rename(tmp_path / "away")
@@ -182,10 +182,10 @@ def test_a_node_whose_disk_is_full_says_so(images: Path, tmp_path: Path, monkeyp
     for name in ("tarfile.TarFile.extractall", "os.fsync"):
         with monkeypatch.context() as patch:
             patch.setattr(name, full)
-            outcome = work(order, _parcel(data, content), lambda done: None)
+            outcome = work(order, _archive(data, content), lambda done: None)
         assert (outcome.state, outcome.began) == ("failed", False)
         assert "images cannot be kept there (No space left on device)" in outcome.error
-    assert work(order, _parcel(data, content), lambda done: None).state == "finished"
+    assert work(order, _archive(data, content), lambda done: None).state == "finished"
 
 
 def test_chunks_arrive_as_they_were_sent(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,7 +193,7 @@ def test_chunks_arrive_as_they_were_sent(images: Path, tmp_path: Path, monkeypat
     data, chunks = pack(str(images), find_source(str(images), None))
     content = list(chunks)
     assert len(content) > 10
-    folder = unpack(_parcel(data, content), tmp_path / "place")
+    folder = unpack(_archive(data, content), tmp_path / "place")
     sent = {path.relative_to(images): path.read_bytes() for path in images.rglob("*.png")}
     assert {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.png")} == sent
 
@@ -208,7 +208,7 @@ def test_images_outside_the_table_folder_can_not_be_sent(images: Path, tmp_path:
 
 
 def test_a_file_that_changed_on_its_way_is_not_taken(tmp_path: Path) -> None:
-    files = work(_order(tmp_path, "digits"), None, lambda done: None).files or {}
+    files = work(_request(tmp_path, "digits"), None, lambda done: None).files or {}
     with pytest.raises(UserError, match=r"model\.safetensors: did not arrive from the node as it was written there"):
         receive(tmp_path / "there", files | {"model.safetensors": files["model.safetensors"] + b"!"})
     assert not (tmp_path / "there" / "record.json").exists()

@@ -23,7 +23,7 @@ from seedwise.reports.read import read_run
 from seedwise.reports.run_page import run_context
 from seedwise.reports.words import Words
 from seedwise.run import report_images
-from seedwise.run.answers import read_answers
+from seedwise.run.image_predictions import read_image_predictions
 from seedwise.run.run import Run
 from seedwise.study.compare import compare
 from seedwise.study.record import read_study
@@ -73,7 +73,7 @@ def test_every_reader_of_a_run_agrees(tmp_path: Path, cli: Cli, logits: NDArray[
     assert run.record.final.test.top1 == top1
     assert run.predictions().correct().tolist() == right
     assert [row["correct"] for row in run.table()] == right
-    assert read_answers(read_finished(folder), "test").right.tolist() == right
+    assert read_image_predictions(read_finished(folder), "test").right.tolist() == right
     assert len(json.loads(cli("errors", folder, "--json").out)["errors"]) == COUNT - sum(right)
     assert sum(each.top1 * each.images for each in _by_class(CLASSES, run.predictions())) == pytest.approx(sum(right))
     leaks = {"test": Leak(images=1, of=COUNT, rows=[0])}
@@ -99,7 +99,7 @@ def test_studies_comparisons_and_ensembles_agree_with_the_runs(
     assert found.correct[found.base][0].tolist() == right and all(found.correct[found.arms[1].name][0])
     results = Results(study)
     results.refresh(read_study(study))
-    assert results.scored["base", 0].hits["test"].right.tolist() == right
+    assert results.scored["base", 0].correct["test"].right.tolist() == right
     members = [read_finished(path) for path in sorted(study.glob("**/seed-*")) if "clear" not in str(path)]
     record = build(members, tmp_path / "ensemble")
     assert record.test is not None and record.test.scores.top1 == pytest.approx(sum(right) / COUNT)

@@ -101,8 +101,8 @@ def test_who_waits_can_give_up_and_nothing_is_left_of_it(tmp_path: Path) -> None
 
     def train() -> None:
         with pytest.raises(Interrupted):
-            watch = RunControl(Looking(), should_stop=lambda: bool(seen))
-            seedwise.train(RECIPE, "digits", out=tmp_path / "given up", watch=watch)
+            control = RunControl(Looking(), should_stop=lambda: bool(seen))
+            seedwise.train(RECIPE, "digits", out=tmp_path / "given up", control=control)
 
     with computing_threads(1, "the first run"):
         at_once(train)
@@ -116,13 +116,13 @@ def test_the_same_thread_may_compute_within_a_computation(alone: Run, tmp_path: 
             assert evaluate(Run(alone.folder)).agrees
             seedwise.train(RECIPE, "digits", seed=9, out=tmp_path / "within")
 
-    run = seedwise.train(RECIPE, "digits", seed=1, out=tmp_path / "outer", watch=RunControl(Evaluating()))
+    run = seedwise.train(RECIPE, "digits", seed=1, out=tmp_path / "outer", control=RunControl(Evaluating()))
     assert weights(run) == weights(alone)
 
 
 def test_the_command_lines_watch_works_in_any_thread(tmp_path: Path) -> None:
-    def watch() -> bool:
+    def control() -> bool:
         with watching(tmp_path) as found:
             return found.should_stop()
 
-    assert at_once(watch) == [False]
+    assert at_once(control) == [False]

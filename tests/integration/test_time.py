@@ -50,8 +50,9 @@ def test_a_time_is_planned_for_and_numbers_that_contradict_it_are_refused(
 
 @pytest.mark.parametrize(
     ("option", "first"),
-    [("--seeds", "base/seed-*"), pytest.param("--bagging", "member-1", marks=pytest.mark.slow)],
+    [("--seeds", "base/seed-*"), ("--bagging", "member-1")],
 )
+@pytest.mark.slow
 def test_several_runs_say_what_the_time_cut_and_that_nothing_is_left(
     cli: Cli, photos: Path, monkeypatch: pytest.MonkeyPatch, option: str, first: str
 ) -> None:
@@ -76,6 +77,7 @@ def test_several_runs_say_what_the_time_cut_and_that_nothing_is_left(
     assert some["recipe"]["train"]["epochs"] == timed["epochs"]
 
 
+@pytest.mark.slow
 def test_what_takes_too_long_to_decode_is_refused_with_its_first_images(
     cli: Cli, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -174,8 +174,8 @@ def test_the_command_is_kept_without_what_is_this_machines_own(cli: Cli, monkeyp
 
     kept = []
 
-    def noted(*given: Any, conduct: Any, **rest: Any) -> Any:
-        kept.append(conduct.command)
+    def noted(*given: Any, options: Any, **rest: Any) -> Any:
+        kept.append(options.command)
         raise UserError("that will do")
 
     monkeypatch.setattr(study_run, "ablate", noted)

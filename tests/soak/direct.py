@@ -121,20 +121,20 @@ def on_a_node() -> None:
     from seedwise.records.run import read_record
     from seedwise.run.folder import environment
     from seedwise.run.run import Run
-    from seedwise.study.data_archive import Parcel, pack
-    from seedwise.study.remote_trial import Order, receive, work
+    from seedwise.study.data_archive import DataArchive, pack
+    from seedwise.study.remote_trial import TrialRequest, receive, work
 
     recipe = Run(Path("of photos")).recipe
     fingerprint = read_record(Path("of photos")).data.fingerprint
     source = find_source(str(Path("photos").resolve()), None, recipe.data)
     data, chunks = pack("photos", source)
     sent = list(chunks)
-    order = Order(
+    order = TrialRequest(
         arm="base", seed=3, key="k" * 16, recipe=json.dumps(plain(recipe)), data="/nowhere/photos", data_dir=None,
         fingerprint=fingerprint, environment=environment(recipe), folder="nowhere", token=None, elsewhere=True,
         report_seconds=1.0,
     )  # fmt: skip
-    outcome = work(order, Parcel(data, len(sent), lambda number: sent[number]), lambda done: None)
+    outcome = work(order, DataArchive(data, len(sent), lambda number: sent[number]), lambda done: None)
     if outcome.state != "finished" or outcome.files is None:
         raise UserError(outcome.error or outcome.state)
     receive(Path("sent back"), outcome.files)

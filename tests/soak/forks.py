@@ -209,7 +209,7 @@ def _obey(order: dict[str, Any], notes: Path) -> int:
     place = Path(order["place"])
     os.chdir(place)
     os.environ.update({"SEEDWISE_CACHE": str(place / "cache"), **order["variables"]})
-    watcher = None if order["plan"] is None else hooks.watch(place, order["plan"])
+    watcher = None if order["plan"] is None else hooks.control(place, order["plan"])
     code, returned = 1, None
     try:
         if order["call"] is None:

@@ -76,7 +76,7 @@ def _places(frame: FrameType | None) -> list[Place]:
     return found
 
 
-def watch(root: Path, plan: Mapping[str, Any]) -> Watcher:
+def control(root: Path, plan: Mapping[str, Any]) -> Watcher:
     """Let a watcher see the calls of this process below a folder; the shim must have been loaded before libc."""
     watcher = Watcher(plan)
     kind = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_char_p, ctypes.c_char_p)
@@ -96,7 +96,7 @@ _kept: list[Any] = []
 def torchrun_child() -> None:
     """What torchrun starts in place of seedwise: the process of rank SOAK_RANK is watched as SOAK_PLAN says."""
     if os.environ.get("RANK") == os.environ.get("SOAK_RANK"):
-        watcher = watch(Path(os.environ["SOAK_ROOT"]), json.loads(os.environ["SOAK_PLAN"]))
+        watcher = control(Path(os.environ["SOAK_ROOT"]), json.loads(os.environ["SOAK_PLAN"]))
         if "SOAK_COUNT" in os.environ:
             import atexit
 

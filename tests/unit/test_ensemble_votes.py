@@ -13,7 +13,7 @@ from sklearn.ensemble import VotingClassifier
 
 from seedwise.ensembles.metrics import by_size, disagreement
 from seedwise.ensembles.selection import ROUNDS, select_greedy
-from seedwise.ensembles.votes import answers, combine, fit_weights, log_probabilities
+from seedwise.ensembles.votes import combine, fit_weights, log_probabilities, predicted_classes
 
 Floats = NDArray[np.float64]
 
@@ -137,7 +137,7 @@ def test_greedy_selection_is_caruanas_loop(vote: Any) -> None:
 
 def test_disagreement_is_the_mean_over_pairs() -> None:
     log_p, _ = some(3)
-    said = answers(log_p)
+    said = predicted_classes(log_p)
     pairs = [np.mean([a != b for a, b in zip(said[i], said[j], strict=True)]) for i in range(5) for j in range(i)]
     assert disagreement(said) == pytest.approx(np.mean(pairs))
     assert disagreement(np.stack([said[0], said[0]])) == 0

@@ -15,7 +15,7 @@ from PIL import Image
 
 from seedwise.base.cache_contents import clear, named, stowed
 from seedwise.base.files import cache_root
-from seedwise.data.cache import alone
+from seedwise.data.cache import locked_cache
 from seedwise.data.config import DataConfig
 from seedwise.data.open import open_data
 
@@ -135,7 +135,7 @@ def test_whoever_waits_for_a_lock_that_is_cleared_away_gets_the_new_one(cache: P
     waited: list[str] = []
 
     def decode() -> None:
-        with alone(folder, "decodes cats", lambda *_: (waited.append("waits"), may_go.set())):  # type: ignore[arg-type]
+        with locked_cache(folder, "decodes cats", lambda *_: (waited.append("waits"), may_go.set())):  # type: ignore[arg-type]
             (folder / "building").mkdir()
             entered.set()
 

@@ -7,7 +7,7 @@ import pytest
 
 from seedwise.base.errors import UserError
 from seedwise.study import schedule
-from seedwise.study.schedule import Budget, Ended, Report, run_all
+from seedwise.study.schedule import Budget, Report, TrialResult, run_all
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,12 @@ class Pretended:
         self.running.append(task)
         self.log.append(str(task))
 
-    def wait(self) -> Ended:
+    def wait(self) -> TrialResult:
         task = self.running.pop(0)
         self.clock += 60 / self.slots
         left = self.fails.get(str(task), 0)
         self.fails[str(task)] = left - 1
-        return Ended(task, "it broke" if left > 0 else None, self.began)
+        return TrialResult(task, "it broke" if left > 0 else None, self.began)
 
     def close(self) -> None:
         self.closed += 1

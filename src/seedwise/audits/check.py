@@ -273,8 +273,8 @@ def _missing(contents: Contents, everything: _All) -> dict[str, list[str]]:
 
 
 def _accuracy(run: Run, leaks: Mapping[str, Leak]) -> RunFindings:
-    answers = run.predictions("test")
-    right, leaked = answers.correct(), np.isin(answers.ids, leaks["test"].rows)
+    predictions = run.predictions("test")
+    right, leaked = predictions.correct(), np.isin(predictions.ids, leaks["test"].rows)
     return RunFindings(
         folder=str(run.folder),
         top1=float(right.mean()),

@@ -60,13 +60,13 @@ def _of_training(run: Run, dataset: Dataset, progress: Progress) -> NDArray[np.f
         path = folder / f"fold-{number}.npz"
         if not path.is_file():
             options = recipe.data.model_copy(update={"fold": (number, FOLDS)})
-            watch = RunControl(_Fold(progress, number))
+            control = RunControl(_Fold(progress, number))
             place = folder / f"fold-{number}"
             # an interrupt leaves a checkpoint there, and the next audit goes on from it
-            train_run(place, recipe.model_copy(update={"data": options}), record.source, seed, _data_dir(run), watch)
-            answers = Run(place).predictions("oob")
+            train_run(place, recipe.model_copy(update={"data": options}), record.source, seed, _data_dir(run), control)
+            predictions = Run(place).predictions("oob")
             make_folder(folder)
-            write_arrays(path, {"ids": answers.ids, "logits": answers.logits})
+            write_arrays(path, {"ids": predictions.ids, "logits": predictions.logits})
             shutil.rmtree(place)
         stored = read_arrays(path)
         rows = np.searchsorted(dataset.train.ids, stored["ids"])

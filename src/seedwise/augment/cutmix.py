@@ -70,7 +70,7 @@ def apply(batch: Batch, draws: Tensor, config: CutMixConfig, *, mixing: Mixing |
     """Mix with probability `config.prob`, from draws float32[n, 5]; measures lambda, the share that an image keeps."""
     h, w = batch.images.shape[-2:]
     mixing = mixing or Mixing.alone(batch)
-    mix = parameters(draws, config, (h, w)).only(mixing.takes)
+    mix = parameters(draws, config, (h, w)).only(mixing.mask)
     pasted = mix.pasted()
     mixed = pasted > 0
     kept = 1 - pasted[mixed].double() / (h * w)

@@ -43,7 +43,7 @@ def draw_grid(
     first as evaluation sees it, then with the draws of `count` epochs, and below the classes with the largest shares in
     targets float32[n, k]. `size`: side in pixels of the training images.
     """
-    rows = rows_alone(config)
+    rows = technique_rows(config)
     scale = -(-TILE // size)
     tile = size * scale
     width = LABEL_WIDTH + (count + 1) * (tile + GAP) + 3 * GAP
@@ -69,7 +69,7 @@ def draw_grid(
         picture.save(temporary, format="PNG", pnginfo=drawn_here())
 
 
-def rows_alone(config: AugmentConfig) -> list[tuple[str, AugmentConfig]]:
+def technique_rows(config: AugmentConfig) -> list[tuple[str, AugmentConfig]]:
     """A configuration with each technique alone, for each that is on, and one with all; without any, the resize."""
     on = {t.name: getattr(config, t.name) for t in TECHNIQUES if getattr(config, t.name) is not None}
     if not on:

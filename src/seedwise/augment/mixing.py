@@ -19,7 +19,7 @@ class Mixing:
 
     source: Batch
     """The unmixed batch, which partners come from, so that no image is mixed from three."""
-    takes: Tensor
+    mask: Tensor
     """bool[n] on the CPU: the images that the technique may mix."""
 
     @classmethod

@@ -27,12 +27,12 @@ def parameters(draws: Tensor, config: MixUpConfig) -> tuple[Tensor, Tensor]:
     return torch.where(mixes, kept, 1.0), partners
 
 
-def left_to_cutmix(draws: Tensor, config: MixUpConfig) -> Tensor:
+def cutmix_mask(draws: Tensor, config: MixUpConfig) -> Tensor:
     """bool[n]: the images for CutMix when both act, from draws float32[n, 4]."""
     return draws[:, 3].double() < config.switch_prob
 
 
-def turns(sections: Mapping[str, object], draws: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def assign_mixing(sections: Mapping[str, object], draws: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Assign images to the mixing techniques: bool[n] for each, the images that it may mix.
 
     A technique with probability 0 doesn't act, and leaves all images to the other, as if it had never been named.
@@ -41,7 +41,7 @@ def turns(sections: Mapping[str, object], draws: Mapping[str, Tensor]) -> dict[s
     config, other = sections.get("mixup"), sections.get("cutmix")
     if not isinstance(config, MixUpConfig) or config.prob == 0 or getattr(other, "prob", 0) == 0:
         return every
-    left = left_to_cutmix(draws["mixup"], config)
+    left = cutmix_mask(draws["mixup"], config)
     return every | {"mixup": ~left, "cutmix": left}
 
 
@@ -70,7 +70,7 @@ def apply(batch: Batch, draws: Tensor, config: MixUpConfig, *, mixing: Mixing | 
     """
     kept, partners = parameters(draws, config)
     if mixing is not None:
-        kept = torch.where(mixing.takes, kept, 1.0)
+        kept = torch.where(mixing.mask, kept, 1.0)
     mixed = kept < 1
     images = blend(batch.images, kept, partners)
     return Batch(images, mix_targets(batch.targets, kept, partners)), {"share": mixed, "lambda": kept[mixed]}

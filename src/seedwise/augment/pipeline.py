@@ -8,11 +8,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from seedwise.augment.config import STRENGTHS, AugmentConfig
+from seedwise.augment.config import SCHEDULED_STRENGTHS, AugmentConfig
 from seedwise.augment.config.technique import Stage
 from seedwise.augment.measure import Effects
 from seedwise.augment.mixing import Mixing
-from seedwise.augment.mixup import turns
+from seedwise.augment.mixup import assign_mixing
 from seedwise.augment.resize import resize
 from seedwise.augment.table import TECHNIQUES, Augmentation
 from seedwise.base import rng
@@ -115,9 +115,9 @@ class Augmenter:
 
     def _in_force(self, epoch: int, images: int, strengths: Mapping[str, float]) -> dict[str, Section]:
         """Options of the techniques that act in this epoch, at these strengths."""
-        unknown = strengths.keys() - STRENGTHS.keys()
+        unknown = strengths.keys() - SCHEDULED_STRENGTHS.keys()
         if unknown:
-            raise ValueError(f"unknown strengths {sorted(unknown)}; there are {sorted(STRENGTHS)}")
+            raise ValueError(f"unknown strengths {sorted(unknown)}; there are {sorted(SCHEDULED_STRENGTHS)}")
         mix_off = self._epochs is not None and epoch >= self._epochs - self._config.mix_off_epochs
         if self._config.mix_off_epochs and any(technique.config.stage == "mix" for technique in self._on):
             self._effects.add(MIX_OFF, {"share": torch.full((images,), mix_off)})
@@ -139,9 +139,9 @@ class Augmenter:
         """Mix images with each other: each by one technique at most, all partners from the unmixed batch."""
         on = [technique for technique in self._on if technique.config.stage == "mix" and technique.name in sections]
         draws = {technique.name: self._draws(technique, epoch, rows) for technique in on}
-        source, takes = batch, turns(sections, draws)
+        source, mask = batch, assign_mixing(sections, draws)
         for technique in on:
-            mixing = Mixing(source, takes[technique.name])
+            mixing = Mixing(source, mask[technique.name])
             batch = self._apply(technique, batch, draws[technique.name], sections, {"mixing": mixing})
         return batch
 
@@ -154,7 +154,7 @@ class Augmenter:
         context: Mapping[str, object],
     ) -> Batch:
         """Apply one technique and add its measurements."""
-        taken = {name: context[name] for name in technique.takes}
+        taken = {name: context[name] for name in technique.keywords}
         batch, measured = technique.apply(batch, draws, sections[technique.name], **taken)
         self._effects.add(technique.name, measured)
         return batch

@@ -65,7 +65,7 @@ class Augmentation:
     """Function of (batch, draws, options) that returns the changed batch and its measurements."""
 
     @property
-    def takes(self) -> tuple[str, ...]:
+    def keywords(self) -> tuple[str, ...]:
         """Names of its function's keyword arguments: of `size`, `interpolation`, `mean`, `epoch` and `mixing`."""
         parameters = inspect.signature(self.apply).parameters.values()
         return tuple(parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY)

@@ -113,19 +113,19 @@ def ablate(
     if dry_run:
         _dry_run(asked, folder, data_dir, jobs, as_json)
         return 0
-    conduct = {"data_dir": data_dir, "jobs": jobs, "budget_seconds": seconds, "elsewhere": elsewhere}
-    return _run(asked, folder, conduct | {"command": given(context, folder), "cluster": cluster}, as_json)
+    options = {"data_dir": data_dir, "jobs": jobs, "budget_seconds": seconds, "elsewhere": elsewhere}
+    return _run(asked, folder, options | {"command": given(context, folder), "cluster": cluster}, as_json)
 
 
-def _run(asked: "StudyRequest", folder: Path, conduct: dict[str, Any], as_json: bool) -> int:
+def _run(asked: "StudyRequest", folder: Path, options: dict[str, Any], as_json: bool) -> int:
     from seedwise.cli.print_run import announce_trial
     from seedwise.cli.print_study import print_done
     from seedwise.cli.progress import watching
     from seedwise.inference.training import run_ablation
-    from seedwise.study.execute import Conduct
+    from seedwise.study.execute import TrialOptions
 
-    with watching(folder) as watch:
-        done = run_ablation(asked, folder, Conduct(watch, announce_trial, **conduct))
+    with watching(folder) as control:
+        done = run_ablation(asked, folder, TrialOptions(control, announce_trial, **options))
     return print_done(done, as_json)
 
 
@@ -135,12 +135,12 @@ def _dry_run(asked: "StudyRequest", folder: Path, data_dir: Path | None, jobs: i
     from seedwise.config.section import diff
     from seedwise.engine.control import RunControl
     from seedwise.run.rehearsal import rehearse
-    from seedwise.study.execute import Conduct, divided, planned
+    from seedwise.study.execute import TrialOptions, divided, planned
     from seedwise.study.progress import finished_trials
     from seedwise.study.record import BASE
 
-    conduct = Conduct(RunControl(), announce_trial, data_dir, jobs)
-    study = planned(asked.arms, asked.data, asked.seeds, folder, asked.margin, conduct)
+    options = TrialOptions(RunControl(), announce_trial, data_dir, jobs)
+    study = planned(asked.arms, asked.data, asked.seeds, folder, asked.margin, options)
     base = asked.arms.base if study is None else study.recipe(BASE)
     arms = asked.arms.recipes if study is None else {it: study.recipe(it) for it in study.arms if it != BASE}
     changes = {arm: diff(base, recipe) for arm, recipe in arms.items()}

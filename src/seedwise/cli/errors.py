@@ -13,7 +13,7 @@ from seedwise.cli.output import print_table
 
 if TYPE_CHECKING:
     from seedwise.records.finished import Finished
-    from seedwise.run.answers import Answers
+    from seedwise.run.image_predictions import ImagePredictions
 
 SHOWN, PAIRS = 20, 3
 """Errors printed by default, and confused pairs at the end of a training."""
@@ -45,7 +45,7 @@ def errors(
         seedwise errors runs/photos --split val --limit 5
     """
     from seedwise.base.errors import UserError
-    from seedwise.run.answers import read_answers
+    from seedwise.run.image_predictions import read_image_predictions
 
     if split not in (None, "val", "test"):
         raise UserError(f"--split: there is no {split!r}; give val or test")
@@ -53,7 +53,7 @@ def errors(
         raise UserError("--csv and --json: give one of them")
     stored = _find(folder)
     chosen = split or ("test" if has_test(stored) else "val")
-    found = read_answers(stored, chosen)
+    found = read_image_predictions(stored, chosen)
     rows = found.errors()
     shown = rows[: limit if limit or as_csv or as_json else SHOWN]
     if as_json:
@@ -91,7 +91,7 @@ def has_test(stored: "Finished") -> bool:
     return bool(record.final and record.final.test) if isinstance(record, RunRecord) else record.test is not None
 
 
-def count_said(found: "Answers") -> str:
+def count_said(found: "ImagePredictions") -> str:
     """Numbers of right and wrong images, in words."""
     right, images = int(found.right.sum()), len(found.right)
     return f"{right} of {images} right, {images - right} wrong"
@@ -122,14 +122,14 @@ def print_errors(folder: Path) -> None:
     from seedwise.data.source import visible
     from seedwise.records.finished import read_finished
     from seedwise.records.run import PREDICTIONS
-    from seedwise.run.answers import read_answers
+    from seedwise.run.image_predictions import read_image_predictions
     from seedwise.stats.proportion import wilson
 
     stored = read_finished(folder)
     split = "test" if has_test(stored) else "val"
     if not stored.data.splits.get(split) or not (folder / PREDICTIONS).exists():  # which one may delete
         return
-    found = read_answers(stored, split)
+    found = read_image_predictions(stored, split)
     low, high = wilson(int(found.right.sum()), len(found.right))
     print(f"{count_said(found)}; 95% interval over {split} images [{low:.4f}, {high:.4f}]")
     pairs = found.most_confused(PAIRS)

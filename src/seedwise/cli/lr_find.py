@@ -21,7 +21,7 @@ from seedwise.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from seedwise.run.lr_finder import RangeTest
+    from seedwise.run.lr_finder import LearningRateCurve
 
 
 @short_forms("model", "weights", "batch_size", "img_size", "device", "precision", "threads")
@@ -60,10 +60,12 @@ def lr_find(
         demand_outside(out, data, chosen, data_dir)
 
     from seedwise.cli.progress import watching
-    from seedwise.run.lr_finder import range_test
+    from seedwise.run.lr_finder import find_learning_rate
 
-    with watching(Path("lr-find")) as watch:
-        found = range_test(chosen, data, seed=seed, data_dir=data_dir, steps=steps, low=low, high=high, watch=watch)
+    with watching(Path("lr-find")) as control:
+        found = find_learning_rate(
+            chosen, data, seed=seed, data_dir=data_dir, steps=steps, low=low, high=high, control=control
+        )
     if machine.rank() != 0:
         return
     if as_json:
@@ -78,7 +80,7 @@ def lr_find(
             print(f"curve: {out}")
 
 
-def _say(found: "RangeTest") -> None:
+def _say(found: "LearningRateCurve") -> None:
     end = f"diverged at {found.rates[-1]:.2g}" if found.diverged else f"no divergence up to {found.rates[-1]:.2g}"
     print(f"suggested optim.lr: {found.suggestion:.2g}  (a tenth of the rate with the lowest smoothed loss)")
     print(f"lowest loss at {found.lowest:.2g}, steepest descent at {found.steepest:.2g}, {end}")

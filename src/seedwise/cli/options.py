@@ -174,12 +174,12 @@ SHORT_FORMS: dict[str, tuple[str, Any]] = {
 def short_forms(*names: str) -> Callable[[Verb], Verb]:
     """Decorate a verb with these flags, or all of `SHORT_FORMS`; their values go to its parameter `flags`."""
 
-    def widen(verb: Verb) -> Verb:
+    def extend(verb: Verb) -> Verb:
         own = inspect.signature(verb)
         chosen = names or tuple(SHORT_FORMS)
 
         @functools.wraps(verb)
-        def widened(**given: Any) -> Any:
+        def extended(**given: Any) -> Any:
             flags = {name: given.pop(name, None) for name in chosen}
             return verb(**given, flags=flags)
 
@@ -191,11 +191,11 @@ def short_forms(*names: str) -> Callable[[Verb], Verb]:
             for name in chosen:
                 kind, annotation = inspect.Parameter.POSITIONAL_OR_KEYWORD, SHORT_FORMS[name][1]
                 parameters.append(inspect.Parameter(name, kind, default=None, annotation=annotation))
-        widened.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
-        widened.__annotations__ = {each.name: each.annotation for each in parameters}
-        return widened  # type: ignore[return-value]
+        extended.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
+        extended.__annotations__ = {each.name: each.annotation for each in parameters}
+        return extended  # type: ignore[return-value]
 
-    return widen
+    return extend
 
 
 def read_recipe(data: str, recipe: str | None, flags: Mapping[str, Any], settings: Iterable[str] | None) -> "Recipe":

@@ -41,8 +41,8 @@ def resume(
 
     broken_off = _is_broken_off(folder)
     how: dict[str, Any] = {"jobs": jobs, "budget": seconds, "data_dir": data_dir, "elsewhere": elsewhere}
-    with watching(folder) as watch:
-        done = go_on(folder, watch=watch, on_trial=announce_trial, **how)
+    with watching(folder) as control:
+        done = go_on(folder, control=control, on_trial=announce_trial, **how)
     if broken_off:
         words = "had been broken off (killed, or the machine went down) and went on from its last checkpoint"
         print(f"{folder}: {words}", file=sys.stderr)

@@ -77,12 +77,12 @@ def sweep(
     from seedwise.cli.print_study import print_done
     from seedwise.cli.progress import watching
     from seedwise.inference.training import run_sweep
-    from seedwise.study.execute import Conduct
+    from seedwise.study.execute import TrialOptions
     from seedwise.study.outcome import Study
 
-    with watching(folder) as watch:
-        conduct = Conduct(watch, announce_trial, data_dir, jobs, seconds, command=given(context, folder))
-        found = run_sweep(asked, data, folder, conduct)
+    with watching(folder) as control:
+        options = TrialOptions(control, announce_trial, data_dir, jobs, seconds, command=given(context, folder))
+        found = run_sweep(asked, data, folder, options)
     if isinstance(found, Study):
         return print_done(found, as_json, "the same command with more time, or without --budget")
     _print(folder, found, as_json)

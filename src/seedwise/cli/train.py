@@ -85,8 +85,8 @@ def train(
     folder = out or default_folder(data, first, data_dir)
     how: dict[str, Any] = {"seed": seed, "seeds": seeds, "time": seconds, "out": folder, "data_dir": data_dir}
     how |= {"bagging": bagging, "bagging_models": models, "bagging_augment": augments}
-    with watching(folder) as watch:
-        done: Any = do(chosen, data, watch=watch, on_trial=announce_trial, command=partial(given, context), **how)
+    with watching(folder) as control:
+        done: Any = do(chosen, data, control=control, on_trial=announce_trial, command=partial(given, context), **how)
     return print_finished(done, as_json)
 
 
@@ -130,7 +130,7 @@ def _show(
         print_nothing_left(recipe, done, str(out), as_json)
         return 0
     started = time.monotonic() - BEGAN
-    watch = RunControl(began=BEGAN)
-    found = rehearse(recipe, data, data_dir=data_dir, watch=watch, seconds=seconds, trials=len(left))
+    control = RunControl(began=BEGAN)
+    found = rehearse(recipe, data, data_dir=data_dir, control=control, seconds=seconds, trials=len(left))
     print_plan(found, left, done, started, as_json)
     return 0

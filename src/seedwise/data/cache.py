@@ -88,7 +88,7 @@ def open_cached(
         def build_in(place: Path) -> Built:
             return build(source, config, short_side, place, report, threads or machine.cores(), least_classes)
 
-        with cache_errors(folder), alone(folder, f"decodes {source.name}", report):
+        with cache_errors(folder), locked_cache(folder, f"decodes {source.name}", report):
             # another process may have made it meanwhile
             stored = _find(folder, key, short_side) or _make(build_in, folder, key)
     note_use(folder, source.name, source.path)
@@ -174,7 +174,7 @@ def _make(build_in: Callable[[Path], Built], folder: Path, key: str) -> DecodedS
 
 
 @contextmanager
-def alone(folder: Path, doing: str, report: Progress) -> Iterator[None]:
+def locked_cache(folder: Path, doing: str, report: Progress) -> Iterator[None]:
     """Makes the folder and keeps other processes out of it; they wait for whoever `doing`, "decodes cats", is."""
     import filelock
 

@@ -37,7 +37,7 @@ def _fold(value: Any) -> Any:
     raise ValueError("give which part is left out, and of how many, such as [1, 5]")
 
 
-class StoredSides(TypedDict):
+class StorageResolution(TypedDict):
     """Short sides in pixels at which larger photos are stored: all photos, and those to train on."""
 
     short_side: int

@@ -20,7 +20,7 @@ from seedwise.data.published import DownloadSource, download_folder
 from seedwise.data.shards import config_folder, shard_folder
 from seedwise.data.source import Source, printable
 from seedwise.data.tree import ARCHIVE_SUFFIXES, TABLE_SUFFIXES
-from seedwise.data.user_data import OPTION, OwnSource
+from seedwise.data.user_data import OPTION, UserSource
 
 KNOWN_NAMES = ("digits", *PUBLISHED)
 DATA_VARIABLE = "SEEDWISE_DATA"
@@ -55,7 +55,7 @@ def _find_own(name: str, factory: str) -> Source:
             "my-data, in one line and not one of " + ", ".join(KNOWN_NAMES)
         )
     find(OPTION, factory)  # a typo is said at once
-    return OwnSource(factory, name)
+    return UserSource(factory, name)
 
 
 def _find_by_content(path: Path, config: DataConfig) -> Source:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seedwise.base.files import cache_root
-from seedwise.data.cache import alone, cache_errors
+from seedwise.data.cache import cache_errors, locked_cache
 from seedwise.data.cifar import PUBLISHED, CifarSource
 from seedwise.data.download import Wanted, fetch
 from seedwise.data.source import Contents, Progress
@@ -33,7 +33,7 @@ class DownloadSource:
     def fetch(self, report: Progress) -> None:
         """Downloads the archive unless another process has just done it."""
         published, folder = PUBLISHED[self.name], download_folder(self.name)
-        with cache_errors(folder), alone(folder, f"downloads {self.name}", report):
+        with cache_errors(folder), locked_cache(folder, f"downloads {self.name}", report):
             if not self.path.exists():
                 fetch(Wanted(self.name, self.path, published.size, published.md5), self._urls(), report)
 

@@ -6,7 +6,7 @@ from seedwise.data.csvfile import CsvSource
 from seedwise.data.folder import FolderSource
 from seedwise.data.parquet import ParquetSource
 from seedwise.data.source import Source
-from seedwise.data.user_data import OwnSource
+from seedwise.data.user_data import UserSource
 
 OF_TABLES = ("image_column", "label_column", "split_column", "image_folder", "image_suffix")
 OF_FOLDERS = ("class_level",)
@@ -15,7 +15,7 @@ KINDS: dict[type, tuple[str, tuple[str, ...]]] = {
     ArchiveSource: ("an archive of images", OF_FOLDERS),
     CsvSource: ("a table", OF_TABLES),
     ParquetSource: ("Parquet files", OF_TABLES),
-    OwnSource: ("what data.factory returns", ()),
+    UserSource: ("what data.factory returns", ()),
 }
 """What each kind of source is called, and the options that only some kinds have and it does; the others have none."""
 

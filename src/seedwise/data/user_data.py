@@ -25,7 +25,7 @@ _WANTED = "give uint8[h, w, 3], a PIL image, or a path"
 
 
 @dataclass(frozen=True)
-class OwnSource:
+class UserSource:
     """A user's data: `factory()` -> {"classes": [...], "train": (images, labels)}, with "val" and "test" if any."""
 
     factory: str

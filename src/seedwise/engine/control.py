@@ -19,18 +19,18 @@ class RunControl:
     """`time.monotonic()` in seconds when the command began, for `--time`; None: when training was asked for."""
 
 
-def announce(watch: RunControl, dataset: Dataset) -> Dataset:
+def announce(control: RunControl, dataset: Dataset) -> Dataset:
     """Tell the observer which data are trained on; returns them."""
-    watch.observer.on_data(dataset.lines())
+    control.observer.on_data(dataset.lines())
     return dataset
 
 
-def stoppable(watch: RunControl) -> Callable[[str, int, int], None]:
+def phase_progress(control: RunControl) -> Callable[[str, int, int], None]:
     """A progress callback for phases outside the loop, which raises Interrupted when the run is asked to stop."""
 
     def report(name: str, done: int, total: int) -> None:
-        watch.observer.on_phase(name, done, total)
-        if machine.processes() == 1 and watch.should_stop():  # several processes agree on it at the next step
+        control.observer.on_phase(name, done, total)
+        if machine.processes() == 1 and control.should_stop():  # several processes agree on it at the next step
             raise Interrupted(f"stopped during {name}")
 
     return report

@@ -70,12 +70,12 @@ class World:
             return model
         return DistributedDataParallel(model, gradient_as_bucket_view=True)
 
-    def no_sync(self, model: nn.Module, alone: bool) -> AbstractContextManager[None]:
+    def no_sync(self, model: nn.Module, enabled: bool) -> AbstractContextManager[None]:
         """Don't average gradients of a `ddp` model during the block, if `alone`."""
-        return model.no_sync() if alone and isinstance(model, DistributedDataParallel) else nullcontext()
+        return model.no_sync() if enabled and isinstance(model, DistributedDataParallel) else nullcontext()
 
 
-ALONE = World()
+SINGLE_PROCESS = World()
 """The single process of a run without torchrun."""
 
 
@@ -83,7 +83,7 @@ ALONE = World()
 def joined() -> Iterator[World]:
     """Join the process group that torchrun's environment describes for the block; a single process without it."""
     if machine.processes() == 1:
-        yield ALONE
+        yield SINGLE_PROCESS
         return
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend)

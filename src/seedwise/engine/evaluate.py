@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from seedwise.engine.distributed import ALONE, World
+from seedwise.engine.distributed import SINGLE_PROCESS, World
 from seedwise.engine.placement import Placement
 from seedwise.engine.protocols import Evaluated, Images
 from seedwise.kernels.evaluation import evaluation_copy
@@ -24,7 +24,7 @@ def predict(
     *,
     size: int,
     placement: Placement,
-    world: World = ALONE,
+    world: World = SINGLE_PROCESS,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Predictions:
     """Compute the logits float32[m, k] of each of m images once, in the set's order; processes share the batches.

@@ -109,9 +109,9 @@ def _train_epoch(
 
     def catch_up() -> None:
         nonlocal clock
-        for loss, hits in setup.world.sum(torch.stack(pending)).tolist() if pending else ():
+        for loss, correct in setup.world.sum(torch.stack(pending)).tolist() if pending else ():
             state.loss_sum += loss
-            state.hit_sum += hits
+            state.hit_sum += correct
         pending.clear()
         now = time.perf_counter()
         state.epoch_seconds += now - clock

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from seedwise.engine.distributed import ALONE, World
+from seedwise.engine.distributed import SINGLE_PROCESS, World
 from seedwise.engine.evaluate import predict
 from seedwise.engine.placement import Placement
 from seedwise.engine.protocols import Augment, Average, Images, Meter, Teacher
@@ -44,7 +44,7 @@ class Setup:
     seed: int
     folder: Path
     """The folder for checkpoints."""
-    world: World = ALONE
+    world: World = SINGLE_PROCESS
     """The processes that train this model together."""
     ema: Average | None = None
     """A running average of the weights."""

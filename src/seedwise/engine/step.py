@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from seedwise.base.batch import Batch
-from seedwise.engine.distributed import ALONE, World
+from seedwise.engine.distributed import SINGLE_PROCESS, World
 from seedwise.engine.placement import Placement
 from seedwise.optim.loss import Loss
 from seedwise.optim.sam import Sam
@@ -20,7 +20,7 @@ def training_step(
     *,
     placement: Placement,
     clip_norm: float | None,
-    world: World = ALONE,
+    world: World = SINGLE_PROCESS,
     total: int | None = None,
     sam: Sam | None = None,
 ) -> Tensor:
@@ -60,8 +60,8 @@ def _gradients(
             weight = len(batch.targets) / total * world.size  # for gradients are averaged over processes
             (mean_loss * weight if weight != 1 else mean_loss).backward()  # type: ignore[no-untyped-call]
         with torch.no_grad():
-            hits = batch.targets.gather(1, logits.argmax(dim=1, keepdim=True)).sum()
-            sums += torch.stack([mean_loss.detach() * len(batch.targets), hits])
+            correct = batch.targets.gather(1, logits.argmax(dim=1, keepdim=True)).sum()
+            sums += torch.stack([mean_loss.detach() * len(batch.targets), correct])
     return sums
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from seedwise.engine.distributed import ALONE, World
+from seedwise.engine.distributed import SINGLE_PROCESS, World
 from seedwise.engine.evaluate import Predictions, predict
 from seedwise.engine.placement import Placement
 from seedwise.engine.protocols import Evaluated, Images
@@ -22,7 +22,7 @@ def predict_tta(
     *,
     size: int,
     placement: Placement,
-    world: World = ALONE,
+    world: World = SINGLE_PROCESS,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Predictions:
     """Predict every view as `predict` does; logits float32[m, k] are log(mean over the views of the softmax).

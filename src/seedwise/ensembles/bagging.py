@@ -13,7 +13,7 @@ from seedwise.base.files import LOCK, discard, sole_writer
 from seedwise.base.rng import draw_seeds
 from seedwise.config.options import plain
 from seedwise.data.find import KNOWN_NAMES, find_source
-from seedwise.engine.control import RunControl, stoppable
+from seedwise.engine.control import RunControl, phase_progress
 from seedwise.ensembles.build import build
 from seedwise.recipe.schema import Recipe
 from seedwise.records.ensemble import EnsembleRecord
@@ -90,7 +90,7 @@ def train_bagging(
     *,
     seed: int,
     data_dir: Path | None,
-    watch: RunControl,
+    control: RunControl,
     on_member: OnMember,
     seconds: float | None = None,
 ) -> EnsembleRecord:
@@ -109,7 +109,7 @@ def train_bagging(
     if (folder / BAGGING).exists():
         resolved, timed = [read_bagging(folder).recipe(member) for member in range(len(recipes))], None
     else:
-        base, timed = fitted(recipes[0], data, data_dir=data_dir, watch=watch, seconds=seconds, trials=count)
+        base, timed = fitted(recipes[0], data, data_dir=data_dir, control=control, seconds=seconds, trials=count)
         resolved = [resolve.adopt(recipe, base) for recipe in recipes]
     wanted = BaggingRecord(
         data=data if data in KNOWN_NAMES else str(source.path),
@@ -125,7 +125,7 @@ def train_bagging(
             _demand_same(folder, before, recipes, seed)
             first = _member_folder(folder, 0)
             if (first / RECORD).exists():
-                record, report = read_record(first), stoppable(watch)
+                record, report = read_record(first), phase_progress(control)
                 known, finished = record.data, record.status == "finished"
                 where = (folder, known.source, known.fingerprint)
                 demand_same_data(*where, resolved[0], data, data_dir, report, finished=finished)
@@ -133,7 +133,7 @@ def train_bagging(
             wanted = wanted.model_copy(update=kept | {"count": max(count, before.count)})
         write_checked(folder / BAGGING, wanted)
         try:
-            _train_members(folder, wanted, data_dir, watch, on_member, elsewhere=False)
+            _train_members(folder, wanted, data_dir, control, on_member, elsewhere=False)
         except UserError:
             if not any((_member_folder(folder, k) / RECORD).exists() for k in range(wanted.count)):
                 discard(folder / "runs")
@@ -143,14 +143,14 @@ def train_bagging(
 
 
 def resume_bagging(
-    folder: Path, *, data_dir: Path | None, watch: RunControl, on_member: OnMember, elsewhere: bool = False
+    folder: Path, *, data_dir: Path | None, control: RunControl, on_member: OnMember, elsewhere: bool = False
 ) -> EnsembleRecord:
     """Train the missing members of a folder that `train_bagging` began, and let all vote."""
     _demand_one_process()
     with sole_writer(folder):
         bagging = read_bagging(folder)
         data_dir = data_dir or (Path(bagging.data_dir) if bagging.data_dir else None)
-        _train_members(folder, bagging, data_dir, watch, on_member, elsewhere=elsewhere)
+        _train_members(folder, bagging, data_dir, control, on_member, elsewhere=elsewhere)
     return _vote(folder, bagging)
 
 
@@ -187,7 +187,7 @@ def _train_members(
     folder: Path,
     bagging: BaggingRecord,
     data_dir: Path | None,
-    watch: RunControl,
+    control: RunControl,
     on_member: OnMember,
     *,
     elsewhere: bool,
@@ -196,7 +196,7 @@ def _train_members(
         target = _member_folder(folder, member)
         on_member(target.name, seed, member + 1, bagging.count)
         place = (target, bagging.recipe(member), bagging.data, seed, data_dir)
-        run(*place, watch, elsewhere=elsewhere, timed=bagging.timed)
+        run(*place, control, elsewhere=elsewhere, timed=bagging.timed)
 
 
 def _vote(folder: Path, bagging: BaggingRecord) -> EnsembleRecord:

@@ -13,7 +13,7 @@ from seedwise.base.errors import UserError
 from seedwise.base.files import LOCK, sha256_of, sole_writer
 from seedwise.ensembles.metrics import disagreement
 from seedwise.ensembles.selection import select_greedy
-from seedwise.ensembles.votes import Floats, answers, combine, fit_weights, log_probabilities
+from seedwise.ensembles.votes import Floats, combine, fit_weights, log_probabilities, predicted_classes
 from seedwise.records.ensemble import EnsembleRecord, Gain, HeldOut, Member, OutOfBag, Selection, Vote, write_ensemble
 from seedwise.records.finished import Finished, demand_same_images, is_ensemble, read_ensemble
 from seedwise.records.predictions import (
@@ -157,7 +157,7 @@ def _held(together: Predictions, apart: Sequence[Predictions], log_p: Floats, be
     mean = {name: float(np.mean([getattr(it, name) for it in scores])) for name in Scores.model_fields}
     over_mean = over_images(right, rights.mean(axis=0))
     over_best = None if best is None else mcnemar(right, rights[best])
-    differing, error = disagreement(answers(log_p)), 1 - mean["top1"]
+    differing, error = disagreement(predicted_classes(log_p)), 1 - mean["top1"]
     return HeldOut(
         scores=score(together),
         ece=calibration(together.logits, together.targets, right).ece,

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from seedwise.ensembles.votes import Floats, answers
+from seedwise.ensembles.votes import Floats, predicted_classes
 from seedwise.records.ensemble import Vote
 from seedwise.records.predictions import Predictions
 
@@ -11,15 +11,15 @@ STARTS = 8
 """Largest number of votes tried of each size."""
 
 
-def disagreement(answers: NDArray[np.int64]) -> float:
+def disagreement(predictions: NDArray[np.int64]) -> float:
     """Share of images on which two members' predictions int64[m, n] differ, averaged over all pairs of members."""
-    pairs = disagreements(answers)[np.tril_indices(len(answers), -1)]
+    pairs = disagreements(predictions)[np.tril_indices(len(predictions), -1)]
     return float(np.mean(pairs)) if len(pairs) else 0.0
 
 
-def disagreements(answers: NDArray[np.int64]) -> Floats:
+def disagreements(predictions: NDArray[np.int64]) -> Floats:
     """float64[m, m]: share of images on which the predictions int64[m, n] of each two members differ."""
-    return np.array([[(one != other).mean() for other in answers] for one in answers], np.float64)
+    return np.array([[(one != other).mean() for other in predictions] for one in predictions], np.float64)
 
 
 def by_size(log_p: Floats, votes: ArrayLike, vote: Vote, targets: NDArray[np.int64]) -> dict[int, list[float]]:
@@ -32,7 +32,7 @@ def by_size(log_p: Floats, votes: ArrayLike, vote: Vote, targets: NDArray[np.int
     counts = np.asarray(votes, np.float64)
     voting, found = np.flatnonzero(counts > 0), dict[int, list[float]]()
     sizes, p = len(voting), np.exp(log_p)
-    marks = np.eye(log_p.shape[2])[answers(log_p)] if vote == "hard" else None
+    marks = np.eye(log_p.shape[2])[predicted_classes(log_p)] if vote == "hard" else None
     for size in (k for k in range(1, sizes + 1) if sizes <= STARTS or k in (1, 2, 3, 5, 8, 13, 21, 34, sizes)):
         found[size] = []
         for start in range(0, sizes, -(-sizes // STARTS)) if size < sizes else [0]:

@@ -14,7 +14,7 @@ from seedwise.records.ensemble import EnsembleRecord
 from seedwise.records.finished import Finished, is_ensemble, read_ensemble
 from seedwise.records.predictions import Predictions
 from seedwise.records.run import RECORD, score_rows
-from seedwise.run.answers import read_answers
+from seedwise.run.image_predictions import read_image_predictions
 from seedwise.stats import Scale
 
 if TYPE_CHECKING:  # these import torch, which reading what an ensemble came to doesn't need
@@ -65,7 +65,7 @@ class Ensemble:
 
     def table(self, split: str = "test") -> list[dict[str, Any]]:
         """A row for each image of `val` or `test`, as `Run.table`."""
-        return read_answers(Finished(self.folder, self.record), split).table()
+        return read_image_predictions(Finished(self.folder, self.record), split).table()
 
     def to_dict(self) -> dict[str, Any]:
         """The content of record.json."""

@@ -33,12 +33,12 @@ def combine(members: Floats, weights: ArrayLike, vote: Vote) -> Floats:
     mean = np.logaddexp.reduce(members + np.log(shares / shares.sum())[:, None, None], axis=0)
     if vote != "hard":
         return np.asarray(mean)
-    votes = (shares[:, None, None] * (answers(members)[..., None] == np.arange(members.shape[2]))).sum(axis=0)
+    votes = (shares[:, None, None] * (predicted_classes(members)[..., None] == np.arange(members.shape[2]))).sum(axis=0)
     with np.errstate(divide="ignore"):
         return np.asarray(np.logaddexp(np.log(votes), mean) - np.log(shares.sum() + 1))
 
 
-def answers(members: Floats) -> NDArray[np.int64]:
+def predicted_classes(members: Floats) -> NDArray[np.int64]:
     """int64[m, n]: each member's most probable class, the first in a tie, from log probabilities [m, n, k]."""
     return np.asarray(members.argmax(axis=2))
 

@@ -122,7 +122,9 @@ def find_images(
     if asked and data is None:
         raise UserError(f"-s {settings[0]}: says how other data are read: give them with --data, or drop it")
     record, config = run.record.data, run.recipe.data
-    sides = resolve.storage_resolution(run.recipe) if tta is None else resolve.stored_sides_for_tta(run.recipe, tta)
+    sides = (
+        resolve.storage_resolution(run.recipe) if tta is None else resolve.storage_resolution_for_tta(run.recipe, tta)
+    )
     own_dir = data_dir or (Path(record.data_dir) if record.data_dir else None)
     if data is not None:
         other = _other_config(run, data, data_dir, asked)
@@ -235,11 +237,11 @@ def _answers(
     views: TtaConfig | None = None,
 ) -> Predictions:
     """Predictions of a run, or of the vote of an ensemble's members."""
-    voters, answers = run.members if isinstance(run, Ensemble) else [run], []
+    voters, predictions = run.members if isinstance(run, Ensemble) else [run], []
     for number, voter in enumerate(voters, 1):
         said = label + (f", member {number} of {len(voters)}" if len(voters) > 1 else "")
-        answers.append(logits_of(voter, subset, weights, lambda *done, said=said: progress(said, *done), views))
-    return _vote(run, answers) if isinstance(run, Ensemble) else answers[0]
+        predictions.append(logits_of(voter, subset, weights, lambda *done, said=said: progress(said, *done), views))
+    return _vote(run, predictions) if isinstance(run, Ensemble) else predictions[0]
 
 
 def _gain(plain: Predictions, averaged: Predictions) -> TtaGain:
@@ -248,12 +250,12 @@ def _gain(plain: Predictions, averaged: Predictions) -> TtaGain:
     return TtaGain(without=score(plain).top1, won=found.only_arm, lost=found.only_base, ci95=found.ci95, p=found.p)
 
 
-def _vote(ensemble: Ensemble, answers: list[Predictions]) -> Predictions:
+def _vote(ensemble: Ensemble, predictions: list[Predictions]) -> Predictions:
     """Combine the members' predictions, as the ensemble's stored ones were."""
     voting = [member for member in ensemble.record.members if member.weight]
     weights = [member.picks if ensemble.record.vote == "hard" else member.weight for member in voting]
-    log_p = np.stack([log_probabilities(it.logits) for it in answers])
-    return replace(answers[0], logits=combine(log_p, weights, ensemble.record.vote).astype(np.float32))
+    log_p = np.stack([log_probabilities(it.logits) for it in predictions])
+    return replace(predictions[0], logits=combine(log_p, weights, ensemble.record.vote).astype(np.float32))
 
 
 def _compare(
@@ -281,10 +283,10 @@ def _stored(run: Run | Ensemble, images: ScoredImages, weights: Kind, prediction
 def _by_class(classes: list[str], predictions: Predictions) -> list[ClassScore]:
     counts = np.bincount(predictions.targets, minlength=len(classes))
     right = predictions.targets[predictions.correct()]
-    hits = np.bincount(right, minlength=len(classes))
+    correct = np.bincount(right, minlength=len(classes))
     found = [
         ClassScore(name=name, images=int(count), top1=float(hit / count))
-        for name, count, hit in zip(classes, counts, hits, strict=True)
+        for name, count, hit in zip(classes, counts, correct, strict=True)
         if count
     ]
     return sorted(found, key=lambda each: each.top1)

@@ -1,6 +1,6 @@
 """The verbs that train as functions, for the command line and as `seedwise.train`, …; each writes its report.
 
-Nothing is shown while they run; `watch` and `on_trial` look on.
+Nothing is shown while they run; `control` and `on_trial` look on.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # these import torch: a mistake in the words is said before
     from seedwise.engine.control import RunControl
     from seedwise.ensembles.model import Ensemble
     from seedwise.run.run import Run
-    from seedwise.study.execute import Conduct
+    from seedwise.study.execute import TrialOptions
     from seedwise.study.ray_runner import Cluster
     from seedwise.study.sweep import Swept
 
@@ -48,7 +48,7 @@ class _Words(TypedDict, total=False):
     time: str | float | None
     out: str | Path | None
     data_dir: str | Path | None
-    watch: "RunControl | None"
+    control: "RunControl | None"
     on_trial: OnTrial
     command: Callable[[Path], str] | None
 
@@ -81,7 +81,7 @@ def train(
     time: str | float | None = None,
     out: str | Path | None = None,
     data_dir: str | Path | None = None,
-    watch: "RunControl | None" = None,
+    control: "RunControl | None" = None,
     on_trial: OnTrial = _nothing,
     command: Callable[[Path], str] | None = None,
 ) -> "Run | Study | Ensemble":
@@ -90,7 +90,7 @@ def train(
     `recipe`: a Recipe, the name or the path of one, or None for the data's own. `settings`: as `-s`,
     `["optim.lr=1e-3"]`. `time`: what all of it may take, seconds or `"10min"`. `out`: the folder, by default
     `runs/<data>-<recipe>-<time>`; one that holds part of the same is completed. `command`: what a study keeps as the
-    command for its folder. `watch` and `on_trial` look on. Raises UserError for what the caller can mend.
+    command for its folder. `control` and `on_trial` look on. Raises UserError for what the caller can mend.
     """
     chosen, where = _recipe(recipe, str(data), settings), _path(data_dir)
     seconds = seconds_for(time)
@@ -98,14 +98,14 @@ def train(
     numbers = None if seeds is None else parse_seeds(seeds_said(seeds) or "", chosen.seed)
     from seedwise.run.folder import default_folder
 
-    watch = _looking(watch)
+    control = _looking(control)
     folder = Path(out) if out is not None else default_folder(str(data), [*members, chosen][0], where)
     with _begun(folder):
         if members:
             from seedwise.ensembles.bagging import train_bagging
             from seedwise.ensembles.model import Ensemble
 
-            how: dict[str, Any] = {"data_dir": where, "watch": watch, "on_member": on_trial, "seconds": seconds}
+            how: dict[str, Any] = {"data_dir": where, "control": control, "on_member": on_trial, "seconds": seconds}
             drawn = members[0].seed if seed is None else seed
             train_bagging(members, str(data), bagging or len(members), folder, seed=drawn, **how)
             leave_report(folder)
@@ -113,14 +113,14 @@ def train(
         if numbers is not None:
             from seedwise.study.execute import train_seeds
 
-            how = {"data_dir": where, "watch": watch, "on_trial": on_trial, "seconds": seconds}
+            how = {"data_dir": where, "control": control, "on_trial": on_trial, "seconds": seconds}
             said = None if command is None else command(folder)
             study = train_seeds(chosen, str(data), numbers, folder, command=said, **how)
             leave_report(folder)
             return study
         from seedwise.run.train import train as train_run
 
-        return _shown(train_run(chosen, data, seed=seed, out=folder, data_dir=where, watch=watch, seconds=seconds))
+        return _shown(train_run(chosen, data, seed=seed, out=folder, data_dir=where, control=control, seconds=seconds))
 
 
 def seconds_for(time: str | float | None) -> float | None:
@@ -173,7 +173,7 @@ def ablate(
     data_dir: str | Path | None = None,
     cluster: "Cluster | None" = None,
     elsewhere: bool = False,
-    watch: "RunControl | None" = None,
+    control: "RunControl | None" = None,
     on_trial: OnTrial = _nothing,
 ) -> Study:
     """Compare a recipe with itself, one thing changed: the base and every arm with the same seeds, and a verdict.
@@ -184,21 +184,21 @@ def ablate(
     The same call again completes the study in its folder. Raises UserError; also, behind all others, if trials failed.
     """
     asked = ablation(str(data), recipe, toggle, seeds_said(seeds), margin, settings)
-    from seedwise.study.execute import Conduct
+    from seedwise.study.execute import TrialOptions
 
     seconds = seconds_of("--budget", budget)
-    conduct = Conduct(
-        _looking(watch), on_trial, _path(data_dir), jobs, budget_seconds=seconds, elsewhere=elsewhere, cluster=cluster
+    options = TrialOptions(
+        _looking(control), on_trial, _path(data_dir), jobs, budget_seconds=seconds, elsewhere=elsewhere, cluster=cluster
     )
-    return run_ablation(asked, Path(out or asked.folder), conduct).demand_complete()
+    return run_ablation(asked, Path(out or asked.folder), options).demand_complete()
 
 
-def run_ablation(asked: StudyRequest, folder: Path, conduct: "Conduct") -> Study:
+def run_ablation(asked: StudyRequest, folder: Path, options: "TrialOptions") -> Study:
     """Run an ablation as far as possible; the study says which trials failed."""
     from seedwise.study.execute import ablate as compare_arms
 
     with _begun(folder):
-        study = compare_arms(asked.arms, asked.data, asked.seeds, folder, margin=asked.margin, conduct=conduct)
+        study = compare_arms(asked.arms, asked.data, asked.seeds, folder, margin=asked.margin, options=options)
         leave_report(folder)
     return study
 
@@ -212,7 +212,7 @@ def sweep(
     jobs: int = 1,
     out: str | Path | None = None,
     data_dir: str | Path | None = None,
-    watch: "RunControl | None" = None,
+    control: "RunControl | None" = None,
     on_trial: OnTrial = _nothing,
 ) -> "Swept | Study":
     """Try a grid of settings with the same seeds, rank them on validation, and score the best one on test.
@@ -221,18 +221,18 @@ def sweep(
     is as in `ablate`. A sweep that isn't complete has no winner: it is the study as far as it is.
     """
     asked = swept(str(data), recipe, seeds_said(seeds), settings)
-    from seedwise.study.execute import Conduct
+    from seedwise.study.execute import TrialOptions
 
-    conduct = Conduct(_looking(watch), on_trial, _path(data_dir), jobs)
-    return run_sweep(asked, str(data), Path(out or asked.folder), conduct)
+    options = TrialOptions(_looking(control), on_trial, _path(data_dir), jobs)
+    return run_sweep(asked, str(data), Path(out or asked.folder), options)
 
 
-def run_sweep(asked: SweepRequest, data: str, folder: Path, conduct: "Conduct") -> "Swept | Study":
+def run_sweep(asked: SweepRequest, data: str, folder: Path, options: "TrialOptions") -> "Swept | Study":
     """Run a sweep; an incomplete one has a report, a complete one a ranking, which no report shows yet."""
     from seedwise.study.sweep import sweep as rank_settings
 
     with _begun(folder):
-        found = rank_settings(asked.grid, data, asked.seeds, folder, conduct)
+        found = rank_settings(asked.grid, data, asked.seeds, folder, options)
         if isinstance(found, Study):
             leave_report(folder)
     return found
@@ -245,32 +245,32 @@ def resume(
     jobs: int = 1,
     budget: str | float | None = None,
     data_dir: str | Path | None = None,
-    watch: "RunControl | None" = None,
+    control: "RunControl | None" = None,
     on_trial: OnTrial = _nothing,
 ) -> "Run | Study | Ensemble":
     """Complete a run, a study or a bagging that was stopped; a finished one is left as it is.
 
     A study says itself which of its trials failed: `demand_complete` raises what did. The words are as in `ablate`.
     """
-    place, where, looking = Path(folder), _path(data_dir), _looking(watch)
+    place, where, looking = Path(folder), _path(data_dir), _looking(control)
     seconds = budget_of(place, budget)
     if (place / STUDY).exists():
-        from seedwise.study.execute import Conduct, resume_study
+        from seedwise.study.execute import TrialOptions, resume_study
 
-        conduct = Conduct(looking, on_trial, where, jobs, budget_seconds=seconds, elsewhere=elsewhere)
-        study = resume_study(place, conduct)
+        options = TrialOptions(looking, on_trial, where, jobs, budget_seconds=seconds, elsewhere=elsewhere)
+        study = resume_study(place, options)
         leave_report(place)
         return study
     if (place / BAGGING).exists():
         from seedwise.ensembles.bagging import resume_bagging
         from seedwise.ensembles.model import Ensemble
 
-        resume_bagging(place, data_dir=where, watch=looking, on_member=on_trial, elsewhere=elsewhere)
+        resume_bagging(place, data_dir=where, control=looking, on_member=on_trial, elsewhere=elsewhere)
         leave_report(place)
         return Ensemble(place)
     from seedwise.run.train import resume as resume_run
 
-    return _shown(resume_run(place, watch=looking, data_dir=where, elsewhere=elsewhere))
+    return _shown(resume_run(place, control=looking, data_dir=where, elsewhere=elsewhere))
 
 
 def budget_of(folder: Path, budget: str | float | None) -> float | None:
@@ -295,10 +295,10 @@ def _shown(run: "Run") -> "Run":
     return run
 
 
-def _looking(watch: "RunControl | None") -> "RunControl":
+def _looking(control: "RunControl | None") -> "RunControl":
     from seedwise.engine.control import RunControl
 
-    return watch or RunControl()
+    return control or RunControl()
 
 
 def _path(given: str | Path | None) -> Path | None:

@@ -11,7 +11,7 @@ from fractions import Fraction
 
 from pydantic import ValidationError
 
-from seedwise.augment.config import STRENGTHS, AugmentConfig, CutMixConfig, MixUpConfig, RandAugmentConfig
+from seedwise.augment.config import SCHEDULED_STRENGTHS, AugmentConfig, CutMixConfig, MixUpConfig, RandAugmentConfig
 from seedwise.base.errors import UserError
 from seedwise.recipe.progressive_config import Stage
 from seedwise.recipe.schema import Recipe, check_stages
@@ -131,7 +131,7 @@ def planned(stages: Sequence[Stage], total_steps: int) -> tuple[PlannedStage, ..
     for number, stage in enumerate(stages, 1):
         end = _round((stage.until or 1.0) * total_steps)
         if end > first:
-            by_name = {name: getattr(stage, option) for name, option in STRENGTHS.items()}
+            by_name = {name: getattr(stage, option) for name, option in SCHEDULED_STRENGTHS.items()}
             strengths = {name: value for name, value in by_name.items() if value is not None}
             plan.append(PlannedStage(number, first, int(stage.image_size or 0), strengths, stage.dropout))
         first = end

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from pydantic import Field, field_validator, model_validator
 
-from seedwise.augment.config import STRENGTHS, AugmentConfig, RandAugmentConfig
+from seedwise.augment.config import SCHEDULED_STRENGTHS, AugmentConfig, RandAugmentConfig
 from seedwise.config.section import Section
 from seedwise.data.config import DataConfig
 from seedwise.models.config import ModelConfig
@@ -177,7 +177,7 @@ def check_stages(recipe: Recipe) -> None:
                 f"{place}.rand_augment_magnitude: must be at most {strongest}, the end of RandAugment's scale, "
                 f"is {stage.rand_augment_magnitude:g}"
             )
-        for name, option in STRENGTHS.items():
+        for name, option in SCHEDULED_STRENGTHS.items():
             technique = name.split(".")[0]
             off = getattr(recipe.augment, technique) is None
             if (

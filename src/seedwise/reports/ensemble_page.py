@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seedwise.ensembles.metrics import by_size, disagreements
-from seedwise.ensembles.votes import Floats, answers, combine, log_probabilities
+from seedwise.ensembles.votes import Floats, combine, log_probabilities, predicted_classes
 from seedwise.records.ensemble import EnsembleRecord, Gain, HeldOut, Vote
 from seedwise.records.predictions import Predictions, score
 from seedwise.records.run import Scores, tells_top5
@@ -32,7 +32,9 @@ def ensemble_context(folder: Path, words: Words) -> Context:
     files = read_ensemble_files(folder)
     record, names = files.record, short_names([member.folder for member in files.record.members])
     held: HeldOut | None = getattr(record, files.split)
-    log_p = {split: np.stack([log_probabilities(it.logits) for it in given]) for split, given in files.answers.items()}
+    log_p = {
+        split: np.stack([log_probabilities(it.logits) for it in given]) for split, given in files.predictions.items()
+    }
     return {
         "kind": "ensemble",
         "title": words("ensemble.title", n=record.networks, data=record.data.name),
@@ -202,7 +204,7 @@ def _disagreement(files: EnsembleFiles, log_p: dict[str, Floats], names: Sequenc
     """Shares of images on which two members differ; on the diagonal a member's error."""
     if files.split not in log_p or len(names) > MEMBERS_SHOWN:
         return None
-    said = answers(log_p[files.split])
+    said = predicted_classes(log_p[files.split])
     shares = disagreements(said)
     np.fill_diagonal(shares, (said != files.held[files.split].targets).mean(axis=1))
     highest = float(shares.max()) or 1.0
@@ -212,7 +214,7 @@ def _disagreement(files: EnsembleFiles, log_p: dict[str, Floats], names: Sequenc
 
 def _families(files: EnsembleFiles) -> list[Context]:
     """Accuracy of the vote minus its members' mean by superclass and by class, the most certain first."""
-    ours, theirs, data = files.held.get(files.split), files.answers.get(files.split), files.record.data
+    ours, theirs, data = files.held.get(files.split), files.predictions.get(files.split), files.record.data
     if ours is None or theirs is None:
         return []
     right, mean = ours.correct().astype(np.float64), np.mean([each.correct() for each in theirs], axis=0)

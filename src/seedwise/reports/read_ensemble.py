@@ -24,7 +24,7 @@ class EnsembleFiles:
     """The vote's predictions by split, as log probabilities; empty where predictions.npz is gone."""
     runs: list[RunRecord]
     """Records of the members that exist."""
-    answers: dict[str, list[Predictions]]
+    predictions: dict[str, list[Predictions]]
     """Predictions of all members by split, in order; empty unless every member has them."""
     missing: list[str]
     """Folders of members that are gone, damaged or other runs than the ensemble's."""
@@ -50,7 +50,7 @@ def read_ensemble_files(folder: Path) -> EnsembleFiles:
     held = read_held(folder, record)
     found = [_member(folder / member.folder, member, record, held) for member in record.members]
     there = [each for each in found if each is not None]
-    answers = {
+    predictions = {
         split: [by_split[split] for _, by_split, _ in there]
         for split in held
         if len(there) == len(found) and all(split in by_split for _, by_split, _ in there)
@@ -59,7 +59,7 @@ def read_ensemble_files(folder: Path) -> EnsembleFiles:
         record,
         held,
         [run for run, _, _ in there],
-        answers,
+        predictions,
         [member.folder for member, each in zip(record.members, found) if each is None],
         read_leaks(folder, record, held),
         record.test_evaluations + later_test_reads(folder) + sum(reads for _, _, reads in there),
@@ -75,12 +75,12 @@ def _member(
         record = read_record(place)
         if record.data.classes != ensemble.data.classes or not _same_files(member, record):
             return None
-        answers = {
+        predictions = {
             split: theirs
             for split, theirs in read_held(place, record).items()
             if split in held and np.array_equal(theirs.ids, held[split].ids)
         }
-        return record, answers, record.test_evaluations + later_test_reads(place)
+        return record, predictions, record.test_evaluations + later_test_reads(place)
     except (UserError, ValueError):  # a ValueError where the damaged name of a folder can be none
         return None
 

@@ -104,7 +104,7 @@ def demand_same_machine(folder: Path, record: RunRecord, recipe: Recipe) -> None
 
 def changed(record: RunRecord, recipe: Recipe) -> list[tuple[str, str, str]]:
     """List (what, then, now) for everything that decides a run's bits and differs from when it last trained."""
-    then, here = decided(record), environment(recipe)
+    then, here = recorded_environment(record), environment(recipe)
     return [(name, then.get(name, "None"), now) for name, now in here.items() if then.get(name, "None") != now]
 
 
@@ -112,10 +112,10 @@ def environment(recipe: Recipe) -> dict[str, str]:
     """Everything on this machine that decides a run's bits, besides recipe, data and seed."""
     here, versions = machine.facts(), machine.versions()
     named = {"CPU capability": here["cpu_capability"], "number of processes": here["processes"]}
-    return {name: str(value) for name, value in (named | {"torch": versions["torch"]}).items()} | own_code_of(recipe)
+    return {name: str(value) for name, value in (named | {"torch": versions["torch"]}).items()} | user_code_of(recipe)
 
 
-def decided(record: RunRecord) -> dict[str, str]:
+def recorded_environment(record: RunRecord) -> dict[str, str]:
     """The `environment` in a run's record, and versions that decide nothing."""
     named = {
         "CPU capability": record.machine.get("cpu_capability"),
@@ -127,15 +127,15 @@ def decided(record: RunRecord) -> dict[str, str]:
 def note_moves(record: RunRecord, known: RunRecord, recipe: Recipe) -> None:
     """Add to `machine` of a run's new record, as `moved`, what changed since the `known` one, and after which epoch."""
     before = known.machine.get("moved")
-    moved = list(before) if isinstance(before, list) else []
+    changes = list(before) if isinstance(before, list) else []
     for name, then, now in changed(known, recipe):
-        moved.append(f"after epoch {len(known.epochs)}: {name} {then} -> {now}")
+        changes.append(f"after epoch {len(known.epochs)}: {name} {then} -> {now}")
         log.warning("goes on with other bits: %s %s -> %s", name, then, now)
-    if moved:
-        record.machine["moved"] = moved
+    if changes:
+        record.machine["moved"] = changes
 
 
-def own_code_of(recipe: Recipe) -> dict[str, str]:
+def user_code_of(recipe: Recipe) -> dict[str, str]:
     """File and hash of the user's own code in training, by option and import path, for the record's versions.
 
     Data is left out, whose fingerprint says more than the code that brings it. Native kernels are code of this

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 
 from seedwise.base import fonts
 from seedwise.base.files import atomic_path, drawn_here, write_text
-from seedwise.run.lr_finder import RangeTest
+from seedwise.run.lr_finder import LearningRateCurve
 
 WIDTH, HEIGHT, LETTERS = 840, 500, 14
 LEFT, RIGHT, TOP, BOTTOM = 60, 820, 76, 444
@@ -36,7 +36,7 @@ class Label(NamedTuple):
     color: str = INK
 
 
-def draw(path: Path, found: RangeTest, title: str) -> None:
+def draw(path: Path, found: LearningRateCurve, title: str) -> None:
     """Write the curve as SVG or PNG, by the file's name; a UserError where that can't be."""
     curves, axes = _parts(found, title)
     if path.suffix == ".svg":
@@ -72,7 +72,7 @@ def _svg(part: Line | Label) -> str:
     return f'<text {place} fill="{part.color}">{escape(part.said)}</text>'
 
 
-def _parts(found: RangeTest, title: str) -> tuple[list[Line], list[Line | Label]]:
+def _parts(found: LearningRateCurve, title: str) -> tuple[list[Line], list[Line | Label]]:
     """The curves, and what lies above them: the frame, its ticks, the legend; losses that diverge are cut off."""
     first, last = math.log10(found.rates[0]), math.log10(found.rates[-1])
     height = max(found.smoothed[0] - min(found.smoothed), 1e-3)

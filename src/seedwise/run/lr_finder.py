@@ -19,7 +19,7 @@ import torch
 from seedwise.base import machine
 from seedwise.base.errors import Interrupted, UserError
 from seedwise.data.glance import glance
-from seedwise.engine.control import RunControl, announce, stoppable
+from seedwise.engine.control import RunControl, announce, phase_progress
 from seedwise.engine.loop import epoch_steps, my_batches, optimizer_step, warm_up
 from seedwise.engine.placement import computing_threads
 from seedwise.engine.setup import Setup
@@ -37,7 +37,7 @@ FEWEST = 10
 
 
 @dataclass(frozen=True)
-class RangeTest:
+class LearningRateCurve:
     """Learning rates tried, up to where the loss diverged, with raw and smoothed losses and the suggested rate."""
 
     rates: list[float]
@@ -63,7 +63,7 @@ class RangeTest:
         return None
 
 
-def range_test(
+def find_learning_rate(
     recipe: Recipe,
     data: str,
     *,
@@ -72,8 +72,8 @@ def range_test(
     steps: int = 100,
     low: float = 1e-7,
     high: float = 1.0,
-    watch: RunControl | None = None,
-) -> RangeTest:
+    control: RunControl | None = None,
+) -> LearningRateCurve:
     """Try `steps` rates between `low` and `high` on the recipe's model and data; writes nothing.
 
     Images have the final size; progressive learning is left out, an average of weights too. The same seed gives the
@@ -83,15 +83,15 @@ def range_test(
         raise UserError(f"--min and --max: must be rates above 0, the first below the second, are {low:g} and {high:g}")
     if steps < FEWEST:
         raise UserError(f"--steps: must be at least {FEWEST}, is {steps}")
-    watch = watch or RunControl()
+    control = control or RunControl()
     if sizing.has_auto(recipe):
-        seen = glance(data, recipe.data, data_dir=data_dir, progress=stoppable(watch))
+        seen = glance(data, recipe.data, data_dir=data_dir, progress=phase_progress(control))
         recipe = sizing.filled(recipe, seen)
     resolved = resolve.resolve(_never_ending(recipe, steps))
     seed = resolved.seed if seed is None else seed
-    dataset = announce(watch, open_for(resolved, data, data_dir=data_dir, progress=stoppable(watch)))
+    dataset = announce(control, open_for(resolved, data, data_dir=data_dir, progress=phase_progress(control)))
     with (
-        computing_threads(int(resolved.compute.threads), "a range test", stoppable(watch)),
+        computing_threads(int(resolved.compute.threads), "a range test", phase_progress(control)),
         torch.random.fork_rng(devices=[]),
     ):
         built = build_model(
@@ -103,19 +103,19 @@ def range_test(
         )
         setup = prepare(Path(), resolved, seed, dataset, built)
         if setup.warm_start is not None:
-            warm_up(setup, setup.warm_start, watch.observer, watch.should_stop)
+            warm_up(setup, setup.warm_start, control.observer, control.should_stop)
         rates = np.geomspace(low, high, steps).tolist()
-        return conclude(rates, _losses(setup, rates, watch))
+        return conclude(rates, _losses(setup, rates, control))
 
 
-def conclude(rates: Sequence[float], losses: Sequence[float]) -> RangeTest:
+def conclude(rates: Sequence[float], losses: Sequence[float]) -> LearningRateCurve:
     """Analyze the losses of the first rates, those until the loss diverged."""
     smoothed = smooth(losses)
     tried = list(rates[: len(losses)])
     best = int(np.argmin(smoothed))
     falls = np.gradient(smoothed[: best + 1], np.log(tried[: best + 1])) if best > 0 else np.zeros(1)
     lowest = tried[best]
-    return RangeTest(
+    return LearningRateCurve(
         rates=tried,
         losses=list(losses),
         smoothed=smoothed,
@@ -142,7 +142,7 @@ def _never_ending(recipe: Recipe, steps: int) -> Recipe:
     return recipe.model_copy(update={"train": train, "optim": optim, "progressive": "none"})
 
 
-def _losses(setup: Setup, rates: Sequence[float], watch: RunControl) -> list[float]:
+def _losses(setup: Setup, rates: Sequence[float], control: RunControl) -> list[float]:
     """Train a step at each rate; returns the losses until they diverge."""
     losses: list[float] = []
     setup.model.train()
@@ -154,11 +154,11 @@ def _losses(setup: Setup, rates: Sequence[float], watch: RunControl) -> list[flo
         if not math.isfinite(loss):
             break
         losses.append(loss)
-        watch.observer.on_phase("rates tried", step + 1, len(rates))
+        control.observer.on_phase("rates tried", step + 1, len(rates))
         smoothed = smooth(losses)
         if step >= FEWEST and smoothed[-1] > DIVERGED * min(smoothed):
             break
-        if watch.should_stop() and machine.processes() == 1:
+        if control.should_stop() and machine.processes() == 1:
             raise Interrupted(f"stopped at rate {step + 1} of {len(rates)}")
     if len(losses) < FEWEST:
         raise UserError(f"the loss is not finite after {len(losses)} steps; lower --min, or set optim.clip_norm")

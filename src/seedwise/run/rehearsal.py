@@ -11,7 +11,7 @@ from seedwise.data.dataset import Dataset
 from seedwise.data.glance import Glance, glance
 from seedwise.data.source import Progress
 from seedwise.data.stand_in import stand_in
-from seedwise.engine.control import RunControl, stoppable
+from seedwise.engine.control import RunControl, phase_progress
 from seedwise.engine.placement import computing_threads
 from seedwise.engine.setup import Setup
 from seedwise.kernels import launch
@@ -51,7 +51,7 @@ def fitted(
     data: str,
     *,
     data_dir: Path | None,
-    watch: RunControl,
+    control: RunControl,
     seconds: float | None = None,
     trials: int = 1,
 ) -> tuple[Recipe, Timed | None]:
@@ -66,8 +66,8 @@ def fitted(
         if seconds is not None:
             raise UserError("torchrun: --time is for one process; give --epochs")
         return resolve.resolve(sizing.filled(recipe, glance(data, recipe.data, data_dir=data_dir))), None
-    found = rehearse(recipe, data, data_dir=data_dir, watch=watch, seconds=seconds, trials=trials)
-    watch.observer.on_data([*found.dataset.lines(), *found.lines(trials)])
+    found = rehearse(recipe, data, data_dir=data_dir, control=control, seconds=seconds, trials=trials)
+    control.observer.on_data([*found.dataset.lines(), *found.lines(trials)])
     return found.recipe, found.timed
 
 
@@ -76,19 +76,19 @@ def rehearse(
     data: str,
     *,
     data_dir: Path | None,
-    watch: RunControl | None = None,
+    control: RunControl | None = None,
     seconds: float | None = None,
     trials: int = 1,
 ) -> Rehearsal:
     """Resolve a recipe and measure a run's cost, without training or downloading; `seconds` as in `fitted`."""
-    watch = watch or RunControl()
-    progress = stoppable(watch)
+    control = control or RunControl()
+    progress = phase_progress(control)
     if seconds is not None and not is_auto(recipe.train.epochs):
         raise UserError(
             f"--time: chooses the epochs, and train.epochs is {recipe.train.epochs}; drop one of the two, or give "
             "--epochs auto"
         )
-    deadline = None if seconds is None else Deadline(seconds, trials, since=watch.began)
+    deadline = None if seconds is None else Deadline(seconds, trials, since=control.began)
     looking = progress if deadline is None else deadline.watched(progress)
     seen = glance(data, recipe.data, data_dir=data_dir, progress=looking) if sizing.has_auto(recipe) else None
     first = recipe if seen is None else sizing.filled(recipe, seen)

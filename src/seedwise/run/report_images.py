@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from seedwise.augment.config import AugmentConfig
-from seedwise.augment.grid import changed_cells, rows_alone
+from seedwise.augment.grid import changed_cells, technique_rows
 from seedwise.augment.pipeline import Augmenter
 from seedwise.base import rng
 from seedwise.base.errors import UserError
@@ -75,7 +75,7 @@ def grid_of(augment: AugmentConfig, train: Subset, classes: int, *, seed: int, s
     pixels, sizes = train.gather(chosen)
     valid = None if sizes is None else torch.from_numpy(sizes)
     targets = torch.nn.functional.one_hot(torch.from_numpy(train.targets[chosen]), classes).float()
-    rows = rows_alone(augment)
+    rows = technique_rows(augment)
     pictures = []
     for number, (_, alone) in enumerate(rows):
         images = torch.from_numpy(pixels)

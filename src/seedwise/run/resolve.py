@@ -6,7 +6,7 @@ from pathlib import Path
 from seedwise.base import machine
 from seedwise.base.errors import UserError
 from seedwise.config.section import diff
-from seedwise.data.config import StoredSides
+from seedwise.data.config import StorageResolution
 from seedwise.kernels.rule import NATIVE_KERNELS
 from seedwise.models.config import resolve_weights
 from seedwise.recipe import progressive
@@ -64,7 +64,7 @@ def demand_same(recipe: Recipe, resolved: Recipe, place: str) -> None:
         raise UserError(f"{place}: holds another recipe: {differences[0]}{more}; choose another folder with -o")
 
 
-def storage_resolution(recipe: Recipe) -> StoredSides:
+def storage_resolution(recipe: Recipe) -> StorageResolution:
     """Short sides in pixels at which larger photos are stored for this recipe.
 
     What is scored is stored at the size of evaluation, so that it is resampled once, as by torchvision's Resize.
@@ -91,7 +91,7 @@ def image_sizes(recipe: Recipe) -> dict[str, int]:
     return {option: side for option, side in sizes.items() if first[side] == option}
 
 
-def stored_sides_for_tta(recipe: Recipe, tta: TtaConfig) -> StoredSides:
+def storage_resolution_for_tta(recipe: Recipe, tta: TtaConfig) -> StorageResolution:
     """Short side in pixels at which larger photos are stored for test-time augmentation: what it resizes them to."""
     side = tta.resized_to(recipe.train.evaluation_size)
     return {"short_side": side, "train_short_side": side}

@@ -31,7 +31,7 @@ from seedwise.records.run import (
     read_record,
     score_rows,
 )
-from seedwise.run.answers import read_answers
+from seedwise.run.image_predictions import read_image_predictions
 from seedwise.run.inputs import batches, pixels
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class Run:
         `file` is relative to the folder of the data, `record.data.source`; an image without one has its row of a table,
         and one of a run that did not keep it None. `pandas.DataFrame(run.table())` makes a data frame of it.
         """
-        return read_answers(Finished(self.folder, self.record), split).table()
+        return read_image_predictions(Finished(self.folder, self.record), split).table()
 
     def to_dict(self) -> dict[str, Any]:
         """The content of record.json."""

@@ -10,7 +10,7 @@ import torch
 from seedwise.data.dataset import Dataset, Subset
 from seedwise.data.open import open_data
 from seedwise.data.splits import train_probe
-from seedwise.engine.control import RunControl, stoppable
+from seedwise.engine.control import RunControl, phase_progress
 from seedwise.engine.evaluate import Predictions
 from seedwise.engine.setup import Setup, State
 from seedwise.engine.tta import predict_tta, tta_effects
@@ -35,15 +35,15 @@ def outcome_of(
     dataset: Dataset,
     built: BuiltModel,
     data_seconds: float,
-    watch: RunControl,
+    control: RunControl,
 ) -> Outcome:
     """Score the selected weights, and their average if there is one; test images last, once by each."""
     began, size = time.perf_counter(), recipe.train.evaluation_size
     test = dataset.test if recipe.train.score_test else None
     subsets = {"train": train_probe(dataset.train), "oob": dataset.oob, "val": dataset.val, "test": test}
-    scored = {name: _predict(setup, setup.model, it, name, watch) for name, it in subsets.items() if it is not None}
+    scored = {name: _predict(setup, setup.model, it, name, control) for name, it in subsets.items() if it is not None}
     averaged = _averaged(
-        setup, {name: it for name, it in subsets.items() if it is not None and name in ("val", "test")}, watch
+        setup, {name: it for name, it in subsets.items() if it is not None and name in ("val", "test")}, control
     )
     held_out = dataset.test or dataset.val or dataset.train
     best = state.best_epoch if recipe.train.select == "best" else None
@@ -71,7 +71,7 @@ def outcome_of(
             interpolation="bicubic" if held_out.short_side == size else recipe.augment.resize.interpolation,
         ),
         lag=statistics_lag(setup.model, state.step * recipe.train.accumulate),
-        insight=_insight(recipe, setup, dataset, scored, watch),
+        insight=_insight(recipe, setup, dataset, scored, control),
         data_seconds=data_seconds,
         evaluate_seconds=state.evaluate_seconds + time.perf_counter() - began,
     )
@@ -86,12 +86,12 @@ def statistics_lag(model: torch.nn.Module, batches: int) -> float | None:
 
 
 def _insight(
-    recipe: Recipe, setup: Setup, dataset: Dataset, scored: Mapping[str, Predictions], watch: RunControl
+    recipe: Recipe, setup: Setup, dataset: Dataset, scored: Mapping[str, Predictions], control: RunControl
 ) -> report_images.Arrays:
     """Images for the report; none in processes that don't write, or where they are off."""
     if not recipe.train.insight or not setup.world.is_first:
         return {}
-    report = stoppable(watch)
+    report = phase_progress(control)
     return report_images.look(
         setup, recipe.augment, dataset, scored, lambda done, total: report("insight", done, total)
     )
@@ -121,28 +121,28 @@ def _sizes(train: TrainConfig) -> dict[str, dict[str, float]]:
     return {"eval_image_size": {"trained": train.image_size, "evaluated": train.evaluation_size}}
 
 
-def _averaged(setup: Setup, subsets: Mapping[str, Subset], watch: RunControl) -> Averaged | None:
+def _averaged(setup: Setup, subsets: Mapping[str, Subset], control: RunControl) -> Averaged | None:
     """The averaged weights with their predictions on these images; None without an average."""
     if setup.ema is None:
         return None
     module = setup.ema.module
-    scored = {name: _predict(setup, module, it, f"{name} by the average", watch) for name, it in subsets.items()}
+    scored = {name: _predict(setup, module, it, f"{name} by the average", control) for name, it in subsets.items()}
     return Averaged(module.state_dict(), scored, relative_distance(module, setup.model))
 
 
 def stored_for_tta(
-    recipe: Recipe, tta: TtaConfig, data: str, data_dir: Path | None, dataset: Dataset, watch: RunControl
+    recipe: Recipe, tta: TtaConfig, data: str, data_dir: Path | None, dataset: Dataset, control: RunControl
 ) -> Dataset:
     """Reopen the data for test-time augmentation: photos that were shrunk for the plain scores, stored larger."""
     size, held_out = recipe.train.evaluation_size, dataset.test or dataset.val
     if held_out is None or held_out.short_side < size or tta.resized_to(size) <= size:
         return dataset
-    sides = resolve.stored_sides_for_tta(recipe, tta)
-    return open_data(data, recipe.data, data_dir=data_dir, **sides, progress=stoppable(watch))
+    sides = resolve.storage_resolution_for_tta(recipe, tta)
+    return open_data(data, recipe.data, data_dir=data_dir, **sides, progress=phase_progress(control))
 
 
 def with_tta(
-    outcome: Outcome, tta: TtaConfig, setup: Setup, dataset: Dataset, began: float, watch: RunControl
+    outcome: Outcome, tta: TtaConfig, setup: Setup, dataset: Dataset, began: float, control: RunControl
 ) -> Outcome:
     """Add scores with test-time augmentation to the plain ones, and how far they differ."""
     subsets = {
@@ -150,7 +150,7 @@ def with_tta(
         for name, it in (("val", dataset.val), ("test", dataset.test))
         if it is not None and name in outcome.scored
     }
-    report = stoppable(watch)
+    report = phase_progress(control)
     scored = {
         name: predict_tta(
             setup.model,
@@ -173,7 +173,7 @@ def with_tta(
     )
 
 
-def _predict(setup: Setup, model: torch.nn.Module, subset: Subset, name: str, watch: RunControl) -> Predictions:
-    report = stoppable(watch)
+def _predict(setup: Setup, model: torch.nn.Module, subset: Subset, name: str, control: RunControl) -> Predictions:
+    report = phase_progress(control)
     found = setup.predict(subset, model=model, on_progress=lambda done, total: report(f"scoring {name}", done, total))
     return replace(found, files=subset.files)

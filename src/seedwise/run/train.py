@@ -18,7 +18,7 @@ from seedwise.config.section import load as load_section
 from seedwise.data.dataset import Dataset
 from seedwise.data.splits import bootstrap, leave_fold
 from seedwise.engine import checkpoint
-from seedwise.engine.control import RunControl, stoppable
+from seedwise.engine.control import RunControl, phase_progress
 from seedwise.engine.distributed import World, joined
 from seedwise.engine.loop import fit
 from seedwise.engine.placement import computing_threads
@@ -40,8 +40,8 @@ from seedwise.run.folder import (
     demand_same_data,
     demand_same_machine,
     note_moves,
-    own_code_of,
     read_recipe,
+    user_code_of,
 )
 from seedwise.run.rehearsal import fitted
 from seedwise.run.run import RECIPE, Run
@@ -60,7 +60,7 @@ def train(
     out: str | Path | None = None,
     seconds: float | None = None,
     data_dir: str | Path | None = None,
-    watch: RunControl | None = None,
+    control: RunControl | None = None,
 ) -> Run:
     """Train one model and return its run, without a report; a folder that holds part of the same run is completed.
 
@@ -75,27 +75,27 @@ def train(
     """
     recipe = recipe if isinstance(recipe, Recipe) else library.read(str(recipe))
     data_dir = Path(data_dir) if data_dir is not None else None
-    watch = watch or RunControl()
+    control = control or RunControl()
     folder = Path(out) if out is not None else default_folder(str(data), recipe, data_dir)
     demand_free(folder, study=False)
     stored = read_recipe(folder)
     if stored is not None:
         resolve.demand_same(recipe, stored, str(folder))
     resolved, timed = (
-        (stored, None) if stored else fitted(recipe, str(data), data_dir=data_dir, watch=watch, seconds=seconds)
+        (stored, None) if stored else fitted(recipe, str(data), data_dir=data_dir, control=control, seconds=seconds)
     )
     seed = resolved.seed if seed is None else seed
     if (folder / RECORD).exists():
-        record, progress = read_record(folder), stoppable(watch)
+        record, progress = read_record(folder), phase_progress(control)
         known, finished = record.data, record.status == "finished"
         demand_same_data(
             folder, known.source, known.fingerprint, resolved, str(data), data_dir, progress, finished=finished
         )
-    return run(folder, resolved, str(data), seed, data_dir, watch, timed=timed)
+    return run(folder, resolved, str(data), seed, data_dir, control, timed=timed)
 
 
 def resume(
-    folder: Path, *, watch: RunControl | None = None, data_dir: Path | None = None, elsewhere: bool = False
+    folder: Path, *, control: RunControl | None = None, data_dir: Path | None = None, elsewhere: bool = False
 ) -> Run:
     """Complete a run folder; a finished one is returned as it is, after its files' checksums are checked.
 
@@ -105,7 +105,7 @@ def resume(
     check_files(folder, record, RECIPE)
     recipe = load_section(Recipe, folder / RECIPE)
     data_dir = data_dir or (Path(record.data.data_dir) if record.data.data_dir else None)
-    return run(folder, recipe, record.data.source, record.seed, data_dir, watch or RunControl(), elsewhere=elsewhere)
+    return run(folder, recipe, record.data.source, record.seed, data_dir, control or RunControl(), elsewhere=elsewhere)
 
 
 def run(
@@ -114,7 +114,7 @@ def run(
     data: str,
     seed: int,
     data_dir: Path | None,
-    watch: RunControl,
+    control: RunControl,
     *,
     elsewhere: bool = False,
     timed: Timed | None = None,
@@ -144,13 +144,13 @@ def run(
                 demand_same_machine(folder, known, recipe)
         world.wait()  # nobody writes before all have looked
         try:
-            held.enter_context(computing_threads(int(recipe.compute.threads), str(folder), stoppable(watch)))
+            held.enter_context(computing_threads(int(recipe.compute.threads), str(folder), phase_progress(control)))
             if world.is_first:
                 held.enter_context(logging_to(folder / LOG))
                 if known is not None and known.status == "running":
                     log.info("had been broken off; going on from the last checkpoint")
             timed = timed if known is None else known.timed
-            _train(folder, recipe, data, seed, data_dir, known, watch, world, timed)
+            _train(folder, recipe, data, seed, data_dir, known, control, world, timed)
         except BaseException:
             if world.is_first and not (folder / RECORD).exists():  # it never began: a typo leaves no trace
                 discard(folder, LOG, LOCK)
@@ -166,17 +166,17 @@ def _train(
     seed: int,
     data_dir: Path | None,
     known: RunRecord | None,
-    watch: RunControl,
+    control: RunControl,
     world: World,
     timed: Timed | None,
 ) -> None:
     began = time.perf_counter()
-    dataset = _opened(recipe, data, seed, data_dir, watch)
+    dataset = _opened(recipe, data, seed, data_dir, control)
     data_seconds = time.perf_counter() - began
     if known is not None and known.data.fingerprint != dataset.fingerprint:
         raise UserError(f"{folder}: began with other data than {data} holds now; choose another folder with -o")
     demand_fit(recipe.loss.distill, dataset)
-    watch.observer.on_phase("preparing the network", 0, 1)
+    control.observer.on_phase("preparing the network", 0, 1)
     built = build_model(
         recipe.model,
         num_classes=len(dataset.classes),
@@ -189,29 +189,29 @@ def _train(
     )  # these refuse before anything is written
     warm_start_of(recipe, built.module)
     record = new_record(recipe, seed, data, dataset, built)
-    record.versions, record.timed = record.versions | own_code_of(recipe), timed
+    record.versions, record.timed = record.versions | user_code_of(recipe), timed
     if known is not None:
         record.epochs, record.kernels, record.stages = known.epochs, known.kernels, known.stages
         note_moves(record, known, recipe)
-    writer = RunWriter(folder, recipe, record, watch.observer, writes=world.is_first)
+    writer = RunWriter(folder, recipe, record, control.observer, writes=world.is_first)
     with writer.kept(), _explained(folder, recipe):
         writer.begin()
         with torch.random.fork_rng(enabled=recipe.compute.device == "cpu", devices=[]):
             setup = replace(prepare(folder, recipe, seed, dataset, built, known_kernels=record.kernels), world=world)
             writer.kernels = lambda: chosen(setup.model)
             writer.plan = setup.plan if setup.stages else ()
-            state = fit(setup, observer=writer, should_stop=watch.should_stop)
-            outcome = outcome_of(recipe, setup, state, dataset, built, data_seconds, watch)
+            state = fit(setup, observer=writer, should_stop=control.should_stop)
+            outcome = outcome_of(recipe, setup, state, dataset, built, data_seconds, control)
             if recipe.tta is not None:
                 began = time.perf_counter()
-                held_out = stored_for_tta(recipe, recipe.tta, data, data_dir, dataset, watch)
-                outcome = with_tta(outcome, recipe.tta, setup, held_out, began, watch)
+                held_out = stored_for_tta(recipe, recipe.tta, data, data_dir, dataset, control)
+                outcome = with_tta(outcome, recipe.tta, setup, held_out, began, control)
             writer.finish(outcome)
 
 
-def _opened(recipe: Recipe, data: str, seed: int, data_dir: Path | None, watch: RunControl) -> Dataset:
+def _opened(recipe: Recipe, data: str, seed: int, data_dir: Path | None, control: RunControl) -> Dataset:
     """Open the images that this run trains on and is scored on."""
-    dataset = open_for(recipe, data, data_dir=data_dir, progress=stoppable(watch))
+    dataset = open_for(recipe, data, data_dir=data_dir, progress=phase_progress(control))
     if dataset.val is None and (recipe.train.select == "best" or recipe.train.patience is not None):
         raise UserError(
             f"{data}: no image can be spared for validation, which train.select=best and train.patience need: "

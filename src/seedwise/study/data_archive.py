@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from seedwise.base.errors import UserError
-from seedwise.data.cache import alone, cache_errors, silent
+from seedwise.data.cache import cache_errors, locked_cache, silent
 from seedwise.data.find import KNOWN_NAMES
 from seedwise.data.source import Source
 
@@ -16,7 +16,7 @@ CHUNK_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
-class Parcel:
+class DataArchive:
     """A packed data source: its chunks, and how to find the data among the unpacked files."""
 
     data: str
@@ -71,12 +71,12 @@ class _Buffer:
         return taken
 
 
-def unpack(parcel: Parcel, place: Path) -> Path:
+def unpack(data_archive: DataArchive, place: Path) -> Path:
     """Unpack the source's files into a folder of this machine, once for all its trials."""
-    with cache_errors(place), alone(place, "fetches the data", silent):
+    with cache_errors(place), locked_cache(place, "fetches the data", silent):
         whole, folder = place / "whole", place / "files"
         if not whole.exists():  # what a killed process left of them is written over
-            with tarfile.open(fileobj=cast(Any, _Stream(parcel)), mode="r|") as archive:
+            with tarfile.open(fileobj=cast(Any, _Stream(data_archive)), mode="r|") as archive:
                 archive.extractall(folder, filter="data")
             whole.touch()
     return folder
@@ -85,12 +85,12 @@ def unpack(parcel: Parcel, place: Path) -> Path:
 class _Stream:
     """A parcel as a file to read from, with one chunk in memory at a time."""
 
-    def __init__(self, parcel: Parcel) -> None:
-        self._parcel, self._next, self._buffer = parcel, 0, memoryview(b"")
+    def __init__(self, data_archive: DataArchive) -> None:
+        self._archive, self._next, self._buffer = data_archive, 0, memoryview(b"")
 
     def read(self, size: int) -> bytes:
-        if not self._buffer and self._next < self._parcel.chunks:
-            self._buffer = memoryview(self._parcel.fetch(self._next))
+        if not self._buffer and self._next < self._archive.chunks:
+            self._buffer = memoryview(self._archive.fetch(self._next))
             self._next += 1
         taken, self._buffer = self._buffer[:size], self._buffer[size:]
         return bytes(taken)

@@ -17,7 +17,7 @@ from seedwise.config.section import diff
 from seedwise.data.dataset import Subset
 from seedwise.data.find import KNOWN_NAMES, find_source
 from seedwise.engine import checkpoint
-from seedwise.engine.control import RunControl, announce, stoppable
+from seedwise.engine.control import RunControl, announce, phase_progress
 from seedwise.recipe.schema import Recipe
 from seedwise.records.run import RECORD, STUDY, RunRecord, Timed, read_record
 from seedwise.run import resolve
@@ -42,10 +42,10 @@ OnTrial = Callable[[str, int, int, int], None]
 
 
 @dataclass(frozen=True)
-class Conduct:
+class TrialOptions:
     """How trials are run and observed; no result depends on it."""
 
-    watch: RunControl
+    control: RunControl
     on_trial: OnTrial
     data_dir: Path | None = None
     jobs: int = 1
@@ -68,7 +68,7 @@ class Conduct:
             self.divided(recipe),
             data,
             data_dir=self.data_dir,
-            watch=self.watch,
+            control=self.control,
             seconds=self.time_seconds,
             trials=trials,
         )
@@ -88,7 +88,7 @@ def train_seeds(
     folder: Path,
     *,
     data_dir: Path | None,
-    watch: RunControl,
+    control: RunControl,
     on_trial: OnTrial,
     command: str | None = None,
     seconds: float | None = None,
@@ -98,12 +98,12 @@ def train_seeds(
     `seconds`: what all seeds may take; epochs, and an image size that is `auto`, are chosen to fit. A UserError for a
     folder of something else.
     """
-    conduct = Conduct(watch, on_trial, data_dir, command=command, time_seconds=seconds)
-    return _study(Arms(recipe, {}, {}), data, seeds, folder, None, conduct).demand_complete()
+    options = TrialOptions(control, on_trial, data_dir, command=command, time_seconds=seconds)
+    return _study(Arms(recipe, {}, {}), data, seeds, folder, None, options).demand_complete()
 
 
 def ablate(
-    arms: Arms, data: str, seeds: Sequence[int], folder: Path, *, margin: float | None, conduct: Conduct
+    arms: Arms, data: str, seeds: Sequence[int], folder: Path, *, margin: float | None, options: TrialOptions
 ) -> Study:
     """Train the base and every arm with each seed, and compare them; a folder that holds the study is completed.
 
@@ -111,16 +111,16 @@ def ablate(
     were before its first trial, and another margin or arm of the same name is refused. margin: as a fraction; None: the
     study's own, or `MARGIN` for a new one.
     """
-    return _study(arms, data, seeds, folder, margin, conduct)
+    return _study(arms, data, seeds, folder, margin, options)
 
 
-def resume_study(folder: Path, conduct: Conduct) -> Study:
+def resume_study(folder: Path, options: TrialOptions) -> Study:
     """Train the missing trials of a study."""
     _demand_one_process()
     with sole_writer(folder):
         study = read_study(folder)
         found_in = Path(study.data_dir) if study.data_dir else None
-        return _complete(folder, study, replace(conduct, data_dir=conduct.data_dir or found_in))
+        return _complete(folder, study, replace(options, data_dir=options.data_dir or found_in))
 
 
 def divided(recipe: Recipe, jobs: int) -> Recipe:
@@ -136,19 +136,21 @@ def _demand_one_process() -> None:
         raise UserError("torchrun: trains one run at a time; give --seed and a folder of its own for each seed")
 
 
-def _study(arms: Arms, data: str, seeds: Sequence[int], folder: Path, margin: float | None, conduct: Conduct) -> Study:
+def _study(
+    arms: Arms, data: str, seeds: Sequence[int], folder: Path, margin: float | None, options: TrialOptions
+) -> Study:
     _demand_one_process()
     demand_free(folder, study=True)
-    source = find_source(data, conduct.data_dir, arms.base.data)
+    source = find_source(data, options.data_dir, arms.base.data)
     place = {
         "data": data if data in KNOWN_NAMES else str(source.path),
         "data_dir": str(source.path) if data in KNOWN_NAMES and source.path is not None else None,
     }
     trials = len(seeds) * (len(arms.recipes) + 1)
-    base, timed = (None, None) if (folder / STUDY).exists() else conduct.fitted(arms.base, data, trials)
+    base, timed = (None, None) if (folder / STUDY).exists() else options.fitted(arms.base, data, trials)
     with sole_writer(folder):
         if base is None:
-            study = _extended(arms, data, seeds, folder, margin, conduct).model_copy(update=place)
+            study = _extended(arms, data, seeds, folder, margin, options).model_copy(update=place)
         else:
             study = StudyRecord(
                 **place,
@@ -158,11 +160,11 @@ def _study(arms: Arms, data: str, seeds: Sequence[int], folder: Path, margin: fl
                 | {arm: plain(resolve.adopt(each, base)) for arm, each in arms.recipes.items()},
                 patches={arm: dict(patch) for arm, patch in arms.patches.items()},
                 margin=(MARGIN if margin is None else margin) if arms.recipes else None,
-                commands=[] if conduct.command is None else [conduct.command],
+                commands=[] if options.command is None else [options.command],
                 timed=timed,
             )
         try:
-            return _complete(folder, study, conduct, data)
+            return _complete(folder, study, options, data)
         except UserError:
             if not _records(folder, study):  # it never began: a typo leaves no trace
                 for arm in study.arms:
@@ -173,32 +175,32 @@ def _study(arms: Arms, data: str, seeds: Sequence[int], folder: Path, margin: fl
 
 
 def _extended(
-    arms: Arms, data: str, seeds: Sequence[int], folder: Path, margin: float | None, conduct: Conduct
+    arms: Arms, data: str, seeds: Sequence[int], folder: Path, margin: float | None, options: TrialOptions
 ) -> StudyRecord:
     """The study in a folder with the arms and seeds asked for; a UserError where it can't have them."""
     before = read_study(folder)
     _demand_same(folder, before, arms, margin)
     records = _records(folder, before)
     for record in records[:1]:  # all of them have the same
-        known, progress, recipe = record.data, stoppable(conduct.watch), before.recipe(BASE)
+        known, progress, recipe = record.data, phase_progress(options.control), before.recipe(BASE)
         finished = all(each.status == "finished" for each in records)
         where = (folder, known.source, known.fingerprint)
-        demand_same_data(*where, recipe, data, conduct.data_dir, progress, finished=finished)
+        demand_same_data(*where, recipe, data, options.data_dir, progress, finished=finished)
     added = {arm: plain(resolve.adopt(recipe, before.recipe(BASE))) for arm, recipe in arms.recipes.items()}
     study = extend(before, seeds, added, arms.patches)
-    if conduct.command is None or (study.additions == before.additions and before.commands):
+    if options.command is None or (study.additions == before.additions and before.commands):
         return study
-    return study.model_copy(update={"commands": [*before.commands, conduct.command]})
+    return study.model_copy(update={"commands": [*before.commands, options.command]})
 
 
 def planned(
-    arms: Arms, data: str, seeds: Sequence[int], folder: Path, margin: float | None, conduct: Conduct
+    arms: Arms, data: str, seeds: Sequence[int], folder: Path, margin: float | None, options: TrialOptions
 ) -> StudyRecord | None:
     """The study that `ablate` would complete in this folder, with its trials' present state; None for a new one."""
     demand_free(folder, study=True)
     if not (folder / STUDY).exists():
         return None
-    return Results(folder).refresh(_extended(arms, data, seeds, folder, margin, conduct))
+    return Results(folder).refresh(_extended(arms, data, seeds, folder, margin, options))
 
 
 def _demand_same(folder: Path, before: StudyRecord, arms: Arms, margin: float | None) -> None:
@@ -222,21 +224,21 @@ def _records(folder: Path, study: StudyRecord) -> list[RunRecord]:
     return [read_record(target) for target in targets if (target / RECORD).exists()]
 
 
-def _complete(folder: Path, study: StudyRecord, conduct: Conduct, data: str | None = None) -> Study:
+def _complete(folder: Path, study: StudyRecord, options: TrialOptions, data: str | None = None) -> Study:
     """Run the missing trials; writes study.json before the first trial and after every one, or, where that takes long
     because there are thousands, as often as leaves it `WRITING` of the time."""
     data = study.data if data is None else data
-    results, budget = Results(folder), Budget(conduct.budget_seconds)
-    study = results.refresh(study.model_copy(update={"jobs": conduct.jobs}))
+    results, budget = Results(folder), Budget(options.budget_seconds)
+    study = results.refresh(study.model_copy(update={"jobs": options.jobs}))
     if any(trial.status != "finished" for trial in study.trials) or not (folder / STUDY).exists():
-        study = results.refresh(_opened(folder, study, data, conduct))
+        study = results.refresh(_opened(folder, study, data, options))
     write_study(folder, study)
     budget.measured |= results.seconds()
-    tasks = _tasks(folder, study, data, conduct)
+    tasks = _tasks(folder, study, data, options)
     numbers = {(trial.arm, trial.seed): number for number, trial in enumerate(study.trials, 1)}
 
     def on_start(task: Task) -> None:
-        conduct.on_trial(task.arm, task.seed, numbers[task.arm, task.seed], len(numbers))
+        options.on_trial(task.arm, task.seed, numbers[task.arm, task.seed], len(numbers))
 
     due = 0.0
 
@@ -249,7 +251,7 @@ def _complete(folder: Path, study: StudyRecord, conduct: Conduct, data: str | No
 
     begun = {trial.seed for trial in study.trials if trial.status != "planned"}
     try:
-        runner = _runner(folder, tasks, study, conduct)
+        runner = _runner(folder, tasks, study, options)
         report = run_all(tasks, runner, budget, open_seeds=begun, on_start=on_start, on_end=write)
     finally:
         write()
@@ -258,7 +260,7 @@ def _complete(folder: Path, study: StudyRecord, conduct: Conduct, data: str | No
     return Study(folder, study, tuple(report.failures), report.left)
 
 
-def _tasks(folder: Path, study: StudyRecord, data: str, conduct: Conduct) -> dict[int, list[Task]]:
+def _tasks(folder: Path, study: StudyRecord, data: str, options: TrialOptions) -> dict[int, list[Task]]:
     """Unfinished trials by seed."""
     recipes = {arm: study.recipe(arm) for arm in study.arms}
     tasks: dict[int, list[Task]] = {}
@@ -267,25 +269,25 @@ def _tasks(folder: Path, study: StudyRecord, data: str, conduct: Conduct) -> dic
         if trial.status == "finished":
             checkpoint.clear(path)  # a kill right after the record was written leaves it
         else:
-            task = Task(trial.arm, trial.seed, path, recipe, data, conduct.data_dir, conduct.elsewhere, study.timed)
+            task = Task(trial.arm, trial.seed, path, recipe, data, options.data_dir, options.elsewhere, study.timed)
             tasks.setdefault(trial.seed, []).append(task)
     return tasks
 
 
-def _runner(folder: Path, tasks: Mapping[int, Sequence[Task]], study: StudyRecord, conduct: Conduct) -> Runner:
+def _runner(folder: Path, tasks: Mapping[int, Sequence[Task]], study: StudyRecord, options: TrialOptions) -> Runner:
     total = sum(map(len, tasks.values()))
-    if conduct.cluster is not None and total:
-        return OnRay(conduct.watch, conduct.cluster, study, folder, total)
-    slots = min(conduct.jobs, total)
+    if options.cluster is not None and total:
+        return OnRay(options.control, options.cluster, study, folder, total)
+    slots = min(options.jobs, total)
     if slots <= 1:
-        return InProcess(conduct.watch)
-    return Processes(conduct.watch, slots, int(study.recipe(BASE).compute.threads), total)
+        return InProcess(options.control)
+    return Processes(options.control, slots, int(study.recipe(BASE).compute.threads), total)
 
 
-def _opened(folder: Path, study: StudyRecord, data: str, conduct: Conduct) -> StudyRecord:
+def _opened(folder: Path, study: StudyRecord, data: str, options: TrialOptions) -> StudyRecord:
     """Open the data as each arm does, so that they are decoded once before trials start; records their fingerprints."""
     version = study.numerics_version
-    if version not in (None, NUMERICS_VERSION) and not conduct.elsewhere:
+    if version not in (None, NUMERICS_VERSION) and not options.elsewhere:
         raise UserError(
             f"{folder}: its trials are of numerics version {version}, this seedwise computes version "
             f"{NUMERICS_VERSION}, so new ones would not be their pairs; go on there, or {ELSEWHERE}"
@@ -296,7 +298,7 @@ def _opened(folder: Path, study: StudyRecord, data: str, conduct: Conduct) -> St
         recipe = study.recipe(arm)
         key = recipe.data.model_dump_json() + str(resolve.storage_resolution(recipe))
         if key not in opened:
-            opened[key] = open_for(recipe, data, data_dir=conduct.data_dir, progress=stoppable(conduct.watch))
+            opened[key] = open_for(recipe, data, data_dir=options.data_dir, progress=phase_progress(options.control))
         by_arm[arm] = opened[key]
         fingerprints[arm] = opened[key].fingerprint
         if study.fingerprints.get(arm, fingerprints[arm]) != fingerprints[arm]:
@@ -312,7 +314,7 @@ def _opened(folder: Path, study: StudyRecord, data: str, conduct: Conduct) -> St
                 f"{arm}: is scored on other {primary.split} images than the base, so that they can't be compared; "
                 f"leave data.{primary.split} and data.split_seed as the base has them"
             )
-    announce(conduct.watch, by_arm[BASE])
+    announce(options.control, by_arm[BASE])
     update = {"fingerprints": fingerprints, "numerics_version": NUMERICS_VERSION, "primary": primary}
     return study.model_copy(update=update)
 

@@ -18,7 +18,7 @@ from seedwise.base.errors import Interrupted, UserError, in_words
 from seedwise.engine.control import RunControl
 from seedwise.engine.protocols import Observer
 from seedwise.records.run import RECORD, read_record
-from seedwise.study.schedule import Ended
+from seedwise.study.schedule import TrialResult
 from seedwise.study.trial import RunTrial, Task, run_trial
 
 POLL_SECONDS = 0.2
@@ -27,16 +27,16 @@ GRACE_SECONDS = 60.0
 """Seconds from asking a trial to stop to killing it; a step may be long, its checkpoint large."""
 
 
-def _failed(task: Task, error: str) -> Ended:
+def _failed(task: Task, error: str) -> TrialResult:
     path = task.folder
-    return Ended(task, error, began=(path / RECORD).exists() and read_record(path).status == "failed")
+    return TrialResult(task, error, began=(path / RECORD).exists() and read_record(path).status == "failed")
 
 
 @dataclass
 class InProcess:
     """A runner of one trial at a time, in this process."""
 
-    watch: RunControl
+    control: RunControl
     run: RunTrial = run_trial
     slots: int = 1
     _next: list[Task] = field(default_factory=list)
@@ -45,19 +45,19 @@ class InProcess:
         """Store the trial for `wait`."""
         self._next.append(task)
 
-    def wait(self) -> Ended:
+    def wait(self) -> TrialResult:
         """Run the trial."""
         task = self._next.pop()
         try:
-            self.run(task, self.watch)
+            self.run(task, self.control)
         except Interrupted:
             raise
         except Exception as error:
-            ended = _failed(task, in_words(error))
-            if not (ended.began or isinstance(error, UserError)):
+            result = _failed(task, in_words(error))
+            if not (result.began or isinstance(error, UserError)):
                 raise
-            return ended
-        return Ended(task)
+            return result
+        return TrialResult(task)
 
     def close(self) -> None:
         """Do nothing: no trial runs between the calls."""
@@ -82,7 +82,7 @@ class Processes:
     run no parallel region, which is what makes forking it safe.
     """
 
-    watch: RunControl
+    control: RunControl
     slots: int
     threads: int
     """CPU threads for each trial."""
@@ -90,7 +90,7 @@ class Processes:
     """Number of trials, for display."""
     run: RunTrial = run_trial
     _running: list[_Running] = field(default_factory=list)
-    _ended: int = 0
+    _result: int = 0
 
     def __post_init__(self) -> None:
         self._context = multiprocessing.get_context("forkserver")
@@ -108,23 +108,23 @@ class Processes:
         theirs.close()
         self._running.append(_Running(task, process, ours))
 
-    def wait(self) -> Ended:
+    def wait(self) -> TrialResult:
         """Wait for a trial to end, showing progress."""
         while True:
-            if self.watch.should_stop():
+            if self.control.should_stop():
                 self._stop()
                 raise Interrupted("stopped")
             for each in self._heard():
                 self._running.remove(each)
-                self._ended += 1
+                self._result += 1
                 each.process.join()
                 each.messages.close()
                 state, error = each.result or ("died", _death(each.process.exitcode))
                 if state == "finished":
-                    return Ended(each.task)
-                return _failed(each.task, error) if state == "failed" else Ended(each.task, error)
+                    return TrialResult(each.task)
+                return _failed(each.task, error) if state == "failed" else TrialResult(each.task, error)
             parts = (f"{each.task} {each.progress:.0%}" for each in self._running)
-            self.watch.observer.on_phase(f"training {', '.join(parts)}; trials", self._ended, self.total)
+            self.control.observer.on_phase(f"training {', '.join(parts)}; trials", self._result, self.total)
 
     def close(self) -> None:
         """Stop running trials as by Ctrl-C, and kill those that don't stop."""
@@ -220,12 +220,12 @@ def _die_with_parent() -> None:
     """
     parent, server = multiprocessing.parent_process(), os.getppid()
 
-    def watch() -> None:
+    def control() -> None:
         while parent is not None and not wait([parent.sentinel], POLL_SECONDS) and os.getppid() == server:
             pass
         os._exit(1)
 
-    threading.Thread(target=watch, daemon=True).start()
+    threading.Thread(target=control, daemon=True).start()
 
 
 class Reporter(Observer):

@@ -20,10 +20,10 @@ from seedwise.base.errors import Interrupted, UserError, first_sentence
 from seedwise.base.files import write_text
 from seedwise.data.find import find_source
 from seedwise.records.run import RECORD, read_record
-from seedwise.study.data_archive import Parcel, pack
+from seedwise.study.data_archive import DataArchive, pack
 from seedwise.study.record import BASE, StudyRecord
-from seedwise.study.remote_trial import Order, TrialResult, receive, work
-from seedwise.study.schedule import Ended
+from seedwise.study.remote_trial import RemoteResult, TrialRequest, receive, work
+from seedwise.study.schedule import TrialResult
 
 if TYPE_CHECKING:
     from seedwise.engine.control import RunControl
@@ -79,7 +79,7 @@ class OnRay:
     run folder's lock, else this one, from what the node sends back.
     """
 
-    watch: "RunControl"
+    control: "RunControl"
     cluster: Cluster
     study: StudyRecord
     folder: Path
@@ -92,9 +92,9 @@ class OnRay:
     _refused: dict[str, str] = field(default_factory=dict)
     """Reason of refusal, by node."""
     _progress: dict[str, float] = field(default_factory=dict)
-    _ended: int = 0
+    _result: int = 0
     _stopping: bool = False
-    _parcel: tuple[str, list[Any]] | None = None
+    _archive: tuple[str, list[Any]] | None = None
     _looked: float = -LOOK_SECONDS
     _asked: Any = None
 
@@ -140,20 +140,20 @@ class OnRay:
 
             options["scheduling_strategy"] = NodeLabelSchedulingStrategy(hard={"ray.io/node-id": NotIn(*self._refused)})
         remote = self.ray.remote(_on_node).options(**options)
-        self._running[remote.remote(self._order(task), self._parcel, self._board, self.run)] = task
+        self._running[remote.remote(self._request(task), self._archive, self._board, self.run)] = task
 
-    def wait(self) -> Ended:
+    def wait(self) -> TrialResult:
         """Wait for a trial to end, showing progress."""
         while True:
-            if self.watch.should_stop():
+            if self.control.should_stop():
                 self._stop()
                 raise Interrupted("stopped")
             self._look()
             ready, _ = self.ray.wait(list(self._running), num_returns=1, timeout=POLL_SECONDS)
             for ref in ready:
-                if (ended := self._end(ref)) is not None:
-                    self._ended += 1
-                    return ended
+                if (result := self._end(ref)) is not None:
+                    self._result += 1
+                    return result
             self._show()
 
     def close(self) -> None:
@@ -164,8 +164,8 @@ class OnRay:
         if self._ours:
             self.ray.shutdown()
 
-    def _order(self, task: "Task") -> Order:
-        return Order(
+    def _request(self, task: "Task") -> TrialRequest:
+        return TrialRequest(
             arm=task.arm,
             seed=task.seed,
             key=self._keys[task.arm, task.seed],
@@ -173,45 +173,45 @@ class OnRay:
             data=self.study.data,
             data_dir=self.study.data_dir,
             fingerprint=self.study.fingerprints[task.arm],
-            environment=self._decisive(task),
+            environment=self._environment(task),
             folder=str(task.folder.absolute()),
             token=(str(self._token[0].absolute()), self._token[1]) if self.cluster.shared else None,
             elsewhere=task.elsewhere,
             report_seconds=max(1.0, self.slots / REPORTS_PER_SECOND),
         )
 
-    def _decisive(self, task: "Task") -> dict[str, str]:
+    def _environment(self, task: "Task") -> dict[str, str]:
         """Everything that decides the bits of the study's trials: as in its first one, else as here."""
         if task.arm not in self._reference:
-            from seedwise.run.folder import decided, environment
+            from seedwise.run.folder import environment, recorded_environment
 
             began = (self.folder / trial.folder for trial in self.study.trials if trial.status != "planned")
             first = next((read_record(path) for path in began if (path / RECORD).exists()), None)
-            known = {} if first is None else decided(first)
+            known = {} if first is None else recorded_environment(first)
             self._reference[task.arm] = {name: known.get(name, now) for name, now in environment(task.recipe).items()}
         return self._reference[task.arm]
 
-    def _end(self, ref: Any) -> Ended | None:
+    def _end(self, ref: Any) -> TrialResult | None:
         """The end of a trial; None when it was submitted again."""
         task = self._running.pop(ref)
         self._progress.pop(str(task), None)
         try:
             node, address, outcome = self.ray.get(ref)
         except self.ray.exceptions.RayError as error:
-            return Ended(task, f"Ray: {first_sentence(getattr(error, 'cause', None) or error)}")
+            return TrialResult(task, f"Ray: {first_sentence(getattr(error, 'cause', None) or error)}")
         try:
             if outcome.files is not None:
                 receive(task.folder, outcome.files)
         except UserError as error:
-            return Ended(task, str(error))
+            return TrialResult(task, str(error))
         if outcome.state in ("refused", "dataless") and not self._stopping:
             if outcome.state == "refused":
                 self._refuse(node, address, outcome.error)
-            elif self._parcel is None:
-                self._parcel = self._send()
+            elif self._archive is None:
+                self._archive = self._send()
             self.start(task)
             return None
-        return Ended(task, None if outcome.state == "finished" else outcome.error or outcome.state, outcome.began)
+        return TrialResult(task, None if outcome.state == "finished" else outcome.error or outcome.state, outcome.began)
 
     def _refuse(self, node: str, address: str, why: str) -> None:
         if node in self._refused:
@@ -262,7 +262,7 @@ class OnRay:
         running = {name: self._progress.get(name, 0.0) for name in map(str, self._running.values())}
         parts = [f"{name} {done:.0%}" for name, done in list(running.items())[:SHOWN]]
         more = [f"{len(running) - SHOWN} more"] if len(running) > SHOWN else []
-        self.watch.observer.on_phase(f"on Ray {', '.join(parts + more)}; trials", self._ended, self.total)
+        self.control.observer.on_phase(f"on Ray {', '.join(parts + more)}; trials", self._result, self.total)
 
     def _stop(self) -> None:
         self._stopping = True
@@ -292,13 +292,13 @@ class _Board:
 
 
 def _on_node(
-    order: Order, sent: tuple[str, list[Any]] | None, board: Any, run: "RunTrial | None"
-) -> tuple[str, str, TrialResult]:
+    order: TrialRequest, sent: tuple[str, list[Any]] | None, board: Any, run: "RunTrial | None"
+) -> tuple[str, str, RemoteResult]:
     """The Ray task that runs a trial. The data's chunks are fetched only when asked for."""
     ray = _ray()
     name = f"{order.arm}, seed {order.seed}"
-    parcel = None if sent is None else Parcel(sent[0], len(sent[1]), lambda number: ray.get(sent[1][number]))
-    outcome = work(order, parcel, lambda done: board.put.remote(name, done), run)
+    data_archive = None if sent is None else DataArchive(sent[0], len(sent[1]), lambda number: ray.get(sent[1][number]))
+    outcome = work(order, data_archive, lambda done: board.put.remote(name, done), run)
     return ray.get_runtime_context().get_node_id(), ray.util.get_node_ip_address(), outcome
 
 

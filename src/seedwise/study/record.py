@@ -143,8 +143,8 @@ def parse_seeds(text: str, master_seed: int) -> tuple[int, ...]:
 
 def trial_hash(recipe: Mapping[str, Any], fingerprint: str, seed: int, numerics_version: int) -> str:
     """SHA-256 over all that decides a trial's weights; the recipe's name doesn't."""
-    decisive = {name: value for name, value in recipe.items() if name != "name"}
-    content = json.dumps([decisive, fingerprint, seed, numerics_version], sort_keys=True)
+    content_of_recipe = {name: value for name, value in recipe.items() if name != "name"}
+    content = json.dumps([content_of_recipe, fingerprint, seed, numerics_version], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()
 
 

@@ -20,7 +20,7 @@ from seedwise.base.errors import Interrupted, UserError, in_words
 from seedwise.base.files import LOCK, FolderHeld, cache_root, make_folder, sole_writer, write_bytes
 from seedwise.base.machine import prepare_process
 from seedwise.records.run import RECORD, RunRecord, read_record, write_record
-from seedwise.study.data_archive import Parcel, unpack
+from seedwise.study.data_archive import DataArchive, unpack
 
 if TYPE_CHECKING:
     from seedwise.recipe.schema import Recipe
@@ -32,7 +32,7 @@ THREAD_LIMIT = "OMP_THREAD_LIMIT"
 
 
 @dataclass(frozen=True)
-class Order:
+class TrialRequest:
     """A trial's request: all that decides it, and what a node compares itself with."""
 
     arm: str
@@ -61,7 +61,7 @@ State = Literal["finished", "failed", "stopped", "refused", "dataless"]
 
 
 @dataclass(frozen=True)
-class TrialResult:
+class RemoteResult:
     """The result of a trial's request."""
 
     state: State
@@ -73,8 +73,11 @@ class TrialResult:
 
 
 def work(
-    order: Order, parcel: Parcel | None, report: Callable[[float], None], run: "RunTrial | None" = None
-) -> TrialResult:
+    order: TrialRequest,
+    data_archive: DataArchive | None,
+    report: Callable[[float], None],
+    run: "RunTrial | None" = None,
+) -> RemoteResult:
     """Train or complete the trial on this node; SIGINT, by which Ray cancels, writes a checkpoint and stops it."""
     prepare_process()  # before torch
     from seedwise.engine.control import RunControl
@@ -86,24 +89,24 @@ def work(
     folder, shared = _place(order)
     try:
         with _stopping() as stop:
-            watch = RunControl(Reporter(report, order.report_seconds), stop.is_set)
+            control = RunControl(Reporter(report, order.report_seconds), stop.is_set)
             differences = _differences(order, recipe)
             if differences and not order.elsewhere:
-                return TrialResult("refused", "; ".join(differences))
-            found = _find(order, recipe, parcel)
+                return RemoteResult("refused", "; ".join(differences))
+            found = _find(order, recipe, data_archive)
             if found is None:
-                return TrialResult("dataless")
+                return RemoteResult("dataless")
             task = Task(order.arm, order.seed, folder, recipe, *found, order.elsewhere)
-            _alone(lambda: (run or run_trial)(task, watch), stop)
+            _alone(lambda: (run or run_trial)(task, control), stop)
             _correct(order, folder, differences)
-            return TrialResult("finished", files=None if shared else _take(folder))
+            return RemoteResult("finished", files=None if shared else _take(folder))
     except Interrupted as error:
-        return TrialResult("stopped", str(error))
+        return RemoteResult("stopped", str(error))
     except Exception as error:
         began = (folder / RECORD).exists() and read_record(folder).status == "failed"
         if not (began or isinstance(error, UserError)):
             raise
-        return TrialResult("failed", in_words(error), began, None if shared or not began else _take(folder))
+        return RemoteResult("failed", in_words(error), began, None if shared or not began else _take(folder))
 
 
 def receive(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -125,7 +128,7 @@ def receive(folder: Path, files: Mapping[str, bytes]) -> None:
             write_bytes(path, files[name])
 
 
-def _place(order: Order) -> tuple[Path, bool]:
+def _place(order: TrialRequest) -> tuple[Path, bool]:
     """The folder that the trial is trained in, and whether it is the study's own."""
     if order.token is not None:
         path, content = order.token
@@ -137,7 +140,7 @@ def _place(order: Order) -> tuple[Path, bool]:
     return cache_root() / "ray" / "trials" / order.key, False
 
 
-def _differences(order: Order, recipe: "Recipe") -> list[str]:
+def _differences(order: TrialRequest, recipe: "Recipe") -> list[str]:
     """Reasons why this node computes other bits than the study's trials."""
     from seedwise.run.folder import environment
 
@@ -170,16 +173,16 @@ def _alone(run: Callable[[], object], stop: threading.Event) -> None:
                 raise Interrupted("stopped before it began") from None
 
 
-def _find(order: Order, recipe: "Recipe", parcel: Parcel | None) -> tuple[str, Path | None] | None:
+def _find(order: TrialRequest, recipe: "Recipe", data_archive: DataArchive | None) -> tuple[str, Path | None] | None:
     """Name and data_dir: the data's own path if it leads to the study's data, else unpacked; None if not sent yet."""
     own = order.data, Path(order.data_dir) if order.data_dir else None
     with suppress(UserError):  # it isn't here
         if _fingerprint(*own, recipe) == order.fingerprint:
             return own
-    if parcel is None:
+    if data_archive is None:
         return None
-    folder = unpack(parcel, cache_root() / "ray" / "data" / order.fingerprint[:16])
-    sent = parcel.inside(folder)
+    folder = unpack(data_archive, cache_root() / "ray" / "data" / order.fingerprint[:16])
+    sent = data_archive.inside(folder)
     if _fingerprint(*sent, recipe) != order.fingerprint:
         raise UserError(f"{order.data}: what arrived at the node is not the study's data; clear {folder} there")
     return sent
@@ -192,7 +195,7 @@ def _fingerprint(data: str, data_dir: Path | None, recipe: "Recipe") -> str:
     return open_for(local, data, data_dir=data_dir).fingerprint
 
 
-def _correct(order: Order, folder: Path, differences: list[str]) -> None:
+def _correct(order: TrialRequest, folder: Path, differences: list[str]) -> None:
     """Set the data's name in the record to the study's, and mark where the bits are others."""
     if not (folder / RECORD).exists():
         return
@@ -205,12 +208,12 @@ def _correct(order: Order, folder: Path, differences: list[str]) -> None:
             write_record(folder, corrected)
 
 
-def _corrected(record: RunRecord, order: Order, differences: list[str]) -> RunRecord:
+def _corrected(record: RunRecord, order: TrialRequest, differences: list[str]) -> RunRecord:
     data = record.data.model_copy(update={"source": order.data, "data_dir": order.data_dir})
     before = record.machine.get("moved")
-    moved = list(before) if isinstance(before, list) else []
-    moved += [line for line in (f"before epoch 1: {each}" for each in differences) if line not in moved]
-    machine = record.machine | ({"moved": moved} if moved else {})
+    changes = list(before) if isinstance(before, list) else []
+    changes += [line for line in (f"before epoch 1: {each}" for each in differences) if line not in changes]
+    machine = record.machine | ({"moved": changes} if changes else {})
     return record.model_copy(update={"data": data, "machine": machine})
 
 

@@ -27,7 +27,7 @@ COMPARED: tuple[Split, ...] = ("test", "val")
 
 
 @dataclass(frozen=True)
-class Hits:
+class CorrectImages:
     """Which images of a split a run has right."""
 
     images: str
@@ -46,7 +46,7 @@ class Scored:
     """Techniques that were on and had no effect."""
     converged: bool | None
     """Whether it was trained long enough; None in records of older versions."""
-    hits: Mapping[str, Hits]
+    correct: Mapping[str, CorrectImages]
     """By split; empty where not needed."""
     setting: Setting
 
@@ -112,10 +112,10 @@ class Results:
         record = read_record(path)
         if record.status == "finished":
             self._demand_same_trial(path, record, study, arm, seed)
-            hits = _hits(path, record) if len(study.arms) > 1 else {}
+            correct = _correct_images(path, record) if len(study.arms) > 1 else {}
             final, seconds = demand_final(path, record), record.seconds["total"]
             converged = None if record.convergence is None else record.convergence.reached
-            self.scored[arm, seed] = Scored(final, seconds, record.inert, converged, hits, setting(record))
+            self.scored[arm, seed] = Scored(final, seconds, record.inert, converged, correct, setting(record))
         return record.status
 
     def _demand_same_trial(self, path: Path, record: RunRecord, study: StudyRecord, arm: str, seed: int) -> None:
@@ -144,15 +144,15 @@ class Results:
                 for seed in finished(study, arm):
                     if getattr(self.scored[arm, seed].final, split) is not None:
                         runs[arm][seed] = self.scored[arm, seed]
-            hits = _comparable(runs, split)
+            correct = _comparable(runs, split)
             tops = {
-                arm: {seed: getattr(run.final, split).top1 for seed, run in of.items() if seed in hits[arm]}
+                arm: {seed: getattr(run.final, split).top1 for seed, run in of.items() if seed in correct[arm]}
                 for arm, of in runs.items()
             }
             if not tops[BASE]:
                 continue
             for arm, each in compare_arms(
-                tops, BASE, margin=study.margin, look=look, correct=hits, bounds=SHARE
+                tops, BASE, margin=study.margin, look=look, correct=correct, bounds=SHARE
             ).items():
                 settings = [[run.setting for run in runs[side].values()] for side in (BASE, arm)]
                 found.setdefault(arm, {})[split] = self._in_place(study, arm, each.to_json(), settings)
@@ -178,14 +178,16 @@ class Results:
 
 def _comparable(runs: Mapping[str, Mapping[int, Scored]], split: str) -> dict[str, dict[int, NDArray[np.bool_]]]:
     """bool[m] hits by arm and seed, of runs scored on the base's images."""
-    known = {arm: {seed: run.hits[split] for seed, run in of.items() if split in run.hits} for arm, of in runs.items()}
-    images = next((hits.images for hits in known[BASE].values()), None)
+    known = {
+        arm: {seed: run.correct[split] for seed, run in of.items() if split in run.correct} for arm, of in runs.items()
+    }
+    images = next((correct.images for correct in known[BASE].values()), None)
     return {arm: {seed: h.right for seed, h in of.items() if h.images == images} for arm, of in known.items()}
 
 
-def _hits(path: Path, record: RunRecord) -> dict[str, Hits]:
+def _correct_images(path: Path, record: RunRecord) -> dict[str, CorrectImages]:
     return {
-        split: Hits(hashlib.sha256(it.ids.tobytes() + it.targets.tobytes()).hexdigest(), it.correct())
+        split: CorrectImages(hashlib.sha256(it.ids.tobytes() + it.targets.tobytes()).hexdigest(), it.correct())
         for split, it in read_predictions(path, record, *COMPARED).items()
     }
 

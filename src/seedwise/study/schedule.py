@@ -16,7 +16,7 @@ ATTEMPTS = 2
 
 
 @dataclass(frozen=True)
-class Ended:
+class TrialResult:
     """A trial that has ended."""
 
     task: "Task"
@@ -33,7 +33,7 @@ class Runner(Protocol):
     def start(self, task: "Task") -> None:
         """Begin a trial; called while fewer than `slots` are running."""
 
-    def wait(self) -> Ended:
+    def wait(self) -> TrialResult:
         """Wait for one to end. Raises Interrupted when the user asks to stop: none is running then."""
 
     def close(self) -> None:
@@ -106,18 +106,18 @@ def run_all(
                 runner.start(task)
             if not running:
                 break
-            ended = runner.wait()
-            task, began = running.pop(str(ended.task))
-            if ended.error is None:
+            result = runner.wait()
+            task, began = running.pop(str(result.task))
+            if result.error is None:
                 budget.measured.setdefault(task.arm, []).append(time.monotonic() - began)
             on_end(task)
-            if ended.error is not None and not ended.began:
-                raise UserError(ended.error)
+            if result.error is not None and not result.began:
+                raise UserError(result.error)
             attempts[str(task)] += 1
-            if ended.error is not None and attempts[str(task)] < ATTEMPTS:
+            if result.error is not None and attempts[str(task)] < ATTEMPTS:
                 queue.appendleft(task)
-            elif ended.error is not None:
-                failures.append(f"{task}: {ended.error}")
+            elif result.error is not None:
+                failures.append(f"{task}: {result.error}")
         return Report(failures, left)
     finally:
         runner.close()

@@ -8,11 +8,11 @@ from typing import Any
 from seedwise.base.errors import UserError
 from seedwise.base.files import sole_writer
 from seedwise.base.notebook import html_table
-from seedwise.engine.control import stoppable
+from seedwise.engine.control import phase_progress
 from seedwise.records.run import RECORD, Final, demand_final, read_record
 from seedwise.run.deferred_scoring import score_test
 from seedwise.stats import SHARE, Summary, summarize
-from seedwise.study.execute import Conduct, ablate
+from seedwise.study.execute import TrialOptions, ablate
 from seedwise.study.grid import Grid
 from seedwise.study.outcome import Study
 from seedwise.study.progress import complete_seeds, trial_folder
@@ -64,21 +64,21 @@ class Swept:
         return html_table(self.table(), f"{self.folder}: settings, the best on validation first", lines)
 
 
-def sweep(swept: Grid, data: str, seeds: Sequence[int], folder: Path, conduct: Conduct) -> Swept | Study:
+def sweep(swept: Grid, data: str, seeds: Sequence[int], folder: Path, options: TrialOptions) -> Swept | Study:
     """Train every setting with every seed, rank them on validation, and score the winner's test images, once.
 
     A folder that holds the sweep is completed. What a budget stopped has no winner yet: it is returned as it is.
     """
-    done = ablate(swept.arms, data, seeds, folder, margin=None, conduct=conduct)
+    done = ablate(swept.arms, data, seeds, folder, margin=None, options=options)
     done.demand_complete()
     if complete_seeds(done.record) < len(done.record.seeds):
         return done
     ranking = ranked(folder, done.record, swept.settings)
-    progress = stoppable(conduct.watch)
+    progress = phase_progress(options.control)
     finals: list[Final] = []
     for seed in done.record.seeds:
         path = folder / trial_folder(ranking[0].arm, seed)
-        record = score_test(path, data_dir=conduct.data_dir, progress=progress)
+        record = score_test(path, data_dir=options.data_dir, progress=progress)
         finals.append(demand_final(path, record))
     with sole_writer(folder):
         study = Results(folder).refresh(read_study(folder))

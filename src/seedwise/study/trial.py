@@ -34,7 +34,7 @@ class Task:
 RunTrial = Callable[[Task, RunControl], object]
 
 
-def run_trial(task: Task, watch: RunControl) -> None:
+def run_trial(task: Task, control: RunControl) -> None:
     """Train or complete the trial's run."""
     place = (task.folder, task.recipe, task.data, task.seed, task.data_dir)
-    run(*place, watch, elsewhere=task.elsewhere, timed=task.timed)
+    run(*place, control, elsewhere=task.elsewhere, timed=task.timed)

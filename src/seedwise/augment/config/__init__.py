@@ -28,7 +28,7 @@ from seedwise.config.options import Type
 from seedwise.config.section import Section
 
 __all__ = [
-    "STRENGTHS",
+    "SCHEDULED_STRENGTHS",
     "TECHNIQUES",
     "AlternatingFlipConfig",
     "AugMixConfig",
@@ -154,7 +154,7 @@ TECHNIQUES: dict[str, type[TechniqueConfig]] = {
 (`augment/table.py`), the catalogue (`recipe/techniques.py`), what progressive learning raises and the conformance suite
 follow from it."""
 
-STRENGTHS = {
+SCHEDULED_STRENGTHS = {
     f"{name}.{section.strength}": f"{name}_{section.strength}"
     for name, section in TECHNIQUES.items()
     if section.strength is not None

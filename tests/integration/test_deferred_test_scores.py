@@ -35,6 +35,7 @@ def test_unread_test_images_are_read_once_later_with_the_bits_of_the_training(
             assert np.array_equal(ours, theirs), split
 
 
+@pytest.mark.slow
 def test_a_kill_before_the_record_is_written_loses_nothing(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     from seedwise.run import deferred_scoring
 

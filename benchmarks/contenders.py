@@ -7,7 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from turns import Work, peak_bytes
+from interleaved import Work, peak_bytes
 
 if TYPE_CHECKING:
     from torch import nn

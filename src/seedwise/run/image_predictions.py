@@ -13,7 +13,7 @@ from seedwise.stats.confusion import confusion, most_confused
 
 
 @dataclass(frozen=True)
-class Answers:
+class ImagePredictions:
     """Stored predictions on the m images of a split; right is what `Predictions.correct` says."""
 
     classes: list[str]
@@ -74,13 +74,13 @@ class Answers:
         return [None] * len(rows) if self.files is None else self.files[rows].tolist()
 
 
-def read_answers(stored: Finished, split: str) -> Answers:
+def read_image_predictions(stored: Finished, split: str) -> ImagePredictions:
     """Read the predictions on a split: val or test, with the suffix _ema of averaged weights, _tta with augmentation.
 
     A UserError where none are stored.
     """
     predictions = stored.predictions(split)
-    return Answers(
+    return ImagePredictions(
         classes=stored.data.classes,
         files=predictions.files,
         targets=predictions.targets,
