@@ -38,3 +38,8 @@ def test_json_has_every_row_and_what_was_resolved(cli: Cli) -> None:
 def test_what_cannot_be_told_is_one_line(cli: Cli, arguments: list[str], message: str) -> None:
     answer = cli("doctor", *arguments)
     assert answer.code == 2 and message in answer.err and answer.err.count("\n") == 1
+
+
+def test_a_batch_of_one_image_is_one_line(cli: Cli) -> None:
+    said = cli("doctor", "--kernels", "demo", "-s", "train.batch_size=1", "-s", "model.weights=none")
+    assert said.code == 2 and said.line.startswith("train.batch_size: BatchNorm can't normalize a batch of one image")

@@ -334,7 +334,7 @@ def test_without_validation(tmp_path: Path) -> None:
 
 def test_a_loss_that_is_not_finite_is_the_users_error(tmp_path: Path) -> None:
     setup = prepare(tmp_path)
-    broken = replace(setup, loss=lambda logits, targets: setup.loss(logits, targets) * float("nan"))
+    broken = replace(setup, loss=lambda logits, targets, teacher=None: setup.loss(logits, targets) * float("nan"))
     with pytest.raises(UserError, match=r"the loss is not finite at step \d+; lower optim\.lr"):
         fit(broken, observer=Observer())
 

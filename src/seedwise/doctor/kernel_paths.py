@@ -38,5 +38,12 @@ def explain_recipe(recipe: Recipe) -> tuple[Recipe, Explanation]:
         accelerate(module, resolved.compute.kernels, {})
         meter_dropout(module, classifier_names(module), dropout=model.dropout, drop_path=model.drop_path)
         noise = torch.rand(resolved.train.batch_size, 3, size, size, device=placement.device)
-        with placement.autocast():
-            return resolved, explain(module, placement.images(noise))
+        try:
+            with placement.autocast():
+                return resolved, explain(module, placement.images(noise))
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise UserError(
+                "train.batch_size: BatchNorm can't normalize a batch of one image whose map is one pixel; raise it"
+            ) from error

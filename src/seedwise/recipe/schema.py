@@ -98,9 +98,8 @@ class ComputeConfig(Section):
     @field_validator("kernels", mode="before")
     @classmethod
     def _by_todays_word(cls, kernels: object) -> object:
-        if kernels == "composed":
-            raise ValueError("composed is called fallback now; use fallback")
-        return kernels
+        """`composed`, as versions before 0.3 wrote it into the recipes of runs, is `fallback`."""
+        return "fallback" if kernels == "composed" else kernels
 
 
 class Recipe(Section):

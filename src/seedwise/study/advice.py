@@ -25,7 +25,7 @@ LONGER, LEAST = 3, 10
 
 def impatient(base: Recipe, arm: Recipe) -> dict[str, bool]:
     """Techniques that an arm switches and that need long schedules, by their card -> whether the arm adds them."""
-    names = [technique.name for technique in TECHNIQUES if technique.needs_epochs]
+    names = [technique.name for technique in TECHNIQUES if technique.needs_epochs and technique.name in TOGGLES]
     has = {name: [TOGGLES[name].patch(recipe)[0] for recipe in (base, arm)] for name in names}
     return {name: after for name, (before, after) in has.items() if before != after}
 
