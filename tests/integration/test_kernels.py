@@ -20,8 +20,8 @@ from seedwise.kernels import swap
 from seedwise.kernels.dispatch import Autotuner, Candidates, Case, Dispatcher
 from seedwise.models.build import build_model
 from seedwise.models.config import ModelConfig
-from seedwise.records.run import read_recordfrom seedwise.recipe import library
-
+from seedwise.recipe import library
+from seedwise.records.run import read_record
 
 LITE = ("-m", "efficientnet_lite0", *TINY[2:], "--seed", 0)
 needs_kernels = pytest.mark.skipif(not swap.available(), reason="no C++ compiler here")
