@@ -30,8 +30,8 @@ needs_kernels = pytest.mark.skipif(not swap.available(), reason="no C++ compiler
 def fresh(cache: Path, folder: Path) -> Path:
     """A cache that holds compiled libraries alone: compiling them takes longer than most tests."""
     (folder / "kernels").mkdir(parents=True)
-    for library in (cache / "kernels").glob("*-*.s*"):  # .so and .sha256
-        (folder / "kernels" / library.name).symlink_to(library)
+    for file in (cache / "kernels").glob("*-*.s*"):  # .so and .sha256
+        (folder / "kernels" / file.name).symlink_to(file)
     return folder
 
 
