@@ -70,6 +70,7 @@ TYPO = "model:\n  name: small\ntrain:\n  epohcs: 3\n"
         (["recipes", "cp", "lite", "no/such/place.yaml"], "no/such: no such folder; create it first"),
         (["augment", "digits", "-o", "nowhere/grid.png"], "nowhere: no such folder; create it first"),
         (["augment", "digits", "-o", "."], ".: is a folder; give a PNG file to write"),
+        (["augment", "digits", "-o", "g.svg"], "g.svg: the grid is a PNG; give a name that ends in .png"),
         (["augment", "digits", "--seed", "-1"], "Invalid value for '--seed'"),
         (["augment", "digits", "-s", "augment.cutmx=default"], "did you mean 'cutmix'?"),
     ],

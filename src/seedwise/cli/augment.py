@@ -44,6 +44,8 @@ def augment(
         raise UserError(f"{out.parent}: no such folder; create it first")
     if out.is_dir():
         raise UserError(f"{out}: is a folder; give a PNG file to write")
+    if out.suffix.lower() != ".png":
+        raise UserError(f"{out}: the grid is a PNG; give a name that ends in .png")
     begin_with(data, chosen.data, data_dir)
     demand_outside(out, data, chosen, data_dir)
     import numpy as np

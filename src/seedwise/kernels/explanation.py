@@ -166,7 +166,8 @@ def _path(
         return (taken[0] if taken else LAYERS), "; ".join(refused) or None
     if names:
         slower = sorted(set(names.values()) & BY_TORCH)
-        why = f"by the rule, {' and '.join(slower)} is faster for this shape" if slower else None
+        are = "is" if len(slower) == 1 else "are"
+        why = f"by the rule, {' and '.join(slower)} {are} faster for this shape" if slower else None
         return ", ".join(f"{operation.partition(' ')[2]} {name}" for operation, name in names.items()), why
     if of_block is not None and not notes:
         return f"in its {of_block}", None
