@@ -65,6 +65,7 @@ def test_two_processes_at_once_beside_busy_neighbors_give_the_same_bits(cache: P
     finally:
         for process in (*burning, *started):
             process.kill()
+            process.wait()
     records = [read_record(tmp_path / name) for name in "ab"]
     assert records[0].kernels == records[1].kernels and len(records[0].kernels) > 50
     assert sha256_of(tmp_path / "a/model.safetensors") == sha256_of(tmp_path / "b/model.safetensors")
