@@ -1,13 +1,12 @@
 """The fast depthwise backward against PyTorch's own autograd in float64."""
 
 import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 import timm
 import torch
 import torch.nn.functional as F
+from thread_count import threads
 from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 
@@ -162,16 +161,6 @@ def test_taps_equal_the_convolution(size: tuple[int, int]) -> None:
     out.backward(grad)
     assert weight.grad is not None
     agree(weight_gradient_by_taps(x, grad, (3, 3), (2, 2), (1, 1)), weight.grad, 1e-5)
-
-
-@contextmanager
-def threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("count", [1, 2])

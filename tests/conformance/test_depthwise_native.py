@@ -7,8 +7,6 @@ import copy
 import itertools
 import math
 import pickle
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ import timm
 import torch
 import torch.nn.functional as F
 from instruction_sets import each_target
+from thread_count import threads
 from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 
@@ -27,16 +26,6 @@ from seedwise.kernels.ops.depthwise import Geometry
 
 SIZES = [(9, 7), (8, 8), (4, 5), (2, 2), (3, 1), (1, 1), (17, 33)]
 needs_compiler = pytest.mark.skipif(build.compiler() is None, reason="no C++ compiler")
-
-
-@contextmanager
-def threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def geometry_of(kernel: int, stride: int, same: bool, size: tuple[int, int]) -> Geometry:

@@ -2,13 +2,12 @@
 
 import copy
 import pickle
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 import torch
 import torch.nn.functional as F
 from instruction_sets import each_target
+from thread_count import threads
 from timm.layers.norm_act import BatchNormAct2d
 from torch import Tensor, nn
 
@@ -24,16 +23,6 @@ SHAPES = [
     *((2, 1, 1, 1), (2, 3, 1, 1), (5, 33, 1, 1), (2, 1280, 1, 1), (3, 1, 7, 5), (2, 3, 5, 3), (3, 8, 9, 7)),
     *((7, 24, 13, 11), (5, 33, 6, 9), (9, 1280, 2, 2), (2, 16, 1, 7), (40, 40, 32, 33)),
 ]
-
-
-@contextmanager
-def threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def layer(channels: int, act: type[nn.Module], momentum: float | None = 0.1) -> BatchNormAct2d:

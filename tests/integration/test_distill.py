@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from command_line import LEAN, Cli
+from PIL import Image
 from torch import nn
 
 import seedwise
@@ -81,3 +82,19 @@ def test_what_may_not_teach_is_refused_before_training(teacher: Path, cli: Cli) 
     assert not Path("leaked/record.json").exists()
     missing = cli("train", *LEAN, "--teacher", "nowhere", "-o", "missing")
     assert missing.code == 2 and "nowhere" in missing.line and not Path("missing/record.json").exists()
+
+
+def test_images_that_train_and_test_share_are_no_fault_of_a_teacher_on_the_same_split(cli: Cli) -> None:
+    """As in CIFAR-100, where eight test images are training images pixel by pixel."""
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 8), ("test", 3)):
+        for name in ("cat", "dog"):
+            place = Path("photos", part, name)
+            place.mkdir(parents=True)
+            for number in range(count):
+                Image.fromarray(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(place / f"{number}.png")
+    shutil.copy("photos/train/cat/0.png", "photos/test/cat/0.png")
+    tiny = ("-m", "small", "--epochs", 1, "--img-size", 16, "-b", 8, "--threads", 1, "-s", "train.insight=false")
+    assert cli("train", "photos", *tiny, "-s", "data.val=2", "-o", "teacher").code == 0
+    student = cli("train", "photos", *tiny, "-s", "data.val=2", "--teacher", "teacher", "-o", "student")
+    assert student.code == 0, student.err

@@ -49,9 +49,9 @@ class TrainConfig(Section):
     eval_image_size: int | None = Field(None, ge=8, le=2048)
     """Height and width in pixels at which validation and test images enter the model, and those of `predict`, exports
     and reports, after a training at train.image_size; null: the same. No weight depends on it unless train.select or
-    train.patience does. Helps: random crops show a network objects larger than evaluation does, so that 15 to 30% more
-    pixels a side are worth a point or two, and cost nothing in training. Hurts: at 1.5 times the size and more the maps
-    look unlike those that BatchNorm and the classifier know; where the images have no more detail to show. Source:
+    train.patience does. Helps: random crops show a network objects larger than evaluation does, so that a somewhat
+    larger size suits it better, and costs nothing in training. Hurts: where it is much larger, the maps look unlike
+    those that BatchNorm and the classifier know; where the images have no more detail to show. Source:
     Touvron et al. 2019, train-test resolution discrepancy (arXiv 1906.06423), without its fine-tuning."""
     select: Literal["last", "best"] = "last"
     """Which weights are kept: the last epoch's, or those with the best validation top-1. Never by test."""
@@ -98,7 +98,7 @@ class ComputeConfig(Section):
     @field_validator("kernels", mode="before")
     @classmethod
     def _by_todays_word(cls, kernels: object) -> object:
-        """`composed`, as versions before 0.3 wrote it into the recipes of runs, is `fallback`."""
+        """`composed`, as 0.2.0 and earlier versions wrote it into the recipes of runs, is `fallback`."""
         return "fallback" if kernels == "composed" else kernels
 
 

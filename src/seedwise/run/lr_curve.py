@@ -76,7 +76,8 @@ def _parts(found: LearningRateCurve, title: str) -> tuple[list[Line], list[Line 
     """The curves, and what lies above them: the frame, its ticks, the legend; losses that diverge are cut off."""
     first, last = math.log10(found.rates[0]), math.log10(found.rates[-1])
     height = max(found.smoothed[0] - min(found.smoothed), 1e-3)
-    low, high = min(found.smoothed) - 0.3 * height, found.smoothed[0] + height
+    low = min(min(found.smoothed) - 0.3 * height, min(found.losses) - 0.05 * height)
+    high = found.smoothed[0] + height
 
     def across(rate: float) -> float:
         return LEFT + (RIGHT - LEFT) * (0.03 + 0.94 * (math.log10(rate) - first) / (last - first))

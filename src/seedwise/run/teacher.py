@@ -19,10 +19,12 @@ from seedwise.optim.config import DistillConfig
 from seedwise.recipe.schema import Recipe
 from seedwise.records.finished import find_finished, is_ensemble, read_ensemble, read_finished
 from seedwise.records.predictions import read_originals
-from seedwise.records.run import STUDY, WEIGHTS, RunRecord
+from seedwise.records.run import STUDY, WEIGHTS
 from seedwise.run.run import Run
 
 OPTION = "loss.distill.teacher"
+SPLIT = ("val", "test", "split_seed")
+"""Options of the data that decide which images are held out."""
 
 
 def members(place: Path) -> list[Path]:
@@ -54,10 +56,11 @@ def digest(place: Path) -> str:
     return together.hexdigest()
 
 
-def demand_fit(config: DistillConfig | None, dataset: Dataset) -> None:
+def demand_fit(recipe: Recipe, dataset: Dataset) -> None:
     """Raise a UserError unless all teachers know the same classes and none has learned what will be scored."""
-    for folder in members(Path(config.teacher)) if config else ():
-        _demand_fit(Run(folder), dataset)
+    distill = recipe.loss.distill
+    for folder in members(Path(distill.teacher)) if distill is not None else ():
+        _demand_fit(Run(folder), recipe, dataset)
 
 
 class RunTeacher:
@@ -67,7 +70,10 @@ class RunTeacher:
         self._temperature = config.temperature
         self._placement = Placement.of(recipe.compute)
         self._networks = [_Network(Run(folder), recipe, mean, std) for folder in members(Path(config.teacher))]
-        self._images, self._agreed, self._sure = 0, 0.0, 0.0
+        self._images = 0
+        self._sums = torch.zeros(2, dtype=torch.float64, device=self._placement.device)
+        """Over the images: target probability of the class that the teacher names, and its own; read at the end only,
+        for reading waits for the device."""
 
     @torch.no_grad()
     def __call__(self, images: Tensor, targets: Tensor) -> Tensor:
@@ -79,23 +85,24 @@ class RunTeacher:
         said = torch.stack([(each / self._temperature).softmax(dim=1) for each in logits]).mean(dim=0)
         plain = torch.stack([each.softmax(dim=1) for each in logits]).mean(dim=0)
         self._images += len(images)
-        self._agreed += float(targets.gather(1, plain.argmax(dim=1, keepdim=True)).sum())
-        self._sure += float(plain.amax(dim=1).sum())
+        agreed = targets.gather(1, plain.argmax(dim=1, keepdim=True)).sum()
+        self._sums += torch.stack([agreed, plain.amax(dim=1).sum()])
         return said
 
     def effects(self) -> dict[str, dict[str, float]]:
         """Networks, images, and over these: mean target probability of the class it names, and of that its own."""
-        seen = max(self._images, 1)
+        agreed, sure = (self._sums / max(self._images, 1)).tolist()
         counts = {"networks": float(len(self._networks)), "images": float(self._images)}
-        return {"distill": counts | {"top1_mixed": self._agreed / seen, "confidence": self._sure / seen}}
+        return {"distill": counts | {"top1_mixed": agreed, "confidence": sure}}
 
     def state(self) -> dict[str, Any]:
         """The counts, for a checkpoint."""
-        return {"images": self._images, "agreed": self._agreed, "sure": self._sure}
+        return {"images": self._images, "sums": self._sums.tolist()}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on counting from a checkpoint."""
-        self._images, self._agreed, self._sure = int(state["images"]), float(state["agreed"]), float(state["sure"])
+        self._images = int(state["images"])
+        self._sums = self._sums.new_tensor([float(each) for each in state["sums"]])
 
 
 class _Network:
@@ -105,7 +112,9 @@ class _Network:
         own = run.record.model
         self._size = run.recipe.train.evaluation_size
         self._model = Placement.of(recipe.compute).module(run.model.eval().requires_grad_(False))
-        accelerate(self._model, recipe.compute.kernels, {})
+        kernels = recipe.compute.kernels
+        # nothing records what a clock would choose for it, so that a resumed run could not choose the same
+        accelerate(self._model, "native" if kernels == "tuned" else kernels, {})
         self._fast: torch.nn.Module | None = None
         ours, ours_std, theirs, theirs_std = (np.asarray(it, np.float64) for it in (mean, std, own.mean, own.std))
         self._scale, self._shift = ours_std / theirs_std, (ours - theirs) / theirs_std
@@ -122,15 +131,21 @@ class _Network:
             return self._fast(images).float()  # type: ignore[no-any-return]
 
 
-def _demand_fit(teacher: Run, dataset: Dataset) -> None:
-    """Raise a UserError unless a teacher knows the same classes and has not learned what will be scored."""
+def _demand_fit(teacher: Run, recipe: Recipe, dataset: Dataset) -> None:
+    """Raise a UserError unless a teacher knows the same classes and has not learned what will be scored.
+
+    On the same split there is nothing to look for: what train and test share there (CIFAR-100 has eight such test
+    images) the student learns, too.
+    """
     if list(teacher.classes) != list(dataset.classes):
         known = f"{len(teacher.classes)} classes ({teacher.classes[0]} … {teacher.classes[-1]})"
         raise UserError(
             f"{OPTION}: {teacher.folder} knows {known}, the data have {len(dataset.classes)} "
             f"({dataset.classes[0]} … {dataset.classes[-1]}); a teacher must know the same ones in the same order"
         )
-    record: RunRecord = teacher.record
+    record, split = teacher.record, [getattr(recipe.data, name) for name in SPLIT]
+    if record.data.fingerprint == dataset.fingerprint and [getattr(teacher.recipe.data, it) for it in SPLIT] == split:
+        return
     learned = read_originals(teacher.folder, record).get("train")
     for name, part in (("test", dataset.test), ("validation", dataset.val)):
         if learned is None or part is None or part.originals is None:

@@ -175,7 +175,7 @@ def _train(
     data_seconds = time.perf_counter() - began
     if known is not None and known.data.fingerprint != dataset.fingerprint:
         raise UserError(f"{folder}: began with other data than {data} holds now; choose another folder with -o")
-    demand_fit(recipe.loss.distill, dataset)
+    demand_fit(recipe, dataset)
     control.observer.on_phase("preparing the network", 0, 1)
     built = build_model(
         recipe.model,
