@@ -211,7 +211,9 @@ def test_swapping_twice_swaps_once() -> None:
     assert [use_fallback(model), use_fallback(model)] == [2, 0]
 
 
-@pytest.mark.parametrize(("name", "count"), [("tf_efficientnet_lite0", 16), ("tf_efficientnetv2_s", 30)])
+@pytest.mark.parametrize(
+    ("name", "count"), [("tf_efficientnet_lite0", 16), pytest.param("tf_efficientnetv2_s", 30, marks=pytest.mark.slow)]
+)
 def test_whole_models(name: str, count: int) -> None:
     torch.manual_seed(0)
     stock = timm.create_model(name, num_classes=4, drop_rate=0.0, drop_path_rate=0.0).eval()

@@ -15,9 +15,8 @@ from seedwise.kernels.layers.batch_norm import use_fused_norm_act
 @pytest.mark.parametrize(
     ("name", "count", "size", "bf16"),
     [
-        ("tf_efficientnet_lite0", 49, 64, False),
-        pytest.param("tf_efficientnet_lite0", 49, 64, True, marks=pytest.mark.slow),
-        *(("resnet18", 20, 32, False), ("resnet18", 20, 32, True)),
+        *(pytest.param("tf_efficientnet_lite0", 49, 64, bf16, marks=pytest.mark.slow) for bf16 in (False, True)),
+        *(("resnet18", 20, 32, False), pytest.param("resnet18", 20, 32, True, marks=pytest.mark.slow)),
         pytest.param("tf_efficientnetv2_s", 110, 32, False, marks=pytest.mark.slow),
         pytest.param("tf_efficientnetv2_s", 110, 32, True, marks=pytest.mark.slow),
     ],

@@ -29,6 +29,7 @@ def files(folder: Path | str) -> dict[str, str]:
     return {str(path.relative_to(folder)): sha256_of(path) for path in Path(folder).rglob("model.safetensors")}
 
 
+@pytest.mark.slow
 def test_a_study_is_completed_extended_and_keeps_what_it_fixed(cli: Cli) -> None:
     first = cli(*SMALL, "--seeds", 2, "-o", "study")
     assert first.code == 0 and "rotation  " in first.out and "no-crop" in first.out and "look 1" in first.out

@@ -88,6 +88,7 @@ def test_a_kill_in_the_second_member_changes_no_bit(cli: Cli, bagged: Path, agai
         assert sha256_of(Path("three", name)) == sha256_of(bagged / name), name
 
 
+@pytest.mark.slow
 def test_ctrl_c_says_how_to_go_on_and_more_members_can_join(
     cli: Cli, bagged: Path, signal_at: Callable[[int, Signals], None]
 ) -> None:

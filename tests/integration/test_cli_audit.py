@@ -153,6 +153,7 @@ def test_a_damaged_file_of_confirmed_pairs_is_one_line(cli: Cli, content: str, n
     assert answer.code == 2 and named in answer.line and not Path("audit.html").exists()
 
 
+@pytest.mark.slow
 def test_labels_by_a_run_are_judged_by_networks_that_did_not_see_them(cli: Cli, leaky: Path) -> None:
     assert cli("train", leaky, *TRAINING, "-s", "data.val=6", "-o", "run").code == 0
     answer = cli("audit", leaky, "--labels", "--run", "run")

@@ -288,6 +288,7 @@ def test_what_cannot_be_found_out_is_unknown(cli: Cli, monkeypatch: Patch) -> No
     assert cli("doctor").out.count("unknown") >= 10
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_gone_is_said(tmp_path: Path, monkeypatch: Patch) -> None:
     monkeypatch.setenv("SEEDWISE_CACHE", str(tmp_path / "cache"))
     words = shlex.join(command("doctor"))  # in a process of its own: there torch is not imported yet
@@ -298,6 +299,7 @@ def test_a_folder_that_is_gone_is_said(tmp_path: Path, monkeypatch: Patch) -> No
     assert len(list(tmp_path.glob("cache/kernels/*.so"))) <= 1  # all of them would take the better part of a minute
 
 
+@pytest.mark.slow
 def test_a_compiler_that_compiles_nothing_is_said(tmp_path: Path, monkeypatch: Patch) -> None:
     broken = tmp_path / "c++"
     broken.write_text("#!/bin/sh\n[ $1 = --version ] && echo g++ 12 || { echo no headers >&2; exit 1; }\n")

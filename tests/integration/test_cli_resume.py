@@ -63,6 +63,7 @@ def test_a_stop_leaves_a_checkpoint_and_resume_ends_with_the_same_bits(
     assert [row.epoch for row in read_record(Path("a run")).epochs] == [1, 2]
 
 
+@pytest.mark.slow
 def test_kill_9_loses_one_step_and_the_same_command_completes(uninterrupted: str, cli: Cli) -> None:
     killed_at(6, "train", "digits", *STEPS, "-o", "run")
     assert read_record(Path("run")).status == "running"
@@ -72,6 +73,7 @@ def test_kill_9_loses_one_step_and_the_same_command_completes(uninterrupted: str
     assert weights("run") == uninterrupted
 
 
+@pytest.mark.slow
 def test_a_kill_between_the_last_record_and_its_checkpoint_leaves_no_checkpoint(
     cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,6 +91,7 @@ def test_a_kill_between_the_last_record_and_its_checkpoint_leaves_no_checkpoint(
         assert not list(kept.glob("checkpoint*"))
 
 
+@pytest.mark.slow
 def test_a_signal_from_outside_to_a_process_of_its_own() -> None:
     arguments = ("train", "digits", *STEPS, "--epochs", 5000, "-o", "run")
     running = subprocess.Popen(command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -169,6 +172,7 @@ def test_a_stop_outside_the_steps(
     assert read_record(Path("run")).test_evaluations == 1
 
 
+@pytest.mark.slow
 def test_a_second_ctrl_c_stops_at_once(cli: Cli, uninterrupted: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from seedwise.cli import progress
 
@@ -232,6 +236,7 @@ def damage(path: Path, kind: str) -> None:
     path.write_bytes(content)
 
 
+@pytest.mark.slow
 def test_a_deleted_record_or_checkpoint_is_made_anew_by_the_same_command(
     cli: Cli, stopped_once: Path, tmp_path: Path, uninterrupted: str
 ) -> None:
@@ -254,6 +259,7 @@ def test_another_machine_is_refused_unless_told_to_go_on(
     assert cli("resume", run, "--elsewhere").code == 0
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_said_and_what_was_trained_is_kept(cli: Cli, uninterrupted: str, tmp_path: Path) -> None:
     disk = tmp_path / "small disk"
     disk.mkdir()

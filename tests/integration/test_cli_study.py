@@ -65,6 +65,7 @@ def test_a_study_holds_its_runs_and_its_summary_is_students_interval(cli: Cli) -
     assert json.loads(cli("resume", "a study", "--json").out) == study
 
 
+@pytest.mark.slow
 def test_more_seeds_complete_the_folder_and_keep_what_is_there(cli: Cli) -> None:
     assert cli("train", "digits", *FAST, "--seeds", 1, "-o", "study").code == 0
     first = study_of("study")

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pytest
 from command_line import Cli
 
 SWEEP = (
@@ -35,6 +36,7 @@ def test_only_the_winners_test_images_are_read_and_again_nothing_is_trained(cli:
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
+@pytest.mark.slow
 def test_a_budget_stops_between_seeds_and_the_same_command_goes_on(cli: Cli) -> None:
     answer = cli(*SWEEP, "--budget", "0s")
     assert answer.code == 0 and "stopped by the budget after 1 of 2 seeds; go on with: the same command" in answer.out

@@ -59,6 +59,7 @@ def tarred(folder: Path, files: list[Path]) -> Path:
     return folder.parent / "images.tar.gz"
 
 
+@pytest.mark.slow
 def test_every_container_trains_to_the_same_weights(folder: Path, tmp_path: Path) -> None:
     files = sorted(folder.glob("*/*.jpg"))
     mixed = [files[i] for i in np.random.default_rng(1).permutation(len(files))]  # the order must not matter

@@ -63,6 +63,7 @@ def test_a_student_learns_what_its_teacher_says(teacher: Path, cli: Cli) -> None
     assert any(name.startswith("teacher ") for name in record["versions"])
 
 
+@pytest.mark.slow
 def test_seeds_of_a_study_teach_together_and_a_stop_changes_nothing(cli: Cli) -> None:
     assert cli("train", *LEAN[:-12], *LEAN[-10:], "--seeds", "2", "-o", "five").code == 0
     taught = (*LEAN, "--teacher", "five")

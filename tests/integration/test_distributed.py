@@ -76,6 +76,7 @@ def save_gradients(folder: str) -> None:
             torch.save(gradients(world, parts), Path(folder) / f"{world.rank}-{parts}.pt")
 
 
+@pytest.mark.slow
 def test_gradients_of_two_processes_are_those_of_one(tmp_path: Path) -> None:
     done = run(__file__, str(tmp_path))
     assert done.returncode == 0, done.stderr

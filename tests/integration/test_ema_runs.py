@@ -233,6 +233,7 @@ def test_a_run_may_start_from_an_average(cli: Cli, averaged: Path) -> None:
     assert "its head kept" in record_of(Path("next"))["model"]["weights"]
 
 
+@pytest.mark.slow
 def test_kill_9_then_resume_gives_the_same_files(cli: Cli, averaged: Path) -> None:
     killed_at(4, "train", *LEAN, *ON, *GROUPED, "-o", "run")
     assert cli("resume", "run").code == 0

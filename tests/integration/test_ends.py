@@ -45,10 +45,10 @@ NO_MEMORY = RuntimeError(
     ("error", "status", "words"),
     [
         (KeyboardInterrupt(), "interrupted", "interrupted: KeyboardInterrupt"),
-        (SystemExit(3), "interrupted", "interrupted: SystemExit: 3"),
+        pytest.param(SystemExit(3), "interrupted", "interrupted: SystemExit: 3", marks=pytest.mark.slow),
         (RuntimeError("a bug"), "failed", "failed: RuntimeError: a bug"),
-        (AssertionError(), "failed", "failed: AssertionError: AssertionError"),
-        (MemoryError(), "failed", "run: out of memory; lower train.batch_size"),
+        pytest.param(AssertionError(), "failed", "failed: AssertionError: AssertionError", marks=pytest.mark.slow),
+        pytest.param(MemoryError(), "failed", "run: out of memory; lower train.batch_size", marks=pytest.mark.slow),
         (NO_MEMORY, "failed", "run: out of memory (1 GiB more were wanted); lower train.batch_size"),
     ],
 )
@@ -116,6 +116,7 @@ def test_a_users_network_that_raises_in_training_is_named(cli: Cli) -> None:
     assert "Traceback" in Path("run/train.log").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_a_bug_says_what_becomes_of_the_run(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*args: Any, **options: Any) -> None:
         raise RuntimeError("a bug")

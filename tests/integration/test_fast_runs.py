@@ -26,6 +26,7 @@ def weights(folder: str) -> str:
     return sha256_of(Path(folder) / "model.safetensors")
 
 
+@pytest.mark.slow
 def test_off_is_the_recipe_that_never_named_them(cli: Cli) -> None:
     assert cli("train", *LEAN, "-o", "plain").code == 0
     off = ("-s", "model.freeze=0", "-s", "warm_start=null", "-s", "tta=null")
@@ -70,7 +71,8 @@ def test_a_warm_start_is_in_the_record_and_helps_the_classifier(cli: Cli) -> Non
     assert record.seconds["total"] == pytest.approx(sum(parts))
 
 
-@pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.slow), 4])
+@pytest.mark.slow
+@pytest.mark.parametrize("step", [1, 4])
 def test_killed_and_resumed_they_end_with_the_same_bits(step: int, cli: Cli) -> None:
     assert cli("train", *LEAN, *ALL, "-o", "whole").code == 0
     killed_at(step, "train", *LEAN, *ALL, "-o", "killed")
@@ -86,7 +88,7 @@ def test_killed_and_resumed_they_end_with_the_same_bits(step: int, cli: Cli) -> 
     assert load(Recipe, Path("whole/recipe.yaml")) == load(Recipe, Path("killed/recipe.yaml"))
 
 
-@pytest.mark.parametrize("phase", ["features", "classifier"])
+@pytest.mark.parametrize("phase", [pytest.param("features", marks=pytest.mark.slow), "classifier"])
 def test_stopped_in_the_warm_start_it_begins_again(phase: str, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     from seedwise.cli import progress
 
@@ -120,6 +122,7 @@ def test_odd_inputs_are_one_line_and_leave_nothing(options: tuple[str, ...], say
     assert not Path("run").exists()
 
 
+@pytest.mark.slow
 def test_lr_find_suggests_the_same_twice_and_draws(cli: Cli) -> None:
     words = ("lr-find", "digits", "-m", "small", "-s", "train.image_size=16", "-s", "train.batch_size=20")
     words += ("-s", "compute.threads=1", "-s", "data.limit=60", "--steps", "30", "--json")  # type: ignore[assignment]

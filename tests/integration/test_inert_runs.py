@@ -39,6 +39,7 @@ def test_a_study_counts_its_runs(cli: Cli) -> None:
     assert cli("resume", "study").code == 3
 
 
+@pytest.mark.slow
 def test_noise_is_counted_across_a_stop(cli: Cli, signal_at: Callable[[int, signal.Signals], None]) -> None:
     assert cli("train", *LEAN, *NOISE, "-o", "whole").code == 0
     signal_at(4, signal.SIGINT)

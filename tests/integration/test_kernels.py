@@ -71,6 +71,7 @@ def test_two_processes_at_once_beside_busy_neighbors_give_the_same_bits(cache: P
     assert sha256_of(tmp_path / "a/model.safetensors") == sha256_of(tmp_path / "b/model.safetensors")
 
 
+@pytest.mark.slow
 @needs_kernels
 def test_tuned_choices_are_recorded_and_a_resumed_run_keeps_them(
     tmp_path: Path, cli: Cli, signal_at: Callable[[int, signal.Signals], None], monkeypatch: pytest.MonkeyPatch

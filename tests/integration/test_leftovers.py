@@ -131,7 +131,11 @@ def test_the_comparison_with_the_data_of_before_can_be_stopped(
     assert json.loads(Path("run/record.json").read_text()) == before
 
 
-@pytest.mark.parametrize("kind", [(), ("--seeds", "1"), ("--bagging", "2")], ids=["run", "study", "bagging"])
+@pytest.mark.parametrize(
+    "kind",
+    [(), ("--seeds", "1"), pytest.param(("--bagging", "2"), marks=pytest.mark.slow)],
+    ids=["run", "study", "bagging"],
+)
 def test_what_is_finished_does_not_answer_for_data_that_changed_since(cli: Cli, photos: Path, kind: Any) -> None:
     asked = ("train", photos, "-m", "small", "--img-size", 16, "--epochs", 1, "-b", 20, "--threads", 1, *kind)
     assert cli(*asked, "-o", "out").code == 0

@@ -171,6 +171,7 @@ def test_the_first_use_downloads_and_later_ones_need_no_hub(
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.slow
 def test_the_variables_of_the_client_are_obeyed(hub: Hub, tmp_path: Path) -> None:
     code = f"""
 from seedwise.models.build import build_model

@@ -33,6 +33,7 @@ def test_the_page_has_an_example_of_every_function() -> None:
     assert not [name for name in FUNCTIONS if f"seedwise.{name}(" not in "".join(BLOCKS)]
 
 
+@pytest.mark.slow
 def test_the_page_runs_and_python_leaves_the_reports_that_the_command_line_leaves(
     capfd: pytest.CaptureFixture[str],
 ) -> None:

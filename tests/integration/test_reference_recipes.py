@@ -22,7 +22,7 @@ IMAGES = 4
 CASES = [
     ("reference", "efficientnetv2_s"),
     ("reference-m", "efficientnetv2_m"),
-    ("reference-l", "efficientnetv2_l"),
+    pytest.param("reference-l", "efficientnetv2_l", marks=pytest.mark.slow),
     ("strong", "efficientnetv2_s"),
 ]
 
@@ -45,7 +45,7 @@ def setup_of(recipe: str, model: str, folder: Path) -> Setup:
     return prepare(folder, resolved, 0, noise(), built)
 
 
-@pytest.mark.parametrize(("recipe", "model"), CASES, ids=[recipe for recipe, _ in CASES])
+@pytest.mark.parametrize(("recipe", "model"), CASES)
 def test_one_step(recipe: str, model: str, tmp_path: Path) -> None:
     setup = setup_of(recipe, model, tmp_path)
     assert setup.steps_per_epoch == 1

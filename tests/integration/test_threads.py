@@ -110,6 +110,7 @@ def test_who_waits_can_give_up_and_nothing_is_left_of_it(tmp_path: Path) -> None
     assert not (tmp_path / "given up").exists()
 
 
+@pytest.mark.slow
 def test_the_same_thread_may_compute_within_a_computation(alone: Run, tmp_path: Path) -> None:
     class Evaluating(Observer):
         def on_epoch(self, *rows: Any) -> None:

@@ -16,6 +16,7 @@ from seedwise.run.deadline import Deadline
 from seedwise.run.sizing import SPENT, WRITES
 
 
+@pytest.mark.slow
 def test_a_time_is_planned_for_and_numbers_that_contradict_it_are_refused(
     cli: Cli, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

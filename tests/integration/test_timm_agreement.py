@@ -57,9 +57,7 @@ RUNS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "model", ["lite0, boxes", *(pytest.param(it, marks=pytest.mark.slow) for it in ("lite0", "v2-s"))]
-)
+@pytest.mark.parametrize("model", [*(pytest.param(it, marks=pytest.mark.slow) for it in RUNS)])
 def test_timm_predicts_the_stored_logits(model: str, pictures: Path, tmp_path: Path) -> None:
     arguments: list[Any] = ["train", pictures, "-r", "lite", *RUNS[model], "--img-size", 48, "-b", 16, "--seed", 0]
     assert call(*arguments, "-s", "data.val=0", "-s", "train.insight=false", "-o", tmp_path / "run") == 0

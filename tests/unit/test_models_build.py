@@ -104,7 +104,10 @@ def test_small_net_learns() -> None:
     assert loss < 0.1
 
 
-@pytest.mark.parametrize(("size", "params"), [("s", 21_458_488), ("m", 54_139_356), ("l", 118_515_272)])
+@pytest.mark.parametrize(
+    ("size", "params"),
+    [("s", 21_458_488), ("m", 54_139_356), pytest.param("l", 118_515_272, marks=pytest.mark.slow)],
+)
 def test_v2_builds_with_the_parameters_timm_has(size: str, params: int) -> None:
     built = build(f"efficientnetv2_{size}", classes=1000, drop_path=0.1)
     assert sum(parameter.numel() for parameter in built.module.parameters()) == params

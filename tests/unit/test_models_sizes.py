@@ -77,7 +77,10 @@ def test_the_size_that_it_is_made_for_changes_nothing() -> None:
         ("mixer_s32_224", {"size": 48}, "patches of 32 px, as those of 32 or 64 px do"),
         ("inception_v4", {"size": 64}, "so small that nothing is left of them at its last layers; it is made for 299"),
         ("halonet26t", {"size": 32}, "its layers don't fit at that size (AssertionError); it is made for 256 px"),
-        ("mobilenetv5_300m_enc", {"size": 32}, "it is no classifier: it answers with [2, 2048, 16, 16]"),
+        pytest.param(
+            *("mobilenetv5_300m_enc", {"size": 32}, "it is no classifier: it answers with [2, 2048, 16, 16]"),
+            marks=pytest.mark.slow,
+        ),
         (VIT, {"size": 32, "progressive.0.image_size": 16}, "16 px (progressive.0.image_size)"),
         (VIT, {"size": 32, "tta.image_size": 48}, "leave tta.image_size out, or choose another model"),
     ],
