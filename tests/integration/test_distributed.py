@@ -13,6 +13,7 @@ import torch
 from command_line import Cli
 from torch import nn
 
+import seedwise
 from seedwise.base.batch import Batch
 from seedwise.engine.distributed import World, joined
 from seedwise.engine.placement import Placement
@@ -112,6 +113,8 @@ def test_a_run_of_two_processes_scores_every_image_once_and_agrees_with_one(tmp_
         top1 = (stored["test_logits"].argmax(1) == stored["test_targets"]).mean()
     assert top1 == pytest.approx(record["final"]["test"]["top1"], abs=0.01)
     assert done.stdout.count("test top-1") == 1, "only the first process talks"
+    # What the processes scored together is what the saved weights answer, bit for bit.
+    assert all(seedwise.evaluate(tmp_path / "two", split=split).agrees for split in ("val", "test"))
 
 
 @pytest.mark.slow

@@ -201,6 +201,7 @@ def _end_epoch(
             raise Interrupted(f"stopped in the validation after step {state.step} of {setup.total_steps}")
 
     began = time.perf_counter()
+    setup.world.broadcast(setup.model.buffers())  # each process has its own images' statistics of the last step
     val = _validate(setup, setup.model, partial(report, "validation"))
     val_ema = None
     if setup.ema is not None:
