@@ -1,4 +1,4 @@
-"""An option of one value, given twice with values that differ, is refused: none is dropped silently."""
+"""Two inputs in an option that takes one are refused, where the parser drops the first; settings may be overruled."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,10 +9,10 @@ from typer.main import get_command
 
 from seedwise.base.errors import UserError
 from seedwise.cli.app import app
-from seedwise.cli.once import refuse_repeats
+from seedwise.cli.once import INPUTS, LISTS, refuse_second_inputs
 
 COMMAND: Any = get_command(app)
-refuse_repeats(COMMAND)
+refuse_second_inputs(COMMAND)
 
 
 def verbs(command: Any, name: str = "seedwise") -> Iterator[tuple[str, Any]]:
@@ -37,14 +37,19 @@ OPTIONS = [
 
 
 @pytest.mark.parametrize(("verb", "option"), OPTIONS, ids=[f"{verb.name} {each.name}" for verb, each in OPTIONS])
-def test_every_option_takes_one_value_or_keeps_all(verb: Any, option: Any) -> None:
+def test_every_option_keeps_all_refuses_a_second_input_or_takes_the_last_setting(verb: Any, option: Any) -> None:
     first, last = option.opts[0], option.opts[-1]
     assert parse(verb, [first, "1", last, "1"])[option.name] in ("1", ["1", "1"])
-    if option.multiple:
-        assert parse(verb, [first, "1", last, "2"])[option.name] == ["1", "2"]
-    else:
-        with pytest.raises(UserError, match=r": is given twice, as 1 and as 2; give it once"):
+    if option.name in INPUTS:
+        once = r"--[\w-]+ 1,2" if option.name in LISTS else "it once"
+        with pytest.raises(UserError, match=f": is given twice, as 1 and as 2; give {once}$"):
             parse(verb, [first, "1", last, "2"])
+    else:
+        assert parse(verb, [first, "1", last, "2"])[option.name] == (["1", "2"] if option.multiple else "2")
+
+
+def test_every_input_is_an_option() -> None:
+    assert {each.name for _, each in OPTIONS} >= INPUTS
 
 
 def test_switches_may_be_repeated() -> None:
