@@ -87,7 +87,7 @@ def test_a_finished_study_needs_no_writing(cli: Cli, place: Place) -> None:
 def test_a_recipe_is_copied_to_another_place(cli: Cli, place: Place) -> None:
     read_only(place)
     said = cli("recipes", "cp", "lite", "disk/x.yaml").line
-    assert said.startswith("disk/x.yaml: can't be written: ") and said.endswith("; give another place")
+    assert said.startswith("disk/x.yaml: can't be written: ") and said.endswith("; choose another place")
 
 
 def test_a_cache_that_can_not_be_used_says_why(cli: Cli, place: Place) -> None:

@@ -41,7 +41,7 @@ class Unwritable(UserError):
 
     def __init__(self, path: Path, reason: str, advice: str) -> None:
         super().__init__(f"{path}: can't be written: {reason}; {advice}")
-        self.reason = reason
+        self.reason, self.advice = reason, advice
 
 
 def cache_root() -> Path:

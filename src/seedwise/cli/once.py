@@ -5,7 +5,7 @@ from typing import Any
 from seedwise.base.errors import UserError
 
 LISTS = {"toggle", "bagging_models", "bagging_augment"}
-INPUTS = {"recipe", "kernels", "run", "data", "confirm", "teacher", *LISTS}
+INPUTS = {"kernels", "run", "data", "confirm", "teacher", *LISTS}
 """Parameters of which two may be meant together. Of settings the last one counts, so that a script can be overruled."""
 
 

@@ -65,7 +65,8 @@ def cp(
     try:
         write_text(path, content)
     except Unwritable as error:
-        raise UserError(f"{path}: can't be written: {error.reason}; give another place") from error
+        advice = error.advice.replace("folder with -o", "place").replace(" with -o", "")  # which is no option here
+        raise UserError(f"{path}: can't be written: {error.reason}; {advice}") from error
     print(path)
 
 
