@@ -109,3 +109,100 @@ def test_a_kernel_that_is_missing_is_seen(monkeypatch: pytest.MonkeyPatch) -> No
     found = explain(network(SMALL), images())
     assert found["bn1"].path == "PyTorch" and "compiled" in str(found["bn1"].why)
     assert found["blocks.1.1"].path == "layer by layer"
+
+
+class Named(nn.Module):
+    """Returns a dictionary, as transformers' networks do."""
+
+    def __init__(self, classes: int = 5) -> None:
+        super().__init__()
+        self.inner = nn.Conv2d(3, classes, 3)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return {"logits": self.inner(x).mean((2, 3))}
+
+
+class Chosen(Named):
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        return self.inner(x).mean((2, 3)).argmax(1)
+
+
+SMALLEST = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16))
+
+
+@pytest.mark.parametrize(
+    ("model", "given", "message"),
+    [
+        ("lite", images(), "model: must be a network .*is str; seedwise doctor --kernels RECIPE"),
+        (type(SMALLEST), images(), "model: must be a network .*is type"),
+        (SMALLEST, "photo.jpg", r"images: must be a tensor, is str; give a batch as float32\[n, 3, h, w\]"),
+        (SMALLEST, images().numpy(), "images: must be a tensor, is ndarray"),
+        (SMALLEST, images()[0], r"images: must be a batch .*is \[3, 32, 32\]; .*images\[None\]"),
+        (SMALLEST, images()[:0], r"images: must be a batch .*is \[0, 3, 32, 32\]"),
+        (SMALLEST, (images() * 9).byte(), r"images: must be of floating-point numbers, is uint8; .*float\(\) / 255"),
+        (SMALLEST, images()[:, :1], r"given images float32\[4, 1, 32, 32\], raised RuntimeError: .*3 channels"),
+        (SMALLEST, images().double(), r"given images float64\[4, 3, 32, 32\], raised RuntimeError"),
+        (Named(), images(), r"returned dict; it must return one tensor, logits float\[n, k\]: wrap it"),
+        (Chosen(), images(), r"returned int64; it must return one tensor"),
+    ],
+)
+def test_what_makes_no_training_step_is_one_line(model: object, given: object, message: str) -> None:
+    with pytest.raises(UserError, match=message) as error:
+        explain(model, given)  # type: ignore[arg-type]
+    assert "\n" not in str(error.value) and len(str(error.value)) < 300
+
+
+def test_a_frozen_network_is_explained() -> None:
+    found = explain(network(LITE).requires_grad_(False), images())
+    assert found["bn1"].path == "one kernel" and "needs a gradient" in str(found["conv_head"].why)
+
+
+def test_an_unknown_layer_is_a_key_error_that_names_near_ones() -> None:
+    found = explain(SMALLEST, images())
+    with pytest.raises(KeyError) as error:
+        explain(network(LITE, "stock"), images())["blocks.1.0.bn_1"]
+    assert isinstance(error.value, UserError) and "did you mean 'blocks.1.0.bn1' or" in str(error.value)
+    assert str(error.value).startswith("'blocks.1.0.bn_1': no such layer")
+    with pytest.raises(UserError, match=r"^7: no such layer.*`\.table\(\)` shows"):
+        found[7]  # type: ignore[index]
+
+
+def test_reasons_are_those_of_the_setting() -> None:
+    fallback = explain(network(LITE, "fallback"), images())
+    assert fallback["blocks.1.1.conv_dw"].path == "fallback gradients"
+    assert all(row.why for row in fallback.rows)
+    assert "compute.kernels=fallback fuses no blocks" in str(fallback["blocks.1.1"].why)
+    assert "fallback is for depthwise convolutions alone" in str(fallback["bn1"].why)
+    assert "fallback has no C++ kernels" in str(fallback["blocks.1.1.conv_dw"].why)
+    nobody = explain(SMALLEST, images())
+    assert all("the network has no kernels: seedwise.kernels.swap.accelerate" in str(row.why) for row in nobody.rows)
+    whole = network(LITE)
+    part = explain(whole.get_submodule("blocks.0"), torch.randn(2, 32, 8, 8).to(memory_format=torch.channels_last))
+    assert part["0.bn1"].path == "one kernel"  # a part of an accelerated network
+
+
+class OwnConv(nn.Conv2d):
+    """Computes something else."""
+
+
+@pytest.mark.parametrize(
+    ("layer", "why"),
+    [
+        (nn.Conv2d(3, 16, 8, 8), "1x1 and 3x3, not for 8x8"),  # as a vision transformer begins
+        (nn.Conv2d(3, 16, 3, padding=1), "channels or more"),
+        (OwnConv(3, 16, 1), "not for OwnConv"),
+        (nn.BatchNorm2d(3, affine=False), "BatchNorm with parameters and running statistics"),
+    ],
+)
+def test_a_layer_without_a_kernel_says_what_it_lacks(layer: nn.Module, why: str) -> None:
+    model = nn.Sequential(layer, nn.AdaptiveAvgPool2d(1))
+    swap.accelerate(model, "native", {})
+    found = explain(model, images())
+    assert found["0"].path == "PyTorch" and why in str(found["0"].why)
+    assert found.table().splitlines()[-1].startswith("no layer is computed by kernels")
+
+
+def test_a_network_of_nothing_that_has_kernels_says_so() -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 5))
+    swap.accelerate(model, "native", {})
+    assert "kernels are for convolutions" in explain(model, images()).table()

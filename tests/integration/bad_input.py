@@ -181,6 +181,14 @@ def damaged_cache(place: Place) -> Path:
     return folder
 
 
+def decoded_digits() -> None:
+    """Digits in the cache, so that nothing has to be written there."""
+    from seedwise.recipe import library
+    from seedwise.run.data import open_for
+
+    open_for(library.read("demo"), "digits")
+
+
 def full_disk(place: Place) -> None:
     """No file can be brought to the disk any more."""
 

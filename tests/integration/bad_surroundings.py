@@ -5,6 +5,7 @@ from bad_input import (
     Case,
     clock_runs_backwards,
     cut,
+    decoded_digits,
     flip,
     from_the_future,
     full_disk,
@@ -61,7 +62,7 @@ SURROUNDINGS = [
     ),
     Case(
         "full disk: a picture",
-        after(full_disk, "augment", "digits", "-o", "grid.png"),
+        after(lambda p: (decoded_digits(), full_disk(p)), "augment", "digits", "-o", "grid.png"),
         r"^grid\.png: .*the disk is full; free",
     ),
     Case(

@@ -271,6 +271,14 @@ def test_a_folder_of_parquet_files_answers_to_one_name(cli: Cli, column: str, na
     assert [other for other in ("cifar10", "cifar100") if found[other]] == [name]
 
 
+def test_what_was_named_for_data_is_said_where_they_are_not_found(cli: Cli) -> None:
+    Path("empty").mkdir()
+    lines = cli("doctor", "--data-dir", "nowhere").out.splitlines()
+    assert sum("not found: nowhere is no folder" in line for line in lines) == 2
+    assert any(line.startswith("! nowhere: no such folder") for line in lines)
+    assert cli("doctor", "--data-dir", "empty").out.count("not found in empty; ") == 2
+
+
 def fail(*arguments: Any, **how: Any) -> Any:
     raise RuntimeError("broken")
 

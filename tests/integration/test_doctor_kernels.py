@@ -5,6 +5,8 @@ import json
 import pytest
 from command_line import Cli
 
+from seedwise.kernels import swap
+
 SMALL = ("-s", "train.batch_size=4", "-s", "train.image_size=32", "-s", "compute.threads=1")
 
 
@@ -26,12 +28,23 @@ def test_json_has_every_row_and_what_was_resolved(cli: Cli) -> None:
     assert all("compute.kernels=stock" in row["why"] for row in found["rows"])
 
 
+def test_who_asked_for_no_kernels_is_told_why_there_are_few(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = cli("doctor", "--kernels", "lite", *SMALL, "-s", "compute.kernels=fallback").out.splitlines()
+    assert given[0].endswith("kernels: fallback") and all("compute.kernels=fallback" in line for line in given[3:])
+    monkeypatch.setattr(swap, "available", lambda: False)
+    automatic = cli("doctor", "--kernels", "lite", *SMALL).out.splitlines()
+    assert automatic[0].endswith("kernels: fallback, since no C++ kernels are installed or can be compiled")
+    assert automatic[1:] == given[1:]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--kernels", "nope"], "nope: no such recipe"),
         (["--kernels", "photos"], "train.batch_size, train.image_size, model.freeze: auto is decided by the data"),
         (["--kernels", "lite", "-s", "compute.compile=true"], "compute.compile: is true"),
+        (["--kernels", "lite", "--kernels", "demo"], "--kernels: is given twice, as lite and as demo; give it once"),
+        (["--kernels", "lite", "--data-dir", "data"], "--data-dir data: no data are looked at with --kernels"),
         (["-s", "train.batch_size=4"], "-s: sets options of a recipe; name one with --kernels RECIPE"),
     ],
 )

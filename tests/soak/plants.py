@@ -29,7 +29,7 @@ def shouts() -> None:
     def unprepared(path: Path, error: OSError) -> Exception:
         return RuntimeError(f"{path}: {error}")
 
-    files._write_error = unprepared  # type: ignore[assignment]
+    files.write_error = unprepared  # type: ignore[assignment]
 
 
 def keeps_quiet() -> None:

@@ -26,7 +26,7 @@ WRITERS = {
 }
 """Names of functions that write, whoever's they are; beside them whatever is called write_… or _write…."""
 NO_FILE = {
-    *("write_inline", "_write_error", "_write_label", "_write_caption"),
+    *("write_inline", "write_error", "_write_label", "_write_caption"),
     *(
         "config.py write",
         "augment/cutmix.py alone",

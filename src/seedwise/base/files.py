@@ -36,6 +36,14 @@ class FolderHeld(UserError):
     """Another process holds a folder's lock."""
 
 
+class Unwritable(UserError):
+    """A file or folder can't be written."""
+
+    def __init__(self, path: Path, reason: str, advice: str) -> None:
+        super().__init__(f"{path}: can't be written: {reason}; {advice}")
+        self.reason, self.advice = reason, advice
+
+
 def cache_root() -> Path:
     """SEEDWISE_CACHE, or `~/.cache/seedwise` where it is, or the system's place for caches (XDG_CACHE_HOME).
 
@@ -57,12 +65,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
     After a kill at any moment `path` holds its old content or its new one, never a part.
     """
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    except OSError as error:
-        raise _write_error(path, error) from error
-    os.close(handle)
-    temporary = Path(name)
+    temporary = _temporary(path, path.parent, f".{path.name}.")
     try:
         yield temporary
         temporary.chmod(0o666 & ~_umask())
@@ -70,10 +73,38 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.replace(path)
         _sync(path.parent)
     except OSError as error:
-        raise _write_error(path, error) from error
+        raise write_error(path, error) from error
     finally:
         with contextlib.suppress(OSError):  # what keeps it from going must not hide what went wrong before
             temporary.unlink(missing_ok=True)
+
+
+def _temporary(path: Path, folder: Path, prefix: str) -> Path:
+    """Create an empty temporary file in a folder, for what is to be written at `path`."""
+    try:
+        handle, name = tempfile.mkstemp(dir=folder, prefix=prefix, suffix=".tmp")
+    except OSError as error:
+        raise write_error(path, error) from error
+    os.close(handle)
+    return Path(name)
+
+
+def demand_writable(path: Path, what: str) -> None:
+    """Raise a UserError, before the work whose result it is for, where a file can't be written; nothing is left.
+
+    `what` says what it should be: "an HTML file".
+    """
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; give {what} to write")
+    if not path.parent.is_dir():
+        raise UserError(f"{path.parent}: no such folder; create it first")
+    _temporary(path, path.parent, f".{path.name}.").unlink()
+
+
+def demand_writable_folder(path: Path) -> None:
+    """Raise a UserError, before the work whose results it is for, where a folder can't be made or written."""
+    there = next(place for place in (path, *_real(path).parents) if os.path.lexists(place))
+    _temporary(path, there, ".try.").unlink()
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -134,7 +165,7 @@ def sha256_of(path: Path) -> str:
 def make_folder(path: Path) -> None:
     """Create a folder and its parents; a UserError says why that fails."""
     if not make_new_folder(path) and not path.is_dir():
-        raise _write_error(path, FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)))
+        raise write_error(path, FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)))
 
 
 def make_new_folder(path: Path) -> bool:
@@ -146,7 +177,7 @@ def make_new_folder(path: Path) -> bool:
     except FileExistsError:
         return False
     except OSError as error:
-        raise _write_error(path, error) from error
+        raise write_error(path, error) from error
     _made.update(missing)
     return True
 
@@ -169,7 +200,7 @@ def sole_writer(folder: Path) -> Iterator[None]:
             f"{folder}: another process is writing this folder{_holder(lock)}; wait for it, or stop it"
         ) from None
     except OSError as error:
-        raise _write_error(lock, error) from error
+        raise write_error(lock, error) from error
     with held:
         for leftover in (found for pattern in _LEFTOVERS for found in folder.glob(pattern)):
             leftover.unlink(missing_ok=True)
@@ -261,14 +292,25 @@ def _umask() -> int:
     return mask
 
 
-def _write_error(path: Path, error: OSError) -> UserError:
-    advice = {
-        errno.ENOSPC: "the disk is full; free some space, then resume or give the command again",
-        errno.EDQUOT: "the disk quota is used up; free some space, then resume or give the command again",
-        errno.EROFS: "the file system is read-only; choose another folder with -o",
-        errno.EACCES: "no permission to write there; choose another folder with -o",
-        errno.ENOTDIR: "a file stands where a folder is needed; choose another folder with -o",
-        errno.EEXIST: "a file stands where a folder is needed; choose another folder with -o",
-        errno.ENAMETOOLONG: "the name is too long; choose a shorter one with -o",
-    }.get(error.errno or 0, f"{error.strerror or error}; choose another folder with -o")
-    return UserError(f"{path}: can't be written: {advice}")
+def write_error(path: Path, error: OSError) -> Unwritable:
+    """The error of a file or folder that can't be written: why, and what to do."""
+    reason = {
+        errno.ENOSPC: "the disk is full",
+        errno.EDQUOT: "the disk quota is used up",
+        errno.EROFS: "the file system is read-only",
+        errno.EACCES: "no permission to write there",
+        errno.ENOTDIR: "a file stands where a folder is needed",
+        errno.EEXIST: "a file stands where a folder is needed",
+        errno.ENAMETOOLONG: "the name is too long",
+    }.get(error.errno or 0, f"{error.strerror or error}")
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        advice = "free some space, then resume or give the command again"
+    elif error.errno == errno.ENAMETOOLONG:
+        advice = "choose a shorter one with -o"
+    elif _real(path).is_relative_to(_real(cache_root())):
+        advice = f"set {CACHE_VARIABLE} to a folder that can be written"
+    elif os.path.lexists(path.parent / LOCK):  # of a run or a study, whose verbs need not have -o
+        advice = f"copy {path.parent} to where it can be written, and give that folder"
+    else:
+        advice = "choose another folder with -o"
+    return Unwritable(path, reason, advice)

@@ -22,6 +22,11 @@ _RAW_BYTES = re.compile("[\udc80-\udcff]+")
 _ESCAPING = "seedwise.escaping"
 _TRAINING = {"torch", "torchvision", "timm", "safetensors", "huggingface_hub"}
 """What seedwise-stats does without."""
+_ALWAYS = {
+    **dict.fromkeys(("filelock", "jinja2", "numpy", "platformdirs", "pydantic", "rich", "scipy", "typer")),
+    **{"PIL": "pillow", "markupsafe": "jinja2", "pydantic_core": "pydantic", "yaml": "pyyaml"},
+}
+"""Modules that all need, and their packages where these are called otherwise."""
 _ADVICE = {
     errno.ENAMETOOLONG: "give a shorter name",
     errno.ENOSPC: "free some space",
@@ -54,11 +59,8 @@ def main() -> None:
         sys.stdout = None
         code = 141
     except ModuleNotFoundError as error:
-        if error.name not in _TRAINING:
+        if (said := _missing(error.name or "")) is None:
             raise
-        name = distribution()[0]
-        install = name if name == "seedwise" else f'"{name}[train]"'
-        said = f"{sys.argv[1]}: needs {error.name}, which is not installed here; pip install {install} brings it"
         code = _say([said], UserError.exit_code)
     except RuntimeError as error:
         if "torchvision::" not in str(error):
@@ -69,6 +71,19 @@ def main() -> None:
         advice = f"; {_ADVICE[error.errno]}" if error.filename and error.errno in _ADVICE else ""
         code = _say([f"{error.filename or 'output'}: {error.strerror or error}{advice}"], UserError.exit_code)
     sys.exit(code)
+
+
+def _missing(module: str) -> str | None:
+    """What to install for a module that is not there; None for one that seedwise doesn't bring."""
+    name, top = distribution()[0], module.partition(".")[0]
+    if top in _TRAINING:
+        install = name if name == "seedwise" else f'"{name}[train]"'
+    elif top in _ALWAYS:
+        install = _ALWAYS[top] or top
+    else:
+        return None
+    verb = sys.argv[1] if len(sys.argv) > 1 else "seedwise"
+    return f"{verb}: needs {top}, which is not installed here; pip install {install} brings it"
 
 
 def _demand_folder() -> None:

@@ -28,6 +28,7 @@ from seedwise.cli import (
     train,
 )
 from seedwise.cli.fast_parse import quicken
+from seedwise.cli.once import refuse_second_inputs
 from seedwise.cli.usage import plain_usage
 
 app = typer.Typer(
@@ -88,6 +89,7 @@ def run() -> int:
     command = get_command(app)
     quicken(command)
     plain_usage(command)
+    refuse_second_inputs(command)
     try:
         code = command(standalone_mode=False, prog_name="seedwise")
     except typer.Abort:

@@ -36,14 +36,12 @@ def augment(
         seedwise augment digits -s augment.cutmix=default -o grid.png
     """
     from seedwise.base.errors import UserError
+    from seedwise.base.files import demand_writable
     from seedwise.run.folder import demand_outside
 
     chosen = read_recipe(data, recipe, flags, settings)
     seed = chosen.seed if seed is None else seed
-    if not out.parent.is_dir():
-        raise UserError(f"{out.parent}: no such folder; create it first")
-    if out.is_dir():
-        raise UserError(f"{out}: is a folder; give a PNG file to write")
+    demand_writable(out, "a PNG file")
     if out.suffix.lower() != ".png":
         raise UserError(f"{out}: the grid is a PNG; give a name that ends in .png")
     begin_with(data, chosen.data, data_dir)

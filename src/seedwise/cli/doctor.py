@@ -30,6 +30,8 @@ def doctor(
 
     Example: `seedwise doctor --kernels lite -s train.batch_size=32`
     """
+    if kernels is not None and data_dir is not None:
+        raise UserError(f"--data-dir {data_dir}: no data are looked at with --kernels; drop one of them")
     if kernels is not None:
         _explain(kernels, overrides or [], as_json)
         return
@@ -68,9 +70,11 @@ def _explain(name: str, overrides: list[str], as_json: bool) -> None:
         rows = [asdict(row) for row in found.rows]
         print(json.dumps({**setting, "compute": compute.model_dump(), "rows": rows}, indent=2))
         return
+    uncompiled = recipe.compute.kernels == "auto" and compute.kernels == "fallback"
     print(
         f"{resolved.model.name}, {train.image_size} px, batch {train.batch_size}, {compute.device}, "
         f"{compute.precision}, threads: {compute.threads}, kernels: {compute.kernels}"
+        f"{', since no C++ kernels are installed or can be compiled' if uncompiled else ''}"
     )
     print(found.table())
 
@@ -99,7 +103,10 @@ def _lines(found: dict[str, Any]) -> dict[str, str]:
 def _data(found: dict[str, Any], name: str) -> str:
     if found[name] is not None:
         return str(found[name])
-    return "not found; --data-dir DIR or SEEDWISE_DATA=DIR names a local copy, -s data.download=true fetches one"
+    folder = found["data_folder"]
+    place = "" if folder is None else f" in {folder}" if found["data_folder_exists"] else f": {folder} is no folder"
+    how = "--data-dir DIR or SEEDWISE_DATA=DIR names a local copy, -s data.download=true fetches one"
+    return f"not found{place}; {how}"
 
 
 def _or_unknown(value: Any) -> str:

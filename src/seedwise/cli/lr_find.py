@@ -48,12 +48,13 @@ def lr_find(
 
     from seedwise.base import machine
     from seedwise.base.errors import UserError
+    from seedwise.base.files import demand_writable
     from seedwise.run.folder import demand_outside
 
     chosen = read_recipe(data, recipe, flags, settings)
-    if out is not None and not out.parent.is_dir():
-        raise UserError(f"{out.parent}: no such folder; create it first")
-    if out is not None and (out.is_dir() or out.suffix not in (".png", ".svg")):
+    if out is not None:
+        demand_writable(out, "a .png or .svg file")
+    if out is not None and out.suffix not in (".png", ".svg"):
         raise UserError(f"{out}: is no .png or .svg file; give one with -o")
     begin_with(data, chosen.data, data_dir)
     if out is not None:

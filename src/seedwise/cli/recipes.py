@@ -53,7 +53,7 @@ def cp(
 
     Example: `seedwise recipes cp lite mine.yaml`
     """
-    from seedwise.base.files import write_text
+    from seedwise.base.files import Unwritable, write_text
 
     source, content = library.find(name), library.text(name)
     path = target or Path(source.name)
@@ -62,7 +62,11 @@ def cp(
         raise UserError(f"{path}: exists already; give another name")
     if not path.parent.is_dir():
         raise UserError(f"{path.parent}: no such folder; create it first")
-    write_text(path, content)
+    try:
+        write_text(path, content)
+    except Unwritable as error:
+        advice = error.advice.replace("folder with -o", "place").replace(" with -o", "")  # which is no option here
+        raise UserError(f"{path}: can't be written: {error.reason}; {advice}") from error
     print(path)
 
 

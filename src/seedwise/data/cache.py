@@ -5,6 +5,7 @@ Each image's checksum is compared when a process first gathers it (see storage).
 lock, so that others wait for it instead of doing the same.
 """
 
+import errno
 import hashlib
 import json
 import logging
@@ -132,9 +133,12 @@ def cache_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        free = "free some space, or " if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        file = next((place for place in folder.parents if os.path.isfile(place)), None)  # noqa: PTH113 -- as in find.py
+        reason = error.strerror if file is None else f"{file} is a file"
         raise UserError(
-            f"{folder}: images cannot be kept there ({error.strerror}): free some space, or set "
-            f"{CACHE_VARIABLE} to a folder that can be written"
+            f"{folder}: images cannot be kept there ({reason}): {free}set {CACHE_VARIABLE} to a folder that can be "
+            "written"
         ) from error
 
 

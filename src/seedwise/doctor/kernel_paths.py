@@ -41,7 +41,7 @@ def explain_recipe(recipe: Recipe) -> tuple[Recipe, Explanation]:
         try:
             with placement.autocast():
                 return resolved, explain(module, placement.images(noise))
-        except ValueError as error:
+        except UserError as error:
             if "more than 1 value per channel" not in str(error):
                 raise
             raise UserError(

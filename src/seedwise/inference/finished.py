@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from seedwise.base.errors import UserError
-from seedwise.base.files import discard, make_new_folder, write_text
+from seedwise.base.files import demand_writable, discard, make_new_folder, write_text
 from seedwise.base.nearest import demand_folder
 from seedwise.records.run import RECORD, STUDY, write_checked
 
@@ -137,13 +137,17 @@ def evaluate(
     augmentation. `out`: a JSON file to write too. `say` is told what other data hold. Raises UserError.
     """
     from seedwise.recipe.tta_config import SHORTHANDS
-    from seedwise.records.evaluations import append_evaluation
+    from seedwise.records.evaluations import append_evaluation, demand_appendable
 
     for option, value, known in (("--split", split, ("val", "test")), ("--tta", tta, SHORTHANDS)):
         if value is not None and value not in known:
             raise UserError(f"{option}: there is no {value!r}; give {' or '.join(known)}")
     if out is not None:
-        _demand_writable(Path(out), "a JSON file")
+        demand_writable(Path(out), "a JSON file")
+    (folder,) = _folders([run])
+    demand_folder(folder, "a run's or an ensemble's")
+    if (folder / RECORD).exists():
+        demand_appendable(folder)
     voters = _loaded(run)
     from seedwise.inference.evaluate import evaluate as score_again
 
@@ -199,14 +203,16 @@ def audit(
     look for wrong labels too. `run`: a finished run on this data. `confirm`: pairs that were looked at, as the page
     saves them. `say` is told what takes long. Raises UserError.
     """
+    from seedwise.audits.findings import AUDIT, keep
     from seedwise.recipe import library
     from seedwise.reports.words import Words
 
     page = Path(out)
     Words(lang)
-    _demand_writable(page, "an HTML file")
+    demand_writable(page, "an HTML file")
     if page.suffix == ".json":
         raise UserError(f"{out}: the findings go there; give an HTML file to write")
+    demand_writable(page.with_suffix(".json"), "a file, as the findings go there, or another page")
     if run is not None and settings:
         raise UserError("-s and --run: give one of them; a run's data are read with the run's own options")
     recipe = library.read(library.default_recipe(str(data)), settings)
@@ -216,22 +222,25 @@ def audit(
         from seedwise.run.run import Run
 
         loaded = run if isinstance(run, Run) else Run(Path(run))
+        demand_writable(loaded.folder / AUDIT, "a file")
         recipe = loaded.recipe
         if labels:
             minutes = loaded.record.seconds.get("total", 0) * (FOLDS - 1) / 60
             say(f"labels: trains {FOLDS} networks as {loaded.folder}, about {minutes:.0f} min")
     from seedwise.audits.check import audit as check
-    from seedwise.audits.findings import AUDIT, keep
     from seedwise.reports.audit_page import write_audit
 
     judge = partial(_judge, given, confirm, str(data), say)
     where = None if data_dir is None else Path(data_dir)
     found = check(str(data), recipe.data, data_dir=where, run=loaded, labels=labels, judge=judge, progress=progress)
-    keep(found.findings)
-    if loaded is not None:
-        write_checked(loaded.folder / AUDIT, found.findings)
     write_audit(found.findings, found.pictures, page, lang)
     write_checked(page.with_suffix(".json"), found.findings)
+    if loaded is not None:
+        write_checked(loaded.folder / AUDIT, found.findings)
+    try:
+        keep(found.findings)
+    except UserError as error:
+        say(f"not kept for reports of runs on this data: {error}")
     return found.findings
 
 
@@ -258,14 +267,6 @@ def _loaded(given: "str | Path | Run | Ensemble") -> "Run | Ensemble":
     from seedwise.ensembles.model import load as load_voters
 
     return load_voters(given)
-
-
-def _demand_writable(out: Path, what: str) -> None:
-    """Raise a UserError, before any work, where `out` can't be written."""
-    if out.is_dir():
-        raise UserError(f"{out}: is a folder; give {what} to write")
-    if not out.parent.is_dir():
-        raise UserError(f"{out.parent}: no such folder; create it first")
 
 
 def _judged(file: Path) -> "Judgements":

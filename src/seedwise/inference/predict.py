@@ -14,14 +14,18 @@ from seedwise.base.errors import UserError
 from seedwise.base.notebook import html_table
 from seedwise.data.deep import Oddity, Range, off_scale
 from seedwise.data.describe import passed_over_lines
+from seedwise.data.find import KNOWN_NAMES
 from seedwise.data.images import as_trained, opened, scale_of
 from seedwise.data.source import RawImage, UInt8Array, printable
-from seedwise.data.tree import Node, list_folder
+from seedwise.data.tree import ARCHIVE_SUFFIXES, TABLE_SUFFIXES, Node, list_folder
 from seedwise.ensembles.model import Ensemble
 from seedwise.run.run import PREDICT_BATCH, Run
 
 BATCH_BYTES = 512 << 20
 """Bytes of decoded photos at which a batch ends."""
+TAKEN = "images and folders of images"
+SCORE = "to score it by its labels give it to `seedwise evaluate RUN --data`"
+NAMED = f"is the name of data, and predict takes {TAKEN}; {SCORE}"
 
 _NUMBER = re.compile(r"(\d+)", re.ASCII)
 
@@ -120,7 +124,7 @@ def find_images(paths: Iterable[str]) -> Iterator[str | Unreadable | Note]:
         elif os.path.isfile(path):  # noqa: PTH113
             yield path
         else:
-            yield Unreadable(path, f"{printable(path)}: no such file or folder")
+            yield Unreadable(path, f"{printable(path)}: {NAMED if path in KNOWN_NAMES else 'no such file or folder'}")
 
 
 def _below(folder: str) -> Iterator[str | Unreadable | Note]:
@@ -137,7 +141,23 @@ def _below(folder: str) -> Iterator[str | Unreadable | Note]:
         yield f"{folder.rstrip(os.sep)}{os.sep}{image}"
     yield from problems
     if not tree.root.has_images and not problems:
-        yield Unreadable(folder, f"{printable(folder)}: no images in this folder")
+        table = next(Path(folder).rglob("*.parquet"), None)
+        said = (
+            "no images in this folder"
+            if table is None
+            else f"holds no image files; {table.name} {_no_image(table.name)}"
+        )
+        yield Unreadable(folder, f"{printable(folder)}: {said}")
+
+
+def _no_image(path: str) -> str | None:
+    """What to do with data that other verbs take and predict doesn't; None for what is not named like any."""
+    name = path.lower()
+    if name.endswith((".parquet", *TABLE_SUFFIXES)):
+        return f"is a table, and predict takes {TAKEN}: write its images to files; {SCORE}"
+    if name.endswith(ARCHIVE_SUFFIXES):
+        return f"is an archive, and predict takes {TAKEN}: unpack it; {SCORE}"
+    return None
 
 
 def _in_order(node: Node) -> Iterator[str]:
@@ -182,7 +202,8 @@ def _read(path: str, pixel_range: Range | None) -> tuple[UInt8Array | Unreadable
             notes.append(said)
         return pixels, [Note(f"{printable(path)}: {line}") for line in notes]
     except UserError as error:
-        return Unreadable(path, str(error)), []
+        other = _no_image(path)
+        return Unreadable(path, str(error) if other is None else f"{printable(path)}: {other}"), []
 
 
 def _predict(run: Run | Ensemble, batch: list[tuple[str, UInt8Array]]) -> Iterator[Predicted]:

@@ -14,7 +14,8 @@ def explain(model: "nn.Module", images: "Tensor") -> "Explanation":
     `model`: as it is trained, after `seedwise.kernels.swap.accelerate`; it isn't changed: a copy makes the step, in
     training mode (layers of a network in training keep their own). `images`: float32[n, 3, h, w], a batch as the
     training has it, in channels_last where kernels are to take it. Returns rows of `layer`, `kind`, `path` and `why`,
-    and `.table()`, all of them text. A UserError for a network under torch.compile, whose layers a compiler computes.
+    and `.table()`, all of them text; `[name]` is a layer's row. A UserError for a network under torch.compile, whose
+    layers a compiler computes, and for a network or images that make no training step.
     """
     from seedwise.kernels.explanation import explain as explained  # imports torch
 

@@ -26,6 +26,8 @@ LIBRARIES = *depthwise_ops.LIBRARIES, batch_norm_ops.KERNELS, squeeze_excite_ops
 Kernels = Literal["auto", "stock", "fallback", "native", "tuned"]
 """As in a recipe's compute section; `auto` is resolved before a network is built."""
 
+_SETTING = "_seedwise_kernels"
+
 
 def available() -> bool:
     """Whether the native kernels are compiled, or can be: unless they were installed, the first call takes a while."""
@@ -51,6 +53,7 @@ def accelerate(model: nn.Module, kernels: Kernels, known: Mapping[str, str]) -> 
     convolution; squeeze-and-excitation as one kernel; blocks as one step of autograd. `tuned`: the same, but each is
     timed at its first use.
     """
+    setattr(model, _SETTING, kernels)
     if kernels == "stock":
         return
     is_native = kernels in NATIVE_KERNELS
@@ -64,6 +67,11 @@ def accelerate(model: nn.Module, kernels: Kernels, known: Mapping[str, str]) -> 
         use_fast_frozen_stages(model, dispatcher)
         use_fused_depthwise_blocks(model, dispatcher)
         use_fused_blocks(model)
+
+
+def built_with(model: nn.Module) -> Kernels | None:
+    """The `kernels` that a network was accelerated with; None if it never was."""
+    return getattr(model, _SETTING, None)
 
 
 def chosen(model: nn.Module) -> dict[str, str]:

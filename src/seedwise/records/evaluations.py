@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError
 
 from seedwise.base.errors import UserError
+from seedwise.base.files import Unwritable, demand_writable, write_error
 from seedwise.base.notebook import html_table
 from seedwise.records.run import RecordPart, Scores
 
@@ -84,6 +85,20 @@ class Evaluation(RecordPart):
         return html_table([row], f"{self.data}: {self.split}", [worst])
 
 
+def demand_appendable(folder: Path) -> None:
+    """Raise a UserError, before images are scored, where the run's evaluations.jsonl can't be written."""
+    path = folder / EVALUATIONS
+    try:
+        if path.exists():
+            os.close(os.open(path, os.O_RDWR | os.O_APPEND))
+        else:
+            demand_writable(path, "a file")
+    except OSError as error:
+        raise _uncounted(write_error(path, error)) from error
+    except Unwritable as error:
+        raise _uncounted(error) from error
+
+
 def append_evaluation(folder: Path, evaluation: Evaluation) -> None:
     """Add a line to the run's evaluations.jsonl in a single write, so that two processes at once lose none. A UserError
     where it can't be written."""
@@ -99,7 +114,11 @@ def append_evaluation(folder: Path, evaluation: Evaluation) -> None:
         finally:
             os.close(handle)
     except OSError as error:
-        raise UserError(f"{path}: can't be written ({error.strerror}); evaluations are counted there") from error
+        raise _uncounted(write_error(path, error)) from error
+
+
+def _uncounted(error: Unwritable) -> UserError:
+    return UserError(f"{error} (evaluations are counted there)")
 
 
 def read_evaluations(folder: Path) -> list[Evaluation]:

@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from seedwise.base.errors import UserError
-from seedwise.base.files import write_text
+from seedwise.base.files import demand_writable, write_text
 from seedwise.base.nearest import demand_folder
 from seedwise.records.finished import is_ensemble
 from seedwise.records.run import BAGGING, RECORD, STUDY
@@ -29,11 +29,9 @@ def write_report(folder: Path, out: Path | None = None, language: str = "en") ->
     The same records give the same bytes. A UserError says what is missing or damaged.
     """
     path = out or folder / REPORT
+    if not path.is_file() and (out is not None or folder.is_dir()):  # one that is there may have its bytes already
+        demand_writable(path, "an HTML file")
     content = render(folder, language)
-    if not path.parent.is_dir():
-        raise UserError(f"{path.parent}: no such folder; create it first")
-    if path.is_dir():
-        raise UserError(f"{path}: is a folder; give an HTML file to write")
     if not path.exists() or path.read_bytes() != content.encode():
         write_text(path, content)
     return path

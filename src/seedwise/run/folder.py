@@ -7,7 +7,7 @@ from pathlib import Path
 
 from seedwise.base import machine, user_code
 from seedwise.base.errors import UserError
-from seedwise.base.files import LOCK, make_new_folder
+from seedwise.base.files import LOCK, demand_writable_folder, make_new_folder
 from seedwise.config.section import load
 from seedwise.data.find import KNOWN_NAMES, find_source
 from seedwise.data.folder import FolderSource
@@ -46,11 +46,13 @@ def demand_free(folder: Path, *, study: bool) -> None:
     if (folder / (RECORD if study else STUDY)).exists():
         words = "a single run, not a study" if study else "a study, not a single run"
         raise UserError(f"{folder}: holds {words}; {ELSEWHERE}")
-    if not folder.is_dir() or any((folder / name).exists() for name in (LOCK, RECORD, STUDY)):
-        return
-    other = next((path.name for path in folder.iterdir() if not path.name.startswith(".")), None)
-    if other is not None:
-        raise UserError(f"{folder}: holds other files ({other}); choose a new or an empty folder with -o")
+    if any((folder / name).exists() for name in (LOCK, RECORD, STUDY)):
+        return  # what is finished needs no writing
+    if folder.is_dir():
+        other = next((path.name for path in folder.iterdir() if not path.name.startswith(".")), None)
+        if other is not None:
+            raise UserError(f"{folder}: holds other files ({other}); choose a new or an empty folder with -o")
+    demand_writable_folder(folder)
 
 
 def demand_outside(picture: Path, data: str, recipe: Recipe, data_dir: Path | None) -> None:

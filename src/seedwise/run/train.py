@@ -12,7 +12,7 @@ import torch
 
 from seedwise.base import machine
 from seedwise.base.errors import Interrupted, UserError
-from seedwise.base.files import LOCK, discard, sole_writer
+from seedwise.base.files import LOCK, Unwritable, discard, sole_writer
 from seedwise.base.user_code import fails
 from seedwise.config.section import load as load_section
 from seedwise.data.dataset import Dataset
@@ -126,7 +126,7 @@ def run(
     """
     with joined() as world, contextlib.ExitStack() as held:
         if world.is_first:
-            held.enter_context(sole_writer(folder))
+            _hold(folder, held)
         world.wait()  # nobody looks before the folder is ours
         known = read_record(folder) if (folder / RECORD).exists() else None
         if known is not None:
@@ -138,7 +138,8 @@ def run(
                 kept = (name for name in known.files if (folder / name).exists())  # one may drop what one can spare
                 check_files(folder, known, *kept)
                 if world.is_first:
-                    checkpoint.clear(folder)  # a kill right after the record was written leaves it
+                    with contextlib.suppress(OSError):  # of a place that can't be written, where it does no harm
+                        checkpoint.clear(folder)  # a kill right after the record was written leaves it
                 return Run(folder)
             if not elsewhere:
                 demand_same_machine(folder, known, recipe)
@@ -157,6 +158,15 @@ def run(
             raise
         world.wait()  # nobody reads before all is written
         return Run(folder)
+
+
+def _hold(folder: Path, held: contextlib.ExitStack) -> None:
+    """Hold the run's lock; a finished run needs none where it can't be written."""
+    try:
+        held.enter_context(sole_writer(folder))
+    except Unwritable:
+        if not (folder / RECORD).exists() or read_record(folder).status != "finished":
+            raise
 
 
 def _train(

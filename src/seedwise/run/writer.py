@@ -12,7 +12,7 @@ from torch import Tensor
 
 from seedwise.base import machine
 from seedwise.base.errors import Interrupted, UserError, in_words
-from seedwise.base.files import sha256_of, write_json, write_text
+from seedwise.base.files import sha256_of, write_error, write_json, write_text
 from seedwise.config.section import dump
 from seedwise.data.dataset import Dataset
 from seedwise.data.find import KNOWN_NAMES
@@ -276,7 +276,7 @@ def logging_to(path: Path) -> Iterator[None]:
     try:
         handler = logging.FileHandler(path, encoding="utf-8")
     except OSError as error:
-        raise UserError(f"{path}: can't be written: {error.strerror}; choose another folder with -o") from error
+        raise write_error(path, error) from error
     handler.handleError = lambda record: None  # type: ignore[method-assign]  # a full disk stops the run, not its log
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)

@@ -10,7 +10,7 @@ import numpy as np
 
 from seedwise.base import machine
 from seedwise.base.errors import UserError
-from seedwise.base.files import LOCK, discard, sole_writer
+from seedwise.base.files import LOCK, Unwritable, discard, sole_writer
 from seedwise.base.numerics import NUMERICS_VERSION
 from seedwise.config.options import plain
 from seedwise.config.section import diff
@@ -117,10 +117,16 @@ def ablate(
 def resume_study(folder: Path, options: TrialOptions) -> Study:
     """Train the missing trials of a study."""
     _demand_one_process()
-    with sole_writer(folder):
+    try:
+        with sole_writer(folder):
+            study = read_study(folder)
+            found_in = Path(study.data_dir) if study.data_dir else None
+            return _complete(folder, study, replace(options, data_dir=options.data_dir or found_in))
+    except Unwritable:
         study = read_study(folder)
-        found_in = Path(study.data_dir) if study.data_dir else None
-        return _complete(folder, study, replace(options, data_dir=options.data_dir or found_in))
+        if any(trial.status != "finished" for trial in study.trials):
+            raise
+        return Study(folder, study)  # nothing is left to write
 
 
 def divided(recipe: Recipe, jobs: int) -> Recipe:
