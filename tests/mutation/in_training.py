@@ -106,6 +106,20 @@ TRAINING = (
         "conformance/test_ema.py",
     ),
     Fault(
+        "Muon: a tall matrix steps as a wide one's transpose",
+        "optim/muon.py",
+        "0.2 * math.sqrt(max(rows, columns))",
+        "0.2 * math.sqrt(columns)",
+        "conformance/test_muon.py::test_it_is_torchs",
+    ),
+    Fault(
+        "Muon: the groups of a convolution as one matrix",
+        "optim/muon.py",
+        "= module.groups",
+        "= 1",
+        "conformance/test_muon.py::test_it_is_torchs",
+    ),
+    Fault(
         "a warmup that begins at zero",
         "optim/schedules.py",
         "config.lr * (step + 1) / (warmup_steps + 1)",

@@ -25,6 +25,31 @@ class AdamW(Section):
         return betas
 
 
+class Muon(AdamW):
+    """Muon: matrices step along the orthogonalized momentum of their gradients, all else by AdamW with `betas`, `eps`.
+
+    Matrices are the weights of linear layers and of convolutions, flattened to [out, in * height * width]; those of
+    depthwise convolutions are vectors and, like biases, scales, embeddings and the classifier, go by AdamW. The
+    momentum, in Nesterov's form, is brought near the closest orthogonal matrix by five Newton-Schulz iterations in
+    float32, so that no direction of a matrix learns much faster than another. Weight decay is AdamW's. Helps: networks
+    that learn from random weights, which get as far in fewer steps. Hurts: the time of a step on a CPU, for the
+    iterations cost as much for small images and batches as for large ones; weights pretrained by another algorithm, as
+    Moonshot found. Source: Jordan et al. 2024 (kellerjordan.github.io/posts/muon); rates as AdamW's: Liu et al. 2025
+    (arXiv 2502.16982); torch's `Muon`.
+    """
+
+    name: Literal["muon"] = "muon"  # type: ignore[assignment]
+    """The algorithm."""
+    matrix_lr: float | None = Field(None, gt=0)
+    """Peak learning rate of the matrices, > 0; it follows the same schedule, and layer_decay. null: `optim.lr`."""
+    matrix_momentum: float = Field(0.95, ge=0, lt=1)
+    """Momentum of the matrices, in [0, 1)."""
+    adjust_lr: Literal["match_rms_adamw", "original"] = "match_rms_adamw"
+    """How the rate follows the shape of a matrix. `match_rms_adamw`: times 0.2 * sqrt(max(rows, columns)), steps as
+    long as AdamW's, so that its rates fit. `original`: times sqrt(max(1, rows / columns)); its usual matrix_lr is
+    0.02."""
+
+
 class SGD(Section):
     """Stochastic gradient descent with momentum; its weight decay is added to the gradient, as PyTorch does."""
 
@@ -94,7 +119,7 @@ def _by_name(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
 
 
-Algorithm = Annotated[AdamW | SGD, Field(discriminator="name"), BeforeValidator(_by_name)]
+Algorithm = Annotated[AdamW | SGD | Muon, Field(discriminator="name"), BeforeValidator(_by_name)]
 Schedule = Annotated[Constant | Step | Cosine | OneCycle, Field(discriminator="name"), BeforeValidator(_by_name)]
 
 
@@ -136,7 +161,7 @@ class OptimConfig(Section):
     """Optimizer, learning rate, weight decay and their schedule."""
 
     algorithm: Algorithm = AdamW()
-    """`adamw` or `sgd`, by name or with its own options."""
+    """`adamw`, `sgd` or `muon`, by name or with its own options."""
     lr: float = Field(4e-4, gt=0)
     """Peak learning rate, > 0."""
     head_lr: float | None = Field(None, gt=0)

@@ -73,6 +73,7 @@ _NOTHING: dict[str, Callable[[Recipe, Measured], bool]] = {
     ),
     "ema": lambda recipe, measured: measured["distance"] == 0,
     "bce": lambda recipe, measured: measured["images"] == 0,
+    "muon": lambda recipe, measured: measured["matrices"] == 0,
     "sam": lambda recipe, measured: measured["images"] == 0,
     "distill": lambda recipe, measured: measured["images"] == 0,
     "freeze": lambda recipe, measured: measured["parameters"] == 0,
