@@ -44,12 +44,12 @@ def prepare(folder: Path, *, optim: OptimConfig = ADAMW, **options: Any) -> Setu
     setup.model.group_matcher = lambda coarse: {"conv": "conv", "norm": "norm"}  # type: ignore[assignment]
     groups = parameter_groups(optim, setup.model, ("head",))
     ema = Ema(EmaConfig(decay=0.8), setup.model)
-    return replace(setup, optimizer=build_optimizer(optim, groups), ema=ema)
+    return replace(setup, optimizer=build_optimizer(optim, groups), average=ema)
 
 
 def averages(setup: Setup) -> dict[str, Tensor]:
-    assert setup.ema is not None
-    return {name: value.clone() for name, value in setup.ema.module.state_dict().items()}
+    assert setup.average is not None
+    return {name: value.clone() for name, value in setup.average.module.state_dict().items()}
 
 
 def outcome(setup: Setup, state: State) -> dict[str, Any]:
@@ -174,7 +174,8 @@ def test_what_a_run_records(averaged: Path) -> None:
     record = record_of(averaged)
     assert record["test_evaluations"] == 2
     assert record["files"]["ema.safetensors"] == sha256_of(averaged / "ema.safetensors")
-    assert set(record["ema"]) == {"val", "test", "distance"} and record["ema"]["distance"] > 0
+    assert set(record["ema"]) == {"kind", "val", "test", "distance"} and record["ema"]["kind"] == "ema"
+    assert record["ema"]["distance"] > 0
     assert record["ema"]["val"] == record["epochs"][-1]["val_ema"]
     assert record["ema"]["test"] != record["final"]["test"]
     techniques = record["techniques"]

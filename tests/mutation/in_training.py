@@ -120,6 +120,27 @@ TRAINING = (
         "conformance/test_muon.py::test_it_is_torchs",
     ),
     Fault(
+        "SWA: later weights count for less",
+        "optim/swa.py",
+        "weight=1 / count",
+        "weight=1 / (count + 1)",
+        "conformance/test_swa.py::test_it_is_torchs",
+    ),
+    Fault(
+        "SWA: BatchNorm's statistics are those of the last batches",
+        "engine/statistics.py",
+        "norm.momentum = 1 / number",
+        "norm.momentum = 0.1",
+        "conformance/test_swa.py::test_statistics_are_update_bns",
+    ),
+    Fault(
+        "SWA: its images count as trained on",
+        "engine/loop.py",
+        "            meter.load_state(counts)\n    state.estimated",
+        "            meter.state()\n    state.estimated",
+        "integration/test_swa_runs.py::test_the_mean_is_that_of_the_steps_and_its_statistics_those_of_the_last_epochs_images",
+    ),
+    Fault(
         "a warmup that begins at zero",
         "optim/schedules.py",
         "config.lr * (step + 1) / (warmup_steps + 1)",

@@ -143,6 +143,29 @@ class EmaConfig(Section):
     """In step t (from 1) d is min(decay, (1 + t) / (10 + t)): what the initial weights left in it fades early."""
 
 
+class SwaConfig(Section):
+    """Stochastic weight averaging: the mean of the weights along the last part of training, scored beside the raw ones.
+
+    The weights at the ends of epochs, or every some steps, count alike. BatchNorm's statistics belong to none of them:
+    after the last step they are estimated anew for the mean, on all training images with the augmentation, size and
+    dropout of the last epoch; only then is the mean scored, and saved as `optim.ema`'s is. Without `lr` the raw weights
+    are the same bits with it or without, and the choice of the epoch never looks at it. Helps: long trainings whose
+    last part goes on at a rate that keeps moving; wider minima, which new images are kinder to. Hurts: after a schedule
+    that ends near 0, which leaves nothing to average; with an `lr` so high that the weights leave their basin. The
+    estimate costs a forward pass of all training images. Source: Izmailov et al. 2018 (arXiv 1803.05407); computed as
+    torch's `AveragedModel` and `update_bn`.
+    """
+
+    start: float = Field(0.75, ge=0, lt=1)
+    """Share of all optimizer steps, in [0, 1), after which averaging begins."""
+    every: Literal["epoch"] | Annotated[int, Field(ge=1)] = "epoch"
+    """What is averaged: the weights at the `epoch`s' ends, or those every so many optimizer steps, counted back from
+    the last. One set of weights alone is no average, and is reported as inert."""
+    lr: float | None = Field(None, gt=0)
+    """Constant learning rate from `start` on, in place of the schedule, > 0; rates of layers and of the head keep their
+    ratio to it. null: the schedule goes on."""
+
+
 class SamConfig(Section):
     """Sharpness-aware minimization: the gradient is taken where the loss is worst nearby, not where the weights are.
 
@@ -190,6 +213,8 @@ class OptimConfig(Section):
     """Sharpness-aware minimization; `{}` turns it on with its defaults."""
     ema: EmaConfig | None = None
     """An average of the weights, scored and saved beside them; `{}` turns it on with its defaults."""
+    swa: SwaConfig | None = None
+    """The mean of the weights along the last part of training, in ema's place; `{}` turns it on with its defaults."""
 
 
 class DistillConfig(Section):

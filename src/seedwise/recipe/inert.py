@@ -72,6 +72,7 @@ _NOTHING: dict[str, Callable[[Recipe, Measured], bool]] = {
         measured["tensors_excluded"] == 0 and recipe.optim.weight_decay > 0
     ),
     "ema": lambda recipe, measured: measured["distance"] == 0,
+    "swa": lambda recipe, measured: measured["averaged"] < 2 or measured["distance"] == 0,
     "bce": lambda recipe, measured: measured["images"] == 0,
     "muon": lambda recipe, measured: measured["matrices"] == 0,
     "sam": lambda recipe, measured: measured["images"] == 0,
