@@ -67,14 +67,16 @@ CASES = {
         ("optim.decay_norms_and_biases=false", "optim.weight_decay=0.0"),
         ("optim.weight_decay=0.0",),
     ),
+    "muon": Case(("optim.algorithm=muon",), ("optim.algorithm=adamw",)),
     "sam": Case(("optim.sam=default",), ("optim.sam=null",)),
     "ema": Case(("optim.ema=default",), ("optim.ema=default",)),
+    "swa": Case(("optim.swa={every: 4}",), ("optim.swa={every: 4}",)),
     "freeze": Case(("model.freeze=1",), ("model.freeze=0",)),
     "warm_start": Case(("warm_start=default",), ("warm_start=null",)),
     "eval_image_size": Case(("train.eval_image_size=20",), ("train.eval_image_size=16",)),
     "tta": Case(("tta=default",), ("tta={flip: false}",)),
 }
-AFTER_TRAINING = ("ema", "eval_image_size", "tta")
+AFTER_TRAINING = ("ema", "swa", "eval_image_size", "tta")
 """These never touch the raw weights."""
 cases = pytest.mark.parametrize("name", CASES)
 lengths = pytest.mark.parametrize("epochs", [2, pytest.param(5, marks=pytest.mark.slow)])
@@ -184,8 +186,10 @@ DEAD = {
     "head_lr": {"parameters": 0, "scale": 3.0},
     "layer_decay": {"layers": 1, "least_scale": 1.0},
     "decay_norms_and_biases": {"tensors_excluded": 0, "parameters_excluded": 0},
+    "muon": {"matrices": 0, "parameters": 0, "share": 0.0},
     "sam": {"images": 0.0, "loss_rise": 0.0},
     "ema": {"distance": 0.0},
+    "swa": {"averaged": 1.0, "estimated_images": 40.0, "distance": 0.0},
     "freeze": {"stages": 1.0, "layers": 0.0, "parameters": 0.0},
     "warm_start": {"images": 0.0},
     "eval_image_size": {"trained": 16.0, "evaluated": 16.0},

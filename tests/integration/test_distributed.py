@@ -102,13 +102,14 @@ def test_every_image_of_a_step_is_in_exactly_one_share(size: int) -> None:
 
 @pytest.mark.slow
 def test_a_run_of_two_processes_scores_every_image_once_and_agrees_with_one(tmp_path: Path) -> None:
-    settings = [*TINY, "--epochs", "2"]
+    settings = [*TINY, "--epochs", "2", "-s", "optim.swa={every: 1}", "-s", "optim.algorithm=muon"]
     done = run("-m", "seedwise", "train", *settings, "-o", str(tmp_path / "two"))
     assert done.returncode == 0, done.stderr
     record = json.loads((tmp_path / "two" / "record.json").read_text())
     assert record["status"] == "finished" and record["machine"]["processes"] == 2
     with np.load(tmp_path / "two" / "predictions.npz") as stored:
         for split in ("val", "test"):
+            assert len(stored[f"{split}_ema_logits"]) == len(stored[f"{split}_logits"])
             assert len(set(stored[f"{split}_ids"])) == record["data"]["splits"][split] == len(stored[f"{split}_logits"])
         top1 = (stored["test_logits"].argmax(1) == stored["test_targets"]).mean()
     assert top1 == pytest.approx(record["final"]["test"]["top1"], abs=0.01)

@@ -24,7 +24,7 @@ from seedwise.engine import checkpoint, loop
 from seedwise.engine.loop import fit
 from seedwise.engine.protocols import Observer
 from seedwise.engine.setup import Setup, State
-from seedwise.optim.config import SGD, EmaConfig, OptimConfig
+from seedwise.optim.config import SGD, EmaConfig, Muon, OptimConfig
 from seedwise.optim.ema import Ema
 from seedwise.optim.groups import parameter_groups
 from seedwise.optim.optimizers import build_optimizer
@@ -33,6 +33,7 @@ from seedwise.records.run import EpochRow
 __all__ = ["no_fsync"]  # the fixture
 
 GROUPS = ADAMW.model_copy(update={"layer_decay": 0.5, "head_lr": 0.05, "decay_norms_and_biases": False})
+MUON = ADAMW.model_copy(update={"algorithm": Muon(matrix_lr=0.2)})
 GROUPS_SGD = GROUPS.model_copy(update={"algorithm": SGD()})
 ON = ("-s", "optim.ema={decay: 0.9}")
 GROUPED = ("-s", "optim.layer_decay=0.7", "-s", "optim.head_lr=0.01", "-s", "optim.decay_norms_and_biases=false")
@@ -43,12 +44,12 @@ def prepare(folder: Path, *, optim: OptimConfig = ADAMW, **options: Any) -> Setu
     setup.model.group_matcher = lambda coarse: {"conv": "conv", "norm": "norm"}  # type: ignore[assignment]
     groups = parameter_groups(optim, setup.model, ("head",))
     ema = Ema(EmaConfig(decay=0.8), setup.model)
-    return replace(setup, optimizer=build_optimizer(optim, groups), ema=ema)
+    return replace(setup, optimizer=build_optimizer(optim, groups), average=ema)
 
 
 def averages(setup: Setup) -> dict[str, Tensor]:
-    assert setup.ema is not None
-    return {name: value.clone() for name, value in setup.ema.module.state_dict().items()}
+    assert setup.average is not None
+    return {name: value.clone() for name, value in setup.average.module.state_dict().items()}
 
 
 def outcome(setup: Setup, state: State) -> dict[str, Any]:
@@ -59,11 +60,13 @@ def outcome(setup: Setup, state: State) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------------------------- the loop
 
 
-@pytest.mark.parametrize(("optim", "select"), [(GROUPS, "best"), (GROUPS_SGD, "last"), (ADAMW, "last")], ids=str)
+@pytest.mark.parametrize(
+    ("optim", "select"), [(GROUPS, "best"), (GROUPS_SGD, "last"), (ADAMW, "last"), (MUON, "last")], ids=str
+)
 def test_stopped_at_every_moment_it_ends_with_the_same_bits(optim: OptimConfig, select: str, tmp_path: Path) -> None:
     options = {"optim": optim, "select": select}
     whole = prepare(tmp_path / "whole", **options)
-    assert len(whole.optimizer.param_groups) == (1 if optim is ADAMW else 4)
+    assert len(whole.optimizer.param_groups) == {ADAMW: 1, MUON: 2}.get(optim, 4)
     expected = outcome(whole, fit(whole, observer=Observer()))
     assert all(row["val_ema"] is not None for row in expected["rows"])
     for asked in range(1, EPOCHS * (STEPS_PER_EPOCH + 2) + 1):
@@ -171,7 +174,8 @@ def test_what_a_run_records(averaged: Path) -> None:
     record = record_of(averaged)
     assert record["test_evaluations"] == 2
     assert record["files"]["ema.safetensors"] == sha256_of(averaged / "ema.safetensors")
-    assert set(record["ema"]) == {"val", "test", "distance"} and record["ema"]["distance"] > 0
+    assert set(record["ema"]) == {"kind", "val", "test", "distance"} and record["ema"]["kind"] == "ema"
+    assert record["ema"]["distance"] > 0
     assert record["ema"]["val"] == record["epochs"][-1]["val_ema"]
     assert record["ema"]["test"] != record["final"]["test"]
     techniques = record["techniques"]

@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from seedwise.base.errors import UserError
 from seedwise.engine import checkpoint
-from seedwise.optim.config import SGD, AdamW, OptimConfig
+from seedwise.optim.config import SGD, AdamW, Muon, OptimConfig
+from seedwise.optim.groups import parameter_groups
 from seedwise.optim.optimizers import build_optimizer
 
 STATE = {"loss_sum": 0.1 + 0.2, "rows": [{"epoch": 1}], "name": "±"}
 TENSORS = {"a/x": torch.arange(6.0).view(2, 3), "a/n": torch.tensor(3), "b/x": torch.ones(2, dtype=torch.bfloat16)}
-ALGORITHMS: list[AdamW | SGD] = [AdamW(), SGD(), SGD(momentum=0.0, nesterov=False)]
+ALGORITHMS: list[AdamW | SGD] = [AdamW(), SGD(), SGD(momentum=0.0, nesterov=False), Muon()]
 
 
 def only(folder: Path) -> Path:
@@ -43,18 +44,18 @@ def state_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     return checkpoint.optimizer_tensors(optimizer)
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS, ids=["adamw", "sgd", "sgd-plain"])
+@pytest.mark.parametrize("algorithm", ALGORITHMS, ids=["adamw", "sgd", "sgd-plain", "muon"])
 def test_training_goes_on_with_the_same_bits_and_layout(algorithm: AdamW | SGD, tmp_path: Path) -> None:
     config = OptimConfig(algorithm=algorithm, lr=0.01, weight_decay=0.1)
     net = model()
-    optimizer = build_optimizer(config, net.parameters())
+    optimizer = build_optimizer(config, parameter_groups(config, net, ()))
     for seed in range(3):
         step(net, optimizer, seed)
     tensors = checkpoint.model_tensors(net, "model") | checkpoint.optimizer_tensors(optimizer)
     checkpoint.save(tmp_path, 3, tensors, STATE)
 
     twin = model()
-    other = build_optimizer(config, twin.parameters())
+    other = build_optimizer(config, parameter_groups(config, twin, ()))
     found = checkpoint.load(tmp_path)
     assert found is not None
     twin.load_state_dict(checkpoint.under(found[0], "model"))

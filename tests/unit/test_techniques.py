@@ -14,6 +14,7 @@ from seedwise.config.section import diff
 from seedwise.recipe import library
 from seedwise.recipe.schema import Recipe
 from seedwise.recipe.techniques import TECHNIQUES, Technique, card, find, is_on, switched, toggle
+from seedwise.study.toggles import TOGGLES
 
 each = pytest.mark.parametrize("technique", TECHNIQUES, ids=lambda t: t.name)
 REFERENCE = {"random_crop", "horizontal_flip", "rotation", "cutmix", "color_jitter", "drop_path", "progressive"}
@@ -74,6 +75,17 @@ def test_what_is_on_keeps_its_options() -> None:
     mild = library.read("lite", ["augment.cutmix.prob=0.25"])
     assert switched(mild, "cutmix", True) == mild
     assert is_on(mild, "augment.cutmix")
+
+
+def test_a_choice_among_algorithms_is_on_where_it_is_named_alone() -> None:
+    for algorithm in ("sgd", "adamw", "{name: adamw, eps: 0.1}"):
+        base = library.read("lite", [f"optim.algorithm={algorithm}"])
+        assert not is_on(base, "muon") and switched(base, "muon", False) == base
+        assert TOGGLES["muon"].patch(base) == (False, {"optim.algorithm": "muon"})
+    own = library.read("lite", ["optim.algorithm={name: muon, matrix_lr: 0.02}"])
+    assert is_on(own, "muon") and switched(own, "muon", True) == own
+    assert TOGGLES["muon"].patch(own) == (True, {"optim.algorithm": "adamw"})
+    assert "momentum" not in "".join(o.path for o in card(find("muon")).options).replace("matrix_momentum", "")
 
 
 def test_everything_is_off_in_a_recipe_that_names_nothing() -> None:

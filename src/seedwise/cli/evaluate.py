@@ -28,7 +28,7 @@ def evaluate(
     data_dir: DataDir = None,
     split: Split = None,
     ema: Annotated[
-        bool, typer.Option("--ema", help="Score the average of the weights (optim.ema) instead of them.")
+        bool, typer.Option("--ema", help="Score the average of the weights (optim.ema, optim.swa) instead of them.")
     ] = False,
     tta: Annotated[
         str | None, typer.Option(metavar="flip|five|ten", help="Test-time augmentation: mirrored views, or crops.")

@@ -60,7 +60,8 @@ def print_run(folder: Path, record: RunRecord, as_json: bool) -> int:
         scores: Scores | None = getattr(final, name)
         if scores is not None:
             _print_scores(name, scores, top5)
-    for title, part in (("EMA", record.ema), ("TTA", record.tta)):
+    average = "" if record.ema is None else record.ema.kind.upper()
+    for title, part in ((average, record.ema), ("TTA", record.tta)):
         for name in ("val", "test") if part is not None else ():
             if (beside := getattr(part, name)) is not None:
                 _print_scores(f"{name} {title}", beside, top5)

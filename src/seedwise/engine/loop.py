@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
@@ -23,6 +23,7 @@ from seedwise.engine.evaluate import score
 from seedwise.engine.protocols import Meter, Observer
 from seedwise.engine.setup import Setup, State
 from seedwise.engine.stages import note_batch
+from seedwise.engine.statistics import estimate_statistics, has_statistics
 from seedwise.engine.step import training_step
 from seedwise.engine.warm_start import WarmStart
 from seedwise.optim.optimizers import set_lr
@@ -37,7 +38,8 @@ device, and several processes have to make it together."""
 def fit(setup: Setup, *, observer: Observer, should_stop: Callable[[], bool] = lambda: False) -> State:
     """Train to the end, from the folder's checkpoint if it has one; the model ends with the selected weights.
 
-    The average of the weights, if there is one, ends as it was after the same epoch. Raises Interrupted, after a
+    The average of the weights, if there is one, ends as it was after the same epoch, or after the last one if it is for
+    the end alone. Raises Interrupted, after a
     checkpoint, once `should_stop()` is true (asked after every step and validation batch); UserError when the loss is
     no longer finite.
     """
@@ -52,12 +54,14 @@ def fit(setup: Setup, *, observer: Observer, should_stop: Callable[[], bool] = l
         _train_epoch(setup, state, best, observer, should_stop)
         best = _end_epoch(setup, state, best, observer, should_stop)
         _save(setup, state, best)
+    if setup.average is not None and setup.average.at_end:
+        _estimate_statistics(setup, setup.average.module, state, observer, should_stop)
     if setup.config.select == "best" and best:
         setup.model.load_state_dict({name: t for name, t in best.items() if not name.startswith("ema/")})
-        if setup.ema is not None:
-            setup.ema.module.load_state_dict(checkpoint.under(best, "ema"))
-    if setup.ema is not None:
-        setup.world.broadcast(setup.ema.module.buffers())  # BatchNorm's differ: each process sees its own images
+        if setup.average is not None and not setup.average.at_end:
+            setup.average.module.load_state_dict(checkpoint.under(best, "ema"))
+    if setup.average is not None:
+        setup.world.broadcast(setup.average.module.buffers())  # BatchNorm's differ: each process sees its own images
     return state
 
 
@@ -82,8 +86,8 @@ def warm_up(
         world=setup.world,
         on_progress=report,
     )
-    if setup.ema is not None:
-        warm_start.copy_into(setup.ema.module)
+    if setup.average is not None:
+        warm_start.copy_into(setup.average.module)
     return effects
 
 
@@ -133,8 +137,8 @@ def _train_epoch(
             note_batch(state.parts, stage, batches[0].images.shape[-1], len(positions))
         pending.append(optimizer_step(setup, batches, state.step, setup.lr(state.step), total=len(positions)))
         state.step += 1
-        if setup.ema is not None:
-            setup.ema.update(setup.model, state.step)
+        if setup.average is not None:
+            setup.average.update(setup.model, state.step)
         state.images += len(positions)
         slow = setup.world.size == 1 and time.perf_counter() - clock >= REPORT_SECONDS
         stop, due = setup.world.any(should_stop()), state.step % setup.config.checkpoint_every == 0
@@ -204,9 +208,9 @@ def _end_epoch(
     setup.world.broadcast(setup.model.buffers())  # each process has its own images' statistics of the last step
     val = _validate(setup, setup.model, partial(report, "validation"))
     val_ema = None
-    if setup.ema is not None:
-        setup.world.broadcast(setup.ema.module.buffers())
-        val_ema = _validate(setup, setup.ema.module, partial(report, "validation of the average"))
+    if setup.average is not None and not setup.average.at_end:
+        setup.world.broadcast(setup.average.module.buffers())
+        val_ema = _validate(setup, setup.average.module, partial(report, "validation of the average"))
     state.evaluate_seconds += time.perf_counter() - began
     row = EpochRow(
         epoch=len(state.rows) + 1,
@@ -228,14 +232,46 @@ def _end_epoch(
     if val is not None and val.top1 > state.best_top1:
         state.best_epoch, state.best_top1 = row.epoch, val.top1
         if setup.config.select == "best":
-            best = {
-                name: value.detach().clone() for name, value in (setup.model.state_dict() | _average(setup)).items()
-            }
+            average = {} if setup.average is None or setup.average.at_end else _average(setup)
+            best = {name: value.detach().clone() for name, value in (setup.model.state_dict() | average).items()}
     patience = setup.config.patience
     out_of_patience = patience is not None and row.epoch - (state.best_epoch or 0) >= patience
     state.done = row.epoch == setup.config.epochs or out_of_patience
     observer.on_epoch(row, state.epochs)
     return best
+
+
+def _estimate_statistics(
+    setup: Setup, model: nn.Module, state: State, observer: Observer, should_stop: Callable[[], bool]
+) -> None:
+    """Estimate BatchNorm's statistics for a model, on the last epoch's images as they were augmented in it.
+
+    What is counted is the training's alone, and stays. A stop (Interrupted) begins this anew.
+    """
+    if not has_statistics(model):
+        return
+    began, epoch, stage = time.perf_counter(), setup.config.epochs - 1, setup.stage(setup.total_steps - 1)
+    total = len(setup.train.ids)
+    meters: list[Meter] = [setup.augment, *_meters(setup).values()]
+    kept = [meter.state() for meter in meters]
+
+    def images() -> Iterator[Tensor]:
+        done = 0
+        for positions in epoch_steps(setup, epoch):
+            for part in split_evenly(setup.world.shard(positions), setup.config.accumulate):
+                yield augmented(setup, part, epoch, stage).images
+            done += len(positions)
+            observer.on_phase("BatchNorm of the average", done, total)
+            if setup.world.size == 1 and should_stop():
+                raise Interrupted("stopped in the estimate of BatchNorm's statistics")
+
+    try:
+        estimate_statistics(model, images(), placement=setup.placement, seed=setup.seed, rank=setup.world.rank)
+    finally:
+        for meter, counts in zip(meters, kept, strict=True):
+            meter.load_state(counts)
+    state.estimated_images = total
+    state.evaluate_seconds += time.perf_counter() - began
 
 
 def _validate(setup: Setup, model: nn.Module, on_progress: Callable[[int, int], None]) -> Scores | None:
@@ -264,10 +300,16 @@ def my_batches(
 
 
 def make_batch(setup: Setup, positions: NDArray[np.int64], epoch: int, stage: PlannedStage | None = None) -> Batch:
-    """The augmented batch of training images at positions int64[n], with a stage's size, else the final one."""
+    """The augmented batch, as `augmented` makes it, with what the teacher says of it if there is one."""
+    batch = augmented(setup, positions, epoch, stage)
+    return batch if setup.teacher is None else replace(batch, teacher=setup.teacher(batch.images, batch.targets))
+
+
+def augmented(setup: Setup, positions: NDArray[np.int64], epoch: int, stage: PlannedStage | None = None) -> Batch:
+    """The augmented training images at positions int64[n], with a stage's size, else the final one."""
     pixels, sizes = setup.train.gather(positions)
     labels = setup.placement.tensor(setup.train.targets[positions])
-    batch = setup.augment.train(
+    return setup.augment.train(
         setup.placement.tensor(pixels),
         None if sizes is None else torch.from_numpy(sizes),
         F.one_hot(labels, setup.num_classes).float(),
@@ -276,12 +318,11 @@ def make_batch(setup: Setup, positions: NDArray[np.int64], epoch: int, stage: Pl
         size=setup.config.image_size if stage is None else stage.image_size,
         strengths=None if stage is None else stage.augment,
     )
-    return batch if setup.teacher is None else replace(batch, teacher=setup.teacher(batch.images, batch.targets))
 
 
 def _average(setup: Setup) -> dict[str, Tensor]:
     """The averaged weights, named `ema/...`; empty without an average."""
-    return {} if setup.ema is None else checkpoint.model_tensors(setup.ema.module, "ema")
+    return {} if setup.average is None else checkpoint.model_tensors(setup.average.module, "ema")
 
 
 def _meters(setup: Setup) -> dict[str, Meter]:
@@ -323,8 +364,8 @@ def _restored(setup: Setup, tensors: dict[str, Tensor], content: dict[str, Any])
     if into and not (state.images > 0 and state.epoch_seconds > 0):
         raise ValueError(f"{into} steps into its epoch, of {state.images} images in {state.epoch_seconds} s")
     setup.model.load_state_dict(checkpoint.under(tensors, "model"))
-    if setup.ema is not None:
-        setup.ema.module.load_state_dict(checkpoint.under(tensors, "ema"))
+    if setup.average is not None:
+        setup.average.module.load_state_dict(checkpoint.under(tensors, "ema"))
     checkpoint.restore_optimizer(setup.optimizer, tensors)
     setup.augment.load_state(content["augment"])
     for name, meter in _meters(setup).items():

@@ -77,6 +77,10 @@ class Average(Protocol):
     """A running average of the model's weights, which training never reads."""
 
     @property
+    def at_end(self) -> bool:
+        """Whether it is a network only after the last step, once BatchNorm's statistics are estimated for it."""
+
+    @property
     def module(self) -> nn.Module:
         """The model with the averaged weights, in evaluation mode."""
 

@@ -1,6 +1,5 @@
 """Everything that a run trains with, and how far it is."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -46,7 +45,7 @@ class Setup:
     """The folder for checkpoints."""
     world: World = SINGLE_PROCESS
     """The processes that train this model together."""
-    ema: Average | None = None
+    average: Average | None = None
     """A running average of the weights."""
     warm_start: WarmStart | None = None
     """Trains the classifier before the first step."""
@@ -80,7 +79,7 @@ class Setup:
     @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps per epoch."""
-        return math.ceil(len(self.train.ids) / (self.config.batch_size * self.config.accumulate))
+        return self.config.steps_per_epoch(len(self.train.ids))
 
     @property
     def total_steps(self) -> int:
@@ -133,6 +132,8 @@ class State:
     """Finished epochs, as EpochRow."""
     best_epoch: int | None = None
     best_top1: float = -1.0
+    estimated_images: int = 0
+    """Images on which BatchNorm's statistics were estimated for an average, after the last step."""
     done: bool = False
     """Whether no epoch is left to train."""
 

@@ -25,6 +25,31 @@ class AdamW(Section):
         return betas
 
 
+class Muon(AdamW):
+    """Muon: matrices step along the orthogonalized momentum of their gradients, all else by AdamW with `betas`, `eps`.
+
+    Matrices are the weights of linear layers and of convolutions, flattened to [out, in * height * width]; those of
+    depthwise convolutions are vectors and, like biases, scales, embeddings and the classifier, go by AdamW. The
+    momentum, in Nesterov's form, is brought near the closest orthogonal matrix by five Newton-Schulz iterations in
+    float32, so that no direction of a matrix learns much faster than another. Weight decay is AdamW's. Helps: networks
+    that learn from random weights, which get as far in fewer steps. Hurts: the time of a step on a CPU, for the
+    iterations cost as much for small images and batches as for large ones; weights pretrained by another algorithm, as
+    Moonshot found. Source: Jordan et al. 2024 (kellerjordan.github.io/posts/muon); rates as AdamW's: Liu et al. 2025
+    (arXiv 2502.16982); torch's `Muon`.
+    """
+
+    name: Literal["muon"] = "muon"  # type: ignore[assignment]
+    """The algorithm."""
+    matrix_lr: float | None = Field(None, gt=0)
+    """Peak learning rate of the matrices, > 0; it follows the same schedule, and layer_decay. null: `optim.lr`."""
+    matrix_momentum: float = Field(0.95, ge=0, lt=1)
+    """Momentum of the matrices, in [0, 1)."""
+    adjust_lr: Literal["match_rms_adamw", "original"] = "match_rms_adamw"
+    """How the rate follows the shape of a matrix. `match_rms_adamw`: times 0.2 * sqrt(max(rows, columns)), steps as
+    long as AdamW's, so that its rates fit. `original`: times sqrt(max(1, rows / columns)); its usual matrix_lr is
+    0.02."""
+
+
 class SGD(Section):
     """Stochastic gradient descent with momentum; its weight decay is added to the gradient, as PyTorch does."""
 
@@ -94,7 +119,7 @@ def _by_name(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
 
 
-Algorithm = Annotated[AdamW | SGD, Field(discriminator="name"), BeforeValidator(_by_name)]
+Algorithm = Annotated[AdamW | SGD | Muon, Field(discriminator="name"), BeforeValidator(_by_name)]
 Schedule = Annotated[Constant | Step | Cosine | OneCycle, Field(discriminator="name"), BeforeValidator(_by_name)]
 
 
@@ -118,6 +143,29 @@ class EmaConfig(Section):
     """In step t (from 1) d is min(decay, (1 + t) / (10 + t)): what the initial weights left in it fades early."""
 
 
+class SwaConfig(Section):
+    """Stochastic weight averaging: the mean of the weights along the last part of training, scored beside the raw ones.
+
+    The weights at the ends of epochs, or every some steps, count alike. BatchNorm's statistics belong to none of them:
+    after the last step they are estimated anew for the mean, on all training images with the augmentation, size and
+    dropout of the last epoch; only then is the mean scored, and saved as `optim.ema`'s is. Without `lr` the raw weights
+    are the same bits with it or without, and the choice of the epoch never looks at it. Helps: long trainings whose
+    last part goes on at a rate that keeps moving; wider minima, which new images are kinder to. Hurts: after a schedule
+    that ends near 0, which leaves nothing to average; with an `lr` so high that the weights leave their basin. The
+    estimate costs a forward pass of all training images. Source: Izmailov et al. 2018 (arXiv 1803.05407); computed as
+    torch's `AveragedModel` and `update_bn`.
+    """
+
+    start: float = Field(0.75, ge=0, lt=1)
+    """Share of all optimizer steps, in [0, 1), after which averaging begins."""
+    every: Literal["epoch"] | Annotated[int, Field(ge=1)] = "epoch"
+    """What is averaged: the weights at the `epoch`s' ends, or those every so many optimizer steps, counted back from
+    the last. One set of weights alone is no average, and is reported as inert."""
+    lr: float | None = Field(None, gt=0)
+    """Constant learning rate from `start` on, in place of the schedule, > 0; rates of layers and of the head keep their
+    ratio to it. null: the schedule goes on."""
+
+
 class SamConfig(Section):
     """Sharpness-aware minimization: the gradient is taken where the loss is worst nearby, not where the weights are.
 
@@ -136,7 +184,7 @@ class OptimConfig(Section):
     """Optimizer, learning rate, weight decay and their schedule."""
 
     algorithm: Algorithm = AdamW()
-    """`adamw` or `sgd`, by name or with its own options."""
+    """`adamw`, `sgd` or `muon`, by name or with its own options."""
     lr: float = Field(4e-4, gt=0)
     """Peak learning rate, > 0."""
     head_lr: float | None = Field(None, gt=0)
@@ -165,6 +213,8 @@ class OptimConfig(Section):
     """Sharpness-aware minimization; `{}` turns it on with its defaults."""
     ema: EmaConfig | None = None
     """An average of the weights, scored and saved beside them; `{}` turns it on with its defaults."""
+    swa: SwaConfig | None = None
+    """The mean of the weights along the last part of training, in ema's place; `{}` turns it on with its defaults."""
 
 
 class DistillConfig(Section):

@@ -13,14 +13,11 @@ from seedwise.optim.config import EmaConfig
 class Ema:
     """Holds the averaged copy of a model; its tensors are all its state, since the decay follows from the step."""
 
+    at_end = False
+
     def __init__(self, config: EmaConfig, model: nn.Module) -> None:
         self._config = config
-        try:
-            self.module = copy.deepcopy(model).eval().requires_grad_(False)
-        except Exception as error:  # a user's own network may hold what can't be copied
-            raise UserError(
-                f"optim.ema: the network can't be copied ({first_sentence(error)}); set optim.ema to null"
-            ) from error
+        self.module = averaged_copy(model, "optim.ema")
 
     def decay_at(self, step: int) -> float:
         """Decay d in (0, 1) at optimizer step `step`, counted from 1."""
@@ -37,6 +34,16 @@ class Ema:
             else:
                 average.copy_(value)
         torch._foreach_lerp_(averages, values, weight=1.0 - self.decay_at(step))
+
+
+def averaged_copy(model: nn.Module, option: str) -> nn.Module:
+    """Copy a model to hold an average of its weights; a UserError that names the option for one that can't be."""
+    try:
+        return copy.deepcopy(model).eval().requires_grad_(False)
+    except Exception as error:  # a user's own network may hold what can't be copied
+        raise UserError(
+            f"{option}: the network can't be copied ({first_sentence(error)}); set {option} to null"
+        ) from error
 
 
 @torch.no_grad()

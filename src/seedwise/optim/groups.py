@@ -8,10 +8,11 @@ import torch
 from torch import nn
 
 from seedwise.base.errors import UserError
-from seedwise.optim.config import OptimConfig
+from seedwise.optim.config import Muon, OptimConfig
+from seedwise.optim.muon import matrices, muon_effects
 
 Group = dict[str, Any]
-"""A parameter group as torch's optimizers take it; `lr_scale`, if it has one, is for `set_lr`."""
+"""A parameter group as torch's optimizers take it; `lr_scale`, if it has one, is for `set_lr`, `matrices` for Muon."""
 
 
 def parameter_groups(config: OptimConfig, model: nn.Module, head: Sequence[str]) -> list[Group]:
@@ -21,7 +22,8 @@ def parameter_groups(config: OptimConfig, model: nn.Module, head: Sequence[str])
     parameter of each group, so that the same recipe finds its checkpoint's state again. A UserError when the model
     doesn't say what its layers or its head are.
     """
-    if config.head_lr is None and config.layer_decay == 1 and config.decay_norms_and_biases:
+    counts = matrices(model, head) if isinstance(config.algorithm, Muon) else {}
+    if not counts and config.head_lr is None and config.layer_decay == 1 and config.decay_norms_and_biases:
         return [{"params": [parameter for _, parameter in _trainable(model)]}]
     if config.head_lr is not None and not head:
         raise UserError(
@@ -29,13 +31,15 @@ def parameter_groups(config: OptimConfig, model: nn.Module, head: Sequence[str])
             "give it timm's pretrained_cfg with 'classifier', or set optim.head_lr to null"
         )
     exempt = set() if config.decay_norms_and_biases else _without_decay(model)
-    groups: dict[tuple[float, bool], Group] = {}
+    groups: dict[tuple[float, bool, int], Group] = {}
     scales = _layer_scales(config, model)
     for name, parameter in _trainable(model):
         scale = config.head_lr / config.lr if config.head_lr is not None and _is_in(name, head) else scales[name]
-        decays = name not in exempt
+        decays, count = name not in exempt, counts.get(name, 0)
+        scale *= _matrix_scale(config, count)
         fresh = {"params": [], "lr_scale": scale, "weight_decay": config.weight_decay if decays else 0.0}
-        groups.setdefault((scale, decays), fresh)["params"].append(parameter)
+        fresh |= {"matrices": count} if counts else {}
+        groups.setdefault((scale, decays, count), fresh)["params"].append(parameter)
     return list(groups.values())
 
 
@@ -51,13 +55,25 @@ def group_effects(
         effects["head_lr"] = {"parameters": sum(n for n, _ in inside), "scale": inside[0][1]["lr_scale"]}
     if config.layer_decay != 1:
         others = config.head_lr is not None
-        scales = {group["lr_scale"] for name, _, group in named if not (others and _is_in(name, head))}
+        scales = {
+            group["lr_scale"] / _matrix_scale(config, group.get("matrices", 0))
+            for name, _, group in named
+            if not (others and _is_in(name, head))
+        }
         effects["layer_decay"] = {"layers": len(scales), "least_scale": min(scales, default=1.0)}
     if not config.decay_norms_and_biases:
         decays = config.weight_decay > 0  # else there is nothing to leave them out of
         free = [count for _, count, group in named if decays and group["weight_decay"] == 0]
         effects["decay_norms_and_biases"] = {"tensors_excluded": len(free), "parameters_excluded": sum(free)}
+    if isinstance(config.algorithm, Muon):
+        effects["muon"] = muon_effects(optimizer)
     return effects
+
+
+def _matrix_scale(config: OptimConfig, count: int) -> float:
+    """Rate of a parameter of `count` matrices for Muon, none for all others, relative to what it is under AdamW."""
+    own = config.algorithm.matrix_lr if isinstance(config.algorithm, Muon) and count else None
+    return 1.0 if own is None else own / config.lr
 
 
 def _trainable(model: nn.Module) -> list[tuple[str, nn.Parameter]]:

@@ -5,13 +5,16 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-from seedwise.optim.config import AdamW, OptimConfig
+from seedwise.optim.config import AdamW, Muon, OptimConfig
 from seedwise.optim.groups import Group
+from seedwise.optim.muon import MuonWithAdamW
 
 
 def build_optimizer(config: OptimConfig, parameters: Iterable[nn.Parameter] | Iterable[Group]) -> torch.optim.Optimizer:
     """Build the optimizer over parameters or groups of them; `set_lr` sets its rate before each step."""
     algorithm = config.algorithm
+    if isinstance(algorithm, Muon):
+        return MuonWithAdamW(algorithm, parameters, lr=config.lr, weight_decay=config.weight_decay)
     if isinstance(algorithm, AdamW):
         return torch.optim.AdamW(
             parameters,

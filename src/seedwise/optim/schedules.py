@@ -2,18 +2,25 @@
 
 import math
 
-from seedwise.optim.config import Constant, Cosine, OneCycle, OptimConfig, Step
+from seedwise.optim.config import Constant, Cosine, OneCycle, OptimConfig, Step, SwaConfig
 
 
 def lr_at(config: OptimConfig, step: int, *, steps_per_epoch: int, total_steps: int) -> float:
     """The learning rate of optimizer step `step` (from 0) out of `total_steps`."""
-    schedule = config.schedule
+    schedule, swa = config.schedule, config.swa
+    if swa is not None and swa.lr is not None and step >= swa_start(swa, total_steps):
+        return swa.lr
     if isinstance(schedule, OneCycle):
         return config.lr * _one_cycle(schedule, step, total_steps)
     warmup_steps = round(schedule.warmup_epochs * steps_per_epoch)
     if step < warmup_steps:
         return config.lr * (step + 1) / (warmup_steps + 1)
     return config.lr * _after_warmup(schedule, step, warmup_steps, steps_per_epoch, total_steps)
+
+
+def swa_start(config: SwaConfig, total_steps: int) -> int:
+    """Optimizer steps before averaging begins."""
+    return round(config.start * total_steps)
 
 
 def _after_warmup(

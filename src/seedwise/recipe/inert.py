@@ -72,7 +72,9 @@ _NOTHING: dict[str, Callable[[Recipe, Measured], bool]] = {
         measured["tensors_excluded"] == 0 and recipe.optim.weight_decay > 0
     ),
     "ema": lambda recipe, measured: measured["distance"] == 0,
+    "swa": lambda recipe, measured: measured["averaged"] < 2 or measured["distance"] == 0,
     "bce": lambda recipe, measured: measured["images"] == 0,
+    "muon": lambda recipe, measured: measured["matrices"] == 0,
     "sam": lambda recipe, measured: measured["images"] == 0,
     "distill": lambda recipe, measured: measured["images"] == 0,
     "freeze": lambda recipe, measured: measured["parameters"] == 0,

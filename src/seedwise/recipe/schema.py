@@ -1,5 +1,6 @@
 """The recipe: all that decides a run's weights besides data and seed, frozen and validated once."""
 
+import math
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from pydantic import Field, field_validator, model_validator
@@ -65,6 +66,10 @@ class TrainConfig(Section):
     insight: bool = True
     """Keep pictures for the report in insight.npz: errors, confused pairs, Grad-CAM, augmentation. Takes seconds, and
     changes neither weights nor draws."""
+
+    def steps_per_epoch(self, images: int) -> int:
+        """Optimizer steps of an epoch of so many training images."""
+        return math.ceil(images / (self.batch_size * self.accumulate))
 
     @property
     def evaluation_size(self) -> int:
@@ -148,6 +153,13 @@ def check(recipe: Recipe) -> None:
         raise ValueError("train.select: 'best' needs validation images; set data.val above 0 or select to last")
     if recipe.data.val == 0 and train.patience is not None:
         raise ValueError("train.patience: needs validation images; set data.val above 0 or patience to null")
+    if recipe.optim.swa is not None and recipe.optim.ema is not None:
+        raise ValueError("optim.swa: a run has one average of its weights, and optim.ema is on; set one to null")
+    if recipe.optim.swa is not None and train.patience is not None:
+        raise ValueError(
+            "optim.swa: averages the last part of train.epochs, before which train.patience may end the training; "
+            "set one to null"
+        )
     schedule, mix_off = recipe.optim.schedule, recipe.augment.mix_off_epochs
     if not is_auto(epochs) and mix_off >= epochs:
         raise ValueError(f"augment.mix_off_epochs: must be below train.epochs ({epochs}), is {mix_off}")

@@ -10,6 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
 from seedwise.augment import config as augment
 from seedwise.base.errors import UserError
 from seedwise.base.notebook import Listing
@@ -34,6 +37,8 @@ class Technique:
     """A value that switches it on, as `-s` takes it."""
     off: str = "null"
     """The value that switches it off."""
+    choice: bool = False
+    """Whether its option names one of several sections: it is off wherever that is any other."""
     pixels: bool = False
     """Whether it changes images, so that `seedwise augment` draws a row of it."""
     needs_epochs: bool = False
@@ -56,8 +61,10 @@ TECHNIQUES: tuple[Technique, ...] = (
     Technique("head_lr", "optim.head_lr", on="0.005"),
     Technique("layer_decay", "optim.layer_decay", on="0.9", off="1.0", needs_epochs=True),
     Technique("decay_norms_and_biases", "optim.decay_norms_and_biases", on="false", off="true"),
+    Technique("muon", "optim.algorithm", on="muon", off="adamw", choice=True),
     Technique("sam", "optim.sam", needs_epochs=True),
     Technique("ema", "optim.ema"),
+    Technique("swa", "optim.swa"),
     Technique("freeze", "model.freeze", on="4", off="0"),
     Technique("warm_start", "warm_start"),
     Technique("eval_image_size", "train.eval_image_size", on="80"),
@@ -81,6 +88,7 @@ ALIASES = {
     "cutout": "random_erasing",
     "stochastic_depth": "drop_path",
     "moving_average": "ema",
+    "stochastic_weight_averaging": "swa",
     "layer_wise_decay": "layer_decay",
     "llrd": "layer_decay",
     "label_smoothing": "smoothing",
@@ -141,8 +149,13 @@ def find(name: str) -> Technique:
 
 def card(technique: Technique) -> TechniqueCard:
     """Parse the card of a technique from its docstring; a ValueError when a part is missing."""
-    options = tuple(o for o in paths(Recipe) if o.path == technique.path or o.path.startswith(f"{technique.path}."))
-    what, *parts = _PARTS.split(_docstring(technique.path))
+    chosen = _chosen(technique)
+    options = tuple(
+        o
+        for o in paths(Recipe)
+        if o.path == technique.path or (o.path.startswith(f"{technique.path}.") and (not chosen or _has(chosen, o)))
+    )
+    what, *parts = _PARTS.split(_docstring(technique))
     found = dict(zip(parts[::2], map(str.strip, parts[1::2]), strict=True))
     if list(found) != ["Helps", "Hurts", "Source"] or not what or not all(found.values()):
         raise ValueError(f"{technique.path}: its docstring has {list(found)}; it needs Helps:, Hurts: and Source:")
@@ -150,15 +163,17 @@ def card(technique: Technique) -> TechniqueCard:
 
 
 def is_on(recipe: Recipe, name: str) -> bool:
-    """Whether a recipe has a technique on: its switch differs from the off value."""
+    """Whether a recipe has a technique on: its switch differs from the off value, or names the technique's section."""
     technique = find(name)
+    if technique.choice:
+        return bool(_value(recipe, technique.path).name == technique.on)
     return bool(_value(recipe, technique.path) != _value(_with(recipe, technique, technique.off), technique.path))
 
 
 def switched(recipe: Recipe, name: str, on: bool) -> Recipe:
-    """The recipe with one technique switched on or off; one that is on already keeps its options."""
+    """The recipe with one technique switched on or off; one that is so already keeps its options."""
     technique = find(name)
-    if on and is_on(recipe, name):
+    if on == is_on(recipe, name):
         return recipe
     return _with(recipe, technique, technique.on if on else technique.off)
 
@@ -185,14 +200,30 @@ def _value(recipe: Recipe, path: str) -> Any:
     return value
 
 
-def _docstring(path: str) -> str:
-    """Docstring of an optional section, else of the option, in one line."""
+def _field(path: str) -> FieldInfo:
     *sections, name = path.split(".")
     owner: Any = Recipe
     for section in sections:
         owner = owner.model_fields[section].annotation
-    field = owner.model_fields[name]
+    found: FieldInfo = owner.model_fields[name]
+    return found
+
+
+def _chosen(technique: Technique) -> type[BaseModel] | None:
+    """The section that a technique's option names; None unless it is a choice among several."""
+    sections = Type.of(_field(technique.path)).sections() if technique.choice else []
+    return next((each for each in sections if each.model_fields["name"].default == technique.on), None)
+
+
+def _has(section: type[BaseModel], option: Option) -> bool:
+    name = option.path.rpartition(".")[2]
+    return name in section.model_fields and name != "name"
+
+
+def _docstring(technique: Technique) -> str:
+    """Docstring of the chosen or optional section, else of the option, in one line."""
+    field = _field(technique.path)
     below = Type.of(field).sections()
     optional = len(below) == 1 and field.default is None
-    text = inspect.getdoc(below[0]) if optional else field.description
-    return " ".join((text or "").split())
+    section = below[0] if optional else _chosen(technique)
+    return " ".join(((field.description if section is None else inspect.getdoc(section)) or "").split())

@@ -95,7 +95,8 @@ class EpochRow(RecordPart):
     val: Scores | None
     """Scores on the validation images; null without any."""
     val_ema: Scores | None = None
-    """Scores of the averaged weights (optim.ema) on the same images; null without optim.ema."""
+    """Scores of the averaged weights (optim.ema) on the same images; null without it, and with optim.swa, whose average
+    is scored at the end alone."""
     seconds: float
     """Wall seconds of the epoch's training steps."""
     images_per_second: float
@@ -177,8 +178,10 @@ class Timed(RecordPart):
 
 
 class EmaRecord(RecordPart):
-    """Scores of the averaged weights (optim.ema); everything else in the record is about the raw ones."""
+    """Scores of the averaged weights (optim.ema, optim.swa); all else in the record is about the raw ones."""
 
+    kind: Literal["ema", "swa"] = "ema"
+    """Which average it is."""
     val: Scores | None
     test: Scores | None
     """Scored once, after the last epoch, as the raw weights are; this evaluation on test is counted too."""
@@ -279,7 +282,7 @@ class RunRecord(RecordPart):
     """With progressive learning, each stage as planned, and its measured speed."""
     final: Final | None = None
     ema: EmaRecord | None = None
-    """Scores of the averaged weights, saved in ema.safetensors; null without optim.ema."""
+    """Scores of the averaged weights, saved in ema.safetensors; null without optim.ema and optim.swa."""
     tta: TtaRecord | None = None
     """Scores with test-time augmentation; null without it."""
     selected_epoch: int | None = None
@@ -287,7 +290,8 @@ class RunRecord(RecordPart):
     epochs_to_95: int | None = None
     """First epoch whose validation top-1 is at least 95% of the best one's."""
     test_evaluations: int = 0
-    """How often the test images were scored: 1 for a finished run, one more each for EMA and test-time augmentation."""
+    """How often the test images were scored: 1 for a finished run, one more each for an average of the weights and for
+    test-time augmentation."""
     kernels: dict[str, str] = {}
     """Which implementation computed each shape of each operation; a resumed run uses the same."""
     techniques: dict[str, dict[str, float]] = {}

@@ -9,6 +9,7 @@ import torch
 from seedwise.augment.pipeline import Augmenter
 from seedwise.data.dataset import Dataset
 from seedwise.engine.placement import Placement
+from seedwise.engine.protocols import Average
 from seedwise.engine.setup import Setup
 from seedwise.engine.stages import dropout_of
 from seedwise.engine.warm_start import WarmStart
@@ -21,6 +22,7 @@ from seedwise.optim.groups import parameter_groups
 from seedwise.optim.loss import build_loss
 from seedwise.optim.optimizers import build_optimizer
 from seedwise.optim.sam import Sam
+from seedwise.optim.swa import Swa
 from seedwise.recipe.progressive import stages_of
 from seedwise.recipe.schema import Recipe
 from seedwise.run.teacher import RunTeacher
@@ -46,7 +48,7 @@ def prepare(
     accelerate(model, recipe.compute.kernels, known_kernels or {})
     rates = {"dropout": recipe.model.dropout, "drop_path": recipe.model.drop_path}
     meter = meter_dropout(model, classifier_names(model), **rates)
-    ema = None if recipe.optim.ema is None else Ema(recipe.optim.ema, model)
+    average = _average_of(recipe, model, len(dataset.train))
     if recipe.compute.compile is True:
         model.compile()
     setup = Setup(
@@ -70,7 +72,7 @@ def prepare(
         placement=placement,
         seed=seed,
         folder=folder,
-        ema=ema,
+        average=average,
         dropout_meter=meter,
         warm_start=warm_start_of(recipe, model),
         stages=stages_of(recipe),
@@ -86,3 +88,14 @@ def prepare(
 def warm_start_of(recipe: Recipe, model: torch.nn.Module) -> WarmStart | None:
     """The recipe's warm start of this model's classifier; None without one."""
     return None if recipe.warm_start is None else WarmStart(recipe.warm_start, model, classifier_names(model))
+
+
+def _average_of(recipe: Recipe, model: torch.nn.Module, images: int) -> Average | None:
+    """The average of the weights that the recipe asks for, of a training on so many images."""
+    train, optim = recipe.train, recipe.optim
+    if optim.ema is not None:
+        return Ema(optim.ema, model)
+    if optim.swa is None:
+        return None
+    steps = train.steps_per_epoch(images)
+    return Swa(optim.swa, model, steps_per_epoch=steps, total_steps=steps * train.epochs)

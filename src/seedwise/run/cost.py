@@ -63,8 +63,8 @@ def measure(setup: Setup, held_out: int = 0, patience: float = math.inf) -> Cost
         sums = training_step(
             setup.model, setup.loss, setup.optimizer, batches, placement=placement, clip_norm=None, sam=setup.sam
         )
-        if setup.ema is not None:
-            setup.ema.update(setup.model, 1)
+        if setup.average is not None:
+            setup.average.update(setup.model, 1)
         sums.tolist()  # waits for the device
 
     shown = first_of(setup.train if setup.val is None else setup.val, EVALUATION_BATCH)
@@ -75,12 +75,14 @@ def measure(setup: Setup, held_out: int = 0, patience: float = math.inf) -> Cost
     setup.model.train()
     spans = _steps_by_size(setup)
     of_step = {size: _time(partial(step, size), patience) for size in spans}
-    weights = 1 if setup.ema is None else 2
+    weights = 1 if setup.average is None else 2
+    each_epoch = 1 if setup.average is None or setup.average.at_end else 2
     once = weights * (_size(setup.val) + held_out) + min(5000, _size(setup.train))
+    once += _size(setup.train) if setup.average is not None and setup.average.at_end else 0
     once += 0 if setup.warm_start is None else _size(setup.train)
     of_image = _time(evaluate, patience).each / len(shown.ids)
     steps_seconds = sum(steps * of_step[size].each for size, steps in spans.items())
-    epoch_seconds = steps_seconds / config.epochs + weights * _size(setup.val) * of_image
+    epoch_seconds = steps_seconds / config.epochs + each_epoch * _size(setup.val) * of_image
     seconds = once * of_image + config.epochs * epoch_seconds
     extra = sum(max(0.0, it.first - it.each) for it in of_step.values())
     return Cost(setup.total_steps, seconds, epoch_seconds, extra + FILES_SECONDS, _peak_gb(placement.device))

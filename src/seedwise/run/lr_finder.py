@@ -138,7 +138,7 @@ def smooth(losses: Sequence[float]) -> list[float]:
 def _never_ending(recipe: Recipe, steps: int) -> Recipe:
     """The recipe with so many epochs that nothing ends or changes within a test."""
     train = recipe.train.model_copy(update={"epochs": recipe.train.epochs + steps})
-    optim = recipe.optim.model_copy(update={"ema": None})
+    optim = recipe.optim.model_copy(update={"ema": None, "swa": None})
     return recipe.model_copy(update={"train": train, "optim": optim, "progressive": "none"})
 
 

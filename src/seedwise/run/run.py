@@ -66,7 +66,7 @@ class Run:
 
     @cached_property
     def ema_model(self) -> torch.nn.Module:
-        """The network with the averaged weights, as `model`; a UserError where the recipe's optim.ema is null."""
+        """The network with the averaged weights, as `model`; a UserError without optim.ema and optim.swa."""
         self._demand_finished()
         if self.record.ema is None:
             raise UserError(f"{self.folder}: has no average of its weights; train with -s 'optim.ema={{}}'")

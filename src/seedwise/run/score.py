@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -21,6 +22,7 @@ from seedwise.models.weights import classifier_names
 from seedwise.optim.ema import relative_distance
 from seedwise.optim.groups import group_effects
 from seedwise.optim.loss import loss_effects
+from seedwise.optim.swa import Swa
 from seedwise.recipe.progressive import measured
 from seedwise.recipe.schema import Recipe, TrainConfig
 from seedwise.recipe.tta_config import TtaConfig
@@ -51,8 +53,7 @@ def outcome_of(
         rows=state.epochs,
         selected_epoch=len(state.rows) if best is None else best,
         scored=scored,
-        effects=_effects(recipe, setup, state, dataset, scored["train"])
-        | ({} if averaged is None else {"ema": {"distance": averaged.distance}}),
+        effects=_effects(recipe, setup, state, dataset, scored["train"]) | _average_effects(setup, state, averaged),
         weights=setup.model.state_dict(),
         originals={
             name: it.originals
@@ -123,11 +124,21 @@ def _sizes(train: TrainConfig) -> dict[str, dict[str, float]]:
 
 def _averaged(setup: Setup, subsets: Mapping[str, Subset], control: RunControl) -> Averaged | None:
     """The averaged weights with their predictions on these images; None without an average."""
-    if setup.ema is None:
+    if setup.average is None:
         return None
-    module = setup.ema.module
+    module = setup.average.module
     scored = {name: _predict(setup, module, it, f"{name} by the average", control) for name, it in subsets.items()}
-    return Averaged(module.state_dict(), scored, relative_distance(module, setup.model))
+    kind: Literal["ema", "swa"] = "swa" if isinstance(setup.average, Swa) else "ema"
+    return Averaged(kind, module.state_dict(), scored, relative_distance(module, setup.model))
+
+
+def _average_effects(setup: Setup, state: State, averaged: Averaged | None) -> dict[str, dict[str, float]]:
+    if averaged is None:
+        return {}
+    effects = {"distance": averaged.distance}
+    if isinstance(setup.average, Swa):
+        effects |= {"averaged": setup.average.averaged(state.step), "estimated_images": state.estimated_images}
+    return {averaged.kind: effects}
 
 
 def stored_for_tta(

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from numpy.typing import NDArray
 from torch import Tensor
@@ -56,6 +56,7 @@ log = logging.getLogger("seedwise")
 class Averaged:
     """The averaged weights at the end of a run, with their predictions."""
 
+    kind: Literal["ema", "swa"]
     weights: dict[str, Tensor]
     scored: Mapping[str, Predictions]
     """Predictions by split: val and test where they exist."""
@@ -182,7 +183,7 @@ class RunWriter(Observer):
         checkpoint.write_tensors(folder / WEIGHTS, outcome.weights, {"format": "pt"})
         if averaged is not None:
             checkpoint.write_tensors(folder / EMA_FILE, averaged.weights, {"format": "pt"})
-            record.ema = EmaRecord(**_held_out(averaged.scored), distance=averaged.distance)
+            record.ema = EmaRecord(**_held_out(averaged.scored), distance=averaged.distance, kind=averaged.kind)
         if self._recipe.tta is not None:
             record.tta = TtaRecord(**_held_out(outcome.tta), views=len(self._recipe.tta.views))
         self._write_metrics(outcome.rows)

@@ -22,10 +22,13 @@ class Toggle:
     off: Any
     on: Any | Callable[[Recipe], Any]
     """The value that switches it on where the base has it off; for some it depends on the base."""
+    choice: bool = False
+    """Whether `on` is the name of a section, and the base has it on only where it names that one."""
 
     def patch(self, base: Recipe) -> tuple[bool, dict[str, Any]]:
         """Whether the base has it on, and the patch that switches it."""
-        has = _value(base, self.path) != self.off
+        value = _value(base, self.path)
+        has = value["name"] == self.on if self.choice else value != self.off
         return has, {self.path: self.off if has else self.on(base) if callable(self.on) else self.on}
 
 
@@ -42,7 +45,9 @@ def _on(text: str) -> Any:
 
 
 TOGGLES = {
-    technique.name: Toggle(technique.path, yaml12.read(technique.off, "").value, _on(technique.on))
+    technique.name: Toggle(
+        technique.path, yaml12.read(technique.off, "").value, _on(technique.on), choice=technique.choice
+    )
     for technique in TECHNIQUES
     if technique.name not in NO_TOGGLE
 } | {
