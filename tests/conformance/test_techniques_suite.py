@@ -70,6 +70,9 @@ CASES = {
     "sam": Case(("optim.sam=default",), ("optim.sam=null",)),
     "ema": Case(("optim.ema=default",), ("optim.ema=default",)),
     "freeze": Case(("model.freeze=1",), ("model.freeze=0",)),
+    "freeze_schedule": Case(
+        ("model.freeze_schedule=[{after: 0.5, freeze: 1}]",), ("model.freeze_schedule=[{after: 0.5, freeze: 0}]",)
+    ),
     "warm_start": Case(("warm_start=default",), ("warm_start=null",)),
     "eval_image_size": Case(("train.eval_image_size=20",), ("train.eval_image_size=16",)),
     "tta": Case(("tta=default",), ("tta={flip: false}",)),
@@ -187,6 +190,7 @@ DEAD = {
     "sam": {"images": 0.0, "loss_rise": 0.0},
     "ema": {"distance": 0.0},
     "freeze": {"stages": 1.0, "layers": 0.0, "parameters": 0.0},
+    "freeze_schedule": {"changes": 0.0, "steps_frozen_0": 20.0},
     "warm_start": {"images": 0.0},
     "eval_image_size": {"trained": 16.0, "evaluated": 16.0},
     "tta": {"views": 1.0, "image_size": 16.0, "changed": 0.0},

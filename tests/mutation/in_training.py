@@ -231,4 +231,18 @@ TRAINING = (
         "exponents.sum(axis=0, keepdims=True) / len(views)",
         "conformance/test_tta.py",
     ),
+    Fault(
+        "what is frozen in the training keeps its momentum",
+        "models/freeze_schedule.py",
+        "optimizer.state.pop(parameter, None)",
+        "optimizer.state.get(parameter, None)",
+        "conformance/test_freeze_schedule.py::test_what_is_frozen_half_way_stays_as_it_is",
+    ),
+    Fault(
+        "stages are unfrozen without their kernels",
+        "models/freeze_schedule.py",
+        "        accelerate(self._model, self._kernels, known)\n",
+        "",
+        "conformance/test_freeze_schedule.py::test_an_efficientnet_has_the_kernels_of_one_that_was_built_so",
+    ),
 )

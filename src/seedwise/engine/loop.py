@@ -21,7 +21,7 @@ from seedwise.base.errors import Interrupted, UserError, first_sentence
 from seedwise.engine import checkpoint
 from seedwise.engine.evaluate import score
 from seedwise.engine.protocols import Meter, Observer
-from seedwise.engine.setup import Setup, State
+from seedwise.engine.setup import Phase, Setup, State
 from seedwise.engine.stages import note_batch
 from seedwise.engine.step import training_step
 from seedwise.engine.warm_start import WarmStart
@@ -104,7 +104,7 @@ def _train_epoch(
     steps = epoch_steps(setup, epoch)
     setup.model.train()
     pending: list[Tensor] = []
-    stage: PlannedStage | None = None
+    phase: Phase | None = None
     clock = time.perf_counter()
 
     def catch_up() -> None:
@@ -124,14 +124,16 @@ def _train_epoch(
             )
 
     for positions in steps[state.step - epoch * setup.steps_per_epoch :]:
-        if stage is not setup.stage(state.step):
-            if stage is not None:
+        if phase != (now := setup.phase(state.step)):
+            if phase is not None:
                 catch_up()  # its time is its own
-            stage = _enter(setup, state.step)
-        batches = my_batches(setup, positions, epoch, stage)
+            setup.enter(phase := now)
+        batches = my_batches(setup, positions, epoch, phase.stage)
         if setup.stages:
-            note_batch(state.parts, stage, batches[0].images.shape[-1], len(positions))
+            note_batch(state.parts, phase.stage, batches[0].images.shape[-1], len(positions))
         pending.append(optimizer_step(setup, batches, state.step, setup.lr(state.step), total=len(positions)))
+        if setup.freezing is not None:
+            setup.freezing.count()
         state.step += 1
         if setup.ema is not None:
             setup.ema.update(setup.model, state.step)
@@ -149,14 +151,6 @@ def _train_epoch(
         if stop:
             raise Interrupted(f"stopped at step {state.step} of {setup.total_steps}")
     catch_up()
-
-
-def _enter(setup: Setup, step: int) -> PlannedStage:
-    """The stage of a step; sets its dropout."""
-    stage = setup.stage(step)
-    if setup.dropout is not None and stage.dropout is not None:
-        setup.dropout.set(stage.dropout)
-    return stage
 
 
 def optimizer_step(setup: Setup, batches: Sequence[Batch], step: int, lr: float, *, total: int) -> Tensor:
@@ -285,7 +279,12 @@ def _average(setup: Setup) -> dict[str, Tensor]:
 
 def _meters(setup: Setup) -> dict[str, Meter]:
     """What counts effects during the training, by its name in a checkpoint."""
-    named: dict[str, Meter | None] = {"noise": setup.dropout_meter, "teacher": setup.teacher, "sam": setup.sam}
+    named: dict[str, Meter | None] = {
+        "noise": setup.dropout_meter,
+        "teacher": setup.teacher,
+        "sam": setup.sam,
+        "freezing": setup.freezing,
+    }
     return {name: meter for name, meter in named.items() if meter is not None}
 
 

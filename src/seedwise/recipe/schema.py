@@ -155,6 +155,8 @@ def check(recipe: Recipe) -> None:
         raise ValueError(
             f"optim.schedule.warmup_epochs: must be below train.epochs ({epochs}), is {schedule.warmup_epochs}"
         )
+    if recipe.model.freeze_schedule and recipe.compute.compile is True:
+        raise ValueError("compute.compile: can't go with model.freeze_schedule, which changes the network; drop one")
     check_stages(recipe)
 
 

@@ -59,6 +59,7 @@ TECHNIQUES: tuple[Technique, ...] = (
     Technique("sam", "optim.sam", needs_epochs=True),
     Technique("ema", "optim.ema"),
     Technique("freeze", "model.freeze", on="4", off="0"),
+    Technique("freeze_schedule", "model.freeze_schedule", on="[{after: 0.5, freeze: 4}]", off="[]"),
     Technique("warm_start", "warm_start"),
     Technique("eval_image_size", "train.eval_image_size", on="80"),
     Technique("tta", "tta"),
@@ -93,6 +94,9 @@ ALIASES = {
     "fixres": "eval_image_size",
     "train_test_resolution": "eval_image_size",
     "progressive_learning": "progressive",
+    "unfreeze": "freeze_schedule",
+    "gradual_unfreezing": "freeze_schedule",
+    "freezeout": "freeze_schedule",
 }
 """Other names in use -> techniques."""
 

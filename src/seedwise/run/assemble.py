@@ -15,6 +15,7 @@ from seedwise.engine.warm_start import WarmStart
 from seedwise.kernels.swap import accelerate
 from seedwise.models.build import BuiltModel
 from seedwise.models.dropout_meter import meter_dropout
+from seedwise.models.freeze_schedule import FreezeSchedule
 from seedwise.models.weights import classifier_names
 from seedwise.optim.ema import Ema
 from seedwise.optim.groups import parameter_groups
@@ -49,9 +50,10 @@ def prepare(
     ema = None if recipe.optim.ema is None else Ema(recipe.optim.ema, model)
     if recipe.compute.compile is True:
         model.compile()
+    optimizer = build_optimizer(recipe.optim, parameter_groups(recipe.optim, model, classifier_names(model)))
     setup = Setup(
         model=model,
-        optimizer=build_optimizer(recipe.optim, parameter_groups(recipe.optim, model, classifier_names(model))),
+        optimizer=optimizer,
         loss=build_loss(recipe.loss, dataset.train.targets, num_classes, placement.device),
         augment=Augmenter(
             recipe.augment,
@@ -74,6 +76,7 @@ def prepare(
         dropout_meter=meter,
         warm_start=warm_start_of(recipe, model),
         stages=stages_of(recipe),
+        freezing=_freezing(recipe, model, optimizer),
         sam=None if recipe.optim.sam is None else Sam(recipe.optim.sam),
         teacher=None
         if (distill := recipe.loss.distill) is None
@@ -81,6 +84,16 @@ def prepare(
         data_lines=dataset.lines(),
     )
     return replace(setup, dropout=dropout_of(model, recipe.model.dropout, setup.plan))
+
+
+def _freezing(recipe: Recipe, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> FreezeSchedule | None:
+    """The recipe's freeze schedule of this model; None without one."""
+    if not recipe.model.freeze_schedule:
+        return None
+    size, kernels = recipe.train.image_size, recipe.compute.kernels
+    return FreezeSchedule(
+        recipe.model, model, optimizer, head=classifier_names(model), image_size=size, kernels=kernels
+    )
 
 
 def warm_start_of(recipe: Recipe, model: torch.nn.Module) -> WarmStart | None:
