@@ -74,6 +74,7 @@ CASES = {
         ("model.freeze_schedule=[{after: 0.5, freeze: 1}]",), ("model.freeze_schedule=[{after: 0.5, freeze: 0}]",)
     ),
     "warm_start": Case(("warm_start=default",), ("warm_start=null",)),
+    "repeated_augmentation": Case(("train.repeats=3",), ("train.repeats=1",), ("augment.rotation.degrees=20",)),
     "eval_image_size": Case(("train.eval_image_size=20",), ("train.eval_image_size=16",)),
     "tta": Case(("tta=default",), ("tta={flip: false}",)),
 }
@@ -192,6 +193,7 @@ DEAD = {
     "freeze": {"stages": 1.0, "layers": 0.0, "parameters": 0.0},
     "freeze_schedule": {"changes": 0.0, "steps_frozen_0": 20.0},
     "warm_start": {"images": 0.0},
+    "repeated_augmentation": {"images": 400.0, "copies": 1.0},
     "eval_image_size": {"trained": 16.0, "evaluated": 16.0},
     "tta": {"views": 1.0, "image_size": 16.0, "changed": 0.0},
 }

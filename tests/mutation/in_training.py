@@ -245,4 +245,11 @@ TRAINING = (
         "",
         "conformance/test_freeze_schedule.py::test_an_efficientnet_has_the_kernels_of_one_that_was_built_so",
     ),
+    Fault(
+        "copies of an image with the same draws",
+        "engine/repeats.py",
+        "return ids + copies * self._draw_rows",
+        "return ids",
+        "conformance/test_repeats.py::test_each_copy_is_augmented_by_draws_of_its_own_and_the_first_as_without",
+    ),
 )

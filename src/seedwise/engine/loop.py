@@ -21,6 +21,7 @@ from seedwise.base.errors import Interrupted, UserError, first_sentence
 from seedwise.engine import checkpoint
 from seedwise.engine.evaluate import score
 from seedwise.engine.protocols import Meter, Observer
+from seedwise.engine.repeats import epoch_order
 from seedwise.engine.setup import Phase, Setup, State
 from seedwise.engine.stages import note_batch
 from seedwise.engine.step import training_step
@@ -134,6 +135,8 @@ def _train_epoch(
         pending.append(optimizer_step(setup, batches, state.step, setup.lr(state.step), total=len(positions)))
         if setup.freezing is not None:
             setup.freezing.count()
+        if setup.repeats is not None:
+            setup.repeats.count(positions, len(setup.train.ids))
         state.step += 1
         if setup.ema is not None:
             setup.ema.update(setup.model, state.step)
@@ -238,8 +241,8 @@ def _validate(setup: Setup, model: nn.Module, on_progress: Callable[[int, int], 
 
 
 def epoch_steps(setup: Setup, epoch: int) -> list[NDArray[np.int64]]:
-    """Shuffle the epoch's images into one group of positions int64[n] for each optimizer step."""
-    order = rng.generator(setup.seed, "order", epoch).permutation(len(setup.train.ids)).astype(np.int64)
+    """Shuffle the epoch's images into one group of positions int64[n], as `epoch_order`, for each optimizer step."""
+    order = epoch_order(setup.seed, len(setup.train.ids), setup.config.repeats, epoch)
     return split_evenly(order, setup.steps_per_epoch)
 
 
@@ -257,14 +260,17 @@ def my_batches(
 
 
 def make_batch(setup: Setup, positions: NDArray[np.int64], epoch: int, stage: PlannedStage | None = None) -> Batch:
-    """The augmented batch of training images at positions int64[n], with a stage's size, else the final one."""
+    """The augmented batch of training images at positions int64[n], as `epoch_order`, with a stage's size, else the
+    final one."""
+    copies, positions = np.divmod(positions, len(setup.train.ids))
+    ids = setup.train.ids[positions]
     pixels, sizes = setup.train.gather(positions)
     labels = setup.placement.tensor(setup.train.targets[positions])
     batch = setup.augment.train(
         setup.placement.tensor(pixels),
         None if sizes is None else torch.from_numpy(sizes),
         F.one_hot(labels, setup.num_classes).float(),
-        setup.train.ids[positions],
+        ids if setup.repeats is None else setup.repeats.draw_ids(ids, copies),
         epoch=epoch,
         size=setup.config.image_size if stage is None else stage.image_size,
         strengths=None if stage is None else stage.augment,
@@ -284,6 +290,7 @@ def _meters(setup: Setup) -> dict[str, Meter]:
         "teacher": setup.teacher,
         "sam": setup.sam,
         "freezing": setup.freezing,
+        "repeats": setup.repeats,
     }
     return {name: meter for name, meter in named.items() if meter is not None}
 

@@ -14,6 +14,7 @@ from seedwise.engine.distributed import SINGLE_PROCESS, World
 from seedwise.engine.evaluate import predict
 from seedwise.engine.placement import Placement
 from seedwise.engine.protocols import Augment, Average, Images, Meter, Teacher
+from seedwise.engine.repeats import Repeats
 from seedwise.engine.stages import Dropout
 from seedwise.engine.warm_start import WarmStart
 from seedwise.models.freeze_schedule import FreezeSchedule
@@ -61,6 +62,8 @@ class Setup:
     """Freezes and unfreezes stages of the model between steps."""
     sam: Sam | None = None
     """Moves the weights for a second pass of each step."""
+    repeats: Repeats | None = None
+    """Tells copies of an image apart."""
     teacher: Teacher | None = None
     """What the model learns from beside the labels."""
     data_lines: Sequence[str] = ()

@@ -9,6 +9,7 @@ import torch
 from seedwise.augment.pipeline import Augmenter
 from seedwise.data.dataset import Dataset
 from seedwise.engine.placement import Placement
+from seedwise.engine.repeats import Repeats
 from seedwise.engine.setup import Setup
 from seedwise.engine.stages import dropout_of
 from seedwise.engine.warm_start import WarmStart
@@ -50,6 +51,7 @@ def prepare(
     ema = None if recipe.optim.ema is None else Ema(recipe.optim.ema, model)
     if recipe.compute.compile is True:
         model.compile()
+    repeats = None if recipe.train.repeats == 1 else Repeats(recipe.train.repeats, dataset.train.draw_rows)
     optimizer = build_optimizer(recipe.optim, parameter_groups(recipe.optim, model, classifier_names(model)))
     setup = Setup(
         model=model,
@@ -58,7 +60,7 @@ def prepare(
         augment=Augmenter(
             recipe.augment,
             seed=seed,
-            rows=dataset.train.draw_rows,
+            rows=dataset.train.draw_rows * recipe.train.repeats,
             epochs=recipe.train.epochs,
             mean=built.mean,
             std=built.std,
@@ -81,7 +83,8 @@ def prepare(
         teacher=None
         if (distill := recipe.loss.distill) is None
         else RunTeacher(recipe, distill, built.mean, built.std),
-        data_lines=dataset.lines(),
+        repeats=repeats,
+        data_lines=[*dataset.lines(), *([] if repeats is None else [repeats.line(len(dataset.train))])],
     )
     return replace(setup, dropout=dropout_of(model, recipe.model.dropout, setup.plan))
 

@@ -114,6 +114,7 @@ def _effects(
         **loss_effects(recipe.loss, dataset.train.targets, probe.logits, probe.targets),
         **group_effects(recipe.optim, setup.model, classifier_names(setup.model), setup.optimizer),
         **({} if setup.sam is None else setup.sam.effects()),
+        **({} if setup.repeats is None else setup.repeats.effects()),
         **({} if setup.teacher is None else setup.teacher.effects()),
         **_sizes(recipe.train),
         **({"progressive": measured(state.epochs, recipe.train.image_size)} if setup.stages else {}),
