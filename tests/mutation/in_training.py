@@ -184,9 +184,9 @@ TRAINING = (
     ),
     Fault(
         "every seed has the same order",
-        "engine/loop.py",
-        'rng.generator(setup.seed, "order", epoch)',
-        'rng.generator(0, "order", epoch)',
+        "engine/repeats.py",
+        'rng.generator(seed, "order", shuffle)',
+        'rng.generator(0, "order", shuffle)',
         "unit/test_engine_order.py",
     ),
     Fault(

@@ -93,7 +93,10 @@ class FreezeSchedule:
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on counting from a checkpoint."""
         self._parts = [[int(count), int(made)] for count, made in state["parts"]]
-        self._at_first = {str(name): dict(values) for name, values in state["at_first"].items()}
+        self._at_first = {
+            str(name): {str(key): float(value) for key, value in values.items()}
+            for name, values in state["at_first"].items()
+        }
 
 
 def _match(optimizer: torch.optim.Optimizer) -> None:
