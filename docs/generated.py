@@ -48,7 +48,7 @@ def _option(path: str, field: FieldInfo) -> Iterator[str]:
     yield f"{'#' * max(level, 2 if below else 3)} `{path}` {{ #{path} }}"
     if not below:
         items = kind.item(0).sections() if any(is_list(member.annotation) for member in kind.members()) else []
-        yield _facts(kind, field, "a list of stages, or " if items else "")
+        yield _facts(kind, field, "a list, each item with the options below" if items else "")
         yield prose(field.description or "")
         for item in items:
             yield from _section(item, f"{path}.0.")
@@ -76,7 +76,8 @@ def _option(path: str, field: FieldInfo) -> Iterator[str]:
 
 def _facts(kind: Type, field: FieldInfo, first: str) -> str:
     """Type and default, in words."""
-    words = first + re.sub(r"a list \(each a mapping.*?\)\) or ", "", kind.describe())
+    others = re.sub(r"a list \(each a mapping.*?\)\)( or |$)", "", kind.describe())
+    words = ", or ".join(filter(None, (first, others)))
     words += " or null" if kind.takes_null() else ""
     default = "It has to be given." if field.is_required() else f"Default: `{write_inline(default_of(field))}`."
     return f"{words[0].upper()}{words[1:]}. {default}\n{FACTS}".replace("<", "&lt;")

@@ -72,7 +72,11 @@ CASES = {
     "ema": Case(("optim.ema=default",), ("optim.ema=default",)),
     "swa": Case(("optim.swa={every: 4}",), ("optim.swa={every: 4}",)),
     "freeze": Case(("model.freeze=1",), ("model.freeze=0",)),
+    "freeze_schedule": Case(
+        ("model.freeze_schedule=[{after: 0.5, freeze: 1}]",), ("model.freeze_schedule=[{after: 0.5, freeze: 0}]",)
+    ),
     "warm_start": Case(("warm_start=default",), ("warm_start=null",)),
+    "repeated_augmentation": Case(("train.repeats=3",), ("train.repeats=1",), ("augment.rotation.degrees=20",)),
     "eval_image_size": Case(("train.eval_image_size=20",), ("train.eval_image_size=16",)),
     "tta": Case(("tta=default",), ("tta={flip: false}",)),
 }
@@ -191,7 +195,9 @@ DEAD = {
     "ema": {"distance": 0.0},
     "swa": {"averaged": 1.0, "estimated_images": 40.0, "distance": 0.0},
     "freeze": {"stages": 1.0, "layers": 0.0, "parameters": 0.0},
+    "freeze_schedule": {"changes": 0.0, "steps_frozen_0": 20.0},
     "warm_start": {"images": 0.0},
+    "repeated_augmentation": {"images": 400.0, "copies": 1.0},
     "eval_image_size": {"trained": 16.0, "evaluated": 16.0},
     "tta": {"views": 1.0, "image_size": 16.0, "changed": 0.0},
 }

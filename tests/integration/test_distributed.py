@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,16 @@ from torch import nn
 
 import seedwise
 from seedwise.base.batch import Batch
+from seedwise.data.open import open_data
 from seedwise.engine.distributed import World, joined
+from seedwise.engine.loop import fit
 from seedwise.engine.placement import Placement
+from seedwise.engine.protocols import Observer
 from seedwise.engine.step import training_step
+from seedwise.models.build import build_model
+from seedwise.recipe import library
+from seedwise.run import resolve
+from seedwise.run.assemble import prepare
 
 TINY = [
     "digits",
@@ -71,22 +79,57 @@ def gradients(world: World, parts: int) -> list[torch.Tensor]:
 
 
 def save_gradients(folder: str) -> None:
-    """What each process of the test below does."""
+    """What each process of the tests below does."""
     with joined() as world:
         for parts in (1, 3):
             torch.save(gradients(world, parts), Path(folder) / f"{world.rank}-{parts}.pt")
+        save_weights(Path(folder), world)
+
+
+@pytest.fixture(scope="module")
+def of_both(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What two processes saved."""
+    folder = tmp_path_factory.mktemp("both")
+    done = run(__file__, str(folder))
+    assert done.returncode == 0, done.stderr
+    return folder
 
 
 @pytest.mark.slow
-def test_gradients_of_two_processes_are_those_of_one(tmp_path: Path) -> None:
-    done = run(__file__, str(tmp_path))
-    assert done.returncode == 0, done.stderr
+def test_gradients_of_two_processes_are_those_of_one(of_both: Path) -> None:
     alone = gradients(World(), 1)
     for rank in (0, 1):
         for parts in (1, 3):
-            both = torch.load(tmp_path / f"{rank}-{parts}.pt", weights_only=True)
+            both = torch.load(of_both / f"{rank}-{parts}.pt", weights_only=True)
             for one, two in zip(alone, both, strict=True):
                 torch.testing.assert_close(two, one, rtol=0, atol=1e-10)
+
+
+FREEZING = ("model.name=small", "train.image_size=16", "train.batch_size=20", "train.epochs=2", "data.limit=80",
+            "compute.threads=1", "model.freeze=1",
+            "model.freeze_schedule=[{after: 0.25, freeze: 3}, {after: 0.75, freeze: 0}]")  # fmt: skip
+
+
+def save_weights(folder: Path, world: World) -> None:
+    """The weights after a freeze schedule, and the steps that it counted."""
+    recipe = resolve.resolve(library.read("demo", FREEZING))
+    data = open_data("digits", recipe.data, **resolve.storage_resolution(recipe))
+    built = build_model(recipe.model, num_classes=10, seed=0)
+    setup = replace(prepare(folder, recipe, 0, data, built), world=world)
+    fit(setup, observer=Observer())
+    assert setup.freezing is not None
+    weights = dict(setup.model.named_parameters())
+    torch.save((weights, setup.freezing.effects()), folder / f"{world.rank}-freezing.pt")
+
+
+@pytest.mark.slow
+def test_two_processes_freeze_and_unfreeze_together(of_both: Path) -> None:
+    """Whatever is frozen, both step by the mean of both gradients."""
+    (one, counts), (two, _) = (torch.load(of_both / f"{rank}-freezing.pt", weights_only=True) for rank in (0, 1))
+    assert counts["freeze_schedule"] == {
+        "changes": 2, "steps_frozen_1": 2, "steps_frozen_3": 4, "steps_frozen_0": 2
+    }  # fmt: skip
+    assert [name for name in one if not torch.equal(one[name], two[name])] == []
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7])

@@ -219,9 +219,9 @@ TRAINING = (
     ),
     Fault(
         "every seed has the same order",
-        "engine/loop.py",
-        'rng.generator(setup.seed, "order", epoch)',
-        'rng.generator(0, "order", epoch)',
+        "engine/repeats.py",
+        'rng.generator(seed, "order", shuffle)',
+        'rng.generator(0, "order", shuffle)',
         "unit/test_engine_order.py",
     ),
     Fault(
@@ -265,5 +265,26 @@ TRAINING = (
         "exponents.sum(axis=1, keepdims=True) / len(views)",
         "exponents.sum(axis=0, keepdims=True) / len(views)",
         "conformance/test_tta.py",
+    ),
+    Fault(
+        "what is frozen in the training keeps its momentum",
+        "models/freeze_schedule.py",
+        "optimizer.state.pop(parameter, None)",
+        "optimizer.state.get(parameter, None)",
+        "conformance/test_freeze_schedule.py::test_what_is_frozen_half_way_stays_as_it_is",
+    ),
+    Fault(
+        "stages are unfrozen without their kernels",
+        "models/freeze_schedule.py",
+        "        accelerate(self._model, self._kernels, known)\n",
+        "",
+        "conformance/test_freeze_schedule.py::test_an_efficientnet_has_the_kernels_of_one_that_was_built_so",
+    ),
+    Fault(
+        "copies of an image with the same draws",
+        "engine/repeats.py",
+        "return ids + copies * self._draw_rows",
+        "return ids",
+        "conformance/test_repeats.py::test_each_copy_is_augmented_by_draws_of_its_own_and_the_first_as_without",
     ),
 )

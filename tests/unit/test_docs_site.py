@@ -16,7 +16,7 @@ from typer.main import get_command
 
 import seedwise
 from seedwise.cli.app import app
-from seedwise.config.options import Type
+from seedwise.config.options import Type, is_list
 from seedwise.config.yaml12 import write_inline
 from seedwise.recipe.schema import Recipe
 
@@ -86,17 +86,20 @@ def test_the_site_shows_titles_in_place_of_files_and_leaves_code_alone() -> None
 
 
 def documented(cls: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Every option below a section, alternatives included, and its docstring: of one that is a section, the class's."""
+    """Every option below a section, alternatives and a list's first item included, and its docstring: of one that is a
+    section, the class's."""
     for name, field in cls.model_fields.items():
         kind = Type.of(field)
         below = kind.sections()
         yield f"{prefix}{name}", (inspect.getdoc(below[0]) if len(below) == 1 else field.description) or ""
         for section in below:
             yield from documented(section, f"{prefix}{name}.")
+        for section in kind.item(0).sections() if any(is_list(each.annotation) for each in kind.members()) else ():
+            yield from documented(section, f"{prefix}{name}.0.")
 
 
 def _below(at: Any, name: str) -> Any:
-    return (at or {}).get(name)
+    return at.get(name) if isinstance(at, dict) else None
 
 
 def test_every_option_has_its_heading_its_default_and_its_docstring() -> None:
@@ -104,7 +107,7 @@ def test_every_option_has_its_heading_its_default_and_its_docstring() -> None:
     sections = dict(re.findall(r"^#{2,4} `[^`]+` \{ #(\S+) \}\n(.*?)(?=^#{2,4} |\Z)", text, re.M | re.S))
     defaults = Recipe().model_dump(mode="json")
     options = list(documented(Recipe))
-    assert {path for path, _ in options} == {path for path in sections if not path.startswith("progressive.")}
+    assert {path for path, _ in options} == sections.keys()
     for path, docstring in options:
         assert docstring and GENERATED.prose(docstring) in sections[path], path
         value: Any = functools.reduce(_below, path.split("."), defaults)

@@ -167,6 +167,8 @@ def print_plan(
     if found.timed is not None and found.timed.cut:
         print(f"# {found.timed.cut}")
     print(f"# steps:  {cost.steps} a run")
+    if recipe.train.repeats > 1:
+        print(f"#         (an epoch takes 1/{recipe.train.repeats} of the images, {recipe.train.repeats} times each)")
     print(f"# memory: {cost.memory_gb:.1f} GB at the peak of a step (measured)")
     runs = "1 run" if len(seeds) == 1 else f"{len(seeds)} runs"
     of = f"{in_words(cost.seconds)} in steps and evaluation, {in_words(cost.besides_seconds)} for pictures and files"

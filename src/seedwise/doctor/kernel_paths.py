@@ -26,7 +26,8 @@ def explain_recipe(recipe: Recipe) -> tuple[Recipe, Explanation]:
     if undecided:
         given = " ".join(f"-s {name}=N" for name in undecided)
         raise UserError(f"{', '.join(undecided)}: auto is decided by the data; give {given}")
-    recipe = recipe.model_copy(update={"model": recipe.model.model_copy(update={"weights": "none"})})
+    at_first = {"weights": "none", "freeze_schedule": ()}  # which paths there are as long as model.freeze holds
+    recipe = recipe.model_copy(update={"model": recipe.model.model_copy(update=at_first)})
     resolved = resolve.resolve(recipe)
     if resolved.compute.compile is True:
         raise UserError("compute.compile: is true, so that a compiler computes the layers, no kernels of ours")

@@ -21,7 +21,8 @@ from seedwise.base.errors import Interrupted, UserError, first_sentence
 from seedwise.engine import checkpoint
 from seedwise.engine.evaluate import score
 from seedwise.engine.protocols import Meter, Observer
-from seedwise.engine.setup import Setup, State
+from seedwise.engine.repeats import epoch_order
+from seedwise.engine.setup import Phase, Setup, State
 from seedwise.engine.stages import note_batch
 from seedwise.engine.statistics import estimate_statistics, has_statistics
 from seedwise.engine.step import training_step
@@ -108,7 +109,7 @@ def _train_epoch(
     steps = epoch_steps(setup, epoch)
     setup.model.train()
     pending: list[Tensor] = []
-    stage: PlannedStage | None = None
+    phase: Phase | None = None
     clock = time.perf_counter()
 
     def catch_up() -> None:
@@ -128,14 +129,18 @@ def _train_epoch(
             )
 
     for positions in steps[state.step - epoch * setup.steps_per_epoch :]:
-        if stage is not setup.stage(state.step):
-            if stage is not None:
+        if phase != (now := setup.phase(state.step)):
+            if phase is not None:
                 catch_up()  # its time is its own
-            stage = _enter(setup, state.step)
-        batches = my_batches(setup, positions, epoch, stage)
+            setup.enter(phase := now)
+        batches = my_batches(setup, positions, epoch, phase.stage)
         if setup.stages:
-            note_batch(state.parts, stage, batches[0].images.shape[-1], len(positions))
+            note_batch(state.parts, phase.stage, batches[0].images.shape[-1], len(positions))
         pending.append(optimizer_step(setup, batches, state.step, setup.lr(state.step), total=len(positions)))
+        if setup.freezing is not None:
+            setup.freezing.count()
+        if setup.repeats is not None:
+            setup.repeats.count(positions, len(setup.train.ids))
         state.step += 1
         if setup.average is not None:
             setup.average.update(setup.model, state.step)
@@ -153,14 +158,6 @@ def _train_epoch(
         if stop:
             raise Interrupted(f"stopped at step {state.step} of {setup.total_steps}")
     catch_up()
-
-
-def _enter(setup: Setup, step: int) -> PlannedStage:
-    """The stage of a step; sets its dropout."""
-    stage = setup.stage(step)
-    if setup.dropout is not None and stage.dropout is not None:
-        setup.dropout.set(stage.dropout)
-    return stage
 
 
 def optimizer_step(setup: Setup, batches: Sequence[Batch], step: int, lr: float, *, total: int) -> Tensor:
@@ -281,8 +278,8 @@ def _validate(setup: Setup, model: nn.Module, on_progress: Callable[[int, int], 
 
 
 def epoch_steps(setup: Setup, epoch: int) -> list[NDArray[np.int64]]:
-    """Shuffle the epoch's images into one group of positions int64[n] for each optimizer step."""
-    order = rng.generator(setup.seed, "order", epoch).permutation(len(setup.train.ids)).astype(np.int64)
+    """Shuffle the epoch's images into one group of positions int64[n], as `epoch_order`, for each optimizer step."""
+    order = epoch_order(setup.seed, len(setup.train.ids), setup.config.repeats, epoch)
     return split_evenly(order, setup.steps_per_epoch)
 
 
@@ -306,14 +303,16 @@ def make_batch(setup: Setup, positions: NDArray[np.int64], epoch: int, stage: Pl
 
 
 def augmented(setup: Setup, positions: NDArray[np.int64], epoch: int, stage: PlannedStage | None = None) -> Batch:
-    """The augmented training images at positions int64[n], with a stage's size, else the final one."""
+    """The augmented training images at positions int64[n], as `epoch_order`; a stage's size, else the final one."""
+    copies, positions = np.divmod(positions, len(setup.train.ids))
+    ids = setup.train.ids[positions]
     pixels, sizes = setup.train.gather(positions)
     labels = setup.placement.tensor(setup.train.targets[positions])
     return setup.augment.train(
         setup.placement.tensor(pixels),
         None if sizes is None else torch.from_numpy(sizes),
         F.one_hot(labels, setup.num_classes).float(),
-        setup.train.ids[positions],
+        ids if setup.repeats is None else setup.repeats.draw_ids(ids, copies),
         epoch=epoch,
         size=setup.config.image_size if stage is None else stage.image_size,
         strengths=None if stage is None else stage.augment,
@@ -327,7 +326,13 @@ def _average(setup: Setup) -> dict[str, Tensor]:
 
 def _meters(setup: Setup) -> dict[str, Meter]:
     """What counts effects during the training, by its name in a checkpoint."""
-    named: dict[str, Meter | None] = {"noise": setup.dropout_meter, "teacher": setup.teacher, "sam": setup.sam}
+    named: dict[str, Meter | None] = {
+        "noise": setup.dropout_meter,
+        "teacher": setup.teacher,
+        "sam": setup.sam,
+        "freezing": setup.freezing,
+        "repeats": setup.repeats,
+    }
     return {name: meter for name, meter in named.items() if meter is not None}
 
 

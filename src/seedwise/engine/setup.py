@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -13,8 +13,10 @@ from seedwise.engine.distributed import SINGLE_PROCESS, World
 from seedwise.engine.evaluate import predict
 from seedwise.engine.placement import Placement
 from seedwise.engine.protocols import Augment, Average, Images, Meter, Teacher
+from seedwise.engine.repeats import Repeats
 from seedwise.engine.stages import Dropout
 from seedwise.engine.warm_start import WarmStart
+from seedwise.models.freeze_schedule import FreezeSchedule
 from seedwise.optim.config import OptimConfig
 from seedwise.optim.loss import Loss
 from seedwise.optim.sam import Sam
@@ -55,8 +57,12 @@ class Setup:
     """The dropout that the stages set."""
     dropout_meter: Meter | None = None
     """Counts what dropout and stochastic depth drop."""
+    freezing: FreezeSchedule | None = None
+    """Freezes and unfreezes stages of the model between steps."""
     sam: Sam | None = None
     """Moves the weights for a second pass of each step."""
+    repeats: Repeats | None = None
+    """Tells copies of an image apart."""
     teacher: Teacher | None = None
     """What the model learns from beside the labels."""
     data_lines: Sequence[str] = ()
@@ -70,6 +76,24 @@ class Setup:
     def stage(self, step: int) -> PlannedStage:
         """The stage of optimizer step `step`, from 0."""
         return next(stage for stage in reversed(self.plan) if stage.first_step <= step)
+
+    def phase(self, step: int) -> "Phase":
+        """What stays the same around optimizer step `step`, from 0."""
+        frozen = None if self.freezing is None else self.freezing.at(step, self.total_steps)
+        return Phase(self.stage(step), frozen)
+
+    @property
+    def phase_starts(self) -> list[int]:
+        """The steps, from 0, at which a phase begins, in order."""
+        frozen = () if self.freezing is None else self.freezing.starts(self.total_steps)
+        return sorted({0, *(stage.first_step for stage in self.plan), *frozen})
+
+    def enter(self, phase: "Phase") -> None:
+        """Set the model's dropout and its frozen stages to those of a phase."""
+        if self.dropout is not None and phase.stage.dropout is not None:
+            self.dropout.set(phase.stage.dropout)
+        if self.freezing is not None and phase.frozen is not None and self.freezing.set(phase.frozen):
+            vars(self).pop("forward", None)  # DistributedDataParallel waits for the gradients that there were
 
     @cached_property
     def forward(self) -> nn.Module:
@@ -107,6 +131,14 @@ class Setup:
     def lr(self, step: int) -> float:
         """Learning rate of optimizer step `step`, from 0."""
         return lr_at(self.optim, step, steps_per_epoch=self.steps_per_epoch, total_steps=self.total_steps)
+
+
+class Phase(NamedTuple):
+    """Steps in a row of one cost, with the same sizes, strengths and trained layers."""
+
+    stage: PlannedStage
+    frozen: int | None
+    """How many stages are frozen, by the freeze schedule; None without one."""
 
 
 @dataclass

@@ -74,6 +74,15 @@ def built_with(model: nn.Module) -> Kernels | None:
     return getattr(model, _SETTING, None)
 
 
+def restore(model: nn.Module) -> None:
+    """Undo `accelerate`: every layer has its own class again. Frozen stages have to be thawed before."""
+    for module in model.modules():
+        vars(module).pop("dispatcher", None)
+        own = next(each for each in type(module).__mro__ if not each.__module__.startswith("seedwise.kernels."))
+        if own is not type(module):
+            module.__class__ = own
+
+
 def chosen(model: nn.Module) -> dict[str, str]:
     """Which implementation was chosen for each shape so far, for the run's record."""
     for module in model.modules():

@@ -14,7 +14,7 @@ from seedwise.base.errors import UserError, first_sentence
 from seedwise.models import sizes, user_model
 from seedwise.models.checkpoint import CONFIG_FILE, read_checkpoint
 from seedwise.models.config import FACTORY_PREFIX, ModelConfig
-from seedwise.models.freezing import freeze
+from seedwise.models.freezing import demand_stages, freeze
 from seedwise.models.hub import require_tag, require_timm_model
 from seedwise.models.small import ARCHITECTURE as SMALL_ARCHITECTURE
 from seedwise.models.small import SmallNet
@@ -71,7 +71,8 @@ def build_model(
     are: paired runs start from the same head. torch's global generator is left as it was. `classes`: the data's class
     names; weights that name others get a new head. `image_sizes`: sides in pixels of the images that it will be fed, by
     the option that asks for them (`plan.image_sizes`): it is built for them where it must be, and tried. A UserError
-    where weights or sizes don't fit.
+    where weights or sizes don't fit. With a freeze schedule only what is never trained is frozen yet: `FreezeSchedule`
+    freezes the rest.
     """
     found, tried = find_weights(config), dict(image_sizes or {})
     rates = {"dropout": config.dropout, "drop_path": config.drop_path}
@@ -89,7 +90,11 @@ def build_model(
         head = f"new head for {num_classes} classes, {reason}" if reason else f"its head kept, {num_classes} classes"
         origin = f"{found.origin}; {head}"
     built = _describe(module.train(), found, origin)
-    freeze(module, config.freeze, classifier_names(module), tried.get(sizes.TRAINED, built.pretrained_size))
+    names = classifier_names(module)
+    demand_stages(module, config.freeze, names)
+    for number, change in enumerate(config.freeze_schedule):
+        demand_stages(module, change.freeze, names, f"model.freeze_schedule.{number}.freeze")
+    freeze(module, config.least_frozen, names, tried.get(sizes.TRAINED, built.pretrained_size))
     return built
 
 

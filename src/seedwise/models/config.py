@@ -33,6 +33,18 @@ if TYPE_CHECKING:
 else:
     Freeze = Literal["auto"] | Annotated[int, Field(ge=0)]
 
+
+class FreezeChange(Section):
+    """From when on another number of stages is frozen."""
+
+    after: float = Field(gt=0, lt=1)
+    """The share of all epochs that comes before, in (0, 1): 0.5 is half way."""
+    freeze: int = Field(ge=0)
+    """How many of the network's first stages are frozen from then on, as in `model.freeze`; 0: none."""
+
+
+FreezeChanges = Annotated[tuple[FreezeChange, ...], Field(max_length=100, strict=False)]
+
 WEIGHT_WORDS = ("auto", "pip", "hub", "none")
 
 
@@ -76,6 +88,31 @@ class ModelConfig(Section):
     features from being unlearned. Hurts: accuracy, where images are many or unlike those of pretraining (small, drawn,
     medical) and from random weights always. Source: arXiv 1411.1792 (how transferable layers are); FreezeOut (arXiv
     1706.04983) freezes stages during training."""
+
+    freeze_schedule: FreezeChanges = ()
+    """Changes of `freeze` during the training: `[{after: 0.5, freeze: 3}]` freezes three stages from half way on,
+    whatever it was before; a longer list makes several changes. A stage that is unfrozen trains on from its weights,
+    with an optimizer state that starts anew; one that is frozen stays as it then is, without update, decay or momentum.
+    Helps: gradual unfreezing lets a new head settle before it sends gradients into pretrained stages, and a step costs
+    less while stages are frozen. Hurts: stages that are unfrozen late, when the rate has decayed, hardly move; those
+    that are frozen early stay half trained. Source: ULMFiT's gradual unfreezing (arXiv 1801.06146), from the last stage
+    to the first; FreezeOut (arXiv 1706.04983), from the first to the last, here without its learning rate for each
+    stage."""
+
+    @property
+    def least_frozen(self) -> int:
+        """The least number of stages that are frozen at any time: these are never trained."""
+        return min([self.freeze, *(change.freeze for change in self.freeze_schedule)])
+
+    @field_validator("freeze_schedule")
+    @classmethod
+    def _in_order(cls, changes: tuple[FreezeChange, ...]) -> tuple[FreezeChange, ...]:
+        """Refuse changes that are not in the order of time."""
+        for number in range(1, len(changes)):
+            before, after = changes[number - 1].after, changes[number].after
+            if after <= before:
+                raise ValueError(f"{number}.after: must be above the change before's {before:g}, is {after:g}")
+        return changes
 
     @model_validator(mode="before")
     @classmethod

@@ -16,6 +16,10 @@ from seedwise.base.errors import UserError
 from seedwise.kernels.folding import TRIED_IMAGES, conv_norm_pairs, fold, near
 from seedwise.kernels.layers.folded import AbsorbedNorm, FoldedConv
 
+Fold = tuple[nn.Conv2d, nn.BatchNorm2d, type[nn.Conv2d], type[nn.BatchNorm2d]]
+"""A convolution and the BatchNorm that was folded into it, and the classes that they had; in a tuple, which torch takes
+for no part of the network's state."""
+
 
 def stages(model: nn.Module, head: Sequence[str]) -> list[list[str]]:
     """Names of the parameters by stage, in order: timm's coarse groups without a last one that holds the classifier.
@@ -40,25 +44,48 @@ def stages(model: nn.Module, head: Sequence[str]) -> list[list[str]]:
 
 
 def freeze(model: nn.Module, count: int, head: Sequence[str], image_size: int) -> nn.Module:
-    """Freeze the first `count` stages in place; 0 changes nothing. A UserError when there are fewer.
+    """Freeze the first `count` stages in place; 0 changes nothing. `thaw` undoes it. A UserError when there are fewer.
 
     `image_size`: side in pixels of noise images that are passed through to see which convolution feeds which BatchNorm.
     The other stages keep their mode.
     """
     if count == 0:
         return model
-    known = stages(model, head)
-    if count > len(known):
-        raise UserError(f"model.freeze: the network has {len(known)} stages before its classifier, not {count}")
-    names = {name for stage in known[:count] for name in stage}
-    for name, parameter in model.named_parameters():
-        if name in names:
-            parameter.requires_grad_(False)
+    demand_stages(model, count, head)
+    names = {name for stage in stages(model, head)[:count] for name in stage}
+    stopped = [name for name, parameter in model.named_parameters() if name in names and parameter.requires_grad]
+    for name in stopped:
+        model.get_parameter(name).requires_grad_(False)
     own = type(model)
     model.__class__ = type(own.__name__, (_Frozen, own), {"__module__": own.__module__})
-    model.frozen_stages, model.frozen_parts = count, tuple(_whole(model, names))  # type: ignore[assignment]
-    _fold_parts(cast("_Frozen", model), image_size)
+    frozen = cast("_Frozen", model)
+    frozen.frozen_stages, frozen.frozen_parts, frozen.stopped = count, tuple(_whole(model, names)), tuple(stopped)
+    _fold_parts(frozen, image_size)
     return model
+
+
+def thaw(model: nn.Module) -> None:
+    """Make a network what it was before `freeze`, in place, with the weights and the mode that it has now."""
+    if not isinstance(model, _Frozen):
+        return
+    for conv, norm, of_conv, of_norm in model.folds:
+        _unfold(conv, norm, of_conv, of_norm)
+    for name in model.stopped:
+        model.get_parameter(name).requires_grad_(True)
+    del model.frozen_stages, model.frozen_parts, model.stopped, model.folds
+    model.__class__ = type(model).__bases__[1]
+    model.train(model.training)
+
+
+def demand_stages(model: nn.Module, count: int, head: Sequence[str], option: str = "model.freeze") -> None:
+    """Raise a UserError that names the option unless the network has so many stages; `head` as in `stages`."""
+    if count and count > (known := len(stages(model, head))):
+        raise UserError(f"{option}: the network has {known} stages before its classifier, not {count}")
+
+
+def frozen_stages(model: nn.Module) -> int:
+    """How many of a network's first stages are frozen."""
+    return model.frozen_stages if isinstance(model, _Frozen) else 0
 
 
 def freeze_effects(model: nn.Module) -> dict[str, dict[str, float]]:
@@ -80,6 +107,9 @@ class _Frozen(nn.Module):
     frozen_stages: int
     frozen_parts: tuple[str, ...]
     """Names of the largest modules that are frozen whole."""
+    stopped: tuple[str, ...]
+    """Names of the parameters that trained before."""
+    folds: tuple[Fold, ...]
 
     def train(self, mode: bool = True) -> Self:
         """Set training mode for the other parts only."""
@@ -106,20 +136,26 @@ def _fold_parts(model: _Frozen, image_size: int) -> None:
     model.eval()
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(TRIED_IMAGES, 3, image_size, image_size, generator=generator)
+    images = images.to(next(model.parameters()).device)
     with torch.no_grad():
         inside = {module for name in model.frozen_parts for module in model.get_submodule(name).modules()}
         found, expected = conv_norm_pairs(model, images)
         pairs = [(conv, norm) for conv, norm in found if {conv, norm} <= inside]
-        classes = [(type(conv), type(norm)) for conv, norm in pairs]
+        model.folds = tuple((conv, norm, type(conv), type(norm)) for conv, norm in pairs)
         for conv, norm in pairs:
             conv.folded = copy.deepcopy(conv), norm  # type: ignore[assignment]
             conv.__class__, norm.__class__ = FoldedConv, AbsorbedNorm
         _refold(model)
         if not near(model(images), expected):
-            for (conv, norm), (of_conv, of_norm) in zip(pairs, classes, strict=True):
-                conv.__class__, norm.__class__ = of_conv, of_norm
-                del conv.folded
+            for fold_of in model.folds:
+                _unfold(*fold_of)
+            model.folds = ()
     model.train(training)
+
+
+def _unfold(conv: nn.Conv2d, norm: nn.BatchNorm2d, of_conv: type[nn.Conv2d], of_norm: type[nn.BatchNorm2d]) -> None:
+    conv.__class__, norm.__class__ = of_conv, of_norm
+    del conv.folded
 
 
 def _refold(model: _Frozen) -> None:

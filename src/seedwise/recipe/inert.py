@@ -78,7 +78,9 @@ _NOTHING: dict[str, Callable[[Recipe, Measured], bool]] = {
     "sam": lambda recipe, measured: measured["images"] == 0,
     "distill": lambda recipe, measured: measured["images"] == 0,
     "freeze": lambda recipe, measured: measured["parameters"] == 0,
+    "freeze_schedule": lambda recipe, measured: measured["changes"] == 0,
     "warm_start": lambda recipe, measured: measured["images"] == 0,
+    "repeated_augmentation": lambda recipe, measured: measured["copies"] <= 1,
     "tta": lambda recipe, measured: measured["views"] == 1 and measured["image_size"] == recipe.train.evaluation_size,
     "eval_image_size": lambda recipe, measured: measured["evaluated"] == measured["trained"],
 }

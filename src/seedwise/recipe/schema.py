@@ -42,6 +42,14 @@ class TrainConfig(Section):
     batch_size: BatchSize = 128
     """Images per forward pass; auto: from the number of training images. An epoch is cut into equal batches of at most
     this size; none is dropped."""
+    repeats: int = Field(1, ge=1, le=64)
+    """How many copies of an image a batch holds, each with draws of its own; 1: as usual. An epoch keeps its number of
+    steps and its cost: it takes 1/repeats of the images, repeats times each, and so many epochs together take every
+    image that often. Copies are next to each other, so that only those at a batch's edge may be parted. A copy may be
+    mixed with another image or with a copy. Helps: gradients of several views of one image vary less, most with strong
+    augmentation in long trainings. Hurts: short schedules, whose epochs see fewer different images, and small batches,
+    whose BatchNorm then sees few. Source: batch augmentation (Hoffer et al. 2019, arXiv 1901.09335); repeated
+    augmentation in timm's `--aug-repeats`, which draws each epoch's images anew, so that some may never come."""
     accumulate: int = Field(1, ge=1)
     """Batches whose gradients are averaged into one optimizer step."""
     image_size: ImageSize = 64
@@ -167,6 +175,8 @@ def check(recipe: Recipe) -> None:
         raise ValueError(
             f"optim.schedule.warmup_epochs: must be below train.epochs ({epochs}), is {schedule.warmup_epochs}"
         )
+    if recipe.model.freeze_schedule and recipe.compute.compile is True:
+        raise ValueError("compute.compile: can't go with model.freeze_schedule, which changes the network; drop one")
     check_stages(recipe)
 
 

@@ -66,7 +66,9 @@ TECHNIQUES: tuple[Technique, ...] = (
     Technique("ema", "optim.ema"),
     Technique("swa", "optim.swa"),
     Technique("freeze", "model.freeze", on="4", off="0"),
+    Technique("freeze_schedule", "model.freeze_schedule", on="[{after: 0.5, freeze: 4}]", off="[]"),
     Technique("warm_start", "warm_start"),
+    Technique("repeated_augmentation", "train.repeats", on="3", off="1", needs_epochs=True),
     Technique("eval_image_size", "train.eval_image_size", on="80"),
     Technique("tta", "tta"),
 )
@@ -101,6 +103,12 @@ ALIASES = {
     "fixres": "eval_image_size",
     "train_test_resolution": "eval_image_size",
     "progressive_learning": "progressive",
+    "aug_repeats": "repeated_augmentation",
+    "batch_augmentation": "repeated_augmentation",
+    "repeats": "repeated_augmentation",
+    "unfreeze": "freeze_schedule",
+    "gradual_unfreezing": "freeze_schedule",
+    "freezeout": "freeze_schedule",
 }
 """Other names in use -> techniques."""
 

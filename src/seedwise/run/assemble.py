@@ -10,12 +10,14 @@ from seedwise.augment.pipeline import Augmenter
 from seedwise.data.dataset import Dataset
 from seedwise.engine.placement import Placement
 from seedwise.engine.protocols import Average
+from seedwise.engine.repeats import Repeats
 from seedwise.engine.setup import Setup
 from seedwise.engine.stages import dropout_of
 from seedwise.engine.warm_start import WarmStart
 from seedwise.kernels.swap import accelerate
 from seedwise.models.build import BuiltModel
 from seedwise.models.dropout_meter import meter_dropout
+from seedwise.models.freeze_schedule import FreezeSchedule
 from seedwise.models.weights import classifier_names
 from seedwise.optim.ema import Ema
 from seedwise.optim.groups import parameter_groups
@@ -51,14 +53,16 @@ def prepare(
     average = _average_of(recipe, model, len(dataset.train))
     if recipe.compute.compile is True:
         model.compile()
+    repeats = None if recipe.train.repeats == 1 else Repeats(recipe.train.repeats, dataset.train.draw_rows)
+    optimizer = build_optimizer(recipe.optim, parameter_groups(recipe.optim, model, classifier_names(model)))
     setup = Setup(
         model=model,
-        optimizer=build_optimizer(recipe.optim, parameter_groups(recipe.optim, model, classifier_names(model))),
+        optimizer=optimizer,
         loss=build_loss(recipe.loss, dataset.train.targets, num_classes, placement.device),
         augment=Augmenter(
             recipe.augment,
             seed=seed,
-            rows=dataset.train.draw_rows,
+            rows=dataset.train.draw_rows * recipe.train.repeats,
             epochs=recipe.train.epochs,
             mean=built.mean,
             std=built.std,
@@ -76,13 +80,25 @@ def prepare(
         dropout_meter=meter,
         warm_start=warm_start_of(recipe, model),
         stages=stages_of(recipe),
+        freezing=_freezing(recipe, model, optimizer),
         sam=None if recipe.optim.sam is None else Sam(recipe.optim.sam),
         teacher=None
         if (distill := recipe.loss.distill) is None
         else RunTeacher(recipe, distill, built.mean, built.std),
-        data_lines=dataset.lines(),
+        repeats=repeats,
+        data_lines=[*dataset.lines(), *([] if repeats is None else [repeats.line(len(dataset.train))])],
     )
     return replace(setup, dropout=dropout_of(model, recipe.model.dropout, setup.plan))
+
+
+def _freezing(recipe: Recipe, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> FreezeSchedule | None:
+    """The recipe's freeze schedule of this model; None without one."""
+    if not recipe.model.freeze_schedule:
+        return None
+    size, kernels = recipe.train.image_size, recipe.compute.kernels
+    return FreezeSchedule(
+        recipe.model, model, optimizer, head=classifier_names(model), image_size=size, kernels=kernels
+    )
 
 
 def warm_start_of(recipe: Recipe, model: torch.nn.Module) -> WarmStart | None:

@@ -17,7 +17,7 @@ from seedwise.data.dataset import Subset
 from seedwise.engine.evaluate import EVALUATION_BATCH
 from seedwise.engine.loop import make_batch
 from seedwise.engine.protocols import Images
-from seedwise.engine.setup import Setup
+from seedwise.engine.setup import Phase, Setup
 from seedwise.engine.step import training_step
 from seedwise.recipe.progressive import PlannedStage
 
@@ -58,8 +58,8 @@ def measure(setup: Setup, held_out: int = 0, patience: float = math.inf) -> Cost
     config, placement = setup.config, setup.placement
     some = np.arange(math.ceil(len(setup.train.ids) / (setup.steps_per_epoch * config.accumulate)))
 
-    def step(size: int) -> None:
-        batches = [make_batch(setup, some, 0, PlannedStage(1, 0, size))] * config.accumulate
+    def step(phase: Phase) -> None:
+        batches = [make_batch(setup, some, 0, PlannedStage(1, 0, phase.stage.image_size))] * config.accumulate
         sums = training_step(
             setup.model, setup.loss, setup.optimizer, batches, placement=placement, clip_norm=None, sam=setup.sam
         )
@@ -73,18 +73,21 @@ def measure(setup: Setup, held_out: int = 0, patience: float = math.inf) -> Cost
         setup.predict(shown)
 
     setup.model.train()
-    spans = _steps_by_size(setup)
-    of_step = {size: _time(partial(step, size), patience) for size in spans}
+    spans = _steps_by_cost(setup)
+    of_step = []
+    for phase, _ in spans:
+        setup.enter(phase)
+        of_step.append(_time(partial(step, phase), patience))
     weights = 1 if setup.average is None else 2
     each_epoch = 1 if setup.average is None or setup.average.at_end else 2
     once = weights * (_size(setup.val) + held_out) + min(5000, _size(setup.train))
     once += _size(setup.train) if setup.average is not None and setup.average.at_end else 0
     once += 0 if setup.warm_start is None else _size(setup.train)
     of_image = _time(evaluate, patience).each / len(shown.ids)
-    steps_seconds = sum(steps * of_step[size].each for size, steps in spans.items())
+    steps_seconds = sum(steps * times.each for (_, steps), times in zip(spans, of_step, strict=True))
     epoch_seconds = steps_seconds / config.epochs + each_epoch * _size(setup.val) * of_image
     seconds = once * of_image + config.epochs * epoch_seconds
-    extra = sum(max(0.0, it.first - it.each) for it in of_step.values())
+    extra = sum(max(0.0, it.first - it.each) for it in of_step)
     return Cost(setup.total_steps, seconds, epoch_seconds, extra + FILES_SECONDS, _peak_gb(placement.device))
 
 
@@ -94,13 +97,15 @@ def first_of(images: Images, count: int) -> Subset:
     return images.take(np.arange(min(count, len(images))))
 
 
-def _steps_by_size(setup: Setup) -> dict[int, int]:
-    """Number of optimizer steps at each image size in pixels."""
-    ends = [*(stage.first_step for stage in setup.plan[1:]), setup.total_steps]
-    steps: dict[int, int] = {}
-    for stage, end in zip(setup.plan, ends, strict=True):
-        steps[stage.image_size] = steps.get(stage.image_size, 0) + end - stage.first_step
-    return steps
+def _steps_by_cost(setup: Setup) -> list[tuple[Phase, int]]:
+    """The first phase with each image size and number of frozen stages, and the optimizer steps of all like it."""
+    starts = setup.phase_starts
+    found: dict[tuple[int, int | None], tuple[Phase, int]] = {}
+    for start, end in zip(starts, [*starts[1:], setup.total_steps], strict=True):
+        phase = setup.phase(start)
+        first, steps = found.get((phase.stage.image_size, phase.frozen), (phase, 0))
+        found[phase.stage.image_size, phase.frozen] = first, steps + end - start
+    return list(found.values())
 
 
 def _size(images: object) -> int:

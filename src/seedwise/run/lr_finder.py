@@ -76,8 +76,8 @@ def find_learning_rate(
 ) -> LearningRateCurve:
     """Try `steps` rates between `low` and `high` on the recipe's model and data; writes nothing.
 
-    Images have the final size; progressive learning is left out, an average of weights too. The same seed gives the
-    same curve. A UserError when the bounds are no range, or the loss is not finite from the start.
+    Images have the final size; progressive learning and a freeze schedule are left out, an average of weights too. The
+    same seed gives the same curve. A UserError when the bounds are no range, or the loss is not finite from the start.
     """
     if not 0 < low < high < math.inf:
         raise UserError(f"--min and --max: must be rates above 0, the first below the second, are {low:g} and {high:g}")
@@ -139,7 +139,8 @@ def _never_ending(recipe: Recipe, steps: int) -> Recipe:
     """The recipe with so many epochs that nothing ends or changes within a test."""
     train = recipe.train.model_copy(update={"epochs": recipe.train.epochs + steps})
     optim = recipe.optim.model_copy(update={"ema": None, "swa": None})
-    return recipe.model_copy(update={"train": train, "optim": optim, "progressive": "none"})
+    model = recipe.model.model_copy(update={"freeze_schedule": ()})
+    return recipe.model_copy(update={"train": train, "optim": optim, "model": model, "progressive": "none"})
 
 
 def _losses(setup: Setup, rates: Sequence[float], control: RunControl) -> list[float]:

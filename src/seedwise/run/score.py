@@ -71,11 +71,16 @@ def outcome_of(
             # where photos were shrunk to this size for the cache, which is bicubic, nothing is left to resize
             interpolation="bicubic" if held_out.short_side == size else recipe.augment.resize.interpolation,
         ),
-        lag=statistics_lag(setup.model, state.step * recipe.train.accumulate),
+        lag=statistics_lag(setup.model, _steps_of_all(setup, state.step) * recipe.train.accumulate),
         insight=_insight(recipe, setup, dataset, scored, control),
         data_seconds=data_seconds,
         evaluate_seconds=state.evaluate_seconds + time.perf_counter() - began,
     )
+
+
+def _steps_of_all(setup: Setup, steps: int) -> int:
+    """Of the optimizer steps made, the last ones, which trained all that trains at their end."""
+    return steps if setup.freezing is None else steps - setup.freezing.last_unfreezing(steps, setup.total_steps)
 
 
 def statistics_lag(model: torch.nn.Module, batches: int) -> float | None:
@@ -105,11 +110,12 @@ def _effects(
     return {
         **setup.augment.effects(),
         **({} if setup.dropout_meter is None else setup.dropout_meter.effects()),
-        **freeze_effects(setup.model),
+        **(freeze_effects(setup.model) if setup.freezing is None else setup.freezing.effects()),
         **({"warm_start": state.warm_start} if setup.warm_start is not None else {}),
         **loss_effects(recipe.loss, dataset.train.targets, probe.logits, probe.targets),
         **group_effects(recipe.optim, setup.model, classifier_names(setup.model), setup.optimizer),
         **({} if setup.sam is None else setup.sam.effects()),
+        **({} if setup.repeats is None else setup.repeats.effects()),
         **({} if setup.teacher is None else setup.teacher.effects()),
         **_sizes(recipe.train),
         **({"progressive": measured(state.epochs, recipe.train.image_size)} if setup.stages else {}),

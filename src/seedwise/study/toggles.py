@@ -1,7 +1,7 @@
 """Techniques for `--toggle`: those of the catalogue by any of their names, and three more switches. No torch."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 
@@ -24,12 +24,16 @@ class Toggle:
     """The value that switches it on where the base has it off; for some it depends on the base."""
     choice: bool = False
     """Whether `on` is the name of a section, and the base has it on only where it names that one."""
+    goes_too: Mapping[str, Any] = field(default_factory=dict)
+    """Other options, by path, that make no sense without it: their values when it is switched off."""
 
     def patch(self, base: Recipe) -> tuple[bool, dict[str, Any]]:
         """Whether the base has it on, and the patch that switches it."""
         value = _value(base, self.path)
         has = value["name"] == self.on if self.choice else value != self.off
-        return has, {self.path: self.off if has else self.on(base) if callable(self.on) else self.on}
+        if has:
+            return has, {self.path: self.off, **self.goes_too}
+        return has, {self.path: self.on(base) if callable(self.on) else self.on}
 
 
 NO_TOGGLE = {
@@ -53,6 +57,11 @@ TOGGLES = {
 } | {
     # Ten times the base's rate, within the 5 to 20 of OptimConfig.head_lr.
     "head_lr": Toggle("optim.head_lr", None, lambda base: 10 * base.optim.lr),
+    "freeze": Toggle("model.freeze", 0, 4, goes_too={"model.freeze_schedule": []}),
+    # All stages train from half way on, or, where none is frozen, some are frozen from then on.
+    "freeze_schedule": Toggle(
+        "model.freeze_schedule", [], lambda base: [{"after": 0.5, "freeze": 0 if base.model.freeze else 4}]
+    ),
     # Named after the option, whose value true is what an optimizer does by itself.
     "decay_norms_and_biases": Toggle("optim.decay_norms_and_biases", False, True),
     # Weights learned on ImageNet against random ones.
