@@ -36,6 +36,9 @@ from seedwise.engine.protocols import Observer
 from seedwise.engine.setup import Setup, State
 from seedwise.optim.config import SwaConfig
 from seedwise.optim.swa import Swa
+from seedwise.records.run import read_record
+from seedwise.study.progress import trial_folder
+from seedwise.study.record import read_study
 
 __all__ = ["no_fsync"]  # the fixture
 
@@ -173,3 +176,23 @@ def test_a_dry_run_counts_it_and_what_contradicts_it_is_refused(cli: Cli) -> Non
     assert cli("train", *LEAN, "-s", "optim.swa=default", "--dry-run").code == 0
     refused = cli("train", *LEAN, "-s", "optim.swa=default", "-s", "optim.ema=default", "-o", "run")
     assert refused.code == 2 and "optim.swa=default: a run has one average" in refused.line and not Path("run").exists()
+
+
+@pytest.mark.slow
+def test_an_ablation_judges_an_average_by_its_own_answers(cli: Cli) -> None:
+    """The raw weights are the same bits with `ema` or without: a verdict on them could only say 0."""
+    small = [*LEAN[: LEAN.index("--seed")], *LEAN[LEAN.index("--seed") + 2 :], "--seeds", "1,2"]
+    assert cli("ablate", *small, "--toggle", "ema,swa", "-o", "study").code in (0, 3)
+    study = read_study(Path("study"))
+    assert study.primary.weights == "averaged"
+    for arm in study.arms:
+        for place, seed in enumerate(study.seeds):
+            record = read_record(Path("study") / trial_folder(arm, seed))
+            assert record.final is not None and record.final.test is not None
+            own = record.final.test if record.ema is None else record.ema.test
+            assert own is not None and (record.ema is None) == (arm == "base"), arm
+            assert study.summary[arm]["test"]["top1"]["values"][place] == own.top1
+    said = cli("status", "study").out
+    assert "by their averaged weights: ema, swa" in said
+    page = Path("study/report.html").read_text(encoding="utf-8")
+    assert "By their averaged weights" in page

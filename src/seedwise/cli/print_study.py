@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from seedwise.cli.output import print_named, print_table
-from seedwise.study.progress import StudyLike, complete_seeds, looked
+from seedwise.study.progress import StudyLike, averaged_arms, complete_seeds, looked
 
 if TYPE_CHECKING:
     from seedwise.study.outcome import Study
@@ -69,6 +69,8 @@ def print_arms(study: StudyLike) -> None:
         found = study.comparisons.get(arm, {}).get(split)
         rows.append((arm, str(top1["n"]), f"{top1['mean']:.4f}{spread}", *_difference(found)))
     print_table(rows)
+    if averaged := averaged_arms(study):
+        print(f"by their averaged weights: {', '.join(averaged)}")
     found = {arm: of[split] for arm, of in study.comparisons.items() if split in of}
     if not found:
         return

@@ -103,7 +103,8 @@ def _words(study: "StudyLike", arm: str, run: dict[str, Any] | None) -> str:
     if run is None:
         return "planned"
     if run["status"] == "finished" and run["final"] is not None:
-        scores = run["final"][study.primary.split]
+        averaged = getattr(study.primary, "weights", "raw") == "averaged" and run["ema"] is not None
+        scores = run["ema" if averaged else "final"][study.primary.split]
         return "finished" if scores is None else f"{scores['top1']:.4f}"
     return f"{run['status']} {len(run['epochs'])}/{study.arms[arm]['train']['epochs']}"
 

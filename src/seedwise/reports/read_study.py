@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from seedwise.base.errors import UserError
 from seedwise.config.options import plain
-from seedwise.records.run import RECORD, STUDY, RunRecord, Scores, damaged, read_record
+from seedwise.records.run import RECORD, STUDY, RunRecord, Scores, damaged, judged, read_record
 from seedwise.reports.read import read_held
 from seedwise.stats import Verdict
 from seedwise.study.progress import trial_folder
@@ -126,7 +126,8 @@ class StudyFiles:
         """Hits bool[m] by seed, ids int64[m] and classes int64[m] of the images; None if runs disagree on them."""
         found, ids, targets = dict[int, NDArray[np.bool_]](), None, None
         for seed, run in self.arms[arm].runs.items():
-            held = read_held(self.folder / trial_folder(arm, seed), run, (self.split,)).get(self.split)
+            kept = self.split + judged(run, self.record.primary.weights)[1]
+            held = read_held(self.folder / trial_folder(arm, seed), run, (kept,)).get(kept)
             if held is None or (ids is not None and not np.array_equal(ids, held.ids)):
                 return None
             found[seed], ids, targets = held.correct(), held.ids, held.targets
@@ -148,7 +149,7 @@ def read_study_files(folder: Path) -> StudyFiles:
             statuses[arm, seed] = record.status if record else "planned"
             if record is not None and record.status == "finished" and record.final is not None:
                 _demand_sound(place / RECORD, record)
-                runs[arm][seed] = record
+                runs[arm][seed] = judged(record, study.primary.weights)[0]
     every = [run for of_arm in runs.values() for run in of_arm.values()]
     primary = plain(getattr(study, "primary", None) or {}).get("split", "test")
     split = next((name for name in (primary, "test", "val") if every and all(_scores(r, name) for r in every)), "train")

@@ -11,6 +11,7 @@ from seedwise.reports.shared import difference_said, options, provenance, techni
 from seedwise.reports.study_charts import cost, forest, learning, seeds_chart
 from seedwise.reports.words import Words
 from seedwise.stats import ClassDifference, Verdict, compare_classes, worth_deciding
+from seedwise.study.progress import averaged_arms
 
 Context = dict[str, Any]
 
@@ -194,6 +195,7 @@ def _plan(study: StudyFiles, margin: float | None, words: Words) -> list[tuple[s
         (words("plan.seeds"), ", ".join(map(str, record.seeds))),
         (words("plan.master"), str(record.master_seed)),
         (words("plan.outcome"), words("plan.top1", split=words(f"split.{study.split}"))),
+        *((words("plan.averaged"), ", ".join(arms)) for arms in [averaged_arms(record)] if arms),
     ]
     if margin is not None:
         rows.append((words("plan.margin"), words("plan.points", n=f"{margin * 100:g}")))

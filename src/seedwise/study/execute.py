@@ -312,7 +312,7 @@ def _opened(folder: Path, study: StudyRecord, data: str, options: TrialOptions) 
     fixed = bool(study.fingerprints)
     unread = not study.recipe(BASE).train.score_test
     without_test = unread or any(each.test is None for each in opened.values())
-    primary = study.primary if fixed else Primary(split="val" if without_test else "test")
+    primary = study.primary if fixed else _primary(study, unread=unread, without_test=without_test)
     scored = {arm: getattr(each, primary.split) for arm, each in by_arm.items()}
     for arm, images in scored.items():
         if not _same_images(images, scored[BASE]):
@@ -323,6 +323,11 @@ def _opened(folder: Path, study: StudyRecord, data: str, options: TrialOptions) 
     announce(options.control, by_arm[BASE])
     update = {"fingerprints": fingerprints, "numerics_version": NUMERICS_VERSION, "primary": primary}
     return study.model_copy(update=update)
+
+
+def _primary(study: StudyRecord, *, unread: bool, without_test: bool) -> Primary:
+    compared = len(study.arms) > 1 and not unread  # a sweep ranks what it trains, and compares nothing
+    return Primary(split="val" if without_test else "test", weights="averaged" if compared else "raw")
 
 
 def _same_images(one: Subset | None, other: Subset | None) -> bool:

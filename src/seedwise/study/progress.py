@@ -73,6 +73,13 @@ def run_content(folder: Path) -> dict[str, Any] | None:
     return content
 
 
+def averaged_arms(study: StudyLike) -> list[str]:
+    """The arms whose outcomes are those of their averaged weights (optim.ema, optim.swa)."""
+    if getattr(study.primary, "weights", "raw") == "raw":  # older records don't say
+        return []
+    return [arm for arm, recipe in study.arms.items() if any(recipe["optim"].get(name) for name in ("ema", "swa"))]
+
+
 def as_study(content: dict[str, Any]) -> StudyLike:
     """The content of study.json with attributes in place of keys, where a record has them."""
     rows = {name: [SimpleNamespace(**row) for row in content[name]] for name in ("trials", "looks")}

@@ -53,6 +53,9 @@ class Primary(RecordPart):
     outcome: Literal["top1"] = "top1"
     split: Literal["test", "val"] = "test"
     """`val` where the data has no test part."""
+    weights: Literal["raw", "averaged"] = "raw"
+    """Whose outcome it is. `averaged`: of the averaged weights in the arms that have them (optim.ema, optim.swa), for
+    these are what such a technique gives; `raw` in sweeps, in studies of one recipe, and in older ones."""
 
 
 class Look(RecordPart):

@@ -14,7 +14,7 @@ from seedwise.base.errors import UserError
 from seedwise.config.section import diff, load
 from seedwise.recipe.schema import Recipe
 from seedwise.records.predictions import read_predictions
-from seedwise.records.run import RECIPE, RECORD, Final, RunRecord, check_files, demand_final, read_record
+from seedwise.records.run import RECIPE, RECORD, Final, RunRecord, check_files, demand_final, judged, read_record
 from seedwise.stats import SHARE, compare_arms, spent, summarize
 from seedwise.study.advice import advise, caveat, impatient, too_short
 from seedwise.study.progress import complete_seeds, finished, finished_trials, looked, trial_folder
@@ -112,7 +112,8 @@ class Results:
         record = read_record(path)
         if record.status == "finished":
             self._demand_same_trial(path, record, study, arm, seed)
-            correct = _correct_images(path, record) if len(study.arms) > 1 else {}
+            record, ending = judged(record, study.primary.weights)
+            correct = _correct_images(path, record, ending) if len(study.arms) > 1 else {}
             final, seconds = demand_final(path, record), record.seconds["total"]
             converged = None if record.convergence is None else record.convergence.reached
             self.scored[arm, seed] = Scored(final, seconds, record.inert, converged, correct, setting(record))
@@ -185,10 +186,13 @@ def _comparable(runs: Mapping[str, Mapping[int, Scored]], split: str) -> dict[st
     return {arm: {seed: h.right for seed, h in of.items() if h.images == images} for arm, of in known.items()}
 
 
-def _correct_images(path: Path, record: RunRecord) -> dict[str, CorrectImages]:
+def _correct_images(path: Path, record: RunRecord, ending: str) -> dict[str, CorrectImages]:
+    stored = read_predictions(path, record, *(f"{split}{ending}" for split in COMPARED))
     return {
-        split: CorrectImages(hashlib.sha256(it.ids.tobytes() + it.targets.tobytes()).hexdigest(), it.correct())
-        for split, it in read_predictions(path, record, *COMPARED).items()
+        split.removesuffix(ending): CorrectImages(
+            hashlib.sha256(it.ids.tobytes() + it.targets.tobytes()).hexdigest(), it.correct()
+        )
+        for split, it in stored.items()
     }
 
 
