@@ -6,7 +6,8 @@ STAMP  := $(VENV)/.installed
 CSRC   := src/seedwise/kernels/csrc
 # One thread a test worker: workers with two threads each would fight over the cores. A third worker of the fast suite
 # computes while another waits for a process or a clock.
-TEST_ENV := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
+# Compiled bytecode is kept, whatever the environment says: hundreds of tests start a process that imports all of src.
+TEST_ENV := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive PYTHONDONTWRITEBYTECODE=
 
 .PHONY: demo quick test test-slow coverage mutants soak check docs bench format clean
 
@@ -42,7 +43,7 @@ coverage: $(STAMP)                 ## the test suite, and which lines it runs; l
 	$(TEST_ENV) $(BIN)/pytest -n 3 --dist worksteal -m "not slow" --durations 25 --cov --cov-report=term:skip-covered
 
 mutants: $(STAMP)                  ## faults put into a copy of src, each of which the tests named for it have to notice; MUTANTS="--all"
-	$(BIN)/python tests/mutation/run.py $(MUTANTS)
+	PYTHONDONTWRITEBYTECODE=1 $(BIN)/python tests/mutation/run.py $(MUTANTS)  # a fault may be as long as what it replaces
 
 bench: $(STAMP)                    ## what is missing in benchmarks/results.json -> docs/performance.md; BENCH=--fresh: all
 	$(BIN)/python benchmarks/suite.py $(BENCH)

@@ -12,11 +12,11 @@ from page import table
 
 ROOT = Path(__file__).parent.parent
 KEPT = ROOT / "docs" / "results" / "frontier"
-TIMES, TRIALS = KEPT / "times.json", KEPT / "trials.jsonl"
+TIMES, TRIALS, TIMM = KEPT / "times.json", KEPT / "trials.jsonl", KEPT / "timm.json"
 PAGE, PICTURE = ROOT / "docs" / "frontier.md", ROOT / "docs" / "results" / "frontier.png"
 TEAM = 0.8667
 """The student team's mean of five runs: EfficientNetV2 on a GPU."""
-ORDER = ("lite", "lite-hour", "lite-night", "lite-distilled", "timm")
+ORDER = ("lite", "lite-hour", "lite-night", "lite-distilled")
 IGNORED = ("name", "seed", "compute", "data", "train.score_test", "train.insight", "train.checkpoint_every")
 """Options that make no difference between two trials' accuracy."""
 
@@ -47,7 +47,7 @@ test images were not read. A trial that did not end says so. Settings: what diff
 
 def kept() -> list[dict[str, Any]]:
     """The stored recipes, in the page's order."""
-    known = {path.stem: json.loads(path.read_text()) for path in KEPT.glob("*.json") if path != TIMES}
+    known = {path.stem: json.loads(path.read_text()) for path in KEPT.glob("*.json") if path not in (TIMES, TIMM)}
     rank = {name: number for number, name in enumerate(ORDER)}
     return sorted(known.values(), key=lambda entry: (rank.get(entry["name"], len(ORDER)), entry["name"]))
 
@@ -83,6 +83,15 @@ def row(entry: Mapping[str, Any]) -> list[str]:
         spread(flips) if len(flips) == len(runs) else "-",
         " / ".join(f"{votes[part]:.4f}" for part in ("test", "test_tta") if part in votes) or "-",
     ]
+
+
+def timm_row() -> list[str]:
+    """The line of timm's train.py; its minutes are of the runs themselves, image decoding and all."""
+    stored = json.loads(TIMM.read_text())
+    each = [run["seconds"] / 60 for run in stored["runs"]]
+    took = f"{median(each):.1f} [{min(each):.1f}, {max(each):.1f}] (n={len(each)})"
+    scores = spread([run["top1"] for run in stored["runs"]])
+    return ["timm's train.py", "lite0", str(stored["px"]), str(stored["epochs"]), took, scores, "-", "-"]
 
 
 def flat(recipe: Mapping[str, Any], before: str = "") -> dict[str, Any]:
@@ -175,7 +184,8 @@ def write_page() -> None:
         "with flip",
         "vote of the seeds / with flip",
     ]
-    text = HEAD + table(head, [row(entry) for entry in entries]) + NOTES
+    rows = [row(entry) for entry in entries] + ([timm_row()] if TIMM.exists() else [])
+    text = HEAD + table(head, rows) + NOTES
     text += (
         "```\n"
         + "".join(
