@@ -19,9 +19,12 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if left_out and _computes(collection_path) else None
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark a test `tensors` where its file, or what that imports of seedwise, imports torch, and where it trains."""
-    for item in items:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark a test `tensors` where its file, or what that imports of seedwise, imports torch, and where it trains.
+
+    To find out takes seconds, in each worker, so it is done only where it is asked for.
+    """
+    for item in items if "tensors" in (config.option.markexpr or "") else ():
         if _computes(Path(item.path)):
             item.add_marker(pytest.mark.tensors)
 
