@@ -149,3 +149,12 @@ def test_lr_find_suggests_the_same_twice_and_draws(cli: Cli) -> None:
 def test_lr_find_refuses_what_it_cannot_do(options: tuple[str, ...], says: str, cli: Cli) -> None:
     answer = cli("lr-find", "digits", "-m", "small", *options)
     assert answer.code == 2 and says in answer.line
+
+
+def test_stages_that_keep_random_weights_are_said(cli: Cli) -> None:
+    doubt = "doubt: model.freeze: 2 stages keep random weights, which nothing trains; -s model.freeze=0 trains them"
+    frozen = cli("train", *LEAN, "-s", "model.freeze=2", "--dry-run").out
+    assert f"# {doubt}\n" in frozen
+    thawed = cli("train", *LEAN, "-s", "model.freeze=2", "-s", "model.freeze_schedule=[{after: 0.5, freeze: 0}]")
+    assert thawed.code == 0 and "doubt" not in thawed.err
+    assert doubt in cli("train", *LEAN, "-s", "model.freeze=2", "-o", "run").err

@@ -149,6 +149,8 @@ def print_plan(
     found: "Rehearsal", seeds: Sequence[int], done: Sequence[int], start_seconds: float, as_json: bool
 ) -> None:
     """Print a dry run: the resolved recipe, then its cost; `done`: seeds that are trained already."""
+    from seedwise.run.resolve import doubts
+
     recipe, dataset, cost = found.recipe, found.dataset, found.cost
     total = start_seconds + cost.run_seconds * len(seeds)
     if as_json:
@@ -160,7 +162,7 @@ def print_plan(
         print(json.dumps(content, indent=2))
         return
     print(dump(recipe), end="")
-    for line in dataset.lines():
+    for line in [*dataset.lines(), *doubts(recipe)]:
         print(f"# {line}")
     also = f" (done: {', '.join(map(str, done))})" if done else ""
     print(f"# seeds:  {', '.join(map(str, seeds))}{also}")

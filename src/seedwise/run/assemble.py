@@ -27,6 +27,7 @@ from seedwise.optim.sam import Sam
 from seedwise.optim.swa import Swa
 from seedwise.recipe.progressive import stages_of
 from seedwise.recipe.schema import Recipe
+from seedwise.run.resolve import doubts
 from seedwise.run.teacher import RunTeacher
 
 
@@ -86,7 +87,11 @@ def prepare(
         if (distill := recipe.loss.distill) is None
         else RunTeacher(recipe, distill, built.mean, built.std),
         repeats=repeats,
-        data_lines=[*dataset.lines(), *([] if repeats is None else [repeats.line(len(dataset.train))])],
+        data_lines=[
+            *dataset.lines(),
+            *doubts(recipe),
+            *([] if repeats is None else [repeats.line(len(dataset.train))]),
+        ],
     )
     return replace(setup, dropout=dropout_of(model, recipe.model.dropout, setup.plan))
 

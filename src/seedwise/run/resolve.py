@@ -28,6 +28,15 @@ def resolve(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"model": model, "compute": _resolve_compute(recipe.compute)})
 
 
+def doubts(recipe: Recipe) -> list[str]:
+    """Lines on what can hardly be meant by a resolved recipe, for whoever waits for it."""
+    model = recipe.model
+    if model.weights == "none" and model.factory is None and model.least_frozen > 0:
+        stays = f"{model.least_frozen} stages keep random weights, which nothing trains"
+        return [f"doubt: model.freeze: {stays}; -s model.freeze=0 trains them"]
+    return []
+
+
 def adopt(recipe: Recipe, resolved: Recipe) -> Recipe:
     """Take the recipe's automatic choices from one that was resolved earlier, perhaps elsewhere."""
     train = sizing.with_numbers(recipe.train, resolved.train)  # arms of a study are as long as their base
