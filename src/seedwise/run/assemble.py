@@ -87,13 +87,14 @@ def prepare(
         if (distill := recipe.loss.distill) is None
         else RunTeacher(recipe, distill, built.mean, built.std),
         repeats=repeats,
-        data_lines=[
-            *dataset.lines(),
-            *doubts(recipe),
-            *([] if repeats is None else [repeats.line(len(dataset.train))]),
-        ],
+        data_lines=_lines(recipe, dataset, repeats),
     )
     return replace(setup, dropout=dropout_of(model, recipe.model.dropout, setup.plan))
+
+
+def _lines(recipe: Recipe, dataset: Dataset, repeats: Repeats | None) -> list[str]:
+    """What is said before the training: the data, doubts about the recipe, and what an epoch is if not all images."""
+    return [*dataset.lines(), *doubts(recipe), *([] if repeats is None else [repeats.line(len(dataset.train))])]
 
 
 def _freezing(recipe: Recipe, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> FreezeSchedule | None:
