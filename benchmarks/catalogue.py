@@ -37,7 +37,7 @@ def contents() -> str:
 
 def cards() -> str:
     """Every card in full."""
-    from seedwise.recipe.techniques import TECHNIQUES, card
+    from seedwise.recipe.techniques import TECHNIQUES, card, verdict_line, verdicts
 
     parts = []
     for technique in TECHNIQUES:
@@ -47,7 +47,10 @@ def cards() -> str:
         options = [o for o in of.options if o.path != technique.path]
         rows = [[f"`{o.path}`", f"`{o.default}`" if o.default else "", o.description] for o in options]
         below = [table(["option", "default", "what"], rows).rstrip()] if rows else []
-        parts.append("\n\n".join([*lines, switch, *below]) + "\n")
+        found = verdicts(technique.name)
+        said = [f"Found: {verdict_line(each)}" for each in found]
+        said += [f"`{command}`" for command in dict.fromkeys(each["command"] for each in found)]
+        parts.append("\n\n".join([*lines, *said, switch, *below]) + "\n")
     return "\n".join(parts)
 
 

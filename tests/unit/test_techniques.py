@@ -1,5 +1,6 @@
 """The catalogue: every technique has a card, a switch that works, and its place in docs/techniques.md."""
 
+import json
 import re
 import subprocess
 import sys
@@ -12,8 +13,9 @@ from seedwise.base.errors import UserError
 from seedwise.cli.techniques import text
 from seedwise.config.section import diff
 from seedwise.recipe import library
+from seedwise.recipe import techniques as catalogue
 from seedwise.recipe.schema import Recipe
-from seedwise.recipe.techniques import TECHNIQUES, Technique, card, find, is_on, switched, toggle
+from seedwise.recipe.techniques import TECHNIQUES, Technique, card, find, is_on, switched, techniques, toggle
 from seedwise.study.toggles import TOGGLES
 
 each = pytest.mark.parametrize("technique", TECHNIQUES, ids=lambda t: t.name)
@@ -104,3 +106,16 @@ def test_the_page_is_not_stale() -> None:
     stored = (root / "docs" / "techniques.md").read_text(encoding="utf-8")
     assert made == stored, "give `python benchmarks/catalogue.py` again"
     assert all(f"## {technique.name}\n" in stored for technique in TECHNIQUES)
+
+
+def test_a_card_tells_what_was_found_and_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    setting = {"model": "efficientnet_lite0", "image_size": 64, "images": 10_000, "epochs": 3}
+    found = {"technique": "sam", "arm": "sam", "n": 6, "mean": -0.01, "sentence": "hurts: −1.0 points", "time": 1.96}
+    stored = tmp_path / "verdicts.json"
+    stored.write_text(json.dumps([found | {"setting": setting, "command": "seedwise ablate x.yaml"}]), encoding="utf-8")
+    monkeypatch.setattr(catalogue, "VERDICTS", stored)
+    shown = text(find("sam"))
+    assert "Found   sam: hurts: −1.0 points (6 seeds; efficientnet_lite0, 64 px, 10,000 images" in shown
+    assert "1.96 times" in shown and "        seedwise ablate x.yaml\n" in shown
+    assert "Found" not in text(find("muon"))
+    assert techniques("sam")[0]["verdicts"][0]["n"] == 6

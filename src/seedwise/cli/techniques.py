@@ -66,9 +66,9 @@ def text(technique: "Technique") -> str:
     """A technique's card for a terminal."""
     import textwrap
 
-    from seedwise.recipe.techniques import card
+    from seedwise.recipe.techniques import card, verdict_line, verdicts
 
-    of = card(technique)
+    of, found = card(technique), verdicts(technique.name)
     rows = {"What": of.what, "Helps": of.helps, "Hurts": of.hurts, "Source": of.source, "Cost": _cost(technique)}
     rows |= {"On": _switch(technique), "Off": f"-s {technique.path}={technique.off}"}
 
@@ -76,7 +76,9 @@ def text(technique: "Technique") -> str:
         first, rest = f"{label:<{indent}}", " " * indent
         return textwrap.fill(words, WIDTH, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False)
 
-    lines = [technique.name, "", *(paragraph(label, words, 8) for label, words in rows.items() if words), ""]
+    lines = [technique.name, "", *(paragraph(label, words, 8) for label, words in rows.items() if words)]
+    lines += [paragraph("" if number else "Found", verdict_line(each), 8) for number, each in enumerate(found)]
+    lines += [*(f"        {command}" for command in dict.fromkeys(each["command"] for each in found)), ""]
     for option in of.options if len(of.options) > 1 else ():
         if option.path != technique.path:
             lines.append(f"{option.path} = {'(must be given)' if option.default is None else option.default}")

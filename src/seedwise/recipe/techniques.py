@@ -21,6 +21,7 @@ from seedwise.config.section import Option, dump, load, paths
 from seedwise.recipe.schema import Recipe
 
 COSTS = Path(__file__).with_name("technique_costs.json")
+VERDICTS = Path(__file__).with_name("technique_verdicts.json")
 """Costs in microseconds an image, as benchmarks/augment.py measured them."""
 _PARTS = re.compile(r"\b(Helps|Hurts|Source):\s+")
 
@@ -134,7 +135,10 @@ def techniques(name: str | None = None) -> Listing:
     """List the catalogue, a row for each technique with switch, card and measured cost; for one name, its row."""
     cost = costs().get("techniques", {})
     chosen = TECHNIQUES if name is None else [find(name)]
-    return Listing(asdict(each) | asdict(card(each)) | {"cost": cost.get(each.name)} for each in chosen)
+    return Listing(
+        asdict(each) | asdict(card(each)) | {"cost": cost.get(each.name), "verdicts": verdicts(each.name)}
+        for each in chosen
+    )
 
 
 def squeeze(name: str) -> str:
@@ -195,6 +199,20 @@ def costs() -> dict[str, Any]:
     """Costs that benchmarks/augment.py measured; empty without its file."""
     content: dict[str, Any] = json.loads(COSTS.read_text(encoding="utf-8")) if COSTS.exists() else {}
     return content
+
+
+def verdicts(name: str) -> list[dict[str, Any]]:
+    """Verdicts on a technique from our own studies, as benchmarks/verdicts.py kept them; each with its arm, number of
+    seeds, difference in top-1 as a fraction, setting, time in that of the base, and command."""
+    content = json.loads(VERDICTS.read_text(encoding="utf-8")) if VERDICTS.exists() else []
+    return [each for each in content if each["technique"] == name]
+
+
+def verdict_line(found: dict[str, Any]) -> str:
+    """A verdict with the place where it holds, as its card has it."""
+    at = found["setting"]
+    place = f"{at['model']}, {at['image_size']} px, {at['images']:,} images, epochs: {at['epochs']}"
+    return f"{found['arm']}: {found['sentence']} ({found['n']} seeds; {place}; {found['time']:.2f} times the time)"
 
 
 def _with(recipe: Recipe, technique: Technique, value: str) -> Recipe:
