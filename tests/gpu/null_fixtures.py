@@ -1,0 +1,26 @@
+"""The null driver as a fixture, and the command line as a question."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from null_driver import NullDriver, compiled
+
+
+@pytest.fixture(scope="session")
+def null_driver(request: pytest.FixtureRequest) -> NullDriver:
+    cache = request.config.cache
+    assert cache is not None
+    return compiled(Path(cache.mkdir("null_cuda")))
+
+
+def seedwise(*words: str) -> int:
+    """The exit code of a `seedwise` command."""
+    from seedwise.cli import main
+
+    sys.argv = ["seedwise", *words]
+    try:
+        main()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+    return 0
