@@ -84,7 +84,8 @@ class NullDriver:
         """Answer the questions in order, each in a process of its own."""
         asked = [
             {
-                "file": each.function.__code__.co_filename,
+                "path": sys.path,
+                "module": Path(each.function.__code__.co_filename).stem,
                 "function": each.function.__name__,
                 "arguments": each.arguments,
                 "environment": {**each.machine.environment(), **each.environment},

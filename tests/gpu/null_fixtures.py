@@ -6,12 +6,22 @@ from pathlib import Path
 import pytest
 from null_driver import NullDriver, compiled
 
+from own_cache import cache
+
+__all__ = ["cache"]
+
 
 @pytest.fixture(scope="session")
 def null_driver(request: pytest.FixtureRequest) -> NullDriver:
     cache = request.config.cache
     assert cache is not None
     return compiled(Path(cache.mkdir("null_cuda")))
+
+
+@pytest.fixture(autouse=True)
+def own_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEEDWISE_CACHE", str(cache))
+    monkeypatch.delenv("SEEDWISE_DATA", raising=False)
 
 
 def seedwise(*words: str) -> int:

@@ -6,7 +6,6 @@ import os
 import sys
 import tempfile
 import traceback
-from pathlib import Path
 from typing import IO, Any
 
 from seedwise.base.machine import prepare_process
@@ -24,11 +23,10 @@ def answer(question: dict[str, Any], out: IO[str], err: IO[str], told: IO[str]) 
     os.dup2(out.fileno(), 1)
     os.dup2(err.fileno(), 2)
     os.environ.update(question["environment"])
-    file = Path(question["file"])
-    sys.path.insert(0, str(file.parent))
+    sys.path += [place for place in question["path"] if place not in sys.path]
     found: dict[str, Any] = {"result": None, "error": None}
     try:
-        function = getattr(importlib.import_module(file.stem), question["function"])
+        function = getattr(importlib.import_module(question["module"]), question["function"])
         null_counts.reset()
         found["result"] = function(*question["arguments"])
     except BaseException:

@@ -106,6 +106,14 @@ Teacher = Annotated[
     str | None, typer.Option(metavar="DIR", help="Distill: learn from this run, ensemble or study's base, too.")
 ]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, mps, cuda or cuda:N.")]
+DeviceAtHand = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        help="auto, cpu, mps, cuda or cuda:N.",
+        show_default="the one trained on, else what there is",
+    ),
+]
 Precision = Annotated[str | None, typer.Option(help="auto, fp32 or bf16.")]
 Threads = Annotated[str | None, typer.Option(metavar="N|auto", help="CPU threads of a run.")]
 Out = Annotated[
