@@ -3,6 +3,8 @@
 Whatever depends on the kind or the age of a device stands here. torch is imported by what asks about it.
 """
 
+import functools
+import logging
 import os
 import re
 import warnings
@@ -10,6 +12,8 @@ from dataclasses import dataclass
 
 from seedwise.base import machine
 from seedwise.base.errors import UserError
+
+log = logging.getLogger("seedwise")
 
 AUTO_PRECISION = (((8, 0), "bf16"), ((0, 0), "fp32"))
 """What `auto` computes in on an NVIDIA GPU: the first row whose compute capability it reaches. sm_80 (Ampere) is the
@@ -142,14 +146,22 @@ def facts(device: str) -> dict[str, object]:
     return kind | {"gpu": str(own), "gpu_memory_gb": round(own.memory_bytes / 2**30, 1), "gpu_uuid": own.uuid}
 
 
-def alike() -> tuple[str, ...]:
-    """The GPUs like the first that `auto` takes, as CUDA_VISIBLE_DEVICES names them: trials that are compared have to
-    be computed alike, in the precision that was chosen for that one."""
+def alike() -> tuple[Gpu, ...]:
+    """The first GPU that `auto` takes and those like it: trials that are compared have to be computed alike."""
     found = [gpu for gpu in gpus() if gpu.supported]
-    same = [gpu for gpu in found if (gpu.name, gpu.capability) == (found[0].name, found[0].capability)]
+    return tuple(gpu for gpu in found if (gpu.name, gpu.capability) == (found[0].name, found[0].capability))
+
+
+def visible_name(gpu: Gpu) -> str:
+    """The GPU as CUDA_VISIBLE_DEVICES of a process started by this one names it."""
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    names = None if given is None else [name.strip() for name in given.split(",")]
-    return tuple(names[gpu.number] if names is not None else str(gpu.number) for gpu in same)
+    return str(gpu.number) if given is None else given.split(",")[gpu.number].strip()
+
+
+@functools.cache
+def say_once(line: str) -> None:
+    """Warn of something in a process's surroundings, which doesn't change, once."""
+    log.warning(line)
 
 
 def _gpu(number: int) -> Gpu:

@@ -133,7 +133,12 @@ BaggingAugment = Annotated[
     str | None,
     typer.Option("--bagging-augment", metavar="R,S", help="Recipes whose augmentation its members take in turns."),
 ]
-Jobs = Annotated[int, typer.Option("-j", "--jobs", min=1, max=1024, help="Trials at a time; the threads are divided.")]
+Jobs = Annotated[
+    str,
+    typer.Option(
+        "-j", "--jobs", metavar="N|auto", help="Trials at a time; the threads are divided. auto: one for each GPU."
+    ),
+]
 Budget = Annotated[
     str | None,
     typer.Option(

@@ -1,7 +1,5 @@
 """Automatic choices, made once: turns a recipe into a resolved recipe without `auto`."""
 
-import functools
-import logging
 import math
 from pathlib import Path
 
@@ -15,8 +13,6 @@ from seedwise.recipe import progressive
 from seedwise.recipe.schema import ComputeConfig, Recipe
 from seedwise.recipe.tta_config import TtaConfig
 from seedwise.run import sizing
-
-log = logging.getLogger("seedwise")
 
 PHOTO_HEADROOM = 256 / 224
 """Ratio of the stored to the training size of photos that boxes are cut out of."""
@@ -154,13 +150,8 @@ def _resolve_compute(compute: ComputeConfig) -> ComputeConfig:
 def _device() -> str:
     why = devices.passed_over()
     if why is not None:
-        _say_once(f"computes without a GPU: {why}")
+        devices.say_once(f"computes without a GPU: {why}")
     return devices.choose()
-
-
-@functools.cache
-def _say_once(line: str) -> None:
-    log.warning(line)
 
 
 def _kernels(kind: str) -> str:
