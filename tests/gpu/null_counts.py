@@ -33,9 +33,9 @@ def reset() -> None:
     _waits.clear()
 
 
-def _line() -> str:
+def line() -> str:
     """The innermost line of seedwise that is at work in this thread."""
-    frame: FrameType | None = sys._getframe(2)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         _, inside, place = frame.f_code.co_filename.rpartition("/seedwise/")
         if inside:
@@ -49,7 +49,7 @@ def _heard(number: int) -> None:
     if name in COPIES:
         _thread.copy = name
     elif name in WAITS:  # torch waits right behind the copy that it waits for
-        _waits[f"{getattr(_thread, 'copy', None) or name} at {_line()}"] += 1
+        _waits[f"{getattr(_thread, 'copy', None) or name} at {line()}"] += 1
         _thread.copy = None
 
 
