@@ -12,10 +12,9 @@ __all__ = ["cache"]
 
 
 @pytest.fixture(scope="session")
-def null_driver(request: pytest.FixtureRequest) -> NullDriver:
-    cache = request.config.cache
-    assert cache is not None
-    return compiled(Path(cache.mkdir("null_cuda")))
+def null_driver(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> NullDriver:
+    cache = getattr(request.config, "cache", None)  # `-p no:cacheprovider` takes it away
+    return compiled(tmp_path_factory.mktemp("null_cuda") if cache is None else Path(cache.mkdir("null_cuda")))
 
 
 @pytest.fixture(autouse=True)
