@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
-CSRC   := src/seedwise/kernels/csrc
+C      := src/seedwise/kernels/csrc/* tests/gpu/*.[ch]
 # One thread a test worker: workers with two threads each would fight over the cores. A third worker of the fast suite
 # computes while another waits for a process or a clock.
 # Compiled bytecode is kept, whatever the environment says: hundreds of tests start a process that imports all of src.
@@ -33,7 +33,7 @@ check: $(STAMP)                    ## style, types, layers, sizes
 	$(BIN)/mypy
 	$(BIN)/mypy --config-file tests/mypy.ini
 	$(BIN)/lint-imports
-	$(BIN)/clang-format --dry-run -Werror $(CSRC)/*
+	$(BIN)/clang-format --dry-run -Werror $(C)
 	$(BIN)/python tests/house.py
 
 docs: $(STAMP)                     ## the documentation site in site/; open site/index.html
@@ -52,7 +52,7 @@ bench: $(STAMP)                    ## what is missing in benchmarks/results.json
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	$(BIN)/clang-format -i $(CSRC)/*
+	$(BIN)/clang-format -i $(C)
 
 clean:
 	rm -rf $(VENV) site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src"
-TRAINED_IN = ("integration", "conformance", "soak")
+TRAINED_IN = ("integration", "conformance", "soak", "gpu")
 """Folders whose tests train, predict or start processes that do."""
 
 

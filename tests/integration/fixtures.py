@@ -12,16 +12,9 @@ import pytest
 from command_line import LEAN, TINY, Answer, Cli, call
 from PIL import Image
 
-from seedwise.base.files import cache_root
+from own_cache import cache
 
-
-@pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache of its own, but for the kernels: compiling them takes longer than most tests."""
-    folder, compiled = tmp_path_factory.mktemp("cache"), cache_root() / "kernels"
-    compiled.mkdir(parents=True, exist_ok=True)
-    (folder / "kernels").symlink_to(compiled)
-    return folder
+__all__ = ["cache"]
 
 
 @pytest.fixture(autouse=True)

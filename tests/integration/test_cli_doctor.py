@@ -14,7 +14,7 @@ import pytest
 import torch
 from command_line import Cli, command
 
-from seedwise.base import machine
+from seedwise.base import devices, machine
 from seedwise.doctor import findings
 from seedwise.kernels import build, launch
 from seedwise.run import resolve
@@ -40,10 +40,7 @@ def healthy(tmp_path: Path, monkeypatch: Patch) -> Path:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(home / ".cache/huggingface/hub"))
     (home / "cache").mkdir(parents=True)
     monkeypatch.setattr(torch.version, "cuda", "13.0")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda number: "Fast GPU")
+    monkeypatch.setattr(devices, "gpus", lambda: (devices.Gpu(0, "Fast GPU", (9, 0), 80 * GIB, supported=True),))
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
     monkeypatch.setattr(os, "getloadavg", lambda: (0.5, 9.0, 9.0))
@@ -62,8 +59,7 @@ def healthy(tmp_path: Path, monkeypatch: Patch) -> Path:
 def no_gpu(patch: Patch, amx: bool = True) -> None:
     """A machine of a CPU with the torch for it, whose only remark is that."""
     patch.setattr(torch.version, "cuda", None)
-    patch.setattr(torch.cuda, "is_available", lambda: False)
-    patch.setattr(torch.cuda, "device_count", lambda: 0)
+    patch.setattr(devices, "gpus", lambda: ())
     patch.setattr(torch.backends.mps, "is_available", lambda: False)
     patch.setattr(machine, "has_amx", lambda: amx)
     patch.setattr(findings, "_has_nvidia", lambda: False)
@@ -184,6 +180,22 @@ ON_CPU: dict[str, tuple[Callable[[Patch], Any], str]] = {
             patch.setattr(findings, "_has_nvidia", lambda: True),
         ),
         "torch can't use it: its driver is too old for CUDA 13.0",
+    ),
+    "driver that says so": (
+        lambda patch: (
+            patch.setattr(torch.version, "cuda", "13.0"),
+            patch.setattr(torch.cuda, "device_count", lambda: 1),  # by NVML
+            patch.setenv("CUDA_VISIBLE_DEVICES", "0"),
+        ),
+        "its driver is too old for CUDA 13.0, or broken",
+    ),
+    "old GPU": (
+        lambda patch: (
+            patch.setattr(torch.version, "cuda", "13.0"),
+            patch.setattr(torch.cuda, "get_arch_list", lambda: ["sm_75", "sm_80"]),
+            patch.setattr(devices, "gpus", lambda: (devices.Gpu(0, "Old GPU", (6, 1), 8 * GIB, supported=False),)),
+        ),
+        "Old GPU (sm_61): this torch has no code for it, only for sm_75, sm_80; install one that has",
     ),
     "no compiler": (
         lambda patch: (

@@ -26,6 +26,7 @@ from seedwise.engine.control import RunControl
 from seedwise.engine.protocols import Observer
 from seedwise.recipe.schema import Recipe
 from seedwise.records.predictions import read_arrays, write_arrays
+from seedwise.run import resolve
 from seedwise.run.run import Run
 from seedwise.run.train import run as train_run
 
@@ -75,9 +76,9 @@ def _of_training(run: Run, dataset: Dataset, progress: Progress) -> NDArray[np.f
 
 
 def _without_test(recipe: Recipe) -> Recipe:
-    """The recipe without test images and without predictions that nobody needs."""
+    """The recipe without test images and without predictions that nobody needs, on what there is to compute on."""
     train = recipe.train.model_copy(update={"score_test": False})
-    return recipe.model_copy(update={"train": train, "tta": None})
+    return recipe.model_copy(update={"train": train, "tta": None, "compute": resolve.at_hand(recipe.compute)})
 
 
 def _data_dir(run: Run) -> Path | None:

@@ -169,13 +169,14 @@ def equalize(images: Tensor, _: Tensor) -> Tensor:
     """Equalize each channel's histogram in uint8[n, c, h, w] as Pillow does: whole steps, none for too few pixels."""
     n, c, h, w = images.shape
     values = images.reshape(n * c, h * w).long()
-    line = 256 * torch.arange(n * c, device=images.device)[:, None]
-    histogram = (values + line).flatten().bincount(minlength=256 * n * c).view(n * c, 256)
+    places = (values + 256 * torch.arange(n * c, device=images.device)[:, None]).flatten()
+    histogram = values.new_zeros(256 * n * c)  # bincount would ask the device for the largest place, and wait for it
+    histogram = histogram.index_add_(0, places, values.new_ones(()).expand_as(places)).view(n * c, 256)
     upto = histogram.cumsum(dim=1)
     last = upto.argmax(dim=1, keepdim=True)
     step = (h * w - histogram.gather(1, last)) // 255
     table = ((upto - histogram + step // 2) // step.clamp(min=1)).clamp_(0, 255)
-    even = table.to(torch.uint8).flatten()[values + line].view(n, c, h, w)
+    even = table.to(torch.uint8).flatten()[places].view(n, c, h, w)
     return torch.where(step.view(n, c, 1, 1) > 0, even, images)
 
 

@@ -165,6 +165,8 @@ def facts() -> dict[str, Any]:
     """The machine as a run's record stores it; `cpu_capability` and the versions decide whether bits can be equal."""
     import torch
 
+    from seedwise.base.devices import gpus
+
     memory = memory_bytes()
     return {
         "system": platform.platform(),
@@ -174,7 +176,7 @@ def facts() -> dict[str, Any]:
         "memory_gb": None if memory is None else round(memory / 2**30, 1),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "amx": has_amx(),
-        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        "gpus": [gpu.name for gpu in gpus()],
     }
 
 

@@ -71,7 +71,7 @@ def ablate(
     flags: Flags = NO_FLAGS,
     seeds: Seeds = None,
     budget: Budget = None,
-    jobs: Jobs = 1,
+    jobs: Jobs = "1",
     margin: Margin = None,
     on: On = "local",
     address: Address = None,
@@ -100,20 +100,21 @@ def ablate(
     """
     from seedwise.base.durations import seconds_of
     from seedwise.base.errors import UserError
+    from seedwise.study.jobs import jobs_of, read_jobs
     from seedwise.study.request import ablation
 
     cluster = _cluster(on, address, cpus_per_trial, gpus_per_trial, own_disks, elsewhere)
-    if cluster is not None and (jobs != 1 or dry_run):
+    if cluster is not None and (read_jobs(jobs) != 1 or dry_run):
         raise UserError(f"{'--dry-run' if dry_run else '--jobs'}: is about this machine; drop it, or --on ray")
     seconds = seconds_of("--budget", budget)
     asked = ablation(data, recipe, toggle, seeds, margin, overrides(flags, settings))
     demand_one_network(asked.arms.base, flags)
     begin_with(asked.data, asked.arms.base.data, data_dir)
-    folder = out or asked.folder
+    folder, number = out or asked.folder, jobs_of(jobs, asked.arms.base.compute.device)
     if dry_run:
-        _dry_run(asked, folder, data_dir, jobs, as_json)
+        _dry_run(asked, folder, data_dir, number, as_json)
         return 0
-    options = {"data_dir": data_dir, "jobs": jobs, "budget_seconds": seconds, "elsewhere": elsewhere}
+    options = {"data_dir": data_dir, "jobs": number, "budget_seconds": seconds, "elsewhere": elsewhere}
     return _run(asked, folder, options | {"command": given(context, folder), "cluster": cluster}, as_json)
 
 

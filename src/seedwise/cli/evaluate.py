@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from seedwise.cli.options import DataDir, Json, Split, begin_with_run
+from seedwise.cli.options import DataDir, DeviceAtHand, Json, Split, begin_with_run
 
 if TYPE_CHECKING:
     from seedwise.records.evaluations import Evaluation, TtaGain
@@ -33,6 +33,7 @@ def evaluate(
     tta: Annotated[
         str | None, typer.Option(metavar="flip|five|ten", help="Test-time augmentation: mirrored views, or crops.")
     ] = None,
+    device: DeviceAtHand = None,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Write the findings as JSON to this file.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -54,6 +55,7 @@ def evaluate(
     from seedwise.inference.finished import evaluate as score_again
 
     options: dict[str, Any] = {"split": split, "ema": ema, "tta": tta, "settings": settings or (), "out": out}
+    options["device"] = device
     with phases() as progress:
         found = score_again(folder, data, data_dir=data_dir, progress=progress, **options)
     print(found.model_dump_json(indent=2)) if as_json else _print(found)

@@ -106,6 +106,14 @@ Teacher = Annotated[
     str | None, typer.Option(metavar="DIR", help="Distill: learn from this run, ensemble or study's base, too.")
 ]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, mps, cuda or cuda:N.")]
+DeviceAtHand = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        help="auto, cpu, mps, cuda or cuda:N.",
+        show_default="the one trained on, else what there is",
+    ),
+]
 Precision = Annotated[str | None, typer.Option(help="auto, fp32 or bf16.")]
 Threads = Annotated[str | None, typer.Option(metavar="N|auto", help="CPU threads of a run.")]
 Out = Annotated[
@@ -125,7 +133,12 @@ BaggingAugment = Annotated[
     str | None,
     typer.Option("--bagging-augment", metavar="R,S", help="Recipes whose augmentation its members take in turns."),
 ]
-Jobs = Annotated[int, typer.Option("-j", "--jobs", min=1, max=1024, help="Trials at a time; the threads are divided.")]
+Jobs = Annotated[
+    str,
+    typer.Option(
+        "-j", "--jobs", metavar="N|auto", help="Trials at a time; the threads are divided. auto: one for each GPU."
+    ),
+]
 Budget = Annotated[
     str | None,
     typer.Option(

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from seedwise.cli.options import Top, begin_with_run
+from seedwise.cli.options import DeviceAtHand, Top, begin_with_run
 
 
 def predict(
@@ -24,6 +24,7 @@ def predict(
             "--explain", help="Write a picture an image: where the network looked (Grad-CAM), and its answer."
         ),
     ] = False,
+    device: DeviceAtHand = None,
     out: Annotated[
         Path | None,
         typer.Option("-o", "--out", help="Folder for the pictures of --explain.", show_default="explained"),
@@ -52,7 +53,7 @@ def predict(
 
     pictures = (out or Path("explained")) if explain else None
     problems = 0
-    for found in classify(load(folder), _paths(images), top=top, explained=pictures):
+    for found in classify(load(folder), _paths(images), top=top, explained=pictures, device=device):
         if isinstance(found, Unreadable):
             problems += 1
             print(found.reason, file=sys.stderr, flush=True)

@@ -16,7 +16,7 @@ def resume(
     elsewhere: Annotated[
         bool, typer.Option("--elsewhere", help="Go on although the machine or torch differs, with other bits.")
     ] = False,
-    jobs: Jobs = 1,
+    jobs: Jobs = "1",
     budget: Budget = None,
     data_dir: DataDir = None,
     as_json: Json = False,

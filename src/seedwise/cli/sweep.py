@@ -47,7 +47,7 @@ def sweep(
     settings: Settings = None,
     seeds: Seeds = "3",
     budget: Budget = None,
-    jobs: Jobs = 1,
+    jobs: Jobs = "1",
     data_dir: DataDir = None,
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="Study folder.", show_default="runs/<data>-<recipe>-sweep")
@@ -66,13 +66,14 @@ def sweep(
     seeds are there.
     """
     from seedwise.base.durations import seconds_of
+    from seedwise.study.jobs import jobs_of
     from seedwise.study.request import swept
 
     asked = swept(data, recipe, seeds, overrides(flags, settings))
     base, seconds = asked.grid.arms.base, seconds_of("--budget", budget)
     demand_one_network(base, flags)
     begin_with(data, base.data, data_dir)
-    folder = out or asked.folder
+    folder, number = out or asked.folder, jobs_of(jobs, base.compute.device)
     from seedwise.cli.print_run import announce_trial
     from seedwise.cli.print_study import print_done
     from seedwise.cli.progress import watching
@@ -81,7 +82,7 @@ def sweep(
     from seedwise.study.outcome import Study
 
     with watching(folder) as control:
-        options = TrialOptions(control, announce_trial, data_dir, jobs, seconds, command=given(context, folder))
+        options = TrialOptions(control, announce_trial, data_dir, number, seconds, command=given(context, folder))
         found = run_sweep(asked, data, folder, options)
     if isinstance(found, Study):
         return print_done(found, as_json, "the same command with more time, or without --budget")

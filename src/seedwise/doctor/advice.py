@@ -31,7 +31,9 @@ def _gpu(found: dict[str, Any]) -> Iterator[str]:
         "days here"
     )
     built_for_cuda, hidden = bool(found["torch_cuda"]), found["variables"].get("CUDA_VISIBLE_DEVICES")
-    if not found["nvidia"]:
+    if found["passed_over"]:
+        yield found["passed_over"]
+    elif not found["nvidia"]:
         if built_for_cuda:
             size = found["cuda_libraries_gb"]
             yield (

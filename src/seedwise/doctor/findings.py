@@ -68,23 +68,25 @@ def _try(probe: Callable[..., T], *arguments: Any) -> T | None:
 def _compute() -> Findings:
     """The values that a recipe's `auto` becomes here, and the devices that torch can use."""
     found: Findings = dict.fromkeys(
-        ("device", "precision", "threads", "torch_cuda", "cuda_libraries_gb", "torch_error")
+        ("device", "precision", "threads", "torch_cuda", "passed_over", "cuda_libraries_gb", "torch_error")
     )
     try:
         import torch
 
+        from seedwise.base import devices
         from seedwise.kernels.ops import pointwise as pointwise_ops
         from seedwise.recipe.schema import ComputeConfig, Recipe
         from seedwise.run import resolve
 
         # `auto` would compile all kernels, which takes half a minute or more. Whether the compiler can do it
         # shows in the smallest of them: the log says so if not.
-        compute = resolve.resolve(Recipe(compute=ComputeConfig(kernels="stock"))).compute
+        found["passed_over"] = _try(devices.passed_over)
+        compute = resolve.resolve(Recipe(compute=ComputeConfig(kernels="stock", device=devices.choose()))).compute
         if compute.device == "cpu":
             _try(pointwise_ops.available)
         found |= {name: getattr(compute, name) for name in ("device", "precision", "threads")}
         found["torch_cuda"] = torch.version.cuda
-        if torch.version.cuda and not torch.cuda.is_available():
+        if torch.version.cuda and not _try(devices.gpus):
             found["cuda_libraries_gb"] = _gib(_try(_cuda_libraries))
     except Exception as error:  # a broken torch raises anything: OSError, ImportError, RuntimeError
         from seedwise.base.errors import first_sentence

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from seedwise.base import machine
+from seedwise.base import devices, machine
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def joined() -> Iterator[World]:
     if machine.processes() == 1:
         yield SINGLE_PROCESS
         return
-    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    backend = "cpu:gloo,cuda:nccl" if devices.gpus() else "gloo"
     dist.init_process_group(backend)
     try:
         yield World(dist.get_rank(), dist.get_world_size())

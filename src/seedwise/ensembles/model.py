@@ -84,7 +84,7 @@ class Ensemble:
         split = "test" if self.record.test is not None else "val"
         return html_table(rows, f"{self.folder}: {self.record.networks} networks, {split} images", lines)
 
-    def predict(self, images: "Given") -> NDArray[np.float32]:
+    def predict(self, images: "Given", *, device: str | None = None) -> NDArray[np.float32]:
         """Class probabilities float32[n, k] of images by the members' vote, as `Run.predict` for a single run.
 
         Each image is read once, and no more than a batch of them is held.
@@ -92,12 +92,12 @@ class Ensemble:
         from seedwise.run.inputs import batches
         from seedwise.run.run import PREDICT_BATCH
 
-        votes = [self._vote(batch) for batch in batches(images, PREDICT_BATCH, self.record.data.pixel_range)]
+        votes = [self._vote(batch, device) for batch in batches(images, PREDICT_BATCH, self.record.data.pixel_range)]
         return np.concatenate([np.empty((0, len(self.classes)), np.float32), *votes])
 
-    def _vote(self, images: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    def _vote(self, images: list[NDArray[np.uint8]], device: str | None) -> NDArray[np.float32]:
         weights = [votes for votes in self.record.votes if votes]
-        each = [run.predict(images) for run in self.members]
+        each = [run.predict(images, device=device) for run in self.members]
         with np.errstate(divide="ignore"):
             log_p = np.log(np.stack(each).astype(np.float64))
         return np.asarray(np.exp(combine(np.maximum(log_p, LEAST), weights, self.record.vote)), np.float32)

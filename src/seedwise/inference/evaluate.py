@@ -61,13 +61,14 @@ def evaluate(
     progress: Progress = lambda label, done, total: None,
     on_data: Callable[[list[str]], None] = lambda lines: None,
     settings: Sequence[str] = (),
+    device: str | None = None,
 ) -> Evaluation:
     """Score a run's weights, or an ensemble's vote, on a split of its own data, or on data with classes of those names.
 
     `data`: as for training; by default the run's own. `split`: by default test where there is one; of other data
     without parts, all images. `tta`: one of tta_config.SHORTHANDS, for test-time augmentation. `on_data` gets the first
     lines of other data, before they are scored. `settings`: how other data are read, such as `data.class_level=2`;
-    else as the run's own. Raises UserError for what the caller can mend.
+    else as the run's own. `device`: by default the run's own, or what there is. Raises UserError.
     """
     views = None if tta is None else TtaConfig.named(tta)
     voters = run.members if isinstance(run, Ensemble) else [run]
@@ -77,14 +78,15 @@ def evaluate(
     if not images.own:
         on_data(images.dataset.lines())
     known = _trained_on(run, subset)
-    predictions = _answers(run, subset, f"scoring {images.split}", weights, progress, views)
+    predictions = _answers(run, subset, f"scoring {images.split}", weights, progress, views, device)
     scores = score(predictions)
     agrees, largest = (None, None) if tta else _compare(run, images, weights, predictions)
     gain = None
     if tta:
         plain = _stored(run, images, weights, predictions)
         gain = _gain(
-            plain or _answers(run, subset, f"scoring {images.split} without it", weights, progress), predictions
+            plain or _answers(run, subset, f"scoring {images.split} without it", weights, progress, None, device),
+            predictions,
         )
     return Evaluation(
         data=str(images.dataset.path or images.dataset.name),
@@ -106,6 +108,13 @@ def evaluate(
         missing=missing,
         classes=_by_class(run.classes, predictions),
     )
+
+
+def moves(run: Run | Ensemble, precision: str | None = None) -> list[str]:
+    """A line for each device that a run or an ensemble's members were trained on and that is not here."""
+    computes = (each.recipe.compute for each in (run.members if isinstance(run, Ensemble) else [run]))
+    said = (resolve.said_of_move(compute, precision) for compute in computes)
+    return [*dict.fromkeys(line for line in said if line is not None)]
 
 
 def find_images(
@@ -234,13 +243,15 @@ def _answers(
     label: str,
     weights: Kind,
     progress: Progress,
-    views: TtaConfig | None = None,
+    views: TtaConfig | None,
+    device: str | None,
 ) -> Predictions:
     """Predictions of a run, or of the vote of an ensemble's members."""
     voters, predictions = run.members if isinstance(run, Ensemble) else [run], []
     for number, voter in enumerate(voters, 1):
         said = label + (f", member {number} of {len(voters)}" if len(voters) > 1 else "")
-        predictions.append(logits_of(voter, subset, weights, lambda *done, said=said: progress(said, *done), views))
+        told = lambda *done, said=said: progress(said, *done)  # noqa: E731
+        predictions.append(logits_of(voter, subset, weights, told, views, device))
     return _vote(run, predictions) if isinstance(run, Ensemble) else predictions[0]
 
 

@@ -34,7 +34,8 @@ PAPER, INK, MUTED, BLUE, GRAY = "#ffffff", "#1a1c1f", "#5c6269", "#0b63b0", "#b9
 class Explainer:
     """Writes an explaining picture for each image into a folder."""
 
-    def __init__(self, run: "Run", folder: Path, top: int = MOST) -> None:
+    def __init__(self, run: "Run", folder: Path, top: int = MOST, device: str | None = None) -> None:
+        self._device = device
         self._run, self._folder, self._top = run, folder, min(top, MOST)
         self._used: set[str] = set()
         make_folder(folder)
@@ -48,7 +49,8 @@ class Explainer:
         self._used.add(name)
         path = self._folder / f"{name}.png"
         bars = [(self._run.classes[i], i, float(found.probabilities[i])) for i in found.top(self._top).tolist()]
-        picture = draw(found.pixels, self._run.heat(found.pixels, best), Path(found.path).name, bars)
+        heat = self._run.heat(found.pixels, best, device=self._device)
+        picture = draw(found.pixels, heat, Path(found.path).name, bars)
         with atomic_path(path) as temporary:
             picture.save(temporary, format="PNG", pnginfo=drawn_here())
         return path

@@ -126,6 +126,7 @@ def evaluate(
     split: str | None = None,
     ema: bool = False,
     tta: str | None = None,
+    device: str | None = None,
     out: str | Path | None = None,
     progress: Progress = _nothing,
     say: Callable[[str], None] = to_stderr,
@@ -134,7 +135,8 @@ def evaluate(
 
     The evaluation is noted in the run's evaluations.jsonl, so that every look at the test images is counted.
     `settings`: how other data are read. `ema`: score the average of the weights. `tta`: flip, five or ten, test-time
-    augmentation. `out`: a JSON file to write too. `say` is told what other data hold. Raises UserError.
+    augmentation. `device`: by default the run's own, or what there is where that is not here. `out`: a JSON file too.
+    `say` is told what other data hold, and what computes where the run's device is not here. Raises UserError.
     """
     from seedwise.recipe.tta_config import SHORTHANDS
     from seedwise.records.evaluations import append_evaluation, demand_appendable
@@ -150,11 +152,14 @@ def evaluate(
         demand_appendable(folder)
     voters = _loaded(run)
     from seedwise.inference.evaluate import evaluate as score_again
+    from seedwise.inference.evaluate import moves
 
     options: dict[str, Any] = {"split": split, "weights": "ema" if ema else "raw", "tta": tta, "settings": settings}
+    for line in moves(voters) if device is None else ():
+        say(line)
     other, where = None if data is None else str(data), None if data_dir is None else Path(data_dir)
     told = lambda lines: say("\n".join(lines))  # noqa: E731
-    found = score_again(voters, other, data_dir=where, progress=progress, on_data=told, **options)
+    found = score_again(voters, other, data_dir=where, progress=progress, on_data=told, device=device, **options)
     append_evaluation(voters.folder, found)
     if out is not None:
         write_text(Path(out), found.model_dump_json(indent=2) + "\n")
@@ -167,12 +172,14 @@ def predict(
     *,
     top: int = 5,
     explain: bool = False,
+    device: str | None = None,
     out: str | Path | None = None,
 ) -> "Classified":
     """Classify files and folders of images, prepared as in the run's own evaluation; what can't be read is listed.
 
     `top`: most probable classes of each image. `explain`: write a picture an image into `out`, by default `explained`:
-    where the network looked. For arrays and pictures in memory there is `seedwise.load(folder).predict`.
+    where the network looked. `device`: as for `evaluate`, in fp32. For arrays and pictures in memory there is
+    `seedwise.load(folder).predict`.
     """
     if out is not None and not explain:
         raise UserError(f"-o {out}: is the folder for the pictures of --explain; add it, or drop -o")
@@ -181,7 +188,7 @@ def predict(
 
     paths = [images] if isinstance(images, str | Path) else images
     pictures = Path(out or "explained") if explain else None
-    return Classified.of(classify(voters, map(str, paths), top=top, explained=pictures))
+    return Classified.of(classify(voters, map(str, paths), top=top, explained=pictures, device=device))
 
 
 def audit(

@@ -19,6 +19,7 @@ from seedwise.data.images import as_trained, opened, scale_of
 from seedwise.data.source import RawImage, UInt8Array, printable
 from seedwise.data.tree import ARCHIVE_SUFFIXES, TABLE_SUFFIXES, Node, list_folder
 from seedwise.ensembles.model import Ensemble
+from seedwise.inference.evaluate import moves
 from seedwise.run.run import PREDICT_BATCH, Run
 
 BATCH_BYTES = 512 << 20
@@ -94,11 +95,17 @@ class Classified:
 
 
 def classify(
-    run: Run | Ensemble, paths: Iterable[str], *, top: int = 5, explained: Path | None = None
+    run: Run | Ensemble,
+    paths: Iterable[str],
+    *,
+    top: int = 5,
+    explained: Path | None = None,
+    device: str | None = None,
 ) -> Iterator[dict[str, Any] | Unreadable | Note]:
     """Yield a row for each image, as in `Classified.images`; what can't be read is yielded as `Unreadable`.
 
-    `explained`: folder for pictures of where the network looked; a UserError for an ensemble.
+    `explained`: folder for pictures of where the network looked; a UserError for an ensemble. `device`: as for
+    `Run.predict`; a first note says what computes where the run's own is not here.
     """
     explainer = None
     if explained is not None:
@@ -106,8 +113,9 @@ def classify(
             raise UserError(f"{run.folder}: an ensemble has no single network to explain; name one of its members")
         from seedwise.inference.explain import Explainer
 
-        explainer = Explainer(run, explained, top)
-    for found in predict_files(run, paths):
+        explainer = Explainer(run, explained, top, device)
+    yield from map(Note, moves(run, "fp32") if device is None else ())
+    for found in predict_files(run, paths, device):
         if not isinstance(found, Predicted):
             yield found
             continue
@@ -171,14 +179,16 @@ def natural(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part.lower()) for part in _NUMBER.split(name)] + [(0, name)]
 
 
-def predict_files(run: Run | Ensemble, paths: Iterable[str]) -> Iterator[Predicted | Unreadable | Note]:
+def predict_files(
+    run: Run | Ensemble, paths: Iterable[str], device: str | None = None
+) -> Iterator[Predicted | Unreadable | Note]:
     """Yield each image's class probabilities, in the order of `find_images`; what can't be read is yielded as such."""
     batch: list[tuple[str, UInt8Array]] = []
     size = 0
     for path in find_images(paths):
         image, notes = _read(path, run.record.data.pixel_range) if isinstance(path, str) else (path, [])
         if not isinstance(image, np.ndarray):
-            yield from _predict(run, batch)
+            yield from _predict(run, batch, device)
             batch, size = [], 0
             yield image
             continue
@@ -187,9 +197,9 @@ def predict_files(run: Run | Ensemble, paths: Iterable[str]) -> Iterator[Predict
         batch.append((path, image))
         size += image.nbytes
         if len(batch) == PREDICT_BATCH or size >= BATCH_BYTES:
-            yield from _predict(run, batch)
+            yield from _predict(run, batch, device)
             batch, size = [], 0
-    yield from _predict(run, batch)
+    yield from _predict(run, batch, device)
 
 
 def _read(path: str, pixel_range: Range | None) -> tuple[UInt8Array | Unreadable, list[Note]]:
@@ -206,8 +216,8 @@ def _read(path: str, pixel_range: Range | None) -> tuple[UInt8Array | Unreadable
         return Unreadable(path, str(error) if other is None else f"{printable(path)}: {other}"), []
 
 
-def _predict(run: Run | Ensemble, batch: list[tuple[str, UInt8Array]]) -> Iterator[Predicted]:
+def _predict(run: Run | Ensemble, batch: list[tuple[str, UInt8Array]], device: str | None) -> Iterator[Predicted]:
     if batch:
-        probabilities = run.predict([pixels for _, pixels in batch])
+        probabilities = run.predict([pixels for _, pixels in batch], device=device)
         for (path, pixels), row in zip(batch, probabilities, strict=True):
             yield Predicted(path, pixels, row)

@@ -16,8 +16,9 @@ from seedwise.recipe import library
 from seedwise.recipe.schema import Recipe
 from seedwise.records.run import BAGGING, STUDY, demand_final
 from seedwise.reports import leave_report
+from seedwise.study.jobs import jobs_of, read_jobs
 from seedwise.study.outcome import Study
-from seedwise.study.record import parse_seeds
+from seedwise.study.record import BASE, parse_seeds, read_study
 from seedwise.study.request import StudyRequest, SweepRequest, ablation, seeds_said, swept
 
 if TYPE_CHECKING:  # these import torch: a mistake in the words is said before
@@ -167,7 +168,7 @@ def ablate(
     settings: Sequence[str] = (),
     seeds: Seeds | None = None,
     budget: str | float | None = None,
-    jobs: int = 1,
+    jobs: int | str = 1,
     margin: float | None = None,
     out: str | Path | None = None,
     data_dir: str | Path | None = None,
@@ -180,15 +181,22 @@ def ablate(
 
     `data`: as for `train`, or the path of a study file, which names base and arms. `toggle`: techniques, a list or
     `"cutmix,rotation"`. `seeds`: 6 if not told. `budget`: no seed is begun that would not fit, seconds or `"3h"`.
-    `jobs`: trials at a time. `margin`: the least difference that matters, in points. `cluster`: Ray's, instead of here.
-    The same call again completes the study in its folder. Raises UserError; also, behind all others, if trials failed.
+    `jobs`: trials at a time, or `"auto"`: one for each GPU. `margin`: the least difference that matters, in points.
+    `cluster`: Ray's, instead of here. The same call again completes the study in its folder. Raises UserError; also,
+    behind all others, if trials failed.
     """
     asked = ablation(str(data), recipe, toggle, seeds_said(seeds), margin, settings)
     from seedwise.study.execute import TrialOptions
 
-    seconds = seconds_of("--budget", budget)
+    seconds, number = seconds_of("--budget", budget), jobs_of(jobs, asked.arms.base.compute.device)
     options = TrialOptions(
-        _looking(control), on_trial, _path(data_dir), jobs, budget_seconds=seconds, elsewhere=elsewhere, cluster=cluster
+        _looking(control),
+        on_trial,
+        _path(data_dir),
+        number,
+        budget_seconds=seconds,
+        elsewhere=elsewhere,
+        cluster=cluster,
     )
     return run_ablation(asked, Path(out or asked.folder), options).demand_complete()
 
@@ -209,7 +217,7 @@ def sweep(
     *,
     settings: Sequence[str] = (),
     seeds: Seeds | None = None,
-    jobs: int = 1,
+    jobs: int | str = 1,
     out: str | Path | None = None,
     data_dir: str | Path | None = None,
     control: "RunControl | None" = None,
@@ -223,7 +231,8 @@ def sweep(
     asked = swept(str(data), recipe, seeds_said(seeds), settings)
     from seedwise.study.execute import TrialOptions
 
-    options = TrialOptions(_looking(control), on_trial, _path(data_dir), jobs)
+    number = jobs_of(jobs, asked.grid.arms.base.compute.device)
+    options = TrialOptions(_looking(control), on_trial, _path(data_dir), number)
     return run_sweep(asked, str(data), Path(out or asked.folder), options)
 
 
@@ -242,7 +251,7 @@ def resume(
     folder: str | Path,
     *,
     elsewhere: bool = False,
-    jobs: int = 1,
+    jobs: int | str = 1,
     budget: str | float | None = None,
     data_dir: str | Path | None = None,
     control: "RunControl | None" = None,
@@ -253,11 +262,13 @@ def resume(
     A study says itself which of its trials failed: `demand_complete` raises what did. The words are as in `ablate`.
     """
     place, where, looking = Path(folder), _path(data_dir), _looking(control)
+    read_jobs(jobs)
     seconds = budget_of(place, budget)
     if (place / STUDY).exists():
         from seedwise.study.execute import TrialOptions, resume_study
 
-        options = TrialOptions(looking, on_trial, where, jobs, budget_seconds=seconds, elsewhere=elsewhere)
+        number = jobs_of(jobs, read_study(place).recipe(BASE).compute.device)
+        options = TrialOptions(looking, on_trial, where, number, budget_seconds=seconds, elsewhere=elsewhere)
         study = resume_study(place, options)
         leave_report(place)
         return study

@@ -50,9 +50,14 @@ def averaged_copy(model: nn.Module, option: str) -> nn.Module:
 def relative_distance(average: nn.Module, model: nn.Module) -> float:
     """L2 norm of (average - weights) over that of the weights, across all parameters."""
     pairs = list(zip(average.parameters(), model.parameters(), strict=True))
-    apart = math.fsum(float((mine.double() - value.double()).square().sum()) for mine, value in pairs)
-    size = math.fsum(float(value.double().square().sum()) for _, value in pairs)
+    apart = math.fsum(float((_exact(mine) - _exact(value)).square().sum()) for mine, value in pairs)
+    size = math.fsum(float(_exact(value).square().sum()) for _, value in pairs)
     return math.sqrt(apart / size) if size > 0 else 0.0
+
+
+def _exact(weights: Tensor) -> Tensor:
+    """The weights in float64 on the CPU: MPS has none."""
+    return weights.cpu().double()
 
 
 def tensors(model: nn.Module) -> list[Tensor]:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from seedwise.base.running_sums import RunningSums
 from seedwise.optim.config import SamConfig
 
 
@@ -15,7 +16,7 @@ class Sam:
 
     def __init__(self, config: SamConfig) -> None:
         self._rho = config.rho
-        self._images, self._rise = 0, torch.zeros((), dtype=torch.float64)
+        self._images, self._rise = 0, RunningSums()
 
     @contextmanager
     def moved(self, model: nn.Module) -> Iterator[None]:
@@ -44,17 +45,17 @@ class Sam:
     def count(self, images: int, rise: Tensor) -> None:
         """Add a step: its number of images, and by how much the summed loss rose, a scalar on the device."""
         self._images += images
-        self._rise = self._rise.to(rise.device) + rise.double()
+        self._rise.add(rise)
 
     def effects(self) -> dict[str, dict[str, float]]:
         """Images so far, and the mean rise of an image's loss between the weights and the moved ones."""
-        return {"sam": {"images": float(self._images), "loss_rise": float(self._rise) / max(self._images, 1)}}
+        return {"sam": {"images": float(self._images), "loss_rise": self._rise.read()[0] / max(self._images, 1)}}
 
     def state(self) -> dict[str, Any]:
         """The counts, for a checkpoint."""
-        return {"images": self._images, "rise": float(self._rise)}
+        return {"images": self._images, "rise": self._rise.read()[0]}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on counting from a checkpoint."""
         self._images = int(state["images"])
-        self._rise = torch.tensor(float(state["rise"]), dtype=torch.float64)
+        self._rise.load([float(state["rise"])])

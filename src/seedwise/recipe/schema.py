@@ -90,9 +90,11 @@ class ComputeConfig(Section):
     recipe."""
 
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
-    """`cpu`, `mps`, `cuda`, `cuda:N`; auto: CUDA, then MPS, then CPU."""
+    """`cpu`, `mps`, `cuda` (under torchrun each process's own GPU), `cuda:N`; auto: the first GPU that this torch has
+    code for, then MPS, then CPU."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """fp32, or bf16 autocast; auto: bf16 where the hardware multiplies it fast (AMX, CUDA), else fp32."""
+    """fp32, or bf16 autocast; auto: bf16 where the hardware multiplies it (AMX; NVIDIA GPUs from sm_80
+    on), else fp32."""
     threads: Auto | Annotated[int, Field(ge=1)] = "auto"
     """CPU threads; auto: OMP_NUM_THREADS where it is set, else every core this process may use (its share of them under
     torchrun, whose own OMP_NUM_THREADS=1 doesn't count). The weights' last bits depend on it."""

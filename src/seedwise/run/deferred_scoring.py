@@ -1,5 +1,6 @@
 """Predicts with finished runs as their training did, and scores test images that a run left unread, once."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,10 +18,13 @@ from seedwise.kernels.swap import accelerate
 from seedwise.recipe.tta_config import TtaConfig
 from seedwise.records.predictions import read_originals, read_predictions, write_predictions
 from seedwise.records.run import PREDICTIONS, RunRecord, demand_final, write_record
+from seedwise.run import resolve
 from seedwise.run.data import open_for
 from seedwise.run.run import Run
 
 Kind = Literal["raw", "ema"]
+
+log = logging.getLogger("seedwise")
 
 
 def score_test(folder: Path, *, data_dir: Path | None = None, progress: Progress | None = None) -> RunRecord:
@@ -37,6 +41,8 @@ def score_test(folder: Path, *, data_dir: Path | None = None, progress: Progress
         dataset = open_for(run.recipe, record.data.source, data_dir=found_in, progress=progress)
         if dataset.fingerprint != record.data.fingerprint or dataset.test is None:
             raise UserError(f"{record.data.source}: is not the data that {folder} was trained on; put that back")
+        if (said := resolve.said_of_move(run.recipe.compute)) is not None:
+            log.warning("%s: %s", folder, said)
         models: dict[str, Kind] = {"test": "raw"}
         if record.ema is not None:
             models["test_ema"] = "ema"
@@ -65,9 +71,13 @@ def logits_of(
     weights: Kind,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
     tta: TtaConfig | None = None,
+    device: str | None = None,
 ) -> Predictions:
-    """Predict as the training did after its last epoch: same preprocessing, kernels and precision."""
-    compute = run.recipe.compute
+    """Predict as the training did after its last epoch: same preprocessing, kernels and precision.
+
+    On its device where that is here and `device` names no other; else as `resolve.at_hand`.
+    """
+    compute = resolve.at_hand(run.recipe.compute, device)
     placement = Placement.of(compute)
     model = placement.module(run.model if weights == "raw" else run.ema_model)
     accelerate(model, compute.kernels, run.record.kernels)

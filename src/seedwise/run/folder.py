@@ -106,14 +106,16 @@ def demand_same_machine(folder: Path, record: RunRecord, recipe: Recipe) -> None
 
 def changed(record: RunRecord, recipe: Recipe) -> list[tuple[str, str, str]]:
     """List (what, then, now) for everything that decides a run's bits and differs from when it last trained."""
-    then, here = recorded_environment(record), environment(recipe)
+    here = environment(recipe)
+    then = {"device": here["device"]} | recorded_environment(record)
     return [(name, then.get(name, "None"), now) for name, now in here.items() if then.get(name, "None") != now]
 
 
 def environment(recipe: Recipe) -> dict[str, str]:
     """Everything on this machine that decides a run's bits, besides recipe, data and seed."""
     here, versions = machine.facts(), machine.versions()
-    named = {"CPU capability": here["cpu_capability"], "number of processes": here["processes"]}
+    device = recipe.compute.device.partition(":")[0]
+    named = {"device": device, "CPU capability": here["cpu_capability"], "number of processes": here["processes"]}
     return {name: str(value) for name, value in (named | {"torch": versions["torch"]}).items()} | user_code_of(recipe)
 
 
@@ -123,7 +125,8 @@ def recorded_environment(record: RunRecord) -> dict[str, str]:
         "CPU capability": record.machine.get("cpu_capability"),
         "number of processes": record.machine.get("processes"),
     }
-    return {name: str(value) for name, value in named.items()} | record.versions
+    device = {"device": str(record.machine["device"])} if "device" in record.machine else {}  # not in older records
+    return device | {name: str(value) for name, value in named.items()} | record.versions
 
 
 def note_moves(record: RunRecord, known: RunRecord, recipe: Recipe) -> None:

@@ -3,9 +3,9 @@
 import math
 from pathlib import Path
 
-from seedwise.base import machine
+from seedwise.base import devices, machine
 from seedwise.base.errors import UserError
-from seedwise.config.section import diff
+from seedwise.config.section import diff, load
 from seedwise.data.config import StorageResolution
 from seedwise.kernels.rule import NATIVE_KERNELS
 from seedwise.models.config import resolve_weights
@@ -73,6 +73,40 @@ def demand_same(recipe: Recipe, resolved: Recipe, place: str) -> None:
         raise UserError(f"{place}: holds another recipe: {differences[0]}{more}; choose another folder with -o")
 
 
+def device_at_hand(compute: ComputeConfig, device: str | None = None) -> str:
+    """The device that a resolved section can have here: its own, else what `auto` takes; or `device`, if given.
+
+    A UserError for one that is not here.
+    """
+    if device is None and devices.can_compute(compute.device):
+        return compute.device
+    asked = "auto" if device is None else load(Recipe, "{}", overrides=[f"compute.device={device}"]).compute.device
+    chosen = devices.choose() if asked == "auto" else asked
+    devices.demand(chosen)
+    return chosen
+
+
+def at_hand(compute: ComputeConfig, device: str | None = None) -> ComputeConfig:
+    """A resolved section on the `device_at_hand`: itself there, else with this machine's choices; fp32 stays fp32."""
+    device = device_at_hand(compute, device)
+    if device == compute.device:
+        return compute
+    kept = {"precision": "fp32"} if compute.precision == "fp32" else {}
+    return _resolve_compute(ComputeConfig.model_validate({"device": device, **kept}))
+
+
+def said_of_move(compute: ComputeConfig, precision: str | None = None) -> str | None:
+    """That a run's device is not here and what computes instead, in a line; None where it is here.
+
+    `precision`: what is computed in, by default what `at_hand` says.
+    """
+    here = at_hand(compute)
+    if here.device == compute.device:
+        return None
+    then, now = f"{compute.device} in {compute.precision}", f"{here.device} in {precision or here.precision}"
+    return f"trained on {then}, which is not here: computes on {now}"
+
+
 def storage_resolution(recipe: Recipe) -> StorageResolution:
     """Short sides in pixels at which larger photos are stored for this recipe.
 
@@ -108,10 +142,11 @@ def storage_resolution_for_tta(recipe: Recipe, tta: TtaConfig) -> StorageResolut
 
 def _resolve_compute(compute: ComputeConfig) -> ComputeConfig:
     device = _device() if compute.device == "auto" else compute.device
+    devices.demand(device)
     kind = device.split(":")[0]
     choices = {
         "device": device,
-        "precision": _precision(kind),
+        "precision": devices.precision(device),
         "threads": machine.threads(),
         "channels_last": kind != "mps",
         "kernels": _kernels(kind) if compute.kernels == "auto" else compute.kernels,
@@ -122,19 +157,10 @@ def _resolve_compute(compute: ComputeConfig) -> ComputeConfig:
 
 
 def _device() -> str:
-    import torch
-
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def _precision(kind: str) -> str:
-    import torch
-
-    if kind == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    return "bf16" if kind == "cpu" and machine.has_amx() else "fp32"
+    why = devices.passed_over()
+    if why is not None:
+        devices.say_once(f"computes without a GPU: {why}")
+    return devices.choose()
 
 
 def _kernels(kind: str) -> str:
@@ -146,14 +172,7 @@ def _kernels(kind: str) -> str:
 
 
 def _check(compute: ComputeConfig) -> ComputeConfig:
-    import torch
-
-    kind, _, number = compute.device.partition(":")
-    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
-        found = torch.cuda.device_count()
-        raise UserError(f"compute.device: {compute.device} is not here ({found} CUDA devices found); use cpu or auto")
-    if kind == "mps" and not torch.backends.mps.is_available():
-        raise UserError("compute.device: mps is not here; use cpu or auto")
+    kind = compute.device.partition(":")[0]
     if int(compute.threads) > MAX_THREADS:
         raise UserError(f"compute.threads: {compute.threads} is too many, this machine has {machine.cores()}; use auto")
     if kind != "cpu" and compute.kernels != "stock":

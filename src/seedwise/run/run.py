@@ -1,5 +1,6 @@
 """A finished run as an object: its record, its recipe, its network."""
 
+import copy
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from seedwise.engine.gradcam import gradcam, overlay
 from seedwise.engine.placement import Placement
 from seedwise.models.build import load_model
 from seedwise.models.checkpoint import EMA_FILE
-from seedwise.recipe.schema import Recipe
+from seedwise.recipe.schema import ComputeConfig, Recipe
 from seedwise.records.finished import Finished
 from seedwise.records.predictions import Predictions
 from seedwise.records.run import (
@@ -31,6 +32,7 @@ from seedwise.records.run import (
     read_record,
     score_rows,
 )
+from seedwise.run import resolve
 from seedwise.run.image_predictions import read_image_predictions
 from seedwise.run.inputs import batches, pixels
 
@@ -51,6 +53,8 @@ class Run:
         self.record: RunRecord = read_record(folder)
         check_files(folder, self.record, RECIPE)
         self.recipe: Recipe = load_section(Recipe, folder / RECIPE)
+        self._placed: dict[str, torch.nn.Module] = {}
+        """Copies of the network off the CPU, by device."""
 
     @property
     def classes(self) -> list[str]:
@@ -108,62 +112,69 @@ class Run:
         lines = [said] if final is None else [f"{said}; one seed: seeds=5 for a spread"]
         return html_table(score_rows(scores), f"{self.folder}: {self.record.recipe} on {self.record.data.name}", lines)
 
-    def predict(self, images: "Given") -> NDArray[np.float32]:
+    def predict(self, images: "Given", *, device: str | None = None) -> NDArray[np.float32]:
         """Class probabilities float32[n, k] of images, preprocessed as in this run's evaluation; [1, k] for one image.
 
         `images`: one image, or any iterable of them, a generator too, of which no more than a batch is held at once. An
         image is a path, a PIL image, an array uint8[h, w, 3] or gray uint8[h, w], or a torch tensor uint8[3, h, w], of
         any size; arrays uint8[n, h, w, 3] and tensors uint8[n, 3, h, w] hold many. Floats are refused, since nothing
         tells their scale. Raises UserError with the number of the image that can't be used.
+
+        `device`: `auto`, `cpu`, `mps`, `cuda` or `cuda:N`; by default the run's own, or what there is where that is not
+        here.
         """
-        augment, placement, model = self._network()
+        augment, placement, model = self._network(device)
         parts = [torch.empty(0, len(self.classes))]
         with torch.inference_mode():
             for batch in batches(images, PREDICT_BATCH, self.record.data.pixel_range):
-                inputs = [self._input(image, augment) for image in batch]
-                parts.append(model(placement.images(torch.cat(inputs))).softmax(dim=1))
+                inputs = [self._input(image, augment, placement.device) for image in batch]
+                parts.append(model(placement.images(torch.cat(inputs))).softmax(dim=1).cpu())
         probabilities: NDArray[np.float32] = torch.cat(parts).numpy()
         return probabilities
 
-    def explain(self, image: "One", of: int | None = None) -> NDArray[np.uint8]:
+    def explain(self, image: "One", of: int | None = None, *, device: str | None = None) -> NDArray[np.uint8]:
         """Draw where the network sees class index `of` (by default the most probable one) by Grad-CAM.
 
-        Returns uint8[size, size, 3]. The image is one as `predict` takes them; it is shown as the network is fed it.
+        Returns uint8[size, size, 3]. Image and device are as `predict` takes them; the image is shown as the network is
+        fed it.
         """
-        fed, heat = self._seen(image, of)
+        fed, heat = self._seen(image, of, device)
         mean, std = (np.asarray(it, np.float32) for it in (self.record.model.mean, self.record.model.std))
-        shown = (255 * (fed[0].permute(1, 2, 0).numpy() * std + mean)).round().clip(0, 255).astype(np.uint8)
+        shown = (255 * (fed[0].permute(1, 2, 0).cpu().numpy() * std + mean)).round().clip(0, 255).astype(np.uint8)
         return overlay(shown, heat)
 
-    def heat(self, image: "One", of: int | None = None) -> NDArray[np.float32]:
-        """Grad-CAM heat map float32[size, size] in [0, 1] over the center square of the image."""
-        return self._seen(image, of)[1]
+    def heat(self, image: "One", of: int | None = None, *, device: str | None = None) -> NDArray[np.float32]:
+        """Grad-CAM heat map float32[size, size] in [0, 1] over the center square of the image; `device`: as for
+        `predict`."""
+        return self._seen(image, of, device)[1]
 
-    def _seen(self, image: "One", of: int | None) -> tuple[torch.Tensor, NDArray[np.float32]]:
+    def _seen(self, image: "One", of: int | None, device: str | None) -> tuple[torch.Tensor, NDArray[np.float32]]:
         """An image preprocessed for the network, and its heat map."""
-        augment, placement, model = self._network()
-        fed = self._input(pixels(image, self.record.data.pixel_range), augment)
+        augment, placement, model = self._network(device)
+        fed = self._input(pixels(image, self.record.data.pixel_range), augment, placement.device)
         return fed, gradcam(model, placement.images(fed), None if of is None else [of])[0]
 
-    def _network(self) -> tuple[Augmenter, Placement, torch.nn.Module]:
-        """Preprocessing, placement, and the network on its device."""
+    def _network(self, device: str | None) -> tuple[Augmenter, Placement, torch.nn.Module]:
+        """Preprocessing, placement in fp32, and the network on its device."""
+        named = resolve.device_at_hand(self.recipe.compute, device)
+        here = ComputeConfig(device=named, precision="fp32", channels_last=named != "mps")
+        placement = Placement.of(here)
+        record = self.record.model
         augment = Augmenter(
-            self.recipe.augment,
-            seed=0,
-            rows=0,
-            mean=self.record.model.mean,
-            std=self.record.model.std,
-            device=torch.device("cpu"),
+            self.recipe.augment, seed=0, rows=0, mean=record.mean, std=record.std, device=placement.device
         )
-        placement = Placement(torch.device("cpu"), bf16=False, channels_last=True)
-        return augment, placement, placement.module(self.model)
+        if placement.device.type == "cpu":
+            return augment, placement, placement.module(self.model)
+        if named not in self._placed:  # `model` stays on the CPU, as it says
+            self._placed[named] = placement.module(copy.deepcopy(self.model))
+        return augment, placement, self._placed[named]
 
-    def _input(self, image: NDArray[np.uint8], augment: Augmenter) -> torch.Tensor:
+    def _input(self, image: NDArray[np.uint8], augment: Augmenter, device: torch.device) -> torch.Tensor:
         size = self.recipe.train.evaluation_size
         if min(image.shape[:2]) > size:
             image = resize_short_side(image, size)
         tensor = torch.from_numpy(image.copy()).permute(2, 0, 1)[None]
-        return augment.evaluate(tensor, None, size=size)
+        return augment.evaluate(tensor.to(device), None, size=size)
 
 
 def load(folder: Path | str) -> Run:

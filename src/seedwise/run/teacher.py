@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seedwise.base.errors import UserError
+from seedwise.base.running_sums import RunningSums
 from seedwise.data.dataset import Dataset
 from seedwise.engine.placement import Placement
 from seedwise.kernels.evaluation import evaluation_copy
@@ -71,9 +72,8 @@ class RunTeacher:
         self._placement = Placement.of(recipe.compute)
         self._networks = [_Network(Run(folder), recipe, mean, std) for folder in members(Path(config.teacher))]
         self._images = 0
-        self._sums = torch.zeros(2, dtype=torch.float64, device=self._placement.device)
-        """Over the images: target probability of the class that the teacher names, and its own; read at the end only,
-        for reading waits for the device."""
+        self._sums = RunningSums(2)
+        """Over the images: target probability of the class that the teacher names, and its own."""
 
     @torch.no_grad()
     def __call__(self, images: Tensor, targets: Tensor) -> Tensor:
@@ -86,23 +86,23 @@ class RunTeacher:
         plain = torch.stack([each.softmax(dim=1) for each in logits]).mean(dim=0)
         self._images += len(images)
         agreed = targets.gather(1, plain.argmax(dim=1, keepdim=True)).sum()
-        self._sums += torch.stack([agreed, plain.amax(dim=1).sum()])
+        self._sums.add(torch.stack([agreed, plain.amax(dim=1).sum()]))
         return said
 
     def effects(self) -> dict[str, dict[str, float]]:
         """Networks, images, and over these: mean target probability of the class it names, and of that its own."""
-        agreed, sure = (self._sums / max(self._images, 1)).tolist()
+        agreed, sure = (each / max(self._images, 1) for each in self._sums.read())
         counts = {"networks": float(len(self._networks)), "images": float(self._images)}
         return {"distill": counts | {"top1_mixed": agreed, "confidence": sure}}
 
     def state(self) -> dict[str, Any]:
         """The counts, for a checkpoint."""
-        return {"images": self._images, "sums": self._sums.tolist()}
+        return {"images": self._images, "sums": self._sums.read()}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on counting from a checkpoint."""
         self._images = int(state["images"])
-        self._sums = self._sums.new_tensor([float(each) for each in state["sums"]])
+        self._sums.load([float(each) for each in state["sums"]])
 
 
 class _Network:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from seedwise.base import machine
+from seedwise.base import devices, machine
 from seedwise.base.errors import Interrupted, UserError
 from seedwise.base.files import LOCK, Unwritable, discard, sole_writer
 from seedwise.base.user_code import fails
@@ -99,7 +99,7 @@ def resume(
 ) -> Run:
     """Complete a run folder; a finished one is returned as it is, after its files' checksums are checked.
 
-    `elsewhere` allows another CPU capability or torch version than the run began with, and other bits with it.
+    `elsewhere` allows another device, CPU capability or torch version than the run began with, and other bits with it.
     """
     record = read_record(folder)
     check_files(folder, record, RECIPE)
@@ -141,17 +141,18 @@ def run(
                     with contextlib.suppress(OSError):  # of a place that can't be written, where it does no harm
                         checkpoint.clear(folder)  # a kill right after the record was written leaves it
                 return Run(folder)
-            if not elsewhere:
-                demand_same_machine(folder, known, recipe)
+        here = _at_hand(folder, recipe, elsewhere=elsewhere or known is not None)
+        if known is not None and not elsewhere:
+            demand_same_machine(folder, known, here)
         world.wait()  # nobody writes before all have looked
         try:
-            held.enter_context(computing_threads(int(recipe.compute.threads), str(folder), phase_progress(control)))
+            held.enter_context(computing_threads(int(here.compute.threads), str(folder), phase_progress(control)))
             if world.is_first:
                 held.enter_context(logging_to(folder / LOG))
                 if known is not None and known.status == "running":
                     log.info("had been broken off; going on from the last checkpoint")
             timed = timed if known is None else known.timed
-            _train(folder, recipe, data, seed, data_dir, known, control, world, timed)
+            _train(folder, recipe, here, data, seed, data_dir, known, control, world, timed)
         except BaseException:
             if world.is_first and not (folder / RECORD).exists():  # it never began: a typo leaves no trace
                 discard(folder, LOG, LOCK)
@@ -169,9 +170,20 @@ def _hold(folder: Path, held: contextlib.ExitStack) -> None:
             raise
 
 
+def _at_hand(folder: Path, recipe: Recipe, *, elsewhere: bool) -> Recipe:
+    """The recipe as this machine can compute it; a UserError where its device is not here, unless `elsewhere`."""
+    if not elsewhere and not devices.can_compute(recipe.compute.device):
+        try:
+            devices.demand(recipe.compute.device)
+        except UserError as error:
+            raise UserError(f"{folder}: {error}; or go on with --elsewhere") from error
+    return recipe.model_copy(update={"compute": resolve.at_hand(recipe.compute)})
+
+
 def _train(
     folder: Path,
     recipe: Recipe,
+    here: Recipe,
     data: str,
     seed: int,
     data_dir: Path | None,
@@ -180,6 +192,7 @@ def _train(
     world: World,
     timed: Timed | None,
 ) -> None:
+    """Train; `here` is the recipe as this machine computes it."""
     began = time.perf_counter()
     dataset = _opened(recipe, data, seed, data_dir, control)
     data_seconds = time.perf_counter() - began
@@ -198,16 +211,16 @@ def _train(
         recipe.optim, built.module, classifier_names(built.module)
     )  # these refuse before anything is written
     warm_start_of(recipe, built.module)
-    record = new_record(recipe, seed, data, dataset, built)
-    record.versions, record.timed = record.versions | user_code_of(recipe), timed
+    record = new_record(here, seed, data, dataset, built)
+    record.versions, record.timed = record.versions | user_code_of(here), timed
     if known is not None:
         record.epochs, record.kernels, record.stages = known.epochs, known.kernels, known.stages
-        note_moves(record, known, recipe)
+        note_moves(record, known, here)
     writer = RunWriter(folder, recipe, record, control.observer, writes=world.is_first)
     with writer.kept(), _explained(folder, recipe):
         writer.begin()
-        with torch.random.fork_rng(enabled=recipe.compute.device == "cpu", devices=[]):
-            setup = replace(prepare(folder, recipe, seed, dataset, built, known_kernels=record.kernels), world=world)
+        with torch.random.fork_rng(enabled=here.compute.device == "cpu", devices=[]):
+            setup = replace(prepare(folder, here, seed, dataset, built, known_kernels=record.kernels), world=world)
             writer.kernels = lambda: chosen(setup.model)
             writer.plan = setup.plan if setup.stages else ()
             state = fit(setup, observer=writer, should_stop=control.should_stop)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from numpy.typing import NDArray
 from torch import Tensor
 
-from seedwise.base import machine
+from seedwise.base import devices, machine
 from seedwise.base.errors import Interrupted, UserError, in_words
 from seedwise.base.files import sha256_of, write_error, write_json, write_text
 from seedwise.config.section import dump
@@ -243,7 +243,7 @@ def new_record(recipe: Recipe, seed: int, data: str, dataset: Dataset, built: Bu
             std=built.std,
         ),
         parameters=sum(p.numel() for p in built.module.parameters() if p.requires_grad),
-        machine=machine.facts(),
+        machine=machine.facts() | devices.facts(recipe.compute.device),
         versions=machine.versions(),
     )
 

@@ -25,6 +25,7 @@ from seedwise.run.data import open_for
 from seedwise.run.folder import ELSEWHERE, demand_free, demand_same_data
 from seedwise.run.rehearsal import fitted
 from seedwise.study.arms import MARGIN, Arms
+from seedwise.study.jobs import gpus_of
 from seedwise.study.local_runner import InProcess, Processes
 from seedwise.study.outcome import Study
 from seedwise.study.progress import trial_folder
@@ -287,7 +288,8 @@ def _runner(folder: Path, tasks: Mapping[int, Sequence[Task]], study: StudyRecor
     slots = min(options.jobs, total)
     if slots <= 1:
         return InProcess(options.control)
-    return Processes(options.control, slots, int(study.recipe(BASE).compute.threads), total)
+    compute = study.recipe(BASE).compute
+    return Processes(options.control, slots, int(compute.threads), total, gpus=gpus_of(compute.device))
 
 
 def _opened(folder: Path, study: StudyRecord, data: str, options: TrialOptions) -> StudyRecord:

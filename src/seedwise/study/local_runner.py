@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import forkserver
@@ -66,6 +66,7 @@ class InProcess:
 @dataclass
 class _Running:
     task: Task
+    gpu: str | None
     process: BaseProcess
     messages: Connection
     progress: float = 0.0
@@ -89,6 +90,8 @@ class Processes:
     total: int
     """Number of trials, for display."""
     run: RunTrial = run_trial
+    gpus: Sequence[str] = ()
+    """GPUs for trials on `cuda`, as CUDA_VISIBLE_DEVICES names them; more trials than GPUs share them."""
     _running: list[_Running] = field(default_factory=list)
     _result: int = 0
 
@@ -102,11 +105,17 @@ class Processes:
     def start(self, task: Task) -> None:
         """Fork a process for the trial."""
         ours, theirs = self._context.Pipe(duplex=False)
-        process = self._context.Process(target=_work, args=(theirs, task, self.run), name=str(task), daemon=False)
+        gpu = self._gpu() if self.gpus and task.recipe.compute.device == "cuda" else None
+        process = self._context.Process(target=_work, args=(theirs, task, self.run, gpu), name=str(task), daemon=False)
         with _without_main():
             process.start()
         theirs.close()
-        self._running.append(_Running(task, process, ours))
+        self._running.append(_Running(task, gpu, process, ours))
+
+    def _gpu(self) -> str:
+        """The first GPU on which the fewest trials run."""
+        used = [each.gpu for each in self._running]
+        return min(self.gpus, key=used.count)
 
     def wait(self) -> TrialResult:
         """Wait for a trial to end, showing progress."""
@@ -196,8 +205,10 @@ def _environment(variables: dict[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _work(messages: Connection, task: Task, run: RunTrial) -> None:
-    """Run a trial in its process."""
+def _work(messages: Connection, task: Task, run: RunTrial, gpu: str | None = None) -> None:
+    """Run a trial in its process, which sees no other GPU than its own."""
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # nothing has asked CUDA yet
     _die_with_parent()
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda number, frame: stop.set())
