@@ -7,6 +7,7 @@ import copy
 import itertools
 import math
 import pickle
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from thread_count import threads
 from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 
+from covering import pairs
 from seedwise.kernels import build, rule
 from seedwise.kernels.dispatch import Dispatcher
 from seedwise.kernels.layers.depthwise import available, use_fast_depthwise
@@ -55,15 +57,28 @@ def agree(mine: Tensor | None, truth: Tensor, tolerance: float) -> None:
     assert float((mine.double() - truth).abs().max()) <= tolerance * scale
 
 
+SHAPES = pairs(SIZES, (1, 8, 24, 33, 96), (1, 3))
+"""Sizes, channels and images."""
+
+
 @each_target
 @needs_compiler
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
 @pytest.mark.parametrize("same", [False, True], ids=["symmetric", "same"])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("kernel", [3, 5, 7])
-def test_kernels_against_float64(kernel: int, stride: int, same: bool, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        pytest.param([row.values for row in SHAPES if not row.marks], id="pairs"),
+        pytest.param([row.values for row in SHAPES if row.marks], id="others", marks=pytest.mark.slow),
+    ],
+)
+def test_kernels_against_float64(
+    kernel: int, stride: int, same: bool, dtype: torch.dtype, shapes: Sequence[tuple[tuple[int, int], int, int]]
+) -> None:
     tolerance = 1e-5 if dtype == torch.float32 else 2**-8  # sums are in fp32, so only the result is rounded
-    for size, c, n in itertools.product(SIZES, (1, 8, 24, 33, 96), (1, 3)):
+    for size, c, n in shapes:
         geometry = geometry_of(kernel, stride, same, size)
         x, weight = draw((n, c, *size), 0, dtype), draw((c, 1, kernel, kernel), 1, dtype)
         out, grad, *truth = truth_of(x, weight, geometry)

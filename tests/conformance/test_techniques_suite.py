@@ -70,7 +70,7 @@ CASES = {
     "muon": Case(("optim.algorithm=muon",), ("optim.algorithm=adamw",)),
     "sam": Case(("optim.sam=default",), ("optim.sam=null",)),
     "ema": Case(("optim.ema=default",), ("optim.ema=default",)),
-    "swa": Case(("optim.swa={every: 4}",), ("optim.swa={every: 4}",)),
+    "swa": Case(("optim.swa={every: 2, start: 0.5}",), ("optim.swa={every: 2, start: 0.5}",)),
     "freeze": Case(("model.freeze=1",), ("model.freeze=0",)),
     "freeze_schedule": Case(
         ("model.freeze_schedule=[{after: 0.5, freeze: 1}]",), ("model.freeze_schedule=[{after: 0.5, freeze: 0}]",)
@@ -83,7 +83,14 @@ CASES = {
 AFTER_TRAINING = ("ema", "swa", "eval_image_size", "tta")
 """These never touch the raw weights."""
 cases = pytest.mark.parametrize("name", CASES)
-lengths = pytest.mark.parametrize("epochs", [2, pytest.param(5, marks=pytest.mark.slow)])
+lengths = pytest.mark.parametrize(
+    "length",
+    [
+        ("train.epochs=2", "train.batch_size=20"),
+        pytest.param(("train.epochs=5",), marks=pytest.mark.slow),
+    ],
+    ids=["8 steps", "50 steps"],
+)
 
 
 @dataclass(frozen=True)
@@ -158,19 +165,21 @@ def test_round_trip_through_yaml(name: str) -> None:
 
 @lengths
 @cases
-def test_neutral_is_as_if_never_named(name: str, epochs: int, folders: dict[tuple[str, ...], Path]) -> None:
-    """Bit-identical weights after 20 steps, and after 50."""
+def test_neutral_is_as_if_never_named(name: str, length: tuple[str, ...], folders: dict[tuple[str, ...], Path]) -> None:
+    """Bit-identical weights after 8 steps, and after 50."""
     case = CASES[name]
-    off = (*case.beside, f"train.epochs={epochs}")
+    off = (*case.beside, *length)
     neutral = (*off, *case.neutral)
     assert torch.equal(trained(neutral, folders[neutral]).weights, trained(off, folders[off]).weights)
 
 
 @lengths
 @cases
-def test_on_it_acts_and_the_record_shows_it(name: str, epochs: int, folders: dict[tuple[str, ...], Path]) -> None:
+def test_on_it_acts_and_the_record_shows_it(
+    name: str, length: tuple[str, ...], folders: dict[tuple[str, ...], Path]
+) -> None:
     case = CASES[name]
-    without = (*case.beside, f"train.epochs={epochs}")
+    without = (*case.beside, *length)
     on = (*without, *case.on)
     it, off = trained(on, folders[on]), trained(without, folders[without])
     assert torch.equal(it.weights, off.weights) == (name in AFTER_TRAINING)

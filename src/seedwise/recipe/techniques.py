@@ -16,7 +16,8 @@ from pydantic.fields import FieldInfo
 from seedwise.augment import config as augment
 from seedwise.base.errors import UserError
 from seedwise.base.notebook import Listing
-from seedwise.config.options import Type
+from seedwise.config import yaml12
+from seedwise.config.options import Type, plain
 from seedwise.config.section import Option, dump, load, paths
 from seedwise.recipe.schema import Recipe
 
@@ -179,7 +180,7 @@ def is_on(recipe: Recipe, name: str) -> bool:
     technique = find(name)
     if technique.choice:
         return bool(_value(recipe, technique.path).name == technique.on)
-    return bool(_value(recipe, technique.path) != _value(_with(recipe, technique, technique.off), technique.path))
+    return bool(plain(_value(recipe, technique.path)) != yaml12.read(technique.off, "").value)
 
 
 def switched(recipe: Recipe, name: str, on: bool) -> Recipe:
