@@ -164,7 +164,12 @@ class Stop(Observer):
 
 @pytest.mark.parametrize(
     ("way", "beside"),
-    [(THAWED, ()), (FROZEN, ()), (THERE_AND_BACK, BESIDE["momentum"]), (THERE_AND_BACK, BESIDE["all at once"])],
+    [
+        (THAWED, ()),
+        (FROZEN, ()),
+        (THERE_AND_BACK, BESIDE["momentum"]),
+        pytest.param(THERE_AND_BACK, BESIDE["all at once"], marks=pytest.mark.slow),
+    ],
     ids=["thawed", "frozen", "momentum", "all at once"],
 )
 def test_stopped_anywhere_and_resumed_it_ends_with_the_same_bits(

@@ -128,7 +128,9 @@ class Seen:
         self.images = state["images"]
 
 
-@pytest.mark.parametrize("sample", [False, True], ids=["all images", "a bootstrap sample"])
+@pytest.mark.parametrize(
+    "sample", [pytest.param(False, marks=pytest.mark.slow), True], ids=["all images", "a bootstrap sample"]
+)
 def test_stopped_and_resumed_beside_everything_it_ends_with_the_same_bits(sample: bool, tmp_path: Path) -> None:
     def made(folder: Path) -> Setup:
         folder.mkdir(exist_ok=True)

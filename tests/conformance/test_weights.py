@@ -232,7 +232,8 @@ def quick(module: nn.Module) -> nn.Module:
     return module.eval()
 
 
-@pytest.mark.parametrize("size", ["m", pytest.param("l", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("size", ["m", "l"])
 def test_torchvision_v2_m_and_l_agree(size: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for draw in ("normal_", "uniform_"):  # every number comes from the file
         monkeypatch.setattr(Tensor, draw, lambda self, *_, **__: self)

@@ -142,6 +142,7 @@ def every_verb(folder: str) -> list[int]:
     ]
 
 
+@pytest.mark.slow
 def test_every_verb_works_where_the_driver_is_too_old(null_driver: NullDriver, tmp_path: Path) -> None:
     (answer,) = null_driver.ask([Question(every_verb, (str(tmp_path),), Machine((80,), old_driver=True))])
     assert answer.demand() == [0] * 5, answer.err

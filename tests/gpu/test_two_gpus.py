@@ -67,6 +67,7 @@ def handed_out() -> list[str]:
     return [*got, runner._gpu()]
 
 
+@pytest.mark.slow
 def test_only_like_gpus_are_shared_out_and_by_the_names_that_their_users_see(null_driver: NullDriver) -> None:
     cases: list[tuple[str, Machine, dict[str, str], Any]] = [
         ("auto", Machine((80, 80)), {}, [2, ["0", "1"]]),

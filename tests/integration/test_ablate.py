@@ -79,6 +79,7 @@ def test_a_study_is_completed_extended_and_keeps_what_it_fixed(cli: Cli) -> None
     assert shown.code == 0 and "12 of 12 trials finished" in shown.out and "no-dropout" in shown.out
 
 
+@pytest.mark.slow
 def test_a_budget_holds_for_resume_too(cli: Cli) -> None:
     words = (*SMALL[:-1], "rotation", "--seeds", 2)
     assert "after 1 of 2 seeds" in cli(*words, "--budget", "0s", "-o", "study").out

@@ -44,9 +44,9 @@ def written(built: BuiltModel, size: int, folder: Path) -> Path:
     ("name", "size", "told"),
     [
         (VIT, 32, 32),
-        ("swin_tiny_patch4_window7_224", 64, 64),
+        pytest.param("swin_tiny_patch4_window7_224", 64, 64, marks=pytest.mark.slow),
         ("mixer_s32_224", 32, 32),
-        ("crossvit_9_240", 32, 240),  # which scales every image to its own size
+        pytest.param("crossvit_9_240", 32, 240, marks=pytest.mark.slow),  # which scales every image to its own size
         ("resnet18", 32, None),
     ],
 )
