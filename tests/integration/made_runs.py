@@ -16,6 +16,7 @@ from seedwise.records.run import (
     RECIPE,
     WEIGHTS,
     DataRecord,
+    EmaRecord,
     EpochRow,
     Final,
     ModelRecord,
@@ -55,7 +56,8 @@ def make_run(
     steps: int = 100,
     files: Mapping[str, ArrayLike] | None = None,
 ) -> Path:
-    """A run's folder that answered `logits` (split -> float[n, k]; val, test and oob) for images of these classes.
+    """A run's folder that answered `logits` (split -> float[n, k]; val, test and oob, and `val_ema` and `test_ema` for
+    an average of its weights) for images of these classes.
 
     `targets`: int[n], the same for every split, unless it is a mapping too. `ids`: by split, 0, 1, … if not given.
     `curve`: validation top-1 after each epoch, of so many `steps`.
@@ -91,6 +93,7 @@ def make_run(
         images_per_second=100.0,
         epochs=[_epoch(number, top1, steps) for number, top1 in enumerate(curve, 1)],
         final=final,
+        ema=EmaRecord(val=scores["val_ema"], test=scores["test_ema"], distance=0.1) if "test_ema" in scores else None,
         test_evaluations=int("test" in stored),
         files={name: sha256_of(folder / name) for name in (RECIPE, WEIGHTS, PREDICTIONS)},
     )

@@ -17,6 +17,8 @@ from scipy import stats
 
 from seedwise.recipe.schema import Recipe
 from seedwise.stats import compare_classes
+from seedwise.study.record import Primary, read_study, write_study
+from seedwise.study.results import Results
 
 IMAGES = 400
 LABELS = np.arange(IMAGES) % 4
@@ -140,6 +142,30 @@ def test_a_studys_arms_are_compared_with_its_base_and_words_say_what_was_found(c
     assert "0.0312 ≥ 0.031" in out  # the sign-flip test and the least it can say with six seeds
     other = arm(tmp_path, "other", base)
     assert list(compared(cli, other, "study")["comparisons"]) == ["study:base", "study:no-cutmix", "study:same"]
+
+
+@pytest.mark.parametrize("weights", ["averaged", "raw"])
+def test_an_average_is_judged_by_its_own_answers_as_its_study_does(weights: Any, cli: Cli, tmp_path: Path) -> None:
+    """A study begun before averages were judged goes on as it was."""
+    rng = np.random.default_rng(5)
+    base = {seed: right(rng, 0.7) for seed in range(6)}
+    better = {seed: one | (rng.random(IMAGES) < 0.2) for seed, one in base.items()}
+    plain = {seed: dict.fromkeys(("val", "test"), answers_for(LABELS, one)) for seed, one in base.items()}
+    averaged = {seed: dict.fromkeys(("val_ema", "test_ema"), answers_for(LABELS, one)) for seed, one in better.items()}
+    study = make_study(tmp_path / "study", LABELS, {"base": plain, "ema": {s: plain[s] | averaged[s] for s in plain}})
+    record = read_study(study).model_copy(update={"margin": 0.005, "primary": Primary(weights=weights)})
+    results = Results(study)
+    record = results.look(results.refresh(record))
+    write_study(study, record)
+    of_study = record.comparisons["ema"]["test"]
+    assert of_study["verdict"] == ("helps" if weights == "averaged" else "no difference that matters")
+    found = compared(cli, study)
+    assert found["comparisons"]["study:ema"]["test"]["mean"] == of_study["mean"]
+    assert found["arms"]["study:ema"]["weights"] == weights and found["arms"]["study:base"]["weights"] == "raw"
+    assert ("by their averaged weights: study:ema" in cli("compare", study).out) == (weights == "averaged")
+    alone = compared(cli, study / "runs/base", study / "runs/ema")["comparisons"]["ema"]["test"]
+    expected = np.mean([better[seed].mean() - base[seed].mean() for seed in base])
+    assert alone["mean"] == pytest.approx(expected)
 
 
 def test_a_class_that_suffers_is_named_and_so_is_its_superclass(cli: Cli, tmp_path: Path) -> None:

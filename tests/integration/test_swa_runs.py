@@ -192,6 +192,7 @@ def test_an_ablation_judges_an_average_by_its_own_answers(cli: Cli) -> None:
             own = record.final.test if record.ema is None else record.ema.test
             assert own is not None and (record.ema is None) == (arm == "base"), arm
             assert study.summary[arm]["test"]["top1"]["values"][place] == own.top1
+        assert ("train" in study.summary[arm]) == (arm == "base"), "training images are scored by the raw weights alone"
     said = cli("status", "study").out
     assert "by their averaged weights: ema, swa" in said
     page = Path("study/report.html").read_text(encoding="utf-8")

@@ -48,7 +48,7 @@ def compare(
 
 
 def _print(found: "Compared") -> None:
-    from seedwise.cli.print_study import place_lines, verdict_lines
+    from seedwise.cli.print_study import by_average, place_lines, verdict_lines
     from seedwise.stats import SHARE, Scale, summarize
 
     images = len(next(iter(found.correct[found.base].values())))
@@ -69,6 +69,8 @@ def _print(found: "Compared") -> None:
             row += [said, p_holm, flips, _time(found.times[arm.name])]
         table.append(row)
     print_table(table, right=(1,))
+    if averaged := [arm.name for arm in found.arms if arm.averaged]:
+        print(by_average(averaged))
     print("\n".join(place_lines(next(iter(found.holds.values())))))
     for name, each in found.comparisons.items():
         first, *rest = verdict_lines(f"{name}: {each.sentence}", found.holds[name], found.advice[name])

@@ -70,7 +70,7 @@ def print_arms(study: StudyLike) -> None:
         rows.append((arm, str(top1["n"]), f"{top1['mean']:.4f}{spread}", *_difference(found)))
     print_table(rows)
     if averaged := averaged_arms(study):
-        print(f"by their averaged weights: {', '.join(averaged)}")
+        print(by_average(averaged))
     found = {arm: of[split] for arm, of in study.comparisons.items() if split in of}
     if not found:
         return
@@ -80,6 +80,11 @@ def print_arms(study: StudyLike) -> None:
         (arm, verdict_lines(each["sentence"], each.get("holds"), each.get("advice", ()))) for arm, each in found.items()
     )
     print(_footnote(study, first))
+
+
+def by_average(arms: Sequence[str]) -> str:
+    """A line on the arms that are judged by averaged weights."""
+    return f"by their averaged weights: {', '.join(arms)}"
 
 
 def place_lines(holds: dict[str, Any] | None) -> list[str]:

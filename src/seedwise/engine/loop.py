@@ -40,9 +40,8 @@ def fit(setup: Setup, *, observer: Observer, should_stop: Callable[[], bool] = l
     """Train to the end, from the folder's checkpoint if it has one; the model ends with the selected weights.
 
     The average of the weights, if there is one, ends as it was after the same epoch, or after the last one if it is for
-    the end alone. Raises Interrupted, after a
-    checkpoint, once `should_stop()` is true (asked after every step and validation batch); UserError when the loss is
-    no longer finite.
+    the end alone. Raises Interrupted, after a checkpoint, once `should_stop()` is true (asked after every step and
+    validation batch); UserError when the loss is no longer finite.
     """
     state, best = _restore(setup)
     _demand_enough_images(setup)

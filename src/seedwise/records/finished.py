@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -22,6 +23,17 @@ from seedwise.records.run import (
     read_record,
 )
 
+Judged = Literal["raw", "averaged"]
+"""The weights that a verdict is about: `averaged` means an average of the weights in the runs that have one."""
+
+
+def judged(record: RunRecord, weights: Judged) -> tuple[RunRecord, str]:
+    """The record with the scores of these weights in `final`, and what names of their stored predictions end in."""
+    if weights == "raw" or record.final is None or record.ema is None:
+        return record, ""
+    final = record.final.model_copy(update={"val": record.ema.val, "test": record.ema.test})
+    return record.model_copy(update={"final": final}), "_ema"
+
 
 @dataclass(frozen=True)
 class Finished:
@@ -35,9 +47,13 @@ class Finished:
         """The record of the data that it was trained on."""
         return self.record.data
 
-    def predictions(self, split: str) -> Predictions:
-        """Read its stored predictions on a split; a UserError when it has none."""
-        if (found := read_predictions(self.folder, self.record, split).get(split)) is not None:
+    def predictions(self, split: str, weights: Judged = "raw") -> Predictions:
+        """Read its stored predictions on a split, by these weights (`oob`: by the raw ones); a UserError when it has
+        none."""
+        kept = split
+        if isinstance(self.record, RunRecord) and split != "oob":
+            kept += judged(self.record, weights)[1]
+        if (found := read_predictions(self.folder, self.record, kept).get(kept)) is not None:
             return found
         kept = ", ".join(read_predictions(self.folder, self.record, "val", "test", "oob"))
         raise UserError(f"{self.folder}: keeps no answers on {split!r} images; it has {kept or 'none'}")

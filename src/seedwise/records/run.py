@@ -306,17 +306,6 @@ class RunRecord(RecordPart):
     """SHA-256 of the run's other files, in hex."""
 
 
-def judged(record: RunRecord, weights: Literal["raw", "averaged"]) -> tuple[RunRecord, str]:
-    """The record with the scores of these weights in `final`, and what names their predictions end in.
-
-    `averaged`: of the averaged weights; raw ones, and an empty ending, where the run has no average.
-    """
-    if weights == "raw" or record.final is None or record.ema is None:
-        return record, ""
-    final = record.final.model_copy(update={"val": record.ema.val, "test": record.ema.test})
-    return record.model_copy(update={"final": final}), "_ema"
-
-
 P = TypeVar("P", bound=RecordPart)
 
 

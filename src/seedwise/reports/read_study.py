@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from seedwise.base.errors import UserError
 from seedwise.config.options import plain
-from seedwise.records.run import RECORD, STUDY, RunRecord, Scores, damaged, judged, read_record
+from seedwise.records.finished import judged
+from seedwise.records.run import RECORD, STUDY, RunRecord, Scores, damaged, read_record
 from seedwise.reports.read import read_held
 from seedwise.stats import Verdict
 from seedwise.study.progress import trial_folder

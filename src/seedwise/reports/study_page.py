@@ -5,6 +5,7 @@ from typing import Any
 
 from seedwise.config.options import plain
 from seedwise.config.section import diff
+from seedwise.records.finished import judged
 from seedwise.reports.place import advice_rows, beside, place, too_short
 from seedwise.reports.read_study import StoredComparison, StudyFiles, read_study_files
 from seedwise.reports.shared import difference_said, options, provenance, techniques
@@ -136,15 +137,17 @@ def _runs(study: StudyFiles) -> list[Context]:
         run = study.arms[name].runs.get(seed)
         final = run.final if run is not None else None
         held = (final.test or final.val) if final else None
+        # Averaged weights are shown no training images.
+        train = None if run is None or not final or judged(run, study.record.primary.weights)[1] else final.train.top1
         rows.append(
             {
                 "arm": name,
                 "seed": seed,
                 "status": status,
-                "train": final.train.top1 if final else None,
+                "train": train,
                 "val": final.val.top1 if final and final.val else None,
                 "test": final.test.top1 if final and final.test else None,
-                "gap": final.train.top1 - held.top1 if final and held else None,
+                "gap": train - held.top1 if train is not None and held else None,
                 "seconds": run.seconds.get("train") if run is not None else None,
                 "speed": run.images_per_second if run is not None else None,
             }

@@ -14,7 +14,7 @@ from seedwise.base.notebook import html_table
 from seedwise.config.section import diff, load
 from seedwise.recipe.schema import Recipe
 from seedwise.records.ensemble import EnsembleRecord
-from seedwise.records.finished import Finished, demand_same_images, find_finished, read_finished
+from seedwise.records.finished import Finished, Judged, demand_same_images, find_finished, judged, read_finished
 from seedwise.records.predictions import Predictions
 from seedwise.records.run import RECIPE, RECORD, STUDY, DataRecord, RunRecord, check_files
 from seedwise.stats import SHARE, Comparison, Ratio, compare_arms, compare_classes, ratio, summarize
@@ -35,6 +35,14 @@ class Arm:
     name: str
     members: Mapping[int, Finished]
     """By seed."""
+    weights: Judged = "averaged"
+    """Those that it is judged by; `raw` for the arms of a study that says so."""
+
+    @property
+    def averaged(self) -> bool:
+        """Whether it is judged by averaged weights (optim.ema, optim.swa)."""
+        records = (member.record for member in self.members.values())
+        return any(isinstance(record, RunRecord) and judged(record, self.weights)[1] for record in records)
 
 
 @dataclass
@@ -113,6 +121,7 @@ class Compared:
         return {
             "folders": [str(member.folder) for member in arm.members.values()],
             "kind": next(iter(arm.members.values())).record.kind,
+            "weights": "averaged" if arm.averaged else "raw",
             "seeds": [None if seed == SEEDLESS else seed for seed in values],
             "top1": list(values.values()),
             "n": summary.n,
@@ -235,8 +244,9 @@ def _of_study(path: Path, name: str, study: StudyRecord) -> tuple[list[Arm], lis
             finished[trial.arm].append(read_finished(path / trial.folder))
         elif trial.status == "finished" or begun:
             skipped.append(path / trial.folder)
+    weights: Judged = study.primary.weights if len(order) > 1 else "averaged"  # of one recipe nothing was judged yet
     arms = [
-        Arm(name if len(order) == 1 else f"{name}:{arm}", _by_seed(path, finished[arm]))
+        Arm(name if len(order) == 1 else f"{name}:{arm}", _by_seed(path, finished[arm]), weights)
         for arm in order
         if finished[arm]
     ]
@@ -292,7 +302,7 @@ def _answers(arms: Sequence[Arm], split: str) -> dict[str, dict[int, Predictions
     for arm in arms:
         answers[arm.name] = {}
         for seed, member in arm.members.items():
-            given = member.predictions(split)
+            given = member.predictions(split, arm.weights)
             base = base or (member, given)
             demand_same_images(base[0], member, split, base[1], given)
             answers[arm.name][seed] = given

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, ValidationError
 from seedwise.base.errors import UserError
 from seedwise.base.nearest import demand_folder
 from seedwise.recipe.schema import Recipe
+from seedwise.records.finished import Judged
 from seedwise.records.run import STUDY, RecordPart, Seed, Timed, damaged, read_checked, write_checked
 
 BASE = "base"
@@ -53,7 +54,7 @@ class Primary(RecordPart):
     outcome: Literal["top1"] = "top1"
     split: Literal["test", "val"] = "test"
     """`val` where the data has no test part."""
-    weights: Literal["raw", "averaged"] = "raw"
+    weights: Judged = "raw"
     """Whose outcome it is. `averaged`: of the averaged weights in the arms that have them (optim.ema, optim.swa), for
     these are what such a technique gives; `raw` in sweeps, in studies of one recipe, and in older ones."""
 

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from seedwise.base.errors import UserError
 from seedwise.config.section import diff, load
 from seedwise.recipe.schema import Recipe
+from seedwise.records.finished import judged
 from seedwise.records.predictions import read_predictions
-from seedwise.records.run import RECIPE, RECORD, Final, RunRecord, check_files, demand_final, judged, read_record
+from seedwise.records.run import RECIPE, RECORD, Final, RunRecord, check_files, demand_final, read_record
 from seedwise.stats import SHARE, compare_arms, spent, summarize
 from seedwise.study.advice import advise, caveat, impatient, too_short
 from seedwise.study.progress import complete_seeds, finished, finished_trials, looked, trial_folder
@@ -49,6 +50,8 @@ class Scored:
     correct: Mapping[str, CorrectImages]
     """By split; empty where not needed."""
     setting: Setting
+    averaged: bool = False
+    """Whether its scores are those of averaged weights, which no training image was shown to."""
 
 
 @dataclass
@@ -79,9 +82,9 @@ class Results:
                 trials.append(Trial(arm=arm, seed=seed, folder=path, **found))
         summary = {}
         for arm in study.arms:
-            finals = [self.scored[arm, seed].final for seed in study.seeds if (arm, seed) in self.scored]
-            if finals:
-                summary[arm] = _summarize(finals)
+            runs = [self.scored[arm, seed] for seed in study.seeds if (arm, seed) in self.scored]
+            if runs:
+                summary[arm] = _summarize(runs)
         study = study.model_copy(update={"trials": trials, "summary": summary})
         return study.model_copy(update={"comparisons": self._comparisons(study)})
 
@@ -116,7 +119,9 @@ class Results:
             correct = _correct_images(path, record, ending) if len(study.arms) > 1 else {}
             final, seconds = demand_final(path, record), record.seconds["total"]
             converged = None if record.convergence is None else record.convergence.reached
-            self.scored[arm, seed] = Scored(final, seconds, record.inert, converged, correct, setting(record))
+            self.scored[arm, seed] = Scored(
+                final, seconds, record.inert, converged, correct, setting(record), bool(ending)
+            )
         return record.status
 
     def _demand_same_trial(self, path: Path, record: RunRecord, study: StudyRecord, arm: str, seed: int) -> None:
@@ -202,10 +207,12 @@ def _hash(study: StudyRecord, arm: str, seed: int) -> str | None:
     return trial_hash(study.arms[arm], study.fingerprints[arm], seed, study.numerics_version)
 
 
-def _summarize(finals: Sequence[Final]) -> dict[str, dict[str, dict[str, Any]]]:
+def _summarize(runs: Sequence[Scored]) -> dict[str, dict[str, dict[str, Any]]]:
     splits: dict[str, dict[str, dict[str, Any]]] = {}
     for split in ("train", "val", "test"):
-        scores = [getattr(final, split) for final in finals]
+        if split == "train" and any(run.averaged for run in runs):
+            continue
+        scores = [getattr(run.final, split) for run in runs]
         if all(score is not None for score in scores):
             splits[split] = {name: _with_values(name, [getattr(s, name) for s in scores]) for name in SCORES}
     return splits
