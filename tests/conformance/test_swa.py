@@ -23,7 +23,7 @@ from seedwise.optim.swa import Swa
 from seedwise.recipe import library
 
 Every = Literal["epoch"] | int
-CPU = Placement(torch.device("cpu"), bf16=False, channels_last=True)
+CPU = Placement(torch.device("cpu"), precision="fp32", channels_last=True)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from seedwise.engine.tta import predict_tta, tta_effects
 from seedwise.models.small import SmallNet
 from seedwise.recipe.tta_config import TtaConfig
 
-CPU = Placement(torch.device("cpu"), bf16=False, channels_last=True)
+CPU = Placement(torch.device("cpu"), precision="fp32", channels_last=True)
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.3, 0.25)
 
 

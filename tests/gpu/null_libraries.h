@@ -100,6 +100,7 @@ cudnnStatus_t cudnnSetStream(cudnnHandle_t handle, cudaStream_t stream) { return
         for (int i = 0; i < asked; i++) {                                                                \
             all[i].algo = 1;                                                                             \
             all[i].determinism = CUDNN_DETERMINISTIC;                                                    \
+            all[i].mathType = CUDNN_FMA_MATH;                                                            \
         }                                                                                                \
         *number = 1;                                                                                     \
         return 0;                                                                                        \

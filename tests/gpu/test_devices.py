@@ -25,13 +25,22 @@ def resolved(*settings: str) -> Any:
     return [compute.device, compute.precision, str(place.device)]
 
 
-CUDA, CUDA_1 = "compute.device=cuda", "compute.device=cuda:1"
+CUDA, CUDA_1, TF32 = "compute.device=cuda", "compute.device=cuda:1", "compute.precision=tf32"
 CASES: dict[str, tuple[Question, Any]] = {
     "A100": (Question(resolved, (), Machine((80,))), ["cuda", "bf16", "cuda:0"]),
-    "T4": (Question(resolved, (), Machine((75,))), ["cuda", "fp32", "cuda:0"]),
+    "T4": (Question(resolved, (), Machine((75,))), ["cuda", "fp16", "cuda:0"]),
+    "A100, TF32": (Question(resolved, (TF32,), Machine((80,))), ["cuda", "tf32", "cuda:0"]),
+    "T4, TF32": (
+        Question(resolved, (TF32,), Machine((75,))),
+        "compute.precision: tf32 is arithmetic of NVIDIA GPUs from sm_80 on, here cuda is Null GPU sm_75 (sm_75)",
+    ),
+    "no GPU, TF32": (
+        Question(resolved, (TF32, "compute.device=cpu"), Machine((80,))),
+        "compute.precision: tf32 is arithmetic of NVIDIA GPUs from sm_80 on, here cpu; use fp32",
+    ),
     "none": (Question(resolved, (CUDA,), Machine(())), "compute.device: cuda is not here (0 CUDA devices found)"),
     # The precision is that of the GPU which computes.
-    "A100 and T4": (Question(resolved, (CUDA_1,), Machine((80, 75))), ["cuda:1", "fp32", "cuda:1"]),
+    "A100 and T4": (Question(resolved, (CUDA_1,), Machine((80, 75))), ["cuda:1", "fp16", "cuda:1"]),
     "T4 and A100": (Question(resolved, (CUDA_1,), Machine((75, 80))), ["cuda:1", "bf16", "cuda:1"]),
     # torch for CUDA 13 has code for sm_75 and later.
     "V100": (Question(resolved, (), Machine((70,))), ["cpu", None, "cpu"]),

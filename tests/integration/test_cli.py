@@ -40,7 +40,10 @@ TYPO = "model:\n  name: small\ntrain:\n  epohcs: 3\n"
         (["train", "digits", "-m", "timm:efficientnet_lite99", "--weights", "none", "-o", "x"], "efficientnet_lite99"),
         (["train", "digits", "--weights", "my weights: v2 #3.safetensors", "-o", "x"], "my weights: v2 #3.safetensors"),
         (["train", "digits", "--threads", "0"], "-s compute.threads=0: must be an integer >= 1 or 'auto', is 0"),
-        (["train", "digits", "--precision", "half"], "-s compute.precision=half: must be 'auto', 'fp32' or 'bf16'"),
+        (
+            ["train", "digits", "--precision", "half"],
+            "-s compute.precision=half: must be 'auto', 'fp32', 'tf32', 'bf16' or 'fp16'",
+        ),
         (["train", "digits", "--device", "cuda:77"], "compute.device: cuda:77 is not here"),
         (["train", "digits", "-s", "train.epohcs=3"], "-s train.epohcs=3: unknown key 'epohcs' in train; did you mean"),
         (["train", "digits", "-s", "foo"], "-s foo: no '='; write it as section.option=value"),

@@ -70,7 +70,7 @@ def gradients(world: World, parts: int) -> list[torch.Tensor]:
         lambda logits, targets, teacher=None: nn.functional.cross_entropy(logits, targets),
         torch.optim.SGD(model.parameters(), lr=0.1),
         batches,
-        placement=Placement(torch.device("cpu"), bf16=False, channels_last=False),
+        placement=Placement(torch.device("cpu"), precision="fp32", channels_last=False),
         clip_norm=None,
         world=world,
         total=13,

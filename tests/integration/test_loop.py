@@ -27,7 +27,7 @@ from seedwise.optim.optimizers import build_optimizer
 from seedwise.recipe.schema import TrainConfig
 from seedwise.records.run import EpochRow
 
-CPU = Placement(torch.device("cpu"), bf16=False, channels_last=True)
+CPU = Placement(torch.device("cpu"), precision="fp32", channels_last=True)
 CLASSES = 3
 TRAIN, VAL = 16, 5
 STEPS_PER_EPOCH, EPOCHS = 3, 3

@@ -13,10 +13,11 @@ from seedwise.base.errors import Interrupted
 from seedwise.base.files import sha256_of
 from seedwise.cli.progress import watching
 from seedwise.engine.control import RunControl
-from seedwise.engine.placement import computing_threads
+from seedwise.engine.placement import computing
 from seedwise.engine.protocols import Observer
 from seedwise.inference.evaluate import evaluate
 from seedwise.recipe import library
+from seedwise.recipe.schema import ComputeConfig
 from seedwise.run.run import Run
 
 RECIPE = library.read(
@@ -104,7 +105,7 @@ def test_who_waits_can_give_up_and_nothing_is_left_of_it(tmp_path: Path) -> None
             control = RunControl(Looking(), should_stop=lambda: bool(seen))
             seedwise.train(RECIPE, "digits", out=tmp_path / "given up", control=control)
 
-    with computing_threads(1, "the first run"):
+    with computing(ComputeConfig(device="cpu", threads=1), "the first run"):
         at_once(train)
     assert seen == ["waiting for the first run; turns"]
     assert not (tmp_path / "given up").exists()

@@ -98,7 +98,7 @@ class Reader(nn.Module):
 @pytest.mark.parametrize("count", [1, EVALUATION_BATCH - 1, EVALUATION_BATCH, EVALUATION_BATCH + 1, 600])
 @pytest.mark.parametrize("sizes", [False, True])
 def test_each_image_once_in_order(count: int, sizes: bool) -> None:
-    placement = Placement(torch.device("cpu"), bf16=False, channels_last=True)
+    placement = Placement(torch.device("cpu"), precision="fp32", channels_last=True)
     images, augment, model = Numbers(count, sizes), Plain(), Reader().train()
     calls: list[tuple[int, int]] = []
     got = predict(

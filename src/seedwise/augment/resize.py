@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from seedwise.base.devices import arithmetic
 from seedwise.kernels.ops.pixels import look_up
 
 WEIGHT_UNIT = 2.0**-15
@@ -65,9 +66,10 @@ def as_matrices(images: Tensor, boxes: Tensor, size: int, interpolation: str) ->
     across = filter_weights(left, width, w, size, interpolation)
     down = filter_weights(top, height, h, size, interpolation)
     pixels = images.reshape(n, c * h, w).float()
-    pixels = _round(pixels @ across.transpose(1, 2)).view(n, c, h, size)
-    pixels = pixels.transpose(2, 3).reshape(n, c * size, h)
-    pixels = _round(pixels @ down.transpose(1, 2)).view(n, c, size, size).transpose(2, 3)
+    with arithmetic(images.device.type):  # weights of more bits than TF32 keeps
+        pixels = _round(pixels @ across.transpose(1, 2)).view(n, c, h, size)
+        pixels = pixels.transpose(2, 3).reshape(n, c * size, h)
+        pixels = _round(pixels @ down.transpose(1, 2)).view(n, c, size, size).transpose(2, 3)
     return pixels.to(torch.uint8)
 
 

@@ -8,6 +8,8 @@ import logging
 import os
 import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from seedwise.base import machine
@@ -15,9 +17,11 @@ from seedwise.base.errors import UserError
 
 log = logging.getLogger("seedwise")
 
-AUTO_PRECISION = (((8, 0), "bf16"), ((0, 0), "fp32"))
+AUTO_PRECISION = (((8, 0), "bf16"), ((7, 0), "fp16"), ((0, 0), "fp32"))
 """What `auto` computes in on an NVIDIA GPU: the first row whose compute capability it reaches. sm_80 (Ampere) is the
-first to multiply bf16 in hardware; older ones emulate it."""
+first to multiply bf16 in hardware, older ones emulate it; sm_70 (Volta) the first with units for products of fp16."""
+TF32 = (8, 0)
+"""The first compute capability that multiplies TF32."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +134,42 @@ def precision(device: str) -> str:
     return "bf16" if kind == "cpu" and machine.has_amx() else "fp32"
 
 
+def demand_precision(device: str, precision: str) -> None:
+    """Raise a UserError unless a device that is here computes in this precision; what it emulates it computes."""
+    own = gpu_of(device)
+    if precision == "tf32" and (own is None or own.capability < TF32):
+        here = f"{device}" if own is None else f"{device} is {own}"
+        raise UserError(
+            f"compute.precision: tf32 is arithmetic of NVIDIA GPUs from {_sm(TF32)} on, here {here}; use fp32"
+        )
+
+
+@contextmanager
+def arithmetic(device: str, *, tf32: bool = False, deterministic: bool = False) -> Iterator[None]:
+    """Products and convolutions of float32 on GPUs are IEEE during the block, or TF32; and deterministic, if asked.
+
+    These are settings of the process. On other devices nothing is set.
+    """
+    import torch
+
+    if device.partition(":")[0] != "cuda":
+        yield
+        return
+    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = products.allow_tf32, convolutions.allow_tf32, convolutions.deterministic, convolutions.benchmark
+    was = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    products.allow_tf32 = convolutions.allow_tf32 = tf32
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # which cuBLAS reads at its first product
+        convolutions.deterministic, convolutions.benchmark = True, False
+        torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        products.allow_tf32, convolutions.allow_tf32, convolutions.deterministic, convolutions.benchmark = before
+        torch.use_deterministic_algorithms(was[0], warn_only=was[1])
+
+
 def gpu_of(device: str) -> Gpu | None:
     """The GPU that a device means in this process; None for none."""
     kind, _, number = device.partition(":")
@@ -138,12 +178,16 @@ def gpu_of(device: str) -> Gpu | None:
 
 
 def facts(device: str) -> dict[str, object]:
-    """The device as a run's record stores it: its kind as `device`, and of a GPU which one."""
+    """The device as a run's record stores it: its kind as `device`, and of a GPU which one, and torch's libraries."""
+    import torch
+
     own = gpu_of(device)
     kind: dict[str, object] = {"device": device.partition(":")[0]}
     if own is None:
         return kind
-    return kind | {"gpu": str(own), "gpu_memory_gb": round(own.memory_bytes / 2**30, 1), "gpu_uuid": own.uuid}
+    libraries = {"cuda": torch.version.cuda or torch.version.hip, "cudnn": torch.backends.cudnn.version()}  # type: ignore[no-untyped-call]
+    memory = round(own.memory_bytes / 2**30, 1)
+    return kind | {"gpu": str(own), "gpu_memory_gb": memory, "gpu_uuid": own.uuid, **libraries}
 
 
 def alike() -> tuple[Gpu, ...]:

@@ -111,14 +111,18 @@ def out_of_memory(error: BaseException) -> str | None:
     """`out of memory` and the amount requested, where this exception (of no one type in torch) means that; else
     None."""
     words = str(error)
-    parts = ("out of memory", "can't allocate memory", "not enough memory")
-    if not isinstance(error, MemoryError) and not any(part in words for part in parts):
+    if not isinstance(error, MemoryError) and not says_out_of_memory(words):
         return None
     found = re.search(r"allocate ([\d.]+) (bytes|MiB|GiB)", words)
     if not found:
         return "out of memory"
     gib = float(found[1]) / {"bytes": 2**30, "MiB": 2**10, "GiB": 1}[found[2]]
     return f"out of memory ({gib:.3g} GiB more were wanted)"
+
+
+def says_out_of_memory(words: str) -> bool:
+    """Whether a message, of torch's or of `out_of_memory`, is that there is no memory left."""
+    return any(part in words for part in ("out of memory", "can't allocate memory", "not enough memory"))
 
 
 def _meminfo(name: str) -> int | None:

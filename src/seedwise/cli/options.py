@@ -114,7 +114,7 @@ DeviceAtHand = Annotated[
         show_default="the one trained on, else what there is",
     ),
 ]
-Precision = Annotated[str | None, typer.Option(help="auto, fp32 or bf16.")]
+Precision = Annotated[str | None, typer.Option(help="auto, fp32, tf32, bf16 or fp16.")]
 Threads = Annotated[str | None, typer.Option(metavar="N|auto", help="CPU threads of a run.")]
 Out = Annotated[
     Path | None,

@@ -3,7 +3,7 @@
 import torch
 
 from seedwise.base.errors import UserError
-from seedwise.engine.placement import Placement, computing_threads
+from seedwise.engine.placement import Placement, computing
 from seedwise.kernels.explanation import Explanation, explain
 from seedwise.kernels.swap import accelerate
 from seedwise.models.build import build_model
@@ -33,7 +33,7 @@ def explain_recipe(recipe: Recipe) -> tuple[Recipe, Explanation]:
         raise UserError("compute.compile: is true, so that a compiler computes the layers, no kernels of ours")
     model, size = resolved.model, resolved.train.image_size
     placement = Placement.of(resolved.compute)
-    with computing_threads(int(resolved.compute.threads), "explaining kernels"):
+    with computing(resolved.compute, "explaining kernels"):
         built = build_model(model, num_classes=CLASSES, seed=0, image_sizes=resolve.image_sizes(resolved))
         module = placement.module(built.module)
         accelerate(module, resolved.compute.kernels, {})

@@ -1,11 +1,14 @@
 """Evaluates a model: logits of a set of images."""
 
+import logging
+import traceback
 from collections.abc import Callable
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from seedwise.base import machine
 from seedwise.engine.distributed import SINGLE_PROCESS, World
 from seedwise.engine.placement import Placement
 from seedwise.engine.protocols import Evaluated, Images
@@ -15,6 +18,8 @@ from seedwise.records.predictions import Predictions, score
 __all__ = ["Predictions", "predict", "score"]
 
 EVALUATION_BATCH = 256
+
+log = logging.getLogger("seedwise")
 
 
 def predict(
@@ -32,7 +37,7 @@ def predict(
     count = len(images.ids)
     parts = {}
     model.eval()
-    fast = None
+    fast, pieces = None, 1
     with torch.inference_mode():
         for start in range(world.rank * EVALUATION_BATCH, count, world.size * EVALUATION_BATCH):
             pixels, sizes = images.gather(np.arange(start, min(start + EVALUATION_BATCH, count)))
@@ -41,8 +46,21 @@ def predict(
             inputs = placement.images(inputs)
             fast = fast or evaluation_copy(model, inputs)
             with placement.autocast():
-                parts[start] = fast(inputs).float()
+                parts[start], pieces = _in_pieces(fast, inputs, pieces)
             on_progress(min(start + EVALUATION_BATCH, count), count)
     merged = world.all_gather({start: part.cpu() for start, part in parts.items()})
     logits = torch.cat([merged[start] for start in sorted(merged)]).numpy()
     return Predictions(np.asarray(images.ids), np.asarray(images.targets), logits)
+
+
+def _in_pieces(model: nn.Module, inputs: Tensor, pieces: int) -> tuple[Tensor, int]:
+    """Logits float32[n, k] of a batch in so many parts, or in twice as many while memory runs out; and in how many."""
+    while True:
+        try:
+            return torch.cat([model(part).float() for part in inputs.tensor_split(pieces)]), pieces
+        except Exception as error:
+            if machine.out_of_memory(error) is None or 2 * pieces > len(inputs):
+                raise
+            traceback.clear_frames(error.__traceback__)  # their tensors
+        pieces *= 2
+        log.info("no memory for %d images at once: evaluates them in %d parts", len(inputs), pieces)

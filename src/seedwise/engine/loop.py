@@ -125,6 +125,7 @@ def _train_epoch(
         if not math.isfinite(state.loss_sum):
             raise UserError(
                 f"{setup.folder}: the loss is not finite at step {state.step}; lower optim.lr, or set optim.clip_norm"
+                + (", or compute.precision=fp32" if setup.scale is not None else "")
             )
 
     for positions in steps[state.step - epoch * setup.steps_per_epoch :]:
@@ -179,6 +180,7 @@ def optimizer_step(setup: Setup, batches: Sequence[Batch], step: int, lr: float,
                 world=setup.world,
                 total=total,
                 sam=setup.sam,
+                scale=setup.scale,
             )
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):
@@ -329,6 +331,7 @@ def _meters(setup: Setup) -> dict[str, Meter]:
         "noise": setup.dropout_meter,
         "teacher": setup.teacher,
         "sam": setup.sam,
+        "loss_scale": setup.scale,
         "freezing": setup.freezing,
         "repeats": setup.repeats,
     }

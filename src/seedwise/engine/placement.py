@@ -12,9 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from seedwise.base import machine
+from seedwise.base import devices, machine
 from seedwise.recipe.schema import ComputeConfig
 
+HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+"""The types of half precision, by `compute.precision`."""
 POLL_SECONDS = 0.2
 """Seconds between two checks, while waiting for a turn, of whether to go on waiting."""
 
@@ -26,7 +28,8 @@ class Placement:
     """Device, precision and memory layout of a run, as torch takes them."""
 
     device: torch.device
-    bf16: bool
+    precision: str
+    """As `compute.precision`, without `auto`."""
     channels_last: bool
 
     @classmethod
@@ -35,11 +38,12 @@ class Placement:
         device = torch.device(compute.device)
         if device.type == "cuda" and device.index is None:
             device = torch.device("cuda", machine.local_rank())
-        return cls(device, compute.precision == "bf16", compute.channels_last is True)
+        return cls(device, compute.precision, compute.channels_last is True)
 
     def autocast(self) -> AbstractContextManager[None]:
-        """A context of bf16 autocast, or one without effect for fp32."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
+        """A context of autocast to bf16 or fp16, or one without effect for float32."""
+        half = HALVES.get(self.precision)
+        return torch.autocast(self.device.type, half or torch.bfloat16, enabled=half is not None)
 
     def module(self, module: nn.Module) -> nn.Module:
         """Move a module to the device, its weights in the memory layout."""
@@ -69,13 +73,14 @@ os.register_at_fork(after_in_child=_turn.__init__)  # type: ignore[misc]  # the 
 
 
 @contextmanager
-def computing_threads(
-    count: int, what: str = "another computation", waiting: Callable[[str, int, int], None] | None = None
+def computing(
+    compute: ComputeConfig, what: str = "another computation", waiting: Callable[[str, int, int], None] | None = None
 ) -> Iterator[None]:
-    """Compute with `count` CPU threads during the block, alone in this process, and restore the caller's number.
+    """Compute with a resolved section's CPU threads and arithmetic during the block, alone in this process, and restore
+    the caller's.
 
-    The number of threads is the process's, not a Python thread's, and it decides the last bits; kernels and train.log
-    are the process's too. So trainings and evaluations in several Python threads take turns, and each has the bits that
+    These settings are the process's, not a Python thread's, and decide the last bits; kernels and train.log are the
+    process's too. So trainings and evaluations in several Python threads take turns, and each has the bits that
     it has alone. Waiting rather than refusing: a pool of threads over seeds then does what was meant by it, and loses
     nothing, since a training uses all cores anyway. `what`: for those who wait; `waiting`: a phase's progress, which
     may raise to give up. The same Python thread may compute within a computation, as an observer does.
@@ -89,9 +94,11 @@ def computing_threads(
             waiting(f"waiting for {_turn.of}; turns", 0, 1)
     outer, _turn.of = _turn.of, what
     before = torch.get_num_threads()
-    torch.set_num_threads(count)
+    torch.set_num_threads(int(compute.threads))
+    tf32, deterministic = compute.precision == "tf32", compute.deterministic
     try:
-        yield
+        with devices.arithmetic(compute.device, tf32=tf32, deterministic=deterministic):
+            yield
     finally:
         torch.set_num_threads(before)
         _turn.of = outer

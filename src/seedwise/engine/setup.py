@@ -11,6 +11,7 @@ from torch import nn
 
 from seedwise.engine.distributed import SINGLE_PROCESS, World
 from seedwise.engine.evaluate import predict
+from seedwise.engine.loss_scale import LossScale
 from seedwise.engine.placement import Placement
 from seedwise.engine.protocols import Augment, Average, Images, Meter, Teacher
 from seedwise.engine.repeats import Repeats
@@ -61,6 +62,8 @@ class Setup:
     """Freezes and unfreezes stages of the model between steps."""
     sam: Sam | None = None
     """Moves the weights for a second pass of each step."""
+    scale: LossScale | None = None
+    """Scales the loss, in fp16."""
     repeats: Repeats | None = None
     """Tells copies of an image apart."""
     teacher: Teacher | None = None

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from seedwise.base.batch import Batch
 from seedwise.engine.distributed import SINGLE_PROCESS, World
+from seedwise.engine.loss_scale import LossScale
 from seedwise.engine.placement import Placement
 from seedwise.optim.loss import Loss
 from seedwise.optim.sam import Sam
@@ -23,11 +24,13 @@ def training_step(
     world: World = SINGLE_PROCESS,
     total: int | None = None,
     sam: Sam | None = None,
+    scale: LossScale | None = None,
 ) -> Tensor:
     """Make one optimizer step; several batches are accumulated, each image with the same weight.
 
     With more processes than one `model` is `world.ddp(...)`, and `total` the number of images of all of them. With
-    `sam` the step is by the gradients of a second pass, which draws the same dropout as the first.
+    `sam` the step is by the gradients of a second pass, which draws the same dropout as the first. With `scale`, for
+    fp16, it is skipped where gradients overflow.
 
     Returns float[2] on the device: the loss and the mixed top-1 (target probability of the predicted class), both
     summed over this process's images.
@@ -35,12 +38,15 @@ def training_step(
     total = total or sum(len(batch.targets) for batch in batches)
     optimizer.zero_grad(set_to_none=True)
     draws = _draws(placement.device) if sam is not None else None
-    sums = _gradients(model, loss, batches, placement, world, total)
+    sums = _gradients(model, loss, batches, placement, world, total, scale)
     if sam is not None and draws is not None:
         with sam.moved(model):
             _draw_again(placement.device, draws)
-            there = _gradients(model, loss, batches, placement, world, total)
+            there = _gradients(model, loss, batches, placement, world, total, scale)
         sam.count(sum(len(batch.targets) for batch in batches), there[0] - sums[0])
+    if scale is not None:
+        scale.step(optimizer, list(model.parameters()), clip_norm)
+        return sums
     if clip_norm is not None:
         nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
     optimizer.step()
@@ -48,7 +54,13 @@ def training_step(
 
 
 def _gradients(
-    model: nn.Module, loss: Loss, batches: Sequence[Batch], placement: Placement, world: World, total: int
+    model: nn.Module,
+    loss: Loss,
+    batches: Sequence[Batch],
+    placement: Placement,
+    world: World,
+    total: int,
+    scale: LossScale | None,
 ) -> Tensor:
     """Add the gradients of the batches; returns float[2] as `training_step`."""
     sums = torch.zeros(2, device=placement.device)
@@ -58,7 +70,8 @@ def _gradients(
                 logits = model(placement.images(batch.images))
             mean_loss = loss(logits, batch.targets, batch.teacher)
             weight = len(batch.targets) / total * world.size  # for gradients are averaged over processes
-            (mean_loss * weight if weight != 1 else mean_loss).backward()  # type: ignore[no-untyped-call]
+            weighted = mean_loss * weight if weight != 1 else mean_loss
+            (weighted if scale is None else scale.scaled(weighted)).backward()  # type: ignore[no-untyped-call]
         with torch.no_grad():
             correct = batch.targets.gather(1, logits.argmax(dim=1, keepdim=True)).sum()
             sums += torch.stack([mean_loss.detach() * len(batch.targets), correct])

@@ -66,7 +66,7 @@ class WarmStart:
         )
         features = torch.from_numpy(of_images.logits).to(placement.device)
         self._demand_last(features, images, augment, size, placement)
-        exact = replace(placement, bf16=False, channels_last=False)
+        exact = replace(placement, precision="fp32", channels_last=False)
         before = score(self._predictions(of_images, features))
         head = nn.Sequential(nn.Flatten(), self._head)
         config = self._config

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from seedwise.base.devices import arithmetic
+
 TRIED_IMAGES = 2
 TOLERANCE = 1e-3
 """Largest difference between the two networks' logits, relative to the largest logit, on the images that are tried."""
@@ -33,7 +35,8 @@ class Folding:
 
     def agrees(self) -> bool:
         """Whether the copy gives the original's logits."""
-        return near(self.copy(self.tried), self.expected)
+        with arithmetic(self.tried.device.type):
+            return near(self.copy(self.tried), self.expected)
 
 
 def folded(model: nn.Module, images: Tensor) -> nn.Module:
@@ -60,7 +63,8 @@ def folded_copy(model: nn.Module, images: Tensor) -> Folding | None:
     except Exception:  # a user's own network may hold what can't be copied
         return None
     tried = images[:TRIED_IMAGES]
-    pairs, expected = conv_norm_pairs(copied, tried)
+    with arithmetic(tried.device.type):  # what TF32 rounds away is more than the tolerance
+        pairs, expected = conv_norm_pairs(copied, tried)
     if not pairs:
         return None
     where = places(copied)

@@ -45,7 +45,7 @@ class Sam:
     def count(self, images: int, rise: Tensor) -> None:
         """Add a step: its number of images, and by how much the summed loss rose, a scalar on the device."""
         self._images += images
-        self._rise.add(rise)
+        self._rise.add(rise.nan_to_num(0.0))  # an overflow in fp16, whose step is skipped
 
     def effects(self) -> dict[str, dict[str, float]]:
         """Images so far, and the mean rise of an image's loss between the weights and the moved ones."""

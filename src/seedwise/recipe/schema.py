@@ -92,9 +92,12 @@ class ComputeConfig(Section):
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
     """`cpu`, `mps`, `cuda` (under torchrun each process's own GPU), `cuda:N`; auto: the first GPU that this torch has
     code for, then MPS, then CPU."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """fp32, or bf16 autocast; auto: bf16 where the hardware multiplies it (AMX; NVIDIA GPUs from sm_80
-    on), else fp32."""
+    precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = "auto"
+    """`fp32`: IEEE float32. `tf32`: float32 whose factors are rounded to 10 bits of mantissa, by NVIDIA GPUs from sm_80
+    on (PyTorch's own default for convolutions there). `bf16`, `fp16`: autocast; in fp16 the loss is scaled, so that
+    small gradients don't vanish, and a step whose gradients overflow is skipped, which the record counts. auto: bf16
+    where the hardware multiplies it (AMX; NVIDIA GPUs from sm_80 on), else fp16 on NVIDIA GPUs from sm_70 on, such as
+    the T4, else fp32. Source: Micikevicius et al. 2018 (arXiv 1710.03740); NVIDIA, A100 white paper."""
     threads: Auto | Annotated[int, Field(ge=1)] = "auto"
     """CPU threads; auto: OMP_NUM_THREADS where it is set, else every core this process may use (its share of them under
     torchrun, whose own OMP_NUM_THREADS=1 doesn't count). The weights' last bits depend on it."""
@@ -109,6 +112,11 @@ class ComputeConfig(Section):
     found, else fallback; stock off the CPU."""
     compile: Auto | bool = "auto"
     """torch.compile the model; auto: false."""
+    deterministic: bool = False
+    """Same weights from the same recipe and seed on the same kind of GPU, drivers and libraries, as far as PyTorch
+    promises it: its deterministic implementations, which may be slower, and one line where an operation has none. What
+    it costs and that bits are equal has not been measured on a GPU by seedwise's authors. On a CPU it changes nothing:
+    the bits are the same anyway."""
 
     @field_validator("kernels", mode="before")
     @classmethod

@@ -8,6 +8,7 @@ import torch
 
 from seedwise.augment.pipeline import Augmenter
 from seedwise.data.dataset import Dataset
+from seedwise.engine.loss_scale import LossScale
 from seedwise.engine.placement import Placement
 from seedwise.engine.protocols import Average
 from seedwise.engine.repeats import Repeats
@@ -86,6 +87,7 @@ def prepare(
         teacher=None
         if (distill := recipe.loss.distill) is None
         else RunTeacher(recipe, distill, built.mean, built.std),
+        scale=LossScale(placement.device) if placement.precision == "fp16" else None,
         repeats=repeats,
         data_lines=_lines(recipe, dataset, repeats),
     )

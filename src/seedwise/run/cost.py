@@ -61,7 +61,14 @@ def measure(setup: Setup, held_out: int = 0, patience: float = math.inf) -> Cost
     def step(phase: Phase) -> None:
         batches = [make_batch(setup, some, 0, PlannedStage(1, 0, phase.stage.image_size))] * config.accumulate
         sums = training_step(
-            setup.model, setup.loss, setup.optimizer, batches, placement=placement, clip_norm=None, sam=setup.sam
+            setup.model,
+            setup.loss,
+            setup.optimizer,
+            batches,
+            placement=placement,
+            clip_norm=None,
+            sam=setup.sam,
+            scale=setup.scale,
         )
         if setup.average is not None:
             setup.average.update(setup.model, 1)

@@ -12,7 +12,7 @@ from seedwise.base.files import sha256_of, sole_writer
 from seedwise.data.dataset import Subset
 from seedwise.data.source import Progress
 from seedwise.engine.evaluate import Predictions, predict, score
-from seedwise.engine.placement import Placement, computing_threads
+from seedwise.engine.placement import Placement, computing
 from seedwise.engine.tta import predict_tta
 from seedwise.kernels.swap import accelerate
 from seedwise.recipe.tta_config import TtaConfig
@@ -89,7 +89,7 @@ def logits_of(
         std=run.record.model.std,
         device=placement.device,
     )
-    with computing_threads(int(compute.threads), f"an evaluation of {run.folder}"):
+    with computing(compute, f"an evaluation of {run.folder}"):
         size = run.recipe.train.evaluation_size
         if tta is not None:
             return predict_tta(model, subset, augment, tta, size=size, placement=placement, on_progress=on_progress)

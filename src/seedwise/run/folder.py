@@ -5,7 +5,7 @@ import re
 import time
 from pathlib import Path
 
-from seedwise.base import machine, user_code
+from seedwise.base import devices, machine, user_code
 from seedwise.base.errors import UserError
 from seedwise.base.files import LOCK, demand_writable_folder, make_new_folder
 from seedwise.config.section import load
@@ -21,6 +21,15 @@ from seedwise.run.data import open_for
 log = logging.getLogger("seedwise")
 
 ELSEWHERE = "choose another folder with -o"
+DECISIVE = {
+    "device": "device",
+    "GPU": "gpu",
+    "CUDA": "cuda",
+    "cuDNN": "cudnn",
+    "CPU capability": "cpu_capability",
+    "number of processes": "processes",
+}
+"""What of a machine decides a run's bits: its name for people, and in a record's `machine`."""
 
 
 def default_folder(data: str, recipe: Recipe, data_dir: Path | None) -> Path:
@@ -107,26 +116,22 @@ def demand_same_machine(folder: Path, record: RunRecord, recipe: Recipe) -> None
 def changed(record: RunRecord, recipe: Recipe) -> list[tuple[str, str, str]]:
     """List (what, then, now) for everything that decides a run's bits and differs from when it last trained."""
     here = environment(recipe)
-    then = {"device": here["device"]} | recorded_environment(record)
+    older = {name: value for name, value in here.items() if name in DECISIVE}  # what a record of before doesn't tell
+    then = older | recorded_environment(record)
     return [(name, then.get(name, "None"), now) for name, now in here.items() if then.get(name, "None") != now]
 
 
 def environment(recipe: Recipe) -> dict[str, str]:
     """Everything on this machine that decides a run's bits, besides recipe, data and seed."""
-    here, versions = machine.facts(), machine.versions()
-    device = recipe.compute.device.partition(":")[0]
-    named = {"device": device, "CPU capability": here["cpu_capability"], "number of processes": here["processes"]}
-    return {name: str(value) for name, value in (named | {"torch": versions["torch"]}).items()} | user_code_of(recipe)
+    here = machine.facts() | devices.facts(recipe.compute.device)
+    torch = {"torch": machine.versions()["torch"]}
+    return {name: str(here[fact]) for name, fact in DECISIVE.items() if fact in here} | torch | user_code_of(recipe)
 
 
 def recorded_environment(record: RunRecord) -> dict[str, str]:
     """The `environment` in a run's record, and versions that decide nothing."""
-    named = {
-        "CPU capability": record.machine.get("cpu_capability"),
-        "number of processes": record.machine.get("processes"),
-    }
-    device = {"device": str(record.machine["device"])} if "device" in record.machine else {}  # not in older records
-    return device | {name: str(value) for name, value in named.items()} | record.versions
+    known = record.machine
+    return {name: str(known[fact]) for name, fact in DECISIVE.items() if fact in known} | record.versions
 
 
 def note_moves(record: RunRecord, known: RunRecord, recipe: Recipe) -> None:

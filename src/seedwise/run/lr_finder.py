@@ -21,7 +21,7 @@ from seedwise.base.errors import Interrupted, UserError
 from seedwise.data.glance import glance
 from seedwise.engine.control import RunControl, announce, phase_progress
 from seedwise.engine.loop import epoch_steps, my_batches, optimizer_step, warm_up
-from seedwise.engine.placement import computing_threads
+from seedwise.engine.placement import computing
 from seedwise.engine.setup import Setup
 from seedwise.models.build import build_model
 from seedwise.recipe.schema import Recipe
@@ -91,7 +91,7 @@ def find_learning_rate(
     seed = resolved.seed if seed is None else seed
     dataset = announce(control, open_for(resolved, data, data_dir=data_dir, progress=phase_progress(control)))
     with (
-        computing_threads(int(resolved.compute.threads), "a range test", phase_progress(control)),
+        computing(resolved.compute, "a range test", phase_progress(control)),
         torch.random.fork_rng(devices=[]),
     ):
         built = build_model(

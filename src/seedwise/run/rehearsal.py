@@ -12,7 +12,7 @@ from seedwise.data.glance import Glance, glance
 from seedwise.data.source import Progress
 from seedwise.data.stand_in import stand_in
 from seedwise.engine.control import RunControl, phase_progress
-from seedwise.engine.placement import computing_threads
+from seedwise.engine.placement import computing
 from seedwise.engine.setup import Setup
 from seedwise.kernels import launch
 from seedwise.kernels.rule import NATIVE_KERNELS
@@ -189,7 +189,7 @@ def _cost(resolved: Recipe, dataset: Dataset, patience: float = math.inf, beside
     test = len(dataset.test) if dataset.test is not None and resolved.train.score_test else 0
     if resolved.tta is not None:
         test += len(resolved.tta.views) * (test + (0 if dataset.val is None else len(dataset.val)))
-    with computing_threads(int(resolved.compute.threads), "a rehearsal"):
+    with computing(resolved.compute, "a rehearsal"):
         built = build_model(random, num_classes=len(dataset.classes), seed=resolved.seed, image_sizes=sizes)
         setup = prepare(Path(), resolved, resolved.seed, dataset, built)
         cost = measure(setup, test, patience)

@@ -103,7 +103,7 @@ class _Shown:
         """uint8[size, size, 3] of each image of `rows`."""
         if not len(rows):
             return []
-        cpu = Placement(torch.device("cpu"), bf16=False, channels_last=True)
+        cpu = Placement(torch.device("cpu"), precision="fp32", channels_last=True)
         plain = Augmenter(self._config, seed=0, rows=0, mean=(0.0,) * 3, std=(1.0,) * 3, device=cpu.device)
         images = self.inputs(rows, plain, cpu)
         return list((images * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy())

@@ -91,8 +91,9 @@ def at_hand(compute: ComputeConfig, device: str | None = None) -> ComputeConfig:
     device = device_at_hand(compute, device)
     if device == compute.device:
         return compute
-    kept = {"precision": "fp32"} if compute.precision == "fp32" else {}
-    return _resolve_compute(ComputeConfig.model_validate({"device": device, **kept}))
+    kept = {"precision": "fp32"} if compute.precision in ("fp32", "tf32") else {}
+    asked = {"device": device, "deterministic": compute.deterministic, **kept}
+    return _resolve_compute(ComputeConfig.model_validate(asked))
 
 
 def said_of_move(compute: ComputeConfig, precision: str | None = None) -> str | None:
@@ -177,6 +178,7 @@ def _check(compute: ComputeConfig) -> ComputeConfig:
         raise UserError(f"compute.threads: {compute.threads} is too many, this machine has {machine.cores()}; use auto")
     if kind != "cpu" and compute.kernels != "stock":
         raise UserError(f"compute.kernels: {compute.kernels} is for cpu, the device is {compute.device}; use stock")
+    devices.demand_precision(compute.device, compute.precision)
     if compute.kernels in NATIVE_KERNELS:
         from seedwise.kernels import swap
 

@@ -115,6 +115,7 @@ def _effects(
         **loss_effects(recipe.loss, dataset.train.targets, probe.logits, probe.targets),
         **group_effects(recipe.optim, setup.model, classifier_names(setup.model), setup.optimizer),
         **({} if setup.sam is None else setup.sam.effects()),
+        **({} if setup.scale is None else setup.scale.effects()),
         **({} if setup.repeats is None else setup.repeats.effects()),
         **({} if setup.teacher is None else setup.teacher.effects()),
         **_sizes(recipe.train),

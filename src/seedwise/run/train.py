@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from seedwise.base import devices, machine
-from seedwise.base.errors import Interrupted, UserError
+from seedwise.base.errors import Interrupted, UserError, first_sentence
 from seedwise.base.files import LOCK, Unwritable, discard, sole_writer
 from seedwise.base.user_code import fails
 from seedwise.config.section import load as load_section
@@ -21,7 +21,7 @@ from seedwise.engine import checkpoint
 from seedwise.engine.control import RunControl, phase_progress
 from seedwise.engine.distributed import World, joined
 from seedwise.engine.loop import fit
-from seedwise.engine.placement import computing_threads
+from seedwise.engine.placement import computing
 from seedwise.kernels.swap import chosen
 from seedwise.models.build import build_model
 from seedwise.models.weights import classifier_names
@@ -43,6 +43,7 @@ from seedwise.run.folder import (
     read_recipe,
     user_code_of,
 )
+from seedwise.run.memory import advising
 from seedwise.run.rehearsal import fitted
 from seedwise.run.run import RECIPE, Run
 from seedwise.run.score import outcome_of, stored_for_tta, with_tta
@@ -70,7 +71,7 @@ def train(
     `auto`, and an image size that is, are chosen to fit. `data_dir`: where local copies of named data lie. Raises
     UserError for what the caller can mend.
 
-    Several trainings in threads of one process take turns (`computing_threads`); what other threads draw from torch's
+    Several trainings in threads of one process take turns (`computing`); what other threads draw from torch's
     global generator during a step is theirs to avoid.
     """
     recipe = recipe if isinstance(recipe, Recipe) else library.read(str(recipe))
@@ -146,7 +147,7 @@ def run(
             demand_same_machine(folder, known, here)
         world.wait()  # nobody writes before all have looked
         try:
-            held.enter_context(computing_threads(int(here.compute.threads), str(folder), phase_progress(control)))
+            held.enter_context(computing(here.compute, str(folder), phase_progress(control)))
             if world.is_first:
                 held.enter_context(logging_to(folder / LOG))
                 if known is not None and known.status == "running":
@@ -223,7 +224,8 @@ def _train(
             setup = replace(prepare(folder, here, seed, dataset, built, known_kernels=record.kernels), world=world)
             writer.kernels = lambda: chosen(setup.model)
             writer.plan = setup.plan if setup.stages else ()
-            state = fit(setup, observer=writer, should_stop=control.should_stop)
+            with advising(folder, setup):
+                state = fit(setup, observer=writer, should_stop=control.should_stop)
             outcome = outcome_of(recipe, setup, state, dataset, built, data_seconds, control)
             if recipe.tta is not None:
                 began = time.perf_counter()
@@ -256,8 +258,13 @@ def _explained(folder: Path, recipe: Recipe) -> Iterator[None]:
         if (shortage := machine.out_of_memory(error)) is not None:
             log.exception("no memory left")
             raise UserError(
-                f"{folder}: {shortage}; lower train.batch_size (train.accumulate makes up for it) or "
-                "train.image_size, and train into another folder"
+                f"{folder}: {shortage}; lower train.batch_size and raise train.accumulate by the same factor (then "
+                "BatchNorm sees fewer images at a time), or lower train.image_size, and train into another folder"
+            ) from error
+        if recipe.compute.deterministic and "deterministic" in str(error):
+            log.exception("not deterministic")
+            raise UserError(
+                f"compute.deterministic: {first_sentence(error)}; train without what needs it, or set it to false"
             ) from error
         if recipe.model.factory is not None and _in_a_network(error):
             log.exception("%s raised", recipe.model.factory)

@@ -20,7 +20,7 @@ class Study:
     folder: Path
     record: StudyRecord
     failures: tuple[str, ...] = ()
-    """Last error of each trial that failed twice."""
+    """Last error of each trial that failed for good."""
     left: int = 0
     """Trials not begun for lack of time."""
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from seedwise.base.errors import UserError
+from seedwise.base.machine import says_out_of_memory
 
 if TYPE_CHECKING:
     from seedwise.study.trial import Task  # imports torch
 
 ATTEMPTS = 2
-"""Number of attempts at a trial that fails."""
+"""Number of attempts at a trial that fails, other than for want of memory: there it would fail again."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Report:
     """Failures and omissions of a study's trials."""
 
     failures: list[str]
-    """Last error of each trial that failed twice."""
+    """Last error of each trial that failed for good."""
     left: int
     """Trials not begun for lack of time."""
 
@@ -84,7 +85,7 @@ def run_all(
     """Run the trials, all of a seed before the next seed; a seed that would not fit is not begun, nor any after it.
 
     tasks: by seed. open_seeds: those of which some trials ended before, which are completed whatever time is left. A
-    trial that fails twice is reported, and the others go on; one that can't even begin raises its UserError.
+    trial that fails for good is reported, and the others go on; one that can't even begin raises its UserError.
     """
     queue = deque(task for of_seed in tasks.values() for task in of_seed)
     entered, running = set(open_seeds), dict[str, tuple["Task", float]]()
@@ -114,9 +115,11 @@ def run_all(
             if result.error is not None and not result.began:
                 raise UserError(result.error)
             attempts[str(task)] += 1
-            if result.error is not None and attempts[str(task)] < ATTEMPTS:
+            if result.error is None:
+                continue
+            if attempts[str(task)] < ATTEMPTS and not says_out_of_memory(result.error):
                 queue.appendleft(task)
-            elif result.error is not None:
+            else:
                 failures.append(f"{task}: {result.error}")
         return Report(failures, left)
     finally:
