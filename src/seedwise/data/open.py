@@ -70,6 +70,7 @@ def open_data(
         given=tuple(parts),
         survey=_survey(source, stored.survey) + Survey(left_out.passed_over()),
         pixel_range=stored.pixel_range,
+        storage=stored.storage,
     )
     also = Survey(doubts=(*unused_options(source, config), *unscored(dataset, config)))
     return replace(dataset, survey=dataset.survey + remarks(config.pixel_range, stored.pixel_range) + also)
