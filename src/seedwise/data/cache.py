@@ -60,7 +60,7 @@ class StoredPart:
 class DecodedSource:
     """A decoded source on disk; `short_side` in pixels. `largest_short_side`: of the originals, which decides what
     other requests it can serve. `superclass_of`: int64[k] for k classes. `pixel_range`: black and white in images of
-    more than 8 bits, None without any."""
+    more than 8 bits, None without any. `disk_bytes`: size of the cache folder."""
 
     fingerprint: str
     originals: str
@@ -74,6 +74,7 @@ class DecodedSource:
     pixel_range: Range | None
     storage: Storage = "decoded"
     order: Order = "content"
+    disk_bytes: int = 0
 
 
 class Damaged(Exception):
@@ -289,6 +290,7 @@ def load(folder: Path, workers: int | None = None) -> DecodedSource:
         pixel_range=None if pixel_range is None else (pixel_range[0], pixel_range[1]),
         storage=storage,
         order=order,
+        disk_bytes=sum(file.stat().st_size for file in folder.iterdir()),
     )
 
 

@@ -40,7 +40,7 @@ class Locations:
     @classmethod
     def of(cls, images: Iterable[Located]) -> "Locations":
         """Collect places; images of one file that stand together share its path."""
-        spans, ends, paths, last = _Numbers(SPAN_COLUMNS), _Numbers(1), bytearray(), None
+        spans, ends, paths, last = NumberRows(SPAN_COLUMNS), NumberRows(1), bytearray(), None
         for it in images:
             if it.file != last:
                 paths += raw_bytes(it.file)
@@ -107,7 +107,7 @@ def locate(
     return replace(Locations.of(seen(packed())), folder=folder)
 
 
-class _Numbers:
+class NumberRows:
     """Rows of whole numbers that grow in place: a list of them would take ten times the memory."""
 
     def __init__(self, columns: int) -> None:
@@ -117,12 +117,14 @@ class _Numbers:
         return self._count
 
     def add(self, *row: int) -> None:
+        """Add a row."""
         if self._count == len(self._rows):
             self._rows = np.concatenate([self._rows, np.empty_like(self._rows)])
         self._rows[self._count] = row
         self._count += 1
 
     def array(self) -> Int64Array:
+        """The rows, int64[n, columns]."""
         return self._rows[: self._count].copy()
 
 

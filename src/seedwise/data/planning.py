@@ -24,21 +24,11 @@ SAMPLE = 64
 
 
 class Plan(NamedTuple):
-    """A kind of storage, and why: `images`, bytes that they take decoded, and bytes of free disk."""
+    """A kind of storage, and why: bytes that the images take decoded, and bytes of free disk."""
 
     storage: Storage
-    images: int
     decoded_bytes: int
     free_bytes: int
-
-    def sentence(self) -> str:
-        """Which storage, and how much disk, in a line."""
-        if self.storage == "encoded":
-            return (
-                f"storage: encoded; {self.images:,} images would take {_size(self.decoded_bytes)} decoded, and a "
-                f"quarter of {_size(self.free_bytes)} of free disk is for them"
-            )
-        return f"storage: decoded; {self.images:,} images take {_size(self.decoded_bytes)} of disk"
 
 
 def encoded_bytes(stamp: Iterable[str]) -> int:
@@ -60,13 +50,13 @@ def planned(source: Source, config: DataConfig, short_side: int, contents: Conte
     sizes = _sizes(contents.parts["train"])
     free = free_disk()
     if sizes is None:  # pixels, in memory already
-        return Plan("decoded", count, 0, free)
+        return Plan("decoded", 0, free)
     short, long = sizes.min(axis=1), sizes.max(axis=1)
     stored = np.minimum(short, short_side)
     each = 3 * stored * np.minimum(stored * long // np.maximum(short, 1), MAX_ASPECT * stored)
     decoded = int(each.mean() * count)
     wanted: Storage = "decoded" if decoded * SHARE <= free else "encoded"
-    return Plan(wanted if config.storage == "auto" else config.storage, count, decoded, free)
+    return Plan(wanted if config.storage == "auto" else config.storage, decoded, free)
 
 
 def free_disk() -> int:
@@ -93,7 +83,3 @@ def _sizes(part: SourcePart) -> "np.ndarray[tuple[int, int], np.dtype[np.int64]]
         return None
     found = [size for raw in raws if (size := image_size(raw)) is not None]
     return np.array(found or [(1, 1)], np.int64)
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
