@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -115,8 +116,8 @@ def _open(path: Path, storage: Storage | str, order: Order | str, **options: obj
     return open_data(str(path), config, short_side=SIDE)
 
 
-def _all(dataset: Dataset, *, ahead: bool) -> list[NDArray[np.uint8] | NDArray[np.int64]]:
-    found = []
+def _all(dataset: Dataset, *, ahead: bool) -> list[NDArray[Any]]:
+    found: list[NDArray[Any]] = []
     for part in (dataset.train, dataset.val, dataset.test):
         assert part is not None
         order = np.random.default_rng(1).permutation(len(part))
