@@ -39,7 +39,7 @@ SAMPLE = 256
 """Images, evenly spaced in the training part's order, that settle the stored size."""
 DOUBT = (
     "the data are large, so their images were not all looked at before training: a damaged one stops it when its turn "
-    "comes, and copies are not searched for (`seedwise check` does both)"
+    "comes, and copies are not searched for (`seedwise audit` does both)"
 )
 
 
