@@ -38,7 +38,7 @@ from seedwise.data.source import (
 SAMPLE = 256
 """Images, evenly spaced in the training part's order, that settle the stored size."""
 DOUBT = (
-    "the data are large, so their images were not all looked at before training: a damaged one stops it when its turn "
+    "the images were not all looked at before training (data.order=listing): a damaged one stops it when its turn "
     "comes, and copies are not searched for (`seedwise audit` does both)"
 )
 
