@@ -7,7 +7,7 @@
 `measure` loads in turns, in processes of their own, the same number of images in a shuffled order: seedwise's encoded
 storage to uint8 at the short side (crops and flips follow on whole batches), timm's and torchvision's loaders with
 RandomResizedCrop and flip to uint8 or float tensors. It prints images/s, the time to the first batch, memory at the
-peak (process and workers) and what lies in the cache.
+peak (of the process, without its workers) and what lies in the cache.
 """
 
 import argparse
