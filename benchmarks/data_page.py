@@ -21,8 +21,9 @@ INTRODUCTION = """# Data: what is read, and how
 
 Made by `python benchmarks/data_page.py` from the inputs of the tests; below each stands what seedwise says of it, and a
 test compares. DATA is a folder, an archive of one (`.zip`, `.tar`, `.tar.gz`, …), a CSV, or a Parquet file or a folder
-of them, beside the names `digits`, `cifar10` and `cifar100`. The same images give the same run, whether from a
-folder, an archive or a table.
+of them, or WebDataset shards, beside the names `digits`, `cifar10` and `cifar100`. The same images give the same run,
+whether from a folder, an archive or a table. Data of 2 GiB and more are begun with before all of them have been looked
+at: [large-data.md](large-data.md).
 
 A run says what it trains on before it trains: images, classes, parts (given by the data, or drawn), then what was
 passed over and what is doubtful. The same stands in the report and in `record.json` (`data.parts`, `data.passed_over`,

@@ -29,6 +29,9 @@ class Pictures:
         coarse = torch.from_numpy(generator.integers(0, 256, (count, 3, 6, 6), dtype=np.uint8))
         self.pixels = tv.resize(coarse, [height, width], InterpolationMode.NEAREST)
 
+    def expect(self, positions: NDArray[np.int64]) -> None:
+        """Needs no preparation."""
+
     def gather(self, positions: NDArray[np.int64]) -> tuple[NDArray[np.uint8], None]:
         return self.pixels[torch.from_numpy(positions)].numpy(), None
 

@@ -48,6 +48,7 @@ class Noise:
         self.ids = np.arange(count) * 2 + 1
         self.targets = generator.integers(0, CLASSES, count)
         self._pixels = generator.integers(0, 256, (count, 3, 8, 8), dtype=np.uint8)
+        self.expect = lambda positions: None
 
     def gather(self, positions: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64] | None]:
         return self._pixels[positions], None

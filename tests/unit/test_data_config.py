@@ -35,6 +35,9 @@ def test_every_field_is_described_in_the_schema() -> None:
         "join_spellings",
         "skip_damaged",
         "fold",
+        "storage",
+        "order",
+        "workers",
     }
     assert set(properties) == options
     assert all(field["description"] for field in properties.values())

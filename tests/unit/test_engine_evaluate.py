@@ -70,6 +70,9 @@ class Numbers:
         self.targets = np.arange(count) % 2
         self._sizes = sizes
 
+    def expect(self, positions: NDArray[np.int64]) -> None:
+        """Needs no preparation."""
+
     def gather(self, positions: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64] | None]:
         pixels = np.stack([positions % 256, positions // 256, positions * 0], axis=1).astype(np.uint8)
         sizes = np.full((len(positions), 2), 4) if self._sizes else None

@@ -183,7 +183,7 @@ def _print_dry_run(
     if found is None:
         print("trials: none left; the same command without --dry-run shows the results")
         return
-    print("\n".join(found.dataset.lines()))
+    print("\n".join([*found.dataset.lines(), found.dataset.storage_line()]))
     print(f"trials: {left} ({of}), {jobs} at a time")
     print(f"memory: {found.cost.memory_gb:.1f} GB each at the peak of a step (measured, of the base)")
     each = found.cost.run_seconds

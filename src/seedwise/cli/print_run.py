@@ -162,7 +162,7 @@ def print_plan(
         print(json.dumps(content, indent=2))
         return
     print(dump(recipe), end="")
-    for line in [*dataset.lines(), *doubts(recipe)]:
+    for line in [*dataset.lines(), dataset.storage_line(), *doubts(recipe)]:
         print(f"# {line}")
     also = f" (done: {', '.join(map(str, done))})" if done else ""
     print(f"# seeds:  {', '.join(map(str, seeds))}{also}")

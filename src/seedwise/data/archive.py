@@ -22,7 +22,8 @@ from seedwise.data import layout
 from seedwise.data.classfolders import contents
 from seedwise.data.config import DataConfig
 from seedwise.data.formats import HEAD
-from seedwise.data.source import Contents, RawImage, file_stamp, printable
+from seedwise.data.located import DEFLATED, PLAIN, ZIPPED
+from seedwise.data.source import Contents, Located, RawImage, file_stamp, printable
 from seedwise.data.tree import ARCHIVE_SUFFIXES, tree_of_names
 
 MAX_MEMBERS = 5_000_000
@@ -38,6 +39,8 @@ class ArchiveMember(NamedTuple):
     name: str
     size: int
     file: IO[bytes]
+    place: tuple[int, int, int] | None = None
+    """Offset, length and how, as in `Located`; None where it can't be read alone."""
 
 
 def is_archive(path: Path) -> bool:
@@ -59,11 +62,13 @@ class ArchiveSource:
 
     def read(self) -> Contents:
         """List the archive once for the labels; the images follow in a second pass, in the archive's order."""
-        names: list[str] = []
+        names, alone = list[str](), True
 
         def seen() -> Iterator[tuple[str, Callable[[], bytes]]]:
+            nonlocal alone
             for member in members(self.path):
                 names.append(member.name)
+                alone &= member.place is not None
                 yield member.name, lambda file=member.file: file.read(HEAD)  # type: ignore[misc]
 
         with reading(self.path):
@@ -72,7 +77,8 @@ class ArchiveSource:
         if duplicate:
             raise UserError(f"{printable(str(self.path))}: {duplicate} names are there twice: pack it again")
         laid = layout.understand(tree, self.path, self.config)
-        return contents(laid, self.path, self._images, order=names, join=self.config.join_spellings)
+        places = self._places if alone else None
+        return contents(laid, self.path, self._images, places, names, join=self.config.join_spellings)
 
     def _images(self, files: list[str]) -> Iterator[RawImage]:
         wanted = set(files)
@@ -81,6 +87,12 @@ class ArchiveSource:
                 with reading(self.path):
                     data = member.file.read()
                 yield RawImage(f"{self.path}: {member.name}", data)
+
+    def _places(self, files: list[str]) -> Iterator[Located]:
+        wanted = set(files)
+        for member in members(self.path):
+            if member.name in wanted and member.place is not None:
+                yield Located(f"{self.path}: {member.name}", str(self.path), *member.place, member.size)
 
 
 def members(path: Path) -> Iterator[ArchiveMember]:
@@ -103,6 +115,7 @@ def members(path: Path) -> Iterator[ArchiveMember]:
 
 def _tar_members(path: Path) -> Iterator[ArchiveMember]:
     with _unpacked(path) as unpacked, tarfile.open(fileobj=(bounded := _Bounded(unpacked)), mode="r:") as tar:
+        alone = isinstance(unpacked, io.BufferedReader)  # not compressed
         for info in tar:
             tar.members = []  # type: ignore[attr-defined]  # else it remembers every one
             if info.isdir():
@@ -111,7 +124,8 @@ def _tar_members(path: Path) -> Iterator[ArchiveMember]:
                 raise _refused(path, info.name, "is a link or a device")
             file = tar.extractfile(info)
             assert file is not None  # only for what is no regular file
-            yield ArchiveMember(info.name, info.size, file)
+            place = (info.offset_data, info.size, PLAIN) if alone and info.sparse is None else None
+            yield ArchiveMember(info.name, info.size, file, place)
         if bounded.last != bytes(tarfile.BLOCKSIZE):  # tarfile takes a header that is cut or damaged for the end
             raise tarfile.ReadError("it ends early")
 
@@ -147,8 +161,10 @@ def _zip_members(path: Path) -> Iterator[ArchiveMember]:
                 raise _refused(path, info.filename, "is a link or a device")
             if info.flag_bits & 1:
                 raise UserError(f"{path}: is encrypted: unpack it and give the folder")
+            how = {zipfile.ZIP_STORED: ZIPPED, zipfile.ZIP_DEFLATED: DEFLATED}.get(info.compress_type)
+            place = None if how is None else (info.header_offset, info.compress_size, how)
             with archive.open(info) as file:
-                yield ArchiveMember(info.filename, info.file_size, file)
+                yield ArchiveMember(info.filename, info.file_size, file, place)
 
 
 def _refused(path: Path, name: str, reason: str) -> UserError:

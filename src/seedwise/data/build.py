@@ -16,7 +16,8 @@ import hashlib
 import os
 import warnings
 import zlib
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -25,11 +26,13 @@ from typing import NamedTuple
 import numpy as np
 
 from seedwise.base.errors import UserError
-from seedwise.data.config import DataConfig
+from seedwise.data.config import DataConfig, Order, Storage
 from seedwise.data.damage import Damage, refuse, sound, without
 from seedwise.data.deep import NoRange, Oddity, Range
 from seedwise.data.doubts import DARK, Light, Originals, doubts
-from seedwise.data.images import MAX_ASPECT, DamagedImage, decode, read, resize_short_side
+from seedwise.data.fit import Fit, needs_refit
+from seedwise.data.images import DamagedImage, decode, read, resize_short_side
+from seedwise.data.located import Locations, Reader, locate
 from seedwise.data.naming import image_name
 from seedwise.data.originals import canonical, originals, prints
 from seedwise.data.parallel import in_order
@@ -51,6 +54,8 @@ class Built:
     short_side: int
     largest_short_side: int
     pixel_range: Range | None
+    fit: Fit
+    order: Order = "content"
 
 
 class _Prepared(NamedTuple):
@@ -93,8 +98,10 @@ def build(
     report: Progress,
     threads: int,
     least_classes: int = 2,
+    storage: Storage = "decoded",
 ) -> Built:
-    """Decode every part of a source, as far as it is used, and write it to `folder`.
+    """Decode every part of a source, as far as it is used, and write it to `folder`; with `storage` encoded all but
+    the pixels, and where the encoded images lie.
 
     Images of one common size with a short side of at most `short_side` pixels are kept as they are. Otherwise all get
     the short side min(short_side, the largest short side in the data). Since that is known only at the end, the first
@@ -103,7 +110,9 @@ def build(
     UserError for images that can't be read, unless `data.skip_damaged` is set.
     """
     contents, pixel_range = read_contents(source, config, least_classes), config.pixel_range
-    decode_by = partial(_decode, source, contents, config, short_side, folder, report, threads)
+    to = {name: folder / f"{name}.pixels" if storage == "decoded" else None for name in contents.parts}
+    places = {} if storage == "decoded" else {name: locate(it, folder, name) for name, it in contents.parts.items()}
+    decode_by = partial(_decode, source, contents, config, short_side, to, report, threads)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's remarks on odd EXIF blocks and on large but still allowed photos
         try:
@@ -117,15 +126,20 @@ def build(
     sizes = np.concatenate([part.original_sizes for part in written.values()])
     largest = int(sizes.min(axis=1).max())
     stored_side = min(short_side, largest)
-    if not (sizes == sizes[0]).all():
-        for part, before in written.items():
-            written[part] = _refit(folder / f"{part}.pixels", before, stored_side, threads)
+    alike = (sizes == sizes[0]).all()
+    is_deep = any(part.is_deep for part in written.values())
+    pixel_range = pixel_range if is_deep else None
+    fit = Fit(short_side, stored_side, (int(sizes[0, 0]), int(sizes[0, 1])) if alike else None, pixel_range)
+    places = {name: it.without([bad.number for bad in damaged[name]]) for name, it in places.items()}
+    for part, before in {} if alike else dict(written).items():
+        written[part] = _refit(to[part], before, fit, places.get(part), threads)
+    for part, it in places.items():
+        write_places(folder, part, it)
     digest = hashlib.sha256()
     for name in contents.classes:
         digest.update(raw_bytes(name) + b"\0")
     for part in sorted(contents.parts):
         digest.update(_write_index(folder / f"{part}.index", part, contents.parts[part].labels, written[part]))
-    is_deep = any(part.is_deep for part in written.values())
     seen = {
         name: Originals(contents.parts[name].labels, part.identities, part.where, part.odd)
         for name, part in written.items()
@@ -134,7 +148,7 @@ def build(
     told = replace(contents, survey=contents.survey + found)
     by_original = {name: (contents.parts[name].labels, part.identities) for name, part in written.items()}
     whole = originals(contents.classes, by_original)
-    return Built(told, digest.hexdigest(), whole, stored_side, largest, pixel_range if is_deep else None)
+    return Built(told, digest.hexdigest(), whole, stored_side, largest, pixel_range, fit)
 
 
 def _decode(
@@ -142,7 +156,7 @@ def _decode(
     contents: Contents,
     config: DataConfig,
     short_side: int,
-    folder: Path,
+    to: Mapping[str, Path | None],
     report: Progress,
     threads: int,
     pixel_range: Range | None,
@@ -175,7 +189,7 @@ def _decode(
         count = len(content.labels)
         damaged[part] = of = list[Damage]()
         pixels = in_order(content.images(), shrink, threads, lambda done: report(label, done, count))  # noqa: B023
-        written[part] = _write(folder / f"{part}.pixels", sound(pixels, of))
+        written[part] = _write(to[part], sound(pixels, of))
         if (came := len(written[part].sizes) + len(of)) != count:
             raise UserError(f"{source.path}: {part} had {count} images and then {came}: it changed; start again")
     return written, damaged, Light(has_light, has_dark)
@@ -191,7 +205,8 @@ def _crc(pixels: UInt8Array) -> int:
     return zlib.crc32(np.ascontiguousarray(pixels).data)
 
 
-def _write(file: Path, images: Iterable[_Prepared]) -> _Written:
+def _write(file: Path | None, images: Iterable[_Prepared]) -> _Written:
+    """Write pixels to a file, or to none, and keep the facts about them."""
     sizes: list[tuple[int, int]] = []
     before: list[tuple[int, int]] = []
     crcs: list[int] = []
@@ -216,7 +231,10 @@ def _write(file: Path, images: Iterable[_Prepared]) -> _Written:
                 odd.setdefault(oddity, []).append(one.where)
             yield one.pixels.tobytes()
 
-    _write_durably(file, stored())
+    if file is not None:
+        write_durably(file, stored())
+    else:
+        deque(stored(), maxlen=0)
     by_original, by_content = (np.frombuffer(many, np.uint8).reshape(-1, 32) for many in (identities, contents))
     stored_sizes, original_sizes = np.array(sizes, np.int64), np.array(before, np.int64)
     return _Written(
@@ -224,40 +242,64 @@ def _write(file: Path, images: Iterable[_Prepared]) -> _Written:
     )
 
 
-def _write_durably(file: Path, contents: Iterable[bytes]) -> None:
+def write_durably(file: Path, contents: Iterable[bytes]) -> None:
+    """Write a file that is there after a power cut too."""
     with file.open("wb") as out:
         out.writelines(contents)
         out.flush()
         os.fsync(out.fileno())
 
 
-def _refit(file: Path, before: _Written, short_side: int, threads: int) -> _Written:
-    """Resize stored images to this short side in pixels and an aspect of at most 2:1, where any has another."""
-    sizes = before.sizes
-    if (sizes.min(axis=1) == short_side).all() and (sizes.max(axis=1) <= MAX_ASPECT * short_side).all():
-        return before
-    smaller = file.rename(file.with_suffix(".unfitted"))
-    mapped = np.memmap(smaller, np.uint8, mode="r")
+def write_places(folder: Path, part: str, places: Locations) -> None:
+    """Write where a part's encoded images lie."""
+    for kind, data in places.files().items():
+        write_durably(folder / f"{part}.{kind}", [data])
+
+
+def _stored(file: Path, sizes: Int64Array) -> Iterator[RawImage]:
+    """Reads stored images of these sizes again."""
+    mapped = np.memmap(file, np.uint8, mode="r")
     lengths = sizes.prod(axis=1) * 3
+    for offset, length, size in zip(np.cumsum(lengths) - lengths, lengths, sizes, strict=True):
+        yield RawImage(file.name, mapped[offset : offset + length].reshape(*size, 3))
 
-    def images() -> Iterator[RawImage]:
-        for offset, length, size in zip(np.cumsum(lengths) - lengths, lengths, sizes, strict=True):
-            yield RawImage(file.name, mapped[offset : offset + length].reshape(*size, 3))
 
-    def fit(raw: RawImage) -> _Prepared:
-        pixels = resize_short_side(decode(raw), short_side)
+def _refit(
+    file: Path | None,
+    before: _Written,
+    fit: Fit,
+    places: Locations | None,
+    threads: int,
+) -> _Written:
+    """Resize images to the fit's short side and an aspect of at most 2:1, where any has another. A file is written
+    anew, as a whole; without one, those images are made again, for what is known about them."""
+    sizes = before.sizes
+    odd = np.flatnonzero([needs_refit(height, width, fit.stored_side) for height, width in sizes.tolist()])
+    if not len(odd):
+        return before
+
+    def facts(pixels: UInt8Array) -> _Prepared:
         return _Prepared(pixels, (pixels.shape[0], pixels.shape[1]), bytes(32), _digest(pixels), _crc(pixels))
 
-    after = _write(file, in_order(images(), fit, threads, lambda _done: None))
-    smaller.unlink()
-    return replace(before, sizes=after.sizes, contents=after.contents, crcs=after.crcs)
+    if file is None:
+        assert places is not None  # either the pixels are kept, or the places of the originals
+        images = in_order(Reader(places).each(odd), lambda raw: facts(fit.pixels(raw)), threads, lambda _done: None)
+        chosen, after = odd, _write(None, images)
+    else:
+        fitted, side = file.with_suffix(".fitted"), fit.stored_side
+        again = (_stored(file, sizes), lambda raw: facts(resize_short_side(decode(raw), side)))
+        chosen, after = np.arange(len(sizes)), _write(fitted, in_order(*again, threads, lambda _done: None))
+        fitted.replace(file)
+    known = replace(before, sizes=sizes.copy(), contents=before.contents.copy(), crcs=before.crcs.copy())
+    known.sizes[chosen], known.contents[chosen], known.crcs[chosen] = after.sizes, after.contents, after.crcs
+    return known
 
 
 def _write_index(file: Path, part: str, labels: Int64Array, written: _Written) -> bytes:
     """Write the rows in canonical order; returns the part's bytes for the fingerprint: no path, no file order."""
     order = canonical(labels, written.identities)
     seen = np.column_stack([labels, written.sizes])[order]
-    _write_durably(file, [np.column_stack([seen, order, written.crcs[order]]).tobytes()])
-    _write_durably(file.with_suffix(".names"), ["\n".join(written.names[row] for row in order.tolist()).encode()])
-    _write_durably(file.with_suffix(".originals"), [prints(written.identities)[order].tobytes()])
+    write_durably(file, [np.column_stack([seen, order, written.crcs[order]]).tobytes()])
+    write_durably(file.with_suffix(".names"), ["\n".join(written.names[row] for row in order.tolist()).encode()])
+    write_durably(file.with_suffix(".originals"), [prints(written.identities)[order].tobytes()])
     return f"{part} {len(labels)}\0".encode() + seen.tobytes() + written.contents[order].tobytes()

@@ -14,6 +14,7 @@ from seedwise.data.labels import as_in_train, label_doubts, other_spelling
 from seedwise.data.naming import listed
 from seedwise.data.source import (
     Contents,
+    Located,
     RawImage,
     SourcePart,
     Survey,
@@ -27,6 +28,8 @@ Classes = dict[str, list[str]]
 """The images of each class, by name; a class may have none."""
 Reader = Callable[[list[str]], Iterator[RawImage]]
 """Opens the images of these files, in this order."""
+Places = Callable[[list[str]], Iterator[Located]]
+"""Says where these files lie, in this order."""
 
 
 @dataclass(frozen=True)
@@ -124,8 +127,17 @@ class ClassFolders:
             ] = None
 
 
-def contents(laid: Laid, root: Path, read: Reader, order: list[str] | None = None, *, join: bool = False) -> Contents:
-    """Build the contents: classes from the training part, and the images of every part, which `read` opens.
+def contents(
+    laid: Laid,
+    root: Path,
+    read: Reader,
+    places: Places | None = None,
+    order: list[str] | None = None,
+    *,
+    join: bool = False,
+) -> Contents:
+    """Build the contents: classes from the training part, and the images of every part, which `read` opens, and
+    `places` finds.
 
     `order`: all images as they should be read when that matters. `join`: a folder of another part that is spelled
     otherwise there is the same class.
@@ -139,7 +151,8 @@ def contents(laid: Laid, root: Path, read: Reader, order: list[str] | None = Non
     for part, files_of in laid.parts.items():
         label_of = {file: index[name] for name, files in files_of.items() for file in files}
         files = list(label_of) if order is None else [file for file in order if file in label_of]
-        made[part] = SourcePart(np.array([label_of[file] for file in files], np.int64), partial(read, files))
+        labels = np.array([label_of[file] for file in files], np.int64)
+        made[part] = SourcePart(labels, partial(read, files), None if places is None else partial(places, files))
     doubts = label_doubts(classes, np.bincount(made["train"].labels, minlength=len(classes)).tolist(), join=join)
     return Contents(classes, made, survey=laid.survey + Survey(doubts=doubts))
 

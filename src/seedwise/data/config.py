@@ -37,6 +37,12 @@ def _fold(value: Any) -> Any:
     raise ValueError("give which part is left out, and of how many, such as [1, 5]")
 
 
+Storage = Literal["decoded", "encoded"]
+"""How images are kept for training."""
+Order = Literal["content", "listing"]
+"""What the order of the rows follows from: all images' pixels, or the names of their files."""
+
+
 class StorageResolution(TypedDict):
     """Short sides in pixels at which larger photos are stored: all photos, and those to train on."""
 
@@ -128,6 +134,21 @@ class DataConfig(Section):
     range for all images. null takes it from the images when all agree on one of [0, 1], [0, 255], [0, 4095] and
     [0, 65535]. Images of 8 bits are not touched by it."""
 
+    storage: Literal["auto", "decoded", "encoded"] = "auto"
+    """How images are kept while they are trained on, with the same weights: `decoded` writes the pixels of all of them
+    to the cache once, before the first step; `encoded` leaves the files where they are, and processes decode them
+    ahead, in every epoch. `auto` is decoded while it fits a quarter of the free disk, or has been done before. Parquet
+    files and compressed tar archives can't be read image by image; encoded copies theirs to the cache as they are."""
+
+    order: Literal["auto", "content", "listing"] = "auto"
+    """What splits, samples and shuffling start from: `content` orders the images by their pixels, so that any form of
+    the same images gives the same weights, and looks at all of them before the first step; `listing` orders them by
+    their names, and looks at a sample. `auto` is content below 2 GiB of files, else listing; `skip_damaged` looks at
+    all images, so it needs content, and with it auto is that."""
+
+    workers: Annotated[int, Field(ge=1)] | None = None
+    """Processes that decode ahead with `storage` encoded, 1 or more; null takes this run's share of the cores."""
+
     factory: ImportPath | None = None
     """Your own data in place of what DATA names, which is then only a name: `my_pkg.data:load`, an import path from the
     current folder or the Python path. It is called without arguments at every start and returns `{"classes": [...],
@@ -137,6 +158,8 @@ class DataConfig(Section):
     def _check_samples(self) -> "DataConfig":
         if self.bootstrap and self.fold is not None:
             raise ValueError("fold: not with data.bootstrap, which leaves out images of its own; drop one of them")
+        if self.order == "listing" and self.skip_damaged:
+            raise ValueError("order: listing looks at no image before training; drop it, or data.skip_damaged")
         return self
 
     def reading(self) -> list[str]:

@@ -16,6 +16,7 @@ from seedwise.data.config import DataConfig
 from seedwise.data.csvtext import Lines, read_lines
 from seedwise.data.formats import named_as_image
 from seedwise.data.labels import clean_name, whole_floats
+from seedwise.data.located import whole_files
 from seedwise.data.places import Places, stamps
 from seedwise.data.source import PART_OF, Contents, Int64Array, RawImage, Survey, Tally, file_stamp
 from seedwise.data.table import Rows, lacking, options_stamp, other_parts
@@ -189,7 +190,7 @@ class CsvSource:
         def images(chosen: Int64Array) -> Iterator[RawImage]:
             return (RawImage(files[row], Path(files[row])) for row in chosen)
 
-        contents = rows.contents(images)
+        contents = rows.contents(images, lambda chosen: whole_files("", (files[row] for row in chosen)))
         survey = self._not_used(files, contents.classes)
         if not self.path.is_dir():
             survey += Survey(doubts=other_parts(self.path, TABLE_SUFFIXES))

@@ -9,7 +9,7 @@ import numpy as np
 from seedwise.base.errors import Mistakes, UserError
 from seedwise.data.images import DamagedImage
 from seedwise.data.labels import some
-from seedwise.data.source import Contents, PassedOver, Source, SourcePart, Survey, printable
+from seedwise.data.source import Contents, PassedOver, Source, Survey, printable
 
 NAMED = 10
 """Largest number of damaged images that are named, a line each."""
@@ -63,7 +63,7 @@ def without(contents: Contents, damaged: Mapping[str, Sequence[Damage]], source:
         if name == "train" and len(lost := np.flatnonzero((before > 0) & (after == 0))):
             classes = some(printable(contents.classes[number]) for number in lost)
             raise UserError(f"{where}: no training image of {classes} can be read: replace them, or remove the class")
-        parts[name] = SourcePart(labels, part.images)
+        parts[name] = replace(part, labels=labels)
     root = f"{source.path}/"
     names = [it.image.where.removeprefix(root) for it in every]
     left_out = PassedOver("images", REASON, len(names), tuple(names[:RECORDED]))

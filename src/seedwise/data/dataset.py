@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from seedwise.data.describe import data_lines
+from seedwise.data.config import Storage
+from seedwise.data.describe import bytes_in_words, data_lines
 from seedwise.data.originals import Prints
 from seedwise.data.source import Int64Array, Survey, UInt8Array
 from seedwise.data.storage import Names, StoredImages
@@ -44,6 +45,11 @@ class Subset:
         """
         return self.images.gather(self.ids[positions] % self.rows_in_part)
 
+    def expect(self, positions: Int64Array) -> None:
+        """Hear that `positions` int64[n] will be gathered in this order, so that they are decoded ahead where that is
+        still to do."""
+        self.images.expect(self.ids[positions] % self.rows_in_part)
+
     @property
     def files(self) -> npt.NDArray[np.str_] | None:
         """str[m]: each image's file, relative to the data's folder, or its row in a table; None where unknown."""
@@ -79,7 +85,7 @@ class Dataset:
     `path`: absolute folder or file of the source, None when it comes inside a package. `oob`: with a bootstrap sample,
     the training images that are not in it. `given`: the parts that the source itself has; others were drawn. `survey`:
     what was passed over, and what is doubtful. `pixel_range`: black and white in images of more than 8 bits, None
-    without any.
+    without any. `storage`: how the images are kept, and `disk_bytes` that they take in the cache.
     """
 
     name: str
@@ -96,6 +102,8 @@ class Dataset:
     survey: Survey = field(default_factory=Survey)
     pixel_range: tuple[float, float] | None = None
     originals: str = ""
+    storage: Storage = "decoded"
+    disk_bytes: int = 0
 
     @property
     def splits(self) -> dict[str, int]:
@@ -106,6 +114,14 @@ class Dataset:
     def lines(self) -> list[str]:
         """Describe the data before training, in lines of at most 100 columns."""
         return data_lines(self.classes, self.splits, self.given, self.survey)
+
+    def storage_line(self) -> str:
+        """How the images are kept, and what that takes of the disk, in a line."""
+        how = {
+            "decoded": "decoded, all of them before the first step",
+            "encoded": "encoded where they are, and decoded as they are trained on",
+        }[self.storage]
+        return f"images: {how}; {bytes_in_words(self.disk_bytes)} in the cache"
 
     def summary(self) -> dict[str, Any]:
         """The data for a run's record; `image_size` is [h, w] in pixels, or null when sizes differ."""

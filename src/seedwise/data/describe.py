@@ -75,3 +75,10 @@ def _wrapped(line: str) -> list[str]:
     return textwrap.wrap(
         line, WIDTH, subsequent_indent="  ", break_on_hyphens=False, break_long_words=True, drop_whitespace=True
     )
+
+
+def bytes_in_words(count: int) -> str:
+    """A number of bytes: `1.3 GB`, `12 MB`, `0.4 MB`."""
+    if count >= 1e9:
+        return f"{count / 1e9:.1f} GB"
+    return f"{count / 1e6:.0f} MB" if count >= 1e7 else f"{count / 1e6:.1f} MB"

@@ -21,6 +21,7 @@ from seedwise.data.shards import config_folder, shard_folder
 from seedwise.data.source import Source, printable
 from seedwise.data.tree import ARCHIVE_SUFFIXES, TABLE_SUFFIXES
 from seedwise.data.user_data import OPTION, UserSource
+from seedwise.data.webdataset import WebDatasetSource, shards_of
 
 KNOWN_NAMES = ("digits", *PUBLISHED)
 DATA_VARIABLE = "SEEDWISE_DATA"
@@ -40,6 +41,9 @@ def find_source(name: str, data_dir: Path | None, config: DataConfig | None = No
     candidates = [_typed(name)] if local is None else [local / name, _typed(name)]
     # os.path's exists() is also False for names too long or otherwise impossible, where Path's raises
     path = next((candidate.resolve() for candidate in candidates if os.path.exists(candidate)), None)  # noqa: PTH110
+    if path is None and (tars := shards_of(_typed(name).absolute())) is not None:
+        pattern = _typed(name).absolute()
+        return WebDatasetSource(pattern.parent.name, pattern, tuple(tars), config)
     if path is None:
         raise UserError(f"{name}: no such data: {_suggestion(name, candidates)}")
     if printable(str(path)) != str(path):  # what finds the data again is written down as text
@@ -61,6 +65,8 @@ def _find_own(name: str, factory: str) -> Source:
 def _find_by_content(path: Path, config: DataConfig) -> Source:
     if (published := find_published(path)) is not None:
         return published
+    if (tars := shards_of(path)) is not None:
+        return WebDatasetSource(path.stem if path.is_file() else path.name, path, tuple(tars), config)
     if path.is_dir():
         if (shards := config_folder(path)) is not None:
             return ParquetSource(path.name, shards, config=config, given=path)

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 from seedwise.data import layout
 from seedwise.data.classfolders import Laid, contents
 from seedwise.data.config import DataConfig
+from seedwise.data.located import whole_files
 from seedwise.data.source import Contents, PassedOver, RawImage, file_stamp
 from seedwise.data.tree import Tree, list_folder
 
@@ -45,4 +46,6 @@ class FolderSource:
         def images(files: list[str]) -> Iterator[RawImage]:
             return (RawImage(f"{self.path}/{file}", self.path / file) for file in files)
 
-        return contents(self._laid, self.path, images, join=self.config.join_spellings)
+        return contents(
+            self._laid, self.path, images, partial(whole_files, str(self.path)), join=self.config.join_spellings
+        )

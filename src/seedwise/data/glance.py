@@ -1,6 +1,6 @@
 """Counts and sizes of data, from labels and file headers before decoding, for defaults that depend on them."""
 
-import io
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,12 +11,16 @@ from seedwise.base.files import write_json
 from seedwise.data.cache import cache_errors, key_of, place_of, silent
 from seedwise.data.config import DataConfig
 from seedwise.data.find import find_source
-from seedwise.data.formats import readers
+from seedwise.data.images import image_size
 from seedwise.data.parallel import in_order
+from seedwise.data.planning import order_of, sampled
 from seedwise.data.published import DownloadSource
 from seedwise.data.selection import read_contents
 from seedwise.data.source import PARTS, Contents, Progress, RawImage, Source
 from seedwise.data.splits import share_of
+
+SAMPLE = 1000
+"""Images whose headers are read where data are too large to look at all of them."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +70,12 @@ def _short_side(source: Source, contents: Contents, config: DataConfig, report: 
     except (OSError, ValueError):
         pass
     part, label = contents.parts["train"], f"looking at {source.name}"
+    images: Iterable[RawImage] = part.images()
     count = len(part.labels)
-    looked = in_order(part.images(), _side, machine.cores(), lambda done: report(label, done, count))
+    if order_of(source.stamp(), config) == "listing":
+        images = sampled(part, SAMPLE)
+        count = len(images)
+    looked = in_order(images, _side, machine.cores(), lambda done: report(label, done, count))
     sides = [side for side in looked if side]
     median = int(np.sort(sides)[len(sides) // 2]) if sides else 1
     with cache_errors(memo.parent):
@@ -78,12 +86,4 @@ def _short_side(source: Source, contents: Contents, config: DataConfig, report: 
 
 def _side(raw: RawImage) -> int:
     """An image's short side in pixels; 0 for one that can't be read, which decoding will name."""
-    from PIL import Image
-
-    if isinstance(raw.data, np.ndarray):
-        return int(min(raw.data.shape[:2]))
-    try:
-        with Image.open(io.BytesIO(raw.data) if isinstance(raw.data, bytes) else raw.data, formats=readers()) as image:
-            return min(image.size)
-    except Exception:  # of a dozen types, as in `images.opened`
-        return 0
+    return min(image_size(raw) or (0,))

@@ -54,9 +54,9 @@ def decode(raw: RawImage, pixel_range: Range | None = None) -> UInt8Array:
     return read(raw, pixel_range).pixels
 
 
-def read(raw: RawImage, pixel_range: Range | None = None) -> Read:
-    """`decode`, with what else is to be known of the image."""
-    pixels, odd = opened(raw)
+def read(raw: RawImage, pixel_range: Range | None = None, *, scale_to: int | None = None) -> Read:
+    """`decode`, with what else is to be known of the image; `scale_to` as in `opened`."""
+    pixels, odd = opened(raw, scale_to=scale_to)
     found = scaled(raw.where, pixels, pixel_range)
     return found._replace(oddities=(*found.oddities, *odd)) if odd else found
 
@@ -69,8 +69,11 @@ def unscaled(raw: RawImage, *, deep_only: bool = False) -> Numbers:
     return opened(raw, deep_only=deep_only)[0]
 
 
-def opened(raw: RawImage, *, deep_only: bool = False) -> tuple[Numbers, tuple[Oddity, ...]]:
-    """`unscaled`, with what is doubtful about the file; raises `DamagedImage`."""
+def opened(
+    raw: RawImage, *, deep_only: bool = False, scale_to: int | None = None
+) -> tuple[Numbers, tuple[Oddity, ...]]:
+    """`unscaled`, with what is doubtful about the file; raises `DamagedImage`. `scale_to`: pixels that a JPEG's sides
+    may be decoded down to, by the scales that its format offers (1/2, 1/4, 1/8)."""
     from PIL import Image
 
     if isinstance(raw.data, np.ndarray):
@@ -79,6 +82,8 @@ def opened(raw: RawImage, *, deep_only: bool = False) -> tuple[Numbers, tuple[Od
         with Image.open(io.BytesIO(raw.data) if isinstance(raw.data, bytes) else raw.data, formats=readers()) as image:
             _demand_size(image)
             odd = _oddities(image)
+            if scale_to is not None and image.format == "JPEG":
+                image.draft(None, (scale_to, scale_to))
             return np.empty(0, np.uint8) if deep_only and not is_deep(image) else pixels_of(image), odd
     # a dozen types come out of Pillow for damaged files: OSError, SyntaxError, struct.error, DecompressionBombError, …
     except Exception as error:
@@ -88,6 +93,19 @@ def opened(raw: RawImage, *, deep_only: bool = False) -> tuple[Numbers, tuple[Od
             raise DamagedImage(where, f"cannot be read ({error.strerror})", todo) from error
         what = f"not a readable image ({_reason(error, raw.data)})"
         raise DamagedImage(where, what, "replace or remove it") from error
+
+
+def image_size(raw: RawImage) -> tuple[int, int] | None:
+    """(height, width) in pixels as a file's header tells, before it is turned upright; None where it can't be read."""
+    from PIL import Image
+
+    if isinstance(raw.data, np.ndarray):
+        return raw.data.shape[0], raw.data.shape[1]
+    try:
+        with Image.open(io.BytesIO(raw.data) if isinstance(raw.data, bytes) else raw.data, formats=readers()) as image:
+            return image.height, image.width
+    except Exception:  # of a dozen types, as in `opened`
+        return None
 
 
 def scaled(where: str, pixels: Numbers, pixel_range: Range | None) -> Read:

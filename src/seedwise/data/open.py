@@ -46,8 +46,10 @@ def open_data(
     require_classes(stored.classes, source.path or source.name, least_classes)  # whoever decoded them may want fewer
     parts = {part: _subset(kept) for part, kept in stored.parts.items()}
     train, val, test = _divided(parts, config, stored.classes)
+    disk = stored.disk_bytes
     if train_short_side not in (None, short_side):
         larger = open_cached(source, config, train_short_side, progress=progress, least_classes=least_classes)
+        disk += larger.disk_bytes
         train = replace(train, images=larger.parts["train"].images)
     left_out = Tally()
     if not config.val and "val" in parts:
@@ -70,6 +72,8 @@ def open_data(
         given=tuple(parts),
         survey=_survey(source, stored.survey) + Survey(left_out.passed_over()),
         pixel_range=stored.pixel_range,
+        storage=stored.storage,
+        disk_bytes=disk,
     )
     also = Survey(doubts=(*unused_options(source, config), *unscored(dataset, config)))
     return replace(dataset, survey=dataset.survey + remarks(config.pixel_range, stored.pixel_range) + also)

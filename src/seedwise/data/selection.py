@@ -1,7 +1,9 @@
 """Selects what of a source's contents is used: classes with enough images, and doubts about the rest."""
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import replace
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 
@@ -13,7 +15,6 @@ from seedwise.data.labels import meaning, some
 from seedwise.data.source import (
     Contents,
     Int64Array,
-    RawImage,
     Source,
     SourcePart,
     Survey,
@@ -22,6 +23,7 @@ from seedwise.data.source import (
     require_classes,
 )
 
+Each = TypeVar("Each")
 TEST_LEFT_OUT = "the test part, by data.test=none"
 NOTHING_JOINED = "data.join_spellings joins nothing: no two classes are spellings of one"
 SURELY_IDS = 20
@@ -92,7 +94,7 @@ def _joined(contents: Contents) -> Contents:
     return replace(
         contents,
         classes=tuple(names[number] for number in kept),
-        parts={name: SourcePart(new_number[part.labels], part.images) for name, part in contents.parts.items()},
+        parts={name: replace(part, labels=new_number[part.labels]) for name, part in contents.parts.items()},
         superclass_of=None if contents.superclass_of is None else contents.superclass_of[kept],
         survey=contents.survey + Survey(doubts=(doubt,)),
     )
@@ -124,7 +126,8 @@ def _without_small(contents: Contents, least: int, source: Source, least_classes
 def _chosen(part: SourcePart, new_number: Int64Array) -> SourcePart:
     labels = new_number[part.labels]
 
-    def images() -> Iterator[RawImage]:
-        return (raw for raw, label in zip(part.images(), labels, strict=True) if label >= 0)
+    def chosen(every: Callable[[], Iterator[Each]]) -> Iterator[Each]:
+        return (each for each, label in zip(every(), labels, strict=True) if label >= 0)
 
-    return SourcePart(labels[labels >= 0], images)
+    places = None if part.places is None else partial(chosen, part.places)
+    return SourcePart(labels[labels >= 0], partial(chosen, part.images), places)

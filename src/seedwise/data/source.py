@@ -41,6 +41,18 @@ class RawImage(NamedTuple):
     data: bytes | Path | npt.NDArray[Any]
 
 
+class Located(NamedTuple):
+    """Where an image's encoded bytes lie: `offset` and `length` in bytes in `file`; `how`, see located; `size`: its
+    bytes once unpacked. `where` names it in messages."""
+
+    where: str
+    file: str
+    offset: int
+    length: int
+    how: int
+    size: int
+
+
 @dataclass(frozen=True)
 class PassedOver:
     """Things in a source that aren't trained on. `kind`: files, folders, rows, images or classes; `reason`: a suffix, a
@@ -89,10 +101,12 @@ class Tally:
 
 @dataclass(frozen=True)
 class SourcePart:
-    """Labels int64[n] of one part, and a stream of its images in the same order, which is the source's own."""
+    """Labels int64[n] of one part, and a stream of its images in the same order, which is the source's own. `places`:
+    where their encoded bytes lie, in the same order, without reading them; None where they lie in no file alone."""
 
     labels: Int64Array
     images: Callable[[], Iterator[RawImage]]
+    places: Callable[[], Iterator[Located]] | None = None
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,17 @@ class StoredImages(Protocol):
         """Read rows int64[b]: uint8[b, 3, h, w], channels last, and sizes int64[b, 2], None where all share one."""
         ...
 
+    def expect(self, rows: Int64Array) -> None:
+        """Hear that rows int64[n] will be asked for, in this order, in place of what was heard before."""
+        ...
+
+
+class _Mapped:
+    """Pixels that need no preparation."""
+
+    def expect(self, rows: Int64Array) -> None:
+        """Do nothing."""
+
 
 class Checksums:
     """CRC-32 of every row, int64[n], compared with its pixels the first time that this process reads them."""
@@ -69,7 +80,7 @@ class Names:
 
 
 @dataclass(frozen=True)
-class UniformImages:
+class UniformImages(_Mapped):
     """Images of one size: pixels uint8[n, h, w, 3], which torch takes as channels_last without a further copy.
 
     `slots`: int64[n], index in the pixels of each row.
@@ -93,7 +104,7 @@ class UniformImages:
 
 
 @dataclass(frozen=True)
-class RaggedImages:
+class RaggedImages(_Mapped):
     """Images of different sizes: pixels uint8[bytes], offsets int64[n], (height, width) int64[n, 2] in pixels."""
 
     pixels: UInt8Array
@@ -109,24 +120,33 @@ class RaggedImages:
     def gather(self, rows: Int64Array) -> tuple[UInt8Array, Int64Array | None]:
         """Read rows int64[b], each at the top left of a canvas as large as the largest of them, zero elsewhere."""
         sizes = self.sizes[rows]
-        height, width = sizes.max(axis=0, initial=0)
-        canvas = np.zeros((len(rows), height, width, 3), np.uint8)
         spans = zip(self.offsets[rows], sizes.prod(axis=1) * 3, strict=True)
         taken = [self.pixels[offset : offset + length] for offset, length in spans]
         if self.checksums is not None:
             self.checksums.verify(rows, taken)
-        for image, pixels, (h, w) in zip(canvas, taken, sizes, strict=True):
-            image[:h, :w] = pixels.reshape(h, w, 3)
-        return canvas.transpose(0, 3, 1, 2), sizes
+        return on_canvas([pixels.reshape(h, w, 3) for pixels, (h, w) in zip(taken, sizes, strict=True)])
 
 
-def map_images(file: Path, sizes: Int64Array, slots: Int64Array, crcs: Int64Array) -> StoredImages:
+def on_canvas(images: Sequence[UInt8Array]) -> tuple[UInt8Array, Int64Array]:
+    """Lay images uint8[h, w, 3] each at the top left of a canvas as large as the largest, zero elsewhere: uint8[b, 3,
+    h, w], channels last, and their (height, width) int64[b, 2]."""
+    sizes = np.array([image.shape[:2] for image in images], np.int64).reshape(-1, 2)
+    height, width = sizes.max(axis=0, initial=0)
+    canvas = np.zeros((len(images), height, width, 3), np.uint8)
+    for place, image in zip(canvas, images, strict=True):
+        place[: image.shape[0], : image.shape[1]] = image
+    return canvas.transpose(0, 3, 1, 2), sizes
+
+
+def map_images(
+    file: Path, sizes: Int64Array, slots: Int64Array, crcs: Int64Array, *, may_be_alike: bool = True
+) -> StoredImages:
     """Map a file of h * w * 3 bytes for each image, (height, width) int64[n, 2]; row i is number `slots[i]` in it.
-    `slots`, `crcs`: int64[n]."""
+    `slots`, `crcs`: int64[n]. `may_be_alike`: images of one size say so, which takes all sizes to know."""
     checksums = Checksums(file, crcs)
     # a plain array over the map: memmap's subclass machinery costs more than a small gather
     pixels = np.asarray(np.memmap(file, np.uint8, mode="r"))
-    if (sizes == sizes[0]).all():
+    if may_be_alike and (sizes == sizes[0]).all():
         height, width = sizes[0]
         return UniformImages(pixels.reshape(len(sizes), height, width, 3), slots, checksums)
     lengths = np.empty(len(sizes), np.int64)

@@ -20,6 +20,7 @@ from seedwise.data.source import (
     PARTS,
     Contents,
     Int64Array,
+    Located,
     RawImage,
     SourcePart,
     Survey,
@@ -35,6 +36,8 @@ FEW_CLASSES = 8
 
 Reader = Callable[[Int64Array], Iterator[RawImage]]
 """Opens the images of rows int64[n] (ascending, counted over all files), in this order."""
+Places = Callable[[Int64Array], Iterator[Located]]
+"""Says where the images of these rows lie."""
 
 
 def options_stamp(config: DataConfig) -> list[str]:
@@ -94,7 +97,7 @@ class Rows:
     header: Sequence[str] = ()
     lacking: str = ""
 
-    def contents(self, read: Reader) -> Contents:
+    def contents(self, read: Reader, places: Places | None = None) -> Contents:
         """Build the contents: classes from the training part, and the rows of each part as its images."""
         spoken = (*self.columns.others, *self.columns.spelled)
         others = {name: values for name, values in self.more.items() if name not in spoken}
@@ -119,7 +122,12 @@ class Rows:
             )
         doubts += [*label_doubts(labels.classes, counts.tolist(), join=join), *self._file_doubts(assigned.parts)]
         survey = Survey(tally.passed_over(), (*assigned.doubts, *doubts))
-        parts = {part: SourcePart(labels.indices[part], partial(read, chosen)) for part, chosen in rows.items()}
+        parts = {
+            part: SourcePart(
+                labels.indices[part], partial(read, chosen), None if places is None else partial(places, chosen)
+            )
+            for part, chosen in rows.items()
+        }
         if self.coarse is None:
             return Contents(labels.classes, parts, survey=survey)
         coarse = Labels.of(_by_part(self.coarse, rows), str(self.columns.coarse), self.coarse_names, self.where)

@@ -38,9 +38,12 @@ def predict(
     parts = {}
     model.eval()
     fast, pieces = None, 1
+    starts = range(world.rank * EVALUATION_BATCH, count, world.size * EVALUATION_BATCH)
+    batches = [np.arange(start, min(start + EVALUATION_BATCH, count)) for start in starts]
+    images.expect(np.concatenate(batches) if batches else np.arange(0))
     with torch.inference_mode():
-        for start in range(world.rank * EVALUATION_BATCH, count, world.size * EVALUATION_BATCH):
-            pixels, sizes = images.gather(np.arange(start, min(start + EVALUATION_BATCH, count)))
+        for start, positions in zip(starts, batches, strict=True):
+            pixels, sizes = images.gather(positions)
             valid = None if sizes is None else torch.from_numpy(sizes)
             inputs = augment.evaluate(placement.tensor(pixels), valid, size=size)
             inputs = placement.images(inputs)

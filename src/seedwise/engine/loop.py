@@ -128,7 +128,9 @@ def _train_epoch(
                 + (", or compute.precision=fp32" if setup.scale is not None else "")
             )
 
-    for positions in steps[state.step - epoch * setup.steps_per_epoch :]:
+    ahead = steps[state.step - epoch * setup.steps_per_epoch :]
+    expect(setup, ahead)
+    for positions in ahead:
         if phase != (now := setup.phase(state.step)):
             if phase is not None:
                 catch_up()  # its time is its own
@@ -255,7 +257,9 @@ def _estimate_statistics(
 
     def images() -> Iterator[Tensor]:
         done = 0
-        for positions in epoch_steps(setup, epoch):
+        steps = epoch_steps(setup, epoch)
+        expect(setup, steps)
+        for positions in steps:
             for part in split_evenly(setup.world.shard(positions), setup.config.accumulate):
                 yield augmented(setup, part, epoch, stage).images
             done += len(positions)
@@ -282,6 +286,12 @@ def epoch_steps(setup: Setup, epoch: int) -> list[NDArray[np.int64]]:
     """Shuffle the epoch's images into one group of positions int64[n], as `epoch_order`, for each optimizer step."""
     order = epoch_order(setup.seed, len(setup.train.ids), setup.config.repeats, epoch)
     return split_evenly(order, setup.steps_per_epoch)
+
+
+def expect(setup: Setup, steps: Sequence[NDArray[np.int64]]) -> None:
+    """Tell the training images in which order this process will gather them in these steps."""
+    mine = [setup.world.shard(positions) for positions in steps]
+    setup.train.expect(np.concatenate(mine) % len(setup.train.ids) if mine else np.arange(0))
 
 
 def split_evenly(positions: NDArray[np.int64], parts: int) -> list[NDArray[np.int64]]:

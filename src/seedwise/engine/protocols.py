@@ -25,6 +25,10 @@ class Images(Protocol):
     def gather(self, positions: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64] | None]:
         """Read positions int64[n] in [0, m): uint8[n, 3, h, w], and (height, width) int64[n, 2] on a shared canvas."""
 
+    def expect(self, positions: NDArray[np.int64]) -> None:
+        """Hear that positions int64[n] will be gathered in this order, in place of what was heard before; images that
+        aren't decoded yet are begun with."""
+
 
 class Evaluated(Protocol):
     """Preprocessing for evaluation: stored pixels on the device to a model's input; `sizes` stay on the CPU."""

@@ -243,6 +243,9 @@ class DataRecord(RecordPart):
     """Doubts about the data's layout that may be mistakes, a line each."""
     pixel_range: tuple[float, float] | None = None
     """Stored values that became black and white, for images of more than 8 bits; null when all had 8 bits."""
+    storage: str | None = None
+    """How the images were kept: decoded, or encoded and decoded when their turn came. Null in records of older
+    versions."""
 
 
 class ModelRecord(RecordPart):

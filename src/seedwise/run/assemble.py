@@ -96,7 +96,8 @@ def prepare(
 
 def _lines(recipe: Recipe, dataset: Dataset, repeats: Repeats | None) -> list[str]:
     """What is said before the training: the data, doubts about the recipe, and what an epoch is if not all images."""
-    return [*dataset.lines(), *doubts(recipe), *([] if repeats is None else [repeats.line(len(dataset.train))])]
+    kept = [dataset.storage_line()] if dataset.storage == "encoded" else []
+    return [*dataset.lines(), *kept, *doubts(recipe), *([] if repeats is None else [repeats.line(len(dataset.train))])]
 
 
 def _freezing(recipe: Recipe, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> FreezeSchedule | None:

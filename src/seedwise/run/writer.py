@@ -234,6 +234,7 @@ def new_record(recipe: Recipe, seed: int, data: str, dataset: Dataset, built: Bu
             passed_over=[PassedOverRecord(**asdict(each)) for each in dataset.survey.passed_over],
             doubts=list(dataset.survey.doubts),
             pixel_range=dataset.pixel_range,
+            storage=dataset.storage,
         ),
         model=ModelRecord(
             name=recipe.model.name,
