@@ -1,7 +1,7 @@
 # Every target sets up what it needs: a virtual environment in .venv with seedwise and its tools.
 PYTHON ?= python3
 VENV   ?= .venv
-BIN    := $(VENV)/bin
+BIN    := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 STAMP  := $(VENV)/.installed
 C      := src/seedwise/kernels/csrc/* tests/gpu/*.[ch]
 # One thread a test worker: workers with two threads each would fight over the cores. A third worker of the fast suite
@@ -29,6 +29,7 @@ soak: $(STAMP)                     ## break it on purpose, for most of an hour; 
 
 check: $(STAMP)                    ## style, types, layers, sizes
 	$(BIN)/ruff check .
+	$(BIN)/ruff check --preview --select PLW1514 src benchmarks docs hatch_build.py  # text without an encoding
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/mypy --config-file tests/mypy.ini

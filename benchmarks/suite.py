@@ -137,7 +137,7 @@ def folder() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as place:
         out = Path(place, "folder.json")
         subprocess.run([sys.executable, str(Path(__file__).with_name("folder.py")), "-o", str(out)], check=True)
-        found = json.loads(out.read_text())
+        found = json.loads(out.read_text(encoding="utf-8"))
     return {key: found[key] for key in ("images", "side", "first", "second")}
 
 
@@ -151,7 +151,7 @@ def rounded(value: Any) -> Any:
 def begun(path: Path, surroundings: dict[str, Any]) -> dict[str, Any]:
     """What an earlier call measured, if it was here and of the same versions."""
     if path.exists():
-        found: dict[str, Any] = json.loads(path.read_text())
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if all(found.get(key) == value for key, value in surroundings.items()):
             return found
         print(f"{path}: from another machine or other versions; a new one begins")

@@ -81,7 +81,8 @@ def test_a_healthy_machine_gets_no_advice_and_typed_findings(cli: Cli) -> None:
     assert (found["device"], found["precision"], found["threads"], found["gpus"]) == ("cuda", "bf16", 8, ["Fast GPU"])
     assert found["memory"] == {"total_gb": 32.0, "available_gb": 20.0}
     assert found["free disk"] == {"here_gb": 100.0, "cache_gb": 100.0}
-    assert found["compiler"] == {"path": "/usr/bin/g++", "version": "g++ 12", "needed": True}
+    compiler = {"path": "/usr/bin/g++", "version": "g++ 12", "needed": True, "without_openmp": None}
+    assert found["compiler"] == compiler
     assert (found["cores"], found["cpu_quota"], found["load"], found["niceness"]) == (8, None, 0.5, 0)
     assert found["variables"].keys() == {"SEEDWISE_CACHE"}
 

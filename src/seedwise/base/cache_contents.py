@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seedwise.base.errors import UserError
-from seedwise.base.files import cache_root
+from seedwise.base.files import WINDOWS, cache_root
 
 SOURCE = "source.json"
 """File beside decoded images that says what they were decoded from; its time is that of their last use."""
@@ -98,7 +98,8 @@ def clear(what: Stowed) -> int:
             if inner.name != LOCK:
                 shutil.rmtree(inner, ignore_errors=True) if inner.is_dir() else inner.unlink(missing_ok=True)
         freed = what.bytes - _bytes(what.folder)
-        (what.folder / LOCK).unlink(missing_ok=True)  # who waits for it looks whether it is still there
+        if not WINDOWS:  # where filelock removes it
+            (what.folder / LOCK).unlink(missing_ok=True)  # who waits for it looks whether it is still there
     _prune(what.folder)
     return freed
 
@@ -119,7 +120,8 @@ def _unlink(file: Path) -> int:
         if not is_ours or file.name.startswith("."):
             return 0
         size = file.stat().st_size
-        file.unlink(missing_ok=True)
+        if file != lock or not WINDOWS:
+            file.unlink(missing_ok=True)
         return size
 
 

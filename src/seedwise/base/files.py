@@ -6,7 +6,9 @@ import hashlib
 import json
 import os
 import platform
+import re
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,12 +20,15 @@ if TYPE_CHECKING:
     from PIL.PngImagePlugin import PngInfo
 
 LOCK = ".lock"
+WINDOWS = os.name == "nt"
 SOFTWARE = "seedwise"
 """The `Software` in PNG files drawn by seedwise, by which they are recognized among images."""
 OUTPUT_MARK = ".seedwise"
 """A file that marks a folder of pictures as ours, so that it is never taken for data."""
 _LOOK_SECONDS, _POLL_SECONDS = 0.1, 0.02
 """How long a writer tries to get a lock: who only looks, or clears the cache, holds it for a moment."""
+_PAUSES = (0.01, 0.03, 0.1, 0.3, 1.0)
+"""Seconds between tries to rename on Windows, where a virus scanner or an indexer opens each new file for a moment."""
 _LEFTOVERS = (".*.tmp", ".tmp" + 6 * "[0-9A-Za-z]")
 """Temporary files that killed writers leave: ours, and those of safetensors."""
 _made: set[Path] = set()
@@ -68,10 +73,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
     temporary = _temporary(path, path.parent, f".{path.name}.")
     try:
         yield temporary
-        temporary.chmod(0o666 & ~_umask())
         _sync(temporary)
-        temporary.replace(path)
-        _sync(path.parent)
+        temporary.chmod(0o666 & ~_umask())
+        _rename(temporary, path)
+        if not WINDOWS:  # which opens no folders
+            _sync(path.parent)
     except OSError as error:
         raise write_error(path, error) from error
     finally:
@@ -205,18 +211,30 @@ def sole_writer(folder: Path) -> Iterator[None]:
         for leftover in (found for pattern in _LEFTOVERS for found in folder.glob(pattern)):
             leftover.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # a full disk is for what matters to complain about
-            lock.write_text(f"process {os.getpid()} on {platform.node()}")
+            _say_holder(lock)
         try:
             yield
         finally:
             with contextlib.suppress(OSError):
                 os.truncate(lock, 0)  # where it still is
+    if WINDOWS:  # where filelock removes it
+        with contextlib.suppress(OSError):
+            lock.touch()
+
+
+def _say_holder(lock: Path) -> None:
+    """Write who holds a lock behind its first byte, which on Windows nobody may read or write as long as it is held."""
+    with lock.open("r+b", buffering=0) as file:
+        file.seek(1)
+        file.write(f"process {os.getpid()} on {platform.node()}".encode())
+        file.truncate()
 
 
 def _holder(lock: Path) -> str:
     """Who wrote that it holds a lock, in parentheses; '' where nobody did."""
-    with contextlib.suppress(OSError, ValueError):
-        if said := lock.read_text().strip():
+    with contextlib.suppress(OSError, ValueError), lock.open("rb", buffering=0) as file:
+        file.seek(1)
+        if said := file.read(200).decode().strip():
             return f" ({said:.100})"
     return ""
 
@@ -241,8 +259,10 @@ def is_held(folder: Path) -> bool:
     A shared lock on a file that is open for reading only: filelock has none, and would need leave to write into
     folders that are other people's.
     """
-    import fcntl
-
+    try:
+        import fcntl
+    except ModuleNotFoundError:  # Windows
+        return _is_taken(folder / LOCK)
     try:
         with (folder / LOCK).open() as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -250,6 +270,24 @@ def is_held(folder: Path) -> bool:
         return False
     except OSError as error:
         return error.errno in (errno.EWOULDBLOCK, errno.EACCES)
+    return False
+
+
+def _is_taken(lock: Path) -> bool:
+    """Whether a lock can't be had, where the system has no shared one: it is held for a moment to find out."""
+    import filelock
+
+    if not lock.is_file():
+        return False
+    try:
+        with filelock.FileLock(lock, 0, fallback_to_soft=False):
+            pass
+    except filelock.Timeout:
+        return True
+    except OSError:  # none that we may open: nobody's, as far as one can see
+        return False
+    with contextlib.suppress(OSError):
+        lock.touch()  # filelock removes it there
     return False
 
 
@@ -278,8 +316,35 @@ def _real(path: Path) -> Path:
     return Path(os.path.realpath(path))  # Path's own resolve() raises where links lead in a circle
 
 
+def not_portable(name: str) -> str | None:
+    """Why some system refuses a name of a file or folder; None where each takes it.
+
+    Windows's rules, in "Naming Files, Paths, and Namespaces" of its documentation.
+    """
+    if found := re.search(r'[<>:"/\\|?*\x00-\x1f]', name):
+        return f"Windows has no {found[0]!r} in names"
+    if name.endswith((".", " ")):
+        return f"Windows drops the {name[-1]!r} at its end"
+    stem = name.partition(".")[0].rstrip().lower()
+    if stem in ("con", "prn", "aux", "nul") or re.fullmatch("(com|lpt)[0-9¹²³]", stem):
+        return f"{stem} is a device on Windows"
+    return None
+
+
+def _rename(temporary: Path, path: Path) -> None:
+    """Rename over `path`; on Windows again and again for a while, as long as somebody has one of them open."""
+    for pause in _PAUSES if WINDOWS else ():
+        try:
+            temporary.replace(path)
+            return
+        except PermissionError:
+            time.sleep(pause)
+    temporary.replace(path)
+
+
 def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+    """Bring a file's content, or a folder's entries, to disk; Windows does so only for who may write it."""
+    descriptor = os.open(path, os.O_RDWR if WINDOWS else os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

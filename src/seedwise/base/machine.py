@@ -71,10 +71,10 @@ def quota() -> int | None:
     for folder in _cgroups("cpu"):
         try:
             if (folder / "cpu.max").exists():
-                allowed, period = (folder / "cpu.max").read_text().split()
+                allowed, period = (folder / "cpu.max").read_text(encoding="utf-8").split()
             else:
-                allowed = (folder / "cpu.cfs_quota_us").read_text().strip()
-                period = (folder / "cpu.cfs_period_us").read_text()
+                allowed = (folder / "cpu.cfs_quota_us").read_text(encoding="utf-8").strip()
+                period = (folder / "cpu.cfs_period_us").read_text(encoding="utf-8")
             if allowed not in ("max", "-1"):
                 quotas.append(max(1, round(int(allowed) / int(period))))
         except (OSError, ValueError, ZeroDivisionError):
@@ -91,6 +91,24 @@ def threads() -> int:
     if given.isdecimal() and int(given) > 0 and not (given == "1" and local_processes() > 1):
         return int(given)
     return max(1, cores() // local_processes())
+
+
+def load() -> float | None:
+    """Average number of processes that wanted to run in the last minute; None where the system doesn't count them."""
+    try:
+        return os.getloadavg()[0]
+    except (OSError, AttributeError):  # Windows
+        return None
+
+
+def peak_bytes() -> int | None:
+    """The most memory that this process has had, in bytes; None where the system doesn't tell."""
+    try:
+        import resource
+    except ModuleNotFoundError:  # Windows
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def memory_bytes() -> int | None:
@@ -127,7 +145,7 @@ def says_out_of_memory(words: str) -> bool:
 
 def _meminfo(name: str) -> int | None:
     try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
     except (OSError, ValueError, IndexError, StopIteration):
         return None
@@ -140,8 +158,8 @@ def _left_in(cgroup: Path) -> int | None:
         ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
     ):
         try:
-            limit, used = (int((cgroup / name).read_text()) for name in (limit_file, used_file))
-            stat = dict(line.split() for line in (cgroup / "memory.stat").read_text().splitlines())
+            limit, used = (int((cgroup / name).read_text(encoding="utf-8")) for name in (limit_file, used_file))
+            stat = dict(line.split() for line in (cgroup / "memory.stat").read_text(encoding="utf-8").splitlines())
             return max(0, limit - used + int(stat.get(cached, 0)))
         except (OSError, ValueError):  # no such file, or "max"
             continue
@@ -152,7 +170,7 @@ def _cgroups(controller: str) -> list[Path]:
     """The control groups of this process, whose limits hold all at once: its own and those above it."""
     folders = []
     try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
+        lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
     except OSError:
         lines = []
     for line in lines:
@@ -209,7 +227,7 @@ def has_amx() -> bool:
 
 def _cpu_name() -> str:
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     except OSError:

@@ -28,7 +28,8 @@ class _Ambient:
 
 ambient = _Ambient()
 """Held from seeding torch's global generator until all is drawn from it: all threads of a process share that one."""
-os.register_at_fork(after_in_child=ambient.__init__)  # type: ignore[misc]
+if hasattr(os, "register_at_fork"):  # Windows has no fork
+    os.register_at_fork(after_in_child=ambient.__init__)  # type: ignore[misc]
 
 
 def stream_seed(seed: int, *path: str | int) -> int:

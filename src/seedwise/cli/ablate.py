@@ -185,7 +185,8 @@ def _print_dry_run(
         return
     print("\n".join([*found.dataset.lines(), found.dataset.storage_line()]))
     print(f"trials: {left} ({of}), {jobs} at a time")
-    print(f"memory: {found.cost.memory_gb:.1f} GB each at the peak of a step (measured, of the base)")
+    if found.cost.memory_gb is not None:
+        print(f"memory: {found.cost.memory_gb:.1f} GB each at the peak of a step (measured, of the base)")
     each = found.cost.run_seconds
     print(f"time:   {in_words(each)} a trial, {in_words(each * left / jobs)} in all (from measured steps of the base)")
 

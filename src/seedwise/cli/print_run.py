@@ -6,7 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from seedwise.base import machine
 from seedwise.base.durations import in_words
@@ -154,7 +154,7 @@ def print_plan(
     recipe, dataset, cost = found.recipe, found.dataset, found.cost
     total = start_seconds + cost.run_seconds * len(seeds)
     if as_json:
-        facts = {"steps": cost.steps, "seconds_per_run": cost.run_seconds, "memory_gb": cost.memory_gb}
+        facts: dict[str, Any] = {"steps": cost.steps, "seconds_per_run": cost.run_seconds, "memory_gb": cost.memory_gb}
         facts |= {"start_seconds": start_seconds, "seconds": total}
         content = {"recipe": recipe.model_dump(mode="json"), "splits": dataset.splits, "seeds": list(seeds), **facts}
         content["done"] = list(done)
@@ -171,7 +171,8 @@ def print_plan(
     print(f"# steps:  {cost.steps} a run")
     if recipe.train.repeats > 1:
         print(f"#         (an epoch takes 1/{recipe.train.repeats} of the images, {recipe.train.repeats} times each)")
-    print(f"# memory: {cost.memory_gb:.1f} GB at the peak of a step (measured)")
+    if cost.memory_gb is not None:
+        print(f"# memory: {cost.memory_gb:.1f} GB at the peak of a step (measured)")
     runs = "1 run" if len(seeds) == 1 else f"{len(seeds)} runs"
     of = f"{in_words(cost.seconds)} in steps and evaluation, {in_words(cost.besides_seconds)} for pictures and files"
     print(f"# time:   {in_words(total)}: {in_words(start_seconds)} to start, {runs} of {in_words(cost.run_seconds)}")

@@ -23,7 +23,7 @@ import numpy as np
 from seedwise.base import machine
 from seedwise.base.cache_contents import LOCK, note_use
 from seedwise.base.errors import UserError
-from seedwise.base.files import CACHE_VARIABLE, cache_root
+from seedwise.base.files import CACHE_VARIABLE, WINDOWS, cache_root
 from seedwise.data.build import INDEX_COLUMNS, Built, build
 from seedwise.data.build_listed import build_listed
 from seedwise.data.config import DataConfig, Order, Storage
@@ -208,7 +208,9 @@ def _make(
         for old in folder.iterdir():
             # what an older state of the source left, or damage; processes that have it mapped keep their pages
             if old.is_dir() and old != working and (old == final or not old.name.startswith(f"{key}-")):
-                shutil.rmtree(old)
+                shutil.rmtree(old, ignore_errors=WINDOWS)  # which keeps what is mapped
+        if final.exists():
+            raise UserError(f"{final}: damaged, and a process still reads it; end that one, and give the command again")
         working.rename(final)
     finally:
         shutil.rmtree(working, ignore_errors=True)

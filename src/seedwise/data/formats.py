@@ -111,7 +111,7 @@ def kind_of(name: str, read_head: Callable[[], bytes]) -> str:
 
 def file_head(path: str) -> bytes:
     """Read the first `HEAD` bytes of a regular file; none of a pipe or a device, which might never end."""
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", getattr(os, "O_BINARY", 0)))  # Windows: the latter
     try:
         return os.read(handle, HEAD) if stat.S_ISREG(os.fstat(handle).st_mode) else b""
     finally:

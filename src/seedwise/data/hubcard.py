@@ -114,7 +114,7 @@ def _named(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _matching(root: Path, pattern: str, files: list[Path]) -> list[Path]:
-    return [file for file in files if fnmatch.fnmatchcase(os.path.relpath(file, root), pattern)]
+    return [file for file in files if fnmatch.fnmatchcase(os.path.relpath(file, root).replace(os.sep, "/"), pattern)]
 
 
 def _splits(root: Path, patterns: list[tuple[str, str]], files: list[Path]) -> dict[Path, str]:

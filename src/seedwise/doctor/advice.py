@@ -90,6 +90,12 @@ def _compiler(found: dict[str, Any]) -> Iterator[str]:
             f"the C++ compiler {compiler['path']} does not run: the fast kernels, which were not installed, will "
             "be missing, and PyTorch's slower ones used; mend it, or let CXX name another"
         )
+    elif compiler.get("without_openmp"):
+        yield (
+            f"the C++ compiler {compiler['path']} has no OpenMP ({compiler['without_openmp']}): the fast "
+            "kernels, which were not installed, will be missing, and PyTorch's slower ones used; install it (Debian: "
+            "libomp-dev), or g++, which CXX can name"
+        )
 
 
 def _memory(found: dict[str, Any]) -> Iterator[str]:

@@ -105,10 +105,16 @@ def _processor() -> Findings:
         "cores": _try(machine.cores),
         "machine_cores": os.cpu_count(),
         "cpu_quota": _try(machine.quota),
-        "load": _try(lambda: round(os.getloadavg()[0], 1)),
+        "load": _try(_load),
         "niceness": _try(lambda: os.nice(0)),
         "gpus": facts.get("gpus"),
     }
+
+
+def _load() -> float | None:
+    from seedwise.base.machine import load
+
+    return None if (found := load()) is None else round(found, 1)
 
 
 def _total_memory() -> int | None:
@@ -137,8 +143,11 @@ def _target_error() -> str | None:
 def _compiler() -> Findings:
     from seedwise.kernels import build, launch
 
-    found = {"path": build.compiler(), "version": build.compiler_version()}
-    return {**found, "needed": _try(lambda: bool(launch.lacking()))}
+    found: Findings = {"path": build.compiler(), "version": build.compiler_version()}
+    found["needed"] = _try(lambda: bool(launch.lacking()))
+    if found["needed"] and found["version"] is not None:
+        found["without_openmp"] = _try(build.without_openmp)
+    return found
 
 
 def _cache() -> Path:

@@ -69,7 +69,8 @@ class _Turn:
 
 
 _turn = _Turn()
-os.register_at_fork(after_in_child=_turn.__init__)  # type: ignore[misc]  # the other threads don't exist there
+if hasattr(os, "register_at_fork"):  # the other threads don't exist there; Windows has no fork
+    os.register_at_fork(after_in_child=_turn.__init__)  # type: ignore[misc]
 
 
 @contextmanager

@@ -190,13 +190,21 @@ def _files(member: Finished) -> dict[str, str]:
     return {name: member.record.files[name] for name in (PREDICTIONS, WEIGHTS) if name in member.record.files}
 
 
+def _way(place: Path, folder: Path) -> str:
+    """The path from a folder to another place; the whole path where none leads there, on another drive of Windows."""
+    try:
+        return Path(os.path.relpath(place, folder)).as_posix()
+    except ValueError:
+        return place.as_posix()
+
+
 def _member(member: Finished, folder: Path, picks: int, weight: float) -> Member:
     record = member.record
     assert isinstance(record, RunRecord)
     final = demand_final(member.folder, record)
     held_out = final.test or final.val
     return Member(
-        folder=Path(os.path.relpath(member.folder.resolve(), folder.resolve())).as_posix(),
+        folder=_way(member.folder.resolve(), folder.resolve()),
         recipe=record.recipe,
         seed=record.seed,
         architecture=record.model.architecture,

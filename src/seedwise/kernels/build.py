@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sysconfig
+import tempfile
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
@@ -24,17 +25,22 @@ FLAGS = (
 )
 """No -ffast-math: it would let sums be reordered and infinities vanish. What is fused of products and sums, kernels say
 themselves (`kernels/csrc/vectors.hpp`): left to the compiler, a result's bits depend on the tile that it falls into."""
-TARGETS = {"avx512": ("-march=x86-64-v4",), "avx2": ("-march=x86-64-v3",), "generic": ()}
+TARGETS = {
+    "avx512": ("-march=x86-64-v4",),
+    "avx2": ("-march=x86-64-v3",),
+    "neon": ("-march=armv8-a",),
+    "generic": (),
+}
 """The classes of processors that kernels are compiled for, the best first, and the flags for each: two machines of a
 class have the same code. `generic`: what any processor of this kind has. What one processor has beyond its class (AMX,
-VNNI, bf16) no kernel uses; PyTorch's own libraries do."""
+VNNI, bf16) no kernel uses; PyTorch's own libraries do. `neon`: of 64-bit ARM; tests/native runs it in an emulator."""
 TIMEOUT_SECONDS = 900
 """Of processor's time most take 20; a busy machine takes many times as long."""
 SECONDS = {"expand": 10, "depthwise": 9, "batch_norm": 8, "block": 7, "conv3x3": 4, "squeeze_excite": 2}
 """What the longer ones took (AMD Zen 4, AVX-512, g++ 12): which come first, and what to expect."""
 
 _V3 = {"avx2", "fma", "f16c", "bmi1", "bmi2", "movbe", "abm"}
-_NEEDED = {"avx2": _V3, "avx512": _V3 | {f"avx512{part}" for part in ("f", "bw", "cd", "dq", "vl")}}
+_NEEDED = {"neon": {"asimd"}, "avx2": _V3, "avx512": _V3 | {f"avx512{part}" for part in ("f", "bw", "cd", "dq", "vl")}}
 """Linux's names of what a target's code uses."""
 
 
@@ -63,6 +69,19 @@ def compiler_version() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.partition("\n")[0].strip() or None
+
+
+@functools.cache
+def without_openmp() -> str | None:
+    """Why the compiler can't build programs with OpenMP, as Apple's clang alone can't; None where it can."""
+    with tempfile.TemporaryDirectory() as place:
+        source = Path(place, "openmp.cpp")
+        source.write_text("#include <omp.h>\nint threads() { return omp_get_max_threads(); }\n", encoding="utf-8")
+        try:
+            compile_to(source.with_suffix(".so"), source, "generic")
+        except (OSError, subprocess.SubprocessError) as error:
+            return reason(error).rpartition("error: ")[2]
+    return None
 
 
 @functools.cache  # as `missing`, asked at every call of a kernel
@@ -124,7 +143,8 @@ def is_sound(built: Path) -> bool:
 def reason(error: Exception) -> str:
     """Why compiling failed, in a line."""
     if isinstance(error, subprocess.CalledProcessError):
-        return str(error.stderr).strip().partition("\n")[0]
+        lines = str(error.stderr).strip().splitlines() or [f"exit code {error.returncode}"]
+        return next((line for line in lines if "error:" in line or "cannot find" in line), lines[0])
     return str(error)
 
 
@@ -139,8 +159,10 @@ def _hash(*parts: bytes) -> str:
 
 def features() -> frozenset[str]:
     """What this processor has, by Linux's names; empty where the system doesn't say."""
+    if platform.machine().lower() in ("aarch64", "arm64"):  # each has it, and macOS has no such file
+        return frozenset({"asimd"})
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return frozenset()
     return frozenset(word for line in lines if line.startswith("flags") for word in line.split())

@@ -25,7 +25,7 @@ from typing import Any
 
 from seedwise.base.errors import UserError
 from seedwise.base.files import atomic_path, cache_root, one_at_a_time, write_text
-from seedwise.base.machine import cores
+from seedwise.base.machine import cores, load
 from seedwise.kernels import build
 from seedwise.kernels.build import TARGETS, is_sound
 
@@ -180,7 +180,7 @@ def seconds_to_prepare() -> float:
         return 0.0
     pool_size = min(cores(), len(missing))
     seconds = [build.SECONDS.get(source.stem, 1) for source in missing]
-    share = min(1.0, cores() / (pool_size + os.getloadavg()[0]))  # of a core, for each of ours
+    share = min(1.0, cores() / (pool_size + (load() or 0)))  # of a core, for each of ours
     return max(*seconds, sum(seconds) / pool_size) / share
 
 

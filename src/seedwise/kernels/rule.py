@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 TABLE = Path(__file__).with_name("rule.csv")
+UNMEASURED = "generic"
+"""The class whose rows hold for one that has none: `neon`, until somebody measures it."""
 NATIVE_KERNELS = ("native", "tuned")
 """Words for a recipe's `compute.kernels` that need the C++ kernels."""
 
@@ -85,7 +87,8 @@ class RuleRow(NamedTuple):
 
 def choose(target: str, place: ShapeKey, names: Collection[str]) -> str:
     """Which of these implementations computes a shape on a class of processors."""
-    return nearest(_rows()[target, place.operation], place).first(names)
+    rows = _rows()
+    return nearest(rows.get((target, place.operation)) or rows[UNMEASURED, place.operation], place).first(names)
 
 
 def nearest(rows: Iterable[RuleRow], place: ShapeKey) -> RuleRow:

@@ -1,5 +1,6 @@
 """Evaluations after training, a line each in evaluations.jsonl, so that every later evaluation on test is counted."""
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError
 
 from seedwise.base.errors import UserError
-from seedwise.base.files import Unwritable, demand_writable, write_error
+from seedwise.base.files import WINDOWS, Unwritable, demand_writable, one_at_a_time, write_error
 from seedwise.base.notebook import html_table
 from seedwise.records.run import RecordPart, Scores
 
@@ -105,14 +106,14 @@ def append_evaluation(folder: Path, evaluation: Evaluation) -> None:
     path = folder / EVALUATIONS
     line = evaluation.model_dump_json(exclude={"classes"}) + "\n"
     try:
-        handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
-        try:
-            size = os.fstat(handle).st_size
-            torn = size > 0 and os.pread(handle, 1, size - 1) != b"\n"  # a machine that lost power while writing
-            os.write(handle, ("\n" if torn else "").encode() + line.encode())
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        # Windows appends in two steps, which must not be two processes'.
+        alone = one_at_a_time(path.with_suffix(".lock")) if WINDOWS else contextlib.nullcontext()
+        with alone, path.open("a+b", buffering=0) as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - 1))
+            torn = size > 0 and file.read(1) != b"\n"  # a machine that lost power while writing
+            file.write(("\n" if torn else "").encode() + line.encode())
+            os.fsync(file.fileno())
     except OSError as error:
         raise _uncounted(write_error(path, error)) from error
 

@@ -80,7 +80,7 @@ def audit_context(findings: Findings, pictures: Pictures, words: Words) -> dict[
 
 def _short(where: str, source: str) -> str:
     """A file's name relative to the data's folder."""
-    return where.removeprefix(source).lstrip("/") or where
+    return where.removeprefix(source).lstrip("/\\") or where
 
 
 def _spread(pairs: list[Pair], count: int) -> list[Pair]:

@@ -1,8 +1,6 @@
 """Measures on this machine what a run will take in time and memory."""
 
 import math
-import resource
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from seedwise.base.machine import peak_bytes
 from seedwise.data.dataset import Subset
 from seedwise.engine.evaluate import EVALUATION_BATCH
 from seedwise.engine.loop import make_batch
@@ -39,8 +38,8 @@ class Cost:
     """Wall seconds of each epoch, which `seconds` includes."""
     besides_seconds: float
     """Further wall seconds, once a run: the first step's overhead, report images, files."""
-    memory_gb: float
-    """Peak memory of this process, or of the CUDA device, in a training step, in GiB."""
+    memory_gb: float | None
+    """Peak memory of this process, or of the CUDA device, in a training step, in GiB; None: the system doesn't tell."""
 
     @property
     def run_seconds(self) -> float:
@@ -135,8 +134,8 @@ def _time(action: Callable[[], None], patience: float) -> _Times:
     return _Times(seconds[0], median(seconds[1:] or seconds))
 
 
-def _peak_gb(device: torch.device) -> float:
+def _peak_gb(device: torch.device) -> float | None:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+    peak = peak_bytes()
+    return None if peak is None else peak / 2**30

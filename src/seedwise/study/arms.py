@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from seedwise.base.errors import Mistakes, UserError
-from seedwise.base.files import read_text
+from seedwise.base.files import not_portable, read_text
 from seedwise.config.messages import field_at
 from seedwise.config.options import Type
 from seedwise.config.section import Section, diff, load
@@ -92,6 +92,15 @@ def read_study_file(path: Path, settings: Sequence[str] = ()) -> tuple[StudyFile
         raise UserError(_at(path, document, ("arms", BASE), "is the base's own name; give the arm another"))
     first = dict(_leaves(file.base.set))
     where = ("base", "set") if ("base", "set") in document.places else ("base",)
+    for arm in file.arms:
+        place = ("arms", arm)
+        if (reason := not_portable(arm)) is not None:
+            raise UserError(_at(path, document, place, f"is a folder's name as well, and {reason}; give another"))
+        same = next((other for other in (BASE, *file.arms) if other != arm and other.lower() == arm.lower()), None)
+        if same is not None:
+            raise UserError(
+                _at(path, document, place, f"differs from {same} in capitals alone, as no two folders on Windows do")
+            )
     base = _read(path, document, where, file.base.recipe, [], first, settings)
     patches = {arm: dict(_leaves(patch)) for arm, patch in file.arms.items()}
     found = {}

@@ -43,7 +43,7 @@ def pack(data: str, source: Source) -> tuple[str, Iterator[bytes]]:
             f"{data}: names {outside}, outside {root}, so it can't be sent to nodes that don't see it; "
             "move the images below it, or let all nodes see that path"
         )
-    return data if data in KNOWN_NAMES else os.path.relpath(source.path, root), _chunks(root, files)
+    return data if data in KNOWN_NAMES else Path(os.path.relpath(source.path, root)).as_posix(), _chunks(root, files)
 
 
 def _chunks(root: Path, files: list[str]) -> Iterator[bytes]:

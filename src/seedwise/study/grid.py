@@ -1,6 +1,7 @@
 """The grid of a sweep as arms of a study; without tensors, so that a mistake in it is said at once."""
 
 import itertools
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -45,7 +46,7 @@ def grid(recipe: str, given: Sequence[str]) -> Grid:
     for point in itertools.product(*swept.values()):
         setting = dict(zip(swept, point, strict=True))
         words = [f"{_name(path, short)}={write_inline(value)}" for path, value in setting.items()]
-        arm = BASE if not settings else " ".join(words).replace("/", "_").lstrip(".")
+        arm = BASE if not settings else _folder_name(words)
         if arm in settings:
             raise UserError(f"sweep: {arm} is there twice; give each value once")
         settings[arm] = setting
@@ -58,6 +59,11 @@ def grid(recipe: str, given: Sequence[str]) -> Grid:
     if base.data.val == 0:
         raise UserError("sweep: ranks settings on validation images; set data.val above 0")
     return Grid(Arms(base, found, {arm: settings[arm] for arm in found}), settings)
+
+
+def _folder_name(words: Sequence[str]) -> str:
+    """An arm's name, as any system takes it for a folder."""
+    return re.sub(r'[/\\:*?"<>|]', "_", " ".join(words)).lstrip(".").rstrip(". ")
 
 
 def _name(path: str, short: dict[str, str]) -> str:

@@ -7,14 +7,16 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from types import ModuleType
+from typing import Any
 
 from seedwise.base.errors import Interrupted, UserError, in_words
+from seedwise.base.machine import prepare_process
 from seedwise.engine.control import RunControl
 from seedwise.engine.protocols import Observer
 from seedwise.records.run import RECORD, read_record
@@ -69,14 +71,23 @@ class _Running:
     gpu: str | None
     process: BaseProcess
     messages: Connection
+    stop: Connection
+    """What is sent there asks it to stop."""
     progress: float = 0.0
     result: tuple[str, str] | None = None
     """State (finished, failed or stopped) and error."""
 
+    def end(self) -> None:
+        """Wait for the process to be gone."""
+        self.process.join()
+        self.messages.close()
+        self.stop.close()
+
 
 @dataclass
 class Processes:
-    """A runner with a process for each trial, forked from one that has imported everything and computed nothing.
+    """A runner with a process for each trial, forked from one that has imported everything and computed nothing, or
+    started anew where the system can't fork (Windows).
 
     Forking takes some milliseconds where starting Python with torch takes seconds, and every trial still begins in the
     same fresh state, so that its bits are those of the same trial alone. The forked-from process has one thread and has
@@ -96,21 +107,29 @@ class Processes:
     _result: int = 0
 
     def __post_init__(self) -> None:
-        self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["seedwise.study.preload"])
-        alone = {"OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": str(self.threads)}
-        with _environment({"OMP_NUM_THREADS": str(self.threads), **alone}):
-            forkserver.ensure_running()
+        forks = "forkserver" in multiprocessing.get_all_start_methods()
+        self._context: BaseContext = multiprocessing.get_context("forkserver" if forks else "spawn")
+        threads = str(self.threads)
+        self._variables = {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": threads}
+        if forks:
+            from multiprocessing import forkserver
+
+            self._context.set_forkserver_preload(["seedwise.study.preload"])
+            with _environment(self._variables):
+                forkserver.ensure_running()
 
     def start(self, task: Task) -> None:
-        """Fork a process for the trial."""
+        """Start a process for the trial."""
         ours, theirs = self._context.Pipe(duplex=False)
+        stopped, stop = self._context.Pipe(duplex=False)
         gpu = self._gpu() if self.gpus and task.recipe.compute.device == "cuda" else None
-        process = self._context.Process(target=_work, args=(theirs, task, self.run, gpu), name=str(task), daemon=False)
-        with _without_main():
+        work = (theirs, stopped, task, self.run, gpu)
+        process: BaseProcess = self._context.Process(target=_work, args=work, name=str(task), daemon=False)  # type: ignore[attr-defined]
+        with _without_main(), _environment(self._variables):  # a forking server has had them, and passes them on
             process.start()
         theirs.close()
-        self._running.append(_Running(task, gpu, process, ours))
+        stopped.close()
+        self._running.append(_Running(task, gpu, process, ours, stop))
 
     def _gpu(self) -> str:
         """The first GPU on which the fewest trials run."""
@@ -126,8 +145,7 @@ class Processes:
             for each in self._heard():
                 self._running.remove(each)
                 self._result += 1
-                each.process.join()
-                each.messages.close()
+                each.end()
                 state, error = each.result or ("died", _death(each.process.exitcode))
                 if state == "finished":
                     return TrialResult(each.task)
@@ -156,21 +174,24 @@ class Processes:
 
     def _stop(self) -> None:
         for each in self._running:
-            each.process.terminate()
+            with suppress(OSError):  # it has just ended
+                each.stop.send(None)  # no signal: Windows's would kill it
         deadline = time.monotonic() + GRACE_SECONDS
         while self._running and time.monotonic() < deadline:
             for each in self._heard():
                 self._running.remove(each)
-                each.process.join()
+                each.end()
         for each in self._running:
             each.process.kill()
-            each.process.join()
+            each.end()
         self._running.clear()
 
 
 def _death(exit_code: int | None) -> str:
     if exit_code is not None and exit_code < 0:
-        hint = "; the system may have run out of memory" if exit_code == -signal.SIGKILL else ""
+        hint = (
+            "; the system may have run out of memory" if exit_code == -9 else ""
+        )  # SIGKILL, of which Windows has no name
         return f"its process was ended by {signal.Signals(-exit_code).name}{hint}"
     return f"its process ended with exit code {exit_code}"
 
@@ -205,12 +226,13 @@ def _environment(variables: dict[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _work(messages: Connection, task: Task, run: RunTrial, gpu: str | None = None) -> None:
+def _work(messages: Connection, stopped: Connection, task: Task, run: RunTrial, gpu: str | None = None) -> None:
     """Run a trial in its process, which sees no other GPU than its own."""
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # nothing has asked CUDA yet
-    _die_with_parent()
+    prepare_process()  # before torch, in a process that was not forked
     stop = threading.Event()
+    _heed_parent(stopped, stop)
     signal.signal(signal.SIGTERM, lambda number, frame: stop.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the parent passes it on
     try:
@@ -223,8 +245,9 @@ def _work(messages: Connection, task: Task, run: RunTrial, gpu: str | None = Non
     messages.send(result)
 
 
-def _die_with_parent() -> None:
-    """End this process as soon as its parent is gone, however it ended: nobody may write on.
+def _heed_parent(stopped: Connection, stop: threading.Event) -> None:
+    """Stop when the parent asks for it, and end this process as soon as it is gone, however it ended: nobody may write
+    on.
 
     At once, as by kill -9, and not in an orderly way: who resumes the study finds its folders free, and a trial can
     always go on from its last checkpoint.
@@ -232,8 +255,14 @@ def _die_with_parent() -> None:
     parent, server = multiprocessing.parent_process(), os.getppid()
 
     def control() -> None:
-        while parent is not None and not wait([parent.sentinel], POLL_SECONDS) and os.getppid() == server:
-            pass
+        watched: list[Any] = [stopped] if parent is None else [stopped, parent.sentinel]
+        while os.getppid() == server:
+            ready = wait(watched, POLL_SECONDS)
+            if stopped in ready:
+                stop.set()
+                watched.remove(stopped)
+            if parent is None or parent.sentinel in ready:
+                break
         os._exit(1)
 
     threading.Thread(target=control, daemon=True).start()

@@ -133,7 +133,7 @@ def _place(order: TrialRequest) -> tuple[Path, bool]:
     if order.token is not None:
         path, content = order.token
         try:
-            if Path(path).read_text() == content:
+            if Path(path).read_text(encoding="utf-8") == content:
                 return Path(order.folder), True
         except OSError:
             pass
