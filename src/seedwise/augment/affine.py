@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
+from seedwise.base.devices import to_device
 from seedwise.kernels.ops.pixels import places
 
 
@@ -29,7 +30,7 @@ def _grid(matrices: Tensor, h: int, w: int, device: torch.device) -> Tensor:
     """float32[n, h, w, 2]: source position (x, y) in [-1, 1] of each output pixel."""
     # Scaled before it is multiplied out, as torchvision does: ties between two pixels are then broken alike.
     scaled = matrices.float() / torch.tensor([[w / 2], [h / 2]])
-    across, down, shift = scaled.to(device).unbind(2)
+    across, down, shift = to_device(scaled, device).unbind(2)
     y = (torch.arange(h, device=device) - (h - 1) / 2)[:, None]
     x = (torch.arange(w, device=device) - (w - 1) / 2)[:, None]
     return places(across[:, None] * x, down[:, None] * y, shift)

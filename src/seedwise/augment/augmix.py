@@ -8,6 +8,7 @@ from seedwise.augment.measure import Measured, changed
 from seedwise.augment.mixing import UNIT, beta_quantile
 from seedwise.augment.operations import CODES, COLOR, NAMES, Space, magnitudes, shares, transform, values
 from seedwise.base.batch import Batch
+from seedwise.base.devices import to_device
 
 WIDTH = DEPTH = 4
 """Largest number of chains, and of operations in a chain, that AugMixConfig allows."""
@@ -67,7 +68,7 @@ def apply(batch: Batch, draws: Tensor, config: AugMixConfig) -> tuple[Batch, Mea
         copies = transform(copies, codes[:, place], value[:, place], config.interpolation)
 
     def weighted(images: Tensor, by: Tensor) -> Tensor:
-        return images.float().mul_(by.float().to(images.device)[:, None, None, None])
+        return images.float().mul_(to_device(by.float(), images.device)[:, None, None, None])
 
     blend = weighted(batch.images, 1 - chains)
     for images, by in zip(copies.chunk(config.mixture_width), share.unbind(1), strict=True):

@@ -8,6 +8,7 @@ from seedwise.augment.config import BlurConfig
 from seedwise.augment.groups import change_some
 from seedwise.augment.measure import Measured, changed
 from seedwise.base.batch import Batch
+from seedwise.base.devices import to_device
 from seedwise.base.errors import UserError
 
 COLUMNS = 2
@@ -28,7 +29,7 @@ def blur(images: Tensor, sigma: Tensor, kernel_size: int) -> Tensor:
     h, w = images.shape[-2:]
     half = kernel_size // 2
     weights = torch.exp(-0.5 * (torch.arange(-half, half + 1) / sigma[:, None]) ** 2)
-    weights = (weights / weights.sum(dim=1, keepdim=True)).float().to(images.device)
+    weights = to_device((weights / weights.sum(dim=1, keepdim=True)).float(), images.device)
     taps = weights[:, :, None, None, None].unbind(1)
     pixels = pad(images.float(), (half, half, half, half), mode="reflect")
     across = pixels[..., :w] * taps[0]

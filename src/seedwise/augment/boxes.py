@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from seedwise.base.devices import to_device
+
 
 def as_lines(images: Tensor) -> Tensor:
     """View uint8[n, c, h, w] as uint8[n, h, w * c], the bytes of channels_last; copies only other layouts."""
@@ -22,7 +24,7 @@ def show_in_boxes(lines: Tensor, others: Tensor, boxes: Tensor, channels: int) -
     Both are uint8[n, h, w * c], as `as_lines` makes them.
     """
     _, h, length = lines.shape
-    top, left, bottom, right = boxes.to(lines.device)[:, :, None].unbind(1)
+    top, left, bottom, right = to_device(boxes, lines.device)[:, :, None].unbind(1)
     y = torch.arange(h, device=lines.device)
     x = torch.arange(length // channels, device=lines.device).repeat_interleave(channels)
     in_rows = ((y >= top) & (y < bottom)).to(torch.uint8).neg_()[:, :, None]

@@ -6,6 +6,7 @@ from torch import Tensor
 from seedwise.augment.config import CustomConfig
 from seedwise.augment.measure import Measured
 from seedwise.base.batch import Batch
+from seedwise.base.devices import to_device
 from seedwise.base.errors import UserError
 from seedwise.base.user_code import fails, find
 
@@ -20,7 +21,7 @@ def apply(batch: Batch, draws: Tensor, config: CustomConfig) -> tuple[Batch, Mea
     given = f"uint8{list(images.shape)}"
     try:
         # A copy: what it does in place is as good as a result, and the share is measured against the original.
-        changed = function(images.clone(), draws.to(images.device))
+        changed = function(images.clone(), to_device(draws, images.device))
     except Exception as error:
         what = f"called with images {given} and draws float32{list(draws.shape)}, it raised"
         raise fails(OPTION, config.function, what, error) from error

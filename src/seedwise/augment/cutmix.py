@@ -10,6 +10,7 @@ from seedwise.augment.config import CutMixConfig
 from seedwise.augment.measure import Measured
 from seedwise.augment.mixing import Mixing, beta_quantile, partners_in_ring
 from seedwise.base.batch import Batch
+from seedwise.base.devices import to_device
 
 COLUMNS = 5
 
@@ -53,17 +54,17 @@ def parameters(draws: Tensor, config: CutMixConfig, size: tuple[int, int]) -> Mi
 def paste(images: Tensor, mix: Mix, source: Tensor | None = None) -> Tensor:
     """Paste each image's box from its partner in `source` (default: the images): uint8[n, c, h, w], channels_last."""
     lines = as_lines(images)
-    others = (lines if source is None else as_lines(source)).index_select(0, mix.partners.to(images.device))
+    others = (lines if source is None else as_lines(source)).index_select(0, to_device(mix.partners, images.device))
     return as_images(show_in_boxes(lines, others, mix.boxes, images.shape[1]), images.shape[1])
 
 
 def mix_targets(targets: Tensor, mix: Mix, pixels: int, source: Tensor | None = None) -> Tensor:
     """Mix targets float32[n, k] by each image's share of the `pixels` (h * w); partners come from `source`."""
     share = mix.pasted().double() / pixels
-    own = (1 - share).float().to(targets.device)[:, None]
-    other = share.float().to(targets.device)[:, None]
+    own = to_device((1 - share).float(), targets.device)[:, None]
+    other = to_device(share.float(), targets.device)[:, None]
     source = targets if source is None else source
-    return own * targets + other * source.index_select(0, mix.partners.to(targets.device))
+    return own * targets + other * source.index_select(0, to_device(mix.partners, targets.device))
 
 
 def apply(batch: Batch, draws: Tensor, config: CutMixConfig, *, mixing: Mixing | None = None) -> tuple[Batch, Measured]:

@@ -6,6 +6,7 @@ from torch import Tensor
 from seedwise.augment.config import AlternatingFlipConfig, HorizontalFlipConfig, VerticalFlipConfig
 from seedwise.augment.measure import Measured
 from seedwise.base.batch import Batch
+from seedwise.base.devices import to_device
 from seedwise.kernels.ops.pixels import look_up
 
 COLUMNS = 1
@@ -19,7 +20,7 @@ def parameters(draws: Tensor, prob: float) -> Tensor:
 def flip(images: Tensor, flipped: Tensor, dim: int) -> Tensor:
     """Mirror the images of uint8[n, c, h, w] chosen by bool[n] `flipped` along `dim`: -1 left-right, -2 top-bottom."""
     rows, columns = (torch.arange(extent, device=images.device)[None] for extent in images.shape[-2:])
-    chosen = flipped.to(images.device)[:, None]
+    chosen = to_device(flipped, images.device)[:, None]
     if dim == -1:
         columns = torch.where(chosen, columns.flip(1), columns)
     else:

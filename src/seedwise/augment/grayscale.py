@@ -7,6 +7,7 @@ from seedwise.augment.config import GrayscaleConfig
 from seedwise.augment.groups import change_some
 from seedwise.augment.measure import Measured
 from seedwise.base.batch import Batch
+from seedwise.base.devices import to_device
 
 COLUMNS = 1
 
@@ -25,4 +26,4 @@ def apply(batch: Batch, draws: Tensor, config: GrayscaleConfig) -> tuple[Batch, 
     """Turn images gray with probability `config.prob`, from draws float32[n, 1]; measures which of them had a color."""
     chosen = parameters(draws, config.prob)
     colored = (batch.images[:, 1:] != batch.images[:, :-1]).flatten(1).any(dim=1)
-    return Batch(to_gray(batch.images, chosen), batch.targets), {"share": chosen.to(colored.device) & colored}
+    return Batch(to_gray(batch.images, chosen), batch.targets), {"share": to_device(chosen, colored.device) & colored}

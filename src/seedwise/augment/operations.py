@@ -13,6 +13,7 @@ from seedwise.augment.affine import rotations, warp
 from seedwise.augment.color_jitter import adjust_brightness, adjust_contrast, adjust_saturation
 from seedwise.augment.groups import Change, change
 from seedwise.augment.measure import Measured
+from seedwise.base.devices import to_device
 
 Operation = Callable[[Tensor, Tensor], Tensor]
 """Maps images uint8[n, 3, h, w], and one value float64[n] for each, to changed images."""
@@ -187,7 +188,7 @@ def _between(codes: Tensor, names: tuple[str, ...]) -> Tensor:
 
 def _spread(value: Tensor, images: Tensor) -> Tensor:
     """Move float64[n] from the CPU to float32[n, 1, 1, 1] on the images' device."""
-    return value.float().to(images.device)[:, None, None, None]
+    return to_device(value.float(), images.device)[:, None, None, None]
 
 
 POINTWISE: dict[str, Operation] = {

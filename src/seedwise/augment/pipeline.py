@@ -17,6 +17,7 @@ from seedwise.augment.resize import resize
 from seedwise.augment.table import TECHNIQUES, Augmentation
 from seedwise.base import rng
 from seedwise.base.batch import Batch
+from seedwise.base.devices import to_device
 from seedwise.config.section import Section
 from seedwise.kernels.ops.pixels import normalize
 
@@ -191,7 +192,7 @@ def center_square(images: Tensor, sizes: Tensor | None) -> Tensor:
         top, left = round((h - side) / 2), round((w - side) / 2)
         return images[:, :, top : top + side, left : left + side]
     side = int(sizes.min())
-    corners = ((sizes - side) / 2).round().long().to(images.device)
+    corners = to_device(((sizes - side) / 2).round().long(), images.device)
     line = torch.arange(side, device=images.device)
     rows = (corners[:, :1] + line)[:, None, :, None].expand(n, c, side, w)
     columns = (corners[:, 1:] + line)[:, None, None, :].expand(n, c, side, side)

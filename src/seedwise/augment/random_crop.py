@@ -6,6 +6,7 @@ from torch import Tensor
 from seedwise.augment.config import RandomCropConfig
 from seedwise.augment.measure import Measured
 from seedwise.base.batch import Batch
+from seedwise.base.devices import to_device
 from seedwise.base.errors import UserError
 from seedwise.kernels.ops.pixels import look_up
 
@@ -20,7 +21,7 @@ def parameters(draws: Tensor, padding: int) -> Tensor:
 def crop(images: Tensor, corners: Tensor, padding: int, padding_mode: str) -> Tensor:
     """Pad uint8[n, c, h, w] by `padding` pixels on every side, and crop h x w at corners int64[n, 2]."""
     h, w = images.shape[-2:]
-    corners = corners.to(images.device)
+    corners = to_device(corners, images.device)
     rows, inside_rows = _source(corners[:, 0], h, padding, padding_mode)
     columns, inside_columns = _source(corners[:, 1], w, padding, padding_mode)
     cropped = look_up(images, rows, columns)

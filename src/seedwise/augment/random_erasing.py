@@ -11,6 +11,7 @@ from seedwise.augment.config import RandomErasingConfig
 from seedwise.augment.groups import change_some
 from seedwise.augment.measure import Measured
 from seedwise.base.batch import Batch
+from seedwise.base.devices import to_device
 
 TRIALS = 10
 """Boxes drawn until one fits, as in torchvision."""
@@ -40,7 +41,7 @@ def parameters(draws: Tensor, config: RandomErasingConfig, size: tuple[int, ...]
 
 def noise(keys: Tensor, length: int, device: torch.device) -> Tensor:
     """Uniform noise uint8[n, length] that depends only on float32[n] `keys` and the position in its row."""
-    key = (keys.double() * 2**24).to(torch.int32).to(device)[:, None]
+    key = to_device((keys.double() * 2**24).to(torch.int32), device)[:, None]
     place = torch.arange(length, dtype=torch.int32, device=device)
     # A hash of key and place, with the multipliers of murmur3 and its kin: 32-bit integers that wrap around are the
     # same on every device.
@@ -55,7 +56,7 @@ def cover(images: Tensor, boxes: Tensor, keys: Tensor, value: str, mean: Sequenc
     noise; `value`: `zero`, `random` or `mean`; `mean` [c] of pixels in [0, 1]."""
     channels = images.shape[1]
     color = torch.tensor([0.0] * channels if value == "zero" else mean, dtype=torch.float64)
-    color = (255 * color).round().to(torch.uint8).to(images.device)
+    color = to_device((255 * color).round().to(torch.uint8), images.device)
 
     def covered(lines: Tensor, places: Tensor) -> Tensor:
         if value == "random":

@@ -1,10 +1,12 @@
 """Resamples whole images, or one box per image, to the training size."""
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from seedwise.base.devices import arithmetic
+from seedwise.base.devices import arithmetic, to_device
 from seedwise.kernels.ops.pixels import look_up
 
 WEIGHT_UNIT = 2.0**-15
@@ -15,7 +17,7 @@ order of summation, and so on threads or batch size, nor on the device."""
 
 def resize(images: Tensor, size: int, interpolation: str) -> Tensor:
     """Resample uint8[n, c, h, w] to uint8[n, c, size, size] in channels_last, antialiased when it shrinks."""
-    n, _, h, w = images.shape
+    h, w = images.shape[2:]
     if interpolation == "nearest" and (h, w) != (size, size):
         return look_up(images, *(_nearest_lines(extent, size, images.device)[None] for extent in (h, w)))
     # torch's uint8 kernels for CPUs are 2 to 6 times faster in this format.
@@ -25,7 +27,7 @@ def resize(images: Tensor, size: int, interpolation: str) -> Tensor:
     if images.device.type == "cpu":
         resized = interpolate(images, size=(size, size), mode=interpolation, align_corners=False, antialias=True)
     else:
-        resized = as_matrices(images, torch.tensor([0, 0, h, w]).expand(n, 4), size, interpolation)
+        resized = _products(images, *(_whole(extent, size, interpolation, images.device) for extent in (w, h)))
     return resized.contiguous(memory_format=torch.channels_last)
 
 
@@ -56,20 +58,35 @@ def _one_by_one(images: Tensor, boxes: Tensor, size: int, interpolation: str) ->
 
 
 def as_matrices(images: Tensor, boxes: Tensor, size: int, interpolation: str) -> Tensor:
-    """`resize_boxes` for all images at once on any device: a matrix product per image and direction.
+    """`resize_boxes` for all images at once on any device: a matrix product per image and direction."""
+    h, w = images.shape[2:]
+    top, left, height, width = to_device(boxes, images.device).unbind(1)
+    across = filter_weights(left, width, w, size, interpolation)
+    down = filter_weights(top, height, h, size, interpolation)
+    return _products(images, across, down)
+
+
+@lru_cache(maxsize=64)
+def _whole(extent: int, size: int, interpolation: str, device: torch.device) -> Tensor:
+    """float32[size, extent]: `filter_weights` of whole images, which all share; computed once, on the CPU."""
+    weights = filter_weights(torch.tensor([0]), torch.tensor([extent]), extent, size, interpolation)[0]
+    return to_device(weights, device)
+
+
+def _products(images: Tensor, across: Tensor, down: Tensor) -> Tensor:
+    """uint8[n, c, size, size]: products of uint8[n, c, h, w] with weights, float32[n, size, w] and [n, size, h] or
+    without n.
 
     In between, pixels are rounded to whole numbers in [0, 255], as Pillow and torch's uint8 kernels do; torch's float
     kernels, which don't, differ by several steps where a bicubic filter overshoots.
     """
     n, c, h, w = images.shape
-    top, left, height, width = boxes.to(images.device).unbind(1)
-    across = filter_weights(left, width, w, size, interpolation)
-    down = filter_weights(top, height, h, size, interpolation)
+    size = across.shape[-2]
     pixels = images.reshape(n, c * h, w).float()
     with arithmetic(images.device.type):  # weights of more bits than TF32 keeps
-        pixels = _round(pixels @ across.transpose(1, 2)).view(n, c, h, size)
+        pixels = _round(pixels @ across.transpose(-1, -2)).view(n, c, h, size)
         pixels = pixels.transpose(2, 3).reshape(n, c * size, h)
-        pixels = _round(pixels @ down.transpose(1, 2)).view(n, c, size, size).transpose(2, 3)
+        pixels = _round(pixels @ down.transpose(-1, -2)).view(n, c, size, size).transpose(2, 3)
     return pixels.to(torch.uint8)
 
 

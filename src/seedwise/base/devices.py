@@ -11,9 +11,14 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from seedwise.base import machine
 from seedwise.base.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 log = logging.getLogger("seedwise")
 
@@ -168,6 +173,13 @@ def arithmetic(device: str, *, tf32: bool = False, deterministic: bool = False) 
     finally:
         products.allow_tf32, convolutions.allow_tf32, convolutions.deterministic, convolutions.benchmark = before
         torch.use_deterministic_algorithms(was[0], warn_only=was[1])
+
+
+def to_device(tensor: "Tensor", device: "torch.device") -> "Tensor":
+    """Copy a tensor to a device; what comes from the CPU goes to CUDA through pinned memory, so that nothing waits."""
+    if device.type != "cuda" or tensor.device.type != "cpu":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def gpu_of(device: str) -> Gpu | None:

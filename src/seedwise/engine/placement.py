@@ -56,8 +56,8 @@ class Placement:
         return images.contiguous(memory_format=layout)
 
     def tensor(self, array: NDArray[np.generic]) -> Tensor:
-        """Copy a NumPy array of any shape to a tensor on the device."""
-        return torch.from_numpy(array).to(self.device)
+        """Copy a NumPy array of any shape to a tensor on the device, which nothing waits for."""
+        return devices.to_device(torch.from_numpy(array), self.device)
 
 
 class _Turn:

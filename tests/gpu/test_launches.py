@@ -1,0 +1,56 @@
+"""What a batch costs on a GPU: no waits, and so many kernels as the table says, which a change has to edit."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from null_driver import NullDriver, Question
+
+LAUNCHES = {
+    "nothing": 17,
+    "random_resized_crop": 77,
+    "random_crop": 42,
+    "horizontal_flip": 24,
+    "alternating_flip": 24,
+    "vertical_flip": 24,
+    "rotation": 31,
+    "color_jitter": 291,
+    "rand_augment": 223,
+    "trivial_augment_wide": 121,
+    "augmix": 339,
+    "grayscale": 29,
+    "blur": 37,
+    "random_erasing": 39,
+    "mixup": 34,
+    "cutmix": 39,
+}
+"""Kernels that augmenting a batch of 64 images of 32 px to 48 px launches, with this technique alone."""
+
+
+def augmented() -> dict[str, list[Any]]:
+    """Launches and waits of a batch, by technique, once its tables and weights are there."""
+    import null_counts
+
+    from seedwise.augment.config import TECHNIQUES, AugmentConfig
+    from seedwise.augment.pipeline import Augmenter
+
+    device, found = torch.device("cuda", 0), {}
+    images = torch.zeros(64, 3, 32, 32, dtype=torch.uint8, device=device)
+    targets = torch.full((64, 10), 0.1, device=device)
+    options: dict[str, Any] = {"seed": 0, "rows": 64, "mean": (0.5,) * 3, "std": (0.5,) * 3, "device": device}
+    for name in ("nothing", *TECHNIQUES):
+        if name == "custom":
+            continue
+        augment = Augmenter(AugmentConfig.model_validate({} if name == "nothing" else {name: {}}), **options)
+        for _ in range(2):
+            null_counts.reset()
+            augment.train(images, None, targets, np.arange(64), epoch=0, size=48)
+        found[name] = [null_counts.counts()["kernels"], null_counts.waits()]
+    return found
+
+
+def test_a_batch_waits_for_nothing_and_launches_what_the_table_says(null_driver: NullDriver) -> None:
+    (answer,) = null_driver.ask([Question(augmented)])
+    found = answer.demand()
+    assert {name: waits for name, (_, waits) in found.items() if waits} == {}
+    assert {name: launches for name, (launches, _) in found.items()} == LAUNCHES
