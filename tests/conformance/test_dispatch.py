@@ -18,6 +18,8 @@ from seedwise.models.freezing import freeze
 
 needs_compiler = pytest.mark.skipif(not available(), reason="no C++ compiler: there are no native kernels")
 MEASURED = Path(__file__).parents[2] / "benchmarks/dispatch.csv"
+MEASURED_TARGETS = [target for target in build.TARGETS if target != "neon"]
+"""`neon` takes the rows of rule.UNMEASURED: nobody has timed it."""
 NETWORKS = ("tf_efficientnet_lite0", "tf_efficientnet_lite1", "tf_efficientnet_lite2", "tf_efficientnetv2_s")
 SIZES = (32, 64, 88, 96, 128, 160, 224)
 CASE = Case("pointwise forward", "pointwise forward", 96, 24, 16, 16, 128, 1)
@@ -62,7 +64,7 @@ def test_every_operation_that_asks_has_a_rule_and_every_rule_an_operation(monkey
         dispatcher.choose(CASE._replace(operation="a new kernel"), ("native",), lambda: ({}, 1))
 
 
-@pytest.mark.parametrize("target", build.TARGETS)
+@pytest.mark.parametrize("target", MEASURED_TARGETS)
 def test_every_class_of_processors_has_rows_of_every_operation(target: str) -> None:
     rows = [row for row in rule.read() if row.target == target]
     assert {row.place.operation for row in rows} == OPERATIONS.keys()
@@ -83,7 +85,7 @@ def measured() -> dict[str, dict[ShapeKey, dict[str, float]]]:
     return found
 
 
-@pytest.mark.parametrize("target", build.TARGETS)
+@pytest.mark.parametrize("target", MEASURED_TARGETS)
 def test_the_rule_is_within_five_percent_of_the_fastest_where_that_was_measured(target: str) -> None:
     ours: dict[str, float] = {}
     best: dict[str, float] = {}

@@ -67,6 +67,9 @@ def in_pieces() -> list[Any]:
     class Images:
         ids, targets = np.arange(300), np.zeros(300, np.int64)
 
+        def expect(self, positions: Any) -> None:
+            pass
+
         def gather(self, positions: Any) -> Any:
             return np.zeros((len(positions), 3, 8, 8), np.uint8), None
 

@@ -27,8 +27,8 @@ DEVICES = (
     Fault(
         "resume goes on with another kind of device without a word",
         "run/folder.py",
-        'named = {"device": device, ',
-        "named = {",
+        '    "device": "device",\n',
+        "",
         "gpu/test_elsewhere.py::test_a_run_of_a_gpu_computes_without_one_and_says_so",
     ),
 )

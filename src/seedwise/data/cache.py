@@ -97,7 +97,7 @@ def open_cached(
     order = order_of(stamp, config)
     asked = Asked(source, config, short_side, order, _keys(stamp, config, order))
     del stamp  # a line a file
-    kinds: tuple[Storage, ...] = ("decoded", "encoded") if config.storage == "auto" else (config.storage,)
+    kinds: tuple[Storage, ...] = ("decoded", "encoded") if config.storage is None else (config.storage,)
     stored = next((found for kind in kinds if (found := asked.find(folder, kind)) is not None), None)
     if stored is None:
         kind = kinds[0] if len(kinds) == 1 else planned(source, config, short_side).storage

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, TypedDict
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from seedwise.base.user_code import ImportPath
 from seedwise.config.section import Section
@@ -134,17 +134,18 @@ class DataConfig(Section):
     range for all images. null takes it from the images when all agree on one of [0, 1], [0, 255], [0, 4095] and
     [0, 65535]. Images of 8 bits are not touched by it."""
 
-    storage: Literal["auto", "decoded", "encoded"] = "auto"
+    storage: Storage | None = None
     """How images are kept while they are trained on, with the same weights: `decoded` writes the pixels of all of them
     to the cache once, before the first step; `encoded` leaves the files where they are, and processes decode them
-    ahead, in every epoch. `auto` is decoded while it fits a quarter of the free disk, or has been done before. Parquet
-    files and compressed tar archives can't be read image by image; encoded copies theirs to the cache as they are."""
+    ahead, in every epoch. null, or `auto`, is decoded while it fits a quarter of the free disk, or has been done
+    before. Parquet files and compressed tar archives can't be read image by image; encoded copies theirs to the cache
+    as they are."""
 
-    order: Literal["auto", "content", "listing"] = "auto"
+    order: Order | None = None
     """What splits, samples and shuffling start from: `content` orders the images by their pixels, so that any form of
     the same images gives the same weights, and looks at all of them before the first step; `listing` orders them by
-    their names, and looks at a sample. `auto` is content below 2 GiB of files, else listing; `skip_damaged` looks at
-    all images, so it needs content, and with it auto is that."""
+    their names, and looks at a sample. null, or `auto`, is content below 2 GiB of files, else listing; `skip_damaged`
+    looks at all images, so it needs content, and with it null is that."""
 
     workers: Annotated[int, Field(ge=1)] | None = None
     """Processes that decode ahead with `storage` encoded, 1 or more; null takes this run's share of the cores."""
@@ -153,6 +154,12 @@ class DataConfig(Section):
     """Your own data in place of what DATA names, which is then only a name: `my_pkg.data:load`, an import path from the
     current folder or the Python path. It is called without arguments at every start and returns `{"classes": [...],
     "train": (images, labels)}`, and `"val"` and `"test"` if there are any; see docs/own-code.md."""
+
+    @field_validator("storage", "order", mode="before")
+    @classmethod
+    def _by_the_rule(cls, chosen: object) -> object:
+        """`auto` is null: a rule chooses, and nothing of it is fixed for the run's weights."""
+        return None if chosen == "auto" else chosen
 
     @model_validator(mode="after")
     def _check_samples(self) -> "DataConfig":

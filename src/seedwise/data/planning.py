@@ -37,7 +37,7 @@ def encoded_bytes(stamp: Iterable[str]) -> int:
 
 def order_of(stamp: Iterable[str], config: DataConfig) -> Order:
     """What the order of the rows follows from: from the data and the options alone, never from the machine."""
-    if config.order != "auto":
+    if config.order is not None:
         return config.order
     return "listing" if not config.skip_damaged and encoded_bytes(stamp) >= LARGE else "content"
 
@@ -55,7 +55,7 @@ def planned(source: Source, config: DataConfig, short_side: int, contents: Conte
     each = 3 * stored * np.minimum(stored * long // np.maximum(short, 1), MAX_ASPECT * stored)
     decoded = int(each.mean() * count)
     wanted: Storage = "decoded" if decoded * SHARE <= free else "encoded"
-    return Plan(wanted if config.storage == "auto" else config.storage, decoded, free)
+    return Plan(config.storage or wanted, decoded, free)
 
 
 def free_disk() -> int:
