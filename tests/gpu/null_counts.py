@@ -38,7 +38,7 @@ def line() -> str:
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         _, inside, place = frame.f_code.co_filename.rpartition("/seedwise/")
-        if inside:
+        if inside and place != "base/devices.py":  # the copies of which others ask for
             return f"{place}:{frame.f_lineno}"
         frame = frame.f_back
     return "outside seedwise"

@@ -7,7 +7,10 @@ from command_line import Cli
 
 from seedwise.kernels import swap
 
-SMALL = ("-s", "train.batch_size=4", "-s", "train.image_size=32", "-s", "compute.threads=1")
+SMALL = (
+    *("-s", "train.batch_size=4", "-s", "train.image_size=32", "-s", "compute.threads=1"),
+    *("-s", "model.freeze=0"),  # in evaluation, as frozen stages are, layers have other paths
+)
 
 
 def test_each_layer_is_a_line_with_its_path_and_the_reason(cli: Cli) -> None:

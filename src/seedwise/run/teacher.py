@@ -111,18 +111,20 @@ class _Network:
     def __init__(self, run: Run, recipe: Recipe, mean: Sequence[float], std: Sequence[float]) -> None:
         own = run.record.model
         self._size = run.recipe.train.evaluation_size
-        self._model = Placement.of(recipe.compute).module(run.model.eval().requires_grad_(False))
+        placement = Placement.of(recipe.compute)
+        self._model = placement.module(run.model.eval().requires_grad_(False))
         kernels = recipe.compute.kernels
         # nothing records what a clock would choose for it, so that a resumed run could not choose the same
         accelerate(self._model, "native" if kernels == "tuned" else kernels, {})
         self._fast: torch.nn.Module | None = None
         ours, ours_std, theirs, theirs_std = (np.asarray(it, np.float64) for it in (mean, std, own.mean, own.std))
-        self._scale, self._shift = ours_std / theirs_std, (ours - theirs) / theirs_std
+        scale, shift = ours_std / theirs_std, (ours - theirs) / theirs_std
+        self._alike = np.allclose(scale, 1) and np.allclose(shift, 0)
+        self._scale, self._shift = (placement.tensor(it.astype(np.float32))[:, None, None] for it in (scale, shift))
 
     def __call__(self, images: Tensor, placement: Placement) -> Tensor:
-        if not (np.allclose(self._scale, 1) and np.allclose(self._shift, 0)):
-            scale, shift = (images.new_tensor(it).reshape(1, -1, 1, 1) for it in (self._scale, self._shift))
-            images = images * scale + shift
+        if not self._alike:
+            images = images * self._scale + self._shift
         if images.shape[-1] != self._size:
             images = F.interpolate(images, (self._size, self._size), mode="bilinear", antialias=True)
         images = placement.images(images)
