@@ -6,7 +6,7 @@ import pytest
 from command_line import Cli
 
 from seedwise.base.files import sha256_of
-from seedwise.records.run import read_record
+from seedwise.records.run import read_record, write_record
 
 OPTIONS = ("-m", "small", "--epochs", 1, "-b", 8, "-s", "train.image_size=16", "--threads", 1)
 
@@ -24,3 +24,24 @@ def test_both_storages_train_the_same_weights(order: str, cli: Cli, photos: Path
     for run in ("decoded", "encoded"):
         assert cli("evaluate", run).code == 0
     assert cli("errors", "encoded").code == 0
+
+
+def test_the_same_command_may_change_the_storage(cli: Cli, photos: Path) -> None:
+    for storage in ("decoded", "encoded"):
+        answer = cli("train", photos, *OPTIONS, "-s", f"data.storage={storage}", "-s", "data.workers=1", "-o", "run")
+        assert answer.code == 0, answer.err
+
+
+def test_a_run_of_before_keeps_the_order_of_its_data(cli: Cli, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cli("train", photos, *OPTIONS, "-o", "run").code == 0
+    recipe, record = Path("run/recipe.yaml"), read_record(Path("run"))
+    lines = recipe.read_text(encoding="utf-8").splitlines(keepends=True)
+    new = ("  storage:", "  order:", "  workers:")
+    recipe.write_text("".join(line for line in lines if not line.startswith(new)), encoding="utf-8")
+    record.files["recipe.yaml"], record.data.storage = sha256_of(recipe), None
+    write_record(Path("run"), record)
+    monkeypatch.setattr("seedwise.data.planning.LARGE", 1)  # today such data are in the order of their listing
+    assert cli("evaluate", "run").code == 0
+    answer = cli("train", photos, *OPTIONS, "-o", "run")
+    assert answer.code == 0, answer.err
+    assert cli("train", photos, *OPTIONS, "-s", "data.order=listing", "-o", "run").code == 2

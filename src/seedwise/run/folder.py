@@ -77,6 +77,16 @@ def read_recipe(folder: Path) -> Recipe | None:
     return load(Recipe, path) if path.exists() else None
 
 
+def as_begun(recipe: Recipe, record: RunRecord | None) -> Recipe:
+    """A stored recipe with the order of its data: runs from before there was `data.order` began in that of `content`.
+
+    Their records don't tell the storage either.
+    """
+    if record is None or record.data.storage is not None or recipe.data.order is not None:
+        return recipe
+    return recipe.model_copy(update={"data": recipe.data.model_copy(update={"order": "content"})})
+
+
 def demand_same_data(
     folder: Path,
     source: str,

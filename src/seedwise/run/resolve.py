@@ -37,6 +37,10 @@ def doubts(recipe: Recipe) -> list[str]:
     return []
 
 
+NOT_TRAINED = ("download", "storage", "workers")
+"""Options of the data that are no part of what is trained: they may change between two starts of a run."""
+
+
 def adopt(recipe: Recipe, resolved: Recipe) -> Recipe:
     """Take the recipe's automatic choices from one that was resolved earlier, perhaps elsewhere."""
     train = sizing.with_numbers(recipe.train, resolved.train)  # arms of a study are as long as their base
@@ -50,7 +54,7 @@ def adopt(recipe: Recipe, resolved: Recipe) -> Recipe:
     }
     return recipe.model_copy(
         update={
-            "data": recipe.data.model_copy(update={"download": resolved.data.download}),  # no part of what is trained
+            "data": recipe.data.model_copy(update={name: getattr(resolved.data, name) for name in NOT_TRAINED}),
             "model": recipe.model.model_copy(update={"weights": resolve_weights(recipe.model)}),
             "compute": recipe.compute.model_copy(update=compute),
         }

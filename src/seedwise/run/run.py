@@ -33,6 +33,7 @@ from seedwise.records.run import (
     score_rows,
 )
 from seedwise.run import resolve
+from seedwise.run.folder import as_begun
 from seedwise.run.image_predictions import read_image_predictions
 from seedwise.run.inputs import batches, pixels
 
@@ -52,7 +53,7 @@ class Run:
         self.folder = folder
         self.record: RunRecord = read_record(folder)
         check_files(folder, self.record, RECIPE)
-        self.recipe: Recipe = load_section(Recipe, folder / RECIPE)
+        self.recipe: Recipe = as_begun(load_section(Recipe, folder / RECIPE), self.record)
         self._placed: dict[str, torch.nn.Module] = {}
         """Copies of the network off the CPU, by device."""
 

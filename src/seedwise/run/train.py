@@ -35,6 +35,7 @@ from seedwise.run.assemble import prepare as prepare
 from seedwise.run.assemble import warm_start_of
 from seedwise.run.data import open_for
 from seedwise.run.folder import (
+    as_begun,
     default_folder,
     demand_free,
     demand_same_data,
@@ -82,6 +83,8 @@ def train(
     stored = read_recipe(folder)
     if stored is not None:
         resolve.demand_same(recipe, stored, str(folder))
+        asked = {name: getattr(recipe.data, name) for name in resolve.NOT_TRAINED}
+        stored = stored.model_copy(update={"data": stored.data.model_copy(update=asked)})
     resolved, timed = (
         (stored, None) if stored else fitted(recipe, str(data), data_dir=data_dir, control=control, seconds=seconds)
     )
@@ -89,8 +92,9 @@ def train(
     if (folder / RECORD).exists():
         record, progress = read_record(folder), phase_progress(control)
         known, finished = record.data, record.status == "finished"
+        begun = as_begun(resolved, record)
         demand_same_data(
-            folder, known.source, known.fingerprint, resolved, str(data), data_dir, progress, finished=finished
+            folder, known.source, known.fingerprint, begun, str(data), data_dir, progress, finished=finished
         )
     return run(folder, resolved, str(data), seed, data_dir, control, timed=timed)
 
@@ -195,7 +199,8 @@ def _train(
 ) -> None:
     """Train; `here` is the recipe as this machine computes it."""
     began = time.perf_counter()
-    dataset = _opened(recipe, data, seed, data_dir, control)
+    begun = as_begun(recipe, known)
+    dataset = _opened(begun, data, seed, data_dir, control)
     data_seconds = time.perf_counter() - began
     if known is not None and known.data.fingerprint != dataset.fingerprint:
         raise UserError(f"{folder}: began with other data than {data} holds now; choose another folder with -o")
@@ -229,7 +234,7 @@ def _train(
             outcome = outcome_of(recipe, setup, state, dataset, built, data_seconds, control)
             if recipe.tta is not None:
                 began = time.perf_counter()
-                held_out = stored_for_tta(recipe, recipe.tta, data, data_dir, dataset, control)
+                held_out = stored_for_tta(begun, recipe.tta, data, data_dir, dataset, control)
                 outcome = with_tta(outcome, recipe.tta, setup, held_out, began, control)
             writer.finish(outcome)
 
