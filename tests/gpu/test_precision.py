@@ -129,7 +129,7 @@ def test_resampling_is_exact_and_fp16_waits_for_nothing(null_driver: NullDriver)
     cases = [("adamw", None), ("adamw", 1.0), ("sgd", None)]
     exact, *waits = null_driver.ask([Question(resampled), *(Question(fp16_steps, case) for case in cases)])
     assert [each[:4] for each in exact.demand()] == [
-        ["bmm", "torch.float32", False, False],
+        ["mm", "torch.float32", False, False],
         ["mm", "torch.float32", True, True],
     ]
     assert [answer.demand() for answer in waits] == [{}] * len(cases)

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from seedwise.augment.pipeline import Augmenter
+from seedwise.base.devices import arithmetic
 from seedwise.base.errors import UserError
 from seedwise.base.notebook import html_table
 from seedwise.config.section import load as load_section
@@ -126,7 +127,7 @@ class Run:
         """
         augment, placement, model = self._network(device)
         parts = [torch.empty(0, len(self.classes))]
-        with torch.inference_mode():
+        with arithmetic(placement.device.type), torch.inference_mode():
             for batch in batches(images, PREDICT_BATCH, self.record.data.pixel_range):
                 inputs = [self._input(image, augment, placement.device) for image in batch]
                 parts.append(model(placement.images(torch.cat(inputs))).softmax(dim=1).cpu())
@@ -153,7 +154,8 @@ class Run:
         """An image preprocessed for the network, and its heat map."""
         augment, placement, model = self._network(device)
         fed = self._input(pixels(image, self.record.data.pixel_range), augment, placement.device)
-        return fed, gradcam(model, placement.images(fed), None if of is None else [of])[0]
+        with arithmetic(placement.device.type):
+            return fed, gradcam(model, placement.images(fed), None if of is None else [of])[0]
 
     def _network(self, device: str | None) -> tuple[Augmenter, Placement, torch.nn.Module]:
         """Preprocessing, placement in fp32, and the network on its device."""
