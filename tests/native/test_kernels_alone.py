@@ -42,18 +42,22 @@ def demand_right(words: list[str]) -> None:
     assert len(lines) == 104 and all(re.search(r" ok \d", line) for line in lines), done.stdout
 
 
-@pytest.fixture(scope="module")
-def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The driver, for this processor."""
+@pytest.mark.slow
+def test_on_this_processor_where_a_wrong_kernel_is_noticed(tmp_path: Path) -> None:
     compiler = build.compiler()
     if compiler is None:
         pytest.skip("no C++ compiler")
-    return compile_all(compiler, build.best_target(), tmp_path_factory.mktemp("here"))
-
-
-@pytest.mark.slow
-def test_on_this_processor(here: Path) -> None:
-    demand_right([str(here)])
+    driver = compile_all(compiler, build.best_target(), tmp_path)
+    demand_right([str(driver)])
+    copied = tmp_path / "copied"
+    shutil.copytree(build.CSRC, copied)
+    source, wrong = copied / "pixels.cpp", copied / "wrong.so"
+    text = source.read_text(encoding="utf-8")
+    assert text.count("- offset[j]) * scale[j]") == 1
+    source.write_text(text.replace("- offset[j]) * scale[j]", "+ offset[j]) * scale[j]"), encoding="utf-8")
+    subprocess.run([compiler, *build.FLAGS, str(source), "-o", str(wrong)], check=True)
+    done = subprocess.run([driver], env={"LD_PRELOAD": str(wrong)}, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "normalized pixels            WRONG" in done.stdout
 
 
 @pytest.mark.slow
@@ -62,16 +66,3 @@ def test_on_arm(tmp_path: Path) -> None:
     if compiler is None or emulator is None or not ARM.is_dir():
         pytest.skip("needs aarch64-linux-gnu-g++ and qemu-aarch64 (Debian: g++-aarch64-linux-gnu, qemu-user)")
     demand_right([emulator, "-L", str(ARM), str(compile_all(compiler, "neon", tmp_path))])
-
-
-@pytest.mark.slow
-def test_a_wrong_kernel_is_noticed(here: Path, tmp_path: Path) -> None:
-    for file in build.CSRC.iterdir():
-        shutil.copy(file, tmp_path)
-    source, wrong = tmp_path / "pixels.cpp", tmp_path / "wrong.so"
-    text = source.read_text(encoding="utf-8")
-    assert text.count("- offset[j]) * scale[j]") == 1
-    source.write_text(text.replace("- offset[j]) * scale[j]", "+ offset[j]) * scale[j]"), encoding="utf-8")
-    subprocess.run([str(build.compiler()), *build.FLAGS, str(source), "-o", str(wrong)], check=True)
-    done = subprocess.run([here], env={"LD_PRELOAD": str(wrong)}, capture_output=True, text=True, check=False)
-    assert done.returncode == 1 and "normalized pixels            WRONG" in done.stdout
