@@ -333,13 +333,14 @@ def not_portable(name: str) -> str | None:
 
 def _rename(temporary: Path, path: Path) -> None:
     """Rename over `path`; on Windows again and again for a while, as long as somebody has one of them open."""
-    for pause in _PAUSES if WINDOWS else ():
+    for pause in (*(_PAUSES if WINDOWS else ()), None):
         try:
             temporary.replace(path)
             return
         except PermissionError:
+            if pause is None:
+                raise
             time.sleep(pause)
-    temporary.replace(path)
 
 
 def _sync(path: Path) -> None:
