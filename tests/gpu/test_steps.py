@@ -35,7 +35,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "fp16": ("compute.precision=fp16", *REFERENCE),
     "tf32": ("compute.precision=tf32",),
 }
-LOOK = "engine/loop.py:{}"
+SAVED = ("train.checkpoint_every=1", "optim.ema=default", *REFERENCE)
 
 
 def waits(folder: str, *settings: str) -> dict[str, int]:
@@ -71,6 +71,16 @@ def waits(folder: str, *settings: str) -> dict[str, int]:
 def test_no_step_waits_for_the_device(null_driver: NullDriver, tmp_path: Path) -> None:
     fast = ("plain", "reference", "fp16")
     check(null_driver, tmp_path, fast)
+
+
+def test_a_checkpoint_is_copied_without_waiting(null_driver: NullDriver, tmp_path: Path) -> None:
+    """A save comes with a look, when the device has nothing left to do: counts are read then, weights behind it."""
+    (answer,) = null_driver.ask([Question(waits, (str(tmp_path), *SAVED), Machine((80,)))])
+    assert {place.rpartition(":")[0] for place in answer.demand()} == {
+        "d2h at augment/measure.py",
+        "d2h at models/dropout_meter.py",
+        "event_syncs at engine/checkpointer.py",  # in the thread that writes
+    }
 
 
 @pytest.mark.slow

@@ -246,9 +246,16 @@ TRAINING = (
         "integration/test_loop.py::test_patience",
     ),
     Fault(
+        "a checkpoint of weights that train on while it is written",
+        "base/devices.py",
+        "torch.empty(tensor.shape, dtype=tensor.dtype).copy_(tensor.detach())",
+        "tensor.detach()",
+        "integration/test_checkpointer.py::test_the_training_goes_on_while_a_checkpoint_is_written",
+    ),
+    Fault(
         "a resumed run has lost its momentum",
-        "engine/loop.py",
-        "    checkpoint.restore_optimizer(setup.optimizer, tensors)\n",
+        "engine/checkpointer.py",
+        "        checkpoint.restore_optimizer(setup.optimizer, tensors)\n",
         "",
         "integration/test_loop.py::test_stopped_after_every_step_it_ends_with_the_same_bits",
     ),

@@ -8,7 +8,7 @@ import logging
 import os
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -180,6 +180,33 @@ def to_device(tensor: "Tensor", device: "torch.device") -> "Tensor":
     if device.type != "cuda" or tensor.device.type != "cpu":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def copied_to_host(tensors: "Mapping[str, Tensor]") -> "Callable[[], dict[str, Tensor]]":
+    """Copy tensors, by name, as they are now; returns what gives the contiguous copies on the CPU when they are there.
+
+    What comes from CUDA goes to pinned memory, and only who asks for the copies waits, perhaps in another thread.
+    """
+    import torch
+
+    copies: dict[str, Tensor] = {}
+    events: dict[torch.device, torch.cuda.Event] = {}
+    for name, tensor in tensors.items():
+        if tensor.device.type != "cuda":
+            copies[name] = torch.empty(tensor.shape, dtype=tensor.dtype).copy_(tensor.detach())
+            continue
+        copies[name] = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+        copies[name].copy_(tensor.detach(), non_blocking=True)
+        events.setdefault(tensor.device, torch.cuda.Event())  # type: ignore[no-untyped-call]
+    for device, event in events.items():
+        event.record(torch.cuda.current_stream(device))
+
+    def copied() -> "dict[str, Tensor]":
+        for event in events.values():
+            event.synchronize()
+        return copies
+
+    return copied
 
 
 def gpu_of(device: str) -> Gpu | None:

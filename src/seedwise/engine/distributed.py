@@ -31,13 +31,13 @@ class World:
         """This process's part of a step's images, int64[n] positions; parts differ by at most one image."""
         return np.array_split(positions, self.size)[self.rank]
 
-    def any(self, flag: bool) -> bool:
-        """Whether the flag is set in any process."""
+    def any(self, *flags: bool) -> list[bool]:
+        """Whether each of the flags is set in any process."""
         if self.size == 1:
-            return flag
-        votes = torch.tensor([float(flag)])
+            return list(flags)
+        votes = torch.tensor([float(flag) for flag in flags])
         dist.all_reduce(votes, dist.ReduceOp.MAX)
-        return bool(votes.item())
+        return [vote > 0 for vote in votes.tolist()]
 
     def sum(self, values: Tensor) -> Tensor:
         """Sum a tensor of any shape over all processes (all-reduce)."""

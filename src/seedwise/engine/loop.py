@@ -1,24 +1,22 @@
 """The training loop, and the state with which it continues after a stop as if it had not stopped."""
 
-import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from pydantic import TypeAdapter
 from torch import Tensor, nn
 
 from seedwise.base import rng
 from seedwise.base.batch import Batch
-from seedwise.base.errors import Interrupted, UserError, first_sentence
+from seedwise.base.errors import Interrupted, UserError
 from seedwise.engine import checkpoint
+from seedwise.engine.checkpointer import Checkpointer
 from seedwise.engine.evaluate import score
 from seedwise.engine.protocols import Meter, Observer
 from seedwise.engine.repeats import epoch_order
@@ -43,17 +41,21 @@ def fit(setup: Setup, *, observer: Observer, should_stop: Callable[[], bool] = l
     the end alone. Raises Interrupted, after a checkpoint, once `should_stop()` is true (asked after every step and
     validation batch); UserError when the loss is no longer finite.
     """
-    state, best = _restore(setup)
-    _demand_enough_images(setup)
-    observer.on_data(setup.data_lines)
-    if setup.warm_start is not None and not state.warm_start:
-        state.warm_start = warm_up(setup, setup.warm_start, observer, should_stop)
-        _save(setup, state, best)
-    observer.on_start(setup.config.epochs, setup.steps_per_epoch, state.step)
-    while not state.done:
-        _train_epoch(setup, state, best, observer, should_stop)
-        best = _end_epoch(setup, state, best, observer, should_stop)
-        _save(setup, state, best)
+    with Checkpointer(setup) as kept:
+        kept.restore()
+        state = kept.state
+        _demand_enough_images(setup)
+        observer.on_data(setup.data_lines)
+        if setup.warm_start is not None and not state.warm_start:
+            state.warm_start = warm_up(setup, setup.warm_start, observer, should_stop)
+            kept.save()
+        observer.on_start(setup.config.epochs, setup.steps_per_epoch, state.step)
+        while not state.done:
+            _train_epoch(setup, kept, observer, should_stop)
+            _end_epoch(setup, kept, observer, should_stop)
+            if state.done or not kept.by_time:
+                kept.save()
+        best = kept.best
     if setup.average is not None and setup.average.at_end:
         _estimate_statistics(setup, setup.average.module, state, observer, should_stop)
     if setup.config.select == "best" and best:
@@ -101,9 +103,8 @@ def _demand_enough_images(setup: Setup) -> None:
         )
 
 
-def _train_epoch(
-    setup: Setup, state: State, best: dict[str, Tensor], observer: Observer, should_stop: Callable[[], bool]
-) -> None:
+def _train_epoch(setup: Setup, kept: Checkpointer, observer: Observer, should_stop: Callable[[], bool]) -> None:
+    state = kept.state
     epoch = len(state.rows)  # not from the step: a run that stopped in validation still owes this epoch its end
     steps = epoch_steps(setup, epoch)
     setup.model.train()
@@ -148,14 +149,14 @@ def _train_epoch(
             setup.average.update(setup.model, state.step)
         state.images += len(positions)
         slow = setup.world.size == 1 and time.perf_counter() - clock >= REPORT_SECONDS
-        stop, due = setup.world.any(should_stop()), state.step % setup.config.checkpoint_every == 0
+        stop, due = setup.world.any(should_stop(), setup.world.is_first and kept.due())
         last = state.step == (epoch + 1) * setup.steps_per_epoch
         if stop or due or slow or last or len(pending) == REPORT_EVERY:
             catch_up()
             means = state.loss_sum / state.images, state.hit_sum / state.images
             observer.on_step(epoch + 1, state.step, *means, state.images / state.epoch_seconds)
         if stop or due:
-            _save(setup, state, best)
+            kept.save()
             clock = time.perf_counter()
         if stop:
             raise Interrupted(f"stopped at step {state.step} of {setup.total_steps}")
@@ -193,15 +194,18 @@ def optimizer_step(setup: Setup, batches: Sequence[Batch], step: int, lr: float,
         ) from error
 
 
-def _end_epoch(
-    setup: Setup, state: State, best: dict[str, Tensor], observer: Observer, should_stop: Callable[[], bool]
-) -> dict[str, Tensor]:
-    """Validate, append the epoch's row and select; returns the best weights so far (empty unless they are wanted)."""
+def _end_epoch(setup: Setup, kept: Checkpointer, observer: Observer, should_stop: Callable[[], bool]) -> None:
+    """Validate, append the epoch's row and select."""
+    state = kept.state
 
     def report(phase: str, done: int, total: int) -> None:
         observer.on_phase(phase, done, total)
-        if setup.world.size == 1 and should_stop():  # several processes agree on it at the next step
-            _save(setup, state, best)
+        if setup.world.size > 1:
+            return  # several processes agree at the next step
+        stop = should_stop()
+        if stop or (kept.by_time and kept.due()):
+            kept.save()
+        if stop:
             raise Interrupted(f"stopped in the validation after step {state.step} of {setup.total_steps}")
 
     began = time.perf_counter()
@@ -232,13 +236,13 @@ def _end_epoch(
     if val is not None and val.top1 > state.best_top1:
         state.best_epoch, state.best_top1 = row.epoch, val.top1
         if setup.config.select == "best":
-            average = {} if setup.average is None or setup.average.at_end else _average(setup)
-            best = {name: value.detach().clone() for name, value in (setup.model.state_dict() | average).items()}
+            average = {} if setup.average is None or setup.average.at_end else setup.averaged_tensors()
+            tensors = setup.model.state_dict() | average
+            kept.best = {name: value.detach().clone() for name, value in tensors.items()}
     patience = setup.config.patience
     out_of_patience = patience is not None and row.epoch - (state.best_epoch or 0) >= patience
     state.done = row.epoch == setup.config.epochs or out_of_patience
     observer.on_epoch(row, state.epochs)
-    return best
 
 
 def _estimate_statistics(
@@ -252,7 +256,7 @@ def _estimate_statistics(
         return
     began, epoch, stage = time.perf_counter(), setup.config.epochs - 1, setup.stage(setup.total_steps - 1)
     total = len(setup.train.ids)
-    meters: list[Meter] = [setup.augment, *_meters(setup).values()]
+    meters: list[Meter] = [setup.augment, *setup.meters.values()]
     kept = [meter.state() for meter in meters]
 
     def images() -> Iterator[Tensor]:
@@ -328,63 +332,3 @@ def augmented(setup: Setup, positions: NDArray[np.int64], epoch: int, stage: Pla
         size=setup.config.image_size if stage is None else stage.image_size,
         strengths=None if stage is None else stage.augment,
     )
-
-
-def _average(setup: Setup) -> dict[str, Tensor]:
-    """The averaged weights, named `ema/...`; empty without an average."""
-    return {} if setup.average is None else checkpoint.model_tensors(setup.average.module, "ema")
-
-
-def _meters(setup: Setup) -> dict[str, Meter]:
-    """What counts effects during the training, by its name in a checkpoint."""
-    named: dict[str, Meter | None] = {
-        "noise": setup.dropout_meter,
-        "teacher": setup.teacher,
-        "sam": setup.sam,
-        "loss_scale": setup.scale,
-        "freezing": setup.freezing,
-        "repeats": setup.repeats,
-    }
-    return {name: meter for name, meter in named.items() if meter is not None}
-
-
-def _save(setup: Setup, state: State, best: dict[str, Tensor]) -> None:
-    if not setup.world.is_first:
-        return
-    tensors = checkpoint.model_tensors(setup.model, "model") | checkpoint.optimizer_tensors(setup.optimizer)
-    tensors |= _average(setup) | {f"best/{name}": value for name, value in best.items()}
-    content = {"loop": asdict(state), "augment": setup.augment.state()}
-    content |= {name: meter.state() for name, meter in _meters(setup).items()}
-    checkpoint.save(setup.folder, state.step, tensors, content)
-
-
-def _restore(setup: Setup) -> tuple[State, dict[str, Tensor]]:
-    found = checkpoint.load(setup.folder)
-    if found is None:
-        return State(), {}
-    try:
-        return _restored(setup, *found)
-    except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RuntimeError) as error:
-        # the file is whole, but not what this version of seedwise writes for this run
-        raise UserError(
-            f"{setup.folder / checkpoint.POINTER}: of another run or version ({first_sentence(error)}); "
-            f"{checkpoint.ADVICE}"
-        ) from error
-
-
-def _restored(setup: Setup, tensors: dict[str, Tensor], content: dict[str, Any]) -> tuple[State, dict[str, Tensor]]:
-    json.dumps(content, allow_nan=False)  # 1e999 is read as infinity, which nothing of ours writes
-    state = TypeAdapter(State).validate_python(asdict(State(**content["loop"])))
-    into = state.step - len(state.epochs) * setup.steps_per_epoch
-    if not 0 <= into <= setup.steps_per_epoch:
-        raise ValueError(f"step {state.step} is none of epoch {len(state.epochs) + 1}")
-    if into and not (state.images > 0 and state.epoch_seconds > 0):
-        raise ValueError(f"{into} steps into its epoch, of {state.images} images in {state.epoch_seconds} s")
-    setup.model.load_state_dict(checkpoint.under(tensors, "model"))
-    if setup.average is not None:
-        setup.average.module.load_state_dict(checkpoint.under(tensors, "ema"))
-    checkpoint.restore_optimizer(setup.optimizer, tensors)
-    setup.augment.load_state(content["augment"])
-    for name, meter in _meters(setup).items():
-        meter.load_state(content[name])
-    return state, checkpoint.under(tensors, "best")

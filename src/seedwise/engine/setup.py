@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from seedwise.engine.checkpoint import model_tensors
 from seedwise.engine.distributed import SINGLE_PROCESS, World
 from seedwise.engine.evaluate import predict
 from seedwise.engine.loss_scale import LossScale
@@ -112,6 +113,23 @@ class Setup:
     def total_steps(self) -> int:
         """Optimizer steps of the whole run."""
         return self.steps_per_epoch * self.config.epochs
+
+    @cached_property
+    def meters(self) -> dict[str, Meter]:
+        """What counts effects during the training besides `augment`, by its name in a checkpoint."""
+        named: dict[str, Meter | None] = {
+            "noise": self.dropout_meter,
+            "teacher": self.teacher,
+            "sam": self.sam,
+            "loss_scale": self.scale,
+            "freezing": self.freezing,
+            "repeats": self.repeats,
+        }
+        return {name: meter for name, meter in named.items() if meter is not None}
+
+    def averaged_tensors(self) -> dict[str, Tensor]:
+        """The averaged weights, named `ema/...`; empty without an average."""
+        return {} if self.average is None else model_tensors(self.average.module, "ema")
 
     def predict(
         self,

@@ -1,11 +1,13 @@
 """The recipe: all that decides a run's weights besides data and seed, frozen and validated once."""
 
+import contextlib
 import math
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from pydantic import Field, field_validator, model_validator
 
 from seedwise.augment.config import SCHEDULED_STRENGTHS, AugmentConfig, RandAugmentConfig
+from seedwise.base import durations
 from seedwise.config.section import Section
 from seedwise.data.config import DataConfig
 from seedwise.models.config import ModelConfig
@@ -69,11 +71,24 @@ class TrainConfig(Section):
     score_test: bool = True
     """Score the test images after the last epoch; false leaves them unread, as `seedwise sweep` does with all settings
     but the one that is best on validation."""
-    checkpoint_every: int = Field(100, ge=1)
-    """Optimizer steps between checkpoints: what a kill can lose at most. Each epoch's end is one too."""
+    checkpoint_every: int | str = "1m"
+    """How often progress is saved, which is what a kill can lose at most: a time such as `1m`, `30s` or `2h`; or a
+    number of optimizer steps, 1 or more, and then at each epoch's end too. Saving copies the weights; a thread writes
+    the copy while the training goes on. No weight depends on it."""
     insight: bool = True
     """Keep pictures for the report in insight.npz: errors, confused pairs, Grad-CAM, augmentation. Takes seconds, and
     changes neither weights nor draws."""
+
+    @field_validator("checkpoint_every", mode="before")
+    @classmethod
+    def _steps_or_a_time(cls, every: object) -> object:
+        """A text is a time, with its unit."""
+        with contextlib.suppress(ValueError):
+            if isinstance(every, int) and not isinstance(every, bool) and every >= 1:
+                return every
+            if isinstance(every, str) and not every.strip().isdecimal() and durations.seconds(every) > 0:
+                return every
+        raise ValueError("give a time such as 1m or 30s, or a whole number of optimizer steps from 1 on")
 
     def steps_per_epoch(self, images: int) -> int:
         """Optimizer steps of an epoch of so many training images."""

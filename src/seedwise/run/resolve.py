@@ -37,8 +37,19 @@ def doubts(recipe: Recipe) -> list[str]:
     return []
 
 
-NOT_TRAINED = ("download", "storage", "workers")
-"""Options of the data that are no part of what is trained: they may change between two starts of a run."""
+NOT_TRAINED = {"data": ("download", "storage", "workers"), "train": ("checkpoint_every",)}
+"""Options that are no part of what is trained, by section: they may change between two starts of a run."""
+
+
+def with_not_trained(recipe: Recipe, other: Recipe) -> Recipe:
+    """The recipe with another's options that are no part of what is trained."""
+    changed = {
+        section: getattr(recipe, section).model_copy(
+            update={name: getattr(getattr(other, section), name) for name in names}
+        )
+        for section, names in NOT_TRAINED.items()
+    }
+    return recipe.model_copy(update=changed)
 
 
 def adopt(recipe: Recipe, resolved: Recipe) -> Recipe:
@@ -52,9 +63,8 @@ def adopt(recipe: Recipe, resolved: Recipe) -> Recipe:
         for name in ComputeConfig.model_fields
         if getattr(recipe.compute, name) == "auto"
     }
-    return recipe.model_copy(
+    return with_not_trained(recipe, resolved).model_copy(
         update={
-            "data": recipe.data.model_copy(update={name: getattr(resolved.data, name) for name in NOT_TRAINED}),
             "model": recipe.model.model_copy(update={"weights": resolve_weights(recipe.model)}),
             "compute": recipe.compute.model_copy(update=compute),
         }

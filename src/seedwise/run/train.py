@@ -83,8 +83,7 @@ def train(
     stored = read_recipe(folder)
     if stored is not None:
         resolve.demand_same(recipe, stored, str(folder))
-        asked = {name: getattr(recipe.data, name) for name in resolve.NOT_TRAINED}
-        stored = stored.model_copy(update={"data": stored.data.model_copy(update=asked)})
+        stored = resolve.with_not_trained(stored, recipe)
     resolved, timed = (
         (stored, None) if stored else fitted(recipe, str(data), data_dir=data_dir, control=control, seconds=seconds)
     )
