@@ -12,6 +12,7 @@ from torchvision.transforms import FiveCrop, InterpolationMode, TenCrop
 
 from seedwise.augment.config import AugmentConfig
 from seedwise.augment.pipeline import Augmenter
+from seedwise.engine import evaluate
 from seedwise.engine.evaluate import predict
 from seedwise.engine.placement import Placement
 from seedwise.engine.tta import predict_tta, tta_effects
@@ -104,6 +105,18 @@ def test_progress_counts_every_view(model: nn.Module) -> None:
         on_progress=lambda *c: calls.append(c),
     )
     assert calls == [(3 * view, 30) for view in range(1, 11)]
+
+
+def test_each_image_is_read_once_and_the_network_folded_once(model: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Encoded images would be decoded for every view, and on a large network folding takes seconds."""
+    read, folded = [], []
+    copy = evaluate.evaluation_copy
+    monkeypatch.setattr(evaluate, "evaluation_copy", lambda *it: folded.append(it) or copy(*it))  # type: ignore[func-returns-value]
+    pictures = Pictures(300, 16, 16)  # two batches
+    gather = pictures.gather
+    monkeypatch.setattr(pictures, "gather", lambda positions: read.extend(positions) or gather(positions))
+    predict_tta(model, pictures, augmenter(), TtaConfig(crops=10), size=16, placement=CPU)
+    assert sorted(read) == list(range(300)) and len(folded) == 1
 
 
 def test_a_certain_network_has_finite_logits(model: nn.Module) -> None:

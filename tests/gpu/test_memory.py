@@ -48,6 +48,27 @@ def test_the_line_names_a_batch_that_fits_and_a_larger_one_does_not(null_driver:
     assert too_large == 2
 
 
+def dry_run(folder: str) -> tuple[float, int]:
+    """The memory in GB that a dry run tells, and the device's own peak of it, in bytes."""
+    import contextlib
+    import io
+    import json
+
+    import null_counts
+
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        ((code, said),) = commands(folder, [*TRAIN, "-o", "run", "--dry-run", "--json"])
+    assert code == 0, said
+    return json.loads(out.getvalue())["memory_gb"], null_counts.counts()["peak_bytes"]
+
+
+def test_a_dry_run_tells_all_that_the_device_gives(null_driver: NullDriver, tmp_path: Path) -> None:
+    """What torch holds, not only what tensors fill: a GPU with less would not do."""
+    (answer,) = null_driver.ask([Question(dry_run, (str(tmp_path),))])
+    told, peak_bytes = answer.demand()
+    assert told == pytest.approx(peak_bytes / 2**30, rel=0.02)
+
+
 def in_pieces() -> list[Any]:
     """Logits of more images than fit at once, and the lines that were logged."""
     import logging

@@ -81,6 +81,18 @@ class Checkpointer:
         self._writer = threading.Thread(target=write, name="checkpoint")
         self._writer.start()
 
+    def save_whole(self) -> None:
+        """Save the progress, and return once it is written."""
+        self.save()
+        self._join()
+        self._demand_written()
+
+    def expected(self, seconds: float) -> int:
+        """How many checkpoints a whole training of so many seconds writes."""
+        if self._steps is None:
+            return int(seconds / self._seconds) + 1
+        return self._setup.total_steps // self._steps + self._setup.config.epochs
+
     def _join(self) -> None:
         if self._writer is not None:
             self._writer.join()

@@ -2,7 +2,7 @@
 
 import logging
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -34,8 +34,26 @@ def predict(
 ) -> Predictions:
     """Compute the logits float32[m, k] of each of m images once, in the set's order; processes share the batches.
     `size`: side in pixels of the model's input."""
+    (found,) = predict_views(
+        model, images, [augment], size=size, placement=placement, world=world, on_progress=on_progress
+    )
+    return found
+
+
+def predict_views(
+    model: nn.Module,
+    images: Images,
+    views: Sequence[Evaluated],
+    *,
+    size: int,
+    placement: Placement,
+    world: World = SINGLE_PROCESS,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Predictions]:
+    """Do what `predict` does for several preprocessings, each image read once for all of them. Progress counts images
+    over all views."""
     count = len(images.ids)
-    parts = {}
+    parts: dict[int, list[Tensor]] = {}
     model.eval()
     fast, pieces = None, 1
     starts = range(world.rank * EVALUATION_BATCH, count, world.size * EVALUATION_BATCH)
@@ -44,16 +62,18 @@ def predict(
     with torch.inference_mode():
         for start, positions in zip(starts, batches, strict=True):
             pixels, sizes = images.gather(positions)
-            valid = None if sizes is None else torch.from_numpy(sizes)
-            inputs = augment.evaluate(placement.tensor(pixels), valid, size=size)
-            inputs = placement.images(inputs)
-            fast = fast or evaluation_copy(model, inputs)
-            with placement.autocast():
-                parts[start], pieces = _in_pieces(fast, inputs, pieces)
-            on_progress(min(start + EVALUATION_BATCH, count), count)
-    merged = world.all_gather({start: part.cpu() for start, part in parts.items()})
-    logits = torch.cat([merged[start] for start in sorted(merged)]).numpy()
-    return Predictions(np.asarray(images.ids), np.asarray(images.targets), logits)
+            valid, on_device = None if sizes is None else torch.from_numpy(sizes), placement.tensor(pixels)
+            parts[start] = []
+            for number, view in enumerate(views, 1):
+                inputs = placement.images(view.evaluate(on_device, valid, size=size))
+                fast = fast or evaluation_copy(model, inputs)
+                with placement.autocast():
+                    part, pieces = _in_pieces(fast, inputs, pieces)
+                parts[start].append(part)
+                on_progress(len(views) * start + number * len(positions), len(views) * count)
+    merged = world.all_gather({start: torch.stack(part).cpu() for start, part in parts.items()})
+    logits = torch.cat([merged[start] for start in sorted(merged)], dim=1).numpy()
+    return [Predictions(np.asarray(images.ids), np.asarray(images.targets), view) for view in logits]
 
 
 def _in_pieces(model: nn.Module, inputs: Tensor, pieces: int) -> tuple[Tensor, int]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from seedwise.engine.distributed import SINGLE_PROCESS, World
-from seedwise.engine.evaluate import Predictions, predict
+from seedwise.engine.evaluate import Predictions, predict_views
 from seedwise.engine.placement import Placement
 from seedwise.engine.protocols import Evaluated, Images
 from seedwise.recipe.tta_config import TtaConfig, View
@@ -25,33 +25,27 @@ def predict_tta(
     world: World = SINGLE_PROCESS,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Predictions:
-    """Predict every view as `predict` does; logits float32[m, k] are log(mean over the views of the softmax).
+    """Predict every view as `predict_views` does; logits float32[m, k] are log(mean over the views of the softmax).
 
-    `size`: side in pixels at which the run was trained, and of the views unless `tta` has its own. Progress counts
-    images over all views.
+    `size`: side in pixels at which the run was trained, and of the views unless `tta` has its own.
     """
-    views = tta.views
+    found = predict_views(
+        model,
+        images,
+        [_Viewed(augment, view, tta.resized_to(size)) for view in tta.views],
+        size=tta.size(size),
+        placement=placement,
+        world=world,
+        on_progress=on_progress,
+    )
     mean: np.ndarray[tuple[int, ...], np.dtype[np.float64]] | float = 0.0
-    for number, view in enumerate(views):
-
-        def report(done: int, total: int, before: int = number) -> None:
-            on_progress(before * total + done, len(views) * total)
-
-        found = predict(
-            model,
-            images,
-            _Viewed(augment, view, tta.resized_to(size)),
-            size=tta.size(size),
-            placement=placement,
-            world=world,
-            on_progress=report,
-        )
-        logits = found.logits.astype(np.float64)
+    for view in found:
+        logits = view.logits.astype(np.float64)
         exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
-        mean = mean + exponents / exponents.sum(axis=1, keepdims=True) / len(views)
+        mean = mean + exponents / exponents.sum(axis=1, keepdims=True) / len(found)
     with np.errstate(divide="ignore"):
         tiny = np.log(np.maximum(mean, np.finfo(np.float64).tiny))
-    return replace(found, logits=tiny.astype(np.float32))
+    return replace(found[0], logits=tiny.astype(np.float32))
 
 
 def tta_effects(

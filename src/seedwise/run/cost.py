@@ -1,10 +1,12 @@
 """Measures on this machine what a run will take in time and memory."""
 
 import math
+import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
@@ -13,6 +15,7 @@ import torch
 
 from seedwise.base.machine import peak_bytes
 from seedwise.data.dataset import Subset
+from seedwise.engine.checkpointer import Checkpointer
 from seedwise.engine.evaluate import EVALUATION_BATCH
 from seedwise.engine.loop import make_batch
 from seedwise.engine.protocols import Images
@@ -23,7 +26,7 @@ from seedwise.recipe.progressive import PlannedStage
 STEPS = 3
 """Number of measured steps, after one that warms up."""
 FILES_SECONDS = 1.5
-"""Seconds for checkpoints, records and the report; not measured."""
+"""Seconds for records and the report; not measured."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +40,10 @@ class Cost:
     epoch_seconds: float
     """Wall seconds of each epoch, which `seconds` includes."""
     besides_seconds: float
-    """Further wall seconds, once a run: the first step's overhead, report images, files."""
+    """Further wall seconds, once a run: the first step's overhead, checkpoints, report images, files."""
     memory_gb: float | None
-    """Peak memory of this process, or of the CUDA device, in a training step, in GiB; None: the system doesn't tell."""
+    """Peak memory of this process in a training step, in GiB; of a CUDA device what torch holds at that peak, and the
+    context and whatever else is on it. None: the system doesn't tell."""
 
     @property
     def run_seconds(self) -> float:
@@ -78,12 +82,14 @@ def measure(setup: Setup, held_out: int = 0, patience: float = math.inf) -> Cost
     def evaluate() -> None:
         setup.predict(shown)
 
+    ahead = placement.device.type != "cpu"  # there images are read ahead on cores that the training leaves alone
+    loading = _time(lambda: setup.train.gather(some), patience).each if ahead else 0.0
     setup.model.train()
     spans = _steps_by_cost(setup)
     of_step = []
     for phase, _ in spans:
         setup.enter(phase)
-        of_step.append(_time(partial(step, phase), patience))
+        of_step.append(_beside(loading, _time(partial(step, phase), patience)))
     weights = 1 if setup.average is None else 2
     each_epoch = 1 if setup.average is None or setup.average.at_end else 2
     once = weights * (_size(setup.val) + held_out) + min(5000, _size(setup.train))
@@ -93,7 +99,7 @@ def measure(setup: Setup, held_out: int = 0, patience: float = math.inf) -> Cost
     steps_seconds = sum(steps * times.each for (_, steps), times in zip(spans, of_step, strict=True))
     epoch_seconds = steps_seconds / config.epochs + each_epoch * _size(setup.val) * of_image
     seconds = once * of_image + config.epochs * epoch_seconds
-    extra = sum(max(0.0, it.first - it.each) for it in of_step)
+    extra = sum(max(0.0, it.first - it.each) for it in of_step) + _checkpoints(setup, seconds)
     return Cost(setup.total_steps, seconds, epoch_seconds, extra + FILES_SECONDS, _peak_gb(placement.device))
 
 
@@ -125,7 +131,7 @@ class _Times(NamedTuple):
     each: float
 
 
-def _time(action: Callable[[], None], patience: float) -> _Times:
+def _time(action: Callable[[], object], patience: float) -> _Times:
     seconds: list[float] = []
     while len(seconds) <= STEPS and sum(seconds) <= patience:
         began = time.perf_counter()
@@ -134,8 +140,22 @@ def _time(action: Callable[[], None], patience: float) -> _Times:
     return _Times(seconds[0], median(seconds[1:] or seconds))
 
 
+def _beside(loading: float, step: _Times) -> _Times:
+    """A step that was measured with its loading, where so many seconds of loading go on beside it."""
+    return step._replace(each=max(step.each - loading, loading))
+
+
+def _checkpoints(setup: Setup, seconds: float) -> float:
+    """Seconds for all checkpoints of a training that takes so many: one is written to be timed."""
+    with tempfile.TemporaryDirectory() as folder, Checkpointer(replace(setup, folder=Path(folder))) as kept:
+        each = _time(kept.save_whole, 0.0).first
+        return kept.expected(seconds) * each
+
+
 def _peak_gb(device: torch.device) -> float | None:
     if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**30
+        free, total = torch.cuda.mem_get_info(device)
+        besides = total - free - torch.cuda.memory_reserved(device)
+        return float(torch.cuda.max_memory_reserved(device) + besides) / 2**30
     peak = peak_bytes()
     return None if peak is None else peak / 2**30
