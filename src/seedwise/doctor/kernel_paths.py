@@ -29,7 +29,7 @@ def explain_recipe(recipe: Recipe) -> tuple[Recipe, Explanation]:
     at_first = {"weights": "none", "freeze_schedule": ()}  # which paths there are as long as model.freeze holds
     recipe = recipe.model_copy(update={"model": recipe.model.model_copy(update=at_first)})
     resolved = resolve.resolve(recipe)
-    if resolved.compute.compile is True:
+    if resolved.compute.compiled:
         raise UserError("compute.compile: is true, so that a compiler computes the layers, no kernels of ours")
     model, size = resolved.model, resolved.train.image_size
     placement = Placement.of(resolved.compute)

@@ -289,6 +289,9 @@ def _validate(setup: Setup, model: nn.Module, on_progress: Callable[[int, int], 
 def epoch_steps(setup: Setup, epoch: int) -> list[NDArray[np.int64]]:
     """Shuffle the epoch's images into one group of positions int64[n], as `epoch_order`, for each optimizer step."""
     order = epoch_order(setup.seed, len(setup.train.ids), setup.config.repeats, epoch)
+    if setup.equal_batches:
+        batches = setup.steps_per_epoch * setup.config.accumulate * setup.world.size
+        order = np.resize(order, batches * math.ceil(len(order) / batches))  # goes on with its beginning
     return split_evenly(order, setup.steps_per_epoch)
 
 

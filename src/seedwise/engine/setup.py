@@ -69,6 +69,8 @@ class Setup:
     """Tells copies of an image apart."""
     teacher: Teacher | None = None
     """What the model learns from beside the labels."""
+    equal_batches: bool = False
+    """Whether every batch has the same number of images, some then twice in an epoch."""
     data_lines: Sequence[str] = ()
     """Description of the data, for the observer."""
 

@@ -125,13 +125,20 @@ class ComputeConfig(Section):
     or at first use. `tuned`: the same, but timed on this machine instead of by the rule: a few percent faster at best,
     and two runs of one recipe and seed may give other weights. auto: native where the kernels are or a compiler is
     found, else fallback; stock off the CPU."""
-    compile: Auto | bool = "auto"
-    """torch.compile the model; auto: false."""
+    compile: Auto | bool | Literal["reduce-overhead", "max-autotune"] = "auto"
+    """torch.compile the model: true, or one of its modes; auto: false. Batches are then of one size, so that it is
+    compiled once: an epoch's last places, fewer than one step has, go to images that it began with, which it sees
+    twice. Compiling takes minutes. Source: PyTorch, torch.compile's `mode`."""
     deterministic: bool = False
     """Same weights from the same recipe and seed on the same kind of GPU, drivers and libraries, as far as PyTorch
     promises it: its deterministic implementations, which may be slower, and one line where an operation has none. What
     it costs and that bits are equal has not been measured on a GPU by seedwise's authors. On a CPU it changes nothing:
     the bits are the same anyway."""
+
+    @property
+    def compiled(self) -> bool:
+        """Whether a resolved section compiles the model."""
+        return self.compile not in ("auto", False)
 
     @field_validator("kernels", mode="before")
     @classmethod
@@ -200,7 +207,7 @@ def check(recipe: Recipe) -> None:
         raise ValueError(
             f"optim.schedule.warmup_epochs: must be below train.epochs ({epochs}), is {schedule.warmup_epochs}"
         )
-    if recipe.model.freeze_schedule and recipe.compute.compile is True:
+    if recipe.model.freeze_schedule and recipe.compute.compiled:
         raise ValueError("compute.compile: can't go with model.freeze_schedule, which changes the network; drop one")
     check_stages(recipe)
 

@@ -53,8 +53,9 @@ def prepare(
     rates = {"dropout": recipe.model.dropout, "drop_path": recipe.model.drop_path}
     meter = meter_dropout(model, classifier_names(model), **rates)
     average = _average_of(recipe, model, len(dataset.train))
-    if recipe.compute.compile is True:
-        model.compile()
+    if recipe.compute.compiled:
+        mode = recipe.compute.compile
+        model.compile(mode=mode if isinstance(mode, str) else None)
     repeats = None if recipe.train.repeats == 1 else Repeats(recipe.train.repeats, dataset.train.draw_rows)
     optimizer = build_optimizer(recipe.optim, parameter_groups(recipe.optim, model, classifier_names(model)))
     setup = Setup(
@@ -89,6 +90,7 @@ def prepare(
         else RunTeacher(recipe, distill, built.mean, built.std),
         scale=LossScale(placement.device) if placement.precision == "fp16" else None,
         repeats=repeats,
+        equal_batches=recipe.compute.compiled,
         data_lines=_lines(recipe, dataset, repeats),
     )
     return replace(setup, dropout=dropout_of(model, recipe.model.dropout, setup.plan))
