@@ -12,6 +12,7 @@ from torch import nn
 from seedwise.base import rng
 from seedwise.base.errors import UserError, first_sentence
 from seedwise.models import sizes, user_model
+from seedwise.models.activations import spare_clones
 from seedwise.models.checkpoint import CONFIG_FILE, read_checkpoint
 from seedwise.models.config import FACTORY_PREFIX, ModelConfig
 from seedwise.models.freezing import demand_stages, freeze
@@ -89,6 +90,7 @@ def build_model(
         reason = put_weights(module, found, classes)
         head = f"new head for {num_classes} classes, {reason}" if reason else f"its head kept, {num_classes} classes"
         origin = f"{found.origin}; {head}"
+    spare_clones(module)
     built = _describe(module.train(), found, origin)
     names = classifier_names(module)
     demand_stages(module, config.freeze, names)
