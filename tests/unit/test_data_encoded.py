@@ -2,17 +2,14 @@
 
 import os
 import tarfile
-import zipfile
-from collections.abc import Callable
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
 
+from image_sources import CLASSES, WRITERS, _add, _jpeg, encoded_images, write_folder, write_shards
 from seedwise.base.errors import UserError
 from seedwise.data import planning, prefetch
 from seedwise.data.config import DataConfig, Order, Storage
@@ -21,94 +18,11 @@ from seedwise.data.encoded import EncodedImages
 from seedwise.data.open import open_data
 
 SIDE = 24
-CLASSES = ("ant", "bee")
-
-
-def _jpeg(number: int, size: tuple[int, int]) -> bytes:
-    noise = np.random.default_rng(number).integers(0, 256, (6, 8, 3), dtype=np.uint8)
-    file = BytesIO()
-    Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC).save(file, "JPEG")
-    return file.getvalue()
-
-
-SIZES = [(40, 30), (200, 160), (24, 24), (90, 30), (10, 12), (150, 30)]
-"""Larger, four times as large, fitting, too long, smaller, and much too long ones."""
 
 
 @pytest.fixture(scope="module")
 def images() -> dict[str, bytes]:
-    """Encoded images by name in class folders."""
-    return {f"{CLASSES[i % 2]}/{i:02d}.jpg": _jpeg(i, SIZES[i % len(SIZES)]) for i in range(36)}
-
-
-def _folder(root: Path, images: dict[str, bytes]) -> Path:
-    for name, data in images.items():
-        (root / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / "photos" / name).write_bytes(data)
-    return root / "photos"
-
-
-def _zip(kind: int) -> Callable[[Path, dict[str, bytes]], Path]:
-    def write(root: Path, images: dict[str, bytes]) -> Path:
-        with zipfile.ZipFile(root / "photos.zip", "w", kind) as archive:
-            for name, data in images.items():
-                archive.writestr(name, data)
-        return root / "photos.zip"
-
-    return write
-
-
-def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
-    info = tarfile.TarInfo(name)
-    info.size = len(data)
-    tar.addfile(info, BytesIO(data))
-
-
-def _tar(suffix: str) -> Callable[[Path, dict[str, bytes]], Path]:
-    def write(root: Path, images: dict[str, bytes]) -> Path:
-        with tarfile.open(root / f"photos{suffix}", "w:gz" if suffix.endswith("gz") else "w") as tar:
-            for name, data in images.items():
-                _add(tar, name, data)
-        return root / f"photos{suffix}"
-
-    return write
-
-
-def _csv(root: Path, images: dict[str, bytes]) -> Path:
-    folder = _folder(root, images)
-    lines = [f"{name},{name.split('/')[0]}" for name in images]
-    (folder / "labels.csv").write_text("\n".join(["image,label", *lines]))
-    return folder / "labels.csv"
-
-
-def _parquet(root: Path, images: dict[str, bytes]) -> Path:
-    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
-    cells = [{"bytes": data, "path": name} for name, data in images.items()]
-    pq.write_table(pa.table({"image": cells, "label": [name.split("/")[0] for name in images]}), root / "p.parquet")
-    return root / "p.parquet"
-
-
-def _shards(root: Path, images: dict[str, bytes]) -> Path:
-    for shard in range(2):
-        with tarfile.open(root / f"part-{shard:06d}.tar", "w") as tar:
-            for name, data in list(images.items())[shard::2]:
-                key = name.replace("/", "-").removesuffix(".jpg")
-                _add(tar, f"{key}.jpg", data)
-                _add(tar, f"{key}.cls", str(CLASSES.index(name.split("/")[0])).encode())
-    (root / "classnames.txt").write_text("\n".join(CLASSES))
-    return root
-
-
-WRITERS = {
-    "folder": _folder,
-    "stored zip": _zip(zipfile.ZIP_STORED),
-    "deflated zip": _zip(zipfile.ZIP_DEFLATED),
-    "tar": _tar(".tar"),
-    "tar.gz": _tar(".tar.gz"),
-    "csv": _csv,
-    "parquet": _parquet,
-    "webdataset": _shards,
-}
+    return encoded_images()
 
 
 def _open(path: Path, storage: Storage | str, order: Order | str, **options: object) -> Dataset:
@@ -149,7 +63,7 @@ def test_every_source_has_the_same_rows_and_pixels_in_both_storages(
 
 
 def test_images_of_one_size_stay_as_they_are(tmp_path: Path) -> None:
-    path = _folder(tmp_path, {f"{CLASSES[i % 2]}/{i}.jpg": _jpeg(i, (60, 20)) for i in range(12)})
+    path = write_folder(tmp_path, {f"{CLASSES[i % 2]}/{i}.jpg": _jpeg(i, (60, 20)) for i in range(12)})
     for order in ("content", "listing"):
         pixels, sizes = _open(path, "encoded", order, val=0, test=0).train.gather(np.arange(2))
         assert pixels.shape == (2, 3, 20, 60)
@@ -165,7 +79,7 @@ def test_a_folder_and_archives_of_it_have_one_listing(images: dict[str, bytes], 
 
 
 def test_images_in_another_order_than_told_and_told_anew(images: dict[str, bytes], tmp_path: Path) -> None:
-    path = _folder(tmp_path, images)
+    path = write_folder(tmp_path, images)
     decoded, encoded = (_open(path, kind, "content", val=0, test=0).train for kind in ("decoded", "encoded"))
     encoded.expect(np.arange(36))
     for positions in ([35, 3, 3, 0], [7], list(range(20))):
@@ -176,7 +90,7 @@ def test_images_in_another_order_than_told_and_told_anew(images: dict[str, bytes
 
 def test_more_images_than_slots(images: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prefetch, "MEMORY", 1)
-    path = _folder(tmp_path, images)
+    path = write_folder(tmp_path, images)
     decoded, encoded = (_open(path, kind, "content", val=0, test=0).train for kind in ("decoded", "encoded"))
     every = np.tile(np.arange(36), 4)
     encoded.expect(every)
@@ -185,7 +99,7 @@ def test_more_images_than_slots(images: dict[str, bytes], tmp_path: Path, monkey
 
 @pytest.mark.parametrize("ahead", [True, False])
 def test_a_damaged_image_is_named_in_its_turn(ahead: bool, images: dict[str, bytes], tmp_path: Path) -> None:
-    path = _folder(tmp_path, images)
+    path = write_folder(tmp_path, images)
     train = _open(path, "encoded", "listing", val=0, test=0).train
     (path / "ant/04.jpg").write_bytes(b"no image")
     if ahead:
@@ -195,7 +109,7 @@ def test_a_damaged_image_is_named_in_its_turn(ahead: bool, images: dict[str, byt
 
 
 def test_damaged_images_are_left_out_alike(images: dict[str, bytes], tmp_path: Path) -> None:
-    path = _folder(tmp_path, images | {"ant/00.jpg": b"", "bee/17.jpg": b"no image"})
+    path = write_folder(tmp_path, images | {"ant/00.jpg": b"", "bee/17.jpg": b"no image"})
     decoded, encoded = (_open(path, kind, "auto", skip_damaged=True) for kind in ("decoded", "encoded"))
     assert sum(decoded.splits.values()) == 34
     for a, b in zip(_all(decoded, ahead=False), _all(encoded, ahead=True), strict=True):
@@ -203,7 +117,7 @@ def test_damaged_images_are_left_out_alike(images: dict[str, bytes], tmp_path: P
 
 
 def test_a_process_that_is_killed_is_said(images: dict[str, bytes], tmp_path: Path) -> None:
-    train = _open(_folder(tmp_path, images), "encoded", "content", val=0, test=0).train
+    train = _open(write_folder(tmp_path, images), "encoded", "content", val=0, test=0).train
     train.expect(np.tile(np.arange(36), 50))
     assert isinstance(train.images, EncodedImages)
     ahead = train.images._decoding._prefetch
@@ -216,7 +130,7 @@ def test_a_process_that_is_killed_is_said(images: dict[str, bytes], tmp_path: Pa
 
 
 def test_nothing_is_left_behind(images: dict[str, bytes], tmp_path: Path) -> None:
-    train = _open(_folder(tmp_path, images), "encoded", "content", val=0, test=0).train
+    train = _open(write_folder(tmp_path, images), "encoded", "content", val=0, test=0).train
     train.expect(np.arange(36))
     assert isinstance(train.images, EncodedImages)
     ahead = train.images._decoding._prefetch
@@ -231,7 +145,7 @@ def test_nothing_is_left_behind(images: dict[str, bytes], tmp_path: Path) -> Non
 def test_auto_follows_the_disk_and_the_files(
     images: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = _folder(tmp_path, images)
+    path = write_folder(tmp_path, images)
     monkeypatch.setattr(planning, "free_disk", lambda: 10_000)
     small = _open(path, "auto", "auto")
     assert small.storage == "encoded"
@@ -249,7 +163,7 @@ def test_pixels_are_no_files(tmp_path: Path) -> None:
 
 
 def test_shards_by_pattern_and_a_missing_label(images: dict[str, bytes], tmp_path: Path) -> None:
-    folder = _shards(tmp_path, images)
+    folder = write_shards(tmp_path, images)
     by_pattern = _open(folder / "part-{000000..000001}.tar", "encoded", "listing")
     assert by_pattern.splits == _open(folder, "encoded", "listing").splits
     with tarfile.open(folder / "part-000001.tar", "a") as tar:
@@ -259,7 +173,7 @@ def test_shards_by_pattern_and_a_missing_label(images: dict[str, bytes], tmp_pat
 
 
 def test_jpeg_scaling_keeps_twice_the_side(tmp_path: Path) -> None:
-    path = _folder(tmp_path, {f"{CLASSES[i % 2]}/{i}.jpg": _jpeg(i, (400, 400)) for i in range(12)})
+    path = write_folder(tmp_path, {f"{CLASSES[i % 2]}/{i}.jpg": _jpeg(i, (400, 400)) for i in range(12)})
     scaled, whole = (_open(path, "encoded", order, val=0, test=0).train for order in ("listing", "content"))
     by_name = {name: row for row, name in enumerate(whole.files.tolist())}  # type: ignore[union-attr]
     rows = np.array([by_name[name] for name in scaled.files.tolist()])  # type: ignore[union-attr]

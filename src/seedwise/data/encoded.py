@@ -79,7 +79,11 @@ class Decoding:
 
     def _damaged(self, part: str, row: int, what: str) -> DamagedImage:
         name = printable(str(self._names[part].take(np.array([row]))[0]))
-        return DamagedImage(name, what, f"replace or remove it, and train anew; {OPTION} leaves such images out")
+        return DamagedImage(
+            name,
+            what,
+            f"put it back as it was and resume, or remove it and train anew; {OPTION} leaves such images out",
+        )
 
 
 class EncodedImages:
