@@ -7,7 +7,8 @@
 `measure` loads in turns, in processes of their own, the same number of images in a shuffled order: seedwise's encoded
 storage to uint8 at the short side (crops and flips follow on whole batches), timm's and torchvision's loaders with
 RandomResizedCrop and flip to uint8 or float tensors. It prints images/s, the time to the first batch, memory at the
-peak (of the process, without its workers) and what lies in the cache.
+peak (of the process, without its workers), memory at the end with the workers (pages that several share counted once),
+and what lies in the cache.
 """
 
 import argparse
@@ -88,8 +89,21 @@ def one(name: str, folder: Path, side: int, workers: int, images: int) -> None:
             break
     seconds = time.perf_counter() - began - first
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"rate": (done - first_count) / seconds, "first": first, "memory_mb": own}), flush=True)
+    rate = (done - first_count) / seconds
+    print(json.dumps({"rate": rate, "first": first, "memory_mb": own, "all_mb": _with_workers()}), flush=True)
     os._exit(0)  # the loaders' workers need not be waited for
+
+
+def _with_workers() -> float:
+    """MB of this process and all below it, by Linux's proportional set size."""
+    total, waiting = 0.0, [os.getpid()]
+    while waiting:
+        process = Path("/proc") / str(waiting.pop())
+        lines = (process / "smaps_rollup").read_text().splitlines()
+        total += next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
+        for task in (process / "task").iterdir():
+            waiting += map(int, (task / "children").read_text().split())
+    return total
 
 
 def measure(folder: Path, side: int, workers: int, rounds: int, images: int) -> None:
@@ -113,7 +127,7 @@ def measure(folder: Path, side: int, workers: int, rounds: int, images: int) -> 
         print(
             f"{name:12} {rate:6.0f} images/s; seedwise / it {statistics.median(ratios):.2f} "
             f"({ratios[0]:.2f} to {ratios[-1]:.2f}); first batch {firsts[0]:.1f} s, then {min(firsts):.1f} s; "
-            f"{max(it['memory_mb'] for it in turns):.0f} MB"
+            f"{max(it['memory_mb'] for it in turns):.0f} MB, {max(it['all_mb'] for it in turns):.0f} MB with workers"
         )
     print(f"seedwise's cache: {disk:.1f} MB")
 
