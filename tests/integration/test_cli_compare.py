@@ -83,9 +83,9 @@ def test_pairs_by_seed_agree_with_scipy(cli: Cli, tmp_path: Path, n: int) -> Non
         assert each["ci95"] == pytest.approx(np.clip(test.confidence_interval(0.95), -1, 1), abs=1e-9)
         assert each["p_signflip"] == pytest.approx(brute_flips(differences), abs=1e-9)
         assert each["signflip_floor"] == 2 / 2**n
-        lower = stats.ttest_1samp(differences, -0.02, alternative="greater").pvalue
-        upper = stats.ttest_1samp(differences, 0.02, alternative="less").pvalue
-        assert each["p_equivalence"] == pytest.approx(max(lower, upper), abs=1e-9)
+        se = np.hypot(differences.std(ddof=1), 0.5 / IMAGES) / n**0.5  # half an image of spread is added
+        inside = (0.02 - abs(differences.mean())) / se
+        assert each["p_equivalence"] == pytest.approx(stats.t.sf(inside, n - 1), abs=1e-9)
         assert found["comparisons"][name]["time"]["ratio"] == pytest.approx({"b": 2.0, "c": 0.5}[name])
         arm_found = found["arms"][name]
         assert arm_found["mean"] == pytest.approx(top1[name].mean()) and arm_found["n"] == n
@@ -175,7 +175,7 @@ def test_a_class_that_suffers_is_named_and_so_is_its_superclass(cli: Cli, tmp_pa
     hurt = {seed: one & ~(fish & (rng.random(IMAGES) < 0.5)) for seed, one in base.items()}
     arm(tmp_path, "a", base), arm(tmp_path, "b", hurt)
     found = compared(cli, "a", "b", "--classes")["comparisons"]["b"]
-    expected = [row.to_json() for row in compare_classes(hurt, base, LABELS, CLASSES)]
+    expected = [row.to_json() for row in compare_classes(hurt, base, LABELS, CLASSES, size=7)]
     assert found["classes"] == expected
     assert {row["name"] for row in found["classes"] if row["verdict"] == "worse"} == {"cod", "trout"}
     assert {row["name"] for row in found["superclasses"] if row["verdict"] == "worse"} == {"fish"}
@@ -267,3 +267,25 @@ def test_it_never_imports_torch(tmp_path: Path) -> None:
     )
     for verb in (["compare", "a", "b", "--classes"], ["ensemble", "a", "-o", "together"]):
         subprocess.run([sys.executable, "-c", script, *verb], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_two_arms_taken_out_of_a_study_are_judged_by_its_plan(cli: Cli, tmp_path: Path) -> None:
+    """Its margin, the family of all its arms, and the level of its look: the same p as in the study itself."""
+    rng = np.random.default_rng(5)
+    hits = {
+        arm: {seed: right(rng, share) for seed in range(6)} for arm, share in (("base", 0.7), ("a", 0.74), ("b", 0.7))
+    }
+    made = {
+        arm: {s: {"val": (it := answers_for(LABELS, one)), "test": it} for s, one in of.items()}
+        for arm, of in hits.items()
+    }
+    folder = make_study(tmp_path / "study", LABELS, made)
+    results, planned = Results(folder), read_study(folder).model_copy(update={"margin": 0.02})
+    write_study(folder, results.look(results.refresh(planned)))
+    study, out = compared(cli, folder), compared(cli, folder / "runs" / "base", folder / "runs" / "a")
+    (inside,) = (each["test"] for name, each in study["comparisons"].items() if name.endswith("a"))
+    (outside,) = (each["test"] for each in out["comparisons"].values())
+    assert (out["family"], out["margin"]) == (2, 0.02) and outside["alpha"] == inside["alpha"] == 0.025
+    assert outside["p_holm"] == min(1.0, 2 * outside["p_t"]) and outside["p_t"] == inside["p_t"]
+    said = cli("compare", folder / "runs" / "base", folder / "runs" / "a", "--margin", 1).out
+    assert "the study fixed ±2 before its first trial: this margin is another" in said

@@ -86,6 +86,8 @@ def _print(found: "Compared") -> None:
         print(f"{said}; a difference is real where p is below {alpha:g}{look}; {margin}")
     else:
         print(f"a difference is real where p is below {alpha:g}{look}; {margin}")
+    if found.planned_margin not in (None, found.margin):
+        print(f"the study fixed ±{100 * (found.planned_margin or 0):g} before its first trial: this margin is another")
 
 
 def _differences(lines: Sequence[str]) -> list[str]:
@@ -103,7 +105,8 @@ def _details(each: Any) -> list[str]:
         "welch": "seeds don't match: compared as two groups (Welch), which sees less",
         "single": "single networks: another seed is another network",
     }
-    lines.append(how[each.kind])
+    unused = f"; {each.unused} runs not used, for their seeds have no partner" if each.unused else ""
+    lines.append(how[each.kind] + unused)
     if each.ci95_images is not None:
         said = Scale().difference(each.mean, each.ci95_images).split("interval ")[1]
         lines.append(f"with other test images too: {said}")
@@ -128,7 +131,7 @@ def _print_classes(what: str, rows: list[dict[str, Any]]) -> None:
         print(f"  {what}: need two common seeds or more")
         return
     decided = [row for row in rows if row["verdict"] != "undecided"]
-    print(f"  {what}: {len(decided)} of {len(rows)} differ (seeds and images random, Holm over all {len(rows)})")
+    print(f"  {what}: {len(decided)} of {len(rows)} differ (seeds and images random, Holm over all arms and classes)")
     for row in decided:
         said = Scale().difference(row["mean"], row["ci95_simultaneous"])
         print(f"    {row['name']}: {row['verdict']}, {said}, p {row['p_holm']:.4f}")

@@ -174,6 +174,7 @@ def _by_class(study: StudyFiles) -> dict[str, list[Context]]:
     families: dict[str, Any] = {"classes": (data.classes, None)}
     if data.superclasses and data.superclass_of is not None:
         families["superclasses"] = (data.superclasses, data.superclass_of)
+    size = (len(study.arms) - 1) * sum(len(names) for names, _ in families.values())
     for name in study.arms:
         mine = study.right(name) if name != study.base else None
         if mine is None or mine[1].tolist() != base[1].tolist():
@@ -181,7 +182,9 @@ def _by_class(study: StudyFiles) -> dict[str, list[Context]]:
         compared = study.arms[name].compared
         alpha = 0.05 if compared is None else compared.alpha
         for family, (names, superclass_of) in families.items():
-            rows = compare_classes(mine[0], base[0], base[2], names, superclass_of=superclass_of, alpha=alpha)
+            rows = compare_classes(
+                mine[0], base[0], base[2], names, superclass_of=superclass_of, alpha=alpha, size=size
+            )
             found[family] += [{"arm": name, "row": row} for row in sorted(rows, key=_interest)[:CLASSES_SHOWN]]
     return found
 

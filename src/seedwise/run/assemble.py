@@ -27,7 +27,7 @@ from seedwise.optim.optimizers import build_optimizer
 from seedwise.optim.sam import Sam
 from seedwise.optim.swa import Swa
 from seedwise.recipe.progressive import stages_of
-from seedwise.recipe.schema import Recipe
+from seedwise.recipe.schema import ComputeConfig, Recipe
 from seedwise.run.resolve import doubts
 from seedwise.run.teacher import RunTeacher
 
@@ -53,9 +53,7 @@ def prepare(
     rates = {"dropout": recipe.model.dropout, "drop_path": recipe.model.drop_path}
     meter = meter_dropout(model, classifier_names(model), **rates)
     average = _average_of(recipe, model, len(dataset.train))
-    if recipe.compute.compiled:
-        mode = recipe.compute.compile
-        model.compile(mode=mode if isinstance(mode, str) else None)
+    _compile(model, recipe.compute)
     repeats = None if recipe.train.repeats == 1 else Repeats(recipe.train.repeats, dataset.train.draw_rows)
     optimizer = build_optimizer(recipe.optim, parameter_groups(recipe.optim, model, classifier_names(model)))
     setup = Setup(
@@ -94,6 +92,12 @@ def prepare(
         data_lines=_lines(recipe, dataset, repeats),
     )
     return replace(setup, dropout=dropout_of(model, recipe.model.dropout, setup.plan))
+
+
+def _compile(model: torch.nn.Module, compute: ComputeConfig) -> None:
+    """Compile the model in the section's mode, if it asks for it."""
+    if compute.compiled:
+        model.compile(mode=compute.compile if isinstance(compute.compile, str) else None)
 
 
 def _lines(recipe: Recipe, dataset: Dataset, repeats: Repeats | None) -> list[str]:

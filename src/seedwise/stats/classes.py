@@ -29,7 +29,7 @@ class ClassDifference:
     p: float
     """Two-sided p with seeds and images random."""
     p_holm: float
-    """`p`, corrected for all classes (or superclasses) by Holm."""
+    """`p`, corrected for the family by Holm."""
     ci95: Interval
     """95% interval with seeds and images random, of this class alone."""
     ci95_simultaneous: Interval
@@ -49,17 +49,18 @@ def compare_classes(
     *,
     alpha: float = 0.05,
     superclass_of: Sequence[int] | None = None,
+    size: int | None = None,
 ) -> list[ClassDifference]:
     """Compare two arms with common seeds class by class, as one family, in the order of the classes.
 
     arm, base: seed -> bool[images], right or not; labels: int[images], the class of each image. With `superclass_of`
     (for each class the index of its superclass) they are by superclass, and `names` are the superclasses'. Classes with
-    fewer than two images, and studies with fewer than two common seeds, have no differences.
+    fewer than two images, and studies with fewer than two common seeds, have no differences. `size`: of the family,
+    where the classes of other arms are looked at too: `alpha` bounds some false claim among all.
 
     The test takes the class's images as random too (`image_difference`). A claim such as "it hurts fish" is about fish,
     and a hundred images of them differ from another hundred by more than seeds do. With seeds alone, what a technique
-    does to a few odd images would be found in some class far too often: in a third of the simulated studies without any
-    effect on a class of tests/unit/test_stats_classes.py, against one in twenty. Holm 1979 over the family.
+    does to a few odd images is found in some class far too often (tests/unit/test_stats_classes.py). Holm 1979.
     """
     seeds = [seed for seed in base if seed in arm]
     if len(seeds) < 2:
@@ -73,7 +74,7 @@ def compare_classes(
     columns = [matrix[:, groups == index] for index in range(len(names))]
     kept = [(name, part, image_difference(part)) for name, part in zip(names, columns, strict=True)]
     present = [(name, part, found) for name, part, found in kept if found is not None]
-    decisions = decide([found for _, _, found in present], alpha)
+    decisions = decide([found for _, _, found in present], alpha, None if size is None else max(size, len(present)))
     rows = []
     for (name, part, found), decision in zip(present, decisions, strict=True):
         by_seed = part.mean(axis=1)

@@ -1,5 +1,6 @@
 """A family of arms against their base: every number of a comparison in `study.json`, and the verdict."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -22,6 +23,8 @@ from seedwise.stats.welch import welch
 
 Outcomes = Mapping[str, Mapping[int, float]]
 """Arm -> seed -> outcome: a fraction for accuracies."""
+FEWEST_PAIRS = 3
+"""Pairs from which some runs without a partner are left out rather than compare all as two groups."""
 Correct = Mapping[str, Mapping[int, ArrayLike]]
 """Arm -> seed -> bool[images]: right or not, in the same order of images everywhere."""
 
@@ -36,10 +39,13 @@ class Comparison:
     """The seeds of the pairs; for the other kinds the arm's."""
     n: int
     """Pairs; for the other kinds the smaller number of seeds."""
+    unused: int
+    """Runs of both sides without a partner, which paired and single ones leave out."""
     mean: float
     sd: float | None
     ci95: Interval | None
-    """t-interval of this comparison alone; None where all seeds show the same difference, so that there is no noise."""
+    """t-interval of this comparison alone; None where all seeds show the same difference and the number of images is
+    not known, so that there is no noise."""
     p_t: float | None
     """Two-sided p of the t-test, not corrected."""
     p_holm: float | None
@@ -109,8 +115,10 @@ def compare_arms(
     level = spent(look, alpha)
     pairs = {arm: _matched(outcomes[arm], outcomes[base]) for arm in arms}
     widest = bounds[1] - bounds[0]
+    grain = _grain(correct or {})
     differences = [
-        replace(_difference(outcomes[arm], outcomes[base], pairs[arm]), bounds=(-widest, widest)) for arm in arms
+        replace(_difference(outcomes[arm], outcomes[base], pairs[arm]), bounds=(-widest, widest), grain=grain)
+        for arm in arms
     ]
     decisions = decide(differences, level, count) if arms else []
     equivalences = [tost(difference, margin) for difference in differences]
@@ -120,14 +128,13 @@ def compare_arms(
     for arm, difference, decision, p, p_holm in zip(arms, differences, decisions, equivalences, equivalences_holm):
         significant, interval = decision.significant, decision.interval
         verdict = judge(difference.mean, significant, interval, p_holm is not None and p_holm < level, margin, better)
-        more = None
-        if verdict == "undecided" and difference.sd is not None:
-            more = seeds_to_decide(difference.n, difference.mean, difference.sd, margin, next_level)
+        more = _more(difference, margin, next_level) if verdict == "undecided" else None
         words = sentence(verdict, difference.mean, interval, difference.n, more, margin, scale or Scale())
         values = [outcomes[arm][seed] - outcomes[base][seed] for seed in pairs[arm]]
         images, networks = _by_image(correct or {}, arm, base, pairs[arm])
         found[arm] = Comparison(
             **_seeds_part(difference, decision, level, pairs[arm] or sorted(outcomes[arm]), values),
+            unused=len(outcomes[arm]) + len(outcomes[base]) - 2 * len(values) if values else 0,
             **_images_part(images, networks),
             p_equivalence=p,
             p_equivalence_holm=p_holm,
@@ -138,10 +145,18 @@ def compare_arms(
     return found
 
 
+def _more(difference: Difference, margin: float, level: float) -> int | None:
+    """Seeds in all that would decide it; no number of them shows equivalence within less than one image."""
+    if difference.sd is None:
+        return None
+    reach, sd = margin if margin >= difference.grain else 0.0, math.hypot(difference.sd, difference.grain / 2)
+    return seeds_to_decide(difference.n, difference.mean, sd, reach, level)
+
+
 def _matched(arm: Mapping[int, float], base: Mapping[int, float]) -> list[int]:
-    """The seeds that both sides have, to pair; none if only one matches and there are more on both sides."""
-    common = [seed for seed in base if seed in arm]
-    return common if len(common) > 1 or min(len(arm), len(base)) == 1 else []
+    """The seeds that both sides have, to pair; none where pairs would leave out most of what Welch's test can use."""
+    common, smaller = [seed for seed in base if seed in arm], min(len(arm), len(base))
+    return common if len(common) == smaller or len(common) >= max(FEWEST_PAIRS, smaller / 2) else []
 
 
 def _difference(arm: Mapping[int, float], base: Mapping[int, float], seeds: Sequence[int]) -> Difference:
@@ -149,6 +164,12 @@ def _difference(arm: Mapping[int, float], base: Mapping[int, float], seeds: Sequ
         found = paired([arm[seed] for seed in seeds], [base[seed] for seed in seeds])
         return found if len(seeds) > 1 else replace(found, kind="single")
     return welch(list(arm.values()), list(base.values()))
+
+
+def _grain(correct: Correct) -> float:
+    """One image's share of those that were scored; 0 where they aren't known."""
+    counts = {len(np.asarray(right)) for of in correct.values() for right in of.values()}
+    return 1 / max(counts) if counts else 0.0
 
 
 def _by_image(
@@ -187,7 +208,7 @@ def _seeds_part(
         "n": difference.n,
         "mean": difference.mean,
         "sd": difference.sd,
-        "ci95": None if difference.constant else difference.interval(),
+        "ci95": None if difference.constant and not difference.grain else difference.interval(),
         "p_t": difference.p_t,
         "p_holm": decision.p_holm,
         "alpha": level,

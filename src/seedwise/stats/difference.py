@@ -38,11 +38,19 @@ class Difference:
     """Exact p where the spread is zero: the floor for a constant difference, 1 for none."""
     bounds: Interval = ANYWHERE
     """Range of a possible difference; intervals end there."""
+    grain: float = 0.0
+    """Step between two possible outcomes, such as 1/images of a top-1; 0: none."""
 
     @property
     def constant(self) -> bool:
         """Whether several seeds all show the same difference."""
         return self.se == 0
+
+    @property
+    def least_se(self) -> float:
+        """Standard error of n outcomes that waver by half a step of `grain` each: fewer steps than one don't show that
+        there is no noise."""
+        return self.grain / 2 / math.sqrt(self.n)
 
     @property
     def p_t(self) -> float | None:
@@ -63,24 +71,27 @@ class Difference:
         return self.p_exact if self.constant else self.p_t
 
     def interval(self, level: float = 0.95) -> tuple[float, float] | None:
-        """t-interval of the mean; None with one value a side; without spread the mean twice (`images`: `of_equal`)."""
+        """t-interval of the mean; None with one value a side; without spread and `grain` the mean twice (`images`:
+        `of_equal`)."""
         if self.se is None or self.df is None:
             return None
-        if self.se == 0:
+        se = max(self.se, self.least_se)
+        if se == 0:
             return of_equal(self.mean, self.n, level) if self.kind == "images" else (self.mean, self.mean)
-        return t_interval(self.mean, self.se, self.df, level, self.bounds)
+        return t_interval(self.mean, se, self.df, level, self.bounds)
 
     def p_beyond(self, bound: float) -> float | None:
         """One-sided p of the null hypothesis that the true difference is at or beyond `bound`, seen from 0.
 
-        Without spread half the floor (one of all sign flips), or 1 where the mean is beyond.
+        The squares of `se` and `least_se` are added: small spreads are what absence of a difference is claimed from.
+        Without either half the floor (one of all sign flips), or 1 where the mean is beyond.
         """
         if self.se is None or self.df is None or self.floor is None:
             return None
-        inside = (bound - self.mean) * math.copysign(1, bound)
-        if self.se == 0:
+        inside, se = (bound - self.mean) * math.copysign(1, bound), math.hypot(self.se, self.least_se)
+        if se == 0:
             return self.floor / 2 if inside > 0 else 1.0
-        return t_upper(inside / self.se, self.df)
+        return t_upper(inside / se, self.df)
 
 
 def numbers(values: ArrayLike, name: str) -> Floats:

@@ -59,6 +59,8 @@ class Compared:
     comparisons: dict[str, Comparison]
     family: int
     """Number of comparisons that p and intervals are corrected for, with those of arms without a finished run."""
+    planned_margin: float | None
+    """The margin that a study given, or one that holds a folder given, fixed before its first trial; None without."""
     times: dict[str, Ratio | None]
     """Ratio of training times to the base's; None where one isn't known or another machine measured it."""
     differs: dict[str, list[str]] = field(default_factory=dict)
@@ -140,11 +142,13 @@ def compare(
     does it itself, at the level of its latest look.
     """
     studies = [read_study(path) for path in paths if (path / STUDY).is_file()]
-    margin = margin or next((study.margin for study in studies if study.margin is not None), MARGIN)
-    look = None
-    if len(paths) == len(studies) == 1 and len(studies[0].arms) > 1:
-        look = len(studies[0].looks) + (0 if looked(studies[0]) else 1)
+    around = _studies_around(paths)
+    planned = next((study.margin for study in (*studies, *around) if study.margin is not None), None)
+    margin = (MARGIN if planned is None else planned) if margin is None else margin
+    designs = around or (studies if len(paths) == len(studies) == 1 else [])
+    look = max((_look(study) for study in designs if len(study.arms) > 1), default=None)
     arms, family, skipped = _arms(paths)
+    family = max(family, *(len(study.arms) - 1 for study in around), 1)
     if len(arms) < 2:
         raise UserError(f"{paths[0]}: holds one arm ({arms[0].name}); give another run, study or folder to compare")
     answers = _answers(arms, split)
@@ -160,6 +164,7 @@ def compare(
         correct=correct,
         comparisons=_without_seeds_as_names(found),
         family=family,
+        planned_margin=planned,
         times={arm.name: _time(arm, arms[0]) for arm in arms[1:]},
         skipped=skipped,
     )
@@ -173,9 +178,26 @@ def compare(
         labels = next(iter(answers[base].values())).targets
         for arm in arms[1:]:
             compared.classes[arm.name] = _by_class(
-                correct[arm.name], correct[base], labels, first.data, found[arm.name].alpha
+                correct[arm.name], correct[base], labels, first.data, found[arm.name].alpha, family
             )
     return compared
+
+
+def _studies_around(paths: Sequence[Path]) -> list[StudyRecord]:
+    """The studies that folders of arms and trials lie in: what they planned holds for whoever takes these out."""
+    inside = {
+        parent
+        for path in paths
+        if not (path / STUDY).is_file()
+        for parent in list(path.resolve().parents)[:3]
+        if (parent / STUDY).is_file()
+    }
+    return [read_study(folder) for folder in sorted(inside)]
+
+
+def _look(study: StudyRecord) -> int:
+    """The number of the look that its comparisons are of."""
+    return len(study.looks) + (0 if looked(study) else 1)
 
 
 def _next(compared: Compared, arm: Arm, base: Setting, study: StudyRecord | None) -> None:
@@ -345,11 +367,14 @@ def _by_class(
     labels: NDArray[np.int64],
     data: DataRecord,
     alpha: float,
+    arms: int,
 ) -> dict[str, list[dict[str, Any]]]:
-    rows = compare_classes(arm, base, labels, data.classes, alpha=alpha)
+    grouped = data.superclasses is not None and data.superclass_of is not None
+    size = arms * (len(data.classes) + (len(data.superclasses or ()) if grouped else 0))
+    rows = compare_classes(arm, base, labels, data.classes, alpha=alpha, size=size)
     found = {"classes": [row.to_json() for row in rows]}
     if data.superclasses is not None and data.superclass_of is not None:
         groups, of = data.superclasses, data.superclass_of
-        larger = compare_classes(arm, base, labels, groups, superclass_of=of, alpha=alpha)
+        larger = compare_classes(arm, base, labels, groups, superclass_of=of, alpha=alpha, size=size)
         found["superclasses"] = [row.to_json() for row in larger]
     return found
