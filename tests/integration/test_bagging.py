@@ -69,6 +69,9 @@ def test_the_out_of_bag_estimate_asks_only_members_that_did_not_see_the_image(ba
     assert oob["images"] == len(heard) < 60 and oob["votes"] == pytest.approx(np.mean([len(g) for g in heard.values()]))
     assert oob["top1"] == pytest.approx(np.mean([means[i].argmax() == label[i] for i in heard]))
     assert oob["loss"] == pytest.approx(np.mean([-np.log(means[i][label[i]]) for i in heard]), abs=1e-5)
+    single = np.mean([np.mean([one.argmax() == label[i] for one in given]) for i, given in heard.items()])
+    share = (1 - 1 / 3) / (1 - np.mean([1 / len(given) for given in heard.values()]))
+    assert oob["top1_of_all"] == pytest.approx(single + (oob["top1"] - single) * share)
 
 
 def test_a_seed_alone_with_a_bootstrap_sample_is_the_same_run(cli: Cli, bagged: Path) -> None:

@@ -63,6 +63,9 @@ def print_ensemble(folder: Path, record: "EnsembleRecord", as_json: bool) -> Non
     if record.oob is not None:
         oob = record.oob
         print(f"out of bag top-1 {oob.top1:.4f} on {oob.images} training images, {oob.votes:.1f} votes each")
+        if oob.top1_of_all is not None:
+            times = f"{oob.votes:.1f} times here, {record.networks} times on test"
+            print(f"  members vote {times}; so many votes would reach about {oob.top1_of_all:.4f}")
     for name, held in (("val", record.val), ("test", record.test)):
         if held is not None and (name == "test" or record.test is None):
             _print_held(name, held, record)
@@ -81,9 +84,11 @@ def _print_held(name: str, held: "HeldOut", record: "EnsembleRecord") -> None:
     print(f"{'mean of members':<24}{held.mean_of_members.top1:>8.4f}{held.mean_of_members.loss:>8.3f}")
     if best is not None:
         print(f"{'best member (by val)':<24}{best.top1:>8.4f}{best.loss:>8.3f}")
-    print(f"gain over the mean of members: {_gain(held.gain_over_mean)}")
+    chosen = name == "val" and (record.vote == "weighted" or record.select == "greedy")
+    caution = "; too good, for these images chose the weights" if chosen else ""
+    print(f"gain over the mean of members: {_gain(held.gain_over_mean)}{caution}")
     if held.gain_over_best is not None:
-        print(f"gain over the best member: {_gain(held.gain_over_best)}")
+        print(f"gain over the best member: {_gain(held.gain_over_best)}{caution}")
     print(f"calibration error (ECE, 15 bins): {held.ece:.4f}; members {held.ece_of_members:.4f}")
     ratio = "" if held.disagreement_ratio is None else f", {held.disagreement_ratio:.2f} of their error"
     print(f"two members disagree on {100 * held.disagreement:.1f}% of images{ratio}")

@@ -109,7 +109,7 @@ def _write(
         )
         for split, given in answered.items()
     }
-    held = {split: _held(combined[split], answered[split], log_p[split], best) for split in combined}
+    held = {split: _held(combined[split], answered[split], log_p[split], best, weights > 0) for split in combined}
     shares = weights / weights.sum()
     rows = [_member(member, folder, int(n), float(share)) for member, n, share in zip(members, picks, shares)]
     voting = [row for row in rows if row.weight > 0]
@@ -151,12 +151,17 @@ def _weights(
     return picks, weights
 
 
-def _held(together: Predictions, apart: Sequence[Predictions], log_p: Floats, best: int | None) -> HeldOut:
+def _held(
+    together: Predictions, apart: Sequence[Predictions], log_p: Floats, best: int | None, voting: NDArray[np.bool_]
+) -> HeldOut:
+    """Scores of the vote and of the members, bool[m] `voting`, that it is made of; `best` may be another one."""
+    best_member = None if best is None else score(apart[best])
+    over_best = None if best is None else mcnemar(together.correct(), apart[best].correct())
+    apart, log_p = [it for it, votes in zip(apart, voting, strict=True) if votes], log_p[voting]
     right, rights = together.correct(), np.stack([it.correct() for it in apart])
     scores = [score(it) for it in apart]
     mean = {name: float(np.mean([getattr(it, name) for it in scores])) for name in Scores.model_fields}
     over_mean = over_images(right, rights.mean(axis=0))
-    over_best = None if best is None else mcnemar(right, rights[best])
     differing, error = disagreement(predicted_classes(log_p)), 1 - mean["top1"]
     return HeldOut(
         scores=score(together),
@@ -165,7 +170,7 @@ def _held(together: Predictions, apart: Sequence[Predictions], log_p: Floats, be
         ece_of_members=float(
             np.mean([calibration(it.logits, it.targets, hit).ece for it, hit in zip(apart, rights, strict=True)])
         ),
-        best_member=None if best is None else scores[best],
+        best_member=best_member,
         gain_over_mean=Gain(mean=over_mean.mean, ci95=over_mean.interval(), p=over_mean.p_t),
         gain_over_best=over_best and Gain(mean=over_best.mean, ci95=over_best.ci95, p=over_best.p),
         disagreement=differing,
@@ -234,12 +239,22 @@ def _out_of_bag(members: Sequence[Finished], weights: Floats, vote: Vote) -> Out
     by_jury: dict[tuple[int, ...], list[int]] = defaultdict(list)
     for image in sorted(target):
         by_jury[tuple(place for place in given if image in position[place])].append(image)
-    parts = []
+    parts, single, inverse = [], 0.0, 0.0
     for jury, images in by_jury.items():
         rows = np.stack([log_p[place][[position[place][image] for image in images]] for place in jury])
         parts.append(combine(rows, weights[list(jury)], vote))
+        single += float((rows.argmax(axis=2) == [target[image] for image in images]).mean(axis=0).sum())
+        inverse += len(images) / len(jury)
     order = np.array([image for images in by_jury.values() for image in images], np.int64)
     targets = np.array([target[image] for image in order.tolist()], np.int64)
     scores = score(Predictions(order, targets, np.concatenate(parts).astype(np.float32)))
     votes = sum(len(jury) * len(images) for jury, images in by_jury.items()) / len(order)
-    return OutOfBag(top1=scores.top1, loss=scores.loss, images=len(order), votes=votes)
+    single, inverse = single / len(order), inverse / len(order)
+    grown = None if inverse == 1 else (1 - 1 / len(given)) / (1 - inverse)
+    return OutOfBag(
+        top1=scores.top1,
+        loss=scores.loss,
+        images=len(order),
+        votes=votes,
+        top1_of_all=None if grown is None else min(1.0, single + (scores.top1 - single) * grown),
+    )

@@ -73,6 +73,10 @@ class OutOfBag(RecordPart):
     """Training images that at least one member wasn't trained on."""
     votes: float
     """Mean number of members that vote on an image: about 37% of them, so the ensemble itself is better than this."""
+    top1_of_all: float | None = None
+    """`top1` as it may be expected of all members' votes. With s, the top-1 of single members on these images, B
+    members and k votes on an image: s + (top1 - s)(1 - 1/B) / (1 - mean of 1/k), for a vote's gain over one member
+    grows about as 1 - 1/k; null where no image has two votes, and in older records."""
 
 
 class EnsembleRecord(RecordPart):
