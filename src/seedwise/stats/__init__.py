@@ -10,8 +10,10 @@ from seedwise.stats.images import ImageDifference, image_difference
 from seedwise.stats.looks import spent
 from seedwise.stats.mcnemar import McNemar, mcnemar
 from seedwise.stats.paired import over_images, paired, sign_flip
+from seedwise.stats.paths import Path, follow
 from seedwise.stats.power import seeds_to_decide, worth_deciding
 from seedwise.stats.ratio import Ratio, ratio
+from seedwise.stats.sequential import Spending
 from seedwise.stats.student import DIFFERENCE, SHARE
 from seedwise.stats.summary import Summary, summarize
 from seedwise.stats.verdict import Scale, Verdict, judge, sentence
@@ -26,14 +28,17 @@ __all__ = [
     "Difference",
     "ImageDifference",
     "McNemar",
+    "Path",
     "Ratio",
     "Scale",
+    "Spending",
     "Summary",
     "Verdict",
     "bootstrap",
     "compare_arms",
     "compare_classes",
     "decide",
+    "follow",
     "holm",
     "image_difference",
     "judge",

@@ -82,11 +82,14 @@ def _decision(estimate: TestedDifference, p_holm: float | None, alpha: float, co
     interval = estimate.interval(1 - alpha / count)
     if p_holm is None or interval is None:
         return Decision(None, False, None)
-    significant = p_holm < alpha
+    return Decision(p_holm, p_holm < alpha, agreeing(interval, estimate.mean, p_holm < alpha))
+
+
+def agreeing(interval: Interval, mean: float, significant: bool) -> Interval:
+    """The interval of a mean, cut at 0 or reaching to it: it leaves out 0 if and only if the mean is significant."""
     low, high = interval
     if significant and low <= 0 <= high:
-        positive = estimate.mean > 0
-        low, high = (math.nextafter(0, 1), high) if positive else (low, math.nextafter(0, -1))
-    elif not significant:  # a rounding error apart, or without spread
-        low, high = min(low, 0.0), max(high, 0.0)
-    return Decision(p_holm, significant, (low, high))
+        return (math.nextafter(0, 1), high) if mean > 0 else (low, math.nextafter(0, -1))
+    if not significant:  # a rounding error apart, or without spread
+        return min(low, 0.0), max(high, 0.0)
+    return interval
