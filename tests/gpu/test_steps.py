@@ -5,7 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from null_driver import Machine, NullDriver, Question
+from torch import Tensor
+
+from seedwise.augment.config import TECHNIQUES
 
 BASE = (
     *("data.limit=600", "data.val=20", "data.test=20", "model.name=small", "model.weights=none", "train.epochs=1"),
@@ -16,6 +20,8 @@ REFERENCE = (
     *("augment.random_crop=default", "augment.horizontal_flip=default", "augment.rotation=default"),
     *("augment.cutmix=default", "augment.color_jitter=default"),
 )
+OWN = "augment.custom={function: 'test_steps:darker'}"
+TOGETHER = [name for name, config in TECHNIQUES.items() if config.replaces is None]
 VARIANTS: dict[str, tuple[str, ...]] = {
     "plain": (),
     "reference": REFERENCE,
@@ -34,7 +40,21 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "progressive": ("progressive=[{until: 0.5, image_size: 16}, {image_size: 32}]",),
     "fp16": ("compute.precision=fp16", *REFERENCE),
     "tf32": ("compute.precision=tf32",),
+    "custom": (OWN,),
+    "everything": (
+        *("optim.ema=default", "optim.sam=default", "optim.clip_norm=1.0", "optim.layer_decay=0.8"),
+        *("loss.distill={teacher: TEACHER}", "model.dropout=0.1", "model.drop_path=0.1", "train.accumulate=2"),
+        *(f"augment.{name}=default" for name in TOGETHER if name != "custom"),
+        OWN,
+    ),
 }
+
+
+def darker(images: Tensor, draws: Tensor) -> Tensor:
+    """A user's own technique."""
+    return images >> (draws[:, :1, None, None] < 0.5).to(torch.uint8)
+
+
 SAVED = ("train.checkpoint_every=1", "optim.ema=default", *REFERENCE)
 
 
@@ -63,6 +83,10 @@ def waits(folder: str, *settings: str) -> dict[str, int]:
             self.seen += 1
             null_counts.reset()
 
+    if any("TEACHER" in setting for setting in settings):
+        teacher = Path(folder) / "teacher"
+        train(library.read("demo", [*BASE]), "digits", seed=3, out=teacher)
+        settings = tuple(setting.replace("TEACHER", str(teacher)) for setting in settings)
     control = RunControl(Looking())
     train(library.read("demo", [*BASE, *settings]), "digits", seed=3, out=Path(folder) / "run", control=control)
     return found

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from seedwise.base.devices import to_device
+from seedwise.base.devices import to_device_together
 from seedwise.kernels.ops.pixels import places
 
 
@@ -14,7 +14,7 @@ def warp(images: Tensor, matrices: Tensor, interpolation: str) -> Tensor:
     float64[n, 2, 3] `matrices` on the CPU map an output pixel to its source, in pixels from the center (y downwards).
     """
     h, w = images.shape[-2:]
-    grid = _grid(matrices, h, w, images.device)
+    grid = places(*to_device_together(axes(matrices, h, w), images.device))
     warped = grid_sample(images.float(), grid, mode=interpolation, padding_mode="zeros", align_corners=False)
     return warped.round_().to(torch.uint8)
 
@@ -26,11 +26,11 @@ def rotations(angles: Tensor) -> Tensor:
     return torch.stack((cos, -sin, zero, sin, cos, zero), dim=1).view(-1, 2, 3)
 
 
-def _grid(matrices: Tensor, h: int, w: int, device: torch.device) -> Tensor:
-    """float32[n, h, w, 2]: source position (x, y) in [-1, 1] of each output pixel."""
+def axes(matrices: Tensor, h: int, w: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The summands of source positions (x, y) in [-1, 1], on the CPU: float32[n, w, 2] by an output pixel's column,
+    float32[n, h, 2] by its row, and float32[n, 2]."""
     # Scaled before it is multiplied out, as torchvision does: ties between two pixels are then broken alike.
-    scaled = matrices.float() / torch.tensor([[w / 2], [h / 2]])
-    across, down, shift = to_device(scaled, device).unbind(2)
-    y = (torch.arange(h, device=device) - (h - 1) / 2)[:, None]
-    x = (torch.arange(w, device=device) - (w - 1) / 2)[:, None]
-    return places(across[:, None] * x, down[:, None] * y, shift)
+    across, down, shift = (matrices.float() / torch.tensor([[w / 2], [h / 2]])).unbind(2)
+    y = (torch.arange(h) - (h - 1) / 2)[:, None]
+    x = (torch.arange(w) - (w - 1) / 2)[:, None]
+    return across[:, None] * x, down[:, None] * y, shift

@@ -6,7 +6,8 @@ from torch import Tensor
 from seedwise.augment.config import AugMixConfig
 from seedwise.augment.measure import Measured, changed
 from seedwise.augment.mixing import UNIT, beta_quantile
-from seedwise.augment.operations import CODES, COLOR, NAMES, Space, magnitudes, shares, transform, values
+from seedwise.augment.operations import CODES, COLOR, NAMES, Space, magnitudes, shares, values
+from seedwise.augment.sorted_operations import transform_in_turn
 from seedwise.base.batch import Batch
 from seedwise.base.devices import to_device
 
@@ -63,9 +64,7 @@ def apply(batch: Batch, draws: Tensor, config: AugMixConfig) -> tuple[Batch, Mea
     chains = share.sum(dim=1)
     # All chains at once, the first ones of all images first: fewer and larger groups of one operation.
     codes, value = chain(torch.cat(_chains(draws)[: config.mixture_width]), config, batch.images.shape[-2:])
-    copies = batch.images.repeat(config.mixture_width, 1, 1, 1)
-    for place in range(DEPTH):
-        copies = transform(copies, codes[:, place], value[:, place], config.interpolation)
+    copies = transform_in_turn(batch.images.repeat(config.mixture_width, 1, 1, 1), codes, value, config.interpolation)
 
     def weighted(images: Tensor, by: Tensor) -> Tensor:
         return images.float().mul_(to_device(by.float(), images.device)[:, None, None, None])

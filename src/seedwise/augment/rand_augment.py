@@ -5,7 +5,8 @@ from torch import Tensor
 
 from seedwise.augment.config import RandAugmentConfig
 from seedwise.augment.measure import Measured, changed
-from seedwise.augment.operations import NAMES, Space, magnitudes, shares, transform, values
+from seedwise.augment.operations import NAMES, Space, magnitudes, shares, values
+from seedwise.augment.sorted_operations import transform_in_turn
 from seedwise.base.batch import Batch
 
 COLUMNS = 16
@@ -28,9 +29,7 @@ def apply(batch: Batch, draws: Tensor, config: RandAugmentConfig) -> tuple[Batch
     """Apply the operations in turn, from draws float32[n, 16]; measures how often each was drawn, and changed
     images."""
     codes, value = parameters(draws, config, batch.images.shape[-2:])
-    images = batch.images
-    for turn in range(config.num_ops):
-        images = transform(images, codes[:, turn], value[:, turn], config.interpolation)
+    images = transform_in_turn(batch.images, codes, value, config.interpolation)
     magnitude = torch.full((len(codes),), config.magnitude)
     measured = {"share": changed(batch.images, images), "magnitude": magnitude, **shares(codes)}
     return Batch(images, batch.targets), measured

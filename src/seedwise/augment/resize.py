@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from seedwise.base.devices import arithmetic, to_device
+from seedwise.base.devices import arithmetic, launches_cost, to_device, to_device_together
 from seedwise.kernels.ops.pixels import look_up
 
 WEIGHT_UNIT = 2.0**-15
@@ -20,14 +20,13 @@ def resize(images: Tensor, size: int, interpolation: str) -> Tensor:
     h, w = images.shape[2:]
     if interpolation == "nearest" and (h, w) != (size, size):
         return look_up(images, *(_nearest_lines(extent, size, images.device)[None] for extent in (h, w)))
+    if launches_cost(images.device) and (h, w) != (size, size):
+        return _products(images, *(_whole(extent, size, interpolation, images.device) for extent in (w, h)))
     # torch's uint8 kernels for CPUs are 2 to 6 times faster in this format.
     images = images.contiguous(memory_format=torch.channels_last)
     if (h, w) == (size, size):
         return images
-    if images.device.type == "cpu":
-        resized = interpolate(images, size=(size, size), mode=interpolation, align_corners=False, antialias=True)
-    else:
-        resized = _products(images, *(_whole(extent, size, interpolation, images.device) for extent in (w, h)))
+    resized = interpolate(images, size=(size, size), mode=interpolation, align_corners=False, antialias=True)
     return resized.contiguous(memory_format=torch.channels_last)
 
 
@@ -45,7 +44,7 @@ def resize_boxes(images: Tensor, boxes: Tensor, size: int, interpolation: str) -
     """
     # Measured on one thread: image by image through torch's uint8 kernel takes half the time of the matrix products at
     # 32 px and a twentieth at 256 px. Other devices have no such kernel, and would pay for 3 launches an image.
-    return (_one_by_one if images.device.type == "cpu" else as_matrices)(images, boxes, size, interpolation)
+    return (as_matrices if launches_cost(images.device) else _one_by_one)(images, boxes, size, interpolation)
 
 
 def _one_by_one(images: Tensor, boxes: Tensor, size: int, interpolation: str) -> Tensor:
@@ -60,10 +59,13 @@ def _one_by_one(images: Tensor, boxes: Tensor, size: int, interpolation: str) ->
 def as_matrices(images: Tensor, boxes: Tensor, size: int, interpolation: str) -> Tensor:
     """`resize_boxes` for all images at once on any device: a matrix product per image and direction."""
     h, w = images.shape[2:]
-    top, left, height, width = to_device(boxes, images.device).unbind(1)
-    across = filter_weights(left, width, w, size, interpolation)
-    down = filter_weights(top, height, h, size, interpolation)
-    return _products(images, across, down)
+    top, left, height, width = boxes.unbind(1)
+    parts = torch.cat((left, top)), torch.cat((width, height))
+    # Both directions at once, in half the launches: lines behind the end weigh nothing.
+    start, length = to_device_together(parts, images.device)
+    weights = filter_weights(start, length, max(h, w), size, interpolation)
+    across, down = weights.chunk(2)
+    return _products(images, across[..., :w], down[..., :h])
 
 
 @lru_cache(maxsize=64)
@@ -74,8 +76,8 @@ def _whole(extent: int, size: int, interpolation: str, device: torch.device) -> 
 
 
 def _products(images: Tensor, across: Tensor, down: Tensor) -> Tensor:
-    """uint8[n, c, size, size]: products of uint8[n, c, h, w] with weights, float32[n, size, w] and [n, size, h] or
-    without n.
+    """uint8[n, c, size, size] in channels_last: products of uint8[n, c, h, w] with weights, float32[n, size, w] and
+    [n, size, h] or without n.
 
     In between, pixels are rounded to whole numbers in [0, 255], as Pillow and torch's uint8 kernels do; torch's float
     kernels, which don't, differ by several steps where a bicubic filter overshoots.
@@ -84,10 +86,11 @@ def _products(images: Tensor, across: Tensor, down: Tensor) -> Tensor:
     size = across.shape[-2]
     pixels = images.reshape(n, c * h, w).float()
     with arithmetic(images.device.type):  # weights of more bits than TF32 keeps
-        pixels = _round(pixels @ across.transpose(-1, -2)).view(n, c, h, size)
-        pixels = pixels.transpose(2, 3).reshape(n, c * size, h)
-        pixels = _round(pixels @ down.transpose(-1, -2)).view(n, c, size, size).transpose(2, 3)
-    return pixels.to(torch.uint8)
+        pixels = (pixels @ across.transpose(-1, -2)).add_(0.5).floor_().clamp_(0, 255)
+        pixels = pixels.view(n, c, h, size).transpose(2, 3).reshape(n, c * size, h)
+        pixels = (pixels @ down.transpose(-1, -2)).add_(0.5).clamp_(0, 255)
+    # The type cuts off, as `floor_` does.
+    return pixels.view(n, c, size, size).transpose(2, 3).to(torch.uint8, memory_format=torch.channels_last)
 
 
 def filter_weights(start: Tensor, length: Tensor, extent: int, size: int, interpolation: str) -> Tensor:
@@ -121,8 +124,3 @@ def _cubic(distance: Tensor) -> Tensor:
     near = (1.5 * distance - 2.5) * distance * distance + 1
     far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
     return torch.where(distance < 1, near, torch.where(distance < 2, far, 0.0))
-
-
-def _round(pixels: Tensor) -> Tensor:
-    """Round half up and clamp to [0, 255], in float."""
-    return pixels.add_(0.5).floor_().clamp_(0, 255)

@@ -4,7 +4,8 @@ from torch import Tensor
 
 from seedwise.augment.config import TrivialAugmentWideConfig
 from seedwise.augment.measure import Measured, changed
-from seedwise.augment.operations import NAMES, Space, magnitudes, shares, transform, values
+from seedwise.augment.operations import NAMES, Space, magnitudes, shares, values
+from seedwise.augment.sorted_operations import transform_in_turn
 from seedwise.base.batch import Batch
 
 COLUMNS = 3
@@ -26,5 +27,5 @@ def parameters(draws: Tensor, config: TrivialAugmentWideConfig, shape: tuple[int
 def apply(batch: Batch, draws: Tensor, config: TrivialAugmentWideConfig) -> tuple[Batch, Measured]:
     """Apply one operation, from draws float32[n, 3]; measures how often each was drawn, and changed images."""
     codes, value = parameters(draws, config, batch.images.shape[-2:])
-    images = transform(batch.images, codes, value, config.interpolation)
+    images = transform_in_turn(batch.images, codes[:, None], value[:, None], config.interpolation)
     return Batch(images, batch.targets), {"share": changed(batch.images, images), **shares(codes)}

@@ -8,7 +8,7 @@ import logging
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -27,6 +27,9 @@ AUTO_PRECISION = (((8, 0), "bf16"), ((7, 0), "fp16"), ((0, 0), "fp32"))
 first to multiply bf16 in hardware, older ones emulate it; sm_70 (Volta) the first with units for products of fp16."""
 TF32 = (8, 0)
 """The first compute capability that multiplies TF32."""
+
+ALIGNMENT = 16
+"""Bytes at whose multiples tensors begin that are copied together: kernels load 16 at a time."""
 
 
 @dataclass(frozen=True)
@@ -175,11 +178,34 @@ def arithmetic(device: str, *, tf32: bool = False, deterministic: bool = False) 
         torch.use_deterministic_algorithms(was[0], warn_only=was[1])
 
 
+def launches_cost(device: "torch.device") -> bool:
+    """Whether a device is told each operation by a launch, and has none of the native kernels: all but CPUs."""
+    return device.type != "cpu"
+
+
 def to_device(tensor: "Tensor", device: "torch.device") -> "Tensor":
     """Copy a tensor to a device; what comes from the CPU goes to CUDA through pinned memory, so that nothing waits."""
     if device.type != "cuda" or tensor.device.type != "cpu":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def to_device_together(tensors: "Sequence[Tensor]", device: "torch.device") -> "list[Tensor]":
+    """Copy tensors on the CPU to a device as `to_device` does, all in one copy; they share its memory there."""
+    import torch
+
+    starts = [0]
+    for tensor in tensors:
+        starts.append(starts[-1] - -tensor.nbytes // ALIGNMENT * ALIGNMENT)
+    packed = torch.empty(starts[-1], dtype=torch.uint8, pin_memory=device.type == "cuda")
+
+    def parts(memory: "Tensor") -> "list[Tensor]":
+        places = zip(tensors, starts, strict=False)
+        return [memory[at : at + of.nbytes].view(of.dtype).view(of.shape) for of, at in places]
+
+    for part, tensor in zip(parts(packed), tensors, strict=True):
+        part.copy_(tensor)
+    return parts(packed.to(device, non_blocking=True))
 
 
 def copied_to_host(tensors: "Mapping[str, Tensor]") -> "Callable[[], dict[str, Tensor]]":

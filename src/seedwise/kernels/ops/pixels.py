@@ -8,6 +8,7 @@ looks up by lines of each image's own: that is as it comes.
 import torch
 from torch import Tensor
 
+from seedwise.base.devices import launches_cost
 from seedwise.kernels.library import KernelLibrary, int64s
 
 KERNELS = KernelLibrary(
@@ -22,7 +23,7 @@ KERNELS = KernelLibrary(
 
 
 def _has_kernels(images: Tensor) -> bool:
-    return images.device.type == "cpu" and KERNELS.available()
+    return not launches_cost(images.device) and KERNELS.available()
 
 
 def look_up(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
@@ -61,6 +62,8 @@ def _look_up_by_torch(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 def normalize(images: Tensor, offset: Tensor, scale: Tensor) -> Tensor:
     """`(images - offset) * scale`, float32[n, c, h, w] in channels_last, from uint8[n, c, h, w] and float32[c]."""
+    if launches_cost(images.device):
+        return torch.sub(images.permute(0, 2, 3, 1), offset).mul_(scale).permute(0, 3, 1, 2)
     n, c, h, w = images.shape
     # One line of pixels is one contiguous vector, 4 times as fast as broadcasting over c = 3.
     lines = images.permute(0, 2, 3, 1).reshape(n * h, w * c)
