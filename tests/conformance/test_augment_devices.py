@@ -3,14 +3,15 @@
 import numpy as np
 import pytest
 import torch
-from augment_samples import ON, ROWS, SHAPES, TOGETHER, one_hot, photos
+from augment_samples import ON, ROWS, SHAPES, TOGETHER, draws, one_hot, photos
 
-from seedwise.augment import resize, sorted_operations
+from seedwise.augment import color_jitter, resize, sorted_operations
 from seedwise.augment.augmix import SPACE as AUGMIX
-from seedwise.augment.config import AugmentConfig
+from seedwise.augment.config import AugmentConfig, ColorJitterConfig
 from seedwise.augment.operations import CODES, NAMES, magnitudes, values
 from seedwise.augment.pipeline import Augmenter
 from seedwise.augment.rand_augment import SPACE
+from seedwise.augment.sorted_jitter import jitter_sorted
 from seedwise.augment.sorted_operations import transform_in_turn, transform_sorted
 from seedwise.augment.trivial_augment_wide import SPACE as WIDE
 from seedwise.base.batch import Batch
@@ -57,6 +58,16 @@ def test_a_batch_may_have_one_operation_alone(name: str) -> None:
     )
 
 
+@pytest.mark.parametrize("on", [(True,) * 4, (False, True, True, False), (True, False, False, True)])
+@pytest.mark.parametrize("n", [1, 5, 96])
+def test_sorted_jitter_has_the_bits_of_one_after_the_other(on: tuple[bool, ...], n: int) -> None:
+    config = ColorJitterConfig(**{name: 0.4 * switch for name, switch in zip(color_jitter.OPERATIONS, on, strict=True)})
+    images = special(n, 20, 28)
+    factors, order = color_jitter.parameters(draws(n, color_jitter.COLUMNS), config)
+    native = color_jitter.jitter(images, factors, order, config)
+    assert torch.equal(jitter_sorted(images, factors, order, torch.tensor(on)), native)
+
+
 @pytest.mark.parametrize("name", [*(name for name in ROWS if name != "random_resized_crop"), "together"])
 def test_batches_of_a_gpu_have_the_bits_of_native_kernels(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a change of size: torch's own kernels for bytes, which a GPU lacks, have weights of fewer bits."""
@@ -69,7 +80,7 @@ def test_batches_of_a_gpu_have_the_bits_of_native_kernels(name: str, monkeypatch
         return augment.train(images, None, one_hot(N), np.arange(N), epoch=1, size=SIDE), augment.effects()
 
     native, effects = batch()
-    for module in (pixels, resize, sorted_operations):
+    for module in (pixels, resize, sorted_operations, color_jitter):
         monkeypatch.setattr(module, "launches_cost", lambda device: True)
     forced, forced_effects = batch()
     assert torch.equal(forced.images, native.images)

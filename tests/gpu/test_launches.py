@@ -14,7 +14,7 @@ LAUNCHES = {
     "alternating_flip": 17,
     "vertical_flip": 17,
     "rotation": 18,
-    "color_jitter": 284,
+    "color_jitter": 130,
     "rand_augment": 89,
     "trivial_augment_wide": 52,
     "augmix": 141,
@@ -25,10 +25,29 @@ LAUNCHES = {
     "cutmix": 32,
 }
 """Kernels that augmenting a batch of 64 images of 32 px to 48 px launches, with this technique alone."""
+COPIES = {
+    "nothing": 0,
+    "random_resized_crop": 1,
+    "random_crop": 1,
+    "horizontal_flip": 1,
+    "alternating_flip": 1,
+    "vertical_flip": 1,
+    "rotation": 1,
+    "color_jitter": 1,
+    "rand_augment": 1,
+    "trivial_augment_wide": 1,
+    "augmix": 2,
+    "grayscale": 2,
+    "blur": 2,
+    "random_erasing": 3,
+    "mixup": 3,
+    "cutmix": 3,
+}
+"""Copies to the device of what was drawn for such a batch."""
 
 
 def augmented() -> dict[str, list[Any]]:
-    """Launches and waits of a batch, by technique, once its tables and weights are there."""
+    """Launches, copies to the device and waits of a batch, by technique, once its tables and weights are there."""
     import null_counts
 
     from seedwise.augment.config import TECHNIQUES, AugmentConfig
@@ -45,12 +64,14 @@ def augmented() -> dict[str, list[Any]]:
         for _ in range(2):
             null_counts.reset()
             augment.train(images, None, targets, np.arange(64), epoch=0, size=48)
-        found[name] = [null_counts.counts()["kernels"], null_counts.waits()]
+        counts = null_counts.counts()
+        found[name] = [counts["kernels"], counts["h2d_pinned"], null_counts.waits()]
     return found
 
 
 def test_a_batch_waits_for_nothing_and_launches_what_the_table_says(null_driver: NullDriver) -> None:
     (answer,) = null_driver.ask([Question(augmented)])
     found = answer.demand()
-    assert {name: waits for name, (_, waits) in found.items() if waits} == {}
-    assert {name: launches for name, (launches, _) in found.items()} == LAUNCHES
+    assert {name: waits for name, (_, _, waits) in found.items() if waits} == {}
+    assert {name: launches for name, (launches, _, _) in found.items()} == LAUNCHES
+    assert {name: copies for name, (_, copies, _) in found.items()} == COPIES

@@ -34,7 +34,7 @@ AUGMENTATION = (
     Fault(
         "Mixup: labels are not mixed",
         "augment/mixup.py",
-        "return share * targets + (1 - share) * targets.index_select(0, to_device(partners, targets.device))",
+        "return share * targets + (1 - share) * targets.index_select(0, chosen)",
         "return targets",
         "conformance/test_augment_mix.py::test_mixup_is_the_papers",
     ),

@@ -9,7 +9,7 @@ from seedwise.augment.mixing import UNIT, beta_quantile
 from seedwise.augment.operations import CODES, COLOR, NAMES, Space, magnitudes, shares, values
 from seedwise.augment.sorted_operations import transform_in_turn
 from seedwise.base.batch import Batch
-from seedwise.base.devices import to_device
+from seedwise.base.devices import to_device_together
 
 WIDTH = DEPTH = 4
 """Largest number of chains, and of operations in a chain, that AugMixConfig allows."""
@@ -66,11 +66,13 @@ def apply(batch: Batch, draws: Tensor, config: AugMixConfig) -> tuple[Batch, Mea
     codes, value = chain(torch.cat(_chains(draws)[: config.mixture_width]), config, batch.images.shape[-2:])
     copies = transform_in_turn(batch.images.repeat(config.mixture_width, 1, 1, 1), codes, value, config.interpolation)
 
-    def weighted(images: Tensor, by: Tensor) -> Tensor:
-        return images.float().mul_(to_device(by.float(), images.device)[:, None, None, None])
+    own, *others = to_device_together([(1 - chains).float(), *share.float().unbind(1)], batch.images.device)
 
-    blend = weighted(batch.images, 1 - chains)
-    for images, by in zip(copies.chunk(config.mixture_width), share.unbind(1), strict=True):
+    def weighted(images: Tensor, by: Tensor) -> Tensor:
+        return images.float().mul_(by[:, None, None, None])
+
+    blend = weighted(batch.images, own)
+    for images, by in zip(copies.chunk(config.mixture_width), others, strict=True):
         blend += weighted(images, by)
     images = blend.round_().to(torch.uint8)
     measured = {"share": changed(batch.images, images), "chains": chains}

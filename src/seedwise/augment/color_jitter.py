@@ -10,7 +10,7 @@ from seedwise.augment.config import ColorJitterConfig
 from seedwise.augment.groups import Change, change
 from seedwise.augment.measure import Measured, changed
 from seedwise.base.batch import Batch
-from seedwise.base.devices import to_device
+from seedwise.base.devices import launches_cost, to_device
 
 OPERATIONS = ("brightness", "contrast", "saturation", "hue")
 COLUMNS = 2 * len(OPERATIONS)
@@ -107,5 +107,11 @@ def apply(batch: Batch, draws: Tensor, config: ColorJitterConfig) -> tuple[Batch
     images."""
     factors, order = parameters(draws, config)
     measured = {name: factors[:, i] for i, name in enumerate(OPERATIONS) if getattr(config, name) > 0}
-    images = jitter(batch.images, factors, order, config)
+    if launches_cost(batch.images.device):
+        from seedwise.augment.sorted_jitter import jitter_sorted  # which is made of what stands here
+
+        on = torch.tensor([getattr(config, name) > 0 for name in OPERATIONS])
+        images = jitter_sorted(batch.images, factors, order, on)
+    else:
+        images = jitter(batch.images, factors, order, config)
     return Batch(images, batch.targets), {"share": changed(batch.images, images), **measured}

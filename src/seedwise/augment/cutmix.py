@@ -10,7 +10,7 @@ from seedwise.augment.config import CutMixConfig
 from seedwise.augment.measure import Measured
 from seedwise.augment.mixing import Mixing, beta_quantile, partners_in_ring
 from seedwise.base.batch import Batch
-from seedwise.base.devices import to_device
+from seedwise.base.devices import to_device, to_device_together
 
 COLUMNS = 5
 
@@ -61,10 +61,10 @@ def paste(images: Tensor, mix: Mix, source: Tensor | None = None) -> Tensor:
 def mix_targets(targets: Tensor, mix: Mix, pixels: int, source: Tensor | None = None) -> Tensor:
     """Mix targets float32[n, k] by each image's share of the `pixels` (h * w); partners come from `source`."""
     share = mix.pasted().double() / pixels
-    own = to_device((1 - share).float(), targets.device)[:, None]
-    other = to_device(share.float(), targets.device)[:, None]
+    parts = (1 - share).float()[:, None], share.float()[:, None], mix.partners
+    own, other, partners = to_device_together(parts, targets.device)
     source = targets if source is None else source
-    return own * targets + other * source.index_select(0, to_device(mix.partners, targets.device))
+    return own * targets + other * source.index_select(0, partners)
 
 
 def apply(batch: Batch, draws: Tensor, config: CutMixConfig, *, mixing: Mixing | None = None) -> tuple[Batch, Measured]:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from seedwise.base.devices import to_device
+from seedwise.base.devices import to_device_together
 
 Change = Callable[[Tensor, Tensor], Tensor]
 """Maps images uint8[m, ...], and their indices int64[m] in the batch, on the CPU, to changed images."""
@@ -20,12 +20,13 @@ def change(images: Tensor, kinds: Tensor, changes: Sequence[Change | None]) -> T
     counts = kinds.bincount(minlength=len(changes)).tolist()
     if all(function is None or not count for function, count in zip(changes, counts, strict=True)):
         return images
-    gathered = torch.split(images.contiguous().index_select(0, to_device(order, images.device)), counts)
+    there, back = to_device_together((order, order.argsort()), images.device)
+    gathered = torch.split(images.contiguous().index_select(0, there), counts)
     parts = [
         part if function is None or not len(part) else function(part, places)
         for function, part, places in zip(changes, gathered, torch.split(order, counts), strict=True)
     ]
-    return torch.cat(parts).index_select(0, to_device(order.argsort(), images.device))
+    return torch.cat(parts).index_select(0, back)
 
 
 def change_some(images: Tensor, chosen: Tensor, function: Change) -> Tensor:

@@ -11,7 +11,7 @@ from seedwise.augment.groups import change_some
 from seedwise.augment.measure import Measured
 from seedwise.augment.mixing import UNIT, Mixing, beta_quantile, partners_in_ring
 from seedwise.base.batch import Batch
-from seedwise.base.devices import to_device
+from seedwise.base.devices import to_device_together
 
 COLUMNS = 4
 
@@ -51,8 +51,9 @@ def blend(images: Tensor, kept: Tensor, partners: Tensor) -> Tensor:
     lines = as_lines(images)
 
     def with_partners(own: Tensor, places: Tensor) -> Tensor:
-        share = to_device(kept[places].float(), images.device)[:, None, None]
-        others = lines.index_select(0, to_device(partners[places], images.device))
+        parts = kept[places].float()[:, None, None], partners[places]
+        share, chosen = to_device_together(parts, images.device)
+        others = lines.index_select(0, chosen)
         return own.float().mul_(share).add_(others.float().mul_(1 - share)).round_().to(torch.uint8)
 
     return as_images(change_some(lines, kept < 1, with_partners), images.shape[1])
@@ -60,8 +61,8 @@ def blend(images: Tensor, kept: Tensor, partners: Tensor) -> Tensor:
 
 def mix_targets(targets: Tensor, kept: Tensor, partners: Tensor) -> Tensor:
     """Blend targets float32[n, k] by the same shares float64[n] `kept` and partners int64[n] as the pixels."""
-    share = to_device(kept.float(), targets.device)[:, None]
-    return share * targets + (1 - share) * targets.index_select(0, to_device(partners, targets.device))
+    share, chosen = to_device_together((kept.float()[:, None], partners), targets.device)
+    return share * targets + (1 - share) * targets.index_select(0, chosen)
 
 
 def apply(batch: Batch, draws: Tensor, config: MixUpConfig, *, mixing: Mixing | None = None) -> tuple[Batch, Measured]:

@@ -133,7 +133,9 @@ def _apply(pixels: Tensor, turn: _SortedTurn, count: Tensor, interpolation: str)
         _sharpen(sharpened, turn.rest[: len(sharpened)])
     blended = pixels[turn.place("brightness", "contrast")]
     if len(blended):
-        _blend(blended, turn, count)
+        first, color = turn.place("brightness"), turn.place("color")
+        factors, rest = (by[-len(blended) :] for by in (turn.factors, turn.rest))
+        blend_sorted(blended, (first.stop - first.start, color.stop - first.start), factors, rest, count)
     looked_up = pixels[turn.place("sharpness", "equalize")]
     if len(looked_up):
         _look_up(looked_up, turn, turn.place("sharpness").start)
@@ -149,18 +151,21 @@ def _sharpen(pixels: Tensor, rest: Tensor) -> None:
     inner += smooth.round_().sub_(inner).mul_(rest)
 
 
-def _blend(pixels: Tensor, turn: _SortedTurn, count: Tensor) -> None:
-    """Change brightness, color and contrast in place, uncut; images are in this order."""
-    first, color = turn.place("brightness"), turn.place("color")
-    bright, colored = first.stop - first.start, color.stop - color.start
-    factors, rest = (by[-len(pixels) :] for by in (turn.factors, turn.rest))
-    gray = luma(pixels[bright:]) if bright < len(pixels) else pixels
-    means = gray[colored:].int().sum(dim=(1, 2, 3), keepdim=True, dtype=torch.int32) / count
-    pixels *= factors
-    if colored:
-        pixels[bright:][:colored].addcmul_(gray[:colored], rest[bright:][:colored])
-    if bright + colored < len(pixels):
-        pixels[bright + colored :].addcmul_(means, rest[bright + colored :])
+def blend_sorted(pixels: Tensor, ends: tuple[int, int], factors: Tensor, rest: Tensor, count: Tensor) -> None:
+    """Change brightness (until the first of `ends`), color (until the second) and contrast (of the others) of whole
+    numbers float32[n, 3, h, w] in place, uncut; factors and 1 - factors float32[n, 1, 1, 1], `count` float32[1]: h * w.
+    """
+    bright, colored = ends
+    if bright < len(pixels):
+        gray = luma(pixels[bright:])
+        means = gray[colored - bright :].int().sum(dim=(1, 2, 3), keepdim=True, dtype=torch.int32) / count
+        pixels *= factors
+        if bright < colored:
+            pixels[bright:colored].addcmul_(gray[: colored - bright], rest[bright:colored])
+        if colored < len(pixels):
+            pixels[colored:].addcmul_(means, rest[colored:])
+    else:
+        pixels *= factors
 
 
 def _look_up(pixels: Tensor, turn: _SortedTurn, first: int) -> None:

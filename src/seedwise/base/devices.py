@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from seedwise.base import machine
@@ -191,21 +192,39 @@ def to_device(tensor: "Tensor", device: "torch.device") -> "Tensor":
 
 
 def to_device_together(tensors: "Sequence[Tensor]", device: "torch.device") -> "list[Tensor]":
-    """Copy tensors on the CPU to a device as `to_device` does, all in one copy; they share its memory there."""
+    """Copy dense tensors from the CPU to a device as `to_device` does, to CUDA all in one copy: they share its memory
+    there. On the CPU they are what was given."""
+    if device.type != "cuda":
+        return [tensor.to(device) for tensor in tensors]
+    return unpacked(packed(tensors, pinned=True).to(device, non_blocking=True), tensors)
+
+
+def packed(tensors: "Sequence[Tensor]", *, pinned: bool = False) -> "Tensor":
+    """Copy dense tensors on the CPU to one buffer, uint8[bytes], each from a multiple of ALIGNMENT on."""
     import torch
 
-    starts = [0]
-    for tensor in tensors:
-        starts.append(starts[-1] - -tensor.nbytes // ALIGNMENT * ALIGNMENT)
-    packed = torch.empty(starts[-1], dtype=torch.uint8, pin_memory=device.type == "cuda")
-
-    def parts(memory: "Tensor") -> "list[Tensor]":
-        places = zip(tensors, starts, strict=False)
-        return [memory[at : at + of.nbytes].view(of.dtype).view(of.shape) for of, at in places]
-
-    for part, tensor in zip(parts(packed), tensors, strict=True):
+    memory = torch.empty(_starts(tensors)[-1], dtype=torch.uint8, pin_memory=pinned)
+    for part, tensor in zip(unpacked(memory, tensors), tensors, strict=True):
         part.copy_(tensor)
-    return parts(packed.to(device, non_blocking=True))
+    return memory
+
+
+def unpacked(memory: "Tensor", tensors: "Sequence[Tensor]") -> "list[Tensor]":
+    """The parts of a buffer of `packed`, on any device, in type, shape and layout like the tensors."""
+    places = zip(_starts(tensors), tensors, strict=False)
+    return [memory[at : at + of.nbytes].view(of.dtype).as_strided(of.shape, _dense(of)) for at, of in places]
+
+
+def _starts(tensors: "Sequence[Tensor]") -> list[int]:
+    """First byte of each tensor in a buffer, and the bytes of the buffer."""
+    return list(accumulate((-(-of.nbytes // ALIGNMENT) * ALIGNMENT for of in tensors), initial=0))
+
+
+def _dense(tensor: "Tensor") -> tuple[int, ...]:
+    """The strides of a tensor's copy that fills its memory, in the layout that it has."""
+    import torch
+
+    return torch.empty_like(tensor, device="meta").stride()
 
 
 def copied_to_host(tensors: "Mapping[str, Tensor]") -> "Callable[[], dict[str, Tensor]]":

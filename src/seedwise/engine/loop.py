@@ -325,9 +325,9 @@ def augmented(setup: Setup, positions: NDArray[np.int64], epoch: int, stage: Pla
     copies, positions = np.divmod(positions, len(setup.train.ids))
     ids = setup.train.ids[positions]
     pixels, sizes = setup.train.gather(positions)
-    labels = setup.placement.tensor(setup.train.targets[positions])
+    images, labels = setup.placement.tensors(pixels, setup.train.targets[positions])
     return setup.augment.train(
-        setup.placement.tensor(pixels),
+        images,
         None if sizes is None else torch.from_numpy(sizes),
         F.one_hot(labels, setup.num_classes).float(),
         ids if setup.repeats is None else setup.repeats.draw_ids(ids, copies),

@@ -59,6 +59,10 @@ class Placement:
         """Copy a NumPy array of any shape to a tensor on the device, which nothing waits for."""
         return devices.to_device(torch.from_numpy(array), self.device)
 
+    def tensors(self, *arrays: NDArray[np.generic]) -> list[Tensor]:
+        """Copy NumPy arrays as `tensor` does, to CUDA all in one copy."""
+        return devices.to_device_together([torch.from_numpy(array) for array in arrays], self.device)
+
 
 class _Turn:
     """A lock on computing in this process, and what holds it."""
