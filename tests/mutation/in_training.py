@@ -269,8 +269,8 @@ TRAINING = (
     Fault(
         "views normalized over images, not classes",
         "engine/tta.py",
-        "exponents.sum(axis=1, keepdims=True) / len(views)",
-        "exponents.sum(axis=0, keepdims=True) / len(views)",
+        "exponents.sum(axis=1, keepdims=True) / len(found)",
+        "exponents.sum(axis=0, keepdims=True) / len(found)",
         "conformance/test_tta.py",
     ),
     Fault(
