@@ -24,6 +24,8 @@ MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.3, 0.25)
 
 
 class Pictures:
+    decoded = True
+
     def __init__(self, count: int, height: int, width: int) -> None:
         generator = np.random.default_rng(0)
         self.ids, self.targets = np.arange(count), generator.integers(0, 4, count)

@@ -44,22 +44,22 @@ def slow(monkeypatch: pytest.MonkeyPatch, owner: object, name: str, seconds: flo
 
 def test_slow_loading_is_counted_for_each_step(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
     quick = cost.measure(setup).seconds
-    slow(monkeypatch, setup.train, "gather", 0.1)
-    assert cost.measure(setup).seconds - quick == pytest.approx(EPOCHS * STEPS_PER_EPOCH * 0.1, rel=0.3)
+    slow(monkeypatch, setup.train, "gather", 0.2)
+    assert cost.measure(setup).seconds - quick == pytest.approx(EPOCHS * STEPS_PER_EPOCH * 0.2, rel=0.4)
 
 
 def test_slow_augmentation_is_counted_for_each_step(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
     quick = cost.measure(setup).seconds
-    slow(monkeypatch, setup.augment, "train", 0.1)
-    assert cost.measure(setup).seconds - quick == pytest.approx(EPOCHS * STEPS_PER_EPOCH * 0.1, rel=0.3)
+    slow(monkeypatch, setup.augment, "train", 0.2)
+    assert cost.measure(setup).seconds - quick == pytest.approx(EPOCHS * STEPS_PER_EPOCH * 0.2, rel=0.4)
 
 
-@pytest.mark.parametrize("compute", [0.03, 0.1])
+@pytest.mark.parametrize("compute", [0.06, 0.3])
 def test_on_a_device_loading_goes_on_beside_the_step(
     compute: float, setup: Setup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The longer of the two is what a step takes."""
-    slow(monkeypatch, setup.train, "gather", 0.06)
+    slow(monkeypatch, setup.train, "gather", 0.15)
     slow(monkeypatch, setup.augment, "train", compute)
     monkeypatch.setattr(cost, "_peak_gb", lambda device: None)
     elsewhere = Placement(torch.device("meta"), precision="fp32", channels_last=False)
@@ -67,7 +67,7 @@ def test_on_a_device_loading_goes_on_beside_the_step(
     monkeypatch.setattr(Setup, "predict", lambda *_: None)
     monkeypatch.setattr(Placement, "tensor", lambda _, array: torch.from_numpy(array))
     found = cost.measure(cost.replace(setup, placement=elsewhere)).seconds
-    assert found == pytest.approx(EPOCHS * STEPS_PER_EPOCH * max(compute, 0.06), rel=0.3)
+    assert found == pytest.approx(EPOCHS * STEPS_PER_EPOCH * max(compute, 0.15), rel=0.4)
 
 
 @pytest.mark.parametrize(("every", "written"), [(2, EPOCHS * STEPS_PER_EPOCH // 2 + EPOCHS), ("1h", 1)])
@@ -75,8 +75,8 @@ def test_checkpoints_are_counted(every: int | str, written: int, setup: Setup, m
     config = setup.config.model_copy(update={"checkpoint_every": every})
     setup = cost.replace(setup, config=config)
     quick = cost.measure(setup).besides_seconds
-    slow(monkeypatch, checkpoint, "write_tensors", 0.1)
-    assert cost.measure(setup).besides_seconds - quick == pytest.approx(written * 0.1, rel=0.3)
+    slow(monkeypatch, checkpoint, "write_tensors", 0.5)
+    assert cost.measure(setup).besides_seconds - quick == pytest.approx(written * 0.5, rel=0.4)
     assert list(setup.folder.iterdir()) == []  # where the run will be nothing is left
 
 

@@ -43,6 +43,8 @@ def no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
 class Noise:
     """Random images with random labels, from their own seed."""
 
+    decoded = True
+
     def __init__(self, count: int, seed: int) -> None:
         generator = np.random.default_rng(seed)
         self.ids = np.arange(count) * 2 + 1

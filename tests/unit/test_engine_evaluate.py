@@ -65,6 +65,8 @@ def test_a_model_that_has_blown_up_is_told_to_the_user(bad: float) -> None:
 class Numbers:
     """Images whose every pixel is the image's own position (its low and high byte in two channels)."""
 
+    decoded = True
+
     def __init__(self, count: int, sizes: bool) -> None:
         self.ids = np.arange(count) * 3 + 7
         self.targets = np.arange(count) % 2

@@ -37,6 +37,11 @@ class Subset:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def decoded(self) -> bool:
+        """Whether the pixels of all images are stored; else they are decoded when they are read."""
+        return self.images.decoded
+
     def gather(self, positions: Int64Array) -> tuple[UInt8Array, Int64Array | None]:
         """Read `positions` int64[b] in [0, m): images uint8[b, 3, h, w], channels last, and sizes int64[b, 2] or None.
 

@@ -96,6 +96,11 @@ class EncodedImages:
         self.size = (int(sizes[0, 0]), int(sizes[0, 1])) if alike and sizes is not None else None
         """(height, width) in pixels when all images are known to share it, else None."""
 
+    @property
+    def decoded(self) -> bool:
+        """False."""
+        return False
+
     def expect(self, rows: Int64Array) -> None:
         """Begin to decode rows int64[n], which will be asked for in this order."""
         self._decoding.expect(self._part, self._numbers[rows])

@@ -22,6 +22,11 @@ class StoredImages(Protocol):
         """(height, width) in pixels when all images share it, else None."""
         ...
 
+    @property
+    def decoded(self) -> bool:
+        """Whether reading takes no decoding."""
+        ...
+
     def gather(self, rows: Int64Array) -> tuple[UInt8Array, Int64Array | None]:
         """Read rows int64[b]: uint8[b, 3, h, w], channels last, and sizes int64[b, 2], None where all share one."""
         ...
@@ -33,6 +38,11 @@ class StoredImages(Protocol):
 
 class _Mapped:
     """Pixels that need no preparation."""
+
+    @property
+    def decoded(self) -> bool:
+        """True."""
+        return True
 
     def expect(self, rows: Int64Array) -> None:
         """Do nothing."""

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 
@@ -41,7 +42,7 @@ def fit(setup: Setup, *, observer: Observer, should_stop: Callable[[], bool] = l
     the end alone. Raises Interrupted, after a checkpoint, once `should_stop()` is true (asked after every step and
     validation batch); UserError when the loss is no longer finite.
     """
-    with Checkpointer(setup) as kept:
+    with closing(setup.feed), Checkpointer(setup) as kept:
         kept.restore()
         state = kept.state
         _demand_enough_images(setup)
@@ -56,8 +57,8 @@ def fit(setup: Setup, *, observer: Observer, should_stop: Callable[[], bool] = l
             if state.done or not kept.by_time:
                 kept.save()
         best = kept.best
-    if setup.average is not None and setup.average.at_end:
-        _estimate_statistics(setup, setup.average.module, state, observer, should_stop)
+        if setup.average is not None and setup.average.at_end:
+            _estimate_statistics(setup, setup.average.module, state, observer, should_stop)
     if setup.config.select == "best" and best:
         setup.model.load_state_dict({name: t for name, t in best.items() if not name.startswith("ema/")})
         if setup.average is not None and not setup.average.at_end:
@@ -264,7 +265,7 @@ def _estimate_statistics(
         steps = epoch_steps(setup, epoch)
         expect(setup, steps)
         for positions in steps:
-            for part in split_evenly(setup.world.shard(positions), setup.config.accumulate):
+            for part in _parts(setup, positions):
                 yield augmented(setup, part, epoch, stage).images
             done += len(positions)
             observer.on_phase("BatchNorm of the average", done, total)
@@ -297,8 +298,7 @@ def epoch_steps(setup: Setup, epoch: int) -> list[NDArray[np.int64]]:
 
 def expect(setup: Setup, steps: Sequence[NDArray[np.int64]]) -> None:
     """Tell the training images in which order this process will gather them in these steps."""
-    mine = [setup.world.shard(positions) for positions in steps]
-    setup.train.expect(np.concatenate(mine) % len(setup.train.ids) if mine else np.arange(0))
+    setup.feed.expect([part % len(setup.train.ids) for positions in steps for part in _parts(setup, positions)])
 
 
 def split_evenly(positions: NDArray[np.int64], parts: int) -> list[NDArray[np.int64]]:
@@ -310,8 +310,12 @@ def my_batches(
     setup: Setup, positions: NDArray[np.int64], epoch: int, stage: PlannedStage | None = None
 ) -> list[Batch]:
     """This process's part of a step's images, int64[n] positions, as the batches to accumulate."""
-    mine = setup.world.shard(positions)
-    return [make_batch(setup, part, epoch, stage) for part in split_evenly(mine, setup.config.accumulate)]
+    return [make_batch(setup, part, epoch, stage) for part in _parts(setup, positions)]
+
+
+def _parts(setup: Setup, positions: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """This process's part of a step's positions int64[n], by the batches to accumulate."""
+    return split_evenly(setup.world.shard(positions), setup.config.accumulate)
 
 
 def make_batch(setup: Setup, positions: NDArray[np.int64], epoch: int, stage: PlannedStage | None = None) -> Batch:
@@ -324,11 +328,10 @@ def augmented(setup: Setup, positions: NDArray[np.int64], epoch: int, stage: Pla
     """The augmented training images at positions int64[n], as `epoch_order`; a stage's size, else the final one."""
     copies, positions = np.divmod(positions, len(setup.train.ids))
     ids = setup.train.ids[positions]
-    pixels, sizes = setup.train.gather(positions)
-    images, labels = setup.placement.tensors(pixels, setup.train.targets[positions])
+    images, sizes, labels = setup.feed.take(positions)
     return setup.augment.train(
         images,
-        None if sizes is None else torch.from_numpy(sizes),
+        sizes,
         F.one_hot(labels, setup.num_classes).float(),
         ids if setup.repeats is None else setup.repeats.draw_ids(ids, copies),
         epoch=epoch,

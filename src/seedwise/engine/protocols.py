@@ -22,6 +22,10 @@ class Images(Protocol):
     def targets(self) -> NDArray[np.int64]:
         """int64[m]: classes, in [0, k)."""
 
+    @property
+    def decoded(self) -> bool:
+        """Whether the pixels of all images are there, so that reading them all takes no decoding."""
+
     def gather(self, positions: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64] | None]:
         """Read positions int64[n] in [0, m): uint8[n, 3, h, w], and (height, width) int64[n, 2] on a shared canvas."""
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from seedwise.engine.checkpoint import model_tensors
 from seedwise.engine.distributed import SINGLE_PROCESS, World
 from seedwise.engine.evaluate import predict
+from seedwise.engine.feed import Feed
 from seedwise.engine.loss_scale import LossScale
 from seedwise.engine.placement import Placement
 from seedwise.engine.protocols import Augment, Average, Images, Meter, Teacher
@@ -105,6 +106,11 @@ class Setup:
     def forward(self) -> nn.Module:
         """The model for the training step, wrapped for distributed training."""
         return self.world.ddp(self.model)
+
+    @cached_property
+    def feed(self) -> Feed:
+        """The training images on the device."""
+        return Feed(self.train, self.placement)
 
     @property
     def steps_per_epoch(self) -> int:

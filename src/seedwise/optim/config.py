@@ -172,7 +172,7 @@ class SamConfig(Section):
     Each step computes the gradient g, moves the weights by rho * g / ||g||, computes the gradient there on the same
     images with the same dropout, moves back, and steps by the second gradient. Running statistics of BatchNorm follow
     the first pass only. Helps: generalization of long trainings, most where the training loss gets near zero. Hurts:
-    the time, for a step costs two; short schedules, which have no sharp minimum to leave. Source: Foret et al. 2021
+    the time, for a step costs two. Source: Foret et al. 2021
     (arXiv 2010.01412).
     """
 
@@ -224,9 +224,8 @@ class DistillConfig(Section):
     temperature T. The teacher sees the very image that the student is trained on, mixed and cropped, resampled to the
     teacher's own size. Several runs teach by the mean of their probabilities.
     Helps: a network that must be small or single gets close to an ensemble's accuracy, most in long trainings with
-    strong augmentation. Hurts: short schedules, in which labels alone teach faster; every step costs a forward pass of
-    each teacher. Source: Hinton et al. 2015 (arXiv 1503.02531); same views for both: Beyer et al. 2022 (arXiv
-    2106.05237).
+    strong augmentation. Hurts: the time, for every step costs a forward pass of each teacher. Source: Hinton et al.
+    2015 (arXiv 1503.02531); same views for both: Beyer et al. 2022 (arXiv 2106.05237).
     """
 
     teacher: str = Field(min_length=1)
