@@ -65,7 +65,7 @@ def test_on_a_device_loading_goes_on_beside_the_step(
     elsewhere = Placement(torch.device("meta"), precision="fp32", channels_last=False)
     monkeypatch.setattr(cost, "training_step", lambda *_, **__: torch.zeros(2))
     monkeypatch.setattr(Setup, "predict", lambda *_: None)
-    monkeypatch.setattr(Placement, "tensor", lambda _, array: torch.from_numpy(array))
+    monkeypatch.setattr(Placement, "tensors", lambda _, *arrays: [torch.from_numpy(array) for array in arrays])
     found = cost.measure(cost.replace(setup, placement=elsewhere)).seconds
     assert found == pytest.approx(EPOCHS * STEPS_PER_EPOCH * max(compute, 0.15), rel=0.4)
 
