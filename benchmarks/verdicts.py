@@ -11,14 +11,13 @@ same command are replaced, those of other studies stay.
 import argparse
 import json
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
 from seedwise.base import machine
 from seedwise.recipe.techniques import TECHNIQUES, VERDICTS
 from seedwise.records.run import read_record
 from seedwise.study.progress import trial_folder
-from seedwise.study.record import BASE, StudyRecord, read_study
+from seedwise.study.record import BASE, read_study
 
 
 def technique_of(arm: str) -> str | None:
@@ -27,15 +26,10 @@ def technique_of(arm: str) -> str | None:
     return next((each.name for each in TECHNIQUES if name == each.name or name.startswith(f"{each.name}-")), None)
 
 
-def seconds_of(folder: Path, study: StudyRecord, arm: str) -> float:
-    """Mean seconds of an arm's trainings: their steps alone."""
-    return mean(read_record(folder / trial_folder(arm, seed)).seconds["train"] for seed in study.seeds)
-
-
 def verdicts(folder: Path, command: str) -> list[dict[str, Any]]:
-    """What the study found of each technique, where it holds, and its times in those of the base."""
+    """What the study found of each technique, and where it holds; not its time, for trials ran side by side."""
     study = read_study(folder)
-    split, base = study.primary.split, seconds_of(folder, study, BASE)
+    split = study.primary.split
     first = read_record(folder / trial_folder(BASE, study.seeds[0]))
     found = []
     for arm, patch in ((arm, of.get(split)) for arm, of in study.comparisons.items()):
@@ -48,7 +42,6 @@ def verdicts(folder: Path, command: str) -> list[dict[str, Any]]:
                 "n": patch["n"],
                 **{name: patch[name] for name in ("mean", "ci95", "p_holm", "verdict", "sentence")},
                 "setting": patch["holds"]["base"],
-                "time": seconds_of(folder, study, arm) / base,
                 "machine": machine.describe(first.machine),
                 "command": command,
             }

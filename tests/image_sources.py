@@ -13,7 +13,7 @@ from PIL import Image
 CLASSES = ("ant", "bee")
 
 
-def _jpeg(number: int, size: tuple[int, int]) -> bytes:
+def jpeg(number: int, size: tuple[int, int]) -> bytes:
     noise = np.random.default_rng(number).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     file = BytesIO()
     Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC).save(file, "JPEG")
@@ -26,7 +26,7 @@ SIZES = [(40, 30), (200, 160), (24, 24), (90, 30), (10, 12), (150, 30)]
 
 def encoded_images() -> dict[str, bytes]:
     """36 JPEG files by name in class folders."""
-    return {f"{CLASSES[i % 2]}/{i:02d}.jpg": _jpeg(i, SIZES[i % len(SIZES)]) for i in range(36)}
+    return {f"{CLASSES[i % 2]}/{i:02d}.jpg": jpeg(i, SIZES[i % len(SIZES)]) for i in range(36)}
 
 
 def write_folder(root: Path, images: dict[str, bytes]) -> Path:
@@ -46,7 +46,7 @@ def _zip(kind: int) -> Callable[[Path, dict[str, bytes]], Path]:
     return write
 
 
-def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+def add_member(tar: tarfile.TarFile, name: str, data: bytes) -> None:
     info = tarfile.TarInfo(name)
     info.size = len(data)
     tar.addfile(info, BytesIO(data))
@@ -56,7 +56,7 @@ def _tar(suffix: str) -> Callable[[Path, dict[str, bytes]], Path]:
     def write(root: Path, images: dict[str, bytes]) -> Path:
         with tarfile.open(root / f"photos{suffix}", "w:gz" if suffix.endswith("gz") else "w") as tar:
             for name, data in images.items():
-                _add(tar, name, data)
+                add_member(tar, name, data)
         return root / f"photos{suffix}"
 
     return write
@@ -81,8 +81,8 @@ def write_shards(root: Path, images: dict[str, bytes]) -> Path:
         with tarfile.open(root / f"part-{shard:06d}.tar", "w") as tar:
             for name, data in list(images.items())[shard::2]:
                 key = name.replace("/", "-").removesuffix(".jpg")
-                _add(tar, f"{key}.jpg", data)
-                _add(tar, f"{key}.cls", str(CLASSES.index(name.split("/")[0])).encode())
+                add_member(tar, f"{key}.jpg", data)
+                add_member(tar, f"{key}.cls", str(CLASSES.index(name.split("/")[0])).encode())
     (root / "classnames.txt").write_text("\n".join(CLASSES))
     return root
 

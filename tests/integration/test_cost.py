@@ -8,6 +8,7 @@ import pytest
 import torch
 from test_loop import EPOCHS, STEPS_PER_EPOCH, VAL, Noise, prepare
 
+from seedwise.base.errors import UserError
 from seedwise.engine import checkpoint
 from seedwise.engine.placement import Placement
 from seedwise.engine.setup import Setup
@@ -87,3 +88,11 @@ def test_checkpoints_of_a_long_run_are_one_a_minute(setup: Setup, monkeypatch: p
     assert cost.measure(setup).seconds > 900
     minutes = cost.measure(setup).seconds // 60
     assert cost.measure(setup).besides_seconds == pytest.approx((minutes + 1) * 2.0 + cost.FILES_SECONDS)
+
+
+def test_a_full_folder_for_temporary_files_stops_no_dry_run(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise UserError("no space")
+
+    monkeypatch.setattr(checkpoint, "write_tensors", full)
+    assert cost.measure(setup).seconds > 0

@@ -70,7 +70,7 @@ def test_stopped_by_ctrl_c_it_goes_on(whole: str, cli: Cli, tmp_path: Path, sign
 def test_an_image_harmed_midway_is_named_and_once_mended_it_goes_on(
     harm: Callable[[Path], object], said: str, whole: str, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In the first of two epochs: it is met in the second, and the other way round is refused as other data."""
+    """In the first of two epochs: it is met in the second; until it is as it was, resuming is refused."""
     from seedwise.cli import progress
 
     data = write_folder(tmp_path, encoded_images())

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from image_sources import CLASSES, WRITERS, _add, _jpeg, encoded_images, write_folder, write_shards
+from image_sources import CLASSES, WRITERS, add_member, encoded_images, jpeg, write_folder, write_shards
 from seedwise.base.errors import UserError
 from seedwise.data import planning, prefetch
 from seedwise.data.config import DataConfig, Order, Storage
@@ -63,7 +63,7 @@ def test_every_source_has_the_same_rows_and_pixels_in_both_storages(
 
 
 def test_images_of_one_size_stay_as_they_are(tmp_path: Path) -> None:
-    path = write_folder(tmp_path, {f"{CLASSES[i % 2]}/{i}.jpg": _jpeg(i, (60, 20)) for i in range(12)})
+    path = write_folder(tmp_path, {f"{CLASSES[i % 2]}/{i}.jpg": jpeg(i, (60, 20)) for i in range(12)})
     for order in ("content", "listing"):
         pixels, sizes = _open(path, "encoded", order, val=0, test=0).train.gather(np.arange(2))
         assert pixels.shape == (2, 3, 20, 60)
@@ -153,7 +153,7 @@ def test_auto_follows_the_disk_and_the_files(
     large = _open(path, "auto", "auto")
     assert large.fingerprint == _open(path, "encoded", "listing").fingerprint != small.fingerprint
     monkeypatch.setattr(planning, "free_disk", lambda: 10**12)
-    (path / "ant/99.jpg").write_bytes(_jpeg(99, (40, 40)))  # other data, so nothing of them is there already
+    (path / "ant/99.jpg").write_bytes(jpeg(99, (40, 40)))  # other data, so nothing of them is there already
     assert _open(path, "auto", "auto").storage == "decoded"
 
 
@@ -167,13 +167,13 @@ def test_shards_by_pattern_and_a_missing_label(images: dict[str, bytes], tmp_pat
     by_pattern = _open(folder / "part-{000000..000001}.tar", "encoded", "listing")
     assert by_pattern.splits == _open(folder, "encoded", "listing").splits
     with tarfile.open(folder / "part-000001.tar", "a") as tar:
-        _add(tar, "alone.jpg", _jpeg(1, (30, 30)))
+        add_member(tar, "alone.jpg", jpeg(1, (30, 30)))
     with pytest.raises(UserError, match=r"part-000001\.tar: alone\.jpg has no label"):
         _open(folder, "encoded", "listing")
 
 
 def test_jpeg_scaling_keeps_twice_the_side(tmp_path: Path) -> None:
-    path = write_folder(tmp_path, {f"{CLASSES[i % 2]}/{i}.jpg": _jpeg(i, (400, 400)) for i in range(12)})
+    path = write_folder(tmp_path, {f"{CLASSES[i % 2]}/{i}.jpg": jpeg(i, (400, 400)) for i in range(12)})
     scaled, whole = (_open(path, "encoded", order, val=0, test=0).train for order in ("listing", "content"))
     by_name = {name: row for row, name in enumerate(whole.files.tolist())}  # type: ignore[union-attr]
     rows = np.array([by_name[name] for name in scaled.files.tolist()])  # type: ignore[union-attr]

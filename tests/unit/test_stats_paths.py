@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from seedwise.stats import holm
-from seedwise.stats.paths import Path, follow
+from seedwise.stats.paths import ArmPath, follow
 from seedwise.stats.sequential import Spending
 from seedwise.stats.student import DIFFERENCE
 
@@ -27,7 +27,7 @@ def arms(
 
 def followed(
     pairs: dict[str, tuple[list[float], list[float]]], spending: Spending = TWELVE, **options: int
-) -> dict[str, Path]:
+) -> dict[str, ArmPath]:
     return follow(pairs, spending, margin=MARGIN, bounds=DIFFERENCE, **options)
 
 

@@ -74,3 +74,15 @@ def test_the_boundary_at_each_seed_spends_its_part(planned: int) -> None:
         alive &= ~now
         expected = 0.05 * (spending.share(n) - spending.share(n - 1))
         assert now.mean() == pytest.approx(expected, abs=4.5 * (expected / studies) ** 0.5)
+
+
+def test_without_a_reserve_seeds_beyond_the_plan_decide_nothing() -> None:
+    spending = Spending(4, reserve=0.0)
+    assert spending.boundary(0.05, 4) > 0 and spending.boundary(0.05, 5) == 0
+    assert spending.p([None, None, 0.5, 0.5, 1e-9])[-1] == spending.p([None, None, 0.5, 0.5])[-1]
+
+
+@pytest.mark.parametrize("options", [{"planned": 2}, {"planned": 6, "first": 2}, {"planned": 6, "reserve": 1.0}])
+def test_a_plan_that_makes_no_sense_is_refused(options: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="plan 3 seeds or more"):
+        Spending(**options)  # type: ignore[arg-type]

@@ -110,12 +110,15 @@ def test_the_page_is_not_stale() -> None:
 
 def test_a_card_tells_what_was_found_and_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     setting = {"model": "efficientnet_lite0", "image_size": 64, "images": 10_000, "epochs": 3}
-    found = {"technique": "sam", "arm": "sam", "n": 6, "mean": -0.01, "sentence": "hurts: −1.0 points", "time": 1.96}
+    found = {"technique": "sam", "arm": "sam", "n": 6, "mean": -0.01, "sentence": "hurts: −1.0 points"}
     stored = tmp_path / "verdicts.json"
-    stored.write_text(json.dumps([found | {"setting": setting, "command": "seedwise ablate x.yaml"}]), encoding="utf-8")
+    stored.write_text(
+        json.dumps([found | {"setting": setting, "machine": "a laptop", "command": "seedwise ablate x.yaml"}]),
+        encoding="utf-8",
+    )
     monkeypatch.setattr(catalogue, "VERDICTS", stored)
     shown = text(find("sam"))
-    place = "(6 seeds; efficientnet_lite0, 64 px, 10,000 images, epochs: 3; 1.96 times the time)"
+    place = "(6 seeds; efficientnet_lite0, 64 px, 10,000 images, epochs: 3; on a laptop)"
     assert f"Found sam: hurts: −1.0 points {place} seedwise ablate x.yaml" in " ".join(shown.split())
     assert "Found" not in text(find("muon"))
     assert techniques("sam")[0]["verdicts"][0]["n"] == 6

@@ -98,7 +98,7 @@ class EncodedImages:
 
     @property
     def decoded(self) -> bool:
-        """False."""
+        """Whether reading takes no decoding: it takes it."""
         return False
 
     def expect(self, rows: Int64Array) -> None:

@@ -41,7 +41,7 @@ class _Mapped:
 
     @property
     def decoded(self) -> bool:
-        """True."""
+        """Whether reading takes no decoding: it takes none."""
         return True
 
     def expect(self, rows: Int64Array) -> None:

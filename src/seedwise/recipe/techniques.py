@@ -204,7 +204,7 @@ def costs() -> dict[str, Any]:
 
 def verdicts(name: str) -> list[dict[str, Any]]:
     """Verdicts on a technique from our own studies, as benchmarks/verdicts.py kept them; each with its arm, number of
-    seeds, difference in top-1 as a fraction, setting, time in that of the base, and command."""
+    seeds, difference in top-1 as a fraction, setting, machine, and command."""
     content = json.loads(VERDICTS.read_text(encoding="utf-8")) if VERDICTS.exists() else []
     return [each for each in content if each["technique"] == name]
 
@@ -213,7 +213,7 @@ def verdict_line(found: dict[str, Any]) -> str:
     """A verdict with the place where it holds, as its card has it."""
     at = found["setting"]
     place = f"{at['model']}, {at['image_size']} px, {at['images']:,} images, epochs: {at['epochs']}"
-    return f"{found['arm']}: {found['sentence']} ({found['n']} seeds; {place}; {found['time']:.2f} times the time)"
+    return f"{found['arm']}: {found['sentence']} ({found['n']} seeds; {place}; on {found['machine']})"
 
 
 def _with(recipe: Recipe, technique: Technique, value: str) -> Recipe:

@@ -1,5 +1,6 @@
 """Measures on this machine what a run will take in time and memory."""
 
+import contextlib
 import math
 import tempfile
 import time
@@ -13,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from seedwise.base.errors import UserError
 from seedwise.base.machine import peak_bytes
 from seedwise.data.dataset import Subset
 from seedwise.engine.checkpointer import Checkpointer
@@ -146,10 +148,16 @@ def _beside(loading: float, step: _Times) -> _Times:
 
 
 def _checkpoints(setup: Setup, seconds: float) -> float:
-    """Seconds for all checkpoints of a training that takes so many: one is written to be timed."""
-    with tempfile.TemporaryDirectory() as folder, Checkpointer(replace(setup, folder=Path(folder))) as kept:
+    """Seconds for all checkpoints of a training that takes so many: one is written to be timed; 0 where the folder for
+    temporary files has no room for it, which is not the one that the run needs."""
+    with (
+        contextlib.suppress(UserError, OSError),
+        tempfile.TemporaryDirectory() as folder,
+        Checkpointer(replace(setup, folder=Path(folder))) as kept,
+    ):
         each = _time(kept.save_whole, 0.0).first
         return kept.expected(seconds) * each
+    return 0.0
 
 
 def _peak_gb(device: torch.device) -> float | None:

@@ -10,7 +10,7 @@ from seedwise.stats.images import ImageDifference, image_difference
 from seedwise.stats.looks import spent
 from seedwise.stats.mcnemar import McNemar, mcnemar
 from seedwise.stats.paired import over_images, paired, sign_flip
-from seedwise.stats.paths import Path, follow
+from seedwise.stats.paths import ArmPath, follow
 from seedwise.stats.power import seeds_to_decide, worth_deciding
 from seedwise.stats.ratio import Ratio, ratio
 from seedwise.stats.sequential import Spending
@@ -22,13 +22,13 @@ from seedwise.stats.welch import welch
 __all__ = [
     "DIFFERENCE",
     "SHARE",
+    "ArmPath",
     "ClassDifference",
     "Comparison",
     "Decision",
     "Difference",
     "ImageDifference",
     "McNemar",
-    "Path",
     "Ratio",
     "Scale",
     "Spending",

@@ -14,7 +14,7 @@ Pairs = tuple[Sequence[float], Sequence[float]]
 
 
 @dataclass
-class Path:
+class ArmPath:
     """An arm's seeds so far: what they show at each number of them, and where it ends."""
 
     differences: list[Difference]
@@ -48,7 +48,7 @@ def follow(
     size: int | None = None,
     grain: float = 0.0,
     bounds: Interval,
-) -> dict[str, Path]:
+) -> dict[str, ArmPath]:
     """Replay a study seed by seed: an arm is decided at the first seed at which Holm's p of a difference, or of none
     that reaches the margin, is below alpha.
 
@@ -80,7 +80,7 @@ def _path(
     level: float,
     grain: float,
     bounds: Interval,
-) -> Path:
+) -> ArmPath:
     found = [
         replace(paired(ours[:n], theirs[:n]), grain=grain, bounds=bounds, kind="paired" if n > 1 else "single")
         for n in range(1, len(ours) + 1)
@@ -94,10 +94,10 @@ def _path(
         for a, b in zip(*one_sided, strict=True)
     ]
     boundary = [spending.boundary(level, n) for n in range(1, len(found) + 1)]
-    return Path(found, p_t, spending.p(p_t), equivalence, boundary)
+    return ArmPath(found, p_t, spending.p(p_t), equivalence, boundary)
 
 
-def _settle(paths: Mapping[str, Path], count: int, alpha: float) -> None:
+def _settle(paths: Mapping[str, ArmPath], count: int, alpha: float) -> None:
     """Decide what can be decided at the seeds that count now."""
     unseen: list[float | None] = [None] * (count - len(paths))
     differs = holm([*(path.p[path.n - 1] for path in paths.values()), *unseen])
@@ -107,7 +107,7 @@ def _settle(paths: Mapping[str, Path], count: int, alpha: float) -> None:
         path.decided = path.decided or path.decision.significant or (q is not None and q < alpha)
 
 
-def _decision(path: Path, alpha: float) -> Decision:
+def _decision(path: ArmPath, alpha: float) -> Decision:
     """The decision with its interval, which holds for all arms and all numbers of seeds at once: Student's, as wide as
     the boundary asks; it leaves out 0 if and only if a difference was found."""
     q, difference, p = path.boundary[path.n - 1], path.difference, path.decision.p_holm

@@ -27,11 +27,15 @@ class Spending:
     """How a level is spent over the seeds of a study."""
 
     planned: int
-    """Seeds planned before the first trial, N >= 3."""
+    """Seeds planned before the first trial, N >= `first`; a ValueError for fewer."""
     first: int = 3
-    """Seeds at which a decision is possible at all."""
+    """Seeds at which a decision is possible at all, from 3 on."""
     reserve: float = 0.2
-    """Share of the level that is kept for seeds beyond the planned ones."""
+    """Share of the level, in [0, 1), that is kept for seeds beyond the planned ones; with 0 none of these decides."""
+
+    def __post_init__(self) -> None:
+        if not (self.planned >= self.first >= 3 and 0 <= self.reserve < 1):
+            raise ValueError(f"plan 3 seeds or more and a reserve in [0, 1), not {self}")
 
     def share(self, n: int) -> float:
         """Share of the level that is spent once n seeds are there: 0.8 (n/N)² up to N, then towards 1."""
@@ -64,8 +68,8 @@ class Spending:
 
 def _level(p: float, boundaries: Floats) -> float:
     """The level whose boundary is p: interpolated between the levels kept, in proportion below them, 1 above."""
-    if p >= boundaries[-1]:
-        return 1.0 if p > boundaries[-1] else float(LEVELS[-1])
+    if p > boundaries[-1] or not boundaries[0]:
+        return 1.0
     if p <= boundaries[0]:
         return float(LEVELS[0] * p / boundaries[0])
     return float(np.exp(np.interp(math.log(p), np.log(boundaries), np.log(LEVELS))))
@@ -91,9 +95,11 @@ def _boundaries(spending: Spending, upto: int, levels: tuple[float, ...]) -> dic
 
 
 def _cut(mass: Floats, spent: float) -> float:
-    """Cut this much off the tail of a distribution over SCORES, in place; returns the p at the cut."""
+    """Cut this much off the tail of a distribution over SCORES, in place; returns the p at the cut, 0 for nothing."""
     from scipy import special
 
+    if spent <= 0:
+        return 0.0
     upto = np.cumsum(mass[::-1])
     cells = int(np.searchsorted(upto, spent))
     inside = len(mass) - 1 - cells
@@ -105,7 +111,7 @@ def _cut(mass: Floats, spent: float) -> float:
     return float(2 * special.ndtr(-(high - share * (high - low))))
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)  # 1 MB each
 def _step(n: int) -> Floats:
     """float64[scores, scores]: chance to come from each u >= 0 of n - 1 values to each cell of |u'| of n values."""
     from scipy import special
